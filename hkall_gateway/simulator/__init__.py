@@ -1,4 +1,4 @@
-"""Simulated partners and terminals, the demo and the scenario runner."""
+"""Simulated partners, terminals and library systems, and the scenario runner."""
 
 from typing import Final
 

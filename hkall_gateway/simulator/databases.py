@@ -1,6 +1,6 @@
-"""Databases for worlds: empty and temporary, in memory or in an existing PostgreSQL database.
+"""Temporary empty databases for worlds, in memory or in an existing PostgreSQL database.
 
-In PostgreSQL each one is a schema of its own, so that many libraries fit in one database.
+In PostgreSQL each world gets its own schema, so that many libraries fit in one database.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
 
 _NUMBERS: Final = count(1)
-"""Numbers of the schemas that this process makes, for all callers."""
+"""Numbers for schema names, shared by the whole process."""
 
 _COMPILED: Final[dict[object, object]] = {}
-"""Statements that SQLAlchemy has compiled, for all databases of a process: otherwise each of them compiles its own."""
+"""Compiled SQLAlchemy statements, shared by all databases of the process. Otherwise each database compiles its own."""
 
 
 class DatabaseFactory(Protocol):
-    """Makes empty databases with all tables, and removes them at the end."""
+    """Creates empty databases with all tables, and removes them at the end."""
 
     def fresh(self) -> Engine:
         """Return the engine of an empty database."""
@@ -35,7 +35,7 @@ class DatabaseFactory(Protocol):
 
 
 def ground(url: str = "") -> DatabaseFactory:
-    """Choose SQLite in memory, or schemas in the PostgreSQL database of `url`."""
+    """Return a factory for SQLite databases in memory, or for schemas in the PostgreSQL database at `url`."""
     return Schemas(url) if url else Memory()
 
 
@@ -46,7 +46,7 @@ class Memory:
         self._engines: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
-        """Return an empty database: a copy of a prepared one, ten times as quick as creating the tables again."""
+        """Return an empty database. It is a copy of a prepared one, which is ten times as fast as creating the tables again."""
         image, dialect = _empty_image()
         engine = open_engine("sqlite://")
         share_compiled(engine, dialect)
@@ -58,20 +58,20 @@ class Memory:
         return engine
 
     def close(self) -> None:
-        """Dispose of all engines, and so of their databases."""
+        """Dispose of all engines, which deletes their databases."""
         for engine in self._engines:
             engine.dispose()
 
 
 def share_compiled(engine: Engine, dialect: Dialect) -> None:
-    """Let an engine use the statements that SQLAlchemy has compiled for `dialect`, that of another engine of the same kind."""
+    """Let an engine use statements compiled for `dialect`, which is the dialect of another engine of the same kind."""
     engine.dialect = dialect
     engine.update_execution_options(compiled_cache=_COMPILED)
 
 
 @cache
 def _empty_image() -> tuple[bytes, Dialect]:
-    """SQLite's serialised image of a database that has only empty tables, and the dialect of all copies."""
+    """Return the serialised image of an SQLite database with empty tables, and the dialect that all copies share."""
     engine = open_engine("sqlite://")
     create_all(engine)
     with engine.connect() as connection:
@@ -83,7 +83,7 @@ def _empty_image() -> tuple[bytes, Dialect]:
 
 
 class Schemas:
-    """Schemas of one PostgreSQL database. The schema of a disposed engine is emptied and reused."""
+    """Schemas in one PostgreSQL database. The schema of a disposed engine is emptied and reused."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -97,10 +97,10 @@ class Schemas:
         if not self._free:
             return self._open_schema(self._create_schema())
         name = self._free.pop()
-        # A schema is emptied. If it holds functions of its own, it is dropped and created again.
+        # Empty the schema. If a test has created functions in it, drop and create it again.
         tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
         with self._owner.connect() as connection:
-            left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # a name of our own
+            left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # the name is ours
             if left:
                 connection.exec_driver_sql(f'DROP SCHEMA "{name}" CASCADE')
                 connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
@@ -109,7 +109,7 @@ class Schemas:
         return self._open_schema(name)
 
     def fresh_url(self) -> str:
-        """Return the URL of an empty database without tables, for a process of its own."""
+        """Return the URL of an empty database without tables, for a separate process."""
         return self._schema_url(self._create_schema())
 
     def close(self) -> None:

@@ -27,17 +27,21 @@ FACT_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "limit": int,
     "former": str,
 }
-"""The parser of each fact of a patron in a scenario."""
+"""Parsers of the patron fields that a scenario may set."""
 STATES: Final = ("here", "away", "silent", "mute", "refusing")
-"""Its states: it answers; its address has no listener; it listens and never answers; it performs requests and never answers;
-it refuses every login."""
+"""States of the system: it answers; its address has no listener; it listens and never answers; it executes requests and never
+answers; it refuses every login.
+"""
 
 
 @dataclass(slots=True)
 class IlsPatron:
-    """One of its patrons. `loans` counts books beside those of its own list. `limit` is the most they may have.
+    """One patron of the library system.
 
-    A request about a `former` card returns the patron with the present one.
+    Attributes:
+        loans: Number of loans in addition to the books in the system.
+        limit: Maximum number of loans.
+        former: Former card. A request with it returns this patron, with the current card.
     """
 
     card: str
@@ -51,7 +55,7 @@ class IlsPatron:
 
 @dataclass(slots=True)
 class IlsBook:
-    """One of its books. `reader` is the card to which it is lent."""
+    """One book of the library system. `reader` is the card of the patron who has it, or ""."""
 
     barcode: str
     title: str = ""
@@ -61,10 +65,13 @@ class IlsBook:
 
 @dataclass(slots=True)
 class SimulatedIls:
-    """The system.
+    """The simulated library system.
 
-    `heard` are the bodies of all lines that it took; `state` is one of STATES; `documents` are its next replies; `loses` are
-    the codes of messages that it executes once more without a reply.
+    Attributes:
+        state: One of STATES.
+        heard: Bodies of all messages received.
+        documents: Next NCIP replies.
+        loses: Codes of messages that are executed once without a reply.
     """
 
     agency: str
@@ -93,7 +100,7 @@ class SimulatedIls:
         return Sip2Message(shape.code, {name: value for name, value in reply.items() if name in known})
 
     def loans_of(self, card: str) -> list[IlsBook]:
-        """Its own books that a patron has."""
+        """Return the books of this system that a patron has."""
         return [book for book in self.books.values() if book.reader == card]
 
     def due(self) -> str:
@@ -101,13 +108,13 @@ class SimulatedIls:
         return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
 
     def become(self, state: str) -> None:
-        """Change its state to one of STATES. Raises ValueError for another."""
+        """Change the state to one of STATES. Raises ValueError for any other text."""
         if state not in STATES:
             raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
         self.state = state
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
-        """Set facts of a patron, in the words of a scenario. Raises ValueError for a field that it does not have."""
+        """Set fields of a patron from the words of a scenario. Raises ValueError for an unknown field."""
         reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
             if name not in FACT_PARSERS:
@@ -116,12 +123,12 @@ class SimulatedIls:
         self.readers.pop(reader.former, None)
 
     def takes(self, login: Login) -> bool:
-        """Whether a terminal with this login may send requests. Without a login it may."""
+        """Whether a terminal with this login may send requests. It may also without a login."""
         known = not self.logins or self.logins.get(login.name) == login.password.reveal()
         return not login.name or (known and self.state != "refusing")
 
     def reader(self, card: str) -> IlsPatron | None:
-        """Return the patron with this card, present or former, or None."""
+        """Return the patron with this current or former card, or None."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
@@ -221,7 +228,7 @@ REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Valu
     "93": SimulatedIls._check_login,
     "99": SimulatedIls._report_status,
 }
-"""The handler of each message."""
+"""Handler of each message, by its code."""
 # fmt: on
 
 
@@ -235,7 +242,7 @@ class DirectConnection:
 
     @property
     def up(self) -> bool:
-        """Whether the circuit breaker lets questions through."""
+        """Whether the circuit breaker lets queries through."""
         return self._health.up
 
     @property
@@ -244,7 +251,7 @@ class DirectConnection:
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Return the reply to a message, as `sip2.client.Ask` demands."""
+        """Send a message and return the reply, as `sip2.client.Ask` requires."""
         question = body[:2].decode()
         if not self._health.may_ask() or self.refused:
             raise Unreachable("it is down")

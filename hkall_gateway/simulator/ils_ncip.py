@@ -1,4 +1,4 @@
-"""The NCIP responder of the simulated library system: look-ups of its patrons and of its books."""
+"""The NCIP responder of the simulated library system: look-ups of patrons and books."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ URL: Final = "http://ils.test/ncip"
 
 
 class IlsResponder:
-    """Replies to documents that are posted to the system. Without a `secret` no caller is refused."""
+    """Replies to documents posted to the library system. If `secret` is empty, it accepts every caller."""
 
     def __init__(self, system: SimulatedIls, secret: str = "") -> None:
         self._system, self._secret = system, secret
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
-        """Take the place of an HTTP client's post."""
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # simulated time does not pass
+        """Reply in place of an HTTP client's post."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
         return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))

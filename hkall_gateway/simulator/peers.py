@@ -29,12 +29,18 @@ WAY_HOME_DAYS = 50
 
 @dataclass(slots=True)
 class PartnerLibrary:
-    """One library: `agency`, which uses the gateway at `gateway_url` with its `secret`.
+    """One partner library, which uses the gateway at `gateway_url`.
 
-    `post` sends a document; `later(seconds, f)` is the reactor's callLater. `ships_after_s` is None for a library that ships
-    only on command. `shelf` holds its copies, for LookupItemSet; `script` holds the manners of its next replies; `seen` holds
-    every document with its instant. `waits_s`: the seconds before each reply. `watch(direction, message)` is called with each
-    document, "<" for received, ">" for sent.
+    Attributes:
+        secret: Secret that it shares with the gateway.
+        post: Sends a document.
+        later: The reactor's callLater.
+        ships_after_s: Seconds until it ships a requested copy. None if it ships only on command.
+        waits_s: Seconds before each reply.
+        shelf: Its copies, for LookupItemSet.
+        script: Behaviours for its next replies.
+        seen: Every document received.
+        watch: Called with "<" for a document received or ">" for one sent, and the document.
     """
 
     agency: str
@@ -53,11 +59,11 @@ class PartnerLibrary:
     watch: Callable[[str, NcipMessage], object] = lambda _direction, _message: None
 
     def site(self) -> server.Site:
-        """Return the site that listens at the partner's address."""
+        """Return the HTTP site that listens at the partner's URL."""
         return server.Site(_Responder(self))  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
-        """Handle a document by the next scripted behaviour, or accept it. Returns that behaviour and the reply."""
+        """Handle a document by the next scripted behaviour, or accept it. Return the behaviour and the reply."""
         behaviour = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
@@ -71,7 +77,7 @@ class PartnerLibrary:
         return behaviour, reply(message, self.agency, behaviour.problem, behaviour.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> NcipMessage:
-        """Send a document in shorthand to the gateway, and returns its reply."""
+        """Send a document, written in shorthand, to the gateway, and return the reply."""
         message = make_message(service, words, self.agency, self.us, self.secret, self.now())
         self.watch(">", message)
         posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
@@ -89,7 +95,7 @@ class PartnerLibrary:
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
     async def _act_unless_cancelled(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
-        """Ships or receives a copy, unless the borrower has cancelled the request before it was shipped."""
+        """Ship or receive a copy, unless the borrower cancelled the request before the shipment."""
         cancelled = [message for message in self.seen if message.service == "CancelRequestItem"]
         withdrawn = any(message.text("RequestId/RequestIdentifierValue") == request for message in cancelled)
         if act == self.ship and withdrawn:
@@ -135,7 +141,7 @@ class _Responder(resource.Resource):
             return posted.body
 
         def finish() -> None:
-            if request.channel is not None:  # the initiator still waits
+            if request.channel is not None:  # the initiator is still waiting
                 request.write(posted.body)
                 request.finish()
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @implementer(smtp.IMessage)
 class _Incoming:
-    """One message, line by line."""
+    """Collects the lines of one incoming message."""
 
     def __init__(self, keep: Callable[[EmailMessage], object]) -> None:
         self._store_message, self._lines = keep, list[bytes]()
@@ -61,7 +61,7 @@ class _Delivery:
 
 
 class Mailbox(smtp.SMTPFactory):
-    """Factory of an SMTP server. `messages` holds the received mail. `watch` is called with each message."""
+    """Factory for an SMTP server. `messages` has the received mail. `watch` is called with each message."""
 
     def __init__(self, watch: Callable[[EmailMessage], object] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types
@@ -74,7 +74,7 @@ class Mailbox(smtp.SMTPFactory):
             self._watch(message)
 
     def buildProtocol(self, address: object) -> Any:  # noqa: N802
-        """Return a protocol that hands each message to `_store_message`."""
+        """Return a protocol that passes each message to `_store_message`."""
         protocol = super().buildProtocol(address)  # type: ignore[no-untyped-call]
         protocol.delivery = _Delivery(self._store_message)
         return protocol
@@ -84,21 +84,22 @@ LOOPBACK: Final = "127.0.0.1"
 USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 
-async def listen(reactor: object, port: int, factory: Any) -> Any:  # to mypy zope's interfaces are no protocols
-    """Listen on a port of this machine alone."""
+async def listen(reactor: object, port: int, factory: Any) -> Any:  # mypy does not accept zope's interfaces
+    """Listen on a port of the loopback address."""
     return await TCP4ServerEndpoint(reactor, port, interface=LOOPBACK).listen(factory)  # type: ignore[no-untyped-call]
 
 
 class NotHere(Exception):
-    """The configuration names another machine, or nothing, where the rehearsal needs an address of this machine."""
+    """The configuration names another machine or no address where the rehearsal needs an address of this machine."""
 
 
 class Rehearsal:
     """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
 
-    It ships each requested copy after `ships_after_s` seconds, and receives what comes back. `say` gets each document and
-    letter as a line. `certificate_files` are its certificate and the key, for a url with https. Raises NotHere unless
-    both addresses are of this machine, so that it never stands in for a real library.
+    It ships each requested copy after `ships_after_s` seconds, and receives returned copies. `say` is called with a line for
+    each
+    document and letter. `certificate_files` are its certificate and key, for an https URL. Raises NotHere unless both addresses
+    are on this machine, so that it never replaces a real library.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Rehearsal:
         self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
         secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
-        # The address at which the partner finds us.
+        # The URL at which the partner reaches us.
         plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)
         if plain is None:
             raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
@@ -130,7 +131,7 @@ class Rehearsal:
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._show_document)
 
     async def start(self) -> None:
-        """Start listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
+        """Start listening. Raises CannotListenError, or the errors of `tls_entrance` for unusable certificate files."""
         if self._shown is None:
             await listen(self._reactor, self.port, self._partner.site())
         else:
@@ -149,7 +150,7 @@ class Rehearsal:
 
 
 def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
-    """Return the port of a partner's url, which begins with https: if the partner shows a certificate, else with http:."""
+    """Return the port of a partner's URL. Raises NotHere unless its scheme is https with a certificate and http without."""
     url = urlsplit(row.url)
     if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")

@@ -20,18 +20,18 @@ from hkall_gateway.simulator.scenario.world import World
 
 P = Position
 OUTAGES: Final = 0.06
-"""The chance that a library loses its network on a given day, for hours or days."""
+"""Chance per day that a library loses its network, for hours or days."""
 ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
-"""The chances that one of a library's gateways loses its database on a given day, and that a clock is set wrong."""
+"""Chances per day that one of a library's gateways loses its database, and that a gateway's clock is set wrong."""
 ROUNDS_AT: Final = (0, 1, 5)
-"""Hours of the day at which the rounds are looked for: a clock may be wrong at midnight."""
+"""Hours of the day at which due rounds are run: a clock may be wrong at midnight."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
 """Chances that a request is cancelled, has a last day, or is not collected, and that a patron keeps the book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
 class People(Staff):
-    """Patrons and staff of all libraries. `requests_a_day` is the number of requests a library and day."""
+    """Patrons and staff of all libraries. `requests_a_day` is the number of requests per library and day."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
         super().__init__(consortium, books)
@@ -45,7 +45,7 @@ class People(Staff):
         self.behaviours: Counter[str] = Counter()
 
     def play_day(self, day: datetime) -> None:
-        """Play all actions of the day that begins at `day` in Hong Kong."""
+        """Simulate all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
             self._schedule_rounds(agency, day)
             if self.all.trouble.loss and self.draw_chance(OUTAGES):
@@ -55,7 +55,7 @@ class People(Staff):
             if self.all.trouble.loss and self.draw_chance(CLOCK_STEPS):
                 self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_wrong_clock(agency))  # type: ignore[misc]
             for hour in (10, 15):
-                self._schedule(day, hour, lambda agency=agency: self.work_through_lists(agency))  # type: ignore[misc]  # bound now
+                self._schedule(day, hour, lambda agency=agency: self.work_through_lists(agency))  # type: ignore[misc]  # agency is bound now
             self._schedule(day, 17, lambda agency=agency: self._play_chance_events(agency))  # type: ignore[misc]
             for _ in range(self._requests_a_day if self.busy else 0):
                 self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self.request_title(agency))  # type: ignore[misc]
@@ -63,7 +63,7 @@ class People(Staff):
     def _schedule_outage(
         self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
     ) -> None:
-        """Schedule an outage, whose length is drawn when it begins."""
+        """Schedule an outage. Its length is drawn when it begins."""
         self._schedule(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
     def _schedule(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
@@ -84,7 +84,7 @@ class People(Staff):
         self.all.schedule_after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
     def _load_availability(self, agency: str) -> None:
-        """Load the availability of the other libraries' books, as each night."""
+        """Load the availability of the other libraries' books, as a nightly job does."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._loaded_states.setdefault(agency, {})
         changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
@@ -98,7 +98,7 @@ class People(Staff):
             known.update(changed)
 
     def _play_chance_events(self, agency: str) -> None:
-        """Play the chance events of patrons and staff on the open requests."""
+        """Simulate the chance events of patrons and staff for the open requests."""
         if not self.all.is_up(agency):
             return
         for request in self.read(agency, lambda unit: unit.requests.open_list()):
@@ -111,7 +111,7 @@ class People(Staff):
                     self.behaviours[behaviour.name] += 1
 
     def request_title(self, agency: str) -> None:
-        """Place a patron's request for a title of another library. Some patrons request far more often than others."""
+        """Place a patron's request for another library's title. Some patrons request far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
@@ -132,7 +132,7 @@ class People(Staff):
         return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER
 
     def schedule_visit(self, agency: str, request: Request) -> None:
-        """Schedule the patron's visit in the next days, unless the patron does not come."""
+        """Schedule the patron's visit within the next days, unless the patron never comes."""
         if not self.draw_chance(NO_SHOWS):
             self.after_days(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
 
@@ -150,12 +150,12 @@ class People(Staff):
             self.after_days(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: SimulatedCopy) -> None:
-        """Return the book at the counter that lent it, unless it was moved meanwhile."""
+        """Return the book at the counter that lent it, unless it was moved in the meantime."""
         if book.place == "reader" and book.holder == agency:
             self.take_in(agency, book)
 
 
 def midnight(world: World, days: int) -> datetime:
-    """Return the beginning of the day in Hong Kong that is `days` after the world's first."""
+    """Return the start of the day in Hong Kong that is `days` after the world's first day."""
     first = world.start.time.astimezone(dates.HONG_KONG).date() + timedelta(days=days)
     return datetime.combine(first, time(), dates.HONG_KONG)

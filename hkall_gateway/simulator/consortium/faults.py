@@ -29,13 +29,14 @@ BUSY_S: Final = 300
 
 Arrival = Literal["now", "perhaps", "later"]
 Reply = Literal["whole", "damaged", "late", "none", "page", "unconnected"]
-"""The reply: the peer's own, the same damaged or perhaps too late, none, or an error page of a proxy; "unconnected": no
-connection at all."""
+"""What the sender receives: the peer's reply ("whole", "damaged", or "late", perhaps after the time limit), nothing ("none"), a
+proxy's error page ("page"), or no connection ("unconnected").
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyErrorPage:
-    """An error page that a proxy returns in place of the peer. `names_time`: it has a Retry-After time."""
+    """An error page that a proxy returns in place of the peer. `names_time`: it has a Retry-After header."""
 
     status: int
     body: bytes
@@ -61,15 +62,15 @@ _BUSY = ProxyErrorPage(503, b"busy", names_time=True)
 # fmt: off
 FAULTS: Final[tuple[NetworkFault, ...]] = (
     NetworkFault("not_sent",      (),               "unconnected"),        # no listener: no byte is sent
-    NetworkFault("cut_before",    (),               "none"),               # it leaves and never arrives
-    NetworkFault("cut_after",     ("now",),         "none"),               # it takes effect there, and the reply is lost
-    NetworkFault("delayed",       ("later",),       "none"),               # we give up waiting; then it arrives
+    NetworkFault("cut_before",    (),               "none"),               # the message is sent and never arrives
+    NetworkFault("cut_after",     ("now",),         "none"),               # the message takes effect, and the reply is lost
+    NetworkFault("delayed",       ("later",),       "none"),               # the message arrives after the sender gave up
     NetworkFault("slow",          ("now",),         "late"),               # the reply takes up to twice our time limit
-    NetworkFault("duplicated",    ("now", "now"),   "whole"),              # it arrives twice; the sender sees the second reply
-    NetworkFault("echoed",        ("now", "later"), "whole"),              # it arrives, and once more much later
+    NetworkFault("duplicated",    ("now", "now"),   "whole"),              # twice; the sender gets the second reply
+    NetworkFault("echoed",        ("now", "later"), "whole"),              # the message arrives, and again much later
     NetworkFault("garbled",       ("now",),         "whole", damaged=True),
     NetworkFault("garbled_reply", ("now",),         "damaged"),
-    NetworkFault("failing",       ("perhaps",),     "page", page=_ERROR),  # an error page after the peer has acted, or instead
+    NetworkFault("failing",       ("perhaps",),     "page", page=_ERROR),  # whether or not the peer acted
     NetworkFault("lost_behind",   ("perhaps",),     "page", page=_LOST),
     NetworkFault("timed_out",     ("now",),         "page", page=_WAITED),
     NetworkFault("busy",          (),               "page", page=_BUSY),
@@ -78,7 +79,7 @@ FAULTS: Final[tuple[NetworkFault, ...]] = (
 
 
 def damage_bytes(data: bytes) -> bytes:
-    """Replace the middle byte by a NUL, which no text of our protocols may contain."""
+    """Replace the middle byte by NUL, which no text in our protocols may contain."""
     middle = len(data) // 2
     return data[:middle] + b"\0" + data[middle + 1 :] if data else data
 
@@ -100,7 +101,7 @@ class FaultSource:
         return fault
 
     def even(self) -> bool:
-        """Toss a coin."""
+        """Return True with probability 0.5."""
         return self.draw.random() * 2 > 1
 
     def latest_s(self) -> float:
@@ -108,16 +109,16 @@ class FaultSource:
         return self.draw.random() * LATEST_S
 
     def busy_s(self, page: ProxyErrorPage) -> int:
-        """Draw the Retry-After of a page in seconds, or 0 if it has none."""
+        """Draw the Retry-After of a page, in seconds. 0 if the page has no such header."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0
 
 
-# Network faults on documents: wraps a `Post`, and injects the faults of FAULTS, driven by a seeded random generator.
-# A late delivery is handed to `later`, which schedules it, so that it never overtakes documents sent after it.
+# Network faults on documents: LossyChannel wraps a `Post` and injects faults of FAULTS, driven by a seeded random generator.
+# A late delivery is passed to `later`, which schedules it, so that it never overtakes documents sent after it.
 
 
 Later = Callable[[float, Callable[[], Awaitable[None]]], None]
-"""(seconds, the work to do then)."""
+"""(seconds, work) -> None: schedules `work` after `seconds`."""
 
 NOTHING: Final = HttpReply(0, "", b"")
 
@@ -160,17 +161,17 @@ class LossyChannel:
 T = TypeVar("T")
 
 LATE: Final = 0.01
-"""The chance that a command waits at a gateway that is paused; while one is cut off from the database, CUT_OFF."""
+"""Chance that a command waits at a paused gateway. It is CUT_OFF while a gateway is disconnected from the database."""
 CUT_OFF: Final = 0.5
-"""The longest time for which a command waits there, in seconds."""
+"""Chance that a command waits while one of the two gateways is disconnected from the database."""
 DISK_ERRORS: Final = 0.002
-"""The chance that the disk refuses a commit."""
+"""Chance that the disk refuses a commit."""
 
 
 class TwoWayStore(Immediate):
     """Store of a library with two gateways, where commands at the second gateway may wait for hours.
 
-    Their callers were told to try again by then, and have come to the first one. `waits` draws which commands wait.
+    By then their callers were told to try again, and have used the first gateway. `waits` draws whether a command waits.
     """
 
     def __init__(
@@ -197,11 +198,11 @@ class TwoWayStore(Immediate):
         if until is None or not self.waits():
             return run()
         self._waiting.append(partial(copy_context().run, run))
-        until.drop("late")  # as its timer does
+        until.drop("late")  # as the deadline's timer does
         return fail(Expired("it waits at the other gateway"))
 
     def let_go(self) -> None:
-        """Run the units that wait at the second gateway, which runs again. Their callers have given up."""
+        """Run the units of work that waited at the second gateway, now that it works again. Their callers have given up."""
         while self._waiting:
             try:
                 finished(self._waiting.pop(0)())
@@ -210,7 +211,7 @@ class TwoWayStore(Immediate):
 
 
 def disk_error(engine: Engine) -> OperationalError:
-    """Return the error of a full disk, as the driver raises it."""
+    """Return the error of a full disk, as the database driver raises it."""
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
     cause: Exception = full

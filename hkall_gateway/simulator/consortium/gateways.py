@@ -1,7 +1,7 @@
-"""Several whole gateways in one process, which send real NCIP to each other over faulty connections, die and restart.
+"""Several complete gateways in one process, which send real NCIP to each other over faulty connections, crash and restart.
 
-They share one clock, which moves from event to event. Every random value comes from one seeded generator, so that the same
-seed gives the same journals.
+They share one clock, which advances from event to event. Every random value comes from one seeded generator, so that the
+same seed gives the same journals.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One journal entry of a commit at one library. `refused`: its command had been answered "try again" before."""
+    """One journal entry of a commit at one library. `refused`: the caller of its command had been told to try again."""
 
     agency: str
     move: JournalEntry
@@ -68,9 +68,10 @@ class Moved:
 class Consortium:
     """The gateways of `starts`, by agency.
 
-    `loss` is the share of documents that meet a fault; with `crash`, gateways die. Their databases live on `ground`, by
-    default in memory. `watch` is called after every step with the requests that moved in it; a step is one event with all
-    deliveries that follow.
+    `loss` is the share of documents that meet a fault. With `crash`, gateways die. `ground` makes their databases, by default
+    in
+    memory. `watch` is called after every step with the requests that moved. A step is one event with all deliveries that
+    follow.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Consortium:
         self._stirred.add(agency)
 
     def _draw_waiting(self, agency: str) -> bool:
-        """Draw whether a command waits at the gateway that is paused or disconnected, and schedule its end."""
+        """Draw whether a command waits at the paused or disconnected gateway, and if so, schedule when the wait ends."""
         isolated = self._isolated_until.get(agency, self.now) > self.now
         if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
             return False
@@ -157,7 +158,7 @@ class Consortium:
         return True
 
     def let_go(self, agency: str) -> None:
-        """Run the commands that waited. All of them were answered "try again" before."""
+        """Run the commands that waited. The callers of all of them had been told to try again."""
         known = len(self._moved)
         self.perform(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
@@ -171,11 +172,11 @@ class Consortium:
     # ---- time
 
     def schedule_at(self, when: datetime, what: Callable[[], object]) -> None:
-        """Schedule an action for an instant, or for now if that is past."""
+        """Schedule an action for `when`, or for now if `when` is past."""
         heapq.heappush(self._queued_events, (max(when, self.now), next(self._numbers), what))
 
     def schedule_after(self, how_long: timedelta, what: Callable[[], object]) -> None:
-        """Schedule an action after a while."""
+        """Schedule an action after `how_long`."""
         self.schedule_at(self.now + how_long, what)
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
@@ -184,7 +185,7 @@ class Consortium:
             when, _, what = heapq.heappop(self._queued_events)
             self._set_clock(when)
             what()
-            # All due messages are delivered, with those that follow from them. Then the next alarm of each courier is set.
+            # Deliver all due messages and those that follow from them. Then set the next alarm of each courier.
             while self._stirred:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)
@@ -225,7 +226,7 @@ class Consortium:
         return self._down_until.get(agency, self.now) <= self.now
 
     def perform(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Perform an action at a gateway. Returns None if it is down, dies, or its disk is full: the caller must retry."""
+        """Perform an action at a gateway. Return None if it is down, dies, or its disk is full: the caller must retry."""
         if not self.is_up(agency):
             return None
         try:
@@ -239,7 +240,7 @@ class Consortium:
             return None
 
     def _restart_dead(self, agency: str) -> None:
-        """Restart a gateway that died: at once, or after a random time."""
+        """Restart a gateway that died, at once or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
         world.on_commit = no_hook
@@ -257,7 +258,7 @@ class Consortium:
     # ---- documents
 
     async def _deliver(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
-        """Return the reply of the partner's gateway. It may be down, or die before its reply is sent."""
+        """Return the reply of the partner's gateway, which may be down, or die before it replies."""
         agency = url.removeprefix("http://").partition("/")[0]
         if not self.is_up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
@@ -272,7 +273,7 @@ class Consortium:
             try:
                 finished(what())
             except (NotSent, NoReply):
-                return  # it is lost for good, and the sender gets no error
+                return  # the document is lost for good, and the sender gets no error
 
         self.schedule_after(timedelta(seconds=seconds), arrive)
 
@@ -285,18 +286,18 @@ class Consortium:
     # ---- observations
 
     def outbox(self) -> list[tuple[str, OutboxRow]]:
-        """All undelivered messages, with the library that sends them."""
+        """Return all undelivered messages, each with the library that sends it."""
         return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
 
     def events(self) -> Counter[str]:
-        """How often each event has happened to a request, in all journals together."""
+        """Count how often each event happened to a request, in all journals together."""
         found: Counter[str] = Counter()
         for world in self.worlds.values():
             found.update(finished(world.store.read(_queued_events, is_long=True)))
         return found
 
     def fingerprint(self) -> str:
-        """Return a hash of all journals, to the byte."""
+        """Return a hash of the complete journals."""
         digest = sha256()
         for agency, world in self.worlds.items():
             for row in finished(world.store.read(_journal, is_long=True)):

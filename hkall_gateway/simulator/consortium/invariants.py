@@ -1,4 +1,4 @@
-"""Check a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, each notice once."""
+"""Check a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, and that each letter comes once."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """View of all libraries at once. `mail`: how often each notice arrived, by library and notice id."""
+    """View of all libraries at once. `mail` counts the arrivals of each letter, by library and letter id."""
 
     all: Consortium
     people: People
     mail: Mapping[str, Counter[str]]
 
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
-        """Return all requests of a library, also those that have ended."""
+        """Return all requests of a library, including ended requests."""
         question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
         return self.people.read(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def find_lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
-        """Return the request that a library lends to another under the other's number, or None if there is none."""
+        """Return the request that `agency` lends to `borrower` under the borrower's request number, or None."""
         return self.people.read(agency, lambda unit: unit.requests.find_lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
-        """Return (position before, event) of each journal entry of a request."""
+        """Return (position before, event) for each successful journal entry of a request."""
         lines = self.people.read(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
 
@@ -51,7 +51,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One invariant: after these events, `broken` yields a text for each violation."""
+    """One invariant. `broken` runs after each of these events and yields a text for each violation."""
 
     name: str
     events: frozenset[str]
@@ -59,11 +59,11 @@ class Invariant:
 
 
 HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
-"""Positions in which the copy is at the borrowing library or with its patron."""
+"""Positions in which the copy is at the borrowing library or with the patron."""
 
 
 def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that a library that has just handled a copy says where it is, and that no other library claims to have it."""
+    """Check that the library that just handled a copy has it as recorded, and that no other library claims to have it."""
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.item is None or request.position not in HERE:
         return
@@ -78,9 +78,9 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy) -> bool:
-    """Whether the owner's notice of return has not arrived yet.
+    """Whether the owner's message about a return has not arrived yet.
 
-    The reader took the book straight to its owner, and the owner has lent it on.
+    The patron took the book straight to its owner, and the owner has lent it on.
     """
     waiting = look.people.read(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
@@ -88,7 +88,7 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 
 
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that a second library ships for a request only after the first one was given up for its silence."""
+    """Check that a second library ships for a request only after the first lender was given up because it did not answer."""
     request = look.people.request(moved.agency, moved.move.request)
     requested = (
         look.people.read(request.partner, lambda unit: unit.requests.find_by_wire_id(request.wire_id)) if request else None
@@ -106,7 +106,7 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that the next lender is asked only after the one before has refused, or cannot have received the request."""
+    """Check that the next lender is asked only after the previous lender refused, or cannot have received the request."""
     number = moved.move.request
     listed = look.people.read(moved.agency, lambda unit: unit.candidates.of_request(number))
     requested = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
@@ -128,9 +128,9 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that a loan has the full published period, whichever date the owner has named.
+    """Check that a loan has the full published period, whichever date the owner set.
 
-    So has a renewal that needed no lender's consent. Only a recall shortens it.
+    A renewal that needed no lender's consent has it too. Only a recall shortens it.
     """
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.due is None or request.recalled_on is not None:
@@ -142,7 +142,7 @@ def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
-    """No command that was answered "try again" has an effect afterwards."""
+    """Check that no command takes effect after its caller was told to try again."""
     if moved.refused:
         yield f"{moved.move.request} took {moved.move.event} after its caller was told to try again"
 
@@ -150,13 +150,13 @@ def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
 # fmt: off
 IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
-"""Events at which a person has the copy in hand."""
+"""Events in which a person has the copy in hand."""
 
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
-"""Events at which our own rules set a patron's due date."""
+"""Events in which our own rules set a patron's due date."""
 
 ANY_STEP: Final = frozenset({event.name for event in Event} | {"OPEN"})
-"""Every event of the journal that changes a request."""
+"""Every journal event that changes a request."""
 
 EACH_STEP: Final[tuple[Invariant, ...]] = (
     Invariant("a book is in one place",            IN_HAND,                                                in_one_place),
@@ -190,7 +190,7 @@ def requests_have_ended(look: Observations) -> Iterator[str]:
 
 
 def lenders_agree(look: Observations) -> Iterator[str]:
-    """Each request that a lender has closed must be closed at the borrowing library too."""
+    """Report requests that the lender has closed and the borrowing library has not."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
             requested = look.people.read(lent.partner, lambda unit, r=lent: unit.requests.find_by_wire_id(r.wire_id))  # type: ignore[misc]  # bound now
@@ -201,7 +201,7 @@ def lenders_agree(look: Observations) -> Iterator[str]:
 
 
 def _borrower_had_copy(look: Observations, wanted: Request, lent: Request) -> bool:
-    """Whether the borrower closed the same request, had the copy as an orphan or for another one, or sent it home unknown."""
+    """Whether the borrower closed the request, had the copy as an orphan or for another request, or sent it home as unknown."""
     if wanted.position is P.CLOSED and wanted.wire_id == lent.wire_id:
         return True
     if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
@@ -211,7 +211,7 @@ def _borrower_had_copy(look: Observations, wanted: Request, lent: Request) -> bo
 
 
 def borrowers_agree(look: Observations) -> Iterator[str]:
-    """Each request that a borrowing library has closed must be closed at the lender too."""
+    """Report requests that the borrowing library has closed and the lender has not."""
     for agency in look.all.worlds:
         for request in (r for r in look.requests(agency, Side.BORROWING) if r.position is P.CLOSED):
             lent = look.find_lent(request.partner, agency, request.wire_id) if request.partner else None
@@ -220,25 +220,25 @@ def borrowers_agree(look: Observations) -> Iterator[str]:
 
 
 def _was_lent(request: Request, lent: Request) -> bool:
-    """Whether the lender closed the request too, or withdrew a shipment that the borrower no longer waited for."""
+    """Whether the lender closed the request too, or withdrew a shipment that the borrower no longer expected."""
     return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
 
 
 def _lent_for_another(look: Observations, agency: str, arrived: Request) -> bool:
-    """Whether the lender closed the copy under the number of another request, for which it had sent it."""
+    """Whether the lender closed another request, for which it had sent this copy."""
     lent = (r for r in look.requests(arrived.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
     return any(_same_copy(arrived, r) for r in lent)
 
 
 def _same_copy(arrived: Request, lent: Request) -> bool:
-    """Whether a copy that arrived unannounced, and may have been sent for another request, is the one of this loan."""
+    """Whether a copy that arrived unannounced, perhaps sent for another request, is the copy of this loan."""
     if not (arrived.unannounced and arrived.item == lent.item and arrived.received_on and lent.placed_at):
         return False
     return civil(lent.placed_at) <= arrived.received_on <= (lent.returned_on or arrived.received_on)
 
 
 def letters_came(look: Observations) -> Iterator[str]:
-    """Report missing notices: each notice whose reason still held when it was due must have arrived."""
+    """Report missing letters: each letter whose reason still held when it was due must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
@@ -246,7 +246,7 @@ def letters_came(look: Observations) -> Iterator[str]:
             for row in look.people.read(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
-            # The notices that the patron must have received, if the site sends every kind.
+            # The letters that the patron must have received, unless the site suppresses them.
             steps = look.events(agency, request.id) if request.patron else ()
             due = {kind for step in steps for kind in LETTERS.get(step, ())} - world.circulation.library.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
@@ -257,7 +257,7 @@ LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {
     for step in TABLE
     if (letters := tuple(send for send in step.sends if is_letter(send)))
 }
-"""The notices of each event, by the life cycle."""
+"""Letters that each event sends, by (source position, event), from the life cycle."""
 
 # fmt: off
 AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
@@ -272,11 +272,11 @@ AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
 
 
 ONCE: Final = ("letter_pickup", "letter_unfilled")
-"""Notices of which a request has at most one in its whole life."""
+"""Letters that a request may send only once in its whole life."""
 
 
 class Invariants:
-    """Collects in `broken` every violation, each with its instant."""
+    """Collects every violation in `broken`, each with its time."""
 
     def __init__(self, consortium: Consortium, people: People) -> None:
         self.broken: list[str] = []
@@ -290,8 +290,8 @@ class Invariants:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
                     self._report(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
-            # Each notice must come once. A mail server drops a second one with the Message-ID of the first, which a
-            # gateway's death may cause.
+            # Each letter must come once. A gateway's death may send a letter again with the same Message-ID, which a mail
+            # server drops.
             read, letters = self._mail[agency], self.look.all.worlds[agency].letters
             while letters:
                 number = self._notice_id(agency, letters.popleft().number)
@@ -304,13 +304,13 @@ class Invariants:
                     self._report(agency, f"{number} came {read[number]} times")
 
     def _notice_id(self, agency: str, message_id: str) -> str:
-        """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
+        """Return REQUEST.NUMBER.KIND of a letter, looked up in the table of letters."""
         named = read_message_id(message_id)
         found = self.look.people.read(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     def is_settled(self) -> bool:
-        """Whether no request is open, every outbox is empty, and every book is at its own library."""
+        """Whether no request is open, every outbox is empty, and every book is home or settled."""
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
 """Chance events of patrons and staff in a simulated consortium: renew, recall, lose, claim, cancel.
 
-One row per event: its chance a day for each open request in one of its positions, and the function that performs it (True: it
-was done).
+Each row has the daily chance for each open request in the given positions, and the function that performs the event. The
+function returns whether the event happened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hkall_gateway.simulator.consortium.staff import BLANK, SimulatedCopy, Staff
 
 P = Position
 FOUND: Final = 0.4
-"""The chance that a lost book is found."""
+"""Chance that a lost book is found."""
 
 Act = Callable[[Staff, str, Request], bool]
 
@@ -31,13 +31,13 @@ class Behaviour:
 
 
 def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
-    """Renew the loan at a terminal, as its patron."""
+    """Renew the loan at a terminal, as the patron."""
     item = request.item.barcode if request.item else ""
     return staff.sip2(agency, f"29NN{{now}}{BLANK}AO{agency}|AA{request.patron}|AB{item}|AC|")
 
 
 def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
-    """Renew the loan in the discovery system, as its patron."""
+    """Renew the loan in the discovery system, as the patron."""
     assert request.item is not None
     document = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
     reply = staff.all.perform(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
@@ -45,7 +45,7 @@ def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
-    """Leave the book at the counter of its owner library, as a patron may."""
+    """Return the book at the counter of the library that owns it, as patrons may."""
     book = _find_lent_copy(staff, agency, request)
     if book is None:
         return False
@@ -64,7 +64,7 @@ def damage(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
-    """Record that the patron lost the book: it is found some days later, or the two libraries settle the loss."""
+    """Record that the patron lost the book. It is found some days later, or the two libraries settle the loss."""
     book = _find_lent_copy(staff, agency, request)
     if book is None or not staff.run_command(agency, "lost", request):
         return False
@@ -79,7 +79,7 @@ def _find_lost_copy(staff: Staff, agency: str, _request: Request, book: Simulate
 
 
 def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
-    """Record at both libraries the settlement on which their staff agreed by telephone."""
+    """Record at both libraries the settlement that their staff agreed on by telephone."""
     owner = request.partner
     lent = staff.read(owner, lambda unit: unit.requests.find_lent(agency, request.wire_id))
     assert lent is not None
@@ -106,7 +106,7 @@ def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def _find_lent_copy(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
-    """Return the book of a loan if a patron of this library has it: it may be home already, or lent to another library."""
+    """Return the book of a loan if a patron of this library has it. It may be home already, or lent to another library."""
     book = staff.books[request.item] if request.item else None
     return book if book and (book.place, book.holder) == ("reader", agency) else None
 

@@ -1,6 +1,6 @@
 """Simulate libraries that lend to each other for weeks, with network faults and crashes.
 
-The same seed gives the same log to the byte: every random value is drawn from it, and ids and instants follow from it too.
+The same seed gives the same journals, byte for byte: every random value, id and time follows from it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ REQUESTS_A_DAY: Final = 5
 class Setting:
     """Parameters of a simulation.
 
-    `loss`: the share of documents that meet a fault; `crash`: gateways die at random commits; `database`: the URL of a
-    PostgreSQL database in which they live, each in a schema of its own, instead of SQLite in memory.
+    Attributes:
+        loss: Share of documents that meet a fault.
+        crash: Whether gateways die at random commits.
+        database: URL of a PostgreSQL database, in which each library gets a schema. "" stands for SQLite in memory.
     """
 
     libraries: int = 3
@@ -58,9 +60,13 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class SimulationReport:
-    """The result. `broken` lists every loss and contradiction: it must be empty.
+    """Result of a simulation.
 
-    `ends`: requests by side and last position; `faults` and `events`: how often each of them occurred.
+    Attributes:
+        broken: Every loss and contradiction. It must be empty.
+        ends: Number of requests by side and last position.
+        faults: Number of occurrences of each fault.
+        events: Number of occurrences of each event.
     """
 
     setting: Setting
@@ -77,7 +83,7 @@ class SimulationReport:
 
 @dataclass(frozen=True, slots=True)
 class PreparedSimulation:
-    """A simulation before its first day: the gateways, the people, and the invariants' checker."""
+    """A simulation before its first day: the gateways, the people, and the checker of the invariants."""
 
     consortium: Consortium
     people: People
@@ -85,8 +91,8 @@ class PreparedSimulation:
 
 
 def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
-    """Make the libraries of a setting. `channel` makes the faulty connections. The caller closes the consortium."""
-    draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
+    """Create the libraries of a setting. `channel` makes the faulty connections. The caller must close the consortium."""
+    draw = Random(setting.seed)  # noqa: S311  # a simulation, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
@@ -103,7 +109,7 @@ def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -
 
 
 def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> SimulationReport:
-    """Run from the first request until everything has settled, or until the time limit."""
+    """Run from the first request until everything is settled, or until the time limit."""
     story = prepare_simulation(setting, channel)
     try:
         consortium, people = story.consortium, story.people
@@ -138,7 +144,7 @@ def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> Simulati
 
 
 def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[SimulationReport]:
-    """Run each setting in turn, or `jobs` at a time in processes of their own."""
+    """Run the settings one after another, or `jobs` at a time in separate processes."""
     if jobs < 2:
         yield from map(simulate, settings)
         return
@@ -147,7 +153,7 @@ def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Simulat
 
 
 def be_quiet() -> None:
-    """Silence the gateways' log, whose writing takes a third of the time."""
+    """Disable the gateways' log, since writing it takes a third of the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

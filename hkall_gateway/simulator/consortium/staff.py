@@ -1,7 +1,7 @@
 """Simulate the staff of a consortium: circulation desks, stacks, and couriers' bags.
 
-A book is a physical thing: it stays where a person put it, even if a gateway says otherwise. Staff follow the answers of their
-own gateway; when it is down or does not reply they try again later.
+A book is a physical object: it stays where a person put it, even if a gateway records otherwise. Staff follow the replies of
+their own gateway. If it is down or does not reply, they try again later.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BLANK: Final = " " * 18
 
 @dataclass(slots=True)
 class SimulatedCopy:
-    """One copy. `place`: shelf, bag (on the road to `holder`), desk, reader, lost; `holder`: its present or next library."""
+    """One copy. `place`: shelf, bag (on the way to `holder`), desk, reader, lost. `holder` is its current or next library."""
 
     item: ItemKey
     bib_id: str
@@ -52,12 +52,13 @@ PATIENT_DAYS: Final = 6
 STRAYS_WAIT: Final = timedelta(days=20)
 REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
 NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
-"""Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
-that a terminal cannot finish its operation."""
+"""Chances that a paged copy is not found, that its pull slip is lost for days, that it is found unfit after its checkout, and
+that a terminal cannot finish its operation.
+"""
 
 
 class Staff:
-    """Staff of all libraries, who scan, pull, pack and return books. `busy`: new requests are still placed."""
+    """Staff of all libraries, who scan, pull, pack and return books. `busy`: new requests are still being placed."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
         self.all, self.draw = consortium, consortium.draw
@@ -68,7 +69,7 @@ class Staff:
     # ---- time
 
     def after_days(self, days: float, what: Callable[[], None]) -> None:
-        """Schedule an action in so many days."""
+        """Schedule an action after `days`."""
         self.all.schedule_after(timedelta(days=days), what)
 
     def retry(self, what: Callable[[], bool]) -> None:
@@ -77,31 +78,31 @@ class Staff:
             self.all.schedule_after(SOON, lambda: self.retry(what))
 
     def draw_chance(self, chance: float) -> bool:
-        """Draw whether an event with this chance happens."""
+        """Return True with this probability."""
         return self.draw.random() < chance
 
     # ---- messages to the gateway
 
     def sip2(self, agency: str, line: str) -> bool:
-        """Whether the gateway accepted a terminal's line; `{now}` stands for the terminal's time."""
+        """Send a terminal's message, and return whether the gateway accepted it. `{now}` stands for the terminal's time."""
         now = self.all.now.astimezone(dates.HONG_KONG).strftime("%Y%m%d    %H%M%S")
         reply = self.all.perform(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
         return reply is not None and reply[2:3] == "1"
 
     def check_out(self, agency: str, card: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Check out a copy to a card at the counter. `undo`: cancels a check-in that could not be finished."""
+        """Check out a copy to a card at the counter. `undo`: cancel a check-in that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"11NN{{now}}{BLANK}AO{agency}|AA{card}|AB{book.item.barcode}|AC|{cancel}")
 
     def check_in(self, agency: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Scan a copy. `undo`: cancels a checkout that could not be finished."""
+        """Check in a copy. `undo`: cancel a checkout that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
     def run_command(
         self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None
     ) -> bool:
-        """Whether the gateway accepted a staff command (a row of `STAFF_ACTIONS`)."""
+        """Run a staff command (a row of `STAFF_ACTIONS`), and return whether the gateway accepted it."""
         item = book.item if book else ItemKey("", "")
         command = Act(STAFF, request.id, item.barcode, item.agency, reason, action=name)
         done = self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
@@ -110,12 +111,12 @@ class Staff:
     # ---- replies of the gateway
 
     def find_holding(self, agency: str, book: SimulatedCopy) -> Request | None:
-        """Return the open request that holds a copy."""
+        """Return the open request for a copy."""
         found = self.read(agency, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
     def list_requests(self, agency: str, position: Position) -> tuple[Request, ...]:
-        """Return the requests in a position."""
+        """Return the open requests in a position."""
         return self.read(agency, lambda unit: unit.requests.open_list(position.value))
 
     def request(self, agency: str, number: str) -> Request | None:
@@ -127,16 +128,16 @@ class Staff:
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def schedule_visit(self, agency: str, request: Request) -> None:
-        """Let the patron collect a book on the hold shelf; a subclass schedules the visit."""
+        """Schedule the patron's visit for a book on the hold shelf. A subclass implements this."""
 
     # ---- a counter
 
     def take_in(self, agency: str, book: SimulatedCopy) -> None:
-        """Scan a book, and puts it where the gateway's reply sends it."""
+        """Check in a book, and put it where the gateway's reply sends it."""
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put_away(agency, book)
-        # A refused book stays on the desk. `work_through_lists` looks at it again, since its request may move meanwhile.
+        # A refused book stays on the desk. `work_through_lists` tries again, since its request may move in the meantime.
 
     def _put_away(self, agency: str, book: SimulatedCopy) -> None:
         held = self.find_holding(agency, book)
@@ -164,7 +165,7 @@ class Staff:
     # ---- twice a day
 
     def work_through_lists(self, agency: str) -> None:
-        """Works through the pull list, the books on the desk, uncollected books, and dead messages."""
+        """Work through the pull list, the books on the desk, uncollected books, and dead messages."""
         if not self.all.is_up(agency):
             self.all.schedule_after(SOON, lambda: self.work_through_lists(agency))
             return
@@ -182,18 +183,18 @@ class Staff:
                 self._judge_document(agency, kept)
 
     def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
-        """Judge a document in quarantine: replay it if its sender, the owner, really has the book."""
+        """Judge a document in quarantine: replay it if the sender owns the book and really has it."""
         named = decode(kept.document.encode())
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
             if self.all.perform(agency, lambda world: finished(replay_document(world.services, *again))) is None:
-                return  # the gateway died: the document is replayed at the next visit
+                return  # the gateway died: the document is replayed next time
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.perform(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
-        """Cancel an unrequested shipment that never arrived, announced after we had withdrawn the request."""
+        """Cancel the record of a shipment that never arrived, announced after we had withdrawn the request."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
@@ -218,7 +219,7 @@ class Staff:
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
         elif held is None:
-            # An unknown book is received unannounced, by the number on its pull slip, or returned after some days.
+            # An unknown book is received as unannounced, by the number on its pull slip, or returned after some days.
             requested = self.list_requests(agency, P.REQUESTED) + self.list_requests(agency, P.CANCELLING)
             waiting = [r for r in requested if self._was_requested(agency, r, book)]
             if waiting and self.run_command(agency, "receive", waiting[0], "unannounced", book):

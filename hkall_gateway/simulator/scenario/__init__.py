@@ -1,1 +1,1 @@
-"""Scenario files, played against a gateway in this process or a running one."""
+"""Scenario files, run against a gateway in this process or a running gateway."""

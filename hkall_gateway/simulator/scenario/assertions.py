@@ -1,4 +1,4 @@
-"""Assertions of a scenario: replies, documents that reached a partner, notices, positions of requests."""
+"""Assertions of a scenario: replies, documents that reached a partner, letters, positions of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioLine, Scenar
 
 
 class Difference(Exception):
-    """A scenario and the gateway disagree. The text gives the place, the expected value and the actual one."""
+    """The gateway does not behave as a scenario says. The text has the place, the expected value and the actual value."""
 
     def __init__(self, where: str, text: str, expected: str, got: str) -> None:
         super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")
@@ -19,12 +19,12 @@ class Difference(Exception):
 
 
 def check_reply(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Return the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
+    """Check the last reply to the sender named in this line, or for a bare `<`, to the last sender."""
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
     if isinstance(reply, NcipMessage):
-        # `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain.
+        # `ok key=value …` or `Problem TYPE`, optionally with a text that the detail must contain.
         problem = reply.text("Problem/ProblemType")
         kind, _, rest = line.get("said").partition(" ")
         if kind == "Problem":
@@ -50,7 +50,7 @@ def _summarise_reply(reply: NcipMessage) -> str:
 
 
 def check_document(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Check the oldest document that reached a partner."""
+    """Check the oldest unchecked document that reached a partner."""
     world, agency, service = stage.world(line), line.get("agency"), line.get("service")
     message = world.peers.arrived(agency)
     if message is None:
@@ -62,7 +62,7 @@ def check_document(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def check_ils_message(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Check the oldest message that reached the local system."""
+    """Check the oldest unchecked message that reached the local system."""
     heard, wanted = stage.world(line).ils.heard, line.get("heard")
     got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
     if not matches_pattern(got, wanted):
@@ -100,7 +100,7 @@ def check_mail(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def check_state(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Check the position and the facts of a request."""
+    """Check the position and other fields of a request."""
     try:
         request = stage.gateway(line).request(line.get("request"))
     except KeyError:

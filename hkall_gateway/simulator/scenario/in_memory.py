@@ -1,4 +1,4 @@
-"""NCIP partners and SIP2 terminals of a scenario in the same process, without sockets."""
+"""NCIP partners and SIP2 terminals of a scenario, in the same process and without sockets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world. `secret` returns the secret agreed with an agency."""
+    """The NCIP responder and initiator of a world. `secret` returns the secret agreed with an agency."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Documents:
         self._client = NcipClient(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
     def answer(self, body: bytes) -> bytes:
-        """Return the reply to a document that came from this machine."""
+        """Return the reply to a document sent from this machine."""
         return finished(respond(self.services, body, None, Peer(HERE)))
 
     async def carry(self, row: OutboxRow) -> DeliveryResult:
@@ -90,22 +90,22 @@ _SEALED: Final = re.compile(rb"(AY([0-9]))?AZ[0-9A-F]{4}\Z")
 
 
 class PlainSecrets:
-    """Compares a terminal's password with the stored text itself: no secret of a test is worth a hash."""
+    """Compares a terminal's password with the stored text itself, since hashing would only slow tests down."""
 
-    async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the protocol's own signature
-        """Compare the two texts."""
+    async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the signature of the protocol
+        """Return whether the two texts are equal."""
         return stored == secret
 
 
 @dataclass(slots=True)
 class Seal:
-    """Adds the sequence number and checksum to each line, and checks those of each reply. `number` is the next one, 0 to 9."""
+    """Adds sequence number and checksum to messages, and checks them in replies. `number` is the next number, 0 to 9."""
 
     encoding: str
     number: int = 0
 
     def sealed(self, text: str) -> bytes:
-        """Add sequence number and checksum to a line. A line that ends in AY and a digit keeps that number."""
+        """Add sequence number and checksum to a message. A text that ends in AY and a digit keeps that number."""
         named = _NUMBERED.search(text)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
@@ -113,7 +113,7 @@ class Seal:
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
-        """Return a reply without its end. Raises ValueError if its checksum or its sequence number is wrong."""
+        """Return a reply without its terminator. Raises ValueError for a wrong checksum or sequence number."""
         body = reply.strip(b"\r\n")
         seal = _SEALED.search(body)
         if seal is None or body[-4:] != checksum(body[:-4]):
@@ -134,7 +134,7 @@ class InMemoryTerminal:
 
 
 class InMemoryTerminals:
-    """All terminals of a world, each on its own connection, logged in before its first line."""
+    """All terminals of a world, each on its own connection, logged in before its first message."""
 
     def __init__(
         self,
@@ -165,13 +165,13 @@ class InMemoryTerminals:
         )
 
     def ask(self, login: str, text: str) -> str:
-        """Return the reply to a line, without its end, or "" if there was none."""
+        """Return the reply to a message, without its terminator, or "" if there was none."""
         line = self._connections.get(login) or self._open_connection(login)
         reply = self.wire(line, line.seal.sealed(text))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:
-        """Send some bytes, and return the bytes of the replies."""
+        """Send bytes, and return the bytes of the replies."""
         return b"".join(self._answer_piece(line, piece) for piece in line.session.receive(data))
 
     def _answer_piece(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:

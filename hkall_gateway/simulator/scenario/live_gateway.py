@@ -1,7 +1,7 @@
-"""Play a scenario against a running gateway, over real connections and by queries of its database.
+"""Run a scenario against a running gateway, over real connections and by queries of its database.
 
-Such a gateway has its own time, partners and notices: lines that need others are refused before any message is sent. Its
-courier works by itself, so that an assertion about its state may need a moment to become true.
+A running gateway has its own time, partners and letters, so lines that need others are refused before any message is sent. Its
+courier works independently, so an assertion about its state may take a moment to become true.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LiveTerminal:
     seal: Seal
 
     def ask(self, text: str) -> str:
-        """Return the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
+        """Return the reply to a message. Raises OSError if none comes, ValueError for a wrong checksum."""
         return self.seal.opened(self.wire.ask(self.seal.sealed(text)))
 
 
@@ -43,9 +43,16 @@ class LiveTerminal:
 class GatewayAddress:
     """How to reach a running gateway.
 
-    `call` opens a socket to its terminals' port, `post` returns the reply to a document; `password` is every terminal's,
-    `secrets` are those between each agency and us; `encodings` of its terminals by login; `request` and `outbox` query its
-    database; `pause` waits a moment, `tries` times at most until an assertion holds.
+    Attributes:
+        call: Opens a socket to the port for terminals.
+        post: Sends a document and returns the reply.
+        password: Password of every terminal.
+        encodings: Encodings of terminals, by login.
+        secrets: Secrets agreed with each agency.
+        request: Queries the database for a request.
+        outbox: Queries the database for unsent messages.
+        pause: Waits a moment before an assertion is tried again.
+        tries: Maximum number of retries.
     """
 
     agency: str
@@ -70,7 +77,7 @@ class Live:
         self._callers: dict[str, LiveTerminal] = {}
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's line. The terminal logs in before its first line."""
+        """Return the reply to a terminal's message. The terminal logs in before its first message."""
         caller = self._callers.get(terminal) or self._log_in(terminal)
         return caller.ask(line)
 
@@ -112,7 +119,7 @@ class Live:
 
 
 def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
-    """Play one file against the gateway at the end of `way`, and return the result."""
+    """Run one file against the gateway at `way`, and return the result."""
     live = Live(way)
     stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:
@@ -121,7 +128,7 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
         if others:
             listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
             raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
-        for line in lines[1:]:  # the first one names the world: the gateway's own database has its data already
+        for line in lines[1:]:  # skip `world`: the gateway's own database has its data already
             _perform_patiently(stage, line, way)
     except (Difference, BadLine) as failure:
         return Played(path, str(failure))
@@ -131,7 +138,7 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
 
 
 def _perform_patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
-    """Carry out a line, and repeat an assertion that may become true a moment later."""
+    """Perform a line. Retry an assertion that may become true a moment later."""
     for _ in range(way.tries if line.verb in _LATER else 0):
         try:
             return perform(stage, line)

@@ -1,7 +1,7 @@
-"""Play scenario files: each line is a step or an assertion, and the first difference is reported.
+"""Run scenario files: each line is a step or an assertion, and the first difference is reported.
 
-The grammar is GRAMMAR of steps.py. Documents are in the shorthand of ncip/shorthand.py. After every step the
-courier delivers the due messages. A message to a partner or a patron that no line expects is a difference at the end.
+GRAMMAR of steps.py defines the lines, ncip/shorthand.py the shorthand for documents. After every step the courier delivers the
+due messages. A message to a partner or a patron that no line expects is a difference at the end.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hkall_gateway.simulator.scenario.world_file import WorldError
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """The result of one file. `failure` is "" where it agreed with the gateway."""
+    """Result of one file. `failure` is "" if the gateway behaved as the file says."""
 
     path: Path
     failure: str
 
 
 def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Carry out one line. Raises Difference or BadLine."""
+    """Perform one line. Raises Difference or BadLine."""
     is_assertion = line.verb == "<" or line.get("way") == "<"
     action = assertions.check_ils_message if line.get("heard") else assertions.check_reply if is_assertion else VERBS[line.verb]
     try:
@@ -39,10 +39,7 @@ def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def play(path: Path, engine: Engine | None = None, command_line: CommandLine | None = None) -> World:
-    """Play one file in memory, or in the empty database of `engine`, and return the world as it is at the end.
-
-    `command_line(world, words)` runs one command and returns its output. Raises Difference or BadLine.
-    """
+    """Run one file in memory, or in the empty database of `engine`, and return the world in its final state."""
     stage = ScenarioRun(path.parent, engine, command_line)
     try:
         lines = read_scenario(path)
@@ -64,12 +61,12 @@ def play(path: Path, engine: Engine | None = None, command_line: CommandLine | N
         return world
     except (Difference, BadLine):
         if isinstance(stage.made, World):
-            stage.made.close()  # also of a gateway that died in the middle of a commit
+            stage.made.close()  # also if the gateway died in the middle of a commit
         raise
 
 
 def replay(paths: Iterable[Path], command_line: CommandLine | None = None) -> Iterator[Played]:
-    """Play files one after another, each in a world and a database of its own, and yield the results."""
+    """Run files one after another, each in a world and a database of its own, and yield the results."""
     for path in paths:
         try:
             play(path, command_line=command_line).close()
@@ -101,4 +98,4 @@ VERBS: Final[Mapping[str, Callable[[ScenarioRun, ScenarioLine], None]]] = {
 # fmt: on
 
 _STIRRING: Final = frozenset({"sip2", "ncip", "cli", "wait", "time", "round", "restart"})
-"""Verbs after which the courier delivers."""
+"""Verbs after which the courier delivers messages."""

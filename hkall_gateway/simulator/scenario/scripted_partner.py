@@ -1,4 +1,4 @@
-"""Partner libraries controlled by a script: they accept our documents, reply as told, and record the documents."""
+"""Partner libraries controlled by a script: they accept our documents, reply as scripted, and record the documents."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True, slots=True)
 class PartnerBehaviour:
-    """How a partner treats a document.
+    """How a partner handles a document.
 
-    `taken`: it has read it, so that it takes effect there; `words`: the fields of its reply; `wait_s`: the Retry-After of its
-    reply; `document`: its whole reply, as it stands in a file.
+    Attributes:
+        taken: Whether the partner reads the document, so that it takes effect.
+        words: Fields of the reply, in shorthand.
+        wait_s: Retry-After of the reply.
+        document: Whole reply, as stored in a file.
     """
 
     kind: str
@@ -42,7 +45,7 @@ class PartnerBehaviour:
     document: bytes = b""
 
     def http_reply(self, accepting: bytes) -> HttpReply:
-        """Return the HTTP reply. `accepting` is the document of a normal one. Raises NoReply or NotSent."""
+        """Return the HTTP reply. `accepting` is the normal reply document. Raises NoReply or NotSent."""
         match self.kind:
             case "503" | "504":
                 return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)
@@ -60,25 +63,21 @@ OK: Final = PartnerBehaviour("ok", taken=True)
 MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
     "ok": OK,
     "503": PartnerBehaviour("503", taken=False),
-    "504": PartnerBehaviour("504", taken=True),  # the proxy in front of the partner has not waited for its reply
-    "nonsense": PartnerBehaviour("nonsense", taken=True),  # it has read the document, and its reply is unreadable
-    "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before its reply
+    "504": PartnerBehaviour("504", taken=True),  # the proxy in front of the partner did not wait for the reply
+    "nonsense": PartnerBehaviour("nonsense", taken=True),  # the document is read, and the reply is unreadable
+    "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before the reply
     "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, no reply ever comes
     "away": PartnerBehaviour("away", taken=False),  # the address has no listener: no byte is sent
 }
 
 
 def duration(text: str) -> timedelta:
-    """Parse a length of time: `90s`, `2d4h`."""
+    """Parse a duration such as `90s` or `2d4h`."""
     return sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in re.findall(r"([0-9]+)([smhd])", text)), timedelta())
 
 
 def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
-    """Parse a partner's manner and its count.
-
-    Examples: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m`.
-    `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
-    """
+    """Parse a partner's behaviour and how often it applies."""
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name.startswith("Problem "):
@@ -96,11 +95,11 @@ def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
 
 
 class Peers:
-    """All partner libraries at once, found by their address.
+    """All partner libraries, found by their URLs.
 
-    `bodies` is every document that any of them took, as it was on the wire. A partner without a script accepts every document
-    with the `secret` of its agency; for another secret it returns the Problem that a real partner gives. It answers
-    LookupItemSet from its `holdings`; `shelves` overrides the status of single copies.
+    A partner without a script accepts every document with the `secret` of its agency, and returns a Problem for another secret.
+    It answers LookupItemSet from its `holdings`; `shelves` overrides the status of single copies. `bodies` has every document
+    that a partner read, as sent.
     """
 
     def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
@@ -111,23 +110,23 @@ class Peers:
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
-        """Set the behaviour for the next `times` documents. After them the partner accepts again."""
+        """Set the behaviour for the next `times` documents. After them the partner accepts documents again."""
         self._script[agency].extend([manner] * times)
 
     def arrived(self, agency: str) -> NcipMessage | None:
-        """Remove and return the oldest document that this partner took and no line has asked for, or None."""
+        """Remove and return the oldest document that this partner read and no line has checked, or None."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
     def unasked(self) -> list[str]:
-        """List the documents that arrived and that no line asked for, as "AGENCY Service"."""
+        """List the documents that arrived and that no line checked, as "AGENCY Service"."""
         return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
 
     def unplayed(self) -> list[str]:
         """List scripted behaviours that were not used, as "AGENCY answers BEHAVIOUR"."""
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
-        """Take the place of an HTTP client's post."""
+    async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # simulated time does not pass
+        """Reply in place of an HTTP client's post."""
         agency = self._urls[url]
         how = self._script[agency].popleft() if self._script[agency] else OK
         message = documents.decode(body)
@@ -147,10 +146,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 def reply(
     message: NcipMessage, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()
 ) -> bytes:
-    """Make a partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
-
-    `shelf` holds its copies, for LookupItemSet. A reply that is Pending has no further fields.
-    """
+    """Make a partner's reply: the fields shared with the request and `words` in shorthand, or a Problem of type `problem`."""
     if message.service == ABOUT_VERSIONS:
         return documents.encode(
             NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
@@ -175,7 +171,7 @@ def reply(
 
 
 def _look_up_title(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
-    """Return the copies of a title, found by the partner's own number or by the catalogue's."""
+    """Return the copies of a title, found by the partner's own number or by the union catalogue's."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     copies = [_item_information(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
     found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}

@@ -1,6 +1,6 @@
 """The grammar of scenario files, and the steps: set up the world, move the time, send messages, script replies.
 
-Each line has a known verb and the right words after it, or the file is refused.
+A file is refused if a line does not match the grammar.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
-"""Verb -> the rest of its line.
+"""Pattern for the rest of a line, by verb. The less obvious lines:
 
-`crash 2`: at the second commit from here; `state R2 none`: there is no such request; `partner LU has L1 On Loan`: the status
-on its own shelf, whatever the catalogue states; `partner LU answers FILE.xml`: the document of its next reply. `mail server is
-away`: notices wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system; `ils
-loses 11`: it executes the next 11, and its reply is lost; `ils reader UG1 blocked=yes loans=14`: its facts of a patron; `ils
-answers FILE.xml`: the document of its next reply; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest
-line that it took and no line has asked for, or `nothing`.
+`crash 2`: die at the second commit from here. `state R2 none`: there is no such request. `partner LU has L1 On Loan`: the
+status on its own shelf, whatever the catalogue says. `partner LU answers FILE.xml`: its next reply. `mail server is away`:
+letters wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system. `ils loses
+11`: it executes the next 11, and the reply is lost. `ils reader UG1 blocked=yes loans=14`: data of a patron. `ils answers
+FILE.xml`: its next reply. `ils lends AB77 UG1`: a loan at its own desk. `ils hears 11*AB77*`: the oldest message that it
+received and no line has checked, or `nothing`.
 """
 # fmt: on
 
 RAW: Final = frozenset({"sip2", "<"})
-"""Verbs whose line may contain ` #` that does not begin a comment."""
+"""Verbs whose lines may contain ` #` that does not begin a comment."""
 
 
 class BadLine(Exception):
-    """A line that is invalid or cannot be played. The text begins with file:line."""
+    """A line is invalid or cannot be performed. The text begins with file:line."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -73,7 +73,7 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScenarioLine:
-    """One line of a scenario. `text` is the line without its comment, `parts` the parts that the grammar names."""
+    """One line of a scenario. `text` is the line without its comment. `parts` are the named groups of the grammar."""
 
     file: str
     number: int
@@ -83,7 +83,7 @@ class ScenarioLine:
 
     @property
     def where(self) -> str:
-        """Return the place of the line, as file:line."""
+        """Return the position of the line as file:line."""
         return f"{self.file}:{self.number}"
 
     def get(self, name: str) -> str:
@@ -92,7 +92,7 @@ class ScenarioLine:
 
 
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
-    """Read the lines of a scenario without comments and blank lines. Raises BadLine for the first line not in GRAMMAR."""
+    """Read the lines of a scenario without comments and blank lines. Raises BadLine for the first line outside GRAMMAR."""
     rows = enumerate(path.read_text("utf-8").splitlines(), start=1)
     lines = tuple(
         _parse_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#")
@@ -116,10 +116,10 @@ def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
 
 
 class ScenarioTarget(Protocol):
-    """A gateway that a scenario's lines use, in a world or running. It has the methods of World."""
+    """The gateway that a scenario talks to, in a world or running. It has the methods of World."""
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's line."""
+        """Return the reply to a terminal's message."""
 
     def ncip(self, agency: str, document: bytes) -> bytes:
         """Return the reply to a document."""
@@ -135,14 +135,14 @@ class ScenarioTarget(Protocol):
 
 
 FILES = (".csv", ".xml")
-"""Endings of the words of a `cli` line that name a file beside the scenario, or in the folder files/."""
+"""Endings of words in a `cli` line that name a file beside the scenario, or in the folder files/."""
 
 CommandLine = Callable[[ScenarioTarget, list[str]], str]
 
 
 @dataclass(slots=True)
 class ScenarioRun:
-    """A running scenario. `replies` holds the last reply to each speaker. `speaker` is the last speaker."""
+    """A running scenario. `replies` has the last reply to each sender. `speaker` is the last sender."""
 
     folder: Path
     engine: Engine | None
@@ -159,7 +159,7 @@ class ScenarioRun:
         return self.made
 
     def world(self, line: ScenarioLine) -> World:
-        """Return the world in which a line is played, with its time, its partners and its notices."""
+        """Return the world in which a line is performed. Raises BadLine for a running gateway."""
         found = self.gateway(line)
         if not isinstance(found, World):
             raise BadLine(line.where, f"`{line.verb}` needs a gateway in a world of its own")
@@ -174,13 +174,13 @@ def set_up(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def _find_file(stage: ScenarioRun, name: str, room: str) -> Path:
-    """Find a file beside the scenario, or in the folder `room` beside the scenario's own."""
+    """Find a file beside the scenario, or in the folder `room` next to the scenario's folder."""
     beside = stage.folder / name
     return beside if beside.exists() else stage.folder.parent / room / name
 
 
 def move_time(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Move the time to an instant."""
+    """Move the time to the given time."""
     stage.world(line).go_to(datetime.fromisoformat(line.get("at")))
 
 
@@ -198,7 +198,7 @@ def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def crash(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Make the process die at a commit from now on."""
+    """Make the process die at the given commit from now on."""
     stage.world(line).crash(int(line.get("commits") or 1))
 
 
@@ -218,7 +218,7 @@ def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Change the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a patron."""
+    """Change the library's own system without the gateway's knowledge: its state, next reply, a loan, or data of a patron."""
     system = stage.world(line).ils
     if line.get("code"):
         system.loses.append(line.get("code"))
@@ -234,7 +234,7 @@ def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def speak_sip2(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Send a terminal's line and store the reply."""
+    """Send a terminal's message and store the reply."""
     stage.speaker = f"sip2 {line.get('terminal')}"
     stage.replies.pop(stage.speaker, None)
     stage.replies[stage.speaker] = stage.gateway(line).sip2(line.get("terminal"), line.get("said"))

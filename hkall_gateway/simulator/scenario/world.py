@@ -1,12 +1,12 @@
-"""A whole gateway in one process without sockets or threads, with its real handlers, database, codecs and courier.
+"""A complete gateway in one process without sockets or threads, with its real handlers, database, codecs and courier.
 
     world = World.open(Path("fixtures/worlds/consortium.toml"))
     world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YUY…"
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b1 request=d-1")                   -> the reply as a Message
-    world.pump()                                                                             delivers all that is due
+    world.pump()                                                                             delivers all due messages
     world.request("R1").position
 
-The clock stands still until it is moved (`go_to`, `wait`); requests are named R1, R2 … after the highest of the world file.
+The clock advances only by `go_to` and `wait`. New requests are named R1, R2 … after the highest number in the world file.
 """
 
 from __future__ import annotations
@@ -68,19 +68,19 @@ from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 INSTANCE: Final = "lab"
 ANSWER_S: Final = 8.0
-"""Seconds within which a message is answered; the clock of its deadline stands still here."""
+"""Seconds within which a message is answered. The clock of the deadline never advances in a world."""
 BOUNCES: Final = "@bounces.test"
 """The mail server refuses every address of this domain as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
 
 
 class Died(BaseException):
-    """The process ended here, as by kill -9: no `except Exception` may catch it."""
+    """The process died, as by kill -9. It is a BaseException so that no `except Exception` catches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLetter:
-    """A notice in a patron's mailbox. `number` is its Message-ID."""
+    """A letter in a patron's mailbox. `number` is its Message-ID."""
 
     patron: str
     subject: str
@@ -91,12 +91,13 @@ class ReceivedLetter:
 class World:
     """A gateway, its patrons, partners and terminals, and the time of day.
 
-    Its partners are `peers`, unless `post` is given; `secret` returns the secret agreed with an agency; `listen` is called
-    after each commit with its moves.
+    Its partners are `peers`, unless `post` is given. `secret` returns the secret agreed with an agency. `listen` is called
+    after
+    each commit with its journal entries.
     """
 
     ground: ClassVar[DatabaseFactory] = Memory()
-    """The databases of worlds that are given none."""
+    """Default factory for the databases of worlds."""
 
     def __init__(
         self,
@@ -137,20 +138,20 @@ class World:
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
-        """Open the world of a file, on the common ground or in the (empty) database of `engine`."""
+        """Open the world in a file, in a database of `ground` or in the empty database of `engine`."""
         return cls(read_world(path), engine)
 
     # ---- messages to the gateway
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's line, both without sequence number, checksum and terminator, or "" if none came.
+        """Return the reply to a terminal's message, without sequence number, checksum and terminator, or "" if there was none.
 
-        The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
+        The terminal logs in before its first message. A line that ends in `AY` and a digit is sent with that sequence number.
         """
         return self.terminals.ask(terminal, line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
-        """Return the reply to a document from this machine, both as bytes."""
+        """Return the reply to a document sent from this machine."""
         reply = self._documents.answer(document)
         self.replies.append(reply)
         return reply
@@ -171,7 +172,7 @@ class World:
     # ---- time and crashes
 
     def go_to(self, when: datetime) -> None:
-        """Move the time to `when`. Messages that become due meanwhile are delivered at their own instant."""
+        """Move the time to `when`. Messages that become due earlier are delivered at their own time."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
         while (due := self.next_due()) is not None and due <= when:
@@ -184,7 +185,7 @@ class World:
         self.go_to(self.now + how_long)
 
     def pump(self) -> datetime | None:
-        """Deliver all due messages, with those that follow from them, and return the instant of the next one."""
+        """Deliver all due messages and those that follow from them. Return the time at which the next message is due."""
         while (due := self.next_due()) is not None and due <= self.now:
             rows = self.store.now(self.courier.claim)
             for row in rows:
@@ -205,30 +206,30 @@ class World:
         self.release()
 
     def close(self) -> None:
-        """Release the database. A database that was made for this world is deleted."""
+        """Release the database. Delete it if it was created for this world."""
         self.store.close()
         if self._alone:
             self.engine.dispose()
 
     def round(self, name: str) -> int:
-        """Run one round now, due or not, and return its count. KeyError for an unknown name."""
+        """Run one round now, due or not, and return its count. Raises KeyError for an unknown name."""
         return finished(self.rounds.do(name))
 
     # ---- observations
 
     def request(self, number: str) -> Request:
-        """Return a request as it is now. Raises KeyError if there is none of this number."""
+        """Return a request in its current state. Raises KeyError if there is none with this number."""
         found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)
         return found
 
     def outbox(self) -> Sequence[OutboxRow]:
-        """Unsent messages, waiting or dead, oldest first."""
+        """Return the unsent messages, waiting or dead, oldest first."""
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def next_due(self) -> datetime | None:
-        """Return the instant of the courier's next work, or None if no message waits."""
+        """Return the time at which the courier's next message is due, or None if no message waits."""
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _start_gateway(self) -> None:
@@ -283,7 +284,7 @@ class World:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
 
     def release(self) -> None:
-        """Release the rows that the courier had claimed when the database refused to record their results."""
+        """Release the rows that the courier claimed and could not settle because the database refused the commit."""
         self.store.now(lambda unit: unit.outbox.release(INSTANCE, self.now))
 
     def _before_commit(self) -> None:

@@ -1,4 +1,4 @@
-"""World files (TOML): the libraries, people, books and requests at the start of a scenario, and their loading."""
+"""World files (TOML): the libraries, patrons, books and requests at the start of a scenario."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LISTS: Final[Mapping[str, tuple[str, ...]]] = {
     "books":     ("barcode",),
 }
 # fmt: on
-"""The lists of a world, and the keys that identify a row in each."""
+"""The lists of a world file, and the keys that identify a row in each list."""
 SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
@@ -61,7 +61,7 @@ class WorldError(Exception):
 
 
 class WorldRow(Table):
-    """One row of a list of a world file. `at` is the file and the line where it begins."""
+    """One row of a list in a world file. `at` is the file and the line where the row begins."""
 
     def __init__(self, cells: Table, at: str) -> None:
         super().__init__(cells)
@@ -79,7 +79,7 @@ def terminal(
     takes_money: bool = False,
     offline: bool = False,
 ) -> TerminalRow:
-    """Make a terminal of a world. It logs in from this machine, with its own name as password."""
+    """Create a terminal of a world. It logs in from this machine, with its own name as the password."""
     messages = messages_of(role, policy, takes_money=takes_money)
     return TerminalRow(
         login,
@@ -96,11 +96,13 @@ def terminal(
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The data with which a world begins. `closures` are (agency, day, reason).
+    """The data of a world at its start.
 
-    `numbered_in_ext` are the partners with the RequestId in the Ext of each reply.
-
-    `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
+    Attributes:
+        closures: (agency, day, reason) of each closed day.
+        readers: Patrons of the library's own system, which the gateway can only query.
+        books: Books of the library's own system.
+        numbered_in_ext: Partners whose replies have the RequestId in the Ext element.
     """
 
     time: datetime
@@ -123,7 +125,7 @@ class Start:
 
 
 def secret_of(agency: str) -> str:
-    """Return the FromAgencyAuthentication of an agency in every world."""
+    """Return the FromAgencyAuthentication of an agency, which is the same in every world."""
     return f"{agency.lower()}-secret"
 
 
@@ -133,11 +135,11 @@ def cheap_hash(pin: str) -> str:
 
 
 def read_world(path: Path) -> Start:
-    """Read the world in a file, merged into the world that its `based_on` names. Raises WorldError for an error."""
+    """Read a world file, merged into the file that its `based_on` names. Raises WorldError."""
     world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
-        for kind in LISTS.keys() & world.keys():  # a row of a list keeps its place
+        for kind in LISTS.keys() & world.keys():  # keep the position of each row
             whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
         world = whole
         agency, rules = library["agency"], policy.changed(world.get("policy", {}), path)
@@ -178,7 +180,7 @@ def _read_tables(path: Path) -> Table:
     if unknown := world.keys() - TABLES - LISTS.keys() - {"time", "based_on"}:
         raise WorldError(f"{path.name}: {', '.join(sorted(unknown))}: not a table of a world")
     for kind in LISTS.keys() & world.keys():
-        # The rows with the lines of their `[[kind]]`; rows that are written in another way have only the file's name.
+        # Note the line of each row's `[[kind]]`. Rows written in another way have only the file's name.
         lines = [
             f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
         ]
@@ -198,7 +200,7 @@ def _identity(kind: str, row: Table) -> tuple[str, ...]:
 
 
 def _merge_worlds(base: Table, world: Table) -> Table:
-    """Merge tables key by key and lists row by row. New rows are added to those of the base."""
+    """Merge tables key by key and lists row by row. New rows are added after those of the base."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
@@ -260,7 +262,7 @@ def _closed_days(row: Table) -> list[tuple[str, date, str]]:
 def _make_request(
     row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]
 ) -> tuple[Request, tuple[Candidate, ...]]:
-    """Make a request and its lenders, asked or possible, from a row. `item` and `others` are written AGENCY:BARCODE."""
+    """Create a request and its lender list from a row. `item` and `others` are written AGENCY:BARCODE."""
     side = Side(row.pop("side", "borrow"))
     others = [_parse_item(text) for text in row.pop("others", [])]
     requested = _parse_item(row.pop("copy", row.get("item", "")))
@@ -280,7 +282,7 @@ def _make_request(
     request = Request(**kept | {"side": side, "position": Position(row["position"])})
     if side is Side.LENDING:
         return request, ()
-    # The first copy is the one that is requested.
+    # The first copy is the requested copy.
     return request, tuple(
         Candidate(
             request.id,
@@ -301,7 +303,7 @@ def _parse_item(text: str) -> ItemKey:
 
 
 def load(connection: Connection, start: Start) -> None:
-    """Write the people, the books, and the lender list of each request."""
+    """Write the patrons, the holdings, the closed days, and the lender list of each request."""
     for table, rows in (
         (PATRONS, [_row_values(patron) for patron in start.patrons]),
         (HOLDINGS, with_keys(_row_values(copy) for copy in start.holdings)),
