@@ -29,7 +29,7 @@ from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
 
 LOG = structlog.get_logger()
 FRESH_S: Final = 0.5
-"""Seconds after the last answer of the database in which requests without a cookie or token need no query."""
+"""Seconds after the database's last answer in which a request without a cookie or token is a stranger's without a query."""
 
 
 class Share(StrEnum):

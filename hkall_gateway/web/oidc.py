@@ -303,7 +303,7 @@ def _claim_texts(claim: object) -> Iterator[str]:
 
 
 def _card_of_claim(claim: object) -> str:
-    """Return the card in a claim: a string, a number, or a list with one of either. Return "" for any other claim."""
+    """Return the card in a claim: a string, a number, or a list with one such value. Return "" for any other claim."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
         return ""

@@ -153,8 +153,8 @@ class PagesResource(Resource):
 class WebRequest(BoundedRequest):
     """A request whose proxy headers are evaluated before any other check.
 
-    WSGI does not distinguish `-` and `_` in header names, so headers with `_` are dropped. If a configured reverse proxy is
-    connected, the caller is the last address that it names. Proxy headers from anybody else are ignored.
+    WSGI does not distinguish `-` and `_` in header names, so headers with `_` are dropped. On a connection from a
+    configured reverse proxy, the caller is the last address that the proxy names. Other proxy headers are ignored.
     """
 
     client: IPv4Address | IPv6Address
@@ -178,7 +178,7 @@ class WebRequest(BoundedRequest):
 
 
 class WebSite(BoundedSite):
-    """The Twisted site for the pages. Connections from `proxies` are exempt from the limit for one address."""
+    """The Twisted site for the pages. Connections from `proxies` are counted under PROXY instead of their address."""
 
     def __init__(
         self,

@@ -108,7 +108,8 @@ class WebServices:
     """The services that a page may use.
 
     Attributes:
-        library: Returns the library as last reloaded; so does `settings` for the settings.
+        library: Returns the library as of the last reload.
+        settings: Returns the settings as of the last reload.
         seconds: Monotonic clock.
         erased: Returns the file with the marks of erased persons.
         document: Serializes a message as it would be sent to a partner, without secrets. The last argument is our agency.

@@ -101,7 +101,7 @@ class Sessions(SessionInterface):
         else:
             found.over = bool(token) and not found.away
             secret = request.cookies.get(VISITOR, "")
-            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # its form is valid; nothing more can be checked
+            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # well-formed; nothing more can be checked
                 found.visitor = found[CSRF] = secret
         return found
 

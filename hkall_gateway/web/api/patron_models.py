@@ -238,8 +238,7 @@ class WaitingRecord(RecordEntry):
 class LoanRecord(RecordEntry):
     """A book on loan. `fine_cents` is the fine until today.
 
-    `pending` is true while the lender is being asked for a renewal. `refusal` says why the loan cannot be renewed, None if it
-    can.
+    `pending` is true while the lender is asked to renew. `refusal` says why the loan cannot be renewed, None if it can.
     """
 
     recalled: bool

@@ -78,7 +78,7 @@ def renew_all() -> Response | tuple[str, int]:
 
 
 def _redirect_done(**what: int | list[str]) -> Response:
-    return redirect(url_for("record.page", **what), 303)  # type: ignore[arg-type]  # the query
+    return redirect(url_for("record.page", **what), 303)  # type: ignore[arg-type]  # query string
 
 
 def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
@@ -88,7 +88,7 @@ def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, 
 
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
-    """Return the patron's loans of the library's own books, earliest due first; None if its system does not report them."""
+    """Return the patron's loans of our own books, earliest due first; None if the local system does not report them."""
     found = services().bridge.run(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None

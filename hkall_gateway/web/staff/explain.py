@@ -118,7 +118,7 @@ def _find_question(name: str) -> Question:
 
 
 def _offered_questions() -> list[Question]:
-    """Return the questions for this role. Without the right to see cards there are none about patrons."""
+    """Return the questions for this role: without those about patrons if the role may not see cards."""
     if sees_names(staff_role()):
         return list(QUESTIONS)
     impersonal = (one for one in QUESTIONS if "patron" not in one.needed)

@@ -69,7 +69,7 @@ class ListColumn:
     Attributes:
         value: Returns the cell for a row.
         sort: Sort key for the link in the heading, None if there is no link.
-        personal: Whether cells have cards, or text that may name a patron. Such a column is hidden from viewers.
+        personal: Whether cells show cards, or text that may name a patron. Such a column is hidden from viewers.
     """
 
     head: str
@@ -199,8 +199,8 @@ class View:
     order: PageOrder
 
     def address(self, **changed: str) -> str:
-        """Return the URL of this list with these values. It starts at the first row unless they include a cursor."""
-        return url_for("lists.work_list", name=self.name, **{**self.values, **changed})  # type: ignore[arg-type]  # the query
+        """Return the URL of this list with these values. It starts at the first row unless `changed` has a cursor."""
+        return url_for("lists.work_list", name=self.name, **{**self.values, **changed})  # type: ignore[arg-type]  # as query
 
     @property
     def direction(self) -> str:

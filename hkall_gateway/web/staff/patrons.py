@@ -179,7 +179,7 @@ def _full_name(one: Borrower) -> str:
 
 
 def _record_stores() -> Records:
-    """Return the stores in which this site keeps personal data. The bridge reads and changes the database."""
+    """Return the stores in which this site keeps personal data. The database is accessed through the bridge."""
     web = services()
     marks, archive = web.erased(), web.library().policy.retention.archive_file
     return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)

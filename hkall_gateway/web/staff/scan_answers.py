@@ -36,7 +36,7 @@ class Answer:
         slip: Whether a slip is to be printed.
         ship_card: Card of the library to which the copy can be shipped now.
         owners: Libraries to choose from if the barcode is ambiguous.
-        either: Whether the clerk must tell if the text is a card or a book.
+        either: Whether the clerk must say if the text is a card or a book.
     """
 
     outcome: str

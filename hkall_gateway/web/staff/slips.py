@@ -110,7 +110,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The slips that a URL or form requests. If `numbers` has no requests, they are for the whole list."""
+    """The slips that a URL or form requests. An empty `numbers` means the whole list."""
 
     name: ListName
     paper: str

@@ -36,7 +36,7 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module_
 # pygal's finder for plugins uses an interface that Python 3.12 has removed, and 3.11 warns at every later import.
 
 MOST_DAYS: Final = 21
-"""The last bar of the chart. It includes all books that took longer."""
+"""Days of the last bar in the chart, which includes all books that took longer."""
 FONT: Final = "system-ui, 'Noto Sans', 'Noto Sans CJK TC', sans-serif"
 COLOURS: Final = ("#2f8f6b", "#c9892b", "#8c98a1", "#8db9d6")
 """For filled, unfilled, cancelled, still open. They differ in lightness too, and the table has the figures."""
