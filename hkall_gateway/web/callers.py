@@ -66,10 +66,7 @@ class Callers:
         self._silent, self._fresh_until_s = False, 0.0
 
     async def find(self, request: BoundedRequest) -> WebCaller:
-        """Return the caller of a request. While the database is down, every caller is a stranger.
-
-        Raises Unavailable while the database is connected but does not answer.
-        """
+        """Return the caller of a request, a stranger if the database is down. Raises Unavailable while the database hangs."""
         if self._silent:
             raise Unavailable("the database is silent")
         cookies = [request.received_cookies.get(name.encode()) for name in (COOKIE, BROWSER)]

@@ -69,7 +69,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "requests.act":        StaffRole.CLERK,
     "statistics.period":   StaffRole.VIEWER,
 })
-"""Who may call each operation, by its endpoint: the lowest staff role, or an audience. A command may need a higher role: see
+"""Who may call each operation, by endpoint: the lowest staff role, or an audience. A command may need more:
 `permitted.ACTIONS`."""
 # fmt: on
 
@@ -111,8 +111,7 @@ def scope() -> str:
 def card(named: str) -> str:
     """Return the current card of the patron for whom this request is made.
 
-    It is the patron's own card, or the card that a client names. Raises Trouble (422) if a client names no card, or if a patron
-    names one.
+    A patron's token determines the card, and a client has to name it. Raises Trouble (422) in any other case.
     """
     patron_token = patron_session()
     if patron_token and named:

@@ -37,13 +37,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that the page can answer.
-
-    Attributes:
-        fields: Names of its form fields.
-        needed: Fields that must be filled in.
-        put: Builds the question from the values of the fields.
-    """
+    """A question that the page can answer: its label, its form fields, the mandatory fields, and a function that builds it."""
 
     name: str
     words: str

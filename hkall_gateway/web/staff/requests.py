@@ -49,13 +49,7 @@ FOUND_BY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A submitted form for an action.
-
-    Attributes:
-        error: Error message, "" if there is none.
-        rule: Number of the rule behind the error.
-        changed: Change to the request since the page was rendered.
-    """
+    """A submitted form, with an error message and its rule, or with a change that was made since the page was rendered."""
 
     fields: dict[str, str] = field(default_factory=dict)
     error: str = ""
