@@ -86,13 +86,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A person whom the provider has identified.
-
-    Attributes:
-        login: PREFIX and the provider's user name.
-        values: Values of the role claim.
-        card: Card number, "" if the provider names none.
-    """
+    """A person whom the provider has identified. `values` are those of the role claim; `card` is "" if there is none."""
 
     login: str
     name: str

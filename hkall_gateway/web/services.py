@@ -41,13 +41,7 @@ class StaffAccount:
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """The site's identity provider.
-
-    Attributes:
-        role_claim: Name of the claim with a person's roles or groups.
-        roles: Staff role for each value of `role_claim`.
-        card_claim: Name of the claim with a patron's card, "" if the provider has none.
-    """
+    """The site's identity provider. `roles` maps values of `role_claim` to staff roles; `card_claim` is "" if it has none."""
 
     issuer: str
     client_id: str

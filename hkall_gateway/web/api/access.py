@@ -69,8 +69,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "requests.act":        StaffRole.CLERK,
     "statistics.period":   StaffRole.VIEWER,
 })
-"""Who may call each operation, by endpoint: the lowest staff role, or an audience. A command may need more:
-`permitted.ACTIONS`."""
+"""Who may call an operation, by endpoint: the lowest staff role, or an audience. `permitted.ACTIONS` may require more."""
 # fmt: on
 
 
