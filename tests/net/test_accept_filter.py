@@ -33,7 +33,7 @@ def test_admitted_connection_gets_the_inner_protocol() -> None:
     assert isinstance(door(Metrics()).buildProtocol(HOME), Protocol)
 
 
-def test_flood_of_connections_does_not_flood_the_log() -> None:
+def test_log_lines_about_refused_connections_are_limited() -> None:
     metrics = Metrics()
     made = door(metrics)
     with capture_logs() as logs:

@@ -30,7 +30,7 @@ class Bench:
         self.under_way.pop(0)[1].callback(answer)
 
 
-def test_address_runs_one_task_at_a_time_without_delaying_others() -> None:
+def test_address_runs_one_task_at_a_time_without_delaying_other_addresses() -> None:
     bench = Bench()
     for address in ("a", "a", "a", "b"):
         bench.ask(address)

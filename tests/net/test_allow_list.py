@@ -32,7 +32,7 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize(("address", "admitted"), ADDRESSES)
-def test_an_address_is_admitted_when_a_network_holds_it(address: str, admitted: bool) -> None:
+def test_address_is_admitted_when_a_network_contains_it(address: str, admitted: bool) -> None:
     assert HOUSE.admits(address) is admitted
 
 
@@ -44,7 +44,7 @@ def test_mapped_network_equals_its_ipv4_network() -> None:
     assert AllowList(["::ffff:10.0.0.0/104"]).admits("10.9.9.9")
 
 
-def test_everything_in_ipv6_does_not_admit_ipv4() -> None:
+def test_whole_ipv6_network_does_not_admit_ipv4() -> None:
     assert not AllowList(["2000::/3"]).admits("::ffff:127.0.0.1")
 
 
@@ -60,7 +60,7 @@ def test_address_parsing_never_raises(text: str) -> None:
 
 
 @given(st.ip_addresses(v=4))
-def test_every_ipv4_address_is_in_the_network_of_all_in_either_notation(address: object) -> None:
+def test_whole_ipv4_network_admits_every_ipv4_address_in_both_notations(address: object) -> None:
     everywhere = AllowList(["0.0.0.0/0"])
     assert everywhere.admits(str(address))
     assert everywhere.admits(f"::ffff:{address}")

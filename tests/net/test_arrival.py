@@ -34,7 +34,7 @@ def _until_ready(transport: SimpleNamespace) -> None:
     transport.transport.socket.recv(1, socket.MSG_PEEK)
 
 
-def test_message_waits_from_the_arrival_of_its_last_byte(pair: Pair) -> None:
+def test_waiting_time_starts_at_the_arrival_of_the_last_byte(pair: Pair) -> None:
     caller, ours = pair
     caller.sendall(b"09")
     _until_ready(ours)
@@ -58,7 +58,7 @@ def test_closed_connection_stops_waiting(pair: Pair) -> None:
     assert (found.why, found.begin(again=False, late=False)) == ("gone", False)
 
 
-def test_the_deadline_counts_from_the_arrival(pair: Pair) -> None:
+def test_deadline_is_relative_to_the_arrival(pair: Pair) -> None:
     caller, ours = pair
     caller.sendall(b"09")
     _until_ready(ours)
@@ -75,5 +75,5 @@ def test_connection_without_arrival_time_has_not_waited(tmp_path: Path) -> None:
         assert read_delay_s(SimpleNamespace(socket=local)) == 0.0
 
 
-def test_without_a_limit_there_is_no_deadline() -> None:
+def test_deadline_is_none_without_a_limit() -> None:
     assert message_deadline(None, TRANSPORT()) is None

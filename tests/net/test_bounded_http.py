@@ -66,11 +66,11 @@ def head(*lines: bytes, version: bytes = b"1.1") -> bytes:
         b"a" * 63 + b".test",
     ],
 )
-def test_a_request_with_one_valid_host_is_answered(host: bytes) -> None:
+def test_request_with_one_valid_host_is_answered(host: bytes) -> None:
     assert answer(head(b"Host: " + host, b"Content-Length: 0")) == b"HTTP/1.1 200 OK"
 
 
-def test_a_request_without_a_host_is_answered_in_version_1_0() -> None:
+def test_request_without_a_host_is_answered_in_version_1_0() -> None:
     assert answer(head(b"Content-Length: 0", version=b"1.0")).startswith(b"HTTP/1.0 200")
 
 

@@ -85,7 +85,7 @@ def call(port: int) -> None:
         assert caller.recv(1) == b""
 
 
-def test_two_gateways_share_a_port_and_every_caller_meets_one_of_them(doors: Doors) -> None:
+def test_two_gateways_share_a_port_and_every_caller_is_answered(doors: Doors) -> None:
     one, other = Counting(), Counting()
     port = doors.listen("tcp:0:interface=127.0.0.1", one, shared=True)
     assert doors.listen(f"tcp:{port}:interface=127.0.0.1", other, shared=True) == port
@@ -95,7 +95,7 @@ def test_two_gateways_share_a_port_and_every_caller_meets_one_of_them(doors: Doo
     assert min(one.callers, other.callers) > 0  # the kernel hashes the callers' ports: all on one side is 2**-63
 
 
-def test_a_port_that_is_not_shared_is_refused_to_a_second_gateway(doors: Doors) -> None:
+def test_second_gateway_cannot_open_an_unshared_port(doors: Doors) -> None:
     port = doors.listen("tcp:0:interface=127.0.0.1", Counting(), shared=False)
     with pytest.raises(CannotListenError):
         doors.listen(f"tcp:{port}:interface=127.0.0.1", Counting(), shared=True)
@@ -109,7 +109,7 @@ def test_a_port_that_is_not_shared_is_refused_to_a_second_gateway(doors: Doors) 
         ("unix:/run/hkall-{instance}", "a", "unix:/run/hkall-a"),
     ],
 )
-def test_each_gateway_of_a_machine_has_ports_of_its_own_number(text: str, number: str, wanted: str) -> None:
+def test_gateway_number_is_added_to_its_ports(text: str, number: str, wanted: str) -> None:
     assert numbered(text, number) == wanted
 
 

@@ -71,7 +71,7 @@ def test_unauthenticated_connections_share_one_quota(room: Room) -> None:
     assert 0.9 * SHARE <= share <= 1.02 * SHARE
 
 
-def test_closed_connection_does_not_hold_up_the_queue(room: Room) -> None:
+def test_closed_connection_does_not_block_the_queue(room: Room) -> None:
     first, gone, following = room.strangers
     assert room.read(first)
     assert not room.read(gone)

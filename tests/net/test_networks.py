@@ -19,5 +19,5 @@ from hkall_gateway.net.limits.allow_list import network_of
         ("unknown", "unknown"),
     ],
 )
-def test_ipv6_addresses_are_counted_by_network(address: str, network: str) -> None:
+def test_ipv6_addresses_are_grouped_by_network(address: str, network: str) -> None:
     assert network_of(address) == network

@@ -76,7 +76,7 @@ def site() -> Site:
 @pytest.mark.parametrize(
     ("header", "caller"), [(V1, "192.0.2.5"), (V1_6, "2001:db8::5"), (V2, "192.0.2.5"), (ITSELF, BALANCER)]
 )
-def test_caller_is_the_one_named_by_the_balancer(site: Site, header: bytes, caller: str) -> None:
+def test_caller_address_comes_from_the_load_balancer(site: Site, header: bytes, caller: str) -> None:
     line = site.call(BALANCER, header + b"hello")
     assert [(one.seen, one.heard) for one in made] == [(caller, b"hello")]
     assert line.value() == b"HELLO"
@@ -99,7 +99,7 @@ def test_header_from_other_addresses_is_ordinary_data(site: Site) -> None:
 
 
 @pytest.mark.parametrize("said", [b"POST /ncip HTTP/1.1\r\n", b"PROXY TCP4 nobody 10.0.0.1 1 2\r\n"])
-def test_balancer_with_an_invalid_header_is_disconnected_and_counted(site: Site, said: bytes) -> None:
+def test_load_balancer_with_an_invalid_header_is_disconnected_and_counted(site: Site, said: bytes) -> None:
     line = site.call(BALANCER, said)
     line.protocol.connectionLost(None)
     assert (line.disconnected, site.refused, made, site.clock.getDelayedCalls()) == (True, 1, [], [])
@@ -113,12 +113,12 @@ def test_silent_balancer_connection_times_out(site: Site) -> None:
     assert (line.disconnected, site.refused, made) == (True, 1, [])
 
 
-def test_disconnected_balancer_leaves_no_timer(site: Site) -> None:
+def test_disconnected_load_balancer_leaves_no_timer(site: Site) -> None:
     site.call(BALANCER).protocol.connectionLost(None)
     assert (made, site.clock.getDelayedCalls()) == ([], [])
 
 
-def test_shutdown_closes_connections_without_a_header_only(site: Site) -> None:
+def test_shutdown_closes_only_connections_without_a_header(site: Site) -> None:
     inside, waiting, gone = site.call(BALANCER, V1), site.call(BALANCER, V1[:4]), site.call(BALANCER)
     gone.protocol.connectionLost(None)
     site.factory.stopFactory()

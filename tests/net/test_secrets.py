@@ -58,18 +58,18 @@ def asked(store: Secrets, secret: str, subject: str = "patron P1", stored: str =
     return answers
 
 
-def test_right_secret_matches_and_a_wrong_one_does_not() -> None:
+def test_correct_secret_matches_and_wrong_secret_does_not() -> None:
     store = secrets(Bench())
     assert asked(store, "1234") == [True]
     assert asked(store, "1235") == [False]
 
 
-def test_hashes_are_argon2id_at_19_mebibytes_and_never_the_same() -> None:
+def test_hash_is_salted_argon2id_with_19_mebibytes() -> None:
     assert STORED.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert STORED != OTHER
 
 
-def test_a_right_secret_is_hashed_once() -> None:
+def test_correct_secret_is_hashed_once() -> None:
     bench = Bench()
     store = secrets(bench)
     asked(store, "1234")
@@ -77,7 +77,7 @@ def test_a_right_secret_is_hashed_once() -> None:
     assert bench.ran == 1
 
 
-def test_a_right_secret_is_forgotten_after_its_time() -> None:
+def test_cached_secret_expires() -> None:
     bench = Bench()
     store = secrets(bench, kept_s=60)
     asked(store, "1234")
@@ -86,14 +86,14 @@ def test_a_right_secret_is_forgotten_after_its_time() -> None:
     assert bench.ran == 2
 
 
-def test_a_wrong_secret_is_hashed_each_time() -> None:
+def test_wrong_secret_is_hashed_each_time() -> None:
     bench = Bench()
     store = secrets(bench)
     assert asked(store, "9") + asked(store, "9") == [False, False]
     assert bench.ran == 2
 
 
-def test_a_changed_hash_is_hashed_again() -> None:
+def test_secret_is_hashed_again_after_its_stored_hash_changes() -> None:
     bench = Bench()
     store = secrets(bench)
     asked(store, "1234")
@@ -117,13 +117,13 @@ def test_cache_of_secrets_is_bounded() -> None:
     assert bench.ran == 3
 
 
-def test_decoy_comparison_costs_as_much_as_a_real_one_and_never_matches() -> None:
+def test_decoy_comparison_takes_as_long_as_a_real_one_and_never_matches() -> None:
     assert is_hash(DECOY)
     assert extract_parameters(DECOY) == extract_parameters(hash_secret("1234"))
     assert asked(secrets(Bench()), "1234", stored=DECOY) == [False]
 
 
-def test_after_too_many_wrong_pins_the_right_one_is_refused_too() -> None:
+def test_correct_pin_is_refused_after_too_many_wrong_pins() -> None:
     bench = Bench()
     store = secrets(bench)
     for guess in ("1", "2", "3"):
@@ -148,7 +148,7 @@ def test_pin_is_accepted_again_after_the_lockout() -> None:
     assert asked(store, "1234") == [True]
 
 
-def test_right_pin_resets_the_count_of_wrong_ones() -> None:
+def test_correct_pin_resets_the_failure_count() -> None:
     store = secrets(Bench())
     for pin in ("1", "2", "1234", "3", "4"):
         asked(store, pin)
@@ -163,7 +163,7 @@ def test_empty_pin_is_wrong_but_not_counted() -> None:
     assert bench.ran == 1
 
 
-def test_wrong_pins_of_one_patron_do_not_lock_another_out() -> None:
+def test_wrong_pins_of_one_patron_do_not_lock_out_another() -> None:
     store = secrets(Bench())
     for guess in ("1", "2", "3"):
         asked(store, guess, "patron P1")
@@ -218,7 +218,7 @@ def test_malformed_hash_matches_nothing(stored: str) -> None:
     assert asked(secrets(Bench()), "1234", stored=stored) == [False]
 
 
-def test_cache_is_keyed() -> None:
+def test_cache_requires_a_key() -> None:
     bench = Bench()
     with pytest.raises(ValueError, match="key"):
         Secrets(bench.in_thread, bench.seconds, b"", WrongPins(3, 600, bench.seconds))
@@ -232,7 +232,7 @@ def test_number_of_tracked_subjects_is_bounded() -> None:
 
 
 @given(st.text(), st.text())
-def test_same_secret_comparison_is_equality(a: str, b: str) -> None:
+def test_same_secret_compares_by_equality(a: str, b: str) -> None:
     assert are_equal(a, b) is (a == b)
     assert are_equal(a, a)
 
@@ -243,7 +243,7 @@ def test_is_hash_never_raises(text: str) -> None:
     assert is_hash("$argon2id$" + text) in (True, False)
 
 
-def test_lockout_is_reported_with_its_remaining_seconds_again_when_renewed() -> None:
+def test_lockout_is_reported_with_its_remaining_seconds_each_time_it_begins() -> None:
     bench, told = Bench(), list[tuple[str, float]]()
     wrong = WrongPins(3, 600, bench.seconds, lambda subject, seconds: told.append((subject, seconds)))
     for at in (0.0, 100.0, 200.0, 600.0):
@@ -256,7 +256,7 @@ def test_lockout_is_reported_with_its_remaining_seconds_again_when_renewed() -> 
     assert len(told) == 2
 
 
-def test_comparison_without_counting_locks_nobody_out() -> None:
+def test_uncounted_comparison_never_causes_a_lockout() -> None:
     bench = Bench()
     store = secrets(bench, attempts=3)
 

@@ -79,7 +79,7 @@ def test_concurrent_tasks_time_out_independently() -> None:
     assert (said[3:], clock.getDelayedCalls()) == ([(3, "yes")], [])
 
 
-def test_task_started_by_a_timeout_delays_no_other() -> None:
+def test_task_started_by_a_timeout_does_not_delay_other_tasks() -> None:
     clock, said, works = Clock(), list[tuple[int, object]](), [Work() for _ in range(3)]
     deadline = Timeout(clock, 20)
     for number in (0, 1):

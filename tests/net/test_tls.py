@@ -27,11 +27,11 @@ from tests.test_daemon_ncip import identity
         (r"ssl:6443:interface=\:\:1", "6443", {"interface": "::1"}),
     ],
 )
-def test_an_endpoint_s_arguments_are_read_as_twisted_writes_them(text: str, port: str, named: dict[str, str]) -> None:
+def test_endpoint_arguments_are_parsed_like_twisted_does(text: str, port: str, named: dict[str, str]) -> None:
     assert endpoint_arguments(text) == (port, named)
 
 
-def test_it_listens_where_the_description_says(tmp_path: Path) -> None:
+def test_tls_listener_uses_the_port_of_its_endpoint_string(tmp_path: Path) -> None:
     reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]  # twisted.testing has no types
     own = identity(tmp_path, "own")
     tls_entrance(reactor, f"ssl:6443:privateKey={own}:interface=127.0.0.1:backlog=7").listen(Factory())
@@ -50,7 +50,7 @@ def _connected(folder: Path, clock: Clock) -> Any:
     return line
 
 
-def test_a_handshake_that_does_not_end_in_time_is_cut_off(tmp_path: Path) -> None:
+def test_slow_handshake_is_aborted(tmp_path: Path) -> None:
     clock = Clock()
     line = _connected(tmp_path, clock)
     line.protocol.dataReceived(b"\x16\x03\x01")
@@ -60,7 +60,7 @@ def test_a_handshake_that_does_not_end_in_time_is_cut_off(tmp_path: Path) -> Non
     assert line.disconnected
 
 
-def test_silent_connection_is_kept_after_its_handshake(tmp_path: Path) -> None:
+def test_idle_connection_is_kept_after_its_handshake(tmp_path: Path) -> None:
     clock = Clock()
     line = _connected(tmp_path, clock)
     near = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
@@ -77,7 +77,7 @@ def test_silent_connection_is_kept_after_its_handshake(tmp_path: Path) -> None:
     assert (near.get_peer_finished() is not None, line.disconnected) == (True, False)
 
 
-def test_caller_that_disconnects_during_the_handshake_leaves_nothing(tmp_path: Path) -> None:
+def test_disconnect_during_the_handshake_leaves_no_timer(tmp_path: Path) -> None:
     clock = Clock()
     _connected(tmp_path, clock).protocol.connectionLost(connectionDone)
     assert clock.getDelayedCalls() == []
@@ -121,7 +121,7 @@ def test_cbc_and_static_rsa_are_refused(own: SSL.Context, suite: bytes) -> None:
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
-def test_old_versions_are_refused(own: SSL.Context, version: int) -> None:
+def test_old_tls_versions_are_refused(own: SSL.Context, version: int) -> None:
     with pytest.raises(SSL.Error):
         shaken(own, set_max_proto_version=version, set_cipher_list=b"ALL@SECLEVEL=0")
 
@@ -137,7 +137,7 @@ def test_client_offering_unknown_protocols_is_served(own: SSL.Context) -> None:
     assert shaken(own, set_alpn_protos=[b"h2", b"sip2"]).get_alpn_proto_negotiated() == b""
 
 
-def test_a_chain_in_the_file_of_the_certificate_is_sent(tmp_path: Path) -> None:
+def test_certificate_chain_in_the_file_is_sent(tmp_path: Path) -> None:
     own, other = identity(tmp_path, "own"), identity(tmp_path, "other")
     chain = tmp_path / "chain.pem"
     chain.write_bytes(own.read_bytes() + other.read_bytes())
@@ -146,7 +146,7 @@ def test_a_chain_in_the_file_of_the_certificate_is_sent(tmp_path: Path) -> None:
     assert [name_in(one) for one in shown] == ["own", "other"]
 
 
-def test_wrong_files_leave_the_certificate_unchanged(tmp_path: Path) -> None:
+def test_invalid_files_keep_the_current_certificate(tmp_path: Path) -> None:
     file = identity(tmp_path, "own")
     port = Certificates(lambda: server_context({"privateKey": str(file)}))
     file.write_text("no certificate")

@@ -219,7 +219,7 @@ YESES = (
 
 
 @pytest.mark.parametrize("no", NOES, ids=lambda no: f"{no.wanted.why}: {no.told}")
-def test_refusal_has_the_details_of_its_sentence_and_the_deciding_facts(no: No) -> None:
+def test_refusal_has_its_placeholder_values_and_deciding_facts(no: No) -> None:
     assert no.answer() == no.wanted
 
 
@@ -240,19 +240,19 @@ def test_refusal_fills_every_placeholder_of_its_screen_message(no: No, language:
     assert UNKNOWN not in say(answer.why, language, answer.detail)
 
 
-def test_r2_debts_count_at_the_checkout() -> None:
+def test_r2_checkout_considers_debts() -> None:
     policy = changed(block=Block(max_debt_cents=500))
     answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, blocks=LocalBlocks(owed_cents=501))
     assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})
 
 
-def test_r14_a_self_check_is_not_staff() -> None:
+def test_r14_self_check_does_not_count_as_staff() -> None:
     assert may_borrow(STUDENT, replace(HELD, pickup_last=YESTERDAY), COUNTS, SELFCHECK, SELF_LENDING, NOW) == Refusal(
         W.PICKUP_EXPIRED, {"pickup_last": YESTERDAY}
     )
 
 
-def test_r14_a_last_day_that_was_never_printed_moves_over_closed_days_at_the_checkout_too() -> None:
+def test_r14_unprinted_last_pickup_day_moves_past_closed_days_at_checkout() -> None:
     told = replace(HELD, pickup_last=None, notified_on=date(2017, 3, 3))
     open_all_days = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW)
     closed_on_the_last = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW, frozenset({YESTERDAY}))
@@ -260,15 +260,15 @@ def test_r14_a_last_day_that_was_never_printed_moves_over_closed_days_at_the_che
     assert isinstance(closed_on_the_last, Grant)
 
 
-def test_r19_without_any_category_a_loan_that_was_made_offline_ends_on_its_day() -> None:
+def test_r19_offline_loan_without_any_category_ends_on_its_own_day() -> None:
     assert loan_due(replace(STUDENT, category="alumni"), HELD, changed(categories=()), NOW) == DAY
 
 
-def test_r6_copies_that_are_all_out_are_out() -> None:
+def test_r6_title_is_unavailable_when_all_items_are_out() -> None:
     assert at_home(("On Loan", "Missing"), POLICY) is Availability.OUT
     assert at_home((), POLICY) is Availability.OUT
 
 
-def test_r2_no_group_is_no_category_even_where_a_row_has_an_empty_code() -> None:
+def test_r2_patron_without_a_group_matches_no_category_even_with_an_empty_code() -> None:
     rows = tuple(replace(row, ils_groups=("",)) for row in POLICY.categories)
     assert use(replace(STUDENT, category=""), changed(categories=rows)) == Refusal(W.NOT_ELIGIBLE, facts={"category": ""})

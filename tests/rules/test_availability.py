@@ -22,12 +22,12 @@ SHELF = (ON_SHELF,)
 A, OUT, UNKNOWN = Availability.AVAILABLE, Availability.OUT, Availability.UNKNOWN
 
 
-def test_words_are_unique() -> None:
+def test_status_words_are_unique() -> None:
     assert [word for word, times in Counter(folded(row.word) for row in WORDS).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("row", WORDS, ids=lambda row: f"{row.system}: {row.word}")
-def test_word_means_the_niso_status_of_its_row_in_any_spelling(row: VendorWord) -> None:
+def test_status_word_maps_to_its_niso_status_in_any_spelling(row: VendorWord) -> None:
     said = row.word.replace("*", "03-16-17")
 
     assert row.meaning in CIRCULATION_STATUS
@@ -98,19 +98,19 @@ def test_status_words_of_other_systems_are_known(system: str) -> None:
         ("", UNKNOWN),
     ],
 )
-def test_word_decides_whether_an_item_is_available(word: str, means: Availability) -> None:
+def test_status_word_decides_whether_an_item_is_available(word: str, means: Availability) -> None:
     assert availability(word, SHELF) is means
 
 
-def test_a_site_may_count_a_word_of_its_own_as_available_and_no_other() -> None:
+def test_site_specific_status_word_can_be_configured_as_available() -> None:
     listed = ("Green dot",)
 
     assert [availability(word, listed) for word in ("green  DOT", ON_SHELF, "Red dot")] == [A, OUT, UNKNOWN]
 
 
-def test_word_in_the_policy_stands_for_its_synonyms() -> None:
+def test_status_word_in_the_policy_includes_its_synonyms() -> None:
     assert [availability(word, ("In Process",)) for word in ("in process", "Cataloging", "AVAILABLE")] == [A, A, OUT]
 
 
-def test_a_word_is_known_by_the_table_or_by_the_policy() -> None:
+def test_status_word_is_known_from_the_table_or_the_policy() -> None:
     assert [is_known("AVAILABLE"), is_known("Green dot"), is_known("Green dot", ("green dot",))] == [True, False, True]

@@ -43,32 +43,32 @@ MONDAY_TO_FRIDAY = ("Mon", "Tue", "Wed", "Thu", "Fri")
         ("2017-03-16T18:00:00-05:00", date(2017, 3, 17)),
     ],
 )
-def test_d01_an_instant_belongs_to_the_day_in_hong_kong(instant: str, day: date) -> None:
+def test_d01_timestamp_belongs_to_its_hong_kong_date(instant: str, day: date) -> None:
     assert civil(datetime.fromisoformat(instant)) == day
 
 
-def test_d01_an_instant_without_a_zone_is_refused() -> None:
+def test_d01_naive_timestamp_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         civil(datetime(2017, 3, 16))  # noqa: DTZ001 - the naive value is what is refused
 
 
-def test_d02_a_day_ends_one_second_before_midnight_in_hong_kong() -> None:
+def test_d02_day_ends_one_second_before_midnight_in_hong_kong() -> None:
     assert end_of(date(2017, 3, 16)) == datetime(2017, 3, 16, 15, 59, 59, tzinfo=UTC)
 
 
-def test_d02_a_day_begins_at_four_in_the_afternoon_utc_of_the_day_before() -> None:
+def test_d02_day_starts_at_16_00_utc_of_the_previous_day() -> None:
     assert start_of(date(2017, 3, 16)) == datetime(2017, 3, 15, 16, tzinfo=UTC)
 
 
 @settings(max_examples=THOROUGH)
 @given(DAYS)
-def test_a_day_runs_from_its_start_to_its_end_and_no_further(day: date) -> None:
+def test_day_contains_its_start_and_its_end_and_nothing_beyond(day: date) -> None:
     edges = (start_of(day), end_of(day), end_of(day) + timedelta(seconds=1), start_of(day) - timedelta(microseconds=1))
     assert [civil(t) for t in edges] == [day, day, after(day, 1), after(day, -1)]
 
 
 @pytest.mark.parametrize(("days", "due"), [(0, date(2017, 3, 1)), (15, date(2017, 3, 16)), (30, date(2017, 3, 31))])
-def test_d03_the_checkout_day_is_day_zero(days: int, due: date) -> None:
+def test_d03_checkout_day_is_day_zero(days: int, due: date) -> None:
     assert after(date(2017, 3, 1), days) == due
 
 
@@ -88,7 +88,7 @@ SATURDAY, SUNDAY, MONDAY = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
         (set(), "roll_forward", MONDAY, SATURDAY),
     ],
 )
-def test_a_closed_day_becomes_an_open_one_but_never_later_than_the_latest(
+def test_closed_day_rolls_to_an_open_one_within_the_limit(
     closed: set[date], how: OnClosure, latest: date | None, rolled: date
 ) -> None:
     assert roll(SATURDAY, frozenset(closed), how, latest) == rolled
@@ -120,23 +120,23 @@ def test_rolling_back_finds_the_nearest_open_day(day: date, closures: frozenset[
         (date(2017, 3, 3), 2, {date(2017, 3, 6)}, date(2017, 3, 8)),
     ],
 )
-def test_working_days_leave_out_weekends_and_closures(start: date, count: int, closed: set[date], found: date) -> None:
+def test_working_days_exclude_weekends_and_closures(start: date, count: int, closed: set[date], found: date) -> None:
     assert after_working_days(start, count, MONDAY_TO_FRIDAY, frozenset(closed)) == found
 
 
-def test_a_library_without_working_days_is_refused() -> None:
+def test_calendar_without_working_days_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^a library needs at least one working day a week$"):
         after_working_days(date(2017, 3, 1), 1, ())
 
 
 @settings(max_examples=THOROUGH)
 @given(SUMMER, st.integers(1, 30), st.sets(st.sampled_from(WEEKDAYS), min_size=1), CLOSURES)
-def test_working_days_counted_are_the_working_days_added(
+def test_counting_working_days_is_the_inverse_of_adding_them(
     day: date, count: int, work_days: set[str], closures: frozenset[date]
 ) -> None:
     last = after_working_days(day, count, work_days, closures)
     assert sum(is_working_day(one, work_days, closures) for one in days_after(day, last)) == count
 
 
-def test_the_edges_of_a_day_are_instants_in_utc() -> None:
+def test_day_boundaries_are_utc_timestamps() -> None:
     assert [edge(date(2017, 3, 16)).tzinfo for edge in (start_of, end_of)] == [UTC, UTC]

@@ -52,7 +52,7 @@ def test_number_of_messages_allowed_follows_the_state(failures: int, under_way: 
 
 
 @pytest.mark.parametrize(("failures", "at_s", "word"), [(0, 0, "closed"), (3, 0, "open"), (3, 60, "half-open")])
-def test_the_breaker_has_its_usual_names(failures: int, at_s: int, word: str) -> None:
+def test_circuit_breaker_states_have_their_usual_names(failures: int, at_s: int, word: str) -> None:
     assert circuit(after(failures), seconds(at_s)) == word
 
 
@@ -65,7 +65,7 @@ def test_down_since_is_kept_through_later_attempts() -> None:
     assert after_failure(after(3), PATIENCE, seconds(400)).down_since == NOON
 
 
-def test_pause_named_by_a_busy_server_is_kept_while_the_channel_is_up() -> None:
+def test_pause_requested_by_a_busy_server_is_kept_while_the_channel_is_up() -> None:
     link = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
 
@@ -95,7 +95,7 @@ def refused(times: int) -> CircuitState:
     return link
 
 
-def test_partner_that_refuses_us_is_down_at_once_with_its_reason() -> None:
+def test_channel_is_down_at_once_when_the_partner_refuses_us() -> None:
     assert (refused(1).state, refused(1).fault, refused(1).down_since) == (DOWN, "Agency Authentication Failed", NOON)
 
 
@@ -104,12 +104,12 @@ def test_probes_become_less_frequent(times: int, wait_s: int) -> None:
     assert [room(refused(times), 4, 0, seconds(at_s)) for at_s in (wait_s - 1, wait_s)] == [0, 1]
 
 
-def test_messages_keep_their_attempts_and_the_first_success_reopens() -> None:
+def test_messages_keep_their_attempt_counts_and_the_first_success_reopens_the_channel() -> None:
     assert counts(refused(1), PATIENCE, seconds(599)) is False
     assert (after_reply(refused(3), NOON).state, after_reply(refused(3), NOON).fault) == (UP, "")
 
 
-def test_an_answer_ends_every_rest_and_every_fault() -> None:
+def test_reply_ends_every_pause_and_fault() -> None:
     assert after_reply(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
 
 
@@ -123,6 +123,6 @@ def test_closed_channel_keeps_counting_failures() -> None:
     assert [after(n).failures for n in (2, 3, 4, 9)] == [2, 3, 4, 9]
 
 
-def test_open_channel_spares_no_message() -> None:
+def test_open_channel_counts_every_failure_as_an_attempt() -> None:
     assert counts(CircuitState("CUHK", down_since=NOON), PATIENCE, NOON)
     assert counts(CircuitState("CUHK", state=DOWN), PATIENCE, NOON)

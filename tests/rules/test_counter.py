@@ -73,18 +73,18 @@ def due(answer: Grant | Refusal) -> date | None:
         (P.CLOSED, Reason.WRONG_POSITION),
     ],
 )
-def test_r13_only_a_copy_on_the_hold_shelf_is_lent(position: Position, reason: Reason | None) -> None:
+def test_r13_checkout_requires_an_item_on_the_hold_shelf(position: Position, reason: Reason | None) -> None:
     assert why(borrow(replace(REQUEST, position=position))) == reason
 
 
 @pytest.mark.parametrize(("position", "reason"), [(P.RECEIVED, Reason.NOT_REQUESTER), (P.ON_LOAN, Reason.ON_LOAN_TO_ANOTHER)])
-def test_r13_another_patron_does_not_get_it(position: Position, reason: Reason) -> None:
+def test_r13_checkout_to_another_patron_is_refused(position: Position, reason: Reason) -> None:
     other = replace(STUDENT, barcode="P2")
     assert why(borrow(replace(REQUEST, position=position), other)) == reason
 
 
 @pytest.mark.parametrize("unwanted", [False, True])
-def test_r13_not_even_staff_lend_a_copy_that_was_not_received(unwanted: bool) -> None:
+def test_r13_staff_cannot_check_out_an_unreceived_item(unwanted: bool) -> None:
     request = replace(REQUEST, position=P.IN_TRANSIT, unwanted=unwanted)
     assert why(borrow(request, staff=True)) == Reason.NOT_YET_ARRIVED
 
@@ -100,11 +100,11 @@ def test_r13_not_even_staff_lend_a_copy_that_was_not_received(unwanted: bool) ->
         (Place("kiosk", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Place, reason: Reason | None) -> None:
+def test_r16_checkout_is_refused_at_another_pickup_location(terminal: Place, reason: Reason | None) -> None:
     assert why(borrow(terminal=terminal)) == reason
 
 
-def test_r16_the_refusal_names_the_place_to_go_to() -> None:
+def test_r16_refusal_names_the_pickup_location() -> None:
     answer = borrow(terminal=SELFCHECK)
     assert isinstance(answer, Refusal)
     assert answer.detail == {"place": "HKU-MAIN-LENDING"}
@@ -119,7 +119,7 @@ def test_r16_the_refusal_names_the_place_to_go_to() -> None:
         ({"category": "alumni"}, Reason.NOT_ELIGIBLE),
     ],
 )
-def test_r2_patron_no_longer_eligible_is_refused_at_the_checkout(changes: dict[str, object], reason: Reason | None) -> None:
+def test_r2_checkout_is_refused_to_a_patron_no_longer_eligible(changes: dict[str, object], reason: Reason | None) -> None:
     assert why(borrow(borrower=replace(STUDENT, **changes))) == reason  # type: ignore[arg-type]
 
 
@@ -131,11 +131,11 @@ def test_r2_patron_no_longer_eligible_is_refused_at_the_checkout(changes: dict[s
         (Counts(5, 15, 20), Reason.QUOTA_TOTAL),
     ],
 )
-def test_r20_r21_the_quotas_are_asked_again_without_this_request(counts: Counts, reason: Reason | None) -> None:
+def test_r20_r21_checkout_checks_quotas_without_counting_its_own_request(counts: Counts, reason: Reason | None) -> None:
     assert why(may_borrow(STUDENT, REQUEST, counts, COUNTER, POLICY, NOW)) == reason
 
 
-def test_r1_a_window_for_checkouts_suspends_them() -> None:
+def test_r1_checkouts_are_refused_during_a_suspension_window() -> None:
     policy = replace(POLICY, service_windows=(Window("checkout", date(2017, 3, 7), date(2017, 3, 7)),))
     assert why(borrow(policy=policy)) == Reason.SERVICE_SUSPENDED
 
@@ -143,7 +143,9 @@ def test_r1_a_window_for_checkouts_suspends_them() -> None:
 @pytest.mark.parametrize(
     ("rule", "staff", "reason"), [("warn", False, None), ("return", False, Reason.RECALLED), ("return", True, None)]
 )
-def test_r24_a_copy_recalled_before_pickup_is_lent_or_goes_back(rule: str, staff: bool, reason: Reason | None) -> None:
+def test_r24_item_recalled_before_pickup_is_lent_or_returned_as_the_policy_says(
+    rule: str, staff: bool, reason: Reason | None
+) -> None:
     policy = replace(POLICY, recall=Recall(before_pickup="return" if rule == "return" else "warn"))
     assert why(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), policy=policy, staff=staff)) == reason
 
@@ -152,7 +154,7 @@ def test_r24_a_copy_recalled_before_pickup_is_lent_or_goes_back(rule: str, staff
 
 
 @pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
-def test_r19_each_category_has_its_period(category: object) -> None:
+def test_r19_loan_period_depends_on_the_category(category: object) -> None:
     row = next(c for c in CATEGORIES if c is category)
     borrower = replace(STUDENT, category=row.key, study_mode="full_time")
     expected = {15: date(2017, 3, 22), 30: date(2017, 4, 6)}
@@ -163,7 +165,7 @@ def test_r19_each_category_has_its_period(category: object) -> None:
     ("now", "last"),
     [("2017-03-01T15:59:59+00:00", date(2017, 3, 16)), ("2017-03-01T16:00:00+00:00", date(2017, 3, 17))],
 )
-def test_r19_the_period_begins_on_the_day_in_hong_kong(now: str, last: date) -> None:
+def test_r19_loan_period_starts_on_the_hong_kong_date(now: str, last: date) -> None:
     assert due(borrow(now=datetime.fromisoformat(now))) == last
 
 
@@ -181,7 +183,7 @@ JULY = date(2017, 7, 1)
     ],
 )
 @pytest.mark.parametrize("lender", [None, date(2017, 6, 10), date(2017, 6, 25), JULY, date(2017, 8, 1)])
-def test_r19_a_closed_due_date_rolls_whatever_the_lenders_date(
+def test_r19_due_date_on_a_closed_day_rolls_regardless_of_the_lenders_date(
     how: str, closed: set[date], lender: date | None, last: date
 ) -> None:
     policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "keep", "roll_back")}
@@ -200,20 +202,18 @@ def test_r19_a_closed_due_date_rolls_whatever_the_lenders_date(
         ("postgraduates", None, date(2017, 4, 6)),
     ],
 )
-def test_r19_a_loan_that_the_policy_caps_to_the_lenders_date_keeps_its_minimum_use(
-    days_of: str, lender: date | None, last: date
-) -> None:
+def test_r19_loan_capped_to_the_lenders_date_keeps_its_minimum_use(days_of: str, lender: date | None, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_lender_due=True))
     assert due(borrow(replace(REQUEST, lender_due=lender), replace(STUDENT, category=days_of), policy=policy)) == last
 
 
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 22)), (True, date(2017, 3, 10))])
-def test_r19_a_loan_ends_with_the_card_where_the_policy_says_so(capped: bool, last: date) -> None:
+def test_r19_loan_ends_with_the_card_when_the_policy_says_so(capped: bool, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
     assert due(borrow(borrower=replace(STUDENT, expires=date(2017, 3, 10)), policy=policy)) == last
 
 
-def test_r25_a_copy_recalled_before_pickup_keeps_its_minimum_use() -> None:
+def test_r25_item_recalled_before_pickup_keeps_its_minimum_use() -> None:
     scholar = replace(STUDENT, category="postgraduates")
     assert due(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), scholar)) == date(2017, 3, 22)
 
@@ -228,7 +228,9 @@ def test_offline_loan_of_an_unknown_patron_has_the_shortest_period() -> None:
     st.frozensets(st.dates(date(2017, 3, 15), date(2017, 4, 10))),
     st.none() | st.dates(date(2017, 3, 1), date(2017, 3, 7)),
 )
-def test_r19_no_lenders_date_shortens_a_loan(lender: date | None, closed: frozenset[date], recalled_on: date | None) -> None:
+def test_r19_lenders_date_does_not_shorten_a_loan(
+    lender: date | None, closed: frozenset[date], recalled_on: date | None
+) -> None:
     request = replace(REQUEST, recalled_on=recalled_on)
     without = loan_due(STUDENT, request, POLICY, NOW, closed)
     assert loan_due(STUDENT, replace(request, lender_due=lender), POLICY, NOW, closed) == without >= date(2017, 3, 22)
@@ -246,15 +248,15 @@ def test_r19_no_lenders_date_shortens_a_loan(lender: date | None, closed: frozen
         (Place("kiosk"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Place, reason: Reason | None) -> None:
+def test_r16_r17_checkin_is_accepted_only_at_a_counter(terminal: Place, reason: Reason | None) -> None:
     assert why(may_return(terminal, POLICY)) == reason
 
 
 @pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Reason.COUNTER_ONLY)])
-def test_r16_a_counter_elsewhere_takes_none_where_the_places_are_named(place: str, reason: Reason | None) -> None:
+def test_r16_checkin_is_refused_at_a_location_not_listed(place: str, reason: Reason | None) -> None:
     assert why(may_return(Place("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
 
 
-def test_r17_a_book_drop_may_be_allowed_and_is_flagged() -> None:
+def test_r17_book_drop_checkin_is_flagged_if_the_policy_allows_it() -> None:
     answer = may_return(Place("bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
     assert answer == Grant(facts={"flag": "HKALL_IN_BOOKDROP"})

@@ -38,12 +38,12 @@ NOW = at("2017-03-01T10:00:00")
         ("2018-06-10T12:00:00+08:00", False),
     ],
 )
-def test_r1_requests_are_suspended_from_the_first_day_to_the_last(instant: str, refused: bool) -> None:
+def test_r1_requests_are_suspended_from_first_to_last_day(instant: str, refused: bool) -> None:
     answer = suspended("borrow_request", POLICY, datetime.fromisoformat(instant))
     assert why(answer) == (Reason.SERVICE_SUSPENDED if refused else None)
 
 
-def test_r1_the_refusal_tells_what_to_do_instead() -> None:
+def test_r1_refusal_names_the_alternative() -> None:
     answer = suspended("borrow_request", POLICY, at("2017-06-10T12:00:00"))
     assert answer is not None
     assert answer.detail["message"] == "use Interlibrary Loans Services"
@@ -51,28 +51,28 @@ def test_r1_the_refusal_tells_what_to_do_instead() -> None:
 
 
 @pytest.mark.parametrize("scope", ["checkout", "renew", "lend_request"])
-def test_r1_suspension_of_requests_suspends_nothing_else(scope: Scope) -> None:
+def test_r1_request_suspension_does_not_affect_other_services(scope: Scope) -> None:
     assert suspended(scope, POLICY, at("2017-06-10T12:00:00")) is None
 
 
 @pytest.mark.parametrize("scope", ["borrow_request", "lend_request", "checkout", "renew"])
-def test_r1_a_window_for_all_suspends_every_service(scope: Scope) -> None:
+def test_r1_window_with_scope_all_suspends_every_service(scope: Scope) -> None:
     policy = replace(POLICY, service_windows=(Window("all", date(2020, 1, 1), date(2020, 1, 2)),))
     assert suspended(scope, policy, at("2020-01-02T12:00:00")) is not None
 
 
-def test_r1_a_window_that_is_not_inclusive_leaves_its_last_day_open() -> None:
+def test_r1_last_day_of_a_non_inclusive_window_is_open() -> None:
     policy = replace(POLICY, service_windows=(Window("renew", date(2020, 1, 1), date(2020, 1, 2), inclusive=False),))
     assert [suspended("renew", policy, at(f"2020-01-0{d}T12:00:00")) is None for d in (1, 2)] == [False, True]
 
 
 @pytest.mark.parametrize(("partner", "refused"), [("CUHK", True), ("PolyU", False), ("", False)])
-def test_r1_a_window_of_one_partner_concerns_that_one_alone(partner: str, refused: bool) -> None:
+def test_r1_partner_window_affects_only_that_partner(partner: str, refused: bool) -> None:
     policy = replace(POLICY, service_windows=(Window("lend_request", date(2020, 1, 1), date(2020, 1, 9), partner="CUHK"),))
     assert (suspended("lend_request", policy, at("2020-01-05T12:00:00"), partner) is not None) is refused
 
 
-def test_r1_a_window_for_everybody_does_not_stop_one_partner_for_requests_under_way() -> None:
+def test_r1_general_window_does_not_stop_requests_already_sent_to_a_partner() -> None:
     assert stopped_with("CUHK", "borrow_request", POLICY, at("2017-06-10T12:00:00")) is None
 
 
@@ -98,17 +98,17 @@ def test_r2_every_published_category_may_use_the_service(key: str) -> None:
         ("evening", Reason.ELIGIBILITY_UNKNOWN),
     ],
 )
-def test_r2_a_space_student_must_study_full_time(key: str, mode: str, reason: Reason | None) -> None:
+def test_r2_space_student_must_study_full_time(key: str, mode: str, reason: Reason | None) -> None:
     assert why(may_use(replace(STUDENT, category=key, study_mode=mode), POLICY, NOW)) == reason
 
 
-def test_r2_a_part_time_tutor_is_staff_and_eligible() -> None:
+def test_r2_part_time_tutor_is_staff_and_eligible() -> None:
     tutor = replace(STUDENT, category="space_non_academic_staff", study_mode="part_time")
     assert why(may_use(tutor, POLICY, NOW)) is None
 
 
 @pytest.mark.parametrize("mode", ["", "evening"])
-def test_r2_an_unknown_study_mode_may_be_let_pass(mode: str) -> None:
+def test_r2_unknown_study_mode_is_accepted_if_the_policy_says_so(mode: str) -> None:
     policy = replace(POLICY, unknown_study_mode="allow")
     assert why(may_use(replace(STUDENT, category="space_cdp", study_mode=mode), policy, NOW)) is None
 
@@ -118,7 +118,7 @@ def test_r2_patron_without_a_category_is_not_eligible(category: str) -> None:
     assert why(may_use(replace(STUDENT, category=category), POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 
-def test_r2_a_group_of_the_local_system_maps_to_its_category() -> None:
+def test_r2_group_of_the_local_system_maps_to_its_category() -> None:
     mapped = tuple(replace(c, ils_groups=("PG1", "PG2")) if c.key == "postgraduates" else c for c in CATEGORIES)
     found = category_of(replace(STUDENT, category="PG2"), replace(POLICY, categories=mapped))
     assert found is not None
@@ -132,19 +132,19 @@ def test_r2_a_group_of_the_local_system_maps_to_its_category() -> None:
         ("2017-03-31T16:00:00+00:00", Reason.PATRON_EXPIRED),
     ],
 )
-def test_r2_a_card_is_good_until_midnight_of_its_last_day(now: str, reason: Reason | None) -> None:
+def test_r2_card_is_valid_until_midnight_of_its_last_day(now: str, reason: Reason | None) -> None:
     borrower = replace(STUDENT, expires=date(2017, 3, 31))
     assert why(may_use(borrower, POLICY, datetime.fromisoformat(now))) == reason
 
 
-def test_r2_a_block_of_the_local_system_is_honoured() -> None:
+def test_r2_block_of_the_local_system_is_honoured() -> None:
     assert why(may_use(replace(STUDENT, blocked=True), POLICY, NOW)) == Reason.PATRON_BLOCKED
 
 
 DEBTOR = LocalBlocks(owed_cents=10_000_000, overdue_recalls=9, long_overdue=99)
 
 
-def test_r2_our_own_thresholds_are_off_by_default() -> None:
+def test_r2_thresholds_are_off_by_default() -> None:
     assert why(may_use(STUDENT, POLICY, NOW, DEBTOR)) is None
 
 
@@ -160,5 +160,5 @@ def test_r2_our_own_thresholds_are_off_by_default() -> None:
         (Block(max_long_overdue=5), LocalBlocks(long_overdue=6), True),
     ],
 )
-def test_r2_a_threshold_refuses_only_who_is_over_it(block: Block, blocks: LocalBlocks, refused: bool) -> None:
+def test_r2_only_patrons_above_a_threshold_are_refused(block: Block, blocks: LocalBlocks, refused: bool) -> None:
     assert (why(may_use(STUDENT, replace(POLICY, block=block), NOW, blocks)) == Reason.PATRON_BLOCKED) is refused

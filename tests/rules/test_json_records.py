@@ -83,16 +83,16 @@ def test_record_round_trips(note: Note) -> None:
 
 @settings(max_examples=THOROUGH)
 @given(PLAIN)
-def test_a_value_keeps_its_type(value: object) -> None:
+def test_value_keeps_its_type(value: object) -> None:
     back: Any = from_json(to_json(value))
     assert (type(back), back) == (type(value), value)
 
 
-def test_chinese_text_stays_readable_in_the_database() -> None:
+def test_chinese_text_is_stored_readable() -> None:
     assert to_json("圖書館") == '"圖書館"'
 
 
-def test_a_list_comes_back_as_a_tuple() -> None:
+def test_list_is_read_back_as_a_tuple() -> None:
     assert from_json(to_json([1, 2])) == (1, 2)
 
 
@@ -101,7 +101,7 @@ def test_item_key_round_trips() -> None:
 
 
 @pytest.mark.parametrize("text", ['{"_":"Stranger","text":"x"}', '{"_":"os.system","v":"true"}', '{"_":"eval","v":"1"}'])
-def test_unregistered_name_is_refused(text: str) -> None:
+def test_unregistered_class_name_is_refused(text: str) -> None:
     with pytest.raises(KeyError):
         from_json(text)
 
@@ -117,46 +117,46 @@ def test_malformed_record_is_refused(value: object) -> None:
 
 @settings(max_examples=THOROUGH)
 @given(st.text())
-def test_a_secret_never_prints(text: str) -> None:
+def test_repr_of_a_secret_hides_it(text: str) -> None:
     secret = Sensitive(f"pin-{text}")
     shown = [repr(secret), str(secret), f"{secret}", "%s %r" % (secret, secret), repr({"pin": secret})]  # noqa: UP031
     assert not any("pin-" in s for s in shown)
 
 
-def test_a_borrowers_name_does_not_print_with_the_record() -> None:
+def test_repr_of_a_record_omits_the_patron_name() -> None:
     borrower = Borrower("P1", Sensitive("Chan Tai Man"), "undergraduates", email=Sensitive("tm@example.hk"))
     assert not any(word in repr(borrower) for word in ("Chan", "example"))
 
 
-def test_a_secret_is_shown_only_when_it_is_asked_for() -> None:
+def test_secret_is_returned_only_by_reveal() -> None:
     assert Sensitive("1234").reveal() == "1234"
 
 
-def test_two_secrets_with_the_same_text_are_the_same() -> None:
+def test_secrets_with_the_same_text_are_equal() -> None:
     assert len({Sensitive("a"), Sensitive("a"), Sensitive("b")}) == 2
 
 
-def test_an_empty_secret_reads_as_absent() -> None:
+def test_empty_secret_is_falsy() -> None:
     assert (bool(Sensitive("")), bool(Sensitive("x"))) == (False, True)
 
 
-def test_a_refusal_names_its_rule() -> None:
+def test_refusal_names_its_rule() -> None:
     assert Refusal(Reason.RENEWAL_TOO_SOON).rule == "R29"
 
 
-def test_a_reason_that_is_no_rule_has_no_number() -> None:
+def test_reason_without_a_rule_has_no_number() -> None:
     assert Refusal(Reason.TRY_AGAIN).rule == ""
 
 
-def test_every_rule_number_is_one_of_the_published_ones() -> None:
+def test_every_rule_number_is_published() -> None:
     assert {reason.rule for reason in Reason if reason.rule} <= {f"R{n}" for n in range(1, 46)} | {"R11a"}
 
 
-def test_a_grant_without_facts_is_just_yes() -> None:
+def test_grant_has_no_value_or_facts_by_default() -> None:
     assert Grant() == Grant(None, {})
 
 
-def test_a_record_that_is_seen_for_the_first_time_is_written_under_the_name_of_its_class() -> None:
+def test_new_record_type_is_stored_under_its_class_name() -> None:
     @record
     class Size(StrEnum):
         BIG = "big"
@@ -172,14 +172,14 @@ def test_a_record_that_is_seen_for_the_first_time_is_written_under_the_name_of_i
     assert from_json(text) == Parcel(Size.BIG, 3)
 
 
-def test_a_plain_class_that_is_seen_for_the_first_time_is_written_as_its_kind() -> None:
+def test_new_plain_subclass_is_stored_as_its_base_type() -> None:
     class Label(str):
         __slots__ = ()
 
     assert to_json(Label("Dune")) == '"Dune"'
 
 
-def test_a_secret_is_the_same_only_with_the_same_text_and_prints_as_a_dot() -> None:
+def test_secrets_are_equal_only_with_the_same_text_and_print_as_a_dot() -> None:
     assert Sensitive("a") != Sensitive("b")
     assert Sensitive("a") != "a"
     assert hash(Sensitive("a")) != hash(Sensitive("b"))

@@ -8,7 +8,7 @@ from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled,
 
 
 @pytest.mark.parametrize("tag", ["en", "EN", "en-GB", "en_US", "eng", " en "])
-def test_every_english_is_english(tag: str) -> None:
+def test_every_english_language_tag_maps_to_english(tag: str) -> None:
     assert written(tag) == ENGLISH
 
 
@@ -16,12 +16,12 @@ def test_every_english_is_english(tag: str) -> None:
     "tag",
     ["zh", "zh-HK", "zh_TW", "ZH-hant", "zh-Hant-HK", "zh-Hans", "zh-CN", "zh-SG", "chi", "zho", "yue", "yue-Hant", "cmn"],
 )
-def test_every_chinese_is_the_one_that_is_written_here(tag: str) -> None:
+def test_every_chinese_language_tag_maps_to_chinese(tag: str) -> None:
     assert written(tag) == CHINESE
 
 
 @pytest.mark.parametrize("tag", ["", "fr", "fre", "enm", "zhuang", "e", "zha"])
-def test_other_text_is_unchanged(tag: str) -> None:
+def test_other_language_tag_is_unchanged(tag: str) -> None:
     assert written(tag) == tag
 
 
@@ -38,5 +38,5 @@ def test_other_text_is_unchanged(tag: str) -> None:
         ("to %(name)s", "香港大學圖書館", "to 香港大學圖書館"),
     ],
 )
-def test_no_blank_stands_between_chinese_characters(text: str, name: str, shown: str) -> None:
+def test_chinese_characters_are_not_separated_by_blanks(text: str, name: str, shown: str) -> None:
     assert filled(text, name=name) == shown

@@ -29,11 +29,11 @@ from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, Ve
 from tests.examples import THOROUGH
 
 
-def test_words_are_unique() -> None:
+def test_decline_words_are_unique() -> None:
     assert [word for word, times in Counter(folded(row.word) for row in WORDS).items() if times > 1] == []
 
 
-def test_every_reason_is_published_or_none() -> None:
+def test_every_reason_maps_to_a_published_reason_or_none() -> None:
     assert {row.meaning for row in WORDS} == {*PUBLISHED, PATRON_OR_REQUEST, ""}
     assert {reason for _, reason in PHRASES} == set(PUBLISHED)
 
@@ -47,19 +47,19 @@ def test_every_reason_is_published_or_none() -> None:
         ("Withdrawn", NOT_SUITABLE),
     ],
 )
-def test_a_systems_word_for_a_copys_status_says_why_it_is_not_lent(status: str, reason: str) -> None:
+def test_item_status_word_of_a_system_maps_to_a_decline_reason(status: str, reason: str) -> None:
     assert {decline_reason(status), decline_reason("Item Not Available", status)} == {reason}
 
 
 @pytest.mark.parametrize("row", [row for row in WORDS if row.meaning in PUBLISHED], ids=lambda row: f"{row.system}: {row.word}")
-def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: VendorWord) -> None:
+def test_system_specific_word_maps_to_its_reason_as_type_or_detail(row: VendorWord) -> None:
     said = {decline_reason(row.word), decline_reason(row.word.upper()), decline_reason("Problem", row.word)}
 
     assert said == {row.meaning}
 
 
 @pytest.mark.parametrize("phrase", [phrase for phrase, _ in PHRASES])
-def test_a_sentence_that_holds_a_phrase_has_its_reason(phrase: str) -> None:
+def test_text_containing_a_known_phrase_has_its_reason(phrase: str) -> None:
     assert decline_reason("", f"Sorry: {phrase.capitalize()}!") in PUBLISHED
     assert decline_reason("", f"x{phrase}x") not in PUBLISHED
 
@@ -80,7 +80,7 @@ def test_a_sentence_that_holds_a_phrase_has_its_reason(phrase: str) -> None:
         ("", "", OTHER),
     ],
 )
-def test_a_reason_is_the_pages_or_the_lenders_own_words(kind: str, detail: str, reason: str) -> None:
+def test_reason_text_is_the_published_one_or_the_lenders_own(kind: str, detail: str, reason: str) -> None:
     assert decline_reason(kind, detail) == reason
 
 
@@ -97,12 +97,12 @@ OF_THE_PATRON_OR_THE_REQUEST = (
 
 
 @pytest.mark.parametrize(("kind", "detail"), OF_THE_PATRON_OR_THE_REQUEST)
-def test_reason_about_the_patron_or_the_request_is_not_a_published_one(kind: str, detail: str) -> None:
+def test_reason_about_patron_or_request_is_not_a_published_reason(kind: str, detail: str) -> None:
     assert decline_reason(kind, detail) == detail
 
 
 @pytest.mark.parametrize("row", [row for row in WORDS if row.meaning == PATRON_OR_REQUEST], ids=lambda row: row.word)
-def test_technical_reason_about_the_patron_or_the_request_is_not_shown(row: VendorWord) -> None:
+def test_technical_reason_about_patron_or_request_is_hidden(row: VendorWord) -> None:
     assert decline_reason(row.word) == OTHER
 
 
@@ -122,13 +122,13 @@ OF_THE_COPY = (
 
 
 @pytest.mark.parametrize(("said", "reason"), OF_THE_COPY)
-def test_reason_about_the_item_is_a_published_one(said: str, reason: str) -> None:
+def test_reason_about_the_item_is_a_published_reason(said: str, reason: str) -> None:
     assert decline_reason("", said) == reason
 
 
 @settings(max_examples=THOROUGH)
 @given(st.text(), st.text())
-def test_own_words_are_shortened_to_one_line(kind: str, detail: str) -> None:
+def test_lender_text_is_shortened_to_one_line(kind: str, detail: str) -> None:
     said = decline_reason(kind, detail)
 
     assert said
@@ -138,14 +138,14 @@ def test_own_words_are_shortened_to_one_line(kind: str, detail: str) -> None:
 
 
 @pytest.mark.parametrize("reason", LENDER_REASONS.values(), ids=LENDER_REASONS)
-def test_lender_reason_has_all_its_words_in_both_languages(reason: LenderReason) -> None:
+def test_every_lender_reason_has_text_in_both_languages(reason: LenderReason) -> None:
     assert all(reason.label)
     assert all(reason.cause) is (reason.key not in {OTHER, DROPPED})
     assert all(reason.sentence) is (reason.key in OURS - {OTHER, DROPPED})
     assert all("%(lender)s" in text for text in reason.sentence if text)
 
 
-def test_published_reasons_are_declined_with_a_status_of_their_own() -> None:
+def test_each_published_reason_sets_its_own_item_status() -> None:
     assert PUBLISHED == (NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE)
     declines = [row.decline for row in LENDER_REASONS.values() if row.decline]
     declined = {one.status for one in declines}
@@ -153,7 +153,7 @@ def test_published_reasons_are_declined_with_a_status_of_their_own() -> None:
     assert {one.status_after for one in declines} | declined <= set(CIRCULATION_STATUS)
 
 
-def test_a_technical_word_is_not_searched_for_the_pages_reasons() -> None:
+def test_technical_word_is_not_searched_for_published_phrases() -> None:
     assert decline_reason("Needed Data Missing") == OTHER
     assert decline_reason("Needed Data Missing", "UserId") == "UserId"
     assert decline_reason("Element Rule Violated") == OTHER

@@ -33,11 +33,11 @@ def asked(found: tuple[Candidate, ...]) -> list[str]:
 ONE_OF_SEVEN = [copy(a, status="On Loan") for a in PARTNERS if a != "LU"] + [copy("LU")]
 
 
-def test_r7_one_available_copy_of_seven_gives_one_candidate() -> None:
+def test_r7_one_available_item_of_seven_gives_one_candidate() -> None:
     assert asked(choose_lender(ONE_OF_SEVEN, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")) == ["LU"]
 
 
-def test_r3_our_own_copy_is_never_a_candidate() -> None:
+def test_r3_own_item_is_never_a_candidate() -> None:
     assert (
         asked(
             choose_lender([copy("HKU")], LenderChoice(PARTNERS | {"HKU": Partner("HKU", "HKU")}, POLICY, NOW, own="HKU"), "R1")
@@ -62,7 +62,7 @@ CLOSED = {"CUHK": Record(closures=frozenset({date(2017, 7, 1)}))}
         (copy("CUHK"), "another volume: none"),
     ],
 )
-def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> None:
+def test_skipped_item_has_the_reason(held: Holding, reason: str) -> None:
     volume = "2" if reason.startswith("another volume") else ""
     (found,) = choose_lender([held], LenderChoice(PARTNERS, POLICY, NOW, own="HKU", volume=volume), "R1")
     assert found.skip == reason
@@ -78,7 +78,7 @@ def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> No
         (PARTNERS["CUHK"], POLICY, (), {"CUHK": Record(down=True)}, "cannot be reached"),
     ],
 )
-def test_a_library_passed_over_carries_the_reason(
+def test_skipped_library_has_the_reason(
     partner: Partner, policy: Policy, tried: tuple[str, ...], records: dict[str, Record], reason: str
 ) -> None:
     (found,) = choose_lender(
@@ -87,11 +87,11 @@ def test_a_library_passed_over_carries_the_reason(
     assert found.skip == reason
 
 
-def test_r1_a_request_from_before_the_suspension_still_finds_lenders() -> None:
+def test_r1_request_placed_before_the_suspension_still_finds_lenders() -> None:
     assert asked(choose_lender([copy("CUHK")], LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")) == ["CUHK"]
 
 
-def test_r8_a_wanted_volume_is_the_only_one_supplied() -> None:
+def test_r8_only_the_requested_volume_is_supplied() -> None:
     copies = [copy("CUHK", volume="1"), copy("LU", volume="2")]
     assert asked(choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW, own="HKU", volume="2"), "R1")) == ["LU"]
 
@@ -118,7 +118,7 @@ def test_better_placed_of_two_equal_lenders_is_asked_first(worse: Record, reques
     assert asked(found) == ["LU", "CUHK"]
 
 
-def test_a_library_with_two_copies_is_asked_once() -> None:
+def test_library_with_two_copies_is_asked_once() -> None:
     found = choose_lender([copy("CUHK", "2"), copy("CUHK", "1")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert [(c.barcode, c.skip) for c in found] == [("1", ""), ("2", "another copy of this library is asked for")]
 
@@ -142,7 +142,7 @@ SHELVES = st.lists(
 
 @settings(max_examples=THOROUGH)
 @given(SHELVES, st.randoms(use_true_random=False), st.text(max_size=5))
-def test_the_order_of_the_catalogue_does_not_matter(copies: list[Holding], chance: object, request_id: str) -> None:
+def test_catalogue_order_does_not_affect_the_choice(copies: list[Holding], chance: object, request_id: str) -> None:
     shuffled = copies[:]
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     answers = [choose_lender(c, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), request_id) for c in (copies, shuffled)]
@@ -167,7 +167,7 @@ def test_equal_lenders_share_many_requests_evenly() -> None:
 # ---- copies in use
 
 
-def test_a_copy_that_is_with_us_is_passed_over_and_another_of_its_library_is_asked_for() -> None:
+def test_item_already_here_is_skipped_for_another_item_of_its_library() -> None:
     in_use = InUse(held={copy("CUHK").key: "ON_LOAN, R9"})
     found = choose_lender(
         [copy("CUHK"), copy("CUHK", "2")], LenderChoice(PARTNERS, POLICY, NOW, own="HKU", in_use=in_use), "R1"
@@ -175,7 +175,7 @@ def test_a_copy_that_is_with_us_is_passed_over_and_another_of_its_library_is_ask
     assert [(c.barcode, c.skip) for c in found] == [("2", ""), ("1", "with us: ON_LOAN, R9")]
 
 
-def test_a_copy_that_another_request_was_asked_for_comes_after_all_others() -> None:
+def test_item_requested_by_another_request_comes_last() -> None:
     near = {**PARTNERS, "LU": replace(PARTNERS["LU"], priority=1)}
     in_use = InUse(asked=frozenset({copy("LU").key}))
     found = choose_lender([copy("LU"), copy("CUHK")], LenderChoice(near, POLICY, NOW, own="HKU", in_use=in_use), "R1")
@@ -188,7 +188,7 @@ def test_a_copy_that_another_request_was_asked_for_comes_after_all_others() -> N
 CUHK = PARTNERS["CUHK"]
 
 
-def test_r7_our_available_copy_with_the_lowest_barcode_goes() -> None:
+def test_r7_own_available_item_with_the_lowest_barcode_is_lent() -> None:
     copies = [copy("HKU", "3"), copy("HKU", "2"), copy("HKU", "1", status="On Loan")]
     assert may_lend(CUHK, copies, POLICY, NOW) == copies[1]
 
@@ -203,13 +203,13 @@ def test_r7_our_available_copy_with_the_lowest_barcode_goes() -> None:
         ([copy("HKU", volume="1")], Reason.NO_AVAILABLE_COPY),
     ],
 )
-def test_a_copy_that_may_not_leave_is_refused_with_the_reason(copies: list[Holding], reason: Reason) -> None:
+def test_unlendable_own_item_is_refused_with_the_reason(copies: list[Holding], reason: Reason) -> None:
     answer = may_lend(CUHK, copies, POLICY, NOW, volume="2" if copies and copies[0].volume else "")
     assert isinstance(answer, Refusal)
     assert answer.why == reason
 
 
-def test_r8_the_wanted_volume_is_the_one_that_goes() -> None:
+def test_r8_requested_volume_is_lent() -> None:
     copies = [copy("HKU", "1", volume="1"), copy("HKU", "2", volume="2")]
     assert may_lend(CUHK, copies, POLICY, NOW, volume="2") == copies[1]
 
@@ -225,7 +225,7 @@ LENDS_NOT = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7
         (CUHK, LENDS_NOT, Reason.LENDING_SUSPENDED),
     ],
 )
-def test_r1_nothing_is_lent_to_unknown_libraries_or_during_a_suspension(
+def test_r1_lending_is_refused_to_unknown_libraries_and_during_a_suspension(
     partner: Partner | None, policy: Policy, reason: Reason
 ) -> None:
     answer = may_lend(partner, [copy("HKU")], policy, NOW)
@@ -237,19 +237,19 @@ def test_r1_suspension_of_requests_does_not_suspend_lending() -> None:
     assert may_lend(CUHK, [copy("HKU")], POLICY, datetime(2017, 6, 10, 4, tzinfo=UTC)) == copy("HKU")
 
 
-def test_r7_a_title_of_which_we_have_no_copy_is_unknown() -> None:
+def test_r7_title_without_an_own_item_is_unknown() -> None:
     answer = may_lend(CUHK, [], POLICY, NOW, known=False)
     assert isinstance(answer, Refusal)
     assert answer.why == Reason.UNKNOWN_TITLE
 
 
 @pytest.mark.parametrize(("partner", "lent"), [("CUHK", False), ("LU", True)])
-def test_r1_lending_may_be_suspended_for_one_partner_alone(partner: str, lent: bool) -> None:
+def test_r1_lending_may_be_suspended_for_one_partner(partner: str, lent: bool) -> None:
     one = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7, 1), date(2017, 7, 1), partner="CUHK"),))
     assert (may_lend(PARTNERS[partner], [copy("HKU")], one, NOW) == copy("HKU")) is lent
 
 
-def test_equal_priorities_are_ordered_by_what_was_lent_for_each_book_borrowed() -> None:
+def test_equal_priorities_are_ordered_by_lending_ratio() -> None:
     records = {"CUHK": Record(lent=6, borrowed=2), "LU": Record(lent=3, borrowed=0), "HKUST": Record(lent=5, borrowed=4)}
     found = choose_lender([copy(a) for a in records], LenderChoice(PARTNERS, POLICY, NOW, records=records), "R1")
     assert [(c.agency, c.reason) for c in found] == [
@@ -259,16 +259,16 @@ def test_equal_priorities_are_ordered_by_what_was_lent_for_each_book_borrowed() 
     ]
 
 
-def test_the_words_for_a_rank_name_a_library_that_is_closed_tomorrow_and_its_declines() -> None:
+def test_rank_explanation_mentions_closures_and_declines() -> None:
     records = {"LU": Record(closures=frozenset({date(2017, 7, 2)}), declines=0.25)}
     (found,) = choose_lender([copy("LU")], LenderChoice(PARTNERS, POLICY, NOW, records=records), "R1")
     assert found == Candidate("R1", 1, "LU", "1", reason="priority 50, closed tomorrow, balance 0.00, declines 25%")
 
 
-def test_a_copy_that_is_passed_over_has_no_rank_to_explain() -> None:
+def test_skipped_item_has_no_rank_explanation() -> None:
     (found,) = choose_lender([copy("NLC")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert (found.skip, found.reason) == ("not a partner", "")
 
 
-def test_a_copy_that_can_be_asked_for_has_no_reason_against_it() -> None:
+def test_requestable_item_has_no_skip_reason() -> None:
     assert passed_over(copy("LU", volume="1"), LenderChoice(PARTNERS, POLICY, NOW)) == ""

@@ -67,7 +67,7 @@ def queued(send: Notification) -> PatronNotice:
 
 
 @pytest.mark.parametrize(("send", "facts", "stands"), CASES)
-def test_a_letter_is_sent_only_while_its_reason_stands(send: Notification, facts: dict[str, Any], stands: bool) -> None:
+def test_letter_is_sent_only_while_its_reason_holds(send: Notification, facts: dict[str, Any], stands: bool) -> None:
     assert reason_stands(queued(send), replace(REQUEST, **facts), HEARD) is stands
 
 
@@ -98,7 +98,7 @@ def test_each_letter_says_when_it_is_sent_and_by_which_rule() -> None:
 
 
 @pytest.mark.parametrize("key", [field.name for field in fields(Notices)])
-def test_each_key_of_notices_sends_its_letters_and_no_other(key: str) -> None:
+def test_each_notices_key_controls_only_its_letters(key: str) -> None:
     """`renewal` allows nothing: a renewal sends no letter (R30)."""
     every: dict[str, Any] = {field.name: field.name != "renewal" for field in fields(Notices)}
     of_this_key = {send for send, row in LETTERS.items() if row.notice == key}
@@ -134,17 +134,17 @@ ONCE_FOR_ALL = {S.LETTER_UNFILLED}
 
 
 @pytest.mark.parametrize(("send", "facts", "wanted"), OCCASIONS)
-def test_a_letter_is_written_once_for_each_date_or_attempt(send: Notification, facts: dict[str, Any], wanted: str) -> None:
+def test_letter_is_sent_once_per_date_or_attempt(send: Notification, facts: dict[str, Any], wanted: str) -> None:
     assert occasion(send, replace(REQUEST, **facts), REQUEST) == wanted
 
 
-def test_each_letter_may_come_again_about_something_else() -> None:
+def test_each_letter_can_be_sent_again_for_another_occasion() -> None:
     """Two occasions a letter: a row that names nothing would write one letter a request, for ever."""
     seen = {send: {wanted for one, _, wanted in OCCASIONS if one is send} for send in LETTERS}
     assert {send for send, occasions in seen.items() if len(occasions) < 2} == ONCE_FOR_ALL
 
 
-def test_r24_a_recall_after_one_that_was_cancelled_is_another_occasion() -> None:
+def test_r24_recall_after_a_cancelled_recall_is_another_occasion() -> None:
     recalled = replace(REQUEST, recalled_on=ON)
     cancelled = replace(REQUEST, recall_was_on=ON, recall_cancelled_on=ON)
     assert occasion(S.LETTER_RECALLED, recalled, cancelled) == "2017-03-10 2017-03-16 after 2017-03-10"
@@ -170,7 +170,7 @@ WRITTEN = PatronNotice(
 )
 
 
-def test_a_letter_has_the_dates_before_and_after_what_happened() -> None:
+def test_letter_has_the_dates_before_and_after_the_event() -> None:
     assert letter(S.LETTER_RECALLED, AFTER, BEFORE, NOW, 7) == WRITTEN
 
 

@@ -38,77 +38,77 @@ def reached(side: Side) -> set[Position]:
     return found
 
 
-def test_no_pair_of_position_and_event_stands_twice() -> None:
+def test_transitions_are_unique_per_position_and_event() -> None:
     assert len(PAIRS) == len(TABLE)
 
 
-def test_every_position_is_reached_from_a_first_one() -> None:
+def test_every_position_is_reachable_from_an_initial_position() -> None:
     assert reached(Side.BORROWING) | reached(Side.LENDING) == set(Position)
 
 
-def test_each_side_stays_among_its_own_positions() -> None:
+def test_transitions_stay_within_their_side() -> None:
     shared = {Position.RETURN_TRANSIT, Position.CLOSED}
     assert reached(Side.LENDING) == LENDING
     assert reached(Side.BORROWING) & LENDING == shared
 
 
-def test_final_positions_have_no_way_out() -> None:
+def test_final_positions_have_no_transitions() -> None:
     assert {s.source for s in TABLE} & FINAL == set()
 
 
-def test_every_position_that_is_not_final_has_a_way_to_a_final_one() -> None:
+def test_final_position_is_reachable_from_every_position() -> None:
     ending = set(FINAL)
     while more := {s.source for s in TABLE if s.target in ending} - ending:
         ending |= more
     assert ending == set(Position)
 
 
-def test_every_row_is_taken_by_its_own_side_and_no_other() -> None:
+def test_every_transition_applies_only_to_its_own_side() -> None:
     assert all(can(side_of(s.event), s.source, s.event) for s in TABLE)
     assert not any(can(side, s.source, s.event) for s in TABLE for side in Side if side is not side_of(s.event))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda s: f"{s.source}-{s.event}")
-def test_a_row_is_found_again(row: Step) -> None:
+def test_every_transition_can_be_looked_up(row: Step) -> None:
     assert step(side_of(row.event), row.source, row.event) is row
 
 
-def test_every_pair_that_is_not_listed_is_refused() -> None:
+def test_every_unlisted_position_and_event_is_refused() -> None:
     assert not any(can(side, position, event) for side, position, event in UNLISTED)
 
 
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("position", sorted(FINAL))
-def test_a_step_from_a_final_position_is_a_bug(side: Side, position: Position) -> None:
+def test_step_from_a_final_position_raises(side: Side, position: Position) -> None:
     with pytest.raises(BadStep, match=position):
         step(side, position, Event.RETURN if side is Side.BORROWING else Event.CHECK_IN_HOME)
 
 
-def test_every_event_has_a_row_but_the_one_that_may_go_anywhere() -> None:
+def test_every_event_except_force_has_a_transition() -> None:
     assert {s.event for s in TABLE} == set(Event) - {Event.FORCE}
 
 
-def test_no_step_sends_the_same_message_twice() -> None:
+def test_transition_never_sends_the_same_message_twice() -> None:
     assert all(len(set(s.sends)) == len(s.sends) for s in TABLE)
 
 
-def test_an_event_belongs_to_one_side() -> None:
+def test_event_belongs_to_one_side() -> None:
     borrowing = {s.event for s in TABLE if s.source not in LENDING}
     assert borrowing & LENDING_EVENTS == set()
     assert {s.event for s in TABLE if s.source in LENDING - {Position.RETURN_TRANSIT}} == LENDING_EVENTS
 
 
-def test_borrowing_events_tell_lenders_and_patrons_and_lending_events_tell_borrowers() -> None:
+def test_borrowing_events_notify_lenders_and_patrons_and_lending_events_notify_borrowers() -> None:
     told = {(side_of(s.event), send.name.startswith("TELL_BORROWER")) for s in TABLE for send in s.sends}
     assert told == {(Side.BORROWING, False), (Side.LENDING, True)}
 
 
-def test_r30_a_renewal_sends_no_letter() -> None:
+def test_r30_renewal_sends_no_letter() -> None:
     letters = [send for s in TABLE if s.event is Event.RENEW for send in s.sends if send.name.startswith("LETTER")]
     assert letters == []
 
 
-def test_r15_an_expired_pickup_tells_no_partner() -> None:
+def test_r15_expired_pickup_notifies_no_partner() -> None:
     assert step(Side.BORROWING, Position.RECEIVED, Event.EXPIRE_PICKUP).sends == (Notification.LETTER_EXPIRED,)
 
 
@@ -122,20 +122,20 @@ def test_r34_only_a_request_under_way_can_be_cancelled(position: Position) -> No
     assert not can(Side.BORROWING, position, Event.CANCEL)
 
 
-def test_r21_a_place_of_the_quota_is_free_in_every_final_position() -> None:
+def test_r21_quota_is_released_in_every_final_position() -> None:
     assert set() == TAKES_QUOTA & FINAL
 
 
-def test_a_request_that_is_over_holds_no_copy() -> None:
+def test_ended_request_has_no_item_in_use() -> None:
     assert set() == HOLDS_ITEM & FINAL
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda s: f"{s.source}-{s.event}")
-def test_the_diagram_shows_every_row(row: Step) -> None:
+def test_diagram_shows_every_transition(row: Step) -> None:
     assert f"{row.source} --> {row.target}: {row.event.lower()}" in diagram()
 
 
-def test_the_diagram_is_one_mermaid_block_a_side_from_its_first_positions_to_its_ends() -> None:
+def test_diagram_has_one_mermaid_block_per_side() -> None:
     blocks = diagram().split("## ")[1:]
     for side, block in zip(Side, blocks, strict=True):
         title, *fence, last = block.strip("\n").split("\n")

@@ -61,19 +61,19 @@ TOLD = PartnerMessage(
 )
 
 
-def test_message_to_a_partner_has_every_fact_of_the_request() -> None:
+def test_message_to_a_partner_has_all_request_data() -> None:
     assert partner_message(Notification.TELL_LENDER_RENEWED, ABOUT, NOW) == TOLD
 
 
-def test_request_for_a_later_date_names_that_date() -> None:
+def test_renewal_request_to_a_lender_has_the_requested_date() -> None:
     assert partner_message(Notification.ASK_LENDER_TO_RENEW, ABOUT, NOW).due == march(31)
 
 
-def test_a_request_without_a_due_date_tells_the_lender_s() -> None:
+def test_request_without_a_due_date_sends_the_lenders_date() -> None:
     assert partner_message(Notification.TELL_LENDER_RENEWED, replace(ABOUT, due=None), NOW).due == march(20)
 
 
-def test_a_lender_is_asked_for_the_copy_that_was_chosen_under_its_own_number() -> None:
+def test_request_to_a_lender_names_the_chosen_item_and_its_own_record_id() -> None:
     asked = partner_message(Notification.ASK_LENDER, replace(ABOUT, item_barcode=""), NOW, CHOSEN)
     assert (asked.item, asked.local_bib_id) == (ItemKey("LU", "L1"), "lu-9")
     assert partner_message(Notification.ASK_LENDER, ABOUT, NOW, CHOSEN).item == ItemKey("CUHK", "C1")

@@ -72,7 +72,7 @@ def test_r40_three_books_three_days_late_cost_eighteen_dollars() -> None:
     assert sum(fine(DUE, march(19), None, False, POLICY) for _book in range(3)) == 1800
 
 
-def test_r17_a_book_in_the_drop_on_its_last_evening_costs_a_day_unless_staff_date_it_back() -> None:
+def test_r17_book_drop_return_on_the_last_evening_costs_a_day_unless_backdated() -> None:
     assert [fine(DUE, day, None, False, POLICY) for day in (march(17), march(16))] == [200, 0]
 
 
@@ -81,12 +81,12 @@ NEW_YEAR_EVE = date(2017, 1, 26)
 
 
 @pytest.mark.parametrize(("count_closed", "cents"), [(True, 1000), (False, 0)])
-def test_r40_closed_days_cost_unless_the_policy_says_otherwise(count_closed: bool, cents: int) -> None:
+def test_r40_closed_days_are_charged_unless_the_policy_says_otherwise(count_closed: bool, cents: int) -> None:
     policy = replace(POLICY, fine=Fine(count_closed_days=count_closed))
     assert fine(NEW_YEAR_EVE, date(2017, 1, 31), None, False, policy, NEW_YEAR) == cents
 
 
-def test_r41_a_book_recalled_to_day_fifteen_and_returned_on_day_eighteen_costs_twelve_dollars() -> None:
+def test_r41_item_recalled_to_day_15_and_returned_on_day_18_costs_12_dollars() -> None:
     assert fine(DUE, march(19), march(4), True, POLICY) == 1200
 
 
@@ -104,7 +104,7 @@ WHOLE = replace(POLICY, fine=Fine(recall_scope="whole_period"))
         (WHOLE, march(19), 600),
     ],
 )
-def test_r41_a_recall_of_an_overdue_book_splits_the_fine_by_day_or_raises_all_of_it(
+def test_r41_recall_of_an_overdue_item_raises_the_fine_from_that_day_or_entirely(
     policy: Policy, returned: date, cents: int
 ) -> None:
     assert fine(DUE, returned, march(20), False, policy) == cents
@@ -116,19 +116,19 @@ STRICT = replace(POLICY, fine=Fine(recalled_requires_shortening=True))
 @pytest.mark.parametrize(
     ("policy", "shortened", "cents"), [(POLICY, False, 800), (POLICY, True, 800), (STRICT, False, 400), (STRICT, True, 800)]
 )
-def test_r41_a_recall_that_moved_no_date_costs_more_unless_the_policy_says_otherwise(
+def test_r41_recall_without_a_shorter_due_date_is_charged_at_the_recall_rate_by_default(
     policy: Policy, shortened: bool, cents: int
 ) -> None:
     assert fine(DUE, march(18), march(4), shortened, policy) == cents
 
 
 @pytest.mark.parametrize(("policy", "cents"), [(POLICY, 2 * 400 + 3 * 200), (WHOLE, 2 * 400 + 3 * 200)])
-def test_r41_a_cancelled_recall_costs_the_normal_rate_from_that_day(policy: Policy, cents: int) -> None:
+def test_r41_normal_rate_applies_after_a_recall_is_cancelled(policy: Policy, cents: int) -> None:
     assert fine(DUE, march(21), march(4), False, policy, recall_cancelled_on=march(19)) == cents
 
 
 @pytest.mark.parametrize(("most", "cents"), [(None, 2800), (3000, 2800), (2800, 2800), (1000, 1000), (0, 0)])
-def test_r41_a_site_may_set_a_most(most: int | None, cents: int) -> None:
+def test_r41_fine_can_be_capped(most: int | None, cents: int) -> None:
     policy = replace(POLICY, fine=Fine(max_per_item_cents=most))
     assert fine(DUE, march(23), march(4), False, policy) == cents
 
@@ -142,12 +142,12 @@ def test_r41_a_site_may_set_a_most(most: int | None, cents: int) -> None:
         (FineFree(march(21), march(21)), 800),
     ],
 )
-def test_r41_fine_free_days_cost_nothing_first_and_last_among_them(free: FineFree, cents: int) -> None:
+def test_r41_fine_free_period_includes_its_first_and_last_day(free: FineFree, cents: int) -> None:
     assert fine(DUE, march(21), None, False, replace(POLICY, fine_free=(free,))) == cents
 
 
 @pytest.mark.parametrize(("stopped", "cents"), [(march(18), 400), (march(16), 0), (march(10), 0), (march(30), 1000)])
-def test_r41_the_fine_stops_when_a_book_is_declared_lost_or_claimed_returned(stopped: date, cents: int) -> None:
+def test_r41_fine_stops_when_a_book_is_declared_lost_or_claimed_returned(stopped: date, cents: int) -> None:
     assert fine(DUE, march(21), None, False, POLICY, stopped_on=stopped) == cents
 
 
@@ -168,7 +168,7 @@ LOAN = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", due=DUE)
         ({"claimed_on": march(17), "lost_on": march(19)}, POLICY, 200),
     ],
 )
-def test_a_requests_fine_follows_its_own_facts(facts: dict[str, object], policy: Policy, cents: int) -> None:
+def test_fine_is_computed_from_the_requests_own_data(facts: dict[str, object], policy: Policy, cents: int) -> None:
     assert fine_for(replace(LOAN, **facts), march(21), policy) == cents  # type: ignore[arg-type]
 
 
@@ -188,7 +188,7 @@ RECALLS = st.none() | DAYS.map(lambda n: DUE + timedelta(days=n))
 
 @settings(max_examples=THOROUGH)
 @given(DAYS, POLICIES, CLOSED, RECALLS, st.booleans(), st.sampled_from(["per_day", "whole_period"]))
-def test_a_fine_is_never_negative_and_never_above_four_dollars_a_day(
+def test_fine_is_never_negative_and_never_above_four_dollars_a_day(
     late: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool, scope: str
 ) -> None:
     fines = replace(policy.fine, recall_scope="whole_period" if scope == "whole_period" else "per_day")
@@ -198,7 +198,7 @@ def test_a_fine_is_never_negative_and_never_above_four_dollars_a_day(
 
 @settings(max_examples=THOROUGH)
 @given(st.integers(0, 40), st.integers(0, 40), POLICIES, CLOSED, RECALLS, st.booleans())
-def test_fines_add_up_over_days(
+def test_fines_are_additive_over_days(
     first: int, second: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool
 ) -> None:
     middle = DUE + timedelta(days=first)
@@ -207,7 +207,7 @@ def test_fines_add_up_over_days(
     assert fine(DUE, last, recall, shortened, policy, closed) == sum(parts)
 
 
-def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_was_taken_back() -> None:
+def test_r40_loan_fine_excludes_closed_days_and_the_recall_rate_after_a_cancellation() -> None:
     free_days = replace(POLICY, fine=Fine(count_closed_days=False))
     cancelled = replace(LOAN, recall_was_on=march(4), recall_cancelled_on=march(19))
     assert fine_for(LOAN, march(21), free_days, frozenset({march(18)})) == 800
@@ -228,7 +228,7 @@ def test_r40_a_loan_s_fine_leaves_out_closed_days_and_the_days_after_a_recall_wa
         ({"recalled_on": march(4), "due_before_recall": march(31), "due": None}, STRICT, 200),
     ],
 )
-def test_r41_the_next_day_of_a_loan_costs_what_its_recall_says(facts: dict[str, object], policy: Policy, cents: int) -> None:
+def test_r41_rate_of_the_next_day_depends_on_the_recall(facts: dict[str, object], policy: Policy, cents: int) -> None:
     assert rate_for(replace(LOAN, **facts), march(17), policy) == cents  # type: ignore[arg-type]
 
 

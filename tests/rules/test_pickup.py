@@ -55,7 +55,7 @@ MONDAY = date(2017, 3, 6)
         (Pickup(days=10), set(), date(2017, 3, 16)),
     ],
 )
-def test_r14_the_last_day_is_five_calendar_days_after_the_letter(pickup: Pickup, closed: set[date], last: date) -> None:
+def test_r14_last_pickup_day_is_five_calendar_days_after_the_letter(pickup: Pickup, closed: set[date], last: date) -> None:
     assert pickup_last(MONDAY, replace(POLICY, pickup=pickup), frozenset(closed)) == last
 
 
@@ -68,11 +68,11 @@ def test_r14_the_last_day_is_five_calendar_days_after_the_letter(pickup: Pickup,
         ("2017-03-12T00:00:00+08:00", True),
     ],
 )
-def test_r14_the_time_to_collect_is_over_at_midnight_of_the_last_day(now: str, expired: bool) -> None:
+def test_r14_pickup_period_ends_at_midnight_of_the_last_day(now: str, expired: bool) -> None:
     assert pickup_expired(REQUEST, POLICY, datetime.fromisoformat(now)) is expired
 
 
-def test_r14_a_letter_after_midnight_gives_one_day_more() -> None:
+def test_r14_letter_sent_after_midnight_gives_one_more_day() -> None:
     days = [civil(at(t)) for t in ("2017-03-06T23:59:00", "2017-03-07T00:01:00")]
     assert [pickup_last(d, POLICY) for d in days] == [date(2017, 3, 11), date(2017, 3, 12)]
 
@@ -86,7 +86,7 @@ def test_r14_a_letter_after_midnight_gives_one_day_more() -> None:
         (None, None, False),
     ],
 )
-def test_r14_without_a_printed_day_the_letter_counts_and_without_a_letter_the_arrival(
+def test_r14_pickup_period_counts_from_the_letter_or_else_the_arrival(
     notified: date | None, received: date | None, expired_on_12: bool
 ) -> None:
     request = replace(REQUEST, pickup_last=None, notified_on=notified, received_on=received)
@@ -107,13 +107,11 @@ OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True, ("11",)), Ro
         ("allow", SELFCHECK, False, None),
     ],
 )
-def test_r14_a_late_borrower_gets_it_where_the_policy_says(
-    rule: str, terminal: Place, staff: bool, reason: Reason | None
-) -> None:
+def test_r14_late_pickup_follows_the_policy(rule: str, terminal: Place, staff: bool, reason: Reason | None) -> None:
     policies = {r: replace(OPEN_SELFCHECK, pickup=Pickup(late_pickup=r)) for r in ("staff_only", "deny", "allow")}
     assert why(borrow(terminal=terminal, policy=policies[rule], now=LATE, staff=staff)) == reason
 
 
-def test_r14_a_checkout_in_the_last_second_is_in_time() -> None:
+def test_r14_checkout_in_the_last_second_is_in_time() -> None:
     policy = replace(POLICY, pickup=Pickup(late_pickup="deny"))
     assert why(borrow(policy=policy, now=at("2017-03-11T23:59:59"))) is None

@@ -54,13 +54,13 @@ def recalled(due: int, on: int, policy: Policy = POLICY, says: int | None = None
         pytest.param(15, 20, 15, 15, id="already overdue"),
     ],
 )
-def test_r25_r26_a_recall_shortens_to_minimum_use_or_time_to_return(due: int, on: int, seven_days: int, literal: int) -> None:
+def test_r25_r26_recall_shortens_to_minimum_use_or_time_to_return(due: int, on: int, seven_days: int, literal: int) -> None:
     assert (recalled(due, on), recalled(due, on, LITERAL)) == (seven_days, literal)
 
 
 @settings(max_examples=THOROUGH)
 @given(st.integers(0, 15))
-def test_r25_a_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) -> None:
+def test_r25_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) -> None:
     assert recalled(15, on) == 15
 
 
@@ -68,16 +68,16 @@ def test_r25_a_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) 
     ("says", "due"),
     [(10, 17), (17, 17), (20, 20), (30, 30), (40, 30)],
 )
-def test_r26_a_date_that_the_lender_names_counts_where_it_is_later_than_ours(says: int, due: int) -> None:
+def test_r26_lenders_date_applies_if_later_than_ours(says: int, due: int) -> None:
     assert recalled(30, 10, says=says) == due
 
 
-def test_r26_a_recall_that_would_end_on_the_due_date_leaves_it_although_that_day_is_closed() -> None:
+def test_r26_recall_to_the_due_date_keeps_it_even_on_a_closed_day() -> None:
     backwards = replace(POLICY, due=Due(on_closure="roll_back"))
     assert recalled(23, 16, backwards, closed=frozenset({day(23)})) == 23
 
 
-def test_r26_a_second_recall_changes_nothing() -> None:
+def test_r26_second_recall_changes_nothing() -> None:
     first = recalled(30, 10)
     assert recalled(first, 12) == first
 
@@ -93,19 +93,19 @@ def test_r26_a_second_recall_changes_nothing() -> None:
         ("keep", {17}, 17),
     ],
 )
-def test_a_recalled_due_date_on_a_closed_day_rolls_within_minimum_use_and_the_old_date(
+def test_recalled_due_date_on_a_closed_day_rolls_between_minimum_use_and_old_due_date(
     how: str, closed: set[int], due: int
 ) -> None:
     policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "roll_back", "keep")}
     assert recalled(30, 10, policies[how], closed=frozenset(day(n) for n in closed)) == due
 
 
-def test_a_recall_at_one_second_past_midnight_in_hong_kong_is_of_the_new_day() -> None:
+def test_recall_one_second_past_midnight_in_hong_kong_counts_for_the_new_day() -> None:
     before = start_of(day(10)) - timedelta(seconds=1)
     assert recall_due(loan(30), POLICY, before) == day(16)
 
 
-def test_a_recall_of_what_is_not_on_loan_is_a_bug() -> None:
+def test_recall_of_an_item_not_on_loan_raises() -> None:
     with pytest.raises(ValueError, match="R1 is not on loan"):
         recall_due(loan(30, first_checkout=None), POLICY, start_of(day(3)))
 
@@ -119,7 +119,7 @@ def test_a_recall_of_what_is_not_on_loan_is_a_bug() -> None:
     closed=st.frozensets(st.integers(0, 90)),
     how=st.sampled_from(["roll_forward", "roll_back", "keep"]),
 )
-def test_r25_a_recall_never_lengthens_a_loan_nor_cuts_its_minimum_use(
+def test_r25_recall_never_lengthens_a_loan_nor_cuts_its_minimum_use(
     due: int, on: int, says: int | None, return_days: int, closed: frozenset[int], how: str
 ) -> None:
     settings = {h: Due(on_closure=h) for h in ("roll_forward", "roll_back", "keep")}[how]
@@ -141,7 +141,7 @@ def test_r25_a_recall_never_lengthens_a_loan_nor_cuts_its_minimum_use(
         (False, 30, 17, 17),
     ],
 )
-def test_r26_the_earlier_due_date_comes_back_where_it_is_later(
+def test_r26_cancelled_recall_restores_the_previous_due_date_if_later(
     restore: bool, before: int | None, due: int, restored: int
 ) -> None:
     policy = replace(POLICY, recall=Recall(restore_on_cancel=restore))
@@ -149,7 +149,7 @@ def test_r26_the_earlier_due_date_comes_back_where_it_is_later(
     assert restored_due(request, policy) == day(restored)
 
 
-def test_r26_a_request_without_a_due_date_has_none_to_restore() -> None:
+def test_r26_request_without_a_due_date_has_nothing_to_restore() -> None:
     assert restored_due(replace(loan(17), due=None, due_before_recall=day(30)), POLICY) is None
 
 
@@ -177,7 +177,7 @@ def test_r26_a_request_without_a_due_date_has_none_to_restore() -> None:
         pytest.param({"position": Position.RECEIVED}, {15}, None, id="no last day to collect yet"),
     ],
 )
-def test_r14_r19_a_day_that_becomes_closed_moves_to_the_next_open_one(
+def test_r14_r19_date_that_becomes_a_closed_day_moves_to_the_next_open_day(
     facts: dict[str, Any], closed: set[int], moved: int | None
 ) -> None:
     wanted = None if moved is None else day(moved)
@@ -197,10 +197,10 @@ def test_r14_r19_a_day_that_becomes_closed_moves_to_the_next_open_one(
         ({"lender_due": day(14), "side": Side.LENDING}, False),
     ],
 )
-def test_r19_a_loan_of_ours_runs_past_the_day_on_which_its_lender_expects_it(facts: dict[str, Any], past: bool) -> None:
+def test_r19_loan_may_end_after_the_lenders_due_date(facts: dict[str, Any], past: bool) -> None:
     assert past_lender(replace(loan(15), **facts)) is past
 
 
-def test_r25_the_last_day_of_minimum_use_may_be_what_a_closed_day_rolls_back_to() -> None:
+def test_r25_closed_day_may_roll_back_to_the_last_day_of_minimum_use() -> None:
     policy = replace(POLICY, due=Due(on_closure="roll_back"))
     assert recalled(30, 9, policy, closed=frozenset({day(16)})) == 15

@@ -59,11 +59,11 @@ def due(answer: Grant | Refusal) -> date | None:
         ("2017-03-17T00:00:00+08:00", Reason.RENEWAL_OVERDUE),
     ],
 )
-def test_r29_a_loan_is_renewed_within_seven_days_of_its_due_date(now: str, reason: Reason | None) -> None:
+def test_r29_loan_is_renewed_within_seven_days_of_its_due_date(now: str, reason: Reason | None) -> None:
     assert why(may_renew(LOAN, POLICY, datetime.fromisoformat(now))) == reason
 
 
-def test_r29_a_renewal_too_soon_tells_from_when() -> None:
+def test_r29_early_renewal_is_refused_with_the_first_possible_date() -> None:
     answer = may_renew(LOAN, POLICY, at("2017-03-08T12:00:00"))
     assert isinstance(answer, Refusal)
     assert answer.detail["from"] == date(2017, 3, 9)
@@ -78,14 +78,14 @@ def test_r29_a_renewal_too_soon_tells_from_when() -> None:
         ("allow", False, None),
     ],
 )
-def test_r29_an_overdue_loan_is_renewed_by_whom_the_policy_says(rule: str, staff: bool, reason: Reason | None) -> None:
+def test_r29_overdue_renewal_follows_the_policy(rule: str, staff: bool, reason: Reason | None) -> None:
     policies = {r: replace(POLICY, renewal=Renewal(overdue=r)) for r in ("staff_only", "deny", "allow")}
     assert why(may_renew(LOAN, policies[rule], at("2017-03-18T10:00:00"), staff=staff)) == reason
 
 
 @pytest.mark.parametrize("staff", [True, False])
 @pytest.mark.parametrize(("renewals", "reason"), [(0, None), (1, None), (2, Reason.RENEWAL_LIMIT), (3, Reason.RENEWAL_LIMIT)])
-def test_r27_two_renewals_and_no_third(renewals: int, reason: Reason | None, staff: bool) -> None:
+def test_r27_third_renewal_is_refused(renewals: int, reason: Reason | None, staff: bool) -> None:
     assert why(may_renew(replace(LOAN, renewals=renewals), POLICY, NOW, staff=staff)) == reason
 
 
@@ -111,7 +111,7 @@ def test_r28_recalled_denied_lost_or_unlent_item_is_not_renewed(
     assert why(may_renew(replace(LOAN, **changes), POLICY, NOW, staff=staff)) == reason  # type: ignore[arg-type]
 
 
-def test_r1_a_window_for_renewals_suspends_them() -> None:
+def test_r1_renewals_are_refused_during_a_suspension_window() -> None:
     policy = replace(POLICY, service_windows=(Window("renew", date(2017, 3, 9), date(2017, 3, 9)),))
     assert why(may_renew(LOAN, policy, NOW)) == Reason.SERVICE_SUSPENDED
 
@@ -120,18 +120,18 @@ BY_DUE = replace(POLICY, renewal=Renewal(base="due_date"))
 
 
 @pytest.mark.parametrize(("policy", "last"), [(POLICY, date(2017, 3, 24)), (BY_DUE, date(2017, 3, 31))])
-def test_r32_the_new_period_counts_from_the_base_of_the_policy(policy: Policy, last: date) -> None:
+def test_r32_new_period_starts_at_the_configured_base(policy: Policy, last: date) -> None:
     assert due(may_renew(LOAN, policy, NOW)) == last
 
 
 @pytest.mark.parametrize(("days", "last"), [(15, date(2017, 4, 15)), (30, date(2017, 4, 30))])
-def test_r32_the_period_is_that_of_the_loan_itself(days: int, last: date) -> None:
+def test_r32_renewal_period_is_that_of_the_loan(days: int, last: date) -> None:
     loan = replace(LOAN, loan_days=days, due=date(2017, 3, 31))
     assert due(may_renew(loan, POLICY, at("2017-03-31T10:00:00"))) == last
 
 
 @pytest.mark.parametrize(("wait", "last"), [(7, date(2017, 4, 1)), (0, date(2017, 4, 15))])
-def test_r32_two_renewals_reach_day_31_at_the_earliest_and_day_45_at_the_last(wait: int, last: date) -> None:
+def test_r32_two_renewals_end_between_day_31_and_day_45(wait: int, last: date) -> None:
     loan = LOAN
     for count in (1, 2):
         assert loan.due is not None
@@ -151,7 +151,7 @@ def test_r32_two_renewals_reach_day_31_at_the_earliest_and_day_45_at_the_last(wa
         (Renewal(max_total_days=45), None, date(2017, 3, 24)),
     ],
 )
-def test_r32_a_renewal_is_capped_by_the_longest_loan_and_the_lenders_date_only_where_the_policy_says_so(
+def test_r32_renewal_is_capped_by_total_days_and_the_lenders_date_only_if_configured(
     renewal: Renewal, lender: date | None, last: date
 ) -> None:
     answer = may_renew(replace(LOAN, lender_due=lender), replace(POLICY, renewal=renewal), NOW)
@@ -159,7 +159,7 @@ def test_r32_a_renewal_is_capped_by_the_longest_loan_and_the_lenders_date_only_w
 
 
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 24)), (True, date(2017, 3, 18))])
-def test_r32_a_renewal_ends_with_the_card_where_the_policy_says_so(capped: bool, last: date) -> None:
+def test_r32_renewal_ends_with_the_card_when_the_policy_says_so(capped: bool, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
     assert due(may_renew(LOAN, policy, NOW, borrower=replace(STUDENT, expires=date(2017, 3, 18)))) == last
 
@@ -168,16 +168,16 @@ CAPPED = replace(POLICY, renewal=Renewal(cap_to_lender_due=True))
 
 
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
-def test_r32_a_renewal_that_gains_no_day_is_refused(lender: date) -> None:
+def test_r32_renewal_that_gains_no_day_is_refused(lender: date) -> None:
     assert why(may_renew(replace(LOAN, lender_due=lender), CAPPED, NOW)) == Reason.RENEWAL_DENIED
 
 
 @pytest.mark.parametrize("lender", [date(2017, 3, 16), date(2017, 3, 10)])
-def test_r32_a_cap_before_the_due_date_leaves_the_due_date(lender: date) -> None:
+def test_r32_cap_before_the_due_date_keeps_the_due_date(lender: date) -> None:
     assert renewed_until(replace(LOAN, lender_due=lender), CAPPED, date(2017, 3, 9), frozenset()) == date(2017, 3, 16)
 
 
-def test_a_renewed_due_date_on_a_closed_day_rolls_forward() -> None:
+def test_renewed_due_date_on_a_closed_day_rolls_forward() -> None:
     assert due(may_renew(LOAN, POLICY, NOW, frozenset({date(2017, 3, 24)}))) == date(2017, 3, 25)
 
 
@@ -195,7 +195,7 @@ DAYS = st.dates(date(2017, 3, 1), date(2017, 5, 30))
     base=st.sampled_from(["renewal_date", "due_date"]),
     capped=st.booleans(),
 )
-def test_r32_a_renewal_never_shortens_a_loan_and_passes_the_lenders_date_unless_it_is_capped(
+def test_r32_renewal_never_shortens_a_loan_and_may_pass_the_lenders_date_unless_capped(
     loan_due: date, today: date, days: int, lender: date | None, closed: frozenset[date], how: str, base: str, capped: bool
 ) -> None:
     renewal = Renewal(base="due_date" if base == "due_date" else "renewal_date", overdue="allow", cap_to_lender_due=capped)
@@ -218,11 +218,11 @@ RENEWED = replace(LOAN, renewed_at=NOW, renewals=1, moved_at=at("2017-03-01T10:0
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(0, True), (599, True), (600, False)])
-def test_r27_the_same_renewal_within_the_window_is_a_repetition(seconds: int, again: bool) -> None:
+def test_r27_same_renewal_within_the_window_is_a_repetition(seconds: int, again: bool) -> None:
     assert is_repetition(RENEWED, POLICY, NOW + timedelta(seconds=seconds)) is again
 
 
-def test_r27_loan_without_a_renewal_has_no_repetition() -> None:
+def test_r27_first_renewal_is_never_a_repetition() -> None:
     assert not is_repetition(LOAN, POLICY, NOW)
 
 
@@ -251,7 +251,7 @@ def test_r28_later_events_of_the_loan_end_the_repetition_window(since: dict[str,
     ("now", "reason"),
     [("2017-03-10T23:59:59", None), ("2017-03-11T00:00:00", Reason.PATRON_EXPIRED)],
 )
-def test_r2_a_card_renews_until_the_end_of_its_last_day(now: str, reason: Reason | None) -> None:
+def test_r2_card_can_renew_until_the_end_of_its_last_day(now: str, reason: Reason | None) -> None:
     ends = replace(STUDENT, expires=date(2017, 3, 10))
     assert why(may_renew(LOAN, POLICY, at(now), borrower=ends)) == reason
 
@@ -275,7 +275,7 @@ BARRED = {
     ],
 )
 @pytest.mark.parametrize("card", BARRED)
-def test_r2_a_card_that_may_not_borrow_may_not_renew_unless_the_policy_says_so(
+def test_r2_ineligible_card_cannot_renew_unless_the_policy_says_so(
     card: str, rule: Literal["deny", "staff_only", "allow"], staff: bool, refused: bool
 ) -> None:
     borrower, blocks, reason = BARRED[card]
@@ -284,10 +284,10 @@ def test_r2_a_card_that_may_not_borrow_may_not_renew_unless_the_policy_says_so(
     assert why(answer) == (reason if refused else None)
 
 
-def test_r2_unknown_card_is_not_judged() -> None:
+def test_r2_eligibility_of_an_unknown_card_is_not_checked() -> None:
     assert why(may_renew(LOAN, POLICY, NOW, borrower=None)) is None
 
 
-def test_r2_refusal_of_the_card_precedes_that_of_the_loan() -> None:
+def test_r2_card_refusal_takes_precedence_over_loan_refusal() -> None:
     recalled = replace(LOAN, recalled_on=date(2017, 3, 5))
     assert why(may_renew(recalled, POLICY, NOW, borrower=replace(STUDENT, blocked=True))) is Reason.PATRON_BLOCKED

@@ -32,7 +32,7 @@ AGREEING: list[Any] = [
 UNNAMED = "former_barcode: the row has no name and no e-mail to compare with those of that card's owner"
 
 
-def test_a_former_card_is_replaced_by_the_present_one() -> None:
+def test_former_card_is_replaced_by_the_current_card() -> None:
     found = replacements([row(2, "B", "A"), row(3, "X")], NOTHING)
     assert (found.present, found.refused) == ({"A": "B"}, {})
 
@@ -41,25 +41,25 @@ def test_several_former_cards_are_all_replaced() -> None:
     assert replacements([row(2, "C", "A", "B")], NOTHING).present == {"A": "C", "B": "C"}
 
 
-def test_present_card_is_not_a_former_one() -> None:
+def test_current_card_is_not_a_former_card() -> None:
     found = replacements([row(2, "A", "A")], NOTHING)
     assert (found.present, found.refused) == ({}, {})
 
 
 @pytest.mark.parametrize(("facts", "why"), AGREEING, ids=[why for _, why in AGREEING])
-def test_record_with_agreeing_data_is_the_same_patron(facts: dict[str, str], why: str) -> None:
+def test_matching_identifying_data_means_the_same_patron(facts: dict[str, str], why: str) -> None:
     found = replacements([row(2, "B", "A", **facts)], known(person("A", **CHAN)))
     assert (found.present, found.refused) == ({"A": "B"}, {}), why
 
 
-def test_a_card_of_another_person_is_refused_by_line() -> None:
+def test_former_card_of_another_person_is_refused_with_its_line_number() -> None:
     found = replacements([row(2, "B", "A", **LEE), row(3, "D", "C")], known(person("A", **CHAN)))
     assert found.present == {"C": "D"}
     assert found.refused == {"p.csv:2": "former_barcode: 'A' is the card of another person: neither name nor e-mail agree"}
 
 
 @pytest.mark.parametrize("facts", [{}, {"name_zh": "陳大文"}], ids=["says nothing", "says nothing that was known before"])
-def test_row_without_identifying_data_takes_over_no_named_patrons_card(facts: dict[str, str]) -> None:
+def test_row_without_identifying_data_cannot_take_over_a_named_patrons_card(facts: dict[str, str]) -> None:
     found = replacements([row(2, "B", "A", **facts)], known(person("A", **CHAN)))
     assert (found.present, found.refused) == ({}, {"p.csv:2": UNNAMED})
 
@@ -70,7 +70,7 @@ def test_row_is_accepted_when_the_owner_of_the_card_is_unknown(facts: dict[str, 
     assert (found.present, found.refused) == ({"A": "B"}, {})
 
 
-def test_a_former_card_that_another_row_has_now_is_refused() -> None:
+def test_former_card_that_is_current_in_another_row_is_refused() -> None:
     found = replacements([row(2, "B", "A"), row(3, "A")], NOTHING)
     assert found.present == {}
     assert found.refused == {"p.csv:2": "former_barcode: 'A' is the present card of p.csv:3"}
@@ -87,29 +87,29 @@ def test_card_claimed_by_two_rows_is_refused() -> None:
     assert found.refused["p.csv:2"].endswith("is named by p.csv:3 too")
 
 
-def test_a_row_with_one_bad_former_card_replaces_none() -> None:
+def test_row_with_one_invalid_former_card_replaces_none() -> None:
     found = replacements([row(2, "C", "A", "B"), row(3, "B")], NOTHING)
     assert (found.present, list(found.refused)) == ({}, ["p.csv:2"])
 
 
-def test_a_chain_over_two_files_ends_at_the_last_card() -> None:
+def test_chain_of_replacements_over_two_files_ends_at_the_last_card() -> None:
     assert replacements([row(2, "C", "B")], known(A="B")).present == {"B": "C"}
     assert replacements([row(2, "C", "A", **CHAN)], known(person("B", **CHAN), A="B")).present == {"A": "C", "B": "C"}
     assert replacements([row(2, "C", "A")], known(A="B")).present == {"A": "C", "B": "C"}
 
 
 @pytest.mark.parametrize("facts", [LEE, {}], ids=["another name", "nothing to compare"])
-def test_a_card_that_another_person_s_card_has_replaced_is_refused(facts: dict[str, str]) -> None:
+def test_former_card_already_replaced_by_another_persons_card_is_refused(facts: dict[str, str]) -> None:
     found = replacements([row(2, "C", "A", **facts)], known(person("B", **CHAN), A="B"))
     assert (found.present, list(found.refused)) == ({}, ["p.csv:2"])
 
 
-def test_a_card_that_was_replaced_by_another_row_s_card_is_refused() -> None:
+def test_former_card_already_replaced_by_another_rows_card_is_refused() -> None:
     found = replacements([row(2, "C", "A"), row(3, "B")], known(A="B"))
     assert found.refused == {"p.csv:2": "former_barcode: 'A' was replaced by the present card of p.csv:3"}
 
 
-def test_a_card_that_comes_back_replaces_the_one_between() -> None:
+def test_reissued_card_replaces_the_intermediate_card() -> None:
     assert replacements([row(2, "A", "B")], known(A="B")).present == {"B": "A"}
 
 

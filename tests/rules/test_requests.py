@@ -65,7 +65,7 @@ AVAILABLE, LENT = "Available On Shelf", "On Loan"
         pytest.param(replace(WISH, duplicate=True), Reason.DUPLICATE_REQUEST, id="R11a twice the same"),
     ],
 )
-def test_request_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None) -> None:
+def test_request_is_refused_by_the_expected_rule(wish: RequestFacts, reason: Reason | None) -> None:
     assert why(ask(wish)) == reason
 
 
@@ -83,7 +83,7 @@ def test_r1_request_is_refused_during_a_suspension() -> None:
     doubt=st.sampled_from(["deny", "allow_and_flag"]),
     at=st.sampled_from([NOW, datetime(2017, 6, 7, tzinfo=UTC)]),
 )
-def test_a_title_is_refused_before_the_login_if_it_is_refused_to_every_patron(
+def test_title_is_refused_before_login_if_refused_to_every_patron(
     known: bool, materials: tuple[str, ...], here: tuple[str, ...] | None, candidates: int, doubt: Doubt, at: datetime
 ) -> None:
     title = replace(WISH, known_title=known, materials=materials, statuses_at_home=here, candidates=candidates)
@@ -100,12 +100,12 @@ def test_r2_request_of_an_unknown_patron_is_refused() -> None:
     assert why(may_request(replace(STUDENT, category="alumni"), WISH, COUNTS, POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 
-def test_r6_an_unanswered_question_about_our_copies_is_flagged() -> None:
+def test_r6_unknown_local_availability_is_flagged() -> None:
     answer = ask(replace(WISH, statuses_at_home=None))
     assert answer.facts["local_check"] == "unknown"
 
 
-def test_r6_an_unanswered_question_about_our_copies_may_refuse() -> None:
+def test_r6_unknown_local_availability_is_refused_if_the_policy_says_so() -> None:
     policy = replace(POLICY, local_availability_unknown="deny")
     assert why(ask(replace(WISH, statuses_at_home=None), policy=policy)) == Reason.AVAILABILITY_UNKNOWN
 
@@ -114,7 +114,7 @@ def test_r11a_staff_may_place_a_duplicate() -> None:
     assert why(ask(replace(WISH, duplicate=True), staff=True)) is None
 
 
-def test_r11a_a_site_may_allow_duplicates() -> None:
+def test_r11a_duplicates_are_allowed_if_the_policy_says_so() -> None:
     assert why(ask(replace(WISH, duplicate=True), policy=replace(POLICY, duplicates="allow"))) is None
 
 
@@ -122,7 +122,7 @@ def test_r11a_a_site_may_allow_duplicates() -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
-def test_r18_each_category_has_room_for_its_last_book_and_no_more(category: object) -> None:
+def test_r18_request_beyond_the_category_quota_is_refused(category: object) -> None:
     row = next(c for c in CATEGORIES if c is category)
     borrower = replace(STUDENT, category=row.key)
     answers = [quota(borrower, Counts(used, 0, 99), POLICY) for used in (row.quota - 1, row.quota)]
@@ -144,54 +144,54 @@ def test_r18_each_category_has_room_for_its_last_book_and_no_more(category: obje
         (0, 0, 0, Reason.QUOTA_TOTAL),
     ],
 )
-def test_r21_the_total_quota_limits_too(used: int, local: int, total: int, reason: Reason | None) -> None:
+def test_r21_total_quota_also_applies(used: int, local: int, total: int, reason: Reason | None) -> None:
     assert why(quota(STUDENT, Counts(used, local, total), POLICY)) == reason
 
 
-def test_r21_local_fifteen_and_hkall_four_leave_one_of_twenty() -> None:
+def test_r21_one_of_20_places_is_left_with_15_local_and_4_hkall_items() -> None:
     assert quota(STUDENT, Counts(4, 15, 20), POLICY).facts["left"] == 1
 
 
 @pytest.mark.parametrize("counted_by", ["counts", "policy"])
-def test_r21_books_that_the_local_system_counts_already_are_not_counted_twice(counted_by: str) -> None:
+def test_r21_items_counted_by_the_local_system_are_not_counted_twice(counted_by: str) -> None:
     counts = Counts(10, 15, 20, ils_counts_hkall=counted_by == "counts")
     policy = replace(POLICY, quota=Quota(ils_counts_hkall=counted_by == "policy"))
     assert quota(STUDENT, counts, policy).facts["left"] == 5
 
 
-def test_r21_requests_not_counted_by_the_local_system_take_a_place() -> None:
+def test_r21_requests_not_counted_by_the_local_system_count_towards_the_quota() -> None:
     assert quota(STUDENT, Counts(10, 4, 12, ils_counts_hkall=True), POLICY).facts["left"] == 2
 
 
 @pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None), (None, None)])
-def test_r21_an_unknown_limit_is_let_pass_and_flagged(local: int | None, total: int | None) -> None:
+def test_r21_unknown_total_quota_is_allowed_and_flagged(local: int | None, total: int | None) -> None:
     answer = quota(STUDENT, Counts(3, local, total), POLICY)
     assert (why(answer), answer.facts["quota_check"]) == (None, "unknown")
 
 
 @pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None)])
-def test_r21_an_unknown_limit_may_refuse(local: int | None, total: int | None) -> None:
+def test_r21_unknown_total_quota_is_refused_if_the_policy_says_so(local: int | None, total: int | None) -> None:
     policy = replace(POLICY, quota=Quota(unknown="deny"))
     assert why(quota(STUDENT, Counts(3, local, total), policy)) == Reason.QUOTA_UNKNOWN
 
 
-def test_r20_the_hkall_quota_holds_where_the_total_is_unknown() -> None:
+def test_r20_hkall_quota_applies_when_the_total_is_unknown() -> None:
     assert why(quota(STUDENT, Counts(15, None, None), POLICY)) == Reason.QUOTA_HKALL
 
 
 @pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Reason.QUOTA_TOTAL)])
-def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | None, reason: Reason | None) -> None:
+def test_r21_total_quota_in_the_policy_overrides_the_local_system(total: int | None, reason: Reason | None) -> None:
     policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in POLICY.categories))
     assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
 
 
-def test_r20_full_quota_refuses_the_request() -> None:
+def test_r20_request_is_refused_at_the_quota() -> None:
     assert why(ask(counts=Counts(15, 0, 20))) == Reason.QUOTA_HKALL
 
 
 @settings(max_examples=THOROUGH)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
-def test_r21_room_is_the_smaller_of_what_both_quotas_leave(used: int, local: int, total: int) -> None:
+def test_r21_remaining_quota_is_the_smaller_of_both(used: int, local: int, total: int) -> None:
     left = min(15 - used, total - (local + used))
     assert isinstance(quota(STUDENT, Counts(used, local, total), POLICY), Grant) is (left > 0)
 
@@ -212,7 +212,7 @@ def test_r21_room_is_the_smaller_of_what_both_quotas_leave(used: int, local: int
         (Quota(count_from="checkout", release_at="lender_checkin"), P.TO_RETURN, True),
     ],
 )
-def test_r21_a_place_is_taken_and_freed_where_the_policy_says(settings: Quota, position: Position, takes: bool) -> None:
+def test_r21_policy_decides_when_quota_is_taken_and_released(settings: Quota, position: Position, takes: bool) -> None:
     assert (position in quota_positions(replace(POLICY, quota=settings))) is takes
 
 
@@ -222,16 +222,16 @@ REQUEST = Request("R1", Side.BORROWING, P.REQUESTED, "Dune", "b1", patron="P1", 
 
 
 @pytest.mark.parametrize("position", [p for p in POLICY.labels if p not in ("NEW", "REQUESTED")])
-def test_r34_a_request_that_left_its_lender_can_not_be_cancelled(position: str) -> None:
+def test_r34_shipped_request_cannot_be_cancelled(position: str) -> None:
     assert why(may_cancel(replace(REQUEST, position=Position(position)), POLICY)) == Reason.TOO_LATE_TO_CANCEL
 
 
 @pytest.mark.parametrize("position", [P.NEW, P.REQUESTED])
-def test_r34_a_request_under_way_can_be_cancelled(position: Position) -> None:
+def test_r34_unshipped_request_can_be_cancelled(position: Position) -> None:
     assert why(may_cancel(replace(REQUEST, position=position), POLICY)) is None
 
 
 @pytest.mark.parametrize(("allowed", "reason"), [(True, None), (False, Reason.TOO_LATE_TO_CANCEL)])
-def test_r34_with_a_second_lender_it_can_be_cancelled_if_the_policy_says_so(allowed: bool, reason: Reason | None) -> None:
+def test_r34_request_with_a_second_lender_can_be_cancelled_if_the_policy_says_so(allowed: bool, reason: Reason | None) -> None:
     policy = replace(POLICY, cancel=Cancel(in_rerequested=allowed))
     assert why(may_cancel(replace(REQUEST, attempt=2), policy)) == reason

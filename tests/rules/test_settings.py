@@ -19,12 +19,12 @@ def parts() -> list[Any]:
 
 
 @pytest.mark.parametrize("part", sorted(parts(), key=str), ids=lambda p: p.__name__)
-def test_every_key_names_its_rule_and_says_what_it_does(part: Any) -> None:
+def test_every_key_has_a_rule_and_a_description(part: Any) -> None:
     told = [(f.metadata.get("rule", "")[:1], f.metadata.get("doc", "")[-1:]) for f in dataclasses.fields(part)]
     assert set(told) == {("R", ".")}
 
 
-def test_r18_r19_the_twelve_categories_have_their_published_quota_and_period() -> None:
+def test_r18_r19_twelve_categories_have_their_published_quota_and_period() -> None:
     assert {c.key: (c.quota, c.loan_days) for c in CATEGORIES} == published.CATEGORIES
 
 
@@ -32,11 +32,11 @@ def test_r18_only_academic_staff_may_have_thirty_books() -> None:
     assert [c.key for c in CATEGORIES if c.quota >= 30] == ["academic_staff"]
 
 
-def test_r2_only_the_two_groups_of_space_students_need_full_time_study() -> None:
+def test_r2_only_the_two_space_student_groups_require_full_time_study() -> None:
     assert [c.key for c in CATEGORIES if c.study_mode_required] == ["space_cdp", "space_community_college"]
 
 
-def test_r16_each_role_of_a_terminal_has_one_row() -> None:
+def test_r16_each_terminal_role_has_one_row() -> None:
     assert sorted(r.role for r in ROLES) == ["bookdrop", "counter", "lookup", "selfcheck"]
 
 
@@ -49,12 +49,12 @@ def test_r16_each_role_of_a_terminal_has_one_row() -> None:
         ("lookup", "17 23 35 63"),
     ],
 )
-def test_each_role_may_send_what_the_published_table_says(role: str, messages: str) -> None:
+def test_each_role_may_send_the_messages_in_the_published_table(role: str, messages: str) -> None:
     assert " ".join(sorted(messages_of(role, Policy()))) == messages
     assert messages_of(role, Policy(), takes_money=True) == messages_of(role, Policy()) | {"37"}
 
 
-def test_a_role_that_no_row_names_may_send_nothing() -> None:
+def test_unlisted_role_may_not_send_any_message() -> None:
     assert messages_of("kiosk", Policy()) == frozenset()
 
 
@@ -68,15 +68,15 @@ def test_r35_every_borrowing_position_has_a_label() -> None:
     ("position", "label"),
     [("REQUESTED", "HKALL REQUESTD"), ("IN_TRANSIT", "TRANSFERRED"), ("RECEIVED", "HKALL RECVD")],
 )
-def test_r35_the_published_labels_are_shown(position: str, label: str) -> None:
+def test_r35_published_labels_are_shown(position: str, label: str) -> None:
     assert Policy().labels[position] == label
 
 
-def test_r30_a_renewal_letter_is_off() -> None:
+def test_r30_renewal_letter_is_off_by_default() -> None:
     assert Policy().notices.renewal is False
 
 
-def test_r15_no_letter_goes_out_when_a_pickup_expires() -> None:
+def test_r15_pickup_expiry_letter_is_off_by_default() -> None:
     assert Policy().notices.pickup_expired is False
 
 
@@ -113,7 +113,7 @@ def test_unpublished_settings_have_the_recommended_default(key: str, value: obje
     assert found == value
 
 
-def test_a_key_carries_its_default_its_rule_and_what_it_does() -> None:
+def test_key_has_default_rule_and_description() -> None:
     made = dataclasses.make_dataclass("Made", [("days", int, _option(7, "R29", "How long."))])
     assert made().days == 7
     assert dict(dataclasses.fields(made)[0].metadata) == _required("R29", "How long.") == {"rule": "R29", "doc": "How long."}

@@ -67,25 +67,25 @@ SAME = [
 
 
 @pytest.mark.parametrize("shelf", SHELVES.values(), ids=SHELVES)
-def test_the_books_of_a_published_list_sort_into_its_order(shelf: list[str]) -> None:
+def test_published_shelf_list_sorts_into_its_order(shelf: list[str]) -> None:
     mixed = random.Random(7).sample(shelf, len(shelf))
     assert sorted(mixed, key=shelving_key) == shelf
     assert len({shelving_key(number) for number in shelf}) == len(shelf)
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_spellings_of_one_call_number_have_one_key(one: str, other: str) -> None:
+def test_spellings_of_the_same_call_number_have_the_same_key(one: str, other: str) -> None:
     assert shelving_key(one) == shelving_key(other) != ""
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "—", "...", "\x00"])
-def test_a_call_number_without_letters_and_digits_has_no_key(nothing: str) -> None:
+def test_call_number_without_letters_and_digits_has_no_key(nothing: str) -> None:
     assert shelving_key(nothing) == ""
 
 
 @settings(max_examples=THOROUGH)
 @given(st.text(max_size=1_000))
-def test_every_text_has_a_key_that_a_database_can_keep_and_order(text: str) -> None:
+def test_every_text_has_a_key_the_database_can_store_and_sort(text: str) -> None:
     key = shelving_key(text)
     assert len(key) <= MOST
     assert "\x00" not in key
@@ -115,21 +115,21 @@ lc = st.builds(lambda number, book: f"QA{number} {book}", whole, cutter)
 
 @settings(max_examples=THOROUGH)
 @given(whole, whole, cutter, cutter)
-def test_a_smaller_class_number_is_shelved_first(one: int, other: int, here: str, there: str) -> None:
+def test_smaller_class_number_sorts_first(one: int, other: int, here: str, there: str) -> None:
     keys = shelving_key(f"QA{one} {here}"), shelving_key(f"QA{other} {there}")
     assert one == other or (keys[0] < keys[1]) == (one < other)
 
 
 @settings(max_examples=THOROUGH)
 @given(st.text("0123456789", min_size=1, max_size=8), st.text("0123456789", min_size=1, max_size=8))
-def test_digits_of_a_book_number_are_decimals(one: str, other: str) -> None:
+def test_book_number_digits_sort_as_decimals(one: str, other: str) -> None:
     keys = shelving_key(f"QA76 .B{one} 1990"), shelving_key(f"QA76 .B{other} 1990")
     assert (keys[0] < keys[1]) == (one < other)
 
 
 @settings(max_examples=THOROUGH)
 @given(lc, st.integers(0, 10**30), st.integers(0, 10**30))
-def test_volumes_count_as_whole_numbers_of_any_length(number: str, one: int, other: int) -> None:
+def test_volume_numbers_sort_as_integers(number: str, one: int, other: int) -> None:
     keys = shelving_key(f"{number} 1990 v.{one}"), shelving_key(f"{number} 1990 v.{other}")
     assert (keys[0] < keys[1], keys[0] == keys[1]) == (one < other, one == other)
 

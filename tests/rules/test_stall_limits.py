@@ -25,7 +25,7 @@ def test_only_loans_and_ended_requests_have_no_stall_limit() -> None:
     assert dates.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
 
 
-def test_every_key_of_the_policy_s_waits_is_used() -> None:
+def test_every_waits_key_is_used() -> None:
     assert set(dates.KEYS.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
 
 
@@ -45,7 +45,7 @@ DAYS = {
 
 
 @pytest.mark.parametrize(("position", "days"), DAYS.items())
-def test_limit_includes_the_two_days_of_the_courier(position: Position, days: int) -> None:
+def test_limit_includes_the_two_courier_days(position: Position, days: int) -> None:
     last = MOVED + timedelta(days=days)
     assert not dates.stands_still(_request(position), 2, LIMITS, last)
     assert dates.stands_still(_request(position), 2, LIMITS, last + timedelta(seconds=1))
@@ -56,19 +56,19 @@ def test_longer_delivery_period_extends_the_limit() -> None:
     assert dates.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9, seconds=1))
 
 
-def test_a_book_of_ours_is_long_overdue_from_the_midnight_in_hong_kong_after_a_fortnight() -> None:
+def test_own_item_is_long_overdue_from_hong_kong_midnight_after_14_days() -> None:
     lent = replace(_request(P.AT_BORROWER, Side.LENDING), lender_due=date(2017, 3, 1))
     midnight = datetime(2017, 3, 15, 16, tzinfo=UTC)
     assert not dates.stands_still(lent, 2, LIMITS, midnight - timedelta(seconds=1))
     assert dates.stands_still(lent, 2, LIMITS, midnight)
 
 
-def test_loan_of_ours_follows_its_due_date() -> None:
+def test_own_loan_stalls_by_its_due_date() -> None:
     lent = replace(_request(P.ON_LOAN), due=date(2017, 3, 1), lender_due=date(2017, 3, 1))
     assert not dates.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
 
 
-def test_borrowed_item_never_counts_as_an_overdue_one_of_ours() -> None:
+def test_borrowed_item_never_counts_as_an_overdue_own_item() -> None:
     later = MOVED + timedelta(days=365)
     borrowed = replace(_request(P.AT_BORROWER), lender_due=date(2017, 3, 1))
     on_its_way = replace(_request(P.SHIPPED, Side.LENDING), lender_due=date(2017, 3, 1))

@@ -34,17 +34,17 @@ FULL, PART = StudyMode.FULL_TIME, StudyMode.PART_TIME
         ("FTX", None),
     ],
 )
-def test_r2_a_mode_of_study_is_known_by_the_words_of_the_policy(word: str, mode: StudyMode | None) -> None:
+def test_r2_study_mode_is_recognised_by_the_words_in_the_policy(word: str, mode: StudyMode | None) -> None:
     assert study_mode_of(word, WORDS) is mode
 
 
 @pytest.mark.parametrize("mode", StudyMode)
-def test_a_site_s_own_words_keep_the_name_of_the_mode(mode: StudyMode) -> None:
+def test_site_specific_study_mode_words_map_to_the_standard_name(mode: StudyMode) -> None:
     words = StudyModes(full_time=("day",), part_time=("evening",))
     assert [study_mode_of(word, words) for word in ("Day", "EVENING", mode.value)] == [FULL, PART, mode]
 
 
-def test_every_word_of_the_table_means_one_mode() -> None:
+def test_every_study_mode_word_has_one_meaning() -> None:
     listed = [folded(word) for word in (*WORDS.full_time, *WORDS.part_time)]
     assert len(set(listed)) == len(listed)
     assert all(listed)
