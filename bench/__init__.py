@@ -1,1 +1,1 @@
-"""The benchmark: this gateway beside a bare echo, a peer and other builds of itself, in one interleaved run."""
+"""The benchmark: compares this gateway with a bare echo server, a peer and other builds of itself, in one interleaved run."""

@@ -1,4 +1,4 @@
-"""`python -m bench`, which `make bench` runs: measures the rows, shows them, and names those that fall short."""
+"""`python -m bench`, which `make bench` runs: measure the rows, show them, and name the rows that miss their demand."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def bench(
 
 
 def _builds(texts: Sequence[str]) -> dict[str, Build]:
-    """Return the named builds, in their order. Raises click.BadParameter for an unusable one."""
+    """Return the builds of the command line, in order. Raises click.BadParameter for an unusable build."""
     try:
         return {build.name: build for build in map(named, texts)}
     except ValueError as error:
@@ -89,7 +89,7 @@ def _builds(texts: Sequence[str]) -> dict[str, Build]:
 
 
 def plan(usual: Plan, options: Mapping[str, float | None]) -> Plan:
-    """Return the usual plan with the options of the command line."""
+    """Return the usual plan, overridden by the options of the command line."""
     given = {name: value for name, value in options.items() if value is not None}
     size = Size(*(int(given.get(name, known)) for name, known in zip(SIZES, asdict(usual.size).values(), strict=True)))
     often, long = int(given.get("rounds", usual.rounds)), float(given.get("seconds", usual.seconds))
@@ -98,7 +98,7 @@ def plan(usual: Plan, options: Mapping[str, float | None]) -> Plan:
 
 @contextmanager
 def _ended_as_by_hand() -> Iterator[None]:
-    """Let SIGTERM stop the servers first, as Ctrl-C does."""
+    """Handle SIGTERM like Ctrl-C, which stops the servers first."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Browsers that draw pages without pause: `python -m bench.browsers PORT BROWSERS SECONDS staff|readers TITLES`."""
+"""Browsers that load pages without pause: `python -m bench.browsers PORT BROWSERS SECONDS staff|readers TITLES`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from demo import demo_setup
 LOGIN: Final = "/staff/login"
 TIMEOUT_S: Final = 30.0
 STAFF: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
-"""The pages of staff in turn: counts, lists in two orders, and the longest page."""
+"""Pages that staff load in turn: counts, lists in two orders, and the longest page."""
 QUERIES: Final = 400
-"""Different queries of each patron."""
+"""Number of different queries of each patron."""
 _TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
@@ -34,11 +34,11 @@ class Browser:
         self._cookies: dict[str, str] = {}
 
     def close(self) -> None:
-        """End the browser's process."""
+        """Close the browser's connection."""
         self._connection.close()
 
     def log_in(self) -> None:
-        """Log in with the demo's account. AssertionError if the page refuses."""
+        """Log in with the demo's account. Raises AssertionError if the login fails."""
         token = _TOKEN.search(self.fetch("GET", LOGIN)[1])
         assert token, "the login page has no token"
         account = {"login": demo_setup.STAFF[0]["login"], "password": demo_setup.PASSWORD, "csrf_token": token[1]}
@@ -46,7 +46,7 @@ class Browser:
         assert code == 303, f"the login answered {code}"
 
     def fetch(self, method: str, path: str, form: str = "") -> tuple[int, str]:
-        """Return the status and the body of a page. Cookies are kept."""
+        """Return the status and the body of a page. Cookies are kept for later requests."""
         head = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
         if form:
             head["Content-Type"] = "application/x-www-form-urlencoded"
@@ -59,7 +59,7 @@ class Browser:
 
 
 def paths(kind: str, mine: int, titles: int) -> Sequence[str]:
-    """Yield the pages that a browser draws: STAFF, or a patron's searches in so many titles."""
+    """Return the paths that a browser loads in turn: STAFF, or a patron's searches in a catalogue of `titles` titles."""
     if kind == "staff":
         return STAFF
     numbers = range(mine * QUERIES, (mine + 1) * QUERIES)
@@ -67,9 +67,9 @@ def paths(kind: str, mine: int, titles: int) -> Sequence[str]:
 
 
 def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "staff", titles: int = 0) -> list[float]:
-    """Draw pages with so many browsers until `go_on` returns False; return the seconds of each. AssertionError on a bad one.
+    """Load pages in `browsers` browsers until `go_on` returns False, and return the seconds for each page.
 
-    Staff log in first.
+    Staff log in first. Raises AssertionError for a page that failed.
     """
     waits, bad = list[float](), list[str]()
 
@@ -98,9 +98,9 @@ def browse(port: int, browsers: int, go_on: Callable[[], bool], kind: str = "sta
 
 
 def main(port: int, browsers: int, seconds: float, kind: str, titles: int) -> None:
-    """Browse for so many seconds, and print the seconds of each page."""
+    """Browse for `seconds` seconds, and print the seconds for each page."""
     end = time.monotonic() + seconds
-    print(json.dumps(browse(port, browsers, lambda: time.monotonic() < end, kind, titles)))  # noqa: T201  # the process's answer
+    print(json.dumps(browse(port, browsers, lambda: time.monotonic() < end, kind, titles)))  # noqa: T201  # the output of the process
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Runs subjects of another build of the gateway: `python build_host.py FOLDER SIZE`, with orders on standard input.
+"""Run subjects of another build of the gateway: `python build_host.py FOLDER SIZE`, with orders on standard input.
 
-`bench.builds` starts it with the interpreter and the path of that build, so that `bench` and `hkall_gateway` are of another
-version: only names that every version has are imported here. An order and its answer are a line of JSON each.
+`bench.builds` starts this file with the interpreter and the path of the other build, so that `bench` and `hkall_gateway` are
+of its version. So it may import only names that exist in every version. An order and its reply are one line of JSON each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hkall_gateway.clock import now
 
 
 def services() -> BenchServices:
-    """Return the clocks of this machine, progress on standard error, and commands that run in this process."""
+    """Return services with this machine's clocks, progress on standard error, and commands that run in this process."""
 
     def command(words: Sequence[str], environ: Mapping[str, str]) -> None:
         done = CliRunner().invoke(gateway_command, words, env=environ)
@@ -40,13 +40,13 @@ def services() -> BenchServices:
 
 
 class Host:
-    """The living subjects of this build, by name. Each method answers the order of its name."""
+    """The running subjects of this build, by name. Each method executes the order of the same name."""
 
     def __init__(self, ground: Benchmark) -> None:
         self._ground, self._living = ground, dict[str, Subject]()
 
     def about(self) -> str:
-        """Return the place of the package."""
+        """Return the folder of the package."""
         return str(Path(str(hkall_gateway.__file__)).parent)
 
     def start(self, name: str) -> None:
@@ -54,32 +54,32 @@ class Host:
         self._living[name] = subjects.start(self._ground, name)
 
     def run(self, name: str, task: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a task at a subject."""
+        """Run a task on a subject."""
         return asdict(self._living[name].run(_made(Task, task)))
 
     def close(self, name: str) -> None:
-        """End a subject with its checks."""
+        """Stop a subject and run its checks."""
         self._living[name].close()
         del self._living[name]
 
     def abandon(self, name: str) -> None:
-        """End a subject in any state."""
+        """Stop a subject in any state, without checks."""
         if name in self._living:
             self._living.pop(name).abandon()
 
     def abandon_all(self) -> None:
-        """End all subjects in any state."""
+        """Stop all subjects in any state, without checks."""
         for name in list(self._living):
             self.abandon(name)
 
 
 def _made(kind: Callable[..., Any], values: Mapping[str, Any]) -> Any:
-    """Make a record of these values, without those that this version's record does not have."""
+    """Create a record from these values, without fields that this version's record does not have."""
     return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # type: ignore[arg-type]  # a dataclass
 
 
 def answer(host: Host, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Carry out an order: {"order": name of a method, its arguments}. A failure of the measurement is a result too."""
+    """Execute an order: {"order": name of a method, and its arguments}. A failure of the measurement is a result too."""
     words = dict(order)
     try:
         return {"done": getattr(host, words.pop("order"))(**words)}
@@ -88,12 +88,12 @@ def answer(host: Host, order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(folder: str, size: str) -> None:
-    """Answer orders until there are no more."""
+    """Execute orders until standard input ends."""
     with ExitStack() as closing:
         host = Host(Benchmark(Path(folder), _made(Size, json.loads(size)), services(), closing))
         closing.callback(host.abandon_all)
         for order in sys.stdin:
-            print(json.dumps(answer(host, json.loads(order))), flush=True)  # noqa: T201  # the process's answer
+            print(json.dumps(answer(host, json.loads(order))), flush=True)  # noqa: T201  # the output of the process
 
 
 if __name__ == "__main__":

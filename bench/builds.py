@@ -1,7 +1,8 @@
 """Other checkouts of the gateway as subjects in the same run.
 
-A subject of a build is named "gateway@main": it is the subject `gateway` of the build `main`. The build's own benchmark starts
-it, fills its databases and checks them, in a process of its own (`build_host.py`): versions differ in schema and configuration.
+The subject "gateway@main" is the subject `gateway` of the build `main`. The build's own benchmark starts it, fills its
+databases
+and checks them in a separate process (`build_host.py`), because versions differ in schema and configuration.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ HOST: Final = Path(__file__).parent / "build_host.py"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build by its name. `place` is a checkout with a `.venv`, whose benchmark knows `works`."""
+    """A named build. `place` is a checkout with a `.venv`. `works` are the keys of WORKS that its benchmark knows."""
 
     name: str
     place: Path
@@ -33,12 +34,12 @@ class Build:
 
     @property
     def python(self) -> Path:
-        """Return the interpreter of the build."""
+        """Return the build's Python interpreter."""
         return self.place / ".venv/bin/python"
 
 
 def named(text: str) -> Build:
-    """Return the build of "NAME=PATH". ValueError if the text is something else or the path has no interpreter or benchmark."""
+    """Parse "NAME=PATH" as a build. Raises ValueError for other text, or if the path has no interpreter or benchmark."""
     name, given, place = text.partition("=")
     build = Build(name, Path(place).absolute())
     if not (name.isidentifier() and given):
@@ -49,7 +50,7 @@ def named(text: str) -> Build:
 
 
 def _read_works(build: Build) -> frozenset[str]:
-    """Read the keys of the works that a checkout's benchmark knows."""
+    """Return the keys of WORKS that a checkout's benchmark knows."""
     words: list[str | Path] = [build.python, "-P", "-c", "from bench.questions import WORKS; print(*WORKS)"]
     environ = {**os.environ, "PYTHONPATH": str(build.place)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
@@ -59,14 +60,14 @@ def _read_works(build: Build) -> frozenset[str]:
 
 
 class BuildHost:
-    """Process of a build that runs its subjects in `folder`. `about` is the place of the measured package."""
+    """Process of another build that runs its subjects in `folder`. `about` is the folder of the measured package."""
 
     def __init__(self, build: Build, folder: Path, size: Size) -> None:
         (folder / "data").mkdir()
         words: list[str | Path] = [build.python, "-P", HOST, folder / "data", json.dumps(asdict(size))]
         environ = {**os.environ, "PYTHONPATH": str(build.place)}
         pipe = subprocess.PIPE
-        # `python -m`, by which its subjects start, looks into the working directory first.
+        # `python -m`, which starts its subjects, looks in the working directory first.
         self._running = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=build.place, env=environ)
         assert self._running.stdin
         assert self._running.stdout
@@ -74,7 +75,7 @@ class BuildHost:
         self.about: str = self.send_order("about")
 
     def send_order(self, order: str, **words: Any) -> Any:
-        """Return the answer to an order of `build_host.Host`. Broken if it failed or the process ended."""
+        """Send an order to `build_host.Host` and return the result. Raises Broken if it failed or the process ended."""
         try:
             print(json.dumps({"order": order, **words}), file=self._orders, flush=True)
             answer = json.loads(self._answers.readline() or "{}")
@@ -88,7 +89,7 @@ class BuildHost:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, with its subjects and its database server, when it has answered."""
+        """End the process, with its subjects and its database server, after the current order."""
         with suppress(OSError):
             self._orders.close()
         try:
@@ -107,14 +108,14 @@ class BuildSubject:
         host.send_order("start", name=name)
 
     def run(self, task: Task) -> Run:
-        """Return the result of a task."""
+        """Run a task and return its figures."""
         return Run(**self._host.send_order("run", name=self._name, task=asdict(task)))
 
     def close(self) -> None:
-        """End the subject with its checks."""
+        """Stop the subject and run its checks."""
         self._host.send_order("close", name=self._name)
 
     def abandon(self) -> None:
-        """End the subject in any state."""
-        with suppress(Broken):  # the process that would end it has ended
+        """Stop the subject in any state, without checks."""
+        with suppress(Broken):  # the process that would stop it has already ended
             self._host.send_order("abandon", name=self._name)

@@ -1,7 +1,8 @@
-"""The generated union catalogue: titles in English and Chinese, their copies, files of them, and what patrons type.
+"""The generated union catalogue: titles in English and Chinese, their copies, files of both, and queries that patrons type.
 
-Every value follows from a number. Words are as frequent as in a language: the nth most frequent one about 1/n times as
-frequent as the first, and half of all titles hold a rare name.
+Every value is derived from a number. Word frequencies follow Zipf's law, as in a language, and half of all titles contain a
+rare
+name.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Holding, Title
 
 CHUNK: Final = 1_000
-"""Titles of a transaction."""
+"""Titles per transaction."""
 
 OWNERS: Final = ("CUHK", "HKUST", "LU")
 _ENGLISH_LINES, _CHINESE_LINES = (SOURCES / "title_words.txt").read_text(encoding="utf-8").split("\n\n")
@@ -44,7 +45,7 @@ _ENGLISH_WEIGHTS, _CHINESE_WEIGHTS = _zipf(ENGLISH), _zipf(CHINESE)
 
 @dataclass(frozen=True, slots=True)
 class CatalogueTitle:
-    """One title and its copy."""
+    """One title, its copy, and the random generator for further values."""
 
     title: Title
     copy: Holding
@@ -52,7 +53,7 @@ class CatalogueTitle:
 
 
 def catalogue_title(number: int) -> CatalogueTitle:
-    """Return a title: three of six are English, one Chinese, two romanised with the Chinese beside it."""
+    """Return title `number`: three of six are English, one is Chinese, two are romanised with linked Chinese fields."""
     chance = random.Random(number)
     text, author, linked, linked_author = _title_texts(chance, number % 6)
     bib_id, isbn = f"u{number:07d}", _make_isbn(number)
@@ -65,7 +66,7 @@ def catalogue_title(number: int) -> CatalogueTitle:
 
 
 def _title_texts(chance: random.Random, kind: int) -> tuple[str, str, str, str]:
-    """Return title, author, and both in Chinese."""
+    """Return title, author, and both in Chinese if linked."""
     if kind < 3:
         return _english_words(chance), f"{_pick_name(chance)}, {chance.choice(_GIVEN)}", "", ""
     words = chance.choices(CHINESE, cum_weights=_CHINESE_WEIGHTS, k=chance.randint(2, 5))
@@ -89,7 +90,7 @@ def _english_words(chance: random.Random) -> str:
 
 
 def _pick_name(chance: random.Random) -> str:
-    """Return a name of a person or a place, one of some ten thousand."""
+    """Return the name of a person or a place, one of more than ten thousand."""
     return "".join(chance.choices(_SYLLABLES, k=3)).capitalize()
 
 
@@ -100,7 +101,7 @@ def _make_isbn(number: int) -> str:
 
 
 def fill_catalogue(store: Immediate, numbers: range) -> None:
-    """Write these titles as a load of MARC records does."""
+    """Write these titles to the database, as a load of MARC records does."""
     for start in range(numbers.start, numbers.stop, CHUNK):
         made = [catalogue_title(number) for number in range(start, min(start + CHUNK, numbers.stop))]
         titles = {one.title.bib_id: one.title for one in made}
@@ -108,7 +109,7 @@ def fill_catalogue(store: Immediate, numbers: range) -> None:
 
 
 def write_csv(path: Path, numbers: range) -> None:
-    """Write holdings.csv with a copy of each title."""
+    """Write holdings.csv with one copy of each title."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow([one.name for one in fields(Holding)])
@@ -117,7 +118,7 @@ def write_csv(path: Path, numbers: range) -> None:
 
 
 def write_marc(path: Path, numbers: range) -> None:
-    """Write records such as libraries export, each of some 1,500 bytes in 27 fields, with a copy: MARC21, or MARCXML (.xml)."""
+    """Write a MARC21 or MARCXML (.xml) file. Each record has a copy and, as in real exports, some 1,500 bytes in 27 fields."""
     from pymarc import MARCWriter, XMLWriter
 
     with path.open("wb") as file:
@@ -141,7 +142,7 @@ def _make_record(made: CatalogueTitle) -> Any:
 
 
 def _data_fields(title: Title, copy: Holding, chance: random.Random) -> Iterator[tuple[str, ...]]:
-    """Yield the tag of each data field and its subfields, as code and text."""
+    """Yield each data field as its tag and its subfields, each written as code and text."""
     main, _, rest = title.title.partition(" : ")
     linked = ("6880-02",) if title.linked_title else ()
     yield "020", f"a{title.isbns[0]} (hardback)", "qhardback"
@@ -169,7 +170,7 @@ def _make_field(tag: str, *parts: str) -> Any:
 
 
 def typed(size: int, number: int) -> str:
-    """Return a query such as patrons type, for a catalogue of this size: mostly of titles that are there."""
+    """Return a query such as patrons type, for a catalogue of `size` titles. Most queries match titles of the catalogue."""
     chance = random.Random(-1 - number)
     title = catalogue_title(chance.randrange(size)).title
     words = title.title.split()

@@ -1,4 +1,4 @@
-"""The rows of a run that compares builds: every row of cells at each build, and the same work at the builds side by side."""
+"""The rows of a run that compares builds: each row at each build, and the same work at different builds side by side."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bench.rows import REPORTED, Figure, Rate, Ratio, Row
 from bench.subjects import SUBJECTS
 
 OF_A_BUILD: Final = {name for name, kind in SUBJECTS.items() if kind.start is GatewaySubject}
-"""The subjects that differ from build to build; the others are peers."""
+"""Subjects that differ between builds. All others are peers."""
 
 
 def compared(chosen: Iterable[Row], builds: Mapping[str, Collection[str]]) -> Iterator[Row]:
-    """Return the chosen rows, the same at each build ("sip2_63_vs_echo@main"), and each build against the first.
+    """Return the chosen rows, the same rows at each build ("sip2_63_vs_echo@main"), and each build against the first.
 
-    `builds` are the works that the benchmark of each build knows; rows of others are left out, and so are the figures of
-    situations. Without builds, the chosen rows.
+    `builds` has the works that each build's benchmark knows. Rows of other works and figures of situations are not repeated at
+    the
+    builds. Without builds, only the chosen rows are returned.
     """
     rows = tuple(chosen)
     yield from rows

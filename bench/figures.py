@@ -1,4 +1,4 @@
-"""The figures of one run, and the summary of many rounds."""
+"""Figures of one run, and their summary over many rounds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ NOTHING_KNOWN: Final = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One work at one subject over so many connections, for a second or so.
+    """Figures of one work at one subject, for a second or so. 0 stands for an unknown figure.
 
-    `rate` is answers a second; waiting times are in milliseconds; `cpu_us` is the CPU time of the subject for one answer,
-    `database_us` that of its database server; `generator` is the share of one core that the load generator used. `batch` is
-    answers a commit. 0 where the figure is unknown.
+    Attributes:
+        rate: Answers per second.
+        p50_ms: Median waiting time.
+        p99_ms: 99th percentile of the waiting time.
+        cpu_us: CPU time of the subject per answer.
+        generator: Share of one core that the load generator used.
+        database_us: CPU time of the database server per answer.
+        batch: Answers per commit.
     """
 
     answered: int
@@ -30,14 +35,14 @@ class Run:
 
     @property
     def all_cpu_us(self) -> float:
-        """CPU time of the subject and its database for one answer."""
+        """CPU time of the subject and its database per answer."""
         return self.cpu_us + self.database_us
 
 
 def run_of(
     took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0, database_s: float = 0.0
 ) -> Run:
-    """Return the figures of a run that took so long, from each answer's waiting time. ValueError without any answer."""
+    """Return the figures of a run that took `took_s`, from each answer's waiting time. Raises ValueError without any answer."""
     if not waits_s:
         raise ValueError("nothing was answered")
     times, count = sorted(waits_s), len(waits_s)
@@ -46,19 +51,19 @@ def run_of(
 
 
 def quantile(times: Sequence[float], share: float) -> float:
-    """Return the smallest of sorted `times` that at least this share of them do not exceed."""
+    """Return the smallest of the sorted `times` such that at least `share` of them are no larger."""
     return times[max(0, -(-len(times) * round(share * 1000) // 1000) - 1)]
 
 
 def middle(runs: Sequence[Run]) -> Run:
-    """Compute each figure's median over the rounds, and the sum of the answers."""
+    """Return the median of each figure over the rounds, and the sum of the answers."""
     found = {field.name: median(getattr(run, field.name) for run in runs) for field in fields(Run)}
     return Run(**{**found, "answered": sum(run.answered for run in runs)})
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """One figure over the rounds: the median counts, the lowest and the highest show its spread."""
+    """One figure over the rounds. The median counts; the lowest and highest values show the spread."""
 
     values: tuple[float, ...]
 
@@ -69,10 +74,10 @@ class Spread:
 
     @property
     def lowest(self) -> float:
-        """Return the lowest round."""
+        """Return the value of the lowest round."""
         return min(self.values)
 
     @property
     def highest(self) -> float:
-        """Return the highest round."""
+        """Return the value of the highest round."""
         return max(self.values)

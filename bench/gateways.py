@@ -24,7 +24,7 @@ GROUPS: Final = "hkall_group_units"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A gateway that differs from the default one in its `database`, or has `pages`, whose process it starts."""
+    """Differences from the default gateway: another `database`, or `pages`, for which it starts a second process."""
 
     database: Engine = "sqlite"
     pages: bool = False
@@ -41,11 +41,11 @@ VARIANTS: Final[Mapping[str, Variant]] = {
 
 _MANY: Final = {"max_connections": 2000, "max_connections_per_address": 2000, "max_unproven_per_address": 2000}
 CROWD: Final[Mapping[str, Mapping[str, object]]] = {"sip2": _MANY, "ncip": _MANY, "web": {"pages_per_minute": 0}}
-"""Limits for a run in which all of the consortium comes from one address, with one login."""
+"""Limits that admit all load of the consortium from one address and with one login."""
 
 
 class GatewayProcess:
-    """A gateway on free ports, without listeners at its partners' addresses."""
+    """A gateway process on free ports. Nothing listens at its partners' URLs."""
 
     def __init__(self, ground: Benchmark, folder: Path, url: str, variant: Variant) -> None:
         sip2, ncip, ops, smtp, web, *others = (next(ground.ports) for _ in range(8))
@@ -59,12 +59,12 @@ class GatewayProcess:
         self._waited = (ops, web) if variant.pages else (ops,)
 
     def until_it_listens(self) -> None:
-        """Wait for all ports. Raises Broken if a process ended."""
+        """Wait until all ports accept connections. Raises Broken if the process ended."""
         for port in self._waited:
             self.process.until_it_listens(port)
 
     def stop(self) -> None:
-        """Send SIGTERM. Raises Broken unless it ends well."""
+        """Send SIGTERM. Raises Broken unless the process ends properly."""
         self.process.stop()
 
     def kill(self) -> None:
@@ -72,20 +72,20 @@ class GatewayProcess:
         self.process.kill()
 
     def metrics(self) -> dict[str, float]:
-        """Return the values of /metrics, by name and labels."""
+        """Return the values of /metrics, by metric name with labels."""
         with closing(HTTPConnection(HOST, self.ports.ops, timeout=TIMEOUT_S)) as connection:
             connection.request("GET", "/metrics")
             return parse(connection.getresponse().read().decode())
 
 
 def parse(text: str) -> dict[str, float]:
-    """Parse a page of metrics as values by name and labels."""
+    """Parse a page of metrics. Return the values by metric name with labels."""
     samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
 
 
 class GatewaySubject:
-    """A variant on a fresh copy of the world, or on `url` where that is given."""
+    """A variant of the gateway on a fresh copy of the world, or on the database `url` if given."""
 
     def __init__(self, ground: Benchmark, name: str, url: str = "") -> None:
         self._ground, variant = ground, VARIANTS[name]
@@ -100,7 +100,7 @@ class GatewaySubject:
             raise
 
     def run(self, task: Task) -> Run:
-        """Return the result of a task."""
+        """Run a task and return its figures."""
         questions, kind = self._ground.questions(task.work), WORKS[task.work]
         first = self._next[task.work]
         mine = questions[first : first + task.most] if kind.once else questions
@@ -111,19 +111,19 @@ class GatewaySubject:
         return replace(done, batch=units / groups if groups else 0.0)
 
     def groups(self, kind: Work) -> tuple[float, ...]:
-        """Return the number of groups, and of units in them, that this work's worker has run so far."""
+        """Return the numbers of commit groups, and of units of work in them, that the worker of this work has run so far."""
         label, samples = f'{{lane="{"writer" if kind.once else "reader"}"}}', self.daemon.metrics()
         return tuple(samples.get(f"{GROUPS}_{what}{label}", 0.0) for what in ("count", "sum"))
 
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> LoadOrder:
-        """Return the load generator's order."""
+        """Return the order for the load generator."""
         kind, ports = WORKS[task.work], self.daemon.ports
         port, hello = (ports.ncip, b"") if kind.framing == "http" else (ports.sip2, login())
         asks = LoadOrder([port], task.connections, task.seconds, kind.framing, (kind.yes,), mine, hello, not kind.once)
         return replace(asks, rate=task.rate)
 
     def close(self) -> None:
-        """End the gateway, and check that it lost and doubled no request."""
+        """Stop the gateway, and check that it neither lost nor duplicated a request."""
         self.daemon.stop()
         check(self.url, self._next)
 

@@ -1,8 +1,8 @@
-"""The load generator: a process of its own that asks over many connections at once and checks every answer.
+"""The load generator: a separate process that sends questions over many connections at once and checks every answer.
 
-A closed loop on bare epoll: each connection asks its next question when the last one was answered. Questions are bytes made
-beforehand; an answer is checked for its beginning, for the text that it must contain and for its checksum. The first wrong
-answer ends the run. No other module of the package is imported here, so that it starts quickly and costs little.
+It is a closed loop on bare epoll: each connection sends its next question when the previous one is answered. Questions are
+prepared bytes. Each answer is checked for its beginning, for the text that it must contain, and for its checksum. The first
+wrong answer ends the run. This module imports no other module of the project, so that it starts fast and uses little CPU.
 """
 
 from __future__ import annotations
@@ -26,26 +26,30 @@ TIMEOUT_S: Final = 20.0
 HOST: Final = "127.0.0.1"
 LINE_END: Final = b"\r"
 NUMBER: Final = slice(-8, -7)
-"""The position of a line's sequence number."""
+"""Position of the sequence number in a line."""
 EXACT: Final = 256
-"""Up to so many bytes, the low half of Adler-32 is the plain sum plus one."""
+"""Length up to which the low half of Adler-32 is the plain sum of the bytes plus one."""
 
 Question = tuple[bytes, bytes]
-"""(the bytes to send, the bytes that the answer must contain)."""
+"""(bytes to send, bytes that the answer must contain)."""
 
 
 class WrongAnswer(Exception):
-    """An answer that does not match its question."""
+    """An answer does not match its question."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOrder:
-    """The parameters of one run.
+    """Parameters of one run.
 
-    `ports` are shared out among the connections; `framing` is "line" or "http"; `yes` are the
-    beginnings of good answers, in a page anywhere; `login` is sent first on each connection, "" for none. The `questions` are
-    asked once each or (`again`) round and round, until `seconds` are over; open questions are still answered then. `rate` is
-    the most questions a second, 0 for as many as are answered.
+    Attributes:
+        ports: Ports to which the connections are distributed.
+        framing: "line" or "http".
+        yes: Beginnings of good lines, or contents of good pages.
+        questions: Questions in order. Open questions are still answered when `seconds` are over.
+        login: Sent first on each connection, unless it is empty.
+        again: Whether to repeat the questions after the last one.
+        rate: Maximum number of questions per second. 0 stands for as many as are answered.
     """
 
     ports: Sequence[int]
@@ -59,12 +63,12 @@ class LoadOrder:
     rate: float = 0.0
 
     def question_sequence(self) -> Iterator[Question]:
-        """Return the questions in their order."""
+        """Return the questions in order."""
         return cycle(self.questions) if self.again else iter(self.questions)
 
 
 def checksum_holds(line: bytes) -> bool:
-    """Whether a SIP2 line, its end included, has a checksum and it is right. Source: SIP2 2.00, error detection."""
+    """Whether a SIP2 line, including its terminator, has a correct checksum. Source: SIP2 2.00, error detection."""
     summed, checksum = line[:-5], line[-5:-1]
     return summed[-2:] == b"AZ" and checksum == _checksum(summed)
 
@@ -75,9 +79,10 @@ def _checksum(summed: bytes) -> bytes:
 
 
 def numbered(line: bytes, last: bytes) -> bytes:
-    """Renumber a line that has the sequence number of the line before, which would mean a repetition.
+    """Renumber a line that has the same sequence number as the previous line, which would mean a repetition.
 
-    `line` and `last` end in AY, the number, AZ and a checksum; `last` may be empty. Source: SIP2 2.00, error detection.
+    `line` and `last`, the previous line, end in AY, a number, AZ and a checksum. `last` may be empty. Source: SIP2 2.00, error
+    detection.
     """
     if not last or line[NUMBER] != last[NUMBER]:
         return line
@@ -91,7 +96,7 @@ def whole_line(data: bytes) -> bool:
 
 
 def whole_page(data: bytes) -> bool:
-    """Whether an HTTP answer is complete: the head, and as many bytes as its Content-Length."""
+    """Whether an HTTP answer is complete: it has the header, and as many bytes as Content-Length says."""
     head, found, body = data.partition(b"\r\n\r\n")
     if not found:
         return False
@@ -114,7 +119,7 @@ def check_page(order: LoadOrder, wanted: bytes, data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFraming:
-    """Functions that tell when an answer is complete, check it, and write a question after the previous one."""
+    """Functions that detect the end of an answer, check the answer, and write a question, given the previous question."""
 
     whole: Callable[[bytes], bool]
     check: Callable[[LoadOrder, bytes, bytes], None]
@@ -128,7 +133,7 @@ FRAMINGS: Final = {
 
 
 class Talk:
-    """One connection."""
+    """One connection to a subject."""
 
     __slots__ = ("_last", "_write", "asked_s", "received", "socket", "wanted")
 
@@ -147,7 +152,7 @@ class Talk:
         self.socket.setblocking(False)
 
     def ask(self, question: Question, now_s: float) -> None:
-        """Send the question whole: it is smaller than any socket's buffer."""
+        """Send the question in one call: it is smaller than any socket buffer."""
         self.wanted, self.asked_s = question[1], now_s
         self._last = text = self._write(question[0], self._last)
         if self.socket.send(text) != len(text):
@@ -155,9 +160,9 @@ class Talk:
 
 
 def drive(order: LoadOrder, seconds: Callable[[], float]) -> tuple[float, array[float]]:
-    """Send questions until the time or the questions are over. Returns the seconds taken and the waiting times.
+    """Send questions until the time or the questions are over. Return the duration in seconds and the waiting times.
 
-    `seconds` returns a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
+    `seconds` returns the time of a monotonic clock. Raises WrongAnswer, or OSError if a connection is lost.
     """
     framing = FRAMINGS[order.framing]
     talks = [Talk(order.ports[n % len(order.ports)], framing, order.login) for n in range(order.connections)]
@@ -183,7 +188,7 @@ class Loop:
         self.waits = array("d")
 
     def run(self, talks: Sequence[Talk]) -> float:
-        """Run until the time or the questions are over and every answer has come, and return the seconds that it took."""
+        """Run until the time or the questions are over and every answer has arrived. Return the duration in seconds."""
         poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
@@ -199,7 +204,7 @@ class Loop:
         return self._seconds() - begun
 
     def _ask(self, talk: Talk, now_s: float) -> bool:
-        """Send the next question of a connection. Returns False if there is none left."""
+        """Send the next question on a connection. Return False if there is none left."""
         question = next(self._questions, None) if now_s < self._last else None
         if question is None:
             return False
@@ -207,7 +212,7 @@ class Loop:
         return True
 
     def _hear(self, talk: Talk) -> bool:
-        """Read from a connection and send its next question. Returns True if there is none."""
+        """Read from a connection. When the answer is complete, send the next question. Return True if no question is left."""
         data = talk.socket.recv(65536)
         if not data:
             raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
@@ -223,7 +228,7 @@ class Loop:
         return not (self._rest(talk, now_s) or self._ask(talk, now_s))
 
     def _rest(self, talk: Talk, now_s: float) -> bool:
-        """Whether a connection must wait for its time slot. Missed slots of up to one second are caught up."""
+        """Whether a connection must wait for its time slot. Up to one second of missed slots is caught up."""
         if not self._gap_s:
             return False
         self._slot = max(self._slot + self._gap_s, now_s - 1)
@@ -232,7 +237,7 @@ class Loop:
         return self._slot > now_s
 
     def _wake(self) -> int:
-        """Resume the connections whose time slot has come. Returns how many have no more questions."""
+        """Resume the connections whose time slot has come. Return the number of them without another question."""
         ended = 0
         while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
             ended += not self._ask(self._resting.popleft()[1], now_s)
@@ -240,7 +245,7 @@ class Loop:
 
 
 def write_order(file: Path, order: LoadOrder) -> None:
-    """Write an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
+    """Write an order to a file for the generator's process, as JSON with bytes as Latin-1 text."""
     record = {name: getattr(order, name) for name in LoadOrder.__dataclass_fields__}
     record["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
     record |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
@@ -248,7 +253,7 @@ def write_order(file: Path, order: LoadOrder) -> None:
 
 
 def read_order(file: Path) -> LoadOrder:
-    """Read the order in a file."""
+    """Read an order from a file."""
     record = json.loads(file.read_text(encoding="utf-8"))
     record["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in record["questions"]]
     yes = tuple(text.encode("latin-1") for text in record.pop("yes"))
@@ -256,7 +261,7 @@ def read_order(file: Path) -> LoadOrder:
 
 
 def main(file: str) -> None:
-    """Run the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
+    """Run the order in `file`, and print duration, CPU seconds and waiting times as JSON."""
     order = read_order(Path(file))
     before = resource.getrusage(resource.RUSAGE_SELF)
     try:
@@ -265,7 +270,7 @@ def main(file: str) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"took_s": took_s, "cpu_s": cpu_s, "waits_s": list(waits)}))  # noqa: T201  # the process's answer
+    print(json.dumps({"took_s": took_s, "cpu_s": cpu_s, "waits_s": list(waits)}))  # noqa: T201  # the output of the process
 
 
 if __name__ == "__main__":

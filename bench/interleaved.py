@@ -1,4 +1,4 @@
-"""Runs subjects in turns: in every round each subject does each work right after the others, on a fresh copy of the world."""
+"""Run subjects in turns: in every round, each subject does each work right after the others, on a fresh copy of the world."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.questions import WORKS
 from bench.tasks import Subject, Task
 
 WARMING: Final = 10
-"""Warm-up before a run: one part in so many of its time and its questions, which is not counted."""
+"""Divisor for the warm-up: 1/WARMING of the time and of the questions of each run is not measured."""
 
 Runs = Mapping["Cell", Sequence[Run]]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """One work by one subject over so many connections."""
+    """One work at one subject over a number of connections."""
 
     work: str
     connections: int
@@ -29,7 +29,7 @@ class Cell:
 
 @dataclass(slots=True)
 class InterleavedRuns:
-    """Every cell's runs, one a round, and why a subject failed. A subject that has failed has no runs and no further turn."""
+    """The runs of every cell, one per round, and the failure of each failed subject, which has no runs and no further turns."""
 
     runs: dict[Cell, list[Run]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -38,11 +38,11 @@ class InterleavedRuns:
 def alternate(
     cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
 ) -> InterleavedRuns:
-    """Run all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
+    """Run all rounds. `start` starts a subject by its name. `tell` is called with progress and failures."""
     interleaving = InterleavedRuns({cell: [] for cell in sorted(cells)})
     for number in range(plan.rounds):
         tell(f"round {number + 1} of {plan.rounds}")
-        # Every other round goes backwards, so that no subject is always first.
+        # Every other round runs backwards, so that no subject is always first.
         Round(sorted(cells, reverse=bool(number % 2)), plan, start, interleaving, tell).run()
     interleaving.runs = {cell: runs for cell, runs in interleaving.runs.items() if cell.subject not in interleaving.failed}
     return interleaving
@@ -50,7 +50,7 @@ def alternate(
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Runs each cell once, in this order. A subject lives from its first cell to its last and is checked when closed."""
+    """One round: runs each cell once, in order. A subject lives from its first cell to its last, and is checked when closed."""
 
     cells: Sequence[Cell]
     plan: Plan
@@ -60,7 +60,7 @@ class Round:
     living: dict[str, Subject] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Measure all cells, in rounds."""
+        """Measure all cells in order."""
         try:
             for at, cell in enumerate(self.cells):
                 if cell.subject not in self.pending.failed:
@@ -71,7 +71,7 @@ class Round:
                 subject.abandon()
 
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
-        """Run a cell. The failure of one subject does not end the run, which is long."""
+        """Run a cell. The failure of a subject does not end the whole run, which takes long."""
         try:
             self._run_round(cell, last)
         except FAILURES as error:
@@ -91,13 +91,13 @@ class Round:
 
 
 def measured(subject: Subject, cell: Cell, most: int, seconds: float) -> Run:
-    """Measures a cell after a short warm-up that is not counted: the first operations take longer."""
+    """Measure a cell after a short warm-up that is not counted, since the first operations take longer."""
     first = most // WARMING
     subject.run(Task(cell.work, cell.connections, seconds / WARMING, first))
     return subject.run(Task(cell.work, cell.connections, seconds, most - first))
 
 
 def share(cell: Cell, cells: Collection[Cell], size: Size) -> int:
-    """How many of the one-time questions a cell may ask."""
+    """Return how many of the one-time questions a cell may ask."""
     siblings = [c for c in cells if (c.work, c.subject) == (cell.work, cell.subject)]
     return WORKS[cell.work].count(size) // len(siblings)

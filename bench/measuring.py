@@ -1,4 +1,4 @@
-"""A whole benchmark: the chosen rows, as far as this machine can run them, in a temporary folder."""
+"""A whole benchmark: measure the chosen rows, as far as this machine can run them, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.resources import Benchmark, BenchServices
 from bench.rows import Figure, Row, Situation
 
 Found = dict[Situation, Mapping[str, Spread] | str]
-"""The figures of each situation, or the reason of its failure."""
+"""Figures of each situation, or the reason for its failure."""
 
 
 def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
-    """Measures the ratios in turns, then each situation once."""
+    """Measure the ratios in turns, then each situation once."""
     on = machine()
     missing = {row: why for row in chosen if (why := obstacle(row, plan))}
     wanted = [row for row in chosen if row not in missing]
@@ -40,7 +40,7 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
 
 
 def obstacle(row: Row, plan: Plan) -> str:
-    """Return the reason why a row cannot be measured here and now, or "" if it can."""
+    """Return the reason why a row cannot be measured on this machine or with this plan, or "" if it can."""
     if isinstance(row.measure, Figure):
         situation = row.measure.situation
         lacks = [subjects.without(situation.needs)]
@@ -61,7 +61,7 @@ def _measure_situation(situation: Situation, ground: Benchmark, plan: Plan) -> M
 
 
 def _summarise(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
-    """Return the spread of a measured row, or the reason of its failure."""
+    """Return the spread of a measured row, or the reason for its failure."""
     if isinstance(row.measure, Figure):
         result = found[row.measure.situation]
         return result if isinstance(result, str) else result[row.measure.name]

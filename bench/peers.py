@@ -1,4 +1,4 @@
-"""The servers beside which the gateway is measured, each a process of its own: `python -m bench.peers NAME PORT`."""
+"""The servers that the gateway is compared with, each in a separate process: `python -m bench.peers NAME PORT`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVING: Final = (sys.executable, "-m", "bench.peers")
 
 
 class PeerServer:
-    """One of SERVERS as a subject. An answer of `echo` begins as its question does."""
+    """One of SERVERS as a subject. Answers of `echo` begin like the questions."""
 
     def __init__(self, ground: Benchmark, name: str) -> None:
         self._ground, self._name, self._port = ground, name, next(ground.ports)
@@ -30,14 +30,14 @@ class PeerServer:
             raise
 
     def run(self, task: Task) -> Run:
-        """Return the result of a task."""
+        """Run a task and return its figures."""
         kind, given = WORKS[task.work], self._ground.questions(task.work)
         yes = b"" if self._name == "echo" else kind.yes
         order = LoadOrder([self._port], task.connections, task.seconds, kind.framing, (yes,), given, again=True)
         return self._ground.watch(order, self.process.cpu_s)
 
     def close(self) -> None:
-        """End the peer."""
+        """Stop the peer."""
         self.process.stop()
 
     def abandon(self) -> None:
@@ -46,7 +46,7 @@ class PeerServer:
 
 
 def echo(port: int) -> None:
-    """Run a bare Twisted LineReceiver that sends every line back: the upper limit of any server on Twisted."""
+    """Run a bare Twisted LineReceiver that sends every line back: the upper limit for any server on Twisted."""
     from twisted.internet import protocol
     from twisted.protocols.basic import LineReceiver
 
@@ -56,7 +56,7 @@ def echo(port: int) -> None:
         delimiter = b"\r"
 
         def lineReceived(self, line: bytes) -> None:  # noqa: N802
-            self.sendLine(line)  # type: ignore[no-untyped-call]  # it has no types
+            self.sendLine(line)  # type: ignore[no-untyped-call]  # it is untyped
 
     factory: Any = protocol.Factory.forProtocol(Echo)
     reactor = the_reactor()
@@ -65,7 +65,7 @@ def echo(port: int) -> None:
 
 
 def pysip2(port: int) -> None:
-    """Run pysip2's own server, which answers every card with the same patron and stores nothing."""
+    """Run pysip2's own server, which returns the same patron for every card and stores nothing."""
     from anyio import run
     from pysip2.models import PatronInformationRequest, PatronInformationResponse
     from pysip2.routes import PATRON_INFORMATION
@@ -99,7 +99,7 @@ def pysip2(port: int) -> None:
 
 
 SERVERS: Final[Mapping[str, Callable[[int], None]]] = {"echo": echo, "pysip2": pysip2}
-"""The servers by the names of their subjects."""
+"""Servers by the names of their subjects."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often and how long the benchmark measures, and how large the generated library is."""
+"""The number and length of the benchmark's runs, and the size of the generated library."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ COPIES_EACH: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Size of the world: `open` requests on the hold shelf, BOOKS_EACH for a patron, and `closed` ones in the history.
+    """Size of the world.
 
-    `catalogue` titles are searched, and `loaded` holdings loaded beside terminals.
+    Attributes:
+        open: Requests on the hold shelf, BOOKS_EACH per patron.
+        closed: Ended requests in the history.
+        catalogue: Titles that are searched.
+        loaded: Holdings that are loaded while terminals work.
     """
 
     patrons: int = 10_000
@@ -30,7 +34,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often and how long. `seconds` is the length of one run, `soak_s` that of the soak, 0 for none."""
+    """Number of rounds and lengths. `seconds` is the length of one run, `soak_s` the length of the soak, 0 for none."""
 
     rounds: int
     seconds: float

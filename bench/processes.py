@@ -1,4 +1,4 @@
-"""Processes of this machine: started with their output in a file, observed from outside, always ended."""
+"""Processes on this machine: started with their output in a file, observed from outside, and always stopped."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Broken(Exception):
-    """A process of the benchmark failed. The text holds its output."""
+    """A process of the benchmark failed. The text includes its output."""
 
 
 FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.SubprocessError)
-"""Failures of a part of the benchmark: it did not run, or it lost or doubled an answered request."""
+"""Failures of a part of the benchmark: it did not run, or it lost or duplicated an answered request."""
 
 
 def ports() -> Iterator[int]:
-    """Free ports below the kernel's ephemeral ones, beginning where another benchmark is unlikely to begin."""
+    """Yield free ports below the kernel's ephemeral ports, starting where another benchmark is unlikely to start."""
     return filter(_is_free, count(20_000 + os.getpid() * 7 % 10_000))
 
 
@@ -45,7 +45,7 @@ def _is_free(port: int) -> bool:
 
 
 class Process:
-    """One running program. Its maker ends it: with `stop`, or `kill` where it may be broken."""
+    """One running program. Its creator must end it, with `stop`, or with `kill` if it may be broken."""
 
     def __init__(self, command: Sequence[str | Path], log: Path, environ: Mapping[str, str] | None = None) -> None:
         self._log = log
@@ -58,7 +58,7 @@ class Process:
         return self._running.pid
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Wait until `happened()` is true. Raises Broken if the program ends before, or PATIENCE_S is over."""
+        """Wait until `happened()` is true. Raises Broken if the program ends first, or after TIMEOUT_S."""
         for _ in range(int(TIMEOUT_S / LOOK_S)):
             if happened():
                 return
@@ -67,15 +67,15 @@ class Process:
         raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.output_tail()}")
 
     def until_it_listens(self, port: int) -> None:
-        """Wait until it listens on a port."""
+        """Wait until the program listens on a port."""
         self.until(lambda: listens(port), f"listening on port {port}")
 
     def output_tail(self) -> str:
-        """Return the end of its output."""
+        """Return the end of the program's output."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """Send SIGTERM. Broken unless the program ends with exit code 0 or by the signal itself."""
+        """Send SIGTERM. Raises Broken unless the program ends with exit code 0 or by the signal itself."""
         self._running.terminate()
         if not self._ended_within(TIMEOUT_S):
             self.kill()
@@ -84,11 +84,11 @@ class Process:
             raise Broken(f"exit code {self._running.returncode}: {self.output_tail()}")
 
     def ended(self) -> int | None:
-        """Return its exit code, or None while it runs."""
+        """Return the exit code, or None while the program runs."""
         return self._running.poll()
 
     def kill(self) -> None:
-        """Kills it, if it still runs."""
+        """Kill the program if it still runs."""
         if self._running.poll() is None:
             self._running.kill()
             self._running.wait()
@@ -101,16 +101,16 @@ class Process:
         return True
 
     def cpu_s(self) -> float:
-        """CPU seconds of all its threads so far."""
+        """Return the CPU seconds of all its threads so far."""
         cells = self._stat()
         return (int(cells[11]) + int(cells[12])) / TICKS_S
 
     def rss_kib(self) -> int:
-        """Resident memory."""
+        """Return the resident memory in KiB."""
         return int(self._stat()[21]) * PAGE_KIB
 
     def descriptors(self) -> int:
-        """Open files and sockets."""
+        """Return the number of open files and sockets."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def _stat(self) -> list[str]:
@@ -118,13 +118,13 @@ class Process:
 
 
 def listens(port: int) -> bool:
-    """Whether a process accepts connections at this port."""
+    """Whether a process accepts connections on this port."""
     with socket.socket() as trial:
         return trial.connect_ex((HOST, port)) == 0
 
 
 def family_cpu_s(pid: int) -> float:
-    """CPU seconds so far of a process and its children, including those that have ended."""
+    """Return the CPU seconds so far of a process and its children, including ended children."""
     found = (_cells(folder) for folder in Path("/proc").glob("[0-9]*"))
     family = [cells for number, cells in found if cells and (number == pid or int(cells[1]) == pid)]
     ended = [cells for number, cells in (_cells(Path(f"/proc/{pid}")),) if cells]
@@ -133,9 +133,9 @@ def family_cpu_s(pid: int) -> float:
 
 
 def _cells(folder: Path) -> tuple[int, list[str]]:
-    """Return a process's number and its kernel counters, from its state on, or [] if it has ended."""
+    """Return a process id, and the fields of its stat file from the state on, or [] if the process has ended."""
     try:
-        # The name in brackets may hold blanks; the counters come after it. Source: proc_pid_stat(5).
+        # The program name in brackets may contain spaces; the fields come after it. Source: proc_pid_stat(5).
         return int(folder.name), (folder / "stat").read_text().rpartition(") ")[2].split()
     except OSError:
         return int(folder.name), []

@@ -1,4 +1,4 @@
-"""The questions to a server: SIP2 lines and NCIP documents as bytes, each with the text that its answer must contain."""
+"""Questions for a server: SIP2 lines and NCIP documents as bytes, each with the text that the answer must contain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
 class Work:
     """One kind of question.
 
-    `yes` begins a line's positive answer, or is contained in a page's; `once`: each question may be asked only once.
+    Attributes:
+        yes: Beginning of a positive line, or content of a positive page.
+        once: Whether each question may be asked only once.
     """
 
     key: str
@@ -38,18 +40,18 @@ class Work:
 
 
 def line(text: str, number: int) -> bytes:
-    """Return a terminal's line with its sequence number and checksum."""
+    """Return a terminal's line with sequence number and checksum."""
     whole = f"{text}AY{number % 10}AZ".encode()
     return whole + checksum(whole) + b"\r"
 
 
 def login() -> bytes:
-    """Return the line with which a counter logs in."""
+    """Return the login line of a counter."""
     return line(LOGIN.decode(), 0)
 
 
 def stamp(now: datetime) -> str:
-    """Format an instant for SIP2."""
+    """Format a time for SIP2."""
     return f"{now.astimezone(HONG_KONG):%Y%m%d    %H%M%S}"
 
 
@@ -66,7 +68,7 @@ def _information(world: BenchWorld, when: str, number: int) -> Question:
 
 def _checkout(world: BenchWorld, when: str, number: int) -> Question:
     barcode = world.barcode(number)
-    # A due date although none is needed, since pysip2 0.1 refuses blanks there; it has no effect without "no block".
+    # A due date that is not needed, since pysip2 0.1 refuses blanks. It has no effect without "no block".
     text = f"11NN{when}{when}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
     return line(text, number), f"|AB{barcode}|".encode()
 
@@ -108,11 +110,11 @@ WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
     Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup, lambda size: min(size.open, 1000)),
     Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request, _count_titles),
 )}
-"""The works by the key that rows use. 09 undoes a checkout (BI), so that the copy is on the hold shelf again."""
+"""Works by the key that rows use. 09 undoes a checkout (BI), so that the copy is on the hold shelf again."""
 # fmt: on
 
 
 def questions(work: Work, world: BenchWorld) -> list[Question]:
-    """All questions of this kind that the world allows."""
+    """Return all questions of this kind that the world allows."""
     when = stamp(world.now)
     return [work.make(world, when, number) for number in range(work.count(world.size))]

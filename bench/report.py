@@ -1,4 +1,4 @@
-"""Measurements as records, plain JSON values, and as tables for the screen."""
+"""Format measurements as records of plain JSON values, and as tables for the screen."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ CELL_HEAD: Final = (
 def records_of(
     plan: Plan, runs: Runs, spreads: Mapping[Row, Spread], missing: Mapping[Row, str], failed: Mapping[Row, str]
 ) -> Records:
-    """Return the plan, each cell's medians over its runs, and each row with its lowest and highest round.
+    """Return the plan, the medians of each cell over its runs, and each row with its lowest and highest round.
 
-    Also the reason for each row that was not measured: `missing` cannot be measured here, `failed` was tried.
+    It also has the reason for each row that was not measured: `missing` rows cannot be measured here, `failed` rows were tried.
     """
     return {
         "plan": asdict(plan),
@@ -59,14 +59,14 @@ def short(records: Records) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine, and its present load."""
+    """Describe the machine and its current load."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in facts if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
 
 
 def screen(records: Records) -> str:
-    """Yield the machine, every cell, and the chosen rows, as Markdown."""
+    """Format the machine, every cell, and the chosen rows as Markdown."""
     on, how = records["machine"], records["plan"]
     ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {how['size']['open']:,} books on the hold shelf."
     busy = f" {BUSY}" if on["load"] > on["cores"] else ""

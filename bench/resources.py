@@ -1,4 +1,4 @@
-"""Resources of the benchmark: its folder, the generated world, the databases made once for all rounds."""
+"""Resources of the benchmark: its folder, the generated world, and databases that are created once for all rounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.postgres_server import PostgresServer
 
 SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
 RUN_S: Final = 60.0
-"""Seconds that a run of the generator may take beyond its order."""
+"""Seconds that a run of the generator may take in addition to the time in its order."""
 SERVER_SETTINGS: Final = ("listen_addresses=", "max_connections=100", "shared_buffers=256MB", "max_wal_size=4GB")
 TEMPLATE: Final = "world"
 
@@ -42,10 +42,14 @@ def _no_cpu_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class BenchServices:
-    """The clocks and functions that a benchmark gets from its caller.
+    """Clocks and functions that the caller of the benchmark provides.
 
-    `now` returns the aware UTC instant and `seconds` a monotonic clock; `tell` reports the progress; `command` runs a command
-    line of the gateway with further variables in its environment; `builds` are other builds of the gateway by name.
+    Attributes:
+        now: Returns the current time in UTC.
+        seconds: Returns the time of a monotonic clock.
+        tell: Reports progress.
+        command: Runs a command line of the gateway with additional environment variables.
+        builds: Other builds of the gateway, by name.
     """
 
     now: Callable[[], datetime]
@@ -56,7 +60,7 @@ class BenchServices:
 
 
 class Benchmark:
-    """One benchmark. `closing` ends the resources that are made here once for all rounds."""
+    """One benchmark. `closing` releases the resources that are created here once for all rounds."""
 
     def __init__(self, folder: Path, size: Size, means: BenchServices, closing: ExitStack) -> None:
         self.folder, self.world, self.means = folder, BenchWorld(size, means.now()), means
@@ -66,7 +70,7 @@ class Benchmark:
         self._once: dict[str, Any] = {}
 
     def fresh(self, name: str) -> Path:
-        """Make a new folder."""
+        """Create a new folder."""
         made = self.folder / f"{next(self._numbers):03d}-{name}"
         made.mkdir()
         return made
@@ -75,14 +79,14 @@ class Benchmark:
         return questions(WORKS[work], self.world)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """Return the result of `make`, which is called once for each name."""
+        """Return the result of `make`, which is called only once for each name."""
         if name not in self._once:
             self._once[name] = make()
         made: T = self._once[name]
         return made
 
     def host(self, build: str) -> BuildHost:
-        """Return the process that runs the subjects of this build."""
+        """Return the process that runs the subjects of another build."""
         return self.once(f"build {build}", lambda: self._closing.enter_context(self._start_host(build)))
 
     def _start_host(self, build: str) -> BuildHost:
@@ -91,7 +95,7 @@ class Benchmark:
         return host
 
     def fresh_database(self, kind: Engine, folder: Path) -> str:
-        """Make a fresh copy of the world, and return its URL."""
+        """Create a fresh copy of the world's database, and return its URL."""
         if kind == "sqlite":
             copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
@@ -101,7 +105,7 @@ class Benchmark:
 
     @property
     def template(self) -> Path:
-        """The SQLite file of the world."""
+        """The SQLite file with the world, which is copied for each subject."""
         file = self.folder / "template.db"
         if not file.exists():
             self._fill_template(f"sqlite:///{file}")
@@ -109,7 +113,7 @@ class Benchmark:
 
     @property
     def server(self) -> PostgresServer:
-        """A PostgreSQL server with the world as its template database. Broken if none is installed."""
+        """A PostgreSQL server with the world as its template database. Raises Broken if PostgreSQL is not installed."""
         return self.once("server", self._start_server)
 
     def _start_server(self) -> PostgresServer:
@@ -128,11 +132,11 @@ class Benchmark:
         engine.dispose()
 
     def database_cpu_s(self, url: str) -> Callable[[], float]:
-        """Return a clock of the CPU time of the database's own processes. SQLite has none."""
+        """Return a clock for the CPU time of the database's own processes. SQLite has none."""
         return _no_cpu_s if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
 
     def drive(self, order: LoadOrder) -> tuple[dict[str, Any], list[float]]:
-        """Run an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
+        """Run an order in a generator process. Return its figures and the waiting times. Raises Broken for a wrong answer."""
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
         limit = order.seconds + RUN_S
@@ -145,7 +149,7 @@ class Benchmark:
         return result, result.pop("waits_s")
 
     def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _no_cpu_s) -> Run:
-        """Run an order and return its figures. The two clocks return the CPU time of subject and database."""
+        """Run an order and return its figures. The two clocks return the CPU time of the subject and of its database."""
         before, database_before = cpu_s(), database_cpu_s()
         result, waits_s = self.drive(order)
         used = cpu_s() - before, result["cpu_s"], database_cpu_s() - database_before

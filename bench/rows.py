@@ -18,7 +18,7 @@ from bench.subjects import about
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Bounds of a row's median. Without bounds it is only reported."""
+    """Bounds of a row's median. Without bounds, the row is only reported."""
 
     least: float | None = None
     most: float | None = None
@@ -43,7 +43,7 @@ class Rate:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that must be run for it."""
+        """Return the cells that must be run for this measure."""
         return (self.ours,)
 
     @property
@@ -58,14 +58,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The rate of one cell over that of another, round by round."""
+    """The rate of one cell divided by the rate of another, for each round."""
 
     ours: Cell
     theirs: Cell
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that must be run for it."""
+        """Return the cells that must be run for this measure."""
         return self.ours, self.theirs
 
     @property
@@ -79,7 +79,7 @@ class Ratio:
         return Spread(tuple(a.rate / b.rate for a, b in zip(runs[self.ours], runs[self.theirs], strict=True)))
 
     def by_cpu(self, runs: Runs) -> float | None:
-        """Return the same ratio by CPU time per answer, which other load disturbs less, or None if unknown."""
+        """Return the ratio of CPU times per answer, which is less sensitive to other load, or None if unknown."""
         ours, theirs = (middle(runs[cell]) for cell in (self.ours, self.theirs))
         known = ours.all_cpu_us and theirs.all_cpu_us
         return theirs.all_cpu_us / ours.all_cpu_us if known else None
@@ -87,9 +87,11 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A measurement with its own setup: its figures by name, a value for each round.
+    """A measurement with its own setup. `measure` returns a value per round for each figure.
 
-    `needs` is a row of NEEDS, "" for none; `patient`: only on request.
+    Attributes:
+        needs: Key of NEEDS, or "".
+        patient: Whether it runs only on request, because it takes long.
     """
 
     name: str
@@ -117,12 +119,12 @@ class Row:
 
     @property
     def demanded(self) -> bool:
-        """Whether it has a demand."""
+        """Whether the row has a demand."""
         return self.demand != REPORTED
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that must be run for it, none for a figure."""
+        """Return the cells that must be run for the row, or () for a figure of a situation."""
         return () if isinstance(self.measure, Figure) else self.measure.cells
 
 
@@ -135,12 +137,12 @@ def _ratio_of(work: str, connections: int, peer: str) -> Ratio:
 
 
 def least(value: float) -> Demand:
-    """At least so much."""
+    """Return a demand for at least `value`."""
     return Demand(least=value)
 
 
 def most(value: float) -> Demand:
-    """At most so much."""
+    """Return a demand for at most `value`."""
     return Demand(most=value)
 
 
@@ -208,9 +210,9 @@ ROWS: Final = (
 
 
 def rows(only: Collection[str] = ()) -> Iterator[Row]:
-    """Return the rows with these keys, all rows if none is named.
+    """Return the rows with these keys, or all rows without any key.
 
-    A word that is not a key stands for all keys that begin with it.
+    A word that is not a key selects all keys that begin with it.
     """
     for row in ROWS:
         if not only or any(row.key == word if word in KEYS else row.key.startswith(word) for word in only):

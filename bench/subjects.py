@@ -1,4 +1,4 @@
-"""SUBJECTS: all subjects of measurements, by the name that rows use, and their requirements on this machine."""
+"""SUBJECTS: all subjects of measurements, by the name that rows use, and their requirements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import postgres_server
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a subject is started, its description for people, and the row of NEEDS that it requires."""
+    """How a subject is started, its description, and the key of NEEDS that it requires."""
 
     start: Callable[[Benchmark, str], Subject]
     about: str
@@ -28,7 +28,7 @@ NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
     "PostgreSQL": lambda: postgres_server.programs() is not None,
     "pysip2": lambda: find_spec("pysip2") is not None,
 }
-"""The checks of requirements, by their name for people."""
+"""Checks for requirements, by their display names."""
 
 # fmt: off
 SUBJECTS: Final[Mapping[str, Kind]] = {
@@ -41,12 +41,12 @@ SUBJECTS: Final[Mapping[str, Kind]] = {
 
 
 def lacking(name: str) -> str:
-    """Return the requirement of a subject that this machine lacks, for people, or "" if it lacks none."""
+    """Return the display name of a subject's requirement that this machine lacks, or ""."""
     return without(SUBJECTS[name.partition(AT)[0]].needs)
 
 
 def without(needs: str) -> str:
-    """Return the name of this row of NEEDS if the machine lacks it, else ""."""
+    """Return the key of NEEDS if this machine lacks it, else ""."""
     return needs if needs and not NEEDS[needs]() else ""
 
 
@@ -57,6 +57,6 @@ def start(ground: Benchmark, name: str) -> Subject:
 
 
 def about(name: str) -> str:
-    """Return the description of a subject for people."""
+    """Return the display name of a subject."""
     name, _, build = name.partition(AT)
     return f"{SUBJECTS[name].about} of {build}" if build else SUBJECTS[name].about

@@ -1,4 +1,4 @@
-"""The tasks of a subject."""
+"""Tasks, and the interface of the subjects that run them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from bench.figures import Run
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run: a work of WORKS over so many connections.
+    """One run: a work of WORKS over a number of connections.
 
-    `most` limits questions that can be asked only once. `rate` is the most questions a second, 0 for as many as are answered.
+    `most` limits the questions that can be asked only once. `rate` is the maximum number of questions per second, 0 for as many
+    as
+    are answered.
     """
 
     work: str
@@ -23,15 +25,15 @@ class Task:
 
 
 class Subject(Protocol):
-    """A subject of measurements: it runs tasks."""
+    """A subject of measurements, which runs tasks."""
 
     def run(self, task: Task) -> Run:
-        """Return the result of a task."""
+        """Run a task and return its figures."""
 
     def close(self) -> None:
-        """End it. AssertionError if it lost or doubled an answered request, Broken if it did not end well."""
+        """Stop the subject. Raises AssertionError if it lost or duplicated an answered request, Broken if it failed to stop."""
         ...
 
     def abandon(self) -> None:
-        """End it in any state."""
+        """Stop the subject in any state, without checks."""
         ...

@@ -1,4 +1,4 @@
-"""Checks that every answer of a gateway is in its database exactly once."""
+"""Check that every answer of a gateway is in its database exactly once."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ TALLIES: Final = {
         "outbox":   select(func.count()).select_from(OUTBOX).where(OUTBOX.c.send == Notification.ASK_LENDER.value),
     },
 }
-"""Counts that must be equal after a work that writes; they leave out the bulk history, which came through no protocol.
+"""Counts that must be equal after a work that writes. They exclude the bulk history, which came through no protocol.
 
-Fewer requests in the journal than lines about them are duplicates.
+More journal lines than requests in the journal mean duplicates.
 """
 # fmt: on
 
 
 def check(url: str, answered: Mapping[str, int]) -> None:
-    """Raise AssertionError if the database has fewer rows than were answered, or a double one. `answered` is by work."""
+    """Raise AssertionError if the database lacks an answered request or has one twice. `answered` has counts by work."""
     engine = open_engine(url)
     try:
         with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""The generated library of the benchmark: patrons, copies elsewhere, and books on its hold shelf."""
+"""The generated library of the benchmark: patrons, copies of other libraries, and books on its hold shelf."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 OWNERS: Final = ("CUHK", "HKUST", "LU")
 BOOKS_EACH: Final = 2
 CHUNK: Final = 5_000
-"""Rows of one statement, and of one transaction."""
+"""Rows per statement and per transaction."""
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -34,36 +34,36 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def sync(database: Path) -> None:
-    """Write an SQLite database to the disk: else a gateway's first checkpoint writes the whole file while it is measured."""
+    """Flush an SQLite database to disk. Otherwise a gateway's first checkpoint writes the whole file while it is measured."""
     with open(database, "rb+") as file:
         os.fsync(file.fileno())
 
 
 @dataclass(frozen=True, slots=True)
 class BenchWorld:
-    """Data of the benchmark's database. Every value follows from a number. `now` is the instant of its making."""
+    """Data of the benchmark's database. Every value is derived from a number. `now` is the time of its creation."""
 
     size: Size
     now: datetime
 
     def card(self, number: int) -> str:
-        """Return the patron of an open request."""
+        """Return the card of the patron of an open request."""
         return f"P{number // BOOKS_EACH % self.size.patrons:06d}"
 
     def barcode(self, number: int) -> str:
-        """Return the copy of an open request, or any copy."""
+        """Return the barcode of the copy of an open request, or of any copy."""
         return f"C{number:07d}"
 
     def number(self, number: int) -> str:
-        """Our own number of an open request."""
+        """Return our own number of an open request."""
         return f"R{number:07d}"
 
     def wanted(self, number: int) -> str:
-        """Return a title without an open request: titles are counted from the other end."""
+        """Return a title without an open request. Titles are counted from the other end."""
         return f"b{self.size.titles - 1 - number:06d}"
 
     def ready(self, number: int) -> Request:
-        """Make an open request whose book waits at our counter."""
+        """Create an open request whose book waits at our counter."""
         return Request(
             id=self.number(number),
             side=Side.BORROWING,
@@ -83,13 +83,13 @@ class BenchWorld:
         )
 
     def patrons(self) -> Iterator[dict[str, Any]]:
-        """Rows of the table of patrons."""
+        """Yield rows for the table of patrons."""
         for number in range(self.size.patrons):
             card, name = f"P{number:06d}", f"Reader {number}"
             yield {"barcode": card, "name": name, "category": "undergraduates", "email": f"reader{number}@example.hk"}
 
     def holdings(self) -> Iterator[dict[str, Any]]:
-        """Rows of the table of holdings."""
+        """Yield rows for the table of holdings."""
         for number in range(self.size.holdings):
             yield {
                 "agency": OWNERS[number % len(OWNERS)],
@@ -103,7 +103,7 @@ class BenchWorld:
 
 
 def fill(engine: Engine, world: BenchWorld) -> None:
-    """Upgrades an empty database to the present revision and fills it, except for the history."""
+    """Upgrade an empty database to the current revision and fill it, except for the history."""
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     _write_rows(store, PATRONS, world.patrons())
@@ -120,4 +120,4 @@ def fill(engine: Engine, world: BenchWorld) -> None:
 
 def _write_rows(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
-        store.now(lambda unit: unit.execute(insert(table), some))  # it runs at once
+        store.now(lambda unit: unit.execute(insert(table), some))  # the lambda is called immediately

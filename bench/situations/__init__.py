@@ -1,1 +1,1 @@
-"""Measurements that need a setup of their own."""
+"""Measurements that need their own setup."""

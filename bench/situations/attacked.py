@@ -1,4 +1,4 @@
-"""A terminal's waiting times while expensive documents are posted without pause, against those before."""
+"""Waiting times of terminals while expensive documents are posted without pause, compared with those before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUESTIONS: Final = [(line("9900802.00", number), b"") for number in range(10)]
 
 
 SEEN_TERMINALS, SEEN_A_SECOND = 16, 740.0
-"""Terminals that ask for patrons' records, and how often."""
+"""Number of terminals that ask for patrons' records, and their questions per second."""
 
 
 def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
@@ -48,7 +48,7 @@ def attacked(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _p99s(ground: Benchmark, gateway: GatewaySubject, seconds: float) -> tuple[float, float]:
-    """p99 of 99 and p99 of 63."""
+    """Return p99 of 99 and p99 of 63."""
     ports = [gateway.daemon.ports.sip2]
     order = LoadOrder(ports, TERMINALS, seconds, "line", (b"98",), QUESTIONS, login(), again=True, rate=A_SECOND)
     seen = waits_of_63(ground, gateway, seconds, SEEN_TERMINALS, SEEN_A_SECOND)

@@ -1,4 +1,4 @@
-"""A terminal's waiting times while browsers of staff or of patrons draw pages without pause, against those without."""
+"""Waiting times of terminals while browsers of staff or patrons load pages without pause, compared with those without."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 TERMINALS, A_SECOND = 16, 740.0
 FEWEST_S: Final = 4.0
-"""Shortest run in seconds: of 2,960 waiting times, 29 are longer than the 99th percentile."""
+"""Shortest run in seconds. It gives 2,960 waiting times, of which 29 exceed the 99th percentile."""
 LOGINS_S: Final = 4.0
-"""Time for all logins: a password's hash is dear, and none of it belongs to the measurement."""
+"""Seconds for all logins: hashing a password is expensive, and must not be part of the measurement."""
 TOLD: Final = 100_000
-"""Titles between two lines of progress."""
+"""Number of titles between two progress messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """So many browsers of "staff" or of "readers", at a variant of the gateway."""
+    """A number of browsers of "staff" or "readers", and the variant of the gateway that they use."""
 
     variant: str
     kind: str
     browsers: int = 20
 
     def browsed(self, ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-        """Measure p99 of 63 at terminals beside browsers, as a ratio to before and after and in ms, and the pages' times."""
+        """Measure p99 of 63 while pages are loaded, in ms and as a ratio to before and after, and the times of the pages."""
         seconds, titles = max(FEWEST_S, plan.seconds), plan.size.catalogue if self.kind == "readers" else 0
         found: dict[str, list[float]] = {"p99": [], "p99_ms": [], "pages": [], "page_p50_ms": [], "page_p99_ms": []}
         database = VARIANTS[self.variant].database
@@ -49,7 +49,7 @@ class Audience:
             for _ in range(plan.rounds):
                 before = _waits(ground, gateway, seconds)
                 drawn_s, meanwhile = self._round(ground, gateway, seconds, titles)
-                without = sorted(before + _waits(ground, gateway, seconds))  # what else the machine does may change meanwhile
+                without = sorted(before + _waits(ground, gateway, seconds))  # other load may change meanwhile
                 found["p99"].append(quantile(meanwhile, 0.99) / quantile(without, 0.99))
                 found["p99_ms"].append(quantile(meanwhile, 0.99) * 1000)
                 found["pages"].append(self.browsers * len(drawn_s) / sum(drawn_s))
@@ -60,7 +60,7 @@ class Audience:
     def _round(
         self, ground: Benchmark, gateway: GatewaySubject, seconds: float, titles: int
     ) -> tuple[list[float], list[float]]:
-        """Return the seconds of each page, sorted, and the terminals' waiting times meanwhile."""
+        """Return the sorted seconds of each page, and the terminals' waiting times meanwhile."""
         arguments = map(str, (gateway.daemon.ports.web, self.browsers, seconds + LOGINS_S + 1, self.kind, titles))
         words = [sys.executable, "-m", "bench.browsers", *arguments]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
@@ -75,7 +75,7 @@ class Audience:
 
 
 def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
-    """Make the world with a catalogue, and return its URL."""
+    """Create a database with the world and a catalogue, and return its URL."""
     url = ground.fresh_database(kind, ground.fresh(f"catalogue-{kind}"))
     engine, numbers = open_engine(url), count(1)
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))

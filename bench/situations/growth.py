@@ -1,4 +1,4 @@
-"""Years of history: whether a million closed requests slow the counter."""
+"""Years of history: whether a million closed requests slow the counter down."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORKS: Final = ("sip2_63", "sip2_11")
 
 
 def growth(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Measure rates with much history against little, and the memory of both daemons."""
+    """Measure rates with a long history against a short one, and the memory of both gateways."""
     few, most = FEW, plan.size.closed
     with ExitStack() as ending:
         aged = {closed: ending.enter_context(running(ground, "gateway", _aged(ground, closed))) for closed in {few, most}}
@@ -41,7 +41,7 @@ def growth(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _runs(aged: Mapping[int, GatewaySubject], plan: Plan) -> dict[tuple[str, int], list[Run]]:
-    """Run each work at each size in all rounds. The sizes take turns, in reverse in every other round."""
+    """Run each work at each size in all rounds. The sizes take turns, in reverse order in every other round."""
     runs: dict[tuple[str, int], list[Run]] = {(work, closed): [] for work in WORKS for closed in aged}
     for number in range(plan.rounds):
         for work, closed in sorted(runs, reverse=bool(number % 2)):
@@ -51,7 +51,7 @@ def _runs(aged: Mapping[int, GatewaySubject], plan: Plan) -> dict[tuple[str, int
 
 
 def _aged(ground: Benchmark, closed: int) -> str:
-    """Make the world with so many closed requests added, and return its URL."""
+    """Create a database with the world and `closed` closed requests, and return its URL."""
     url, now = ground.fresh_database("sqlite", ground.fresh(f"closed-{closed}")), ground.means.now()
     engine = open_engine(url)
 
@@ -60,7 +60,7 @@ def _aged(ground: Benchmark, closed: int) -> str:
             ground.means.tell(f"{done:,} of {closed:,} closed requests")
 
     bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), now, tell)
-    with engine.connect() as connection:  # else the first start would purge ten years at once, meanwhile
+    with engine.connect() as connection:  # otherwise the first start would purge ten years at once, during the measurement
         purged = {"name": f"{ROUND}purge", "last_run": now, "next_run": now + timedelta(days=1), "count": 0}
         connection.execute(insert(JOBS), purged)
     engine.dispose()

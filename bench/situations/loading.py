@@ -1,4 +1,4 @@
-"""A terminal's waiting times while `load holdings` reads a large file into the same database, against those before."""
+"""Waiting times of terminals while `load holdings` reads a large file into the same database, compared with those before."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.situations.terminals import running, waits_of_63
 
 TERMINALS, A_SECOND = 16, 740.0
 LOOK_S: Final = 2.0
-"""How long the terminals are measured at a time."""
+"""Seconds for which the terminals are measured at a time."""
 
 
 def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 of 63 at 16 terminals during the whole load against before, the same in ms, and rows loaded a second.
+    """Measure p99 of 63 at 16 terminals during a whole load, as a ratio to before and in ms, and rows loaded per second.
 
-    Measured once, since a load of a million rows takes minutes.
+    It is measured once, since a load of a million rows takes minutes.
     """
     rows = plan.size.loaded
     ground.means.tell(f"writing a file of {rows:,} holdings")
@@ -39,7 +39,7 @@ def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) -> Iterator[float]:
-    """Yield the waiting times from the start of the command until it has ended. Raises Broken if it failed."""
+    """Yield the waiting times from the start of the command until it ends. Raises Broken if it failed."""
     daemon = gateway.daemon
     words: list[str | Path] = [COMMAND, "load", "holdings", file, "--config", daemon.config]
     load = Process(words, file.with_suffix(".log"), daemon.environ)

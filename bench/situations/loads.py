@@ -1,4 +1,4 @@
-"""How fast `load holdings` reads a file into an empty database: rows of CSV a second, and records against pymarc's own loop."""
+"""The speed of `load holdings` into an empty database: rows of CSV per second, and MARC records against pymarc's own loop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from demo.demo_setup import Ports, environment, write_config
 
 ROWS: Final = 20_000
 ROUNDS: Final = 3
-"""Most rounds: each takes some 20 seconds."""
+"""Maximum number of rounds: each takes some 20 seconds."""
 
 
 def loads(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Measure loads of holdings: rows a second of CSV, and files of MARC21 and MARCXML against pymarc reading the same file.
+    """Measure loads of holdings: rows of CSV per second, and MARC21 and MARCXML against pymarc reading the same file.
 
-    CSV is loaded without and with the titles and their search index.
+    CSV is loaded without and with titles and their search index.
     """
     folder = ground.fresh("files")
     csv, marc21, marcxml = (folder / f"holdings.{suffix}" for suffix in ("csv", "mrc", "xml"))
@@ -47,7 +47,7 @@ def _load_s(ground: Benchmark, file: Path) -> float:
 
 
 def _bare_s(ground: Benchmark, file: Path) -> float:
-    """Return the seconds in which pymarc reads all records of a file."""
+    """Return the seconds that pymarc takes to read all records of a file."""
     from pymarc import MARCReader, map_xml
 
     read = list[bool]()

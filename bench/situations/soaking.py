@@ -32,7 +32,7 @@ LAG: Final = "hkall_reactor_lag_seconds_bucket"
 
 @dataclass(slots=True)
 class Watch:
-    """Samples of the daemon, one each second."""
+    """Samples of the gateway process, one each second."""
 
     cpu_s: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -50,10 +50,11 @@ class Watch:
 
 
 def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Run mixed load at half of the possible rate for `plan.soak_s` seconds: growth, and waiting times.
+    """Run mixed load at half of the maximum rate for `plan.soak_s` seconds. Return growth and waiting times.
 
-    Terminals and partners ask at once. Growth compares the last tenth of the run with the second one. The reactor's lag is the
-    daemon's own measure of it, rounded up to the bound of a bucket.
+    Terminals and partners ask at the same time. Growth compares the last tenth of the run with the second tenth. The reactor's
+    lag
+    is the gateway's own measurement, rounded up to the bound of a histogram bucket.
     """
     with running(ground, "gateway") as gateway, ThreadPoolExecutor(2) as pool:
         orders = _orders(ground, gateway)
@@ -78,20 +79,20 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _orders(ground: Benchmark, gateway: GatewaySubject) -> tuple[LoadOrder, LoadOrder]:
-    """Return the orders of the terminals and of the partners, at the highest possible rate."""
+    """Return the orders for the terminals and for the partners, at the maximum rate."""
     terminals = gateway.order(Task("sip2_63", TERMINALS, MOST_S, 0), mixture(ground))
     partners = gateway.order(Task("lookup_user", PARTNERS, MOST_S, 0), ground.questions("lookup_user"))
     return replace(terminals, yes=tuple(WORKS[work].yes for work in MIXED)), partners
 
 
 def _driven(ground: Benchmark, order: LoadOrder) -> tuple[float, list[float]]:
-    """Return answers a second, and each answer's waiting time."""
+    """Run an order. Return answers per second, and each answer's waiting time."""
     result, waits_s = ground.drive(order)
     return len(waits_s) / result["took_s"], waits_s
 
 
 def lag(before: Mapping[str, float], after: Mapping[str, float], share: float) -> float:
-    """Return the smallest bucket bound in seconds that this share of the beats between two readings did not exceed."""
+    """Return the smallest bucket bound in seconds that `share` of the lag samples between two readings did not exceed."""
     beats = {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(LAG)}
     bounds = {float(name.partition('le="')[2].partition('"')[0]): count for name, count in beats.items()}
     return min(bound for bound, count in bounds.items() if count >= share * bounds[math.inf])
@@ -107,7 +108,7 @@ def _watched(gateway: GatewaySubject, futures: Sequence[Future[Any]]) -> Watch:
 
 
 def growth(seen: Sequence[float]) -> float:
-    """Return the median of the last tenth over that of the second tenth: the first tenth is warm-up."""
+    """Return the median of the last tenth divided by that of the second tenth. The first tenth is warm-up."""
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth] or seen[:1], seen[-tenth:]
     return median(late) / median(early)

@@ -1,4 +1,4 @@
-"""Waiting times at an ordinary rate: fifty questions of one kind a second."""
+"""Waiting times at an ordinary rate: fifty questions of one kind per second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.tasks import Task
 
 WORKS_ASKED: Final = ("sip2_63", "sip2_11", "lookup_user", "request_item")
 CONNECTIONS: Final = 4
-"""Fewer than one in a hundred questions: all connections ask at once when a run begins, and that is not its 99th percentile."""
+"""Fewer connections than one in a hundred questions: all connections send at once at the start, which must not decide p99."""
 A_SECOND: Final = 50.0
 FEWEST_S: Final = 10.0
 """Shortest run in seconds, so that its 99th percentile is meaningful."""
@@ -20,7 +20,7 @@ WARM_S: Final = 1.0
 
 
 def steady(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """p99 in ms of each work, after a warm-up, on a fresh copy of the world in every round."""
+    """Measure p99 in ms of each work after a warm-up, on a fresh copy of the world in every round."""
     seconds = max(FEWEST_S, plan.seconds)
     found: dict[str, list[float]] = {work: [] for work in WORKS_ASKED}
     for _ in range(plan.rounds):

@@ -1,4 +1,4 @@
-"""What the situations share: a running gateway, and the waiting times of terminals."""
+"""Shared by the situations: a running gateway, and the waiting times of terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.tasks import Task
 
 @contextmanager
 def running(ground: Benchmark, name: str, url: str = "") -> Iterator[GatewaySubject]:
-    """Run a gateway that is closed with its checks, or abandoned after an exception."""
+    """Run a gateway. At the end it is closed with its checks, or killed after an exception."""
     gateway = GatewaySubject(ground, name, url)
     try:
         yield gateway
@@ -22,6 +22,6 @@ def running(ground: Benchmark, name: str, url: str = "") -> Iterator[GatewaySubj
 
 
 def waits_of_63(ground: Benchmark, gateway: GatewaySubject, seconds: float, terminals: int, a_second: float) -> list[float]:
-    """Return the sorted waiting times of 63 in seconds, for so many terminals that together send at a rate."""
+    """Return the sorted waiting times of 63 in seconds, for `terminals` terminals that together send `a_second` questions."""
     order = gateway.order(Task("sip2_63", terminals, seconds, 0, a_second), ground.questions("sip2_63"))
     return sorted(ground.drive(order)[1])
