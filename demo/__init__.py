@@ -1,1 +1,1 @@
-"""The demo of a checkout: a configured gateway with simulated partners, and a borrowing story that is narrated."""
+"""The demo of a source checkout: a configured gateway with simulated partners, and a narrated loan."""

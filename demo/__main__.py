@@ -29,7 +29,7 @@ def main() -> None:
 def run(folder: Path, shift: int) -> None:
     """Serve a gateway with the demo world in the foreground, with three partners that ship by themselves.
 
-    Its addresses are printed once it runs.
+    Its URLs are printed once it runs.
     """
     try:
         ports = Ports().shifted(shift)
@@ -53,7 +53,7 @@ def run(folder: Path, shift: int) -> None:
 
 
 def _addresses(ports: Ports, known: Path) -> str:
-    """Where the demo is, for people: addresses to click, and who may log in."""
+    """Return the demo's URLs and logins, formatted for people."""
     here = "http://127.0.0.1"
     logins = " or ".join(row["login"] for row in demo_setup.STAFF)
     rows = (
@@ -71,7 +71,7 @@ def _addresses(ports: Ports, known: Path) -> str:
 
 @main.command()
 def demo() -> None:
-    """Plays one borrowed book from the request to the end, with every line on the wire."""
+    """Play the loan of one book from the request to the end, and print every message on the wire."""
     react(lambda reactor: ensureDeferred(play(reactor)))
 
 

@@ -1,6 +1,6 @@
 """The ports of the demo, and a check that they are free.
 
-`make run` runs this file before it builds anything, with whatever Python there is: it imports the standard library alone.
+`make run` runs this file before it builds anything, with any installed Python, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports of the demo on this machine. `partners` are by agency."""
+    """Ports of the demo on this machine. `partners` are keyed by agency."""
 
     sip2: int = 6001
     ncip: int = 8080
@@ -24,7 +24,7 @@ class Ports:
     web: int = 8090
 
     def shifted(self, by: int) -> Ports:
-        """Return the same ports, each raised by a number. Raises ValueError if one is no port then."""
+        """Return these ports, each raised by `by`. Raises ValueError if one would be outside the valid range."""
         moved = {agency: port + by for agency, port in self.partners.items()}
         made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved, self.web + by)
         if not all(0 < port < 65536 for _, port in made.named()):
@@ -32,7 +32,7 @@ class Ports:
         return made
 
     def named(self) -> Iterator[tuple[str, int]]:
-        """Yield each port with what listens there."""
+        """Yield each port with the name of the service that listens there."""
         yield from (
             ("SIP2", self.sip2),
             ("NCIP", self.ncip),
@@ -44,7 +44,7 @@ class Ports:
 
 
 def taken(ports: Ports) -> Iterator[tuple[str, int]]:
-    """Yield the ports on which something else listens, or that may not be used, with what the demo would do there."""
+    """Yield the name and number of each port that is in use or may not be used."""
     for name, port in ports.named():
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,13 +57,13 @@ def taken(ports: Ports) -> Iterator[tuple[str, int]]:
 
 
 def why_not(ports: Ports) -> str:
-    """Return a line that names the ports that are taken and says how to choose others, or "" if all are free."""
+    """Return a line that names the ports in use and says how to choose others, or "" if all ports are free."""
     busy = ", ".join(f"{port} ({name})" for name, port in taken(ports))
     return f"taken on this machine: port {busy}; choose others: make run SHIFT=100 adds 100 to each" if busy else ""
 
 
 def main(words: list[str]) -> str | None:
-    """Return why the demo cannot listen, or None if it can. `words`: by how much the ports are shifted, or nothing."""
+    """Return why the demo cannot listen, or None if it can. `words` has the shift of the ports, or nothing."""
     shift = "".join(words) or "0"
     try:
         return why_not(Ports().shifted(int(shift))) or None

@@ -1,4 +1,4 @@
-"""`make demo`: one borrowed book, from the request to the end, narrated step by step with the lines on the wire."""
+"""`make demo`: the loan of one book, from the request to the end, narrated step by step with the messages on the wire."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hkall_gateway.simulator.rehearsal import Mailbox, listen
 class DemoPeers:
     """Partners, a mailbox, and a client that acts as the discovery system.
 
-    A partner ships a requested copy after `ships_after_s` seconds; None = it only replies.
+    A partner ships a requested copy after `ships_after_s` seconds. If that is None, it only replies.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DemoPeers:
 
 
 async def start_gateway(path: Path, ports: Ports, reactor: Clock, clock: Callable[[], datetime] = now) -> Daemon:
-    """Start the daemon of a configuration in this process."""
+    """Start the gateway of a configuration in this process."""
     daemon = Daemon(gateway.load(path, environment(ports)), reactor, clock, environment(ports))
     await daemon.start()
     return daemon
@@ -83,7 +83,7 @@ def _wire(direction: str, line: str) -> None:
 
 
 class Demo:
-    """The demo's clock, people and gateway. Its clock is moved ahead, so that a loan of days takes seconds."""
+    """The demo's clock, people and gateway. The clock is moved forward, so that a loan of days takes seconds."""
 
     def __init__(self, reactor: Clock, folder: Path) -> None:
         self._reactor, self._ahead = reactor, timedelta()
@@ -95,12 +95,12 @@ class Demo:
         return now() + self._ahead
 
     def days_pass(self, days: int) -> None:
-        """Move the demo's time ahead."""
+        """Move the demo's time forward."""
         self._ahead += timedelta(days=days)
         _chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
 
     async def until(self, happened: Callable[[], T | None], what: str) -> T:
-        """Wait until `happened()` is true, and returns its value."""
+        """Wait until `happened()` is true, and return its value."""
         for _ in range(TIMEOUT_S * 20):
             if found := happened():
                 return found
@@ -115,7 +115,7 @@ class Demo:
         return reply
 
     async def await_document(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
-        """Wait for the next document of this service that a partner received."""
+        """Wait for the next document of this service that a partner receives."""
         found = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
@@ -124,7 +124,7 @@ class Demo:
 
 
 async def play(reactor: Clock) -> None:
-    """Play the whole demo. Raises AssertionError if a step has another result than the script."""
+    """Play the whole demo. Raises AssertionError if the result of a step differs from the script."""
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(reactor, Path(folder))
         logs.configure((Path(folder) / "log.jsonl").open("ab"), demo.now, "info", b"demo")
@@ -207,7 +207,7 @@ async def _show_journal(gateway: Daemon) -> None:
 
 
 def _fill_line(pattern: str, demo: Demo) -> str:
-    """Fill in a SIP2 line's pattern with the present time, card and copy."""
+    """Fill in the pattern of a SIP2 message with the current time, card and copy."""
     local = demo.now().astimezone(dates.HONG_KONG)
     stamp = f"{local:%Y%m%d}    {local:%H%M%S}"
     return pattern.format(t=stamp, blank=" " * 18, card=CARD, copy=COPY, place=demo_setup.LOCATION)

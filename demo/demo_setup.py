@@ -37,7 +37,7 @@ _PLACES: Final = (
     (("CUHK", _LOAN), ("LU", "In Transit Between Library Locations")),
     (("CUHK", _ON_SHELF), ("HKUST", _ON_SHELF), ("LU", _ON_SHELF)),
 )
-"""Where the copies of a title are, in turn."""
+"""Owners and statuses of a title's copies, in turn."""
 DEMO_FILES = Path(__file__).parents[1] / "fixtures" / "demo"
 
 
@@ -48,7 +48,7 @@ def _read_titles() -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def invented_titles() -> Iterator[Title]:
-    """Yield the titles. Their numbers begin with "d". Their ISBN-13s are invented, with a valid check digit."""
+    """Yield the invented titles. Their numbers begin with "d". Their ISBN-13s are invented, with a valid check digit."""
     for number, row in _read_titles():
         digits = f"978999{number:06d}"
         total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
@@ -65,7 +65,7 @@ def invented_titles() -> Iterator[Title]:
 
 
 def invented_copies() -> Iterator[Holding]:
-    """Yield the copies of all titles. One title is a set, of which we have only the first volume."""
+    """Yield the copies of all invented titles. One title is a set, of which we have only the first volume."""
     for title, (number, row) in zip(invented_titles(), _read_titles(), strict=True):
         for agency, status in _PLACES[number % len(_PLACES)]:
             volumes = ("",) if title.title != A_SET else _SET[:1] if agency == "HKU" else _SET
@@ -84,7 +84,7 @@ def invented_copies() -> Iterator[Holding]:
                 )
 
 
-PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
+PASSWORD = "demo"  # noqa: S105  # all secrets of the demo world, which listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"
 DISCOVERY = "HKU-DISCOVERY"
 TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
@@ -93,13 +93,13 @@ DECISIONS: Mapping[str, Mapping[str, object]] = {
     "selfcheck": {"offline": False, "takes_money": False},
     "bookdrop": {},
 }
-"""Keys of a terminal that a site has to decide, by its role."""
+"""Keys of a terminal's row that a site must decide, by role."""
 
 STAFF: Sequence[Mapping[str, str]] = (
     {"login": "lending-1", "name": "Lending Services", "role": "clerk"},
     {"login": "head", "name": "Head of Lending Services", "role": "supervisor"},
 )
-"""Accounts of the demo's staff console; their password is PASSWORD."""
+"""Accounts of the demo's staff console. Their password is PASSWORD."""
 
 Keys = Mapping[str, Mapping[str, object]]
 
@@ -122,7 +122,7 @@ def environment(ports: Ports) -> dict[str, str]:
 
 
 def write_environment(config: Path, ports: Ports) -> Path:
-    """Write a shell file beside the configuration: the way to the command, its configuration, the secrets, the password."""
+    """Write a shell file beside the configuration that sets PATH, HKALL_CONFIG, the secrets and PASSWORD. Return its path."""
     variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
     path = config.with_name("environment")
     private(path)
@@ -142,10 +142,10 @@ def write_config(
     *,
     pages: bool = False,
 ) -> Path:
-    """Write gateway.toml and policy.toml in `folder`, and return the path of the first.
+    """Write gateway.toml and policy.toml in `folder`, and return the path of gateway.toml.
 
-    The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
-    further ones, by their table's name; `callers` are keys of each terminal and of the discovery system. `pages`: with [web].
+    The demo's policy has the published values for everything that a site must decide. The text `policy` replaces it. `keys` are
+    additional keys, by table. `callers` are keys for each terminal and the discovery system. `pages`: include [web].
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
@@ -198,7 +198,7 @@ def write_config(
         names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
         tables.append(_toml_table("[web]", listen=listen, public_url=url, **names, **web))
         tables += [_toml_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
-    path.touch(0o640)  # hashes of passwords are in it
+    path.touch(0o640)  # it contains hashes of passwords
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
 
@@ -209,14 +209,14 @@ def fill_database(
     patrons: Path = DEMO_FILES / "patrons.csv",
     holdings: Path = DEMO_FILES / "holdings.csv",
 ) -> None:
-    """Upgrades the database of a configuration to the present revision and fills it from two files."""
+    """Upgrade the database of a configuration to the current revision, and fill it from two files."""
     with _open_store(path, environ) as store:
         _load_file(store, "patrons", exports.read_patrons(patrons))
         _load_file(store, "holdings", exports.read_holdings(holdings))
 
 
 def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
-    """Add these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
+    """Add `copies`, or the invented copies of the demo, with their titles, so that searches find something."""
     titles = {title.bib_id: title for title in invented_titles()}
     rows = copies or tuple(invented_copies())
     with _open_store(path, environ) as store:
@@ -228,7 +228,7 @@ def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Hold
 
 @contextmanager
 def _open_store(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
-    """Open the store of a configuration, with its database at the present revision."""
+    """Open the store of a configuration, with its database at the current revision."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
@@ -246,7 +246,7 @@ def _load_file(store: Immediate, kind: str, rows: Sequence[object]) -> None:
 
 
 def decided_policy() -> str:
-    """Return a policy file with every decision that a site has to make, as published."""
+    """Return a policy file in which every decision that a site must make has the published value."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
     roles = [_toml_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
     return "\n".join([*roles, _toml_table("[retention]", anonymise_days=Retention().anonymise_days)])

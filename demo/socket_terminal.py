@@ -1,4 +1,4 @@
-"""A terminal on a real socket: it sends lines and reads replies, with sequence numbers and checksums."""
+"""A terminal on a real socket, which sends messages and reads replies with sequence numbers and checksums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkall_gateway.simulator.scenario.in_memory import Seal
 
 
 class SocketTerminal(Protocol):
-    """A connection to a gateway. `overhear(direction, line)` is called for every line, for output such as the demo's."""
+    """A connection to a gateway. `overhear(direction, line)` is called for every message, to print it for example."""
 
     def __init__(self, overhear: Callable[[str, str], None]) -> None:
         self._overhear = overhear
@@ -26,7 +26,7 @@ class SocketTerminal(Protocol):
         self.closed: Deferred[None] = Deferred()
 
     def ask(self, line: str) -> Deferred[str]:
-        """Send a line without its end. Fires with the reply without its end."""
+        """Send a message without its terminator. The Deferred fires with the reply, also without its terminator."""
         self._overhear(">", line)
         cast(Transport, self.transport).write(self._seal.sealed(line))
         waiter: Deferred[str] = Deferred()
@@ -34,7 +34,7 @@ class SocketTerminal(Protocol):
         return waiter
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Answer the oldest waiting caller with each whole line."""
+        """Fire the oldest waiting Deferred with each complete line."""
         self._buffer += data
         while b"\r" in self._buffer:
             line, _, self._buffer = self._buffer.partition(b"\r")
@@ -45,7 +45,7 @@ class SocketTerminal(Protocol):
                 self._waiting.popleft().callback(body)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Fail the callers that still wait."""
+        """Fail the Deferreds that still wait."""
         for waiter in self._waiting:
             waiter.errback(reason)
         self.closed.callback(None)
@@ -59,5 +59,5 @@ async def call(
     reactor: object, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
 ) -> SocketTerminal:
     """Connect to a gateway on this machine."""
-    factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
+    factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # Twisted accepts any callable that returns a protocol
     return cast(SocketTerminal, await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory))
