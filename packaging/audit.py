@@ -1,7 +1,7 @@
-"""Known vulnerabilities of the libraries of an environment, and of how many of them nothing could be learnt.
+"""Report known vulnerabilities of the libraries in an environment, and libraries for which there is no data.
 
-`python packaging/audit.py pip-audit --local` runs that command and reads its JSON. pip-audit itself ends with 0 and "No known
-vulnerabilities found" where its database knew none of the libraries.
+`python packaging/audit.py pip-audit --local` runs that command and reads its JSON. pip-audit itself exits with 0 and "No known
+vulnerabilities found" if its database has no data about any of the libraries.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from typing import Any
 
 OURS = "distribution marked as editable"
-"""Why pip-audit leaves out the gateway itself."""
+"""Reason that pip-audit gives for skipping the gateway itself."""
 
 
 def findings(report: dict[str, Any]) -> list[str]:
-    """One line for each known vulnerability in a report of pip-audit."""
+    """Return one line for each known vulnerability in a report of pip-audit."""
     return [
         f"{library['name']} {library['version']}: {known['id']}, fixed in {', '.join(known['fix_versions']) or 'no version'}"
         for library in report["dependencies"]
@@ -25,12 +25,12 @@ def findings(report: dict[str, Any]) -> list[str]:
 
 
 def unknown(report: dict[str, Any]) -> list[str]:
-    """The libraries about which the database had no data."""
+    """Return the libraries about which the database had no data."""
     return [found["name"] for found in report["dependencies"] if found.get("skip_reason", OURS) != OURS]
 
 
 def judged(report: dict[str, Any]) -> tuple[list[str], bool]:
-    """Lines for people, and whether each library is known to have no vulnerability."""
+    """Return lines for people, and whether each library is known to have no vulnerability."""
     bad, missing = findings(report), unknown(report)
     audited = sum("vulns" in library for library in report["dependencies"])
     lines = [*bad, f"libraries audited: {audited}, known vulnerabilities: {len(bad)}"]
@@ -41,7 +41,7 @@ def judged(report: dict[str, Any]) -> tuple[list[str], bool]:
 
 
 def main(command: list[str]) -> int:
-    """Print what is known, and return 0 only if each library is known to have no vulnerability."""
+    """Print the findings, and return 0 only if each library is known to have no vulnerability."""
     words = [*command, "--format", "json", "--progress-spinner", "off"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     try:

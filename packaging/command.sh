@@ -1,7 +1,7 @@
 #!/bin/sh
-# hkall-gateway with the configuration and the secrets of /etc/hkall: those of the file environment, and, for root, those of the
-# folder credentials, where each secret is a file with the name of its variable (LoadCredential=). Root becomes the user of the service, so that no file of
-# the database is root's. A value of the file of secrets may be between quotation marks, as for systemd.
+# Run hkall-gateway with the configuration and the secrets in /etc/hkall: those in the file `environment` and, for root, those in
+# the folder `credentials`, where each secret is a file named like its variable (LoadCredential=). Root switches to the service
+# user, so that root never owns a database file. As in systemd, a value in `environment` may be quoted.
 set -eu
 for program in /usr/lib/hkall-gateway/bin/hkall-gateway /opt/hkall/bin/hkall-gateway; do
     [ ! -x "$program" ] || break

@@ -1,10 +1,10 @@
-"""Print vulture's whitelist: the names of the project that a framework, a template or a table uses by name.
+"""Print vulture's whitelist: the names in the project that a framework, a template or a table uses by name.
 
-`make check` writes it anew each time, so that no name outlives its use. A name counts as used if
+`make check` generates it each time, so that no name stays on it after its last use. A name counts as used if
 
-* a class of ours overrides or implements it for a class or interface of a library,
+* one of our classes overrides or implements it for a library's class or interface,
 * a template reads it,
-* a string of the code spells it, as a table of fields or the options of a command do.
+* a string in the code spells it, as in a table of fields or in the options of a command.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TEMPLATES = ("hkall_gateway/web/templates", "hkall_gateway/delivery/templates")
 
 
 def foreign_names(folder: str) -> Iterator[str]:
-    """Yield the attributes of our classes that a base class or an interface of a library has too."""
+    """Yield the attributes of our classes that a library's base class or interface has too."""
     for path in sorted((ROOT / folder).rglob("*.py")):
         if path.name in {"__main__.py", "env.py"} or "versions" in path.parts:
-            continue  # a program; alembic runs these
+            continue  # programs, and migrations that alembic runs
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
         for kind in vars(module).values():
             if inspect.isclass(kind) and kind.__module__ == module.__name__:
@@ -40,7 +40,7 @@ def foreign_names(folder: str) -> Iterator[str]:
 
 
 def template_names() -> Iterator[str]:
-    """Yield the words between the braces of the templates."""
+    """Yield the words between braces in the templates."""
     for folder in TEMPLATES:
         for path in sorted((ROOT / folder).rglob("*.*")):
             for code in re.findall(r"\{[{%](.*?)[%}]\}", path.read_text(encoding="utf-8"), re.DOTALL):
@@ -48,7 +48,7 @@ def template_names() -> Iterator[str]:
 
 
 def spelled_names(folder: str) -> Iterator[str]:
-    """Yield the strings of the code that are identifiers, also with dashes as in an option of the command line."""
+    """Yield the strings in the code that are identifiers, also with dashes as in options of the command line."""
     for path in sorted((ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -56,7 +56,7 @@ def spelled_names(folder: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the whitelist for the folders that are arguments."""
+    """Print the whitelist for the folders in the arguments."""
     names = set(template_names())
     for folder in sys.argv[1:]:
         names |= {*foreign_names(folder), *spelled_names(folder)}
