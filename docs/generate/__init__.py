@@ -1,1 +1,1 @@
-"""Pages of the documentation that are generated from the tables of the code."""
+"""Generators for documentation pages from tables in the code."""

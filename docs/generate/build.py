@@ -1,4 +1,4 @@
-"""Generates the documentation pages from the tables (`make docs`). A test fails when they are out of date."""
+"""Generate documentation pages from tables in the code (`make docs`). A test fails if the pages are out of date."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ ABOUT_ROLES = (
 
 
 def lifecycle() -> str:
-    """docs/lifecycle.md: the diagrams and every row of the table."""
+    """Return docs/lifecycle.md: the diagrams and every row of the table."""
     rows = [(s.source, s.event, s.target, ", ".join(s.sends), side_of(s.event)) for s in TABLE]
     tables = [
         f"### Rows: {side.name.lower()}\n\n" + _table(("from", "when", "to", "sends"), [r[:4] for r in rows if r[4] is side])
@@ -105,7 +105,7 @@ def lifecycle() -> str:
 
 
 def diagram() -> str:
-    """Return the table as two Mermaid state diagrams, for docs/lifecycle.md."""
+    """Return the life cycle as two Mermaid state diagrams, for docs/lifecycle.md."""
     return "\n".join(_diagram(side) for side in Side)
 
 
@@ -118,7 +118,7 @@ def _diagram(side: Side) -> str:
 
 
 def _news(side: Side) -> str:
-    """The table of news about books that we borrow or lend; a cell names the verdict for each date, or one for all dates."""
+    """Return the table of news for one side. Each cell has a verdict for each date, or one verdict for all dates."""
     told = list(dict.fromkeys(news for about, _, news, _ in EVIDENCE if about is side))
     positions = dict.fromkeys(position for about, position, _, _ in EVIDENCE if about is side)
     rows = [(position, *(_verdicts(side, position, news) for news in told)) for position in positions]
@@ -132,7 +132,7 @@ def _verdicts(side: Side, position: Position, news: News) -> str:
 
 
 def profile() -> str:
-    """docs/profile.md: the supported messages of both protocols."""
+    """Return docs/profile.md: the supported messages of both protocols."""
     sip2 = [(s.code, s.name, s.reply, sip2_profile.MESSAGES[s.code].use, sip2_profile.MESSAGES[s.code].why) for s in _SIP2]
     tags = [(t.tag, t.name, _marks(t), sip2_profile.FIELDS[t.tag].use, sip2_profile.FIELDS[t.tag].why) for t in TAGS.values()]
     ncip = [(name, _class(name), *_by_flow(name), why) for name, why in ncip_profile.WHY.items()]
@@ -166,7 +166,7 @@ def _status_words() -> list[tuple[str, ...]]:
 
 
 def _roles() -> Iterator[tuple[str, ...]]:
-    """One row a message, one column a role."""
+    """Yield one row per message, with one column per role."""
     yield ("93 97 99", *("yes" for _ in ROLES))
     for code in sorted({code for row in ROLES for code in row.messages}):
         yield (f"{code} {MESSAGES[code].name}", *(_may(row, code) for row in ROLES))
@@ -186,7 +186,7 @@ def _marks(tag: Tag) -> str:
 
 
 def systems() -> str:
-    """docs/systems.md: the tested parts of each system, the evidence, and the defaults of `system = "…"`."""
+    """Return docs/systems.md: the tested parts of each system, the evidence, and the defaults of `system = "…"`."""
     tested = [
         (row.title, f"`{row.name}`", one.use.value, one.what, one.seen.value, one.version, one.note)
         for row in SYSTEMS.values()
@@ -198,7 +198,7 @@ def systems() -> str:
 
 
 def _system(row: System) -> str:
-    """The section of one system."""
+    """Return the section about one system."""
     known = FACTS[row.name]
     facts = [
         ("kind", known.kind),
@@ -222,7 +222,7 @@ def _keys(keys: Mapping[str, object] | None) -> str:
 
 
 def _toml(value: object) -> str:
-    """A value as written in gateway.toml."""
+    """Format a value as in gateway.toml."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_toml(name)} = {_toml(one)}" for name, one in value.items()) + " }"
     if isinstance(value, tuple):
@@ -253,14 +253,14 @@ def _class(service: str) -> str:
 
 
 def _by_flow(service: str) -> tuple[str, ...]:
-    """The callers of a service, in each flow."""
+    """Return the callers that may use a service, for each flow."""
     if service == ncip_handlers.ABOUT_VERSIONS:
         return ("every caller",) * len(NCIP_FLOWS)
     return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in NCIP_FLOWS)
 
 
 def _documents(send: Notification) -> tuple[str, ...]:
-    """The service that carries a notification, in each flow, for a request of our own."""
+    """Return the service that carries a notification in each flow, for one of our own requests."""
     partner = Partner("THEM", "Them")
     message = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
     made = (flow[send](message, partner, "US") for flow in FLOWS.values())

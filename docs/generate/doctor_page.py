@@ -1,4 +1,4 @@
-"""docs/doctor.md: every check of `doctor`, its test, and the remedy when it fails."""
+"""docs/doctor.md: every check of `doctor`, what it does, and the remedy if it fails."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ hkall-gateway doctor smtp --to someone@lib.example.edu.hk   # the mail server, w
 
 
 def doctor_page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     return INTRODUCTION + "".join(f"| {' | '.join(cells)} |\n" for cells in _rows())
 
 

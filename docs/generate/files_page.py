@@ -1,4 +1,4 @@
-"""docs/files.md: every column of every file that `load` reads, with a sample of each file that can be loaded as it is."""
+"""docs/files.md: every column of every file that `load` reads, with a loadable sample of each file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ VALUES: Final[Mapping[Callable[[str], Any], str]] = {
     columns.side:           "`borrow` or `lend`",
     columns.position:       "a position, such as `ON_LOAN`",
 }
-"""The values of a column, by its conversion."""
+"""Allowed values of a column, by its conversion function."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """One kind of file: the command's name, its purpose, its columns, a sample."""
+    """One kind of file: the command's name for it, its purpose, its columns, and a sample."""
 
     kind: str
     about: str
@@ -103,7 +103,7 @@ If patrons.csv or holdings.csv lacks a column, stored values stay as they are; a
 
 
 def files_page(written: str) -> str:
-    """The page, in Markdown; `written` is the comment that says how to change it."""
+    """Return the page in Markdown. `written` is the comment that says how to change it."""
     return "\n\n".join(["# Files that `load` reads", written, ABOUT, *map(_section, FILES)]) + "\n"
 
 

@@ -75,7 +75,7 @@ the reason.
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One letter of the page. `when` it is sent, in words, where that is not what the letter's row says."""
+    """One letter on the page. `when` describes when it is sent, if that differs from the letter's row."""
 
     send: Notification
     facts: Facts
@@ -84,7 +84,7 @@ class Sample:
 
     @property
     def title(self) -> str:
-        """The heading on the page."""
+        """The letter's heading on the page."""
         return (self.when or LETTERS[self.send].when).rstrip(".")
 
 
@@ -120,7 +120,7 @@ SAMPLES: Final[tuple[Sample, ...]] = (
 
 
 def letters_page() -> str:
-    """The page, from today's templates."""
+    """Return the page, generated with the current templates."""
     return "\n".join([HEAD, *(_section(sample) for sample in SAMPLES)])
 
 

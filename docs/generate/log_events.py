@@ -1,6 +1,6 @@
 """The contract of the log: every event with its fields, and the OpenTelemetry name of each field.
 
-`docs/logs.md` is written from these tables, and a test compares them with the events that the source logs.
+`docs/logs.md` is generated from these tables, and a test compares them with the events that the source code logs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class LogField:
-    """A field of log lines: its name, its meaning, and its name in OpenTelemetry ("" = `hkall.` and the name)."""
+    """A field of log lines: its name, its meaning, and its OpenTelemetry name, by default `hkall.` and the name."""
 
     name: str
     about: str
@@ -20,13 +20,13 @@ class LogField:
 
     @property
     def otel_name(self) -> str:
-        """Return the attribute, or the field of the log record, in OpenTelemetry."""
+        """Return the OpenTelemetry name of the attribute or log record field."""
         return self.otel or f"hkall.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """An event: its name, levels, the fields that its line may have beside those of its context, and its meaning."""
+    """An event: its name, levels, meaning, and the fields that its lines may have in addition to those of the context."""
 
     name: str
     levels: str
@@ -139,7 +139,7 @@ CONTEXTS: Final[Mapping[str, str]] = {
     "a delivery of the courier": "corr_id trace_id request_id partner patron_ref line",
     "a page":                    "channel corr_id",
 }
-"""The fields that every line has that is written during such work."""
+"""Fields that every line has if it is written during such work."""
 
 _STEP = "step request_id from to rule outcome partner patron_ref actor channel msg_id corr_id"
 _SENT = "kind send attempt outcome"

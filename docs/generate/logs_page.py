@@ -1,4 +1,4 @@
-"""docs/logs.md: how to read the log, and every event and field of it."""
+"""docs/logs.md: how to read the log, with every event and field."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ document show it; an invalid one is ignored.
 
 
 def logs_page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     fields = ((f"`{row.name}`", row.about, f"`{row.otel_name}`") for row in FIELDS)
     events = ((f"`{row.name}`", ", ".join(row.levels.split()), row.about, _named(row.fields.split())) for row in EVENTS)
     contexts = ((work, _named(names.split())) for work, names in CONTEXTS.items())

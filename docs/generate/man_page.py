@@ -1,4 +1,4 @@
-"""The manual page of the command, made from its own help, and the completion scripts of the shells."""
+"""The manual page of the command, generated from its help, and the shells' completion scripts."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def man_page() -> str:
 
 
 def _command(context: click.Context) -> Iterator[str]:
-    """Yield a command, then those below it."""
+    """Yield the lines about a command, then those about its subcommands."""
     command = context.command
     usage = " ".join(command.collect_usage_pieces(context))
     yield f'.SS "{_escaped(context.command_path)} {_escaped(usage)}"'
     yield from _text(command.help or "")
-    for parameter in command.params:  # without --help, which all have
+    for parameter in command.params:  # without --help, which every command has
         record = parameter.get_help_record(context)
         if record:
             yield from (".TP", f".B {_escaped(record[0])}", *_text(record[1], new=False))
@@ -80,7 +80,7 @@ def _command(context: click.Context) -> Iterator[str]:
 
 
 def _text(text: str, *, new: bool = True) -> Iterator[str]:
-    """Yield paragraphs; one that click leaves as it is (`\\b`) keeps its lines."""
+    """Yield the paragraphs of a text. A paragraph that click does not rewrap (`\\b`) keeps its lines."""
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         kept = paragraph.strip().startswith("\b")
         lines = [line.strip() for line in paragraph.replace("\b", "").strip().splitlines()]

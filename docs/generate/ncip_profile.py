@@ -1,4 +1,4 @@
-"""The gateway's use of every NCIP service, in one sentence each: the text of docs/profile.md."""
+"""The use of every NCIP service by the gateway, in one sentence each, for docs/profile.md."""
 
 from __future__ import annotations
 
@@ -60,13 +60,12 @@ WHY: Final[Mapping[str, str]] = MappingProxyType({
     "SendUserNotice":                  "the gateway writes its own letters to patrons",
     "UserNoticeSent":                  "letters of other systems are not kept here",
 })
-"""The purpose of each supported service, or the reason that it is not supported. LookupVersion is outside NCIPMessage and
-has no row above."""
+"""The purpose of each supported service, or why it is not supported. LookupVersion is outside NCIPMessage and FLOWS."""
 # fmt: on
 
 
 def callers_of(flow: str, name: str) -> str:
-    """The kinds of callers of a service in a flow, as text for the documentation page."""
+    """Return the kinds of callers that may use a service in a flow, as text for the page."""
     row = FLOWS[flow].get(name)
     who = row.who if row else frozenset[Kind]()
     return ", ".join(kind for kind in ("partner", "client") if kind in who and (flow == DIRECT or kind == "partner"))

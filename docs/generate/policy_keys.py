@@ -1,4 +1,4 @@
-"""Finds the keys of the policy file by the metadata that each carries, for the pages on the rules and on the policy."""
+"""Find keys of the policy file by their metadata, for the pages about the rules and the policy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hkall_gateway.rules.settings import Policy
 
 
 def names_of(rules: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of all keys of these rules, including those of rows: `categories.quota`."""
+    """Return the names of all keys for these rules, including keys of rows such as `categories.quota`."""
     wanted = set(rules)
     return tuple(name for name, rule in _named(Policy, "") if rule in wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A key with a fixed set of values: its default is the published page's reading, `others` are a site's alternatives."""
+    """A key with a fixed set of values. `default` is the published page's reading, `others` are a site's alternatives."""
 
     key: str
     rule: str
@@ -29,12 +29,12 @@ class Choice:
 
 
 def choices() -> tuple[Choice, ...]:
-    """Return every key of the policy that chooses between readings of the page, in the order of the file."""
+    """Return every policy key that chooses between readings of the published page, in the order of the file."""
     return tuple(_choices(Policy, Policy(), ""))
 
 
 def record_of(hint: object) -> Any:
-    """Return the record class of a field or of its list; None for a plain value."""
+    """Return the record class of a field or of the items in its list, or None for a plain value."""
     return next(
         (one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)), None
     )
@@ -53,7 +53,7 @@ def _choices(record: Any, packaged: Any, prefix: str) -> Iterator[Choice]:
 
 
 def _written(value: object) -> str:
-    """Return a value as the file has it, without quotes."""
+    """Format a value as in the file, without quotes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

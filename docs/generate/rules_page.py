@@ -1,4 +1,4 @@
-"""docs/rules.md: every published rule with what cites it, sets it and holds it; then every choice that the page leaves."""
+"""docs/rules.md: every published rule with its functions, policy keys and tests, and every choice that the page leaves open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LETTERS = "notices."
 
 
 def rules_page() -> str:
-    """The page; it needs the project's own checkout, since tests are not installed."""
+    """Return the page. It needs a source checkout, since tests are not installed."""
     functions, tests = _by_rule(_functions()), _by_rule(_tests())
     rows = [_row(number, said, functions, tests) for number, said in PUBLISHED.items()]
     head = "| rule | statement | functions | policy keys | tests |\n| --- | --- | --- | --- | --- |"
@@ -30,7 +30,7 @@ def rules_page() -> str:
 
 
 def _readings() -> Iterator[str]:
-    """The choices that the published page leaves open: the key of each, and its other values."""
+    """Yield the choices that the published page leaves open: the key of each, its default, and its other values."""
     yield from ("## Choices that the page leaves open", "")
     yield "The default is the reading of the published page. [policy.md](policy.md) lists the keys of the letters."
     yield from ("", "| key | rule | default | or | meaning |", "| --- | --- | --- | --- | --- |")
@@ -50,7 +50,7 @@ def _shown(names: list[str]) -> str:
 
 
 def _by_rule(found: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
-    """name -> text, turned round: the rules that a text cites -> the names, each once."""
+    """Invert (name, text) pairs: return the names, each once, by the rules that their texts cite."""
     cited: dict[str, list[str]] = {}
     for name, text in found:
         for number in sorted(set(_numbers(text))):
@@ -75,9 +75,9 @@ def _functions() -> Iterator[tuple[str, str]]:
 
 
 def _tests() -> Iterator[tuple[str, str]]:
-    """Yield (name, text) of each test file and scenario, without the code, where R1 is mostly the number of a request.
+    """Yield (name, text) of each test file and scenario. The text excludes code, where R1 is usually a request number.
 
-    The walk by the page comes first: it is what a librarian reads.
+    Tests that follow the published page come first, because librarians read them.
     """
     for path in sorted((TESTS / "published").glob("test_*.py")):
         yield path.name, "\n".join(_statements(ast.parse(path.read_text(encoding="utf-8"))))
@@ -90,14 +90,14 @@ def _tests() -> Iterator[tuple[str, str]]:
 
 
 def _statements(chapter: ast.AST) -> Iterator[str]:
-    """The numbers with which each statement of the published page begins: `R14, R15. …`."""
+    """Yield the rule numbers that begin each test's statement of the published page: `R14, R15. …`."""
     for node in ast.walk(chapter):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             yield (ast.get_docstring(node) or "").partition(".")[0]
 
 
 def _sentences(test: ast.AST) -> Iterator[str]:
-    """Names of tests, which write a rule as `_r29_`, and the names of rows: `R29 …`."""
+    """Yield the names of tests, which write a rule as `_r29_`, and the names of table rows: `R29 …`."""
     for node in ast.walk(test):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield re.sub(r"_r(\d+a?)(?=_)", r" R\1 ", node.name)

@@ -1,4 +1,4 @@
-"""docs/config.md and docs/policy.md, written from the models: every key, its type, its default and its meaning."""
+"""docs/config.md and docs/policy.md, generated from the models: every key with its type, default and meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLICY_HEAD = ("key", "rule", "type", "default", "meaning")
 
 
 def describe() -> str:
-    """The page on gateway.toml, in Markdown."""
+    """Return the page about gateway.toml in Markdown."""
     lines = [
         "# Configuration",
         "",
@@ -35,7 +35,7 @@ def describe() -> str:
 
 
 def describe_policy() -> str:
-    """The page on policy.toml, in Markdown: every key with the published rule that it belongs to, and the packaged rows."""
+    """Return the page about policy.toml in Markdown: every key with its published rule, and the packaged rows."""
     lines = [
         "# The policy",
         "",
@@ -50,7 +50,7 @@ def describe_policy() -> str:
 
 
 def _records(record: type, path: str, packaged: object) -> Iterator[str]:
-    """The section of one record and of those inside it; `packaged` holds the gateway's own values there."""
+    """Yield the sections of a record and of its nested records. `packaged` has the packaged values."""
     hints = typing.get_type_hints(record)
     fields = dataclasses.fields(record)
     rows = [_plain(field, hints[field.name]) for field in fields if not record_of(hints[field.name])]
@@ -64,7 +64,7 @@ def _records(record: type, path: str, packaged: object) -> Iterator[str]:
 
 
 def _packaged(value: object) -> Iterator[str]:
-    """The rows of a list that the gateway brings with it, as a table; empty for a single record."""
+    """Yield the packaged rows of a list as a table. Yield nothing for a single record."""
     if isinstance(value, tuple) and value:
         names = tuple(field.name for field in dataclasses.fields(value[0]))
         yield from ("", "As packaged:", "")

@@ -1,4 +1,4 @@
-"""The gateway's use of every SIP2 message and field, in one sentence each: the text of docs/profile.md."""
+"""The use of every SIP2 message and field by the gateway, in one sentence each, for docs/profile.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Support(StrEnum):
-    """How far a message or a field goes with us."""
+    """How the gateway supports a message or a field."""
 
     YES = "yes"
     READ = "read"
@@ -19,7 +19,7 @@ class Support(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProfileRow:
-    """One message or field: how it is used, and why."""
+    """The support for one message or field, and the reason."""
 
     use: Support
     why: str
@@ -29,7 +29,7 @@ def _row(use: Support, why: str) -> ProfileRow:
     return ProfileRow(use, why)
 
 
-Y, R, I, U = Support.YES, Support.READ, Support.IGNORED, Support.UNSENT  # noqa: E741  # the table reads better with one letter a row
+Y, R, I, U = Support.YES, Support.READ, Support.IGNORED, Support.UNSENT  # noqa: E741  # one letter keeps the rows of the table short
 
 # fmt: off
 MESSAGES: Final[Mapping[str, ProfileRow]] = {
@@ -76,7 +76,7 @@ MESSAGES: Final[Mapping[str, ProfileRow]] = {
     "96": _row(Y, "For a wrong checksum, and for a 97 without a reply to repeat."),
     "98": _row(Y, "BX and flags list the messages that this terminal gets answered; with the relay, by both sides."),
 }
-"""Every message, in both directions."""
+"""Every message in both directions."""
 
 FIELDS: Final[Mapping[str, ProfileRow]] = {
     "AA": _row(Y, "The card's barcode, blanks trimmed."),
@@ -158,5 +158,5 @@ FIELDS: Final[Mapping[str, ProfileRow]] = {
     "PB": _row(U, "Birth dates are not loaded."),
     "PC": _row(Y, "The patron's category; dialect `counter`."),
 }
-"""Every field of TAGS. `read` comes in only, `ignored` too but changes nothing, `never sent` is what a reply might hold."""
+"""Every field of TAGS. READ and IGNORED fields are only received; IGNORED ones have no effect. UNSENT ones are for replies."""
 # fmt: on

@@ -1,4 +1,4 @@
-"""What is known about each system of `ncip/tables/systems.py` and how: the text of docs/systems.md."""
+"""The known properties of each system in `ncip/tables/systems.py`, with the evidence, for docs/systems.md."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Basis(StrEnum):
     RUN = "run"
     """Tested with the system's own program."""
     PLAYED = "played"
-    """Its program was read, and the test suite plays documents of the same shape (`fixtures/scenarios/system-…`)."""
+    """The system's program was read, and the test suite replays documents of the same shape (`fixtures/scenarios/system-…`)."""
     READ = "read"
-    """Its program, schema or documentation was read, and no more."""
+    """Only its program, schema or documentation was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The features that work with a system in one use, the kind of evidence, and its `version` (a release, or a commit)."""
+    """The features that work with a system in one role, the evidence, and the system's `version` (release or commit)."""
 
     use: SystemRole
     what: str
@@ -35,10 +35,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class SystemFacts:
-    """What is known about a system.
+    """Known properties of a system.
 
-    `proofs`: its ways to authenticate. `numbers`: the side that numbers the RequestId in its RequestItemResponse. `needs`:
-    elements that it looks for, and where. `never_tells`: facts that it never sends, so that they are unknown, not zero.
+    Attributes:
+        proofs: Ways in which it authenticates.
+        numbers: Side whose number is the RequestId in its RequestItemResponse.
+        needs: Elements that it reads, and where.
+        never_tells: Data that it never sends, so that they are unknown, not zero.
     """
 
     kind: str
