@@ -1,1 +1,1 @@
-"""The local library system, reached in one of several ways."""
+"""Adapters for the library's own system (ILS)."""

@@ -1,7 +1,6 @@
-"""What an adapter for a local system declares of itself, and how an adapter is found by its name.
+"""The declaration of an adapter for a local system, and the lookup of adapters by name.
 
-An adapter of the package is a row of `packaged.PACKAGED`. Any other is an `Adapter` that an installed distribution offers as an
-entry point of the group GROUP.
+Adapters of this package are in `packaged.PACKAGED`. Other distributions provide an `Adapter` as an entry point in GROUP.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ if TYPE_CHECKING:
 
 GROUP: Final = "hkall_gateway.ils"
 FORMER_GROUP: Final = "hkall_gateway.connectors"
-"""The group of 0.2: callables that take `ConnectorTools` with a dictionary as `settings`. This release still reads it."""
+"""The deprecated entry point group of release 0.2: callables that take tools with a dictionary as `settings`."""
 
 
 class NoSettings(BaseModel):
-    """The settings of an adapter without keys of its own."""
+    """The settings of an adapter that adds no keys."""
 
 
 class Probe(StrEnum):
-    """Examinations that doctor brings along. CARD asks the adapter itself about a card that cannot exist."""
+    """Built-in checks of the doctor command. CARD queries the adapter for a card that cannot exist."""
 
     LOADED = "loaded"
     SIP2 = "sip2"
@@ -41,7 +40,7 @@ class Probe(StrEnum):
 
 
 class Report(Protocol):
-    """Doctor's sheet of findings about the local system. `check` is the name of one of the adapter's rows."""
+    """Collects the doctor command's findings about the local system. `check` is the name of a DoctorRow."""
 
     def ok(self, check: str, detail: str) -> None:
         """Record that a check passed."""
@@ -55,7 +54,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DoctorRow:
-    """A check of doctor that only this adapter has: its stable name, what it does, and the advice when it fails."""
+    """An adapter's own check in the doctor command: its stable name, what it tries, and the advice if it fails."""
 
     name: str
     tries: str
@@ -63,7 +62,7 @@ class DoctorRow:
 
 
 async def no_examination(_report: Report, _tools: ConnectorTools) -> None:
-    """Examine nothing; for an adapter without doctor rows of its own."""
+    """Do nothing. The default for adapters without their own checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +70,16 @@ class Adapter:
     """One kind of local system.
 
     Attributes:
-        name: The value of `[ils] connector`.
-        build: Makes the object that answers. `tools.settings` is an instance of `settings`.
-        settings: The keys of [ils] that this adapter has beside those of every adapter. Each field has a description.
-        needs: Keys with a default that this adapter cannot do without.
-        check: Checks the raw [ils] table when the configuration is read; yields (key, message).
-        is_live: Whether it asks a system that may be away, rather than what was loaded from files.
-        probes: Doctor's own examinations that apply.
-        rows: The checks that `examine` reports, in this order.
-        examine: Runs these checks. It may raise Unreachable.
-        address: The address that doctor shows.
+        name: Value of `[ils] connector`.
+        build: Creates the connector. `tools.settings` is an instance of `settings`.
+        settings: Additional keys of [ils] for this adapter. Each field needs a description.
+        needs: Keys that must be set although they have a default.
+        check: Checks the raw [ils] table when the configuration is read. Yields (key, message) for each error.
+        is_live: Whether the adapter queries a system that may be unreachable, instead of loaded files.
+        probes: Built-in doctor checks to run.
+        rows: The checks that `examine` reports, in order.
+        examine: Runs the adapter's own doctor checks. May raise Unreachable.
+        address: Returns the host or URL to show in the doctor command.
     """
 
     name: str
@@ -96,20 +95,20 @@ class Adapter:
 
     @property
     def asks_sip2(self) -> bool:
-        """Whether it asks the SIP2 server to which the relay sends terminals' lines."""
+        """Whether the adapter queries the SIP2 server to which the relay forwards messages from terminals."""
         return Probe.SIP2 in self.probes
 
 
 class BadAdapter(Exception):
-    """There is no adapter of this name, or it cannot be loaded."""
+    """No adapter has this name, or it cannot be loaded."""
 
 
 @cache
 def find_adapter(name: str) -> Adapter:
-    """Return the adapter of a name. Raises BadAdapter with a message for the key `ils.connector`."""
+    """Return the adapter with a name. Raises BadAdapter with a message for the key `ils.connector`."""
     from hkall_gateway.ils.packaged import PACKAGED
 
-    if name in PACKAGED:  # the installed distributions are not read, which takes a tenth of a second
+    if name in PACKAGED:  # reading the entry points of installed distributions would take 0.1 s
         return PACKAGED[name]
     found = {one.name: one for group in (FORMER_GROUP, GROUP) for one in entry_points(group=group)}
     if name not in found:
@@ -117,7 +116,7 @@ def find_adapter(name: str) -> Adapter:
         raise BadAdapter(f"must be {listed(known)}{nearest(name, known)}")
     try:
         loaded = found[name].load()
-    except Exception as failed:  # code of another distribution, which may raise anything
+    except Exception as failed:  # third-party code may raise anything
         raise BadAdapter(
             f"{_describe_entry_point(found[name])} cannot be loaded: {type(failed).__name__}: {failed}"
         ) from failed
@@ -129,7 +128,7 @@ def find_adapter(name: str) -> Adapter:
 
 
 def is_former(name: str) -> bool:
-    """Return whether an adapter is found in the former group alone."""
+    """Return whether an adapter is only found in the deprecated entry point group."""
     from hkall_gateway.ils.packaged import PACKAGED
 
     return name not in PACKAGED and not entry_points(group=GROUP, name=name)

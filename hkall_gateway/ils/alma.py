@@ -1,8 +1,8 @@
-"""Patrons as Alma writes them (user XML, version 2), one file or several in a zip, as the rows that patrons.csv would have.
+"""Converts Alma's user XML (version 2), as one file or several in a zip file, to rows like those of patrons.csv.
 
-Source: the schema of Alma's user object; what follows it in the field is in any order, with or without a namespace. A patron's
-barcode is the active identifier of type BARCODE, else the primary id; inactive ones are former cards. Alma does not say how
-many books a patron has.
+Source: the schema of Alma's user object. Real files have elements in any order, with or without a namespace. A patron's barcode
+is the active identifier of type BARCODE, else the primary id. Inactive identifiers of this type are former cards. The XML does
+not contain the number of books that a patron has on loan.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 def is_alma(path: Path) -> bool:
-    """Whether a file is XML or a zip file. No CSV file starts like either."""
+    """Whether a file is XML or a zip file, by its first bytes."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" or is_zipfile(path)
@@ -33,7 +33,7 @@ def is_alma(path: Path) -> bool:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """One row a user, by the columns of patrons.csv. Raises BadFile for a file that is not XML, or not of users."""
+    """Yield one row per user, with the columns of patrons.csv. Raises BadFile for a file that is not Alma's user XML."""
     if not is_zipfile(path):
         with path.open("rb") as file:
             yield from _read_users(str(path), file)
@@ -51,7 +51,7 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def _read_users(name: str, file: IO[bytes]) -> Iterator[Row]:
-    """Yield the users of a file. Each element is freed once it is read, so that a whole university fits in memory."""
+    """Yield the users in a file. Frees each element after use, since a file may hold a whole university."""
     events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for number, (event, element) in enumerate(events):
@@ -74,7 +74,7 @@ def _former_barcodes(user: User) -> str:
 
 
 def _find_barcodes(user: User, *, active: bool) -> Iterator[str]:
-    """Yield the identifiers of type BARCODE that have a value, the active or the inactive ones."""
+    """Yield the non-empty identifiers of type BARCODE that are active, or inactive if `active` is False."""
     for one in _find_children(user, "user_identifier"):
         is_active = _child_text(one, "status").upper() in {"", "ACTIVE"}
         if is_active is active and _child_text(one, "id_type").upper() == "BARCODE" and _child_text(one, "value"):
@@ -87,13 +87,13 @@ def _find_name(user: User) -> str:
 
 
 def _name_zh(user: User) -> str:
-    """Return the preferred name where it is a Chinese one, family name first."""
+    """Return the preferred name (family name first) if it is Chinese, else ""."""
     name = _child_text(user, "pref_last_name") + _child_text(user, "pref_first_name")
     return name if _CHINESE.search(name) else ""
 
 
 def _study_mode(user: User) -> str:
-    """Return the statistical category of a type with STUDY in its name."""
+    """Return the first statistical category whose type contains "STUDY"."""
     for statistic in _find_children(user, "user_statistic"):
         if "STUDY" in _child_text(statistic, "category_type").upper():
             return _child_text(statistic, "statistic_category")
@@ -101,7 +101,7 @@ def _study_mode(user: User) -> str:
 
 
 def _read_day(user: User) -> str:
-    """Return the day without the time zone that Alma writes behind it."""
+    """Return the expiry date without the time zone that Alma appends."""
     found = _child_text(user, "expiry_date")
     day = _DAY.fullmatch(found)
     return day[1] if day else found
@@ -132,16 +132,16 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "former_barcode": _former_barcodes,
 }
 # fmt: on
-"""Column of patrons.csv -> path in the user element."""
+"""Column of patrons.csv -> function that reads it from the user element."""
 
 
 def _find_children(user: User, name: str) -> Iterator[User]:
-    """Yield every element of this name, however deep."""
+    """Yield all descendants with this name."""
     return user.iter(f"{{*}}{name}")
 
 
 def _child_text(element: User, name: str) -> str:
-    """Return the text of a child. "" where there is none."""
+    """Return the text of a child element, or ""."""
     found = element.find(f"{{*}}{name}")
     return (found.text or "").strip() if found is not None else ""
 

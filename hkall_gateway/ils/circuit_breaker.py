@@ -1,4 +1,4 @@
-"""The health of the library's own system: a circuit breaker in memory, with metrics, and a log line at each change."""
+"""Circuit breaker for the library's own system, in memory. Updates metrics, and logs state changes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 LOG = structlog.get_logger()
 
 CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
-"""After three failures in a row, trials included, the system is down; it is tried every five seconds."""
+"""The system is considered down after three failures in a row, including trials. Then it is tried every five seconds."""
 
 Trial = Callable[[], Coroutine[Deferred[object], object, None]]
-"""Sends the system a harmless query, and reports the result to its health. Never raises."""
+"""Sends a harmless query to the system, and records the outcome in the circuit breaker. Never raises."""
 
 
 class Timer(Protocol):
-    """The part of a reactor that has `callLater`."""
+    """A reactor's `callLater`."""
 
     def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall:  # noqa: N802  # Twisted's own name
-        """Call back after so many seconds."""
+        """Call `call` after `delay` seconds."""
 
 
 @dataclass(slots=True)
 class _Health:
-    """The state of one system, shared by all ways to it. `suspect`: a call failed, and no trial has found out why yet."""
+    """The state of one system, shared by all channels to it. `suspect`: a call failed, and its trial has not finished."""
 
     state: CircuitState
     timer: Timer | None
@@ -46,12 +46,14 @@ class _Health:
 
 
 class CircuitBreaker:
-    """Circuit breaker for the library's own system: whether it may be called now, and since when it has not answered.
+    """Circuit breaker for the library's own system.
 
-    `channel` names the caller in the metrics: "connector" or "relay". `now` returns the aware UTC instant. With a `timer`, a
-    system that did not answer is tried at once in the background, by the trial given with the failure, and no call waits for it
-    meanwhile; without a timer the next call is the trial. `same_as` is the breaker of another way to the same system: both have
-    one state.
+    Args:
+        channel: Name of the caller in metrics: "connector" or "relay".
+        now: Returns the current time, aware, in UTC.
+        timer: Used to run trials in the background after a failure; calls are rejected meanwhile. If None, the next call is the
+            trial.
+        same_as: Circuit breaker of another channel to the same system, with which this one shares its state.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class CircuitBreaker:
 
     @property
     def down_since(self) -> datetime | None:
-        """The instant since which the system has not answered."""
+        """The time since which the system has been down, or None."""
         return self._health.state.down_since
 
     def may_ask(self) -> bool:
@@ -91,7 +93,7 @@ class CircuitBreaker:
         return True
 
     def record_reply(self, question: str, took_s: float) -> None:
-        """Record a reply of any content."""
+        """Record a reply, whatever its content."""
         self._count_call(question, "ok")
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
@@ -100,7 +102,7 @@ class CircuitBreaker:
         self._set_gauges()
 
     def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
-        """Record a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
+        """Record a call without a usable reply. If `grave` is False, only log and count it; other calls stay allowed."""
         self._count_call(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
@@ -115,10 +117,10 @@ class CircuitBreaker:
         self._start_trial_in(0 if self.up else self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
-        """Record that the system closed a connection after one message, and start a trial at once.
+        """Record that the system closed the connection after a message, and start a trial at once.
 
-        That counts as this message's fault until a trial shows otherwise: a server that disconnects over a field that it does
-        not accept still works for all other messages.
+        Unless the trial fails, the message is considered the cause: some servers disconnect on a field that they do not accept,
+        but still answer all other messages.
         """
         self._count_call(question, "hung_up")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
@@ -129,15 +131,15 @@ class CircuitBreaker:
         """Count a call that was not made because the system is down."""
         self._count_call(question, "resting")
 
-    # ---- logins: each has its own state; one that is refused does not affect the others
+    # ---- Logins. Each login has its own state, so that a refused login does not affect others.
 
     def may_log_in(self, name: str, proof: object) -> bool:
-        """Whether a login may be tried now: not while it rests since it was refused with this very `proof`."""
+        """Whether a login may be tried now. False for some time after a login with the same `proof` was refused."""
         link, refused = self._health.logins.get(name, (None, None))
         return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 
     def login_refused(self, name: str, proof: object, why: str) -> None:
-        """Record a refused login. It is tried again after five seconds, ten, and so on, up to fifteen minutes."""
+        """Record a refused login. The delay before the next try doubles from 5 seconds up to 15 minutes."""
         before, refused = self._health.logins.get(name, (None, None))
         known = before if before is not None and refused == proof else CircuitState(name)
         link = circuit.after_rejection(known, self._settings, self._now(), why)
@@ -163,7 +165,7 @@ class CircuitBreaker:
             health.due = health.timer.callLater(seconds, self._begin_trial)
 
     def _begin_trial(self) -> None:
-        assert self._health.trial is not None  # it was set with the timer
+        assert self._health.trial is not None  # checked by _start_trial_in
         Deferred.fromCoroutine(self._health.trial()).addBoth(self._end_trial)
 
     def _end_trial(self, result: object) -> None:

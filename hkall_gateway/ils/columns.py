@@ -1,4 +1,4 @@
-"""Rows of text as records: every row is checked by its columns first, and every mistake named by file, line and column."""
+"""Converts rows of text to records. Checks each row against its columns, and reports errors with file, line and column."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from hkall_gateway.rules.vocabulary import Position, Side
 
 T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
-"""The place of a row, FILE:LINE, and its texts by column."""
+"""The place of a row (FILE:LINE), and its texts by column name."""
 Values = dict[str, Any]
-"""The values of a row by column, each of the type that the column reads. A record is made of them by name."""
+"""The converted values of a row by column name. They are the keyword arguments of its record."""
 
 _BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
 MOST_PLACES = 5
-"""Places of rows that one message names."""
+"""Maximum number of places listed in one message."""
 FALSE = frozenset({"", "0", "n", "no", "false", "f"})
 
 
 class BadFile(Exception):
-    """The mistakes of a file, one line each."""
+    """A file with errors. `mistakes` has one line per error."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -38,7 +38,7 @@ class BadFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its conversion, whether it is required, and its meaning, for docs/files.md."""
+    """One column: its name, conversion, whether it is required, and its description for docs/files.md."""
 
     name: str
     read: Callable[[str], object]
@@ -47,12 +47,12 @@ class Column:
 
 
 def language(value: str) -> str:
-    """Return the language of letters for a language tag or code. It is English for an empty one. Unsupported ones stay."""
+    """Convert a language tag or code to the language for letters. English if empty. Keeps unsupported tags unchanged."""
     return languages.written(value) or languages.ENGLISH
 
 
 def yes(value: str) -> bool:
-    """Parse y, yes, true, t, 1 and their opposites. An empty value is no."""
+    """Parse y, yes, true, t, 1 and their opposites. An empty value means no."""
     word = value.lower()
     if word in TRUE | FALSE:
         return word in TRUE
@@ -60,27 +60,27 @@ def yes(value: str) -> bool:
 
 
 def yes_by_default(value: str) -> bool:
-    """Parse the same words. An empty value is yes."""
+    """Parse a value like `yes`, but an empty value means yes."""
     return yes(value) if value else True
 
 
 def last_day(value: str) -> date | None:
-    """Parse YYYY-MM-DD, of any year, since systems write 9999-12-31 for "never"."""
+    """Parse YYYY-MM-DD with any year, since some systems write 9999-12-31 for "never". None if empty."""
     return _parse_day(value, date.fromisoformat)
 
 
 def day(value: str) -> date | None:
-    """Parse YYYY-MM-DD."""
+    """Parse YYYY-MM-DD. None if empty."""
     return _parse_day(value, parse_day)
 
 
 def cards(value: str) -> tuple[str, ...]:
-    """Split barcodes at the semicolons between them, each once."""
+    """Split a list of barcodes at semicolons, and remove duplicates."""
     return tuple(dict.fromkeys(card for part in value.split(";") if (card := part.strip())))
 
 
 def count(value: str) -> int | None:
-    """Parse a number of books. An empty value is unknown."""
+    """Parse a number of books. None (unknown) if empty."""
     if not value:
         return None
     number = whole_number(value)
@@ -90,7 +90,7 @@ def count(value: str) -> int | None:
 
 
 def side(value: str) -> Side:
-    """Parse borrow or lend."""
+    """Parse "borrow" or "lend"."""
     try:
         return Side(value.lower())
     except ValueError:
@@ -115,7 +115,7 @@ def _parse_day(value: str, parse: Callable[[str], date]) -> date | None:
 
 
 def agree(_row: Values) -> Iterable[str]:
-    """Find no contradictions. The default `check`."""
+    """Report no contradictions. The default `check`."""
     return ()
 
 
@@ -126,9 +126,9 @@ def records(
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """Make one record of each row. No two may have the same `key`.
+    """Make one record from each row. Raises BadFile with the errors of all rows.
 
-    `check` yields the contradictions within a row, as "column: message". Raises BadFile with every mistake of all rows.
+    `key` names the columns that must be unique. `check` yields contradictions within a row, as "column: message".
     """
     return tuple(record for _, record in placed_records(rows, columns, make, key, check))
 
@@ -141,7 +141,7 @@ def placed_records(
     check: Callable[[Values], Iterable[str]] = agree,
     left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
-    """Make the same records, each with its FILE:LINE. With `left_out` the mistakes go there, and their rows are left out."""
+    """Make records as (FILE:LINE, record). With `left_out`, skip bad rows and append their errors to it."""
     mistakes: list[str] = [] if left_out is None else left_out
     made: list[tuple[str, T]] = []
     places: dict[tuple[str, ...], str] = {}
@@ -168,9 +168,9 @@ def keep_records(
     mistakes: list[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> None:
-    """Hand each row on: `add(FILE:LINE, key, record)`, with None for a bad row, whose mistakes are put into `mistakes`.
+    """Call `add(FILE:LINE, key, record)` for each row, with None as record of a bad row. Append errors to `mistakes`.
 
-    `add` returns the place of the row before with the same key, "" for none; then it keeps no record.
+    `add` must return the place of the previous row with the same key, whose record it keeps, or "".
     """
     for where, row in rows:
         values = _read_values(where, row, columns, mistakes)
@@ -185,7 +185,7 @@ def keep_records(
 
 
 class Places:
-    """Places of rows: their number, and the first ones."""
+    """Counts places of rows, and stores the first MOST_PLACES of them."""
 
     __slots__ = ("_first", "_number")
 
@@ -193,11 +193,11 @@ class Places:
         self._first, self._number = list(first), number
 
     def __add__(self, other: Places) -> Places:
-        """Return the places of both. Those of this one come first."""
+        """Return the combined places, with those of `self` first."""
         return Places([*self._first, *other._first][:MOST_PLACES], len(self) + len(other))
 
     def add(self, place: str) -> None:
-        """Count one more place."""
+        """Add a place."""
         self._number += 1
         if self._number <= MOST_PLACES:
             self._first.append(place)
@@ -206,7 +206,7 @@ class Places:
         return self._number
 
     def __str__(self) -> str:
-        """Return the places of one or several files in short: `patrons.csv:3, 7, 12 and 40 more`."""
+        """Return the places as text, also of several files: `patrons.csv:3, 7, 12 and 40 more`."""
         shown, file = [], ""
         for place in self._first:
             before, (file, _, line) = file, place.rpartition(":")
@@ -216,7 +216,7 @@ class Places:
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """Yield the rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
+    """Yield the rows of a CSV file, whose header may name the columns in any order. Raises BadFile."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
@@ -238,7 +238,7 @@ def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
 
 
 def _first_bad_byte(path: Path) -> int:
-    """Return the place of the first byte that is not UTF-8."""
+    """Return the offset of the first byte that is not valid UTF-8."""
     decoder, read = getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while True:

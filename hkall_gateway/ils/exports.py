@@ -1,4 +1,4 @@
-"""Reads a library's export files into records: patrons, holdings, closures, partners, and requests open at go-live."""
+"""Reads a library's export files: patrons, holdings, closures, partners, and the requests open at go-live."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Export(Generic[R]):
-    """The records read from a file, and the names of its columns."""
+    """The records from a file, and the names of its columns."""
 
     rows: tuple[R, ...]
     columns: frozenset[str]
@@ -86,7 +86,7 @@ HOLDINGS: tuple[Column, ...] = (
 )
 
 DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
-"""In holdings.csv: the copy is gone, and its row needs only agency and barcode."""
+"""Optional column of holdings.csv: the item no longer exists. Its row needs only agency and barcode."""
 
 CLOSURES: tuple[Column, ...] = (
     Column("agency", str, NEEDED,   "the library that is closed"),
@@ -127,16 +127,16 @@ REQUESTS: tuple[Column, ...] = (
 
 MOST_CLOSED_DAYS = 400
 BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
-"""Positions of requests that we borrow by; return transit and closed are the same on both sides."""
+"""Positions of requests that we placed. RETURN_TRANSIT and CLOSED occur on both sides."""
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
-    """Read patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
+    """Read the patrons from patrons.csv, or from Alma's user XML (plain or zipped). Raises BadFile."""
     return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
 def read_patron_rows(path: Path) -> Export[PatronRow]:
-    """Read the same files, with former cards and the place of each row. Raises BadFile."""
+    """Read a patron file like `read_patrons`, including former cards and the place of each row. Raises BadFile."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
     placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
@@ -148,7 +148,7 @@ def _make_patron(row: Values) -> tuple[Borrower, tuple[str, ...]]:
 
 
 def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
-    """Return the columns of a file, which each of its rows names, and its rows."""
+    """Return the column names, taken from the first row, and an iterator over all rows."""
     coming = iter(rows)
     first = list(islice(coming, 1))
     return frozenset(chain.from_iterable(texts for _, texts in first)), chain(first, coming)
@@ -163,10 +163,7 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class HoldingsFile:
-    """The names of the columns of holdings.csv, and the (agency, barcode) of deleted copies.
-
-    `mistakes` are those of rows that were left out, a line each.
-    """
+    """The columns of a holdings file, the (agency, barcode) of deleted items, and one error per skipped row."""
 
     columns: frozenset[str]
     deleted: frozenset[tuple[str, str]] = frozenset()
@@ -174,7 +171,7 @@ class HoldingsFile:
 
 
 def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
-    """Read holdings.csv. `staged` gets its copies. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
+    """Read the items in holdings.csv into `staged`. Raises BadFile with all errors. With `skip`, skip bad rows instead."""
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
@@ -190,17 +187,17 @@ def _make_copy(row: Values) -> Holding:
 
 
 def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
-    """Yield the rows of copies that exist. The keys of the others go into `deleted`."""
+    """Yield the rows of items that are not deleted. Add the (agency, barcode) of deleted items to `deleted`."""
     for where, row in rows:
         word = row.get(DELETED.name, "")
-        if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # else it is a row with a mistake
+        if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # rows with bad text are reported later
             deleted.add((row.get("agency", ""), row.get("barcode", "")))
         else:
             yield where, row
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
-    """Read closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
+    """Read closures.csv. Return (agency, day, reason) for each day from `from` to `to`, inclusive. Raises BadFile."""
     spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
@@ -214,12 +211,12 @@ def _make_span(row: Values) -> Iterator[str]:
 
 
 def _count_days(span: Values) -> int:
-    """Count the days from the first to the last, both included."""
+    """Count the days from `from` to `to`, inclusive."""
     return int((span["to"] - span["from"]).days) + 1
 
 
 def read_partners(path: Path) -> tuple[Partner, ...]:
-    """Read partners.csv, without secret_env and timezone, which belong to the configuration. Raises BadFile."""
+    """Read partners.csv, ignoring secret_env and timezone, which belong to the configuration. Raises BadFile."""
 
     def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
@@ -230,12 +227,12 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
-    """Read requests.csv: the requests open when the gateway took over. Raises BadFile."""
+    """Read requests.csv: the requests that are open when the gateway takes over. Raises BadFile."""
     return records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
 
 
 def _check_position(row: Values) -> Iterator[str]:
-    """Yield the contradictions between a row's position and its other values."""
+    """Yield contradictions between the position and other values of a row."""
     position, lending = row["position"], row["side"] is Side.LENDING
     if position not in (LENDING if lending else BORROWING):
         yield f"position: {position} is none of a request where we {row['side']}"

@@ -1,4 +1,4 @@
-"""Helpers of the connectors to a live system: its facts override those of the loaded file."""
+"""Helpers for connectors to a live system, which combine its data with the loaded files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
 MOST_COPIES = 20
-"""Limit of copies looked up for one title; a title with more is not scarce."""
+"""Maximum items looked up for one title. A title with more items is not scarce."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFacts:
-    """A live system's facts about a borrower. None and "" where it gives none.
+    """A live system's data about a borrower. Fields are None or "" if the system does not send them.
 
-    `card` is the card in its answer, which may differ from the one asked about. `former` are cards of earlier days.
+    `card` is the card number in the reply, which may differ from the queried one. `former` has former card numbers.
     """
 
     blocked: bool
@@ -35,10 +35,10 @@ class LiveFacts:
 
 
 async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
-    """Return the borrower with the live system's facts. Missing ones stay as loaded.
+    """Combine the live system's data about a borrower with the loaded row.
 
-    Blocks, counts and the last day of the card are the system's. The rest of the loaded file (category, study mode, language,
-    address) is the library's own choice, and wins.
+    Blocks, counts and the expiry date come from the live system if it sends them. Other loaded values (category, study mode,
+    language, e-mail) take precedence over the live system, since the library chose to load them.
     """
     present = live.card or card
     loaded = await store.read(bind(find_patron, card))
@@ -60,12 +60,12 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
 
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    """Return our own items of a title, as they were loaded."""
+    """Return our own loaded items of a title, at most MOST_COPIES."""
     return (await store.read(bind(find_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 
 def find_patron(unit: UnitOfWork, card: str) -> Borrower | None:
-    """Find a loaded patron."""
+    """Find a loaded patron by card."""
     return unit.patrons.find(card)
 
 

@@ -1,6 +1,6 @@
-"""The library's own system as commands use it: queries, a cache of recent answers, and fallbacks while it is unreachable.
+"""The library's own system as commands use it: queries, a cache of recent replies, and fallbacks while it is unreachable.
 
-Only this module decides what its absence means. Callers answer `reachable` False with "try again".
+Only this module implements the fallbacks. If the result has `reachable` False, callers reply "try again".
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Sensitive
 
 BY_ILS: Final = Actor("ils", "ils")
-"""The actor of a card replacement that the local system reports."""
+"""The actor of card replacements reported by the local system."""
 PARTNER: Final = BorrowerFacts(None, "partner")
-"""The facts about a partner's card, which no patron owns."""
+"""The facts about a partner's institutional card, which belongs to no patron."""
 WRONG_PIN: Final = Refused(Reason.WRONG_PIN, Reason.WRONG_PIN.rule)
 PIN_UNKNOWN: Final = Refused(Reason.TRY_AGAIN, detail={"unknown": "pin"})
-"""The answer while the PIN cannot be checked."""
+"""The refusal if the PIN cannot be checked at the moment."""
 
 _PIN_ANSWERS: Final = {True: None, False: WRONG_PIN, None: PIN_UNKNOWN}
 MOST_KEPT: Final = 5_000
-"""Borrowers in the cache: more than a library serves within a quarter of an hour."""
+"""Maximum borrowers in the cache, which is more than a library serves in fifteen minutes."""
 
 
 async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """Accept no PIN. The default `verify`, which has no hash function."""
+    """Return False. The default `verify`."""
     return False
 
 
@@ -60,10 +60,13 @@ async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 class OfflineRules:
     """Rules for deciding without the local system.
 
-    `fallback` while it is away: "allow" decides by its own answer of less than `keep_s` seconds ago, else by the loaded file;
-    "refuse" decides no request. `pin`, where the connector cannot check one: "refuse", by the "loaded" hash, or "unchecked".
-    `verify(card, stored hash, pin)` compares. `recent_pin(card, pin, now)`: the system took this PIN less than `keep_s` ago; it
-    serves whatever `pin` says, where `fallback` is "allow".
+    Attributes:
+        fallback: While the system is unreachable, "allow" uses its last reply, or else the loaded file; "refuse" refuses.
+        keep_s: Age in seconds up to which the last reply is used.
+        pin: If the connector cannot check PINs: "refuse", compare with the "loaded" hash, or accept PINs "unchecked".
+        verify: (card, stored hash, PIN) -> whether they match.
+        recent_pin: (card, PIN, now) -> whether the system accepted this PIN less than `keep_s` ago. If `fallback` is "allow",
+            such a PIN is accepted while the system is unreachable, regardless of `pin`.
     """
 
     fallback: Literal["allow", "refuse"] = "allow"
@@ -78,10 +81,10 @@ USUAL: Final = OfflineRules()
 
 @dataclass(frozen=True, slots=True)
 class WebPins:
-    """Checks of PINs from the web, where strangers guess: wrong ones lock no card.
+    """PIN checks for the web, where a wrong PIN never locks the card, since anybody can enter one.
 
-    `fits(card, stored hash, pin)` compares. An empty hash takes as long and fits no PIN. `asked(card, pin)` asks the
-    local system.
+    `fits(card, stored hash, pin)` compares a PIN with a hash; an empty hash never matches, but takes the same time.
+    `asked(card, pin)` queries the local system.
     """
 
     fits: Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
@@ -89,22 +92,22 @@ class WebPins:
 
 
 LOANS_KEPT: Final = timedelta(minutes=1)
-"""The local system is asked again after this time; by SIP2 one answer takes a question for each book."""
+"""Time for which a borrower's loans are cached. SIP2 needs one query per book."""
 LOANS_ROOM: Final = 1_000
-"""Borrowers whose loans are kept."""
+"""Maximum number of borrowers whose loans are cached."""
 
 Loans = tuple[LocalLoan, ...]
 
 
 class OwnLoans:
-    """Keeps the answers of `ask` for a minute, until the borrower logs out; "not told" and "away" (None) are not kept."""
+    """Cache for the results of `ask`, except None. An entry lasts until LOANS_KEPT has passed or the borrower logs out."""
 
     def __init__(self, ask: Callable[[str], Awaitable[Loans | None]], now: Callable[[], datetime]) -> None:
         self._ask_about, self._now = ask, now
         self._kept: OrderedDict[str, tuple[datetime, Loans]] = OrderedDict()
 
     async def of(self, card: str) -> Loans | None:
-        """Return the loans of a borrower. None where the local system does not tell them, or is away."""
+        """Return the loans of a borrower. None if the local system does not support this query or is unreachable."""
         self._forget_old()
         if card in self._kept:
             return self._kept[card][1]
@@ -117,7 +120,7 @@ class OwnLoans:
         return loans
 
     def forget(self, card: str) -> None:
-        """Forget the loans of a borrower."""
+        """Remove a borrower's loans from the cache."""
         self._kept.pop(card, None)
 
     def _forget_old(self) -> None:
@@ -126,7 +129,7 @@ class OwnLoans:
 
 
 class ConnectedSystem:
-    """Asks the connector."""
+    """Queries the connector, with caches and fallbacks."""
 
     def __init__(
         self,
@@ -144,7 +147,7 @@ class ConnectedSystem:
         self._own_loans = OwnLoans(self.loans, now)
 
     async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
+        """Gather the facts about the owner of a card. If `pin` is given, it must be right."""
         if not self.loaded:
             return await self._live_owner(card, await self.facts(card), pin)
         if pin and not await self._loaded_pin_fits(card, pin):
@@ -152,19 +155,19 @@ class ConnectedSystem:
         return Gathered(partial(loaded_facts, card=card))
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the patron who borrows. A partner's card has none."""
+        """Gather the facts about the borrower at a checkout. Returns PARTNER for a partner's institutional card."""
         if not self.loaded and await self._store.read(lambda unit: unit.partners.with_card(card)) is not None:
             return Gathered(lambda _unit: PARTNER)
         return await self.owner(card, pin)
 
     async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the patron who requests a title, and the statuses of our own copies of it (R6)."""
+        """Gather the facts about a patron who requests a title, and the statuses of our own items of it (R6)."""
         if self.loaded:
             return Gathered(partial(loaded_facts, card=card))
         return await self._live_owner(card, await self.known(card, bib_id))
 
     async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
-        """Gather who owns a card, and whether the PIN that came is right."""
+        """Gather the facts about the owner of a card, and whether the given PIN is right."""
         if self.loaded:
             return await self._identify_loaded(card, pin, pin_given)
         facts = await self.facts(card)
@@ -187,18 +190,18 @@ class ConnectedSystem:
         return await self.pin_refused(present, pin) or Gathered(lambda _unit: facts, present)
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Return the refusal of a PIN. None if it is right, or if none came."""
+        """Return the refusal for a wrong or unverifiable PIN. None if the PIN is right or empty."""
         right = await self.pin_ok(card, pin) if pin else True
         return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
 
     async def facts(self, card: str) -> BorrowerFacts:
-        """Return the facts about a borrower, after moving the borrower's records to the present card."""
+        """Return the facts about a borrower, after moving the borrower's records to the current card."""
         facts, ours = await self._ask_about(card)
         await self._follow_cards(card, facts, ours)
         return facts
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return the facts that decide a request: about a borrower, and the statuses of our own copies of a title."""
+        """Return the facts for deciding a request: the borrower, and the statuses of our own items of the title."""
         borrower, ours = await self._ask_about(card)
         facts = await self._with_copies(borrower, bib_id)
         await self._follow_cards(card, facts, ours)
@@ -207,17 +210,14 @@ class ConnectedSystem:
         return facts
 
     async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
-        """Return the patron with this card and PIN, from the web.
-
-        An unknown card is refused as a wrong PIN, after the same time.
-        """
+        """Authenticate a patron on the web. An unknown card is refused like a wrong PIN, after the same time."""
         right = await self.web_pin_ok(card, pin)
         if not right:
             return TRY_AGAIN if right is None else WRONG_PIN
         return await self.patron(card)
 
     async def patron(self, card: str) -> Borrower | Refused:
-        """Return the patron of a card that needs no PIN: an identity provider has named it."""
+        """Return the patron of a card that an identity provider has already authenticated."""
         facts = await self.facts(card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -225,25 +225,24 @@ class ConnectedSystem:
 
     @property
     def loaded(self) -> bool:
-        """Whether borrowers are rows of our database, which the unit of work reads itself, without an earlier query."""
+        """Whether borrowers are in our own database, so that the unit of work can read them itself."""
         return Verb.LOADED in self._ils.supports
 
     @property
     def sees_shelves(self) -> bool:
-        """Whether the connector reports our own copies as they are now, and not as loaded."""
+        """Whether the connector reports the current status of our own items, instead of loaded data."""
         return Verb.COPIES in self._ils.supports and not self.loaded
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """Return the facts about a borrower.
+        """Return the facts about a borrower, corrected by our own records.
 
-        A card that a terminal blocked here is blocked, even if the local system disagrees.
-        A card that the system does not know may have been replaced. A card that a file says was replaced has no owner, even if
-        the system still knows it.
+        A card that was blocked at a terminal is blocked, even if the local system disagrees. A card that was replaced according
+        to a loaded file has no owner, even if the local system still knows it.
         """
         return (await self._ask_about(card))[0]
 
     async def _ask_about(self, card: str) -> tuple[BorrowerFacts, _Records]:
-        """Ask the system about a card, then read our own records about the answer, in one transaction."""
+        """Query the system about a card, then read our own records about the card in its reply, in one transaction."""
         try:
             facts = await self._ils.borrower(card)
         except Unreachable:
@@ -263,9 +262,9 @@ class ConnectedSystem:
         return (replace(facts, borrower=replace(borrower, blocked=True)) if ours.blocked else facts), ours
 
     async def _follow_cards(self, card: str, facts: BorrowerFacts, ours: _Records) -> None:
-        """Move the records of a borrower's former cards to the present one, where the system names another card.
+        """Move records of a borrower's former cards to the current card.
 
-        `facts` are its answer to a question about `card`: the card that it names is the present one.
+        `facts` is the system's reply to a query about `card`. The card in the reply is the current card.
         """
         if facts.borrower is None:
             return
@@ -275,10 +274,10 @@ class ConnectedSystem:
                 locks = LockSet(present, former=one, whole=True)
                 await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
         if present == card and ours.replaced_by == BY_ILS.who:
-            await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
+            await self._store.write(bind(reinstate, [card]), until=current())  # the card has been reissued
 
     async def _belongs_to_another(self, former: str, present: str) -> bool:
-        """Whether a former card now belongs to another borrower. True also where the local system cannot be asked."""
+        """Whether a former card now belongs to another borrower. True also if the local system is unreachable."""
         try:
             owner = (await self._ils.borrower(former)).borrower
         except Unreachable:
@@ -286,7 +285,7 @@ class ConnectedSystem:
         return owner is not None and owner.barcode != present
 
     async def with_copies(self, card: str, bib_id: str) -> BorrowerFacts:
-        """Return the facts about a borrower, with the status of our own items of the title (R6). "" is no title."""
+        """Return the facts about a borrower, with the statuses of our own items of the title (R6) unless `bib_id` is ""."""
         return await self._with_copies(await self.borrower(card), bib_id)
 
     async def _with_copies(self, facts: BorrowerFacts, bib_id: str) -> BorrowerFacts:
@@ -295,7 +294,7 @@ class ConnectedSystem:
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
 
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Return whether the PIN is right. None where it cannot be checked at the moment."""
+        """Return whether the PIN is right. None if it cannot be checked at the moment."""
         terms = self._terms()
         if self.loaded:
             return await self._loaded_pin_fits(card, pin)
@@ -308,24 +307,24 @@ class ConnectedSystem:
             return await self._by_loaded_hash(card, pin) if known else None
 
     def pin_was_right(self, card: str, pin: Sensitive) -> bool:
-        """Whether the local system took this PIN a moment ago, and the rules allow to decide by that while it is away."""
+        """Whether the local system accepted this PIN recently, and the rules allow us to rely on that."""
         terms = self._terms()
         return terms.fallback == "allow" and terms.recent_pin(card, pin, self._now())
 
     @property
     def checks_web_pins(self) -> bool:
-        """Whether a PIN from the web can be checked at all. A PIN that terminals accept unchecked is refused on the web."""
+        """Whether PINs from the web can be checked at all. Unlike terminals, the web never accepts PINs unchecked."""
         return self.loaded or Verb.VERIFY_PIN in self._ils.supports or self._terms().pin == "loaded"
 
     @property
     def compares_web_pins(self) -> bool:
-        """Whether a PIN from the web is compared with the loaded hash, so that another hash is another PIN."""
+        """Whether PINs from the web are compared with the loaded hash, so that a changed hash means a changed PIN."""
         return self.loaded or Verb.VERIFY_PIN not in self._ils.supports
 
     async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Return whether a PIN from the web is right. None where it cannot be checked at the moment.
+        """Return whether a PIN from the web is right. None if it cannot be checked at the moment.
 
-        An unknown card gets the answer of a wrong PIN, after the same time; so does a card that wrong PINs locked elsewhere.
+        Unknown cards, and cards locked by wrong PINs at terminals, get the same result as a wrong PIN, after the same time.
         """
         if not self.checks_web_pins:
             return False
@@ -347,21 +346,21 @@ class ConnectedSystem:
         return fits and known is not None and bool(known.pin_hash)
 
     async def hash_fits(self, facts: BorrowerFacts, pin: Sensitive) -> bool:
-        """Whether the PIN fits the loaded borrower's hash. False without a hash, and for an empty PIN."""
+        """Whether the PIN matches the loaded borrower's hash. False if either is empty."""
         known = facts.borrower
         if known is None or not known.pin_hash or not pin:
             return False
         return await self._terms().verify(known.barcode, known.pin_hash, pin)
 
     async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our own items of a title as they are now. None where they cannot be seen (R6)."""
+        """Return our own items of a title with their current status. None if it is not available (R6)."""
         try:
             return await self._ils.copies(bib_id)
         except Unreachable:
             return None
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """Return the borrower's loans of our own books. None where the system does not tell them, or is away."""
+        """Return the borrower's loans of our own books. None if the query is unsupported or the system unreachable."""
         if Verb.LOANS not in self._ils.supports:
             return None
         try:
@@ -370,11 +369,11 @@ class ConnectedSystem:
             return None
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """Return the same loans, asking at most once a minute for a borrower."""
+        """Return the borrower's loans of our own books from the cache, if possible."""
         return await self._own_loans.of(card)
 
     def forget_loans(self, card: str) -> None:
-        """Forget the loans of a borrower who logs out."""
+        """Remove a borrower's loans from the cache, at logout."""
         self._own_loans.forget(card)
 
     async def _decide_offline(self, card: str) -> BorrowerFacts:
@@ -393,7 +392,7 @@ class ConnectedSystem:
         return await self.hash_fits(await self._store.read(bind(loaded_facts, card)), pin)
 
     def _cache(self, card: str, facts: BorrowerFacts) -> None:
-        if facts.as_of is None:  # a row of our database, or an answer without an instant
+        if facts.as_of is None:  # loaded data, or a reply without a timestamp
             return
         self._kept[card] = facts
         self._kept.move_to_end(card)
@@ -403,7 +402,7 @@ class ConnectedSystem:
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """Our own records about an answer: who replaced the card, whether it is blocked here, and former cards with records."""
+    """Our own records about a card: who replaced it, whether it is blocked here, and the former cards with records."""
 
     replaced_by: str = ""
     blocked: bool = False

@@ -1,4 +1,4 @@
-"""Copies and titles from MARC21 and MARCXML files, by the table of fields in rules/marc_fields.py."""
+"""Reads items and titles from MARC21 and MARCXML files, using the field mapping in rules/marc_fields.py."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ _LINK: Final = re.compile(r"(\w{3})-(\d\d)")
 
 @dataclass(frozen=True, slots=True)
 class MarcFile:
-    """The titles of a file by number.
+    """The contents of a MARC file, apart from its items.
 
-    `complete` are titles of which the file names all copies of a library, by (agency, bib_id). A deleted record names none.
-    `mistakes` are those of records that were left out, a line each.
+    Attributes:
+        titles: Titles by record number.
+        complete: (agency, bib_id) of titles for which the file lists all items of the library; none for a deleted record.
+        mistakes: One error per skipped record.
     """
 
     titles: dict[str, Title]
@@ -39,15 +41,15 @@ class MarcFile:
 
 
 def installed() -> bool:
-    """Return whether pymarc is there, which the extra `web` brings."""
+    """Return whether pymarc is installed. It is part of the extra `web`."""
     return find_spec("pymarc") is not None
 
 
 def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "", *, skip: bool = False) -> MarcFile:
-    """Read a file. `staged` gets its copies. `agency` is the library whose copies these are, "" where the records say it.
+    """Read a MARC file, and store its items in `staged`.
 
-    Raises BadFile with all mistakes, each with the number of its record; with `skip` bad records are left out. A file that
-    cannot be read to its end is bad in any case.
+    `agency` is the library that owns the items; "" if the records name it. Raises BadFile with all errors and their record
+    numbers. With `skip`, bad records are skipped instead, but a truncated file still raises BadFile.
     """
     reader = RecordReader(path, mapping, agency)
     keep_records(reader.rows(), HOLDINGS, lambda row: Holding(**row), ("agency", "barcode"), staged.add, reader.mistakes)
@@ -57,7 +59,7 @@ def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "
 
 
 class RecordReader:
-    """Reads the copies of a file by a mapping; beside them, its titles, complete titles and mistakes."""
+    """Reads the items of a file. Collects its titles, complete titles and mistakes (see MarcFile) on the way."""
 
     def __init__(self, path: Path, mapping: MarcMapping, agency: str) -> None:
         self.titles: dict[str, Title] = {}
@@ -67,7 +69,7 @@ class RecordReader:
         self._items = {row.tag: row for row in mapping.items}
 
     def rows(self) -> Iterator[Row]:
-        """Yield the copies with their places."""
+        """Yield the items as rows with their places."""
         sources = chain.from_iterable(self._mapping.titles.values())
         items = chain.from_iterable((row.tag, row.beside) for row in self._mapping.items)
         tags = frozenset({"880", *(one.tag for one in sources), *items} - {""})
@@ -79,7 +81,7 @@ class RecordReader:
                 self.mistakes.append(f"{where}: {bad}")
 
     def _read_copies(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
-        """Return the copies of a record, and keep its title. Raises BadRecord."""
+        """Return the items of a record, and store its title. Raises BadRecord."""
         if isinstance(record, BadRecord):
             raise record
         bib_id = self._find_number(record)
@@ -107,9 +109,9 @@ class RecordReader:
         return [row | copy for copy in copies]
 
     def _find_number(self, record: MarcRecord) -> str:
-        """Return the number of a title; where OAI-PMH deleted it, from the identifier. Raises BadRecord.
+        """Return the record number, from the fields or the OAI-PMH identifier (for a deleted record). Raises BadRecord.
 
-        Where the identifier should hold it, it must be that of the fields: else a deletion would meet another title.
+        If the identifiers contain record numbers, they must agree with the fields. Else a deletion could hit another title.
         """
         stated, form = self._first_text(record, "bib_id"), self._mapping.oai_identifier
         if not record.identifier or (stated and not form):
@@ -143,7 +145,7 @@ class RecordReader:
         return next(_find_texts(record, self._mapping.titles[fact]), "")
 
     def _find_copies(self, record: MarcRecord) -> list[dict[str, str]]:
-        """Return the copies that the first field with a barcode describes."""
+        """Return the items in the first mapped field that has a barcode."""
         for item in self._mapping.items:
             copies = [_subfields(one) for one in record.data.get(item.tag, ())]
             if with_barcode := [copy for copy in copies if _join_subfields(copy, item.barcode)]:
@@ -168,7 +170,7 @@ class RecordReader:
 
 
 def _check_texts(*texts: str) -> None:
-    """Raise BadRecord for a text that may not enter. The columns check those of a copy."""
+    """Raise BadRecord for forbidden characters. The texts of items are checked by their columns instead."""
     for text in texts:
         if fault := fault_of_text(text, lines=True):
             raise BadRecord(f"{text[:40]!r}: {fault}")
@@ -191,23 +193,23 @@ def _join_subfields(parts: _Parts, codes: str) -> str:
 
 
 def _find_companion(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
-    """Return the other field with the same link number, else the first. It is empty if there is none."""
+    """Return the field in `others` with the same link number, else the first, else an empty dict."""
     link = _link_number(copy)
     return next((other for other in others if link and _link_number(other) == link), others[0] if others else {})
 
 
 def _link_number(parts: _Parts) -> str:
-    r"""Return the number in subfield 8 (1.3, 1\c) up to its point."""
+    r"""Return the link number in subfield 8: "1" for 1.3 and for 1\c."""
     return _LINK_END.split(parts.get("8", ""))[0]
 
 
 def _unique_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> list[str]:
-    """Return the texts of these sources, in their order, each once."""
+    """Return the texts from `sources` in order, without duplicates."""
     return list(dict.fromkeys(_find_texts(record, sources)))
 
 
 def _find_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[str]:
-    """Yield the texts of these sources, in their order."""
+    """Yield the non-empty texts from `sources`, in order."""
     for one in sources:
         if one.codes:
             yield from filter(None, (_without_punctuation(field, one.codes) for field in record.data.get(one.tag, ())))
@@ -217,13 +219,13 @@ def _find_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[s
 
 
 def _without_punctuation(found: DataField, codes: str) -> str:
-    """Return the text of a field without the punctuation that ends it (ISBD)."""
+    """Return the text of a field without its final ISBD punctuation."""
     joined = " ".join([value.strip() for code, value in found if code in codes]).rstrip(_PUNCTUATION)
     return joined[:-1] if joined[-1:] == "." and joined[-4:-1].isalnum() else joined
 
 
 def _find_linked_fields(record: MarcRecord) -> MarcRecord:
-    """Return fields 880 by the tag that each repeats in another script (subfield 6: 245-01/$1)."""
+    """Return the 880 fields by the tag of which they are a version in another script (subfield 6: 245-01/$1)."""
     linked: dict[str, list[DataField]] = {}
     for one in record.data.get("880", ()):
         if link := _LINK.match(next((value for code, value in one if code == "6"), "")):

@@ -1,7 +1,7 @@
-"""The records of MARC21 and MARCXML files, plain or compressed with gzip, one by one. A broken one does not hide the next.
+"""Reads MARC21 and MARCXML files, plain or gzipped, record by record. A broken record does not affect the next.
 
-A load reads a third of a record's fields. The others are not decoded, and what is wrong in them does no harm; pymarc's own
-reader decodes all of them. pymarc converts MARC-8.
+Unlike pymarc's reader, this one decodes only the fields that a load needs (about a third), so that errors in other fields do
+not matter. pymarc is used to convert MARC-8.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ SUFFIXES: Final = frozenset({".mrc", ".marc", ".xml"})
 
 _BLOCK: Final = 1 << 20
 _LONGEST: Final = 10_000_000
-"""Bytes of one record. The format allows 99,999; some systems write larger ones with a false length."""
+"""Maximum bytes of one record. The format allows 99,999, but some systems write larger records with a false length."""
 _END, _END_OF_FIELD, _SUBFIELD, _ESCAPE, _BOM = b"\x1d", b"\x1e", b"\x1f", b"\x1b", b"\xef\xbb\xbf"
 _BETWEEN: Final = b"\r\n\0 \x1a"
 _LEADER, _ENTRY, _SCHEME = 24, 12, 9
-"""Lengths of a leader and of an entry of the directory; the place in the leader that says UTF-8 (a) or MARC-8 (blank)."""
+"""Length of the leader, length of a directory entry, offset of the encoding (UTF-8 is `a`, MARC-8 blank) in the leader."""
 _DELETED: Final = "     d".ljust(_LEADER)
-"""The leader of a record that OAI-PMH calls deleted."""
+"""The leader that we give to records marked as deleted in OAI-PMH."""
 _DIRECTORY: Final = re.compile(rb"(?:[0-9A-Za-z]{3}\d{9})*")
 
 DataField: TypeAlias = list[tuple[str, str]]
-"""The subfields of a field: code and text."""
+"""The (code, text) subfields of a data field."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarcRecord:
-    """A record: `control` fields by tag (00X), `data` fields by tag, each in their order.
+    """A record, with lists of `control` fields (00X) and `data` fields by tag.
 
-    `identifier` is that of its OAI-PMH header, "" = it has none. A record that the header calls deleted has no fields.
+    `identifier` comes from the OAI-PMH header, "" if there is none. A record that the header marks as deleted has no fields.
     """
 
     leader: str
@@ -51,18 +51,18 @@ class MarcRecord:
 
 
 class BadRecord(Exception):
-    """A record that cannot be read. The text names its fault."""
+    """A record that cannot be read. The text describes the error."""
 
 
 def is_marc(path: Path) -> bool:
-    """Return whether a file's name says that it is MARC21 or MARCXML."""
+    """Return whether the suffix of a file is that of MARC21 or MARCXML."""
     return _suffix_of(path) in SUFFIXES
 
 
 def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Yield the records of a file, in their order, with their fields of these tags. A BadRecord replaces a broken one.
+    """Yield the records of a file with the fields in `tags`, and a BadRecord in place of each broken record.
 
-    Raises BadFile where the rest cannot be read.
+    Raises BadFile if the rest of the file cannot be read.
     """
     try:
         with _open_file(path) as file:
@@ -74,7 +74,7 @@ def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
 
 
 def _suffix_of(path: Path) -> str:
-    """Return the last suffix of a file's name but .gz."""
+    """Return the last suffix of a file name, ignoring .gz."""
     return (path.with_suffix("") if _is_compressed(path) else path).suffix.lower()
 
 
@@ -87,7 +87,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _marc21_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Split at the record terminators, not by the lengths, so that a false length hides no record."""
+    """Yield the records of a MARC21 file. Splits at record terminators, since the lengths in leaders may be wrong."""
     wanted = frozenset(tag.encode() for tag in tags)
     for chunk in _split_records(path, file):
         try:
@@ -108,7 +108,7 @@ def _split_records(path: Path, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
-    """Return a record with the fields that are wanted. Raises BadRecord."""
+    """Return a record with the fields whose tags are in `wanted`. Raises BadRecord."""
     length, base = chunk[:5], chunk[12:17]
     if not (length.isdigit() and base.isdigit() and int(base) > _LEADER and chunk[:_LEADER].isascii()):
         raise BadRecord("its leader is not that of MARC21")
@@ -134,7 +134,7 @@ def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
 
 
 def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the tags and the bytes of these fields. Raises BadRecord where one does not end as its entry says."""
+    """Yield (tag, bytes) of the fields in `wanted`. Raises BadRecord if a field does not end where the directory says."""
     for at in range(0, len(directory), _ENTRY):
         if (tag := directory[at : at + 3]) in wanted:
             start = int(directory[at + 7 : at + _ENTRY]) + 1
@@ -145,7 +145,7 @@ def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[
 
 
 def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
-    """Return the decoder of a record's texts by its leader's `scheme`. UTF-8 is recognised even if the leader names MARC-8."""
+    """Choose the decoder by the encoding in the leader (`scheme`). Detects UTF-8 even if the leader says MARC-8."""
     if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
         return bytes.decode
     try:
@@ -156,7 +156,7 @@ def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
 
 
 def _from_marc8(text: bytes) -> str:
-    """Convert a text. Raises UnicodeDecodeError also for characters that pymarc reports on standard error, as blanks."""
+    """Decode MARC-8. Raises UnicodeDecodeError also for characters that pymarc would replace with blanks."""
     from pymarc.marc8 import marc8_to_unicode
 
     if text.isascii() and _ESCAPE not in text:
@@ -173,12 +173,12 @@ def _is_control(tag: str) -> bool:
 
 
 def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Each record is freed once it is read, so that a large file is never in memory as a whole."""
+    """Yield the records of a MARCXML or OAI-PMH file. Frees each element after use, to read large files."""
     ends = etree.iterparse(file, tag="{*}record", resolve_entities=False, no_network=True, load_dtd=False)
     count = 0
     try:
         for _, element in ends:
-            header = element.find("{*}header")  # of OAI-PMH, around MARC's own record, which has come before
+            header = element.find("{*}header")  # an OAI-PMH record; the MARC record inside it ended before
             if header is None:
                 count += 1
                 yield _parse_xml_record(element, tags)
@@ -199,9 +199,9 @@ def _read_identifier(header: etree._Element) -> str:
 
 
 def _parse_xml_record(element: etree._Element, tags: Set[str]) -> MarcRecord | BadRecord:
-    """Return a record with the fields of these tags, or a BadRecord that names its fault."""
+    """Return a record with the fields in `tags`, or a BadRecord."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
-    around = next(element.iterancestors("{*}record"), None)  # of OAI-PMH
+    around = next(element.iterancestors("{*}record"), None)  # the OAI-PMH record
     header = None if around is None else around.find("{*}header")
     found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _read_identifier(header))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):

@@ -1,4 +1,4 @@
-"""The adapters of the package and their settings. The modules of an adapter are imported when one is built."""
+"""The adapters of this package and their settings. The module of an adapter is only imported when it is built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DialectName: TypeAlias = Annotated[str, AfterValidator(_dialect_name)]
 
 
 class LiveSettings(BaseModel):
-    """Keys of the adapters that ask another system."""
+    """Keys for adapters that query a live system."""
 
     password_env: Variable | None = Field(default=None, description="variable with our password there")
     timeout_s: Seconds = Field(default=3.0, description="time limit of one query")
@@ -40,7 +40,7 @@ class LiveSettings(BaseModel):
 
 
 class Sip2Settings(LiveSettings):
-    """The library's own system over SIP2. The relay uses the same server."""
+    """Keys for the SIP2 adapter. The relay uses the same server."""
 
     host: str = Field(default="", description="sip2, relay: its host")
     port: PortNumber = Field(default=6001, description="sip2, relay: its port")
@@ -53,7 +53,7 @@ class Sip2Settings(LiveSettings):
 
 
 class NcipSettings(LiveSettings):
-    """The library's own system over NCIP."""
+    """Keys for the NCIP adapter."""
 
     url: WebUrl | None = Field(default=None, description="ncip: URL of its responder")
     agency: str = Field(default="", description="ncip: its AgencyId, if it is not ours")
@@ -105,7 +105,7 @@ def _build_ncip(tools: ConnectorTools) -> LocalIls:
 
 
 def sip2_address(settings: BaseModel) -> str:
-    """Return host and port of the SIP2 server."""
+    """Return HOST:PORT of the SIP2 server."""
     return f"{settings.host}:{settings.port}" if isinstance(settings, Sip2Settings) else ""
 
 

@@ -1,4 +1,4 @@
-"""The library's own system over SIP2: we are one more terminal of it, with a few connections kept open."""
+"""Adapter for a local system with SIP2. We connect to it like a terminal, and keep a few connections open."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
-"""Queries that may wait for a free connection. Further ones fail at once as Unreachable."""
+"""Maximum queries waiting for a free connection. Further queries raise Unreachable at once."""
 
 LONGEST_WAIT_S: Final = 60.0
-"""Longest wait of a query for a free connection if it belongs to no terminal's message."""
+"""Maximum wait for a free connection, for queries that do not belong to a terminal's message."""
 
 MOST_LOANS: Final = 30
-"""Loans of one borrower that are looked up."""
+"""Maximum loans of one borrower that are looked up."""
 CHARGED_ITEMS: Final = "  Y       "
-"""The summary that asks for the charged items. Source: SIP2 2.00, summary."""
+"""The summary field that requests the charged items. Source: SIP2 2.00, summary."""
 
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
-"""Positions of the patron status. Source: SIP2 2.00, patron status."""
+"""Indexes into the patron status. Source: SIP2 2.00, patron status."""
 
 STATUS: Final[Mapping[str, str]] = {
     **{code: name.title() for name, code in ON_SHELF.items()},
     "01": UNDEFINED,  # other
     "05": "On Loan",  # charged, and not to be recalled yet
 }
-"""NCIP's CirculationStatus by SIP2's number of it. Source: SIP2 2.00, circulation status."""
+"""SIP2 circulation status -> NCIP CirculationStatus. Source: SIP2 2.00, circulation status."""
 AVAILABLE: Final = "03"
 
 
 class Sip2:
-    """Asks 63 about a borrower, a PIN and loans, 17 about each loan and about each copy of a title that was loaded as ours."""
+    """Connector to a SIP2 server. Sends 63 for borrowers, PINs and loans, and 17 for each loan and each of our items."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS})
 
@@ -65,7 +65,7 @@ class Sip2:
         self._ask: Ask = ConnectionPool(outside.line, settings.connections, outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """Return the borrower from the 64 reply. None for a card that it calls invalid (BL is N)."""
+        """Look up a borrower. `borrower` in the result is None if the reply says that the card is invalid (BL is N)."""
         now = self._now()
         reply = await self._ask_server("63", now, {"AA": card})
         if reply.get("BL") == "N":
@@ -74,12 +74,12 @@ class Sip2:
         return await over_loaded(self._store, card, replace(borrower_facts(reply), card=answered), "sip2", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Return True only where CQ is Y and BL is not N."""
+        """Return whether the server accepts the PIN: CQ is Y, and BL is not N."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "AD": pin.reveal()})
         return reply.get("CQ") == "Y" and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our items as they are now, up to the first available one."""
+        """Return our items with their current status, stopping at the first available item."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             reply = await self._ask_server("17", self._now(), {"AB": copy.barcode})
@@ -90,7 +90,7 @@ class Sip2:
         return tuple(seen)
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
-        """Return the loans by AU of the 64 reply, at most MOST_LOANS. An 18 reply tells title and due date of each."""
+        """Return at most MOST_LOANS loans. Their barcodes are in the 64 reply (AU), titles and due dates in 18 replies."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
         found: list[LocalLoan] = []
         for barcode in reply.all("AU")[:MOST_LOANS]:
@@ -105,7 +105,7 @@ class Sip2:
 
 
 class ConnectionPool:
-    """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
+    """A pool of connections to one system. Each query takes the most recently used connection, to keep few of them open."""
 
     def __init__(self, connect: Callable[[], Ask], most: int, clock: Clock | None = None) -> None:
         self._free: deque[Ask] = deque(connect() for _ in range(most))
@@ -125,7 +125,7 @@ class ConnectionPool:
             self._permits.release()
 
     async def _free_connection(self) -> None:
-        """Wait for a free connection within the message's time budget. Raises Unreachable."""
+        """Wait for a free connection within the time left for the current message. Raises Unreachable."""
         waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
@@ -136,7 +136,7 @@ class ConnectionPool:
 
 
 def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
-    """Decode a reply. An unreadable one raises Unreachable, like a missing one."""
+    """Decode a reply. Raises Unreachable if it is unreadable."""
     try:
         return decode(body, dialect)
     except BadMessage as bad:
@@ -144,10 +144,10 @@ def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def borrower_facts(reply: Sip2Message) -> LiveFacts:
-    """Read the facts about a borrower in a 64 reply.
+    """Read the data about a borrower from a 64 reply.
 
-    A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the
-    reply gives no limit then, the limit is the current count.
+    Charge privileges denied only because the patron has reached the limit of books do not count as a block; the quota check
+    covers that. If the reply gives no limit in this case, the current number of loans is the limit.
     """
     status = reply.get("patron_status").ljust(14)
     loans, full = whole_number(reply.get("charged_items_count").strip()), status[TOO_MANY] == "Y"
@@ -165,7 +165,7 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
 
 
 def _parse_day(text: str) -> date | None:
-    """Parse the leading YYYYMMDD, as Koha and Evergreen write it. None for any other text."""
+    """Parse a date that starts with YYYYMMDD, as Koha and Evergreen write it. None for other texts."""
     try:
         return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""The local library system from its last export: patrons and holdings that `load` read."""
+"""Adapters without a live system: they use the patrons and holdings from the last `load`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 
 class Snapshot:
-    """Answers from the loaded files. It is always reachable, and as old as the last load."""
+    """Connector that uses the loaded patrons and holdings. It is always reachable."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOADED})
 
@@ -18,7 +18,7 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """Return the loaded borrower."""
+        """Return the facts about a loaded borrower."""
         return BorrowerFacts(await self._store.read(bind(find_patron, card)), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
@@ -32,7 +32,7 @@ class Snapshot:
 
 
 class Manual(Snapshot):
-    """A library without an interface: its patrons are loaded by hand, copies at home are unknown, PINs are not verified."""
+    """Connector for a library whose system has no interface: item statuses are unknown, and PINs are never accepted."""
 
     supports = frozenset({Verb.BORROWER})
 

@@ -1,4 +1,4 @@
-"""Services and settings for a connector."""
+"""The services and settings that a connector gets, and the protection of connectors against PIN guessing."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from hkall_gateway.rules.vocabulary import NOTHING, Holding, Sensitive
 from hkall_gateway.sip2.client import Ask
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
-# ---- Protects a connector against PIN guessing: after too many wrong PINs a card is not checked for a while.
+# ---- Protection against PIN guessing.
 
 
 class Guarded:
-    """Passes every query on. `wrong` counts the wrong PINs of each card. While a card is locked, the right PIN fails too."""
+    """Wraps a connector, and locks a card for some time after too many wrong PINs. Then even the right PIN is rejected."""
 
     def __init__(self, ils: LocalIls, wrong: WrongPins) -> None:
         self._ils, self._wrong, self._asking = ils, wrong, Counter[str]()
 
     @property
     def supports(self) -> frozenset[Verb]:
-        """What the adapter answers."""
+        """The queries that the wrapped connector supports."""
         return self._ils.supports
 
     async def borrower(self, card: str) -> BorrowerFacts:
@@ -49,11 +49,11 @@ class Guarded:
         return await cast(TellsLoans, self._ils).loans(card)
 
     async def check_pin(self, card: str, pin: Sensitive) -> bool:
-        """Whether the PIN is right, for callers that have limits of their own: a wrong one is not counted."""
+        """Check a PIN without counting wrong PINs, for callers with their own limits."""
         return await self._ils.verify_pin(card, pin)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Whether the PIN is right. Pending checks count as wrong, so that parallel guesses do not evade the limit."""
+        """Check a PIN. Pending checks count as wrong, so that parallel guesses cannot evade the limit."""
         if self._wrong.shut(card, pending=self._asking[card]):
             return False
         self._asking[card] += 1
@@ -75,17 +75,14 @@ VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
 
 
 class Fetch(Protocol):
-    """GETs an address for JSON, within so many seconds, with an Authorization header unless that is empty.
-
-    It raises only `NotSent`.
-    """
+    """GETs JSON from a URL, with a timeout, and with an Authorization header unless it is empty. Raises only NotSent."""
 
     async def __call__(self, url: str, timeout_s: float, authorization: str = "", /) -> HttpReply:
         """Return the response."""
 
 
 async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> HttpReply:
-    """Raise NotSent; for tools without a network."""
+    """Raise NotSent. Used where no network access is available."""
     raise NotSent("there is no network")
 
 
@@ -93,9 +90,14 @@ async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> Ht
 class ConnectorServices:
     """Services for a connector that queries another system.
 
-    `now` returns the aware UTC instant. `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
-    in `dialect`. `post` sends an NCIP document by HTTP, and `get` reads JSON. `health` records the outcomes. `password` is the
-    value of the variable that `password_env` names. `clock` is a reactor's, None where no call is timed.
+    Attributes:
+        now: Returns the current time, aware, in UTC.
+        health: Circuit breaker that records the outcomes of queries.
+        line: Opens a new connection to the system's SIP2 server in `dialect`, with our login.
+        post: Sends an NCIP document by HTTP.
+        password: Value of the environment variable in `password_env`.
+        clock: Clock of the reactor; None for no time limits.
+        get: Fetches JSON.
     """
 
     now: Callable[[], datetime]
@@ -108,13 +110,13 @@ class ConnectorServices:
     get: Fetch = no_fetch
 
     async def ask(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Ask the system unless it is down, and record the outcome. Raises Unreachable.
+        """Query the system unless it is down, and record the outcome. Raises Unreachable.
 
         Args:
-            question: The name of the query in metrics and logs.
-            ask: Asks within the seconds that it is given, and raises Unreachable if no usable reply came.
-            longest_s: The limit of this query; less is left where the message's time budget ends before.
-            trial: Asks something harmless through `record`, to learn whether the system is back. It never raises.
+            question: Name of the query in metrics and logs.
+            ask: Sends the query with the given timeout. Raises Unreachable without a usable reply.
+            longest_s: Timeout of this query in seconds, shortened if less time is left for the current message.
+            trial: Sends a harmless query through `record`, to find out whether the system is back. Never raises.
         """
         if not self.health.may_ask():
             self.health.record_skipped(question)
@@ -122,7 +124,7 @@ class ConnectorServices:
         return await self.record(question, ask, longest_s, trial)
 
     async def record(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Ask the system even if it is down, and record the outcome. Raises Unreachable."""
+        """Query the system even if it is down, and record the outcome. Raises Unreachable."""
         allowed_s = longest_s if self.clock is None else left_s(self.clock.seconds(), longest_s)
         if allowed_s <= 0:
             raise Unreachable("no time is left for this message")
@@ -138,7 +140,7 @@ class ConnectorServices:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorTools:
-    """The store, our agency, `verify(card, stored hash, pin)` off the reactor's thread, and the adapter's settings."""
+    """What a connector is built from. `verify(card, stored hash, pin)` runs in a thread. `agency` is our AgencyId."""
 
     store: Store
     agency: str
@@ -147,13 +149,13 @@ class ConnectorTools:
     outside: ConnectorServices | None = None
 
     def settings_of(self, kind: type[S]) -> S:
-        """Return the settings as what the adapter declared. Raises TypeError if it declared others."""
+        """Return the settings with the type that the adapter declared. Raises TypeError for another type."""
         if not isinstance(self.settings, kind):
             raise TypeError(f"{type(self.settings).__name__} holds no {kind.__name__}")
         return self.settings
 
     def abroad(self) -> ConnectorServices:
-        """Return the services for outside queries. Raises ValueError where the gateway was given none."""
+        """Return the services for querying another system. Raises ValueError if there are none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside
