@@ -1,1 +1,1 @@
-"""Builds the parts of a gateway and runs them: daemon, pages' process, logs, metrics, checks at the start."""
+"""Builds and runs the parts of a gateway: daemon, web process, logs, metrics, start checks."""

@@ -1,4 +1,4 @@
-"""Carriers of outgoing messages: documents to partners, letters to the mail server."""
+"""Carriers for outgoing messages: NCIP documents to partners, and letters to the mail server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAIL_IN_FLIGHT: Final = 4
 def make_carriers(
     means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
 ) -> dict[OutboxKind, Carrier]:
-    """Make the carrier of each kind of outbox row."""
+    """Create the carrier for each kind of outbox row."""
     client = PerConfiguration(means.config, partial(ncip_client, means, library))
     mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
     return {
@@ -42,21 +42,21 @@ def make_carriers(
 
 
 def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
-    """Return the limits of one recipient: simultaneous deliveries, and tries of one message."""
+    """Return the limits for one channel: simultaneous deliveries, and attempts for each message."""
     if line == ILS_RECIPIENT:
-        return courier.ChannelTerms(1)  # one question at a time
+        return courier.ChannelTerms(1)  # one message at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
     return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
 
 
 def circuit_settings(means: Resources) -> CircuitSettings:
-    """Return when a channel counts as down, from [courier]."""
+    """Return the circuit breaker settings for outgoing channels, from [courier]."""
     c = means.config().courier
     return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
 
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
-    """Make the client that sends documents to partners, with the secrets and proofs of the configuration."""
+    """Create the client that sends documents to partners, with the configured secrets and proofs."""
     agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}

@@ -1,4 +1,4 @@
-"""The composition root: the only place that chooses the clock, the reactor and the concrete classes (law 3)."""
+"""The composition root: the only module that chooses the clock, the reactor and the concrete classes (law 3)."""
 
 from __future__ import annotations
 
@@ -82,18 +82,18 @@ LOG = structlog.get_logger()
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
-"""Threads for PINs, and as many for logins, so that login attempts by strangers do not delay readers."""
+"""Number of threads for PINs, and of separate threads for logins, so that login attempts do not delay patrons."""
 OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
 def the_reactor() -> Any:
-    """Return Twisted's reactor, which is installed at the first call; all other code gets it as an argument.
+    """Return Twisted's reactor, which the first call installs. All other code gets it as an argument.
 
-    Its clock is set to a monotonic one. Twisted's own is the time of day: all timers would wait when that is set back.
+    Make the reactor use the monotonic clock. Twisted uses the time of day, so all timers would stop when it is set back.
     """
-    from twisted.internet import reactor  # noqa: TID251  # the one place
+    from twisted.internet import reactor  # noqa: TID251  # the only import of the reactor
 
-    found: Any = reactor  # Twisted's interfaces of it have no attribute to set
+    found: Any = reactor  # the annotated interfaces do not allow setting `seconds`
     found.seconds = time.monotonic
     return found
 
@@ -110,10 +110,13 @@ def _ignore_unavailable(failure: Failure) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The connection limits of a port.
+    """The rules by which a port admits connections.
 
-    `admits` returns whether an address may connect, `refusals` counts those that may not, `balancers` must send a PROXY header.
-    `client_ca` signs the certificates of clients, on an ssl: port.
+    Attributes:
+        admits: Returns whether an address may connect.
+        refusals: Counts and logs refused connections.
+        balancers: Load balancers, which must send a PROXY header.
+        client_ca: Authorities that sign client certificates, for an `ssl:` port.
     """
 
     admits: Callable[[str], bool]
@@ -123,7 +126,7 @@ class Admission:
     client_ca: Path | None = None
 
     def judge(self, address: str) -> str:
-        """Return why an address is refused at accept, "" if it is not. A balancer passes, and its header is checked later."""
+        """Return the reason to refuse a new connection, or "". A balancer is admitted, and its PROXY header checked later."""
         if self.balancers.admits(address):
             return ""
         if not self.admits(address):
@@ -132,12 +135,12 @@ class Admission:
 
 
 class Daemon:
-    """A running gateway: made from a configuration, started, reloaded, stopped.
+    """A gateway that can be started, reloaded and stopped.
 
     Attributes:
-        clock: Returns the aware UTC instant; the demo passes one that can be moved.
-        serving: The parts of the configuration that are served. This process serves the pages only if it serves them alone.
-        pages: The child process with the pages.
+        clock: Returns the current time as an aware datetime in UTC. The demo passes an adjustable clock.
+        serving: The parts of the configuration to serve. This process serves the web pages only for WEB_ALONE.
+        pages: The child process that serves the web pages.
     """
 
     def __init__(
@@ -201,7 +204,7 @@ class Daemon:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, on_lock)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
-        """Store that wrong PINs locked a card, for the pages, which may be another process."""
+        """Store that wrong PINs locked a card, so that the web pages show it, which run in another process."""
         now = self._clock()
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_ignore_unavailable)
@@ -210,7 +213,7 @@ class Daemon:
         return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)
 
     def _has_room(self) -> bool:
-        """Return whether the disk of an SQLite file has more space left than the reserve."""
+        """Return whether an SQLite file's disk has at least the reserved free space. Always True for other databases."""
         database = self.config.database
         free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
         return free is None or free >= database.reserve_mb * 1_000_000
@@ -219,9 +222,9 @@ class Daemon:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
 
     async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
-        """Return whether a PIN from the web fits.
+        """Return whether a PIN from the web is correct.
 
-        It uses the threads of logins, so that strangers who guess delay no patron at a terminal.
+        The check runs in the login threads, so that guesses from the web do not delay patrons at a terminal.
         """
         return await self._logins.compare(stored.reveal(), pin.reveal())
 
@@ -277,7 +280,7 @@ class Daemon:
         return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
 
     def _local_system_services(self) -> dict[str, Any]:
-        """Return the services that terminals need with a live local system; empty if all data is loaded."""
+        """Return the further arguments of Sip2Services for a live local system; empty if all data is loaded from files."""
         ils = self.config.ils
         if not ils.is_living:
             return {}
@@ -289,7 +292,7 @@ class Daemon:
         }
 
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
-        """Make the connection factory of each terminal port; all ports share one limit."""
+        """Create the connection factory for each terminal port. All ports share one connection limit."""
         services = self.config.sip2
         limit, refusals = _limit(services, queues=True), self._refusals("sip2")
 
@@ -300,7 +303,7 @@ class Daemon:
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
     def _terminal_report(self, now: datetime) -> Callable[[UnitOfWork], None]:
-        """Return a unit that writes the rows about terminals, for a heartbeat."""
+        """Return a function that writes the rows about terminals in the heartbeat's transaction."""
         if not self._serving.protocols:
             return no_report(now)
         lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
@@ -308,7 +311,7 @@ class Daemon:
         return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
-        """Make the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
+        """Create the HTTP site for NCIP and the factory for NCIP 1 over plain TCP, which share one connection limit."""
         services = self.config.ncip
         bodies = BodyBudget(services.max_unfinished_bytes)
         bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
@@ -316,7 +319,7 @@ class Daemon:
         return site, NcipConnectionFactory(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
-        """Make the operators' site, whose clients all count as unauthenticated."""
+        """Create the monitoring site, all of whose clients are unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         written = (database_file(self.config.database.url), self.config.logs.file)
@@ -339,7 +342,7 @@ class Daemon:
         return ops_site(monitored, self.metrics.registry, bounds)
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
-        """Make the server of the pages, if this is their process; else none of their libraries is imported."""
+        """Create the web server if this is the web process. Any other process does not import the web libraries."""
         if self.config.web is None or self._serving.protocols:
             return None
         from hkall_gateway.app.web import web_server
@@ -350,9 +353,9 @@ class Daemon:
 
     @property
     def _instance_name(self) -> str:
-        """Return the name of this process among those on one database.
+        """Return the name under which this process is registered in the database.
 
-        The pages alone may run beside a gateway of the same number.
+        A web process has another name, because it may run beside a gateway with the same number.
         """
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
@@ -360,12 +363,12 @@ class Daemon:
         return Refusals(protocol, self.metrics, self._clock)
 
     async def start(self, patience_s: float = 0.0) -> None:
-        """Write the configured partners into the directory, open every endpoint, and start the courier.
+        """Write the configured partners to the database, open every endpoint, and start the courier.
 
-        Raises NameTaken, FileTaken, ClockBehind, CannotOpen and PagesNotStarted.
+        Raise NameTaken, FileTaken, ClockBehind, CannotOpen or PagesNotStarted if the gateway cannot start.
 
         Args:
-            patience_s: Seconds that a predecessor of the same name may take to end.
+            patience_s: Seconds to wait for a predecessor with the same name to exit.
         """
         self._hashing.start()
         self._hashing_logins.start()
@@ -383,7 +386,7 @@ class Daemon:
 
     @property
     def ports(self) -> int:
-        """Return the number of open ports of this process."""
+        """Return the number of ports that this process has opened."""
         return len(self._ports)
 
     async def _start_protocols(self) -> None:
@@ -408,7 +411,7 @@ class Daemon:
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
-        """Open a port. A PROXY header is read below TLS. Without `admission` every address may connect."""
+        """Open a port. Without `admission`, every address may connect. A PROXY header is read below TLS."""
         text, around = numbered(text, number()), partial(self._behind_balancer, admission)
         if text.startswith(tls.KIND):
             endpoint = self._tls_endpoint(text, admission, around, shared=shared)
@@ -432,7 +435,7 @@ class Daemon:
         return made
 
     def _behind_balancer(self, admission: Admission | None, factory: Any) -> Any:
-        """Return `factory`, behind the parser of PROXY headers if load balancers connect to its port."""
+        """Wrap `factory` in the PROXY protocol if load balancers connect to the port."""
         if admission is None or not admission.balancers:
             return factory
         return ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
@@ -447,10 +450,10 @@ class Daemon:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
     async def reload(self, path: Path) -> Reloaded:
-        """Read the configuration, the policy and the certificates again; with errors the old ones stay in force.
+        """Reload the configuration, the policy and the certificates, or keep the current ones if there are errors.
 
-        Keys that need a restart keep their values and are named. Partners are written into the directory as at the start. The
-        pages' process does the same; the outcome is that of both.
+        Keys that need a restart keep their values and are listed in the result. Partners are written to the database as at the
+        start. The web process reloads as well, and its result is merged into the result.
         """
         own = await self._reload_own(path)
         pages = await self._pages.reload() if self._pages else Reloaded()
@@ -469,7 +472,7 @@ class Daemon:
             return Reloaded(errors)
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
-        with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
+        with suppress(Unavailable):  # already logged; the partners are written at the next reload or start
             await self._write_partners()
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
@@ -479,10 +482,10 @@ class Daemon:
         await self.store.write(lambda unit: unit.partners.write(partners))
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
-        """Put a configuration in force.
+        """Apply a configuration.
 
         Raises:
-            ConfigErrors: A key that needs a restart contradicts it; nothing is changed.
+            ConfigErrors: A key that needs a restart contradicts the new values. Nothing is changed.
         """
         before = self.config, self.library
         self._configure(config, library)
@@ -499,7 +502,7 @@ class Daemon:
         self._partners.services = self._bare_ncip.services = ncip_services
 
     async def stop(self) -> None:
-        """Accept no new work, finish the work in progress, then close protocols, courier and database; the child meanwhile."""
+        """Refuse new work, finish the work in progress, and close everything. The web process stops at the same time."""
         pages_end = ensureDeferred(self._pages.stop()) if self._pages else None
         self._pulse.stop()
         self._local.stop()
@@ -524,7 +527,7 @@ class Daemon:
         LOG.info("daemon.stopped")
 
     async def withdraw(self) -> None:
-        """Close the ports that a failed start has opened, and sign off, so that no gateway counts as gone."""
+        """Undo a failed start: close the opened ports and sign off, so that this gateway does not count as gone."""
         await self._close_ports()
         if self._pages:
             await self._pages.stop()

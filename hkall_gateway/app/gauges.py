@@ -1,4 +1,7 @@
-"""Gauges read from the database when metrics are collected, so that every gateway shows the same values."""
+"""Gauges that are read from the database for each collection, so that every gateway exports the same values.
+
+Also counters for committed steps, and wrappers that measure deliveries and database work.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ DECLINES = frozenset(
 
 
 def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
-    """Count each step, the time that the request had stood in its position, and ended and declined requests."""
+    """Count steps, ended requests and declined requests, and observe how long requests stayed in a position."""
     for move in moves:
         if move.outcome != "ok":
             continue
@@ -62,7 +65,7 @@ def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
 def counting_carrier(
     metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[DeliveryResult]]
 ) -> Callable[[OutboxRow], Awaitable[DeliveryResult]]:
-    """Return a carrier that delivers with `deliver` and counts the result of each attempt."""
+    """Wrap a carrier so that the result of each attempt is counted."""
 
     async def delivered(row: OutboxRow) -> DeliveryResult:
         answer = await deliver(row)
@@ -73,7 +76,7 @@ def counting_carrier(
 
 
 def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
-    """Return a function that counts and logs an expired command of `protocol`, with "late" or "gone"."""
+    """Return a function that counts and logs an expired command of `protocol` with the reason ("late" or "gone")."""
 
     def note(why: str) -> None:
         metrics.commands_expired.labels(protocol, why).inc()
@@ -83,7 +86,7 @@ def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
 
 
 def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
-    """Return a context manager factory that measures the size and duration of each group of units by `seconds`."""
+    """Return a function for `Database` that measures the size and the duration of each group of units of work."""
 
     @contextmanager
     def watch(lane: str, units: int) -> Iterator[None]:
@@ -96,11 +99,11 @@ def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
 
 
 BEAT_S: Final = 0.05
-"""Short enough to catch brief stalls of the event loop, long enough to cost no measurable time."""
+"""Seconds between measurements: few enough to catch brief stalls, and enough to cost no measurable time."""
 
 
 class Pulse:
-    """Observes `reactor_lag_seconds` every BEAT_S seconds."""
+    """Measures `reactor_lag_seconds`, the delay of the reactor's timers, every BEAT_S seconds."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock, self._metrics = clock, metrics
@@ -108,12 +111,12 @@ class Pulse:
         self._timer: ScheduledCall | None = None
 
     def start(self) -> None:
-        """Start; the first measurement is after BEAT_S seconds."""
+        """Schedule the next measurement after BEAT_S seconds."""
         self._due = self._clock.seconds() + BEAT_S
         self._timer = self._clock.callLater(BEAT_S, self._ring)
 
     def stop(self) -> None:
-        """Stop measuring. Safe if it was never started."""
+        """Stop measuring. Safe to call before `start`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -124,9 +127,9 @@ class Pulse:
 
 
 def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:
-    """Return a row for each configured terminal, and one for unknown names if any was refused.
+    """Return a row for each configured terminal, and one for unknown login names if any were refused.
 
-    `logins` has an entry for each open connection.
+    `logins` contains the login of each open connection.
     """
     connected, activity = Counter(logins), services.activity.rows
     rows = [(name, row.role, row.location, connected[name]) for name, row in services.terminals.items()]
@@ -138,7 +141,7 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
 
 
 Rows = Mapping[tuple[str, ...], float]
-"""The series of a gauge: its value by its labels."""
+"""The series of a gauge: label values and value."""
 
 SELDOM: Final = timedelta(minutes=5)
 CIRCUIT: Final = {"closed": 0, "half-open": 1, "open": 2}
@@ -162,17 +165,17 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
     "doctor_failed_checks":       ("",                      "Checks that failed at the last nightly doctor."),
     "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
 }
-"""The labels and the help text of each gauge, by its name without the prefix."""
+"""Label names and help text by the name of each gauge, without the prefix."""
 # fmt: on
 
 
 class Gauges(Collector):
-    """Collects the values that were last read from the database.
+    """Reads gauges from the database, and exports the values that were read last.
 
-    `agency` is ours. `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
-    count. `free` returns the free bytes of each folder in which the gateway writes, None for unknown. The figures of the last
-    month are counted every five minutes and kept in between. Not thread-safe: `rows` is set and collected in the reactor's
-    thread.
+    `agency` is our own agency. `partners` returns the agencies of the configured partners, whose gauges are 0 if there is
+    nothing to count. `free` returns the free bytes in each folder to which the gateway writes, or None if unknown. Statistics
+    for the last month are computed every five minutes and reused meanwhile. Not thread-safe: `rows` is set and collected in the
+    reactor's thread.
     """
 
     def __init__(
@@ -186,14 +189,14 @@ class Gauges(Collector):
         self._counted: Mapping[str, Rows] = {}
         self._counted_at: datetime | None = None
         self.rows: Mapping[str, Rows] = {}
-        """The series of each gauge at the next collection; none while the database cannot be read."""
+        """The series of each gauge for the next collection; empty while the database cannot be read."""
 
     def stalled(self, unit: UnitOfWork) -> frozenset[str]:
-        """Return the channels that do not move now."""
+        """Return the channels on which messages wait that should have been sent."""
         return unit.outbox.stalled(self._now())
 
     def read(self, unit: UnitOfWork) -> Mapping[str, Rows]:
-        """Read every gauge of GAUGES with all its series."""
+        """Read all GAUGES with their series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
@@ -214,11 +217,11 @@ class Gauges(Collector):
         return {name: {**_zero_series(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
-        """Name the gauges, so that a registry refuses another metric of the same name."""
+        """Return the gauges without values, so that a registry refuses another metric with the same name."""
         return [_metric_family(name, {}) for name in GAUGES]
 
     def collect(self) -> Iterable[Metric]:
-        """Return the values that were read last."""
+        """Return the gauges with the values that were read last."""
         return [_metric_family(name, series) for name, series in self.rows.items()]
 
 
@@ -266,11 +269,11 @@ _OPEN: Final = tuple(
     for side, positions in ((Side.BORROWING, set(Position) - LENDING | {Position.RETURN_TRANSIT}), (Side.LENDING, LENDING))
     for position in sorted(positions - FINAL - {Position.NEW})
 )
-"""The positions of open requests on each side."""
+"""Each side with the positions of its open requests."""
 
 
 def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
-    """Return the series of a gauge without counts, so that no panel is without data."""
+    """Return the series of a gauge with the value 0, so that dashboards show 0 where there is nothing to count."""
     labels = GAUGES[name][0]
     if labels == "job":
         return dict.fromkeys(((job,) for job in ROUNDS), 0)
@@ -282,7 +285,7 @@ def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
 
 
 def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
-    """Return the fill rate of our requests, and the balance of lending and borrowing by partner."""
+    """Return the fill rate of our requests, and the balance of lending and borrowing for each partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
     answers = partners.answers(unit, now).values()
     decided = sum(one.asked - one.open for one in answers)

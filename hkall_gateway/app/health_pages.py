@@ -1,4 +1,4 @@
-"""Monitoring pages: /healthz (the process answers), /readyz (it can do its work), /metrics (Prometheus)."""
+"""Monitoring endpoints: /healthz (the process is alive), /readyz (it can do its work) and /metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class HttpPage:
 
 EVERY_S: Final = 0.1
 READY_S: Final = 1.5
-"""A database that does not answer within this time is not ready: load balancers wait for two seconds."""
+"""Seconds within which the database must answer. Load balancers usually wait for two seconds."""
 METRICS_EVERY_S: Final = 0.5
-"""Shortest time between two pages, and between two of /metrics in one format: 1,900 lines hold up the main loop for 15 ms."""
+"""Minimum seconds between two renderings of /metrics in one format. Rendering 1,900 lines blocks the reactor for 15 ms."""
 
 
 class CachedPage:
-    """A page that is made at most once in `every_s` seconds. Earlier requests wait, and all get the same fresh page."""
+    """A page that is rendered at most once in `every_s` seconds. Requests before that wait, and all get the same new page."""
 
     def __init__(
         self, make: Callable[[], Coroutine[Deferred[object], object, HttpPage]], clock: Clock, every_s: float = EVERY_S
@@ -49,7 +49,7 @@ class CachedPage:
         self._waiting: list[Deferred[HttpPage]] = []
 
     def __call__(self) -> Deferred[HttpPage]:
-        """Return a Deferred of the page."""
+        """Return a Deferred for the page."""
         answer: Deferred[HttpPage] = Deferred()
         self._waiting.append(answer)
         if len(self._waiting) == 1:
@@ -71,7 +71,7 @@ class CachedPage:
 
 
 def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
-    """Answer once the page is made, unless the client has disconnected."""
+    """Send the page when it is rendered, unless the client has disconnected."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
 
@@ -89,13 +89,13 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """What the pages report on.
+    """The parts of the gateway that are monitored.
 
     Attributes:
         listening: Returns whether the ports are open.
-        writable: Returns whether the database took the last write.
-        ils_away: Returns whether the local system does not answer.
-        pages: The pages' process, which has no monitoring port: the process of the terminals answers for it, within a second.
+        writable: Returns whether the last write to the database succeeded.
+        ils_away: Returns whether the local system is unreachable.
+        pages: The web process. It has no monitoring port, so its state and metrics are reported by this process.
     """
 
     store: Store
@@ -108,15 +108,15 @@ class Monitored:
 
 
 class Root(resource.Resource):
-    """The root of the three pages; 404 for every other path."""
+    """The parent of the three pages; any other path is 404."""
 
     def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802  # Twisted's own name
-        """Return the page for an unknown path."""
+        """Return the 404 page for an unknown path."""
         return pages.notFound()
 
 
 class HealthPage(resource.Resource):
-    """Says that the process answers."""
+    """/healthz: shows that the process is alive."""
 
     def render_GET(self, request: Any) -> bytes:  # noqa: N802
         """Answer 200."""
@@ -125,10 +125,11 @@ class HealthPage(resource.Resource):
 
 
 class Ready(resource.Resource):
-    """Says whether the database answers and takes writes and the endpoints are open; 503 otherwise.
+    """/readyz: 200 if the database answers and accepts writes and the ports are open, otherwise 503.
 
-    It names channels that do not move, and says that the local system is away or that the pages' process does not answer: these
-    are no reason to send terminals elsewhere. /readyz/pages, for a balancer of browsers, is 503 then.
+    The text also names stalled channels, an unreachable local system and an unresponsive web process. These are not a reason to
+    send terminals to another gateway, so the status stays 200. Load balancers for browsers use /readyz/pages, which is 503 if
+    the web process does not respond.
     """
 
     def __init__(self, monitored: Monitored, *, needs_pages: bool = False) -> None:
@@ -137,13 +138,13 @@ class Ready(resource.Resource):
         self._within, self._page = Timeout(monitored.clock, READY_S), CachedPage(self._text_page, monitored.clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Answer once the state is known."""
+        """Send the page when the state is known."""
         return _answer_later(request, self._page())
 
     async def _query_database(self) -> frozenset[str]:
         store, gauges = self._monitored.store, self._monitored.gauges
         stalled = await store.read(gauges.stalled, is_long=True)
-        await store.write(lambda _unit: None)  # tests the writer's own connection without a disk write
+        await store.write(lambda _unit: None)  # tests the writer's connection without a disk write
         return stalled
 
     async def _text_page(self) -> HttpPage:
@@ -154,7 +155,7 @@ class Ready(resource.Resource):
             stalled = await self._within.run(self._query_database())
             missing = [] if seen.writable() else ["database"]
             missing += [] if seen.listening() else ["listeners"]
-        except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
+        except Exception:  # noqa: BLE001  # not ready, whatever the reason
             missing = ["database"]
         pages_ready = await pages_state
         missing += ["pages"] if self._needs_pages and not pages_ready else []
@@ -167,7 +168,7 @@ class Ready(resource.Resource):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An exposition format: its Content-Type and its encoder."""
+    """An exposition format with its Content-Type and encoder."""
 
     content_type: str
     encode: Callable[[Collector], bytes]
@@ -178,7 +179,7 @@ OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generat
 
 
 class MetricsPage(resource.Resource):
-    """All metrics, after the gauges were read from the database, with those of the pages' process."""
+    """/metrics: all metrics of this process and the web process, with the gauges read from the database."""
 
     def __init__(self, monitored: Monitored, registry: CollectorRegistry) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -188,7 +189,7 @@ class MetricsPage(resource.Resource):
         )
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Answer once the gauges are read."""
+        """Send the page when the gauges are read."""
         accepted = request.getHeader(b"accept") or b""
         return _answer_later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
@@ -197,13 +198,13 @@ class MetricsPage(resource.Resource):
         shown = Deferred.fromCoroutine(seen.pages.add_metrics(self._registry)) if seen.pages else succeed(self._registry)
         try:
             gauges.rows = await seen.store.read(gauges.read, is_long=True)
-        except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
+        except Exception:  # noqa: BLE001  # reported by /readyz; the other metrics are still exported
             gauges.rows = {}
         return HttpPage(200, form.content_type.encode(), form.encode(await shown))
 
 
 def ops_site(monitored: Monitored, registry: CollectorRegistry, bounds: Bounds) -> BoundedSite:
-    """Make the site of the three pages, and register the gauges."""
+    """Create the monitoring site, and register the gauges."""
     registry.register(monitored.gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]

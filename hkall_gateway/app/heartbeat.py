@@ -1,4 +1,4 @@
-"""The heartbeat of this gateway among those on one database; frees the rows claimed by silent gateways."""
+"""The heartbeat with which gateways on one database know of each other. Also frees the rows claimed by silent gateways."""
 
 from __future__ import annotations
 
@@ -25,56 +25,56 @@ LOG = structlog.get_logger()
 
 BEAT_S: Final = 15
 LOOK_S: Final = 0.2
-"""Seconds between two looks whether our name has become free."""
+"""Seconds between two checks whether our name has become free."""
 STEP_S: Final = 2.0
-"""A difference between the time of day and the monotonic clock, from one heartbeat to the next, that no slewing makes."""
+"""Seconds by which the time of day must differ from the monotonic clock to count as set: more than slewing can cause."""
 BEHIND: Final = timedelta(minutes=5)
-"""So far our clock may be behind the latest sign of life of another gateway."""
+"""How far our clock may be behind the latest heartbeat of another gateway."""
 
 
 PAGES: Final = "-web"
-"""Ends the name of a process that serves the pages alone."""
+"""Suffix of the name of a process that serves only the web pages."""
 
 Report = Callable[[datetime], Callable[[UnitOfWork], None]]
-"""Returns what a heartbeat writes beside its own row; called in the reactor's thread, what it returns in the transaction."""
+"""Called in the reactor's thread. Returns a function that writes further rows in the heartbeat's transaction."""
 
 
 def no_report(_now: datetime) -> Callable[[UnitOfWork], None]:
-    """Return a unit that writes no row."""
+    """Return a function that writes nothing."""
     return lambda _unit: None
 
 
 class NameTaken(Exception):
-    """Another gateway uses this database under our name; both would take each other's rows."""
+    """Another gateway uses this database under our name, so each would process the rows claimed by the other."""
 
 
 class FileTaken(Exception):
-    """Another gateway with terminals and partners works on the same SQLite file."""
+    """Another gateway that serves terminals and partners uses the same SQLite file."""
 
 
 def serves_protocols(name: str) -> bool:
-    """Return whether a gateway of this name serves terminals and partners; the pages alone are named otherwise."""
+    """Return whether the gateway with this name serves terminals and partners, and not only the web pages."""
     return not name.endswith(PAGES)
 
 
 def only_one(first: Instance) -> str:
-    """Return the remedy if a second gateway would work on the SQLite file of the `first`."""
+    """Return the remedy if a second gateway would use the SQLite file of `first`."""
     return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
 
 
 OTHER_NAME: Final = "give this one another HKALL_INSTANCE"
-"""The remedy if a second gateway has the name of the first."""
+"""The remedy if a second gateway has the same name as the first."""
 
 
 def describe_rival(first: Instance) -> str:
-    """Return what keeps a second gateway from starting."""
+    """Describe the running gateway that keeps a second gateway from starting."""
     return f"a gateway called {first.name} works on this database (process {first.pid} on {first.host})"
 
 
 def find_clock_fault(seen: Iterable[Instance], now: datetime) -> tuple[str, str] | None:
-    """Return what is wrong with this machine's clock, and the remedy; None if no gateway was seen much later than now.
+    """Return a fault of this machine's clock and the remedy, or None if no gateway was seen much later than `now`.
 
-    A gateway with a clock that is behind would date loans wrongly, and the others would count as gone.
+    A gateway whose clock is behind would date loans wrongly, and the other gateways would take it for gone.
     """
     latest = max(seen, key=lambda one: one.seen_at, default=None)
     if latest is None or latest.seen_at <= now + BEHIND:
@@ -85,17 +85,17 @@ def find_clock_fault(seen: Iterable[Instance], now: datetime) -> tuple[str, str]
 
 
 class ClockBehind(Exception):
-    """Another gateway was seen at a time that our clock has not reached: one of the two clocks is wrong."""
+    """Another gateway was seen at a time that our clock has not reached, so one of the two clocks is wrong."""
 
 
 class Heartbeat:
-    """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
+    """Writes a heartbeat for `me` every BEAT_S seconds, and counts the gateways on the database.
 
     Attributes:
-        runs: Returns whether a process of this machine runs: after a crash our own name is still in the table, and free.
-        trust_clock: Begin even if another gateway was seen later than it is now.
-        report: What else each heartbeat writes.
-        alone: Begin only if no other gateway serves terminals and partners, as on an SQLite file.
+        runs: Returns whether a process runs on this machine. After a crash, our name is still registered but may be reused.
+        trust_clock: Whether to start even if another gateway was seen at a later time than our clock shows.
+        report: Further rows that each heartbeat writes.
+        alone: Whether to refuse to start beside another gateway that serves terminals and partners, as on an SQLite file.
     """
 
     def __init__(
@@ -117,20 +117,20 @@ class Heartbeat:
         self._stepped = False
         self._changed: dict[str, tuple[datetime, float]] = {}
         self.written = True
-        """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
+        """Whether the last heartbeat was written. With a full disk, writes fail although queries succeed."""
 
     async def start(self, patience_s: float = 0.0) -> None:
         """Register this gateway, then write a heartbeat every BEAT_S seconds.
 
-        Raises NameTaken, FileTaken and ClockBehind.
+        Raise NameTaken, FileTaken or ClockBehind if the gateway may not start.
 
         Args:
-            patience_s: Seconds that another gateway of our name, which is about to end, may keep it.
+            patience_s: Seconds to wait for another gateway with our name to exit.
         """
         seen = await self._store.read(instances.list_instances, is_long=True)
         if not self._trust_clock and (fault := find_clock_fault(seen, self._now())):
             raise ClockBehind(": ".join(fault))
-        one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
+        one = LockSet(document=("gateway", self._me.name))  # so that two gateways cannot take the name at once
         end_s = self._clock.seconds() + patience_s
         while True:
             other = await self._store.write(bind(_register, self._me, self._now(), self._runs, self._alone), one)
@@ -145,7 +145,7 @@ class Heartbeat:
         self._schedule_beat()
 
     async def stop(self) -> None:
-        """Sign off; rows claimed in our name become free. It has no effect unless `start` has registered us."""
+        """Sign off and release the rows that we have claimed. No effect unless `start` has registered this gateway."""
         if self._timer is None:
             return
         cancel(self._timer)
@@ -163,7 +163,7 @@ class Heartbeat:
         me, silent = replace(self._me, seen_at=now), self._silent_gateways() if self._stepped else None
         try:
             freed, everyone = await self._store.write(bind(_write_beat, me, now, self._report(now), back, silent))
-        except Unavailable:  # the store has said why
+        except Unavailable:  # the reason is already logged
             self.written = False
             return
         except Exception:
@@ -181,7 +181,7 @@ class Heartbeat:
             LOG.warning("instance.took_over", rows=freed)
 
     def _clock_step_s(self, now: datetime) -> float:
-        """Return and log the seconds by which the time of day was set since the last heartbeat; negative for back."""
+        """Return how many seconds the time of day was set forward (negative: back) since the last heartbeat, and log a step."""
         seconds, last = self._clock.seconds(), self._last
         self._last = (now, seconds)
         step_s = (now - last[0]).total_seconds() - (seconds - last[1]) if last else 0.0
@@ -191,9 +191,9 @@ class Heartbeat:
         return step_s
 
     def _silent_gateways(self) -> frozenset[str]:
-        """Return the gateways whose heartbeats have not changed for GONE_S seconds, by the monotonic clock.
+        """Return the gateways whose heartbeat has not changed for GONE_S seconds of the monotonic clock.
 
-        After a change of the time of day, that does not tell how long another gateway has been silent.
+        After the time of day was changed, it does not show how long a gateway has been silent.
         """
         until_s = self._clock.seconds() - GONE_S
         return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
@@ -207,7 +207,7 @@ class Heartbeat:
 
 
 def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
-    """Register under our name; return the gateway that has the name or, if we must be alone, the database already."""
+    """Register this gateway, or return the running gateway that has the same name or, if `alone`, serves protocols."""
     for other in instances.list_instances(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
         if rival and other.state(now) == "up" and _is_alive_elsewhere(other, me, runs):
@@ -217,15 +217,15 @@ def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int
 
 
 def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Return whether the other gateway is alive.
+    """Return whether another gateway may be alive.
 
-    A process of this machine that does not run has crashed, and so has one with our own id.
+    A gateway on this machine has crashed if its process does not run or its process id is now our own.
     """
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
 def after_step_back(unit: UnitOfWork, now: datetime) -> None:
-    """Make due what waits for a time that the clock showed before it was set back."""
+    """Bring forward retries that were scheduled before the clock was set back."""
     unit.outbox.bring_forward(now)
     unit.circuits.bring_forward(now)
 
@@ -238,7 +238,7 @@ def _write_beat(
     back: bool,
     silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
-    """Write a heartbeat; `back` says that the clock was set back."""
+    """Write a heartbeat and release claimed rows. Return their number and all gateways. `back`: the clock was set back."""
     instances.record_instance(unit, me)
     report(unit)
     if back:

@@ -1,4 +1,4 @@
-"""The local system: its adapter, the connections to it, and the rules while it is unreachable."""
+"""Builds the adapter and the connections for the local system, and the rules for when it is unreachable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 
 class LocalSystemParts:
-    """Builds the parts that the [ils] table configures. `verify` compares a PIN with our own hash."""
+    """Builds the parts configured in [ils]. `verify` compares a PIN with our stored hash."""
 
     def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
@@ -35,7 +35,7 @@ class LocalSystemParts:
             means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> LocalIls:
-        """Make the adapter that answers about patrons. A system that compares PINs itself is guarded by `wrong_pins`."""
+        """Create the adapter for queries about patrons. If the local system checks PINs, `wrong_pins` limits guesses."""
         means, ils = self._means, self._config
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
@@ -43,37 +43,37 @@ class LocalSystemParts:
             means.clock, health, self._line_factory(health), post, framing, password, means.reactor, post.get
         )
         adapter = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
-        # Hashes of our own are guarded where they are compared.
+        # Guesses against our own hashes are limited by `verify`.
         return adapter if Verb.LOADED in adapter.supports else Guarded(adapter, wrong_pins)
 
     def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
-        """Return the factory of upstream connections if messages are relayed, and whether terminals log in there."""
+        """Return a factory for relay connections (None without a relay), and whether they use the terminals' own logins."""
         ils = self._config
         return (self._line_factory(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> OfflineRules:
-        """Return the rules for an unreachable local system, from the current configuration."""
+        """Return the configured rules for when the local system is unreachable."""
         ils = self._config
         return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
 
     def carrier(self) -> Carrier:
-        """Make the carrier that repeats to the local system the messages that it missed."""
+        """Create the carrier that delivers the messages that the local system missed."""
         line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
         return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
-        """Return the reactor's second until which a message that begins now may call other systems."""
+        """Return the reactor's second until which a message that begins now may query other systems."""
         seconds: float = self._means.reactor.seconds()
         return seconds + self._config.message_timeout_s
 
     @property
     def away(self) -> bool:
-        """Return whether a configured system does not answer."""
+        """Return whether the local system is unreachable on any channel."""
         return any(not health.up for health in self._healths.values())
 
     def stop(self) -> None:
-        """Stop the probes of an unreachable system."""
+        """Stop probing an unreachable local system."""
         for health in self._healths.values():
             health.stop()
 
@@ -88,7 +88,7 @@ class LocalSystemParts:
         return self._means.config().ils
 
     def _line_factory(self, health: CircuitBreaker) -> Callable[[], Upstream]:
-        """Return the factory of connections to its SIP2 server, which log in with our own account."""
+        """Return a factory for connections to the local SIP2 server with the login in [ils]."""
         reactor, ils = self._means.reactor, self._config
         dialect = config_mapping.framing_of_ils(self._means.config())
         dial = make_dialler(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)

@@ -1,4 +1,4 @@
-"""Logging: one line for each event, JSON or for people, without secrets or personal data of a patron."""
+"""Logging: one line for each event, as JSON or for people, without secrets or patrons' personal data."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ HIDDEN_WORDS: Final = frozenset(
     {"pin", "password", "passwd", "secret", "token", "credential", "credentials", "authorization", "authentication"}
     | {"name", "surname", "address", "email", "mail", "phone", "telephone", "birth", "birthday", "title"}
 )
-"""A key with one of these words in it (user_name, pin-hash, barcodePin) has a confidential value."""
+"""The value of a key that contains one of these words (user_name, pin-hash, barcodePin) is confidential."""
 
 PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal and tag.kind == "barcode")
 HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
-"""Confidential SIP2 fields; AJ, the title, is added because a patron's reading is confidential too."""
+"""Confidential SIP2 fields. The title (AJ) is included because patrons' reading is confidential too."""
 
 HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
 """Confidential NCIP elements."""
 
 PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
-"""Keys with a card number as value; only its `patron_ref` is logged."""
+"""Keys whose value is a card number. Only the `patron_ref` is logged."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
-# A name that ends in `_env` is followed by the name of a variable or by a complaint about it, never by a secret.
+# A name that ends in `_env` is followed by a variable name or an error message, never by a secret.
 _NAMED: Final = (
     r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)(?!\w{0,36}_env\b|_hash: must\b)"
     r"\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
 )
 
-# What may stand inside running text (a traceback, a driver's message): fields of a SIP2 line, XML elements of NCIP,
-# `pin=…` as programmers print it, password hashes, passwords in URLs, e-mail addresses. In front the text without which
-# the pattern cannot fit: most values have none of them and cost no search. Repeats are bounded, since a peer chose the text.
+# Secrets inside running text (a traceback, a driver's message): fields of a SIP2 line, NCIP elements, `pin=…`, password
+# hashes, passwords in URLs, e-mail addresses. Each row begins with the marks without which the pattern cannot match: most
+# values contain none of them, so no search is needed. Repetitions are bounded, since a peer may choose the text.
 _SPOTS: Final = tuple(
     (marks, re.compile(pattern), shown)
     for marks, pattern, shown in (
@@ -72,10 +72,9 @@ _MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
 
 
 def patron_ref(barcode: str, key: bytes) -> str:
-    """Return twelve hex digits that stand for one patron under one key.
+    """Return a keyed hash of a card number, twelve hex digits, which identifies a patron in the log.
 
-    Without the key they do not lead back to the card. Raises ValueError for an empty key: card numbers are few, so that an
-    unkeyed hash could be tried out.
+    Raise ValueError for an empty key: an unkeyed hash could be reversed by hashing all card numbers.
     """
     if not key:
         raise ValueError("patron_ref: the key is empty")
@@ -84,13 +83,13 @@ def patron_ref(barcode: str, key: bytes) -> str:
 
 
 class Stream(Protocol):
-    """Destination of log lines: a binary file, or `background_writer.BackgroundWriter`."""
+    """A destination for log lines, such as a binary file or `background_writer.BackgroundWriter`."""
 
     def write(self, line: bytes, /) -> int:
         """Write a line."""
 
     def flush(self) -> None:
-        """Flush the lines."""
+        """Flush the written lines."""
 
 
 def configure(
@@ -103,11 +102,16 @@ def configure(
     draw: Draw | None = None,
     for_good: bool = False,
 ) -> None:
-    """Send all log events from `level` (debug, info, warning, error) upward to `stream`.
+    """Send all log events from `level` (debug, info, warning, error) upwards to `stream`. Each line is flushed.
 
-    `now` returns an aware instant. `key` is that of `patron_ref`. `titles` shows the titles of books. `draw` makes a line for
-    people instead of JSON. Each line is written and flushed; a buffering `stream` has its own meaning of flush. May be called
-    again, unless it was called with `for_good`: then a logger is built once and not for every line.
+    Args:
+        stream: Destination of the lines.
+        now: Returns the current time as an aware datetime.
+        level: Lowest level to log.
+        key: Key for `patron_ref`.
+        titles: Whether to show book titles.
+        draw: Renders a line for people; None for JSON.
+        for_good: Whether to cache loggers, which is faster. A later call then has no effect on existing loggers.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
@@ -116,16 +120,16 @@ def configure(
         processors=[LogLine(hidden, key, now, draw)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
-        # A cached logger would keep the stream and the level of an earlier call.
+        # A cached logger keeps the stream and the level of an earlier call.
         cache_logger_on_first_use=for_good,
     )
 
 
 class LogLine:
-    """The processor that makes a line of an event: adds context and time, and removes confidential values.
+    """The structlog processor that renders an event: adds context and time, and removes confidential values.
 
-    `hidden` are words and tags; `key` is that of `patron_ref`; `draw` makes a line for people, JSON without it. It is one
-    processor for all steps, since a copy of the event for each of them takes as long as all else.
+    `hidden` contains the words, tags and elements whose values are confidential; for `key` and `draw` see `configure`. One
+    processor does all the steps, since copying the event for each step would double the time.
     """
 
     def __init__(self, hidden: frozenset[str], key: bytes, now: Callable[[], datetime], draw: Draw | None = None) -> None:
@@ -134,35 +138,35 @@ class LogLine:
         self._open: set[str] = set()
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-        """Return the line of an event."""
+        """Return the line for an event."""
         if place := logged_context():
             event = {**place, **event}
         if not PATRON_KEYS.isdisjoint(event):
             event = dict(self._patron_field(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
-        # Nearly every line has only field names known to be public, and values that cannot contain a secret.
+        # Fast path: nearly every event has only field names known to be public, and values that cannot contain a secret.
         if not (event.keys() <= self._open and _are_harmless(event.values())):
             event = self._scrubbed_table(event)
         instant = self._now()
         second, day = _format_second(floor(instant.timestamp()))
         head = {"ts": f"{second}.{instant.microsecond // 1000:03}Z", "hkt_date": day, "level": _LEVELS.get(method, method)}
         line = {**head, "event": event.pop("event", ""), **event}
-        if len(line) < len(head) + 1 + len(event):  # a field of the event has a name of the head's, which wins
+        if len(line) < len(head) + 1 + len(event):  # a field of the event has the same name as a field of the head
             line |= head
         if self._draw is not None:
             return self._draw(line).encode("utf-8", "backslashreplace")
         try:
             return orjson.dumps(line)
-        except TypeError:  # an invalid number or character
-            # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
+        except TypeError:  # orjson cannot encode a number or a character
+            # The standard encoder can. Unpaired surrogates are written as escapes such as \udc80.
             return _ENCODER.encode(line).encode("utf-8", "backslashreplace")
 
     def _scrubbed_table(self, table: Mapping[Any, object]) -> dict[str, object]:
         shown: dict[str, object] = {}
         for key, value in table.items():
             name = str(key)
-            if name in PATRON_KEYS:  # never among those that `_known` calls open
+            if name in PATRON_KEYS:  # such a key is never in `_open`
                 patron, reference = self._patron_field(value)
                 shown[patron] = reference
             else:
@@ -174,7 +178,7 @@ class LogLine:
         return "patron_ref", patron_ref(text, self._key) if text else ""
 
     def _is_hidden(self, name: str) -> bool:
-        # Keys are few constants of the program; NCIP elements and SIP2 tags are few too. Other keys are not cached.
+        # Keys are usually constants, SIP2 tags or NCIP elements, and few enough to cache. The limit is for any other keys.
         known = self._known.get(name)
         if known is None:
             words = {word.lower() for word in _WORD.findall(name)}
@@ -197,10 +201,10 @@ class LogLine:
 
 
 def _are_harmless(values: Iterable[Any]) -> bool:
-    """Return whether the values are safe under any field name: numbers, and texts without a recognisable secret."""
+    """Return whether all values are numbers, or texts without the marks of a secret."""
     try:
         return _has_no_marks(" ".join([value for value in values if type(value) not in _NUMBERS]))
-    except TypeError:  # one of them is not a text
+    except TypeError:  # a value is neither a number nor a text
         return False
 
 
@@ -208,12 +212,12 @@ _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def _has_no_marks(text: str) -> bool:
-    """Return whether a text has none of the marks of a secret."""
+    """Return whether a text contains none of the marks of a secret (see `_SPOTS`)."""
     return not any(map(text.__contains__, _MARKS))
 
 
 def scrub(text: str) -> str:
-    """Return the text without recognisable secrets and addresses."""
+    """Mask recognisable secrets and e-mail addresses in a text."""
     if _has_no_marks(text):
         return text
     for marks, spot, shown in _SPOTS:
@@ -223,7 +227,7 @@ def scrub(text: str) -> str:
 
 
 def log_twisted_event(event: LogEvent) -> None:
-    """Log an event of Twisted's own log: failures and errors as errors, warnings as warnings, all else at debug level."""
+    """Log an event from Twisted's log: failures and errors as errors, warnings as warnings, all others at debug level."""
     said, room = formatEvent(event), event.get("log_namespace", "")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
@@ -238,13 +242,13 @@ def log_twisted_event(event: LogEvent) -> None:
 
 @lru_cache(maxsize=4)
 def _format_second(second: int) -> tuple[str, str]:
-    """Return a second in UTC, and its day in Hong Kong, computed once for all lines of that second."""
+    """Format a POSIX timestamp as a time in UTC and a date in Hong Kong, computed once for all lines of the second."""
     instant = datetime.fromtimestamp(second, UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
 
 
 _LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
-"""structlog's other names for a level."""
+"""Level names for structlog methods that are named differently."""
 
 
 def _as_text(value: object) -> str:
@@ -255,7 +259,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 
 
 def log_move(move: JournalEntry) -> None:
-    """Log a committed step of a request, or a refusal with its rule."""
+    """Log a committed step of a request, or a refusal with the rule."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,

@@ -1,4 +1,4 @@
-"""This machine: the name of the gateway on it, whether a process runs, its memory and disk."""
+"""Information about this machine: names, processes, ports, memory and disk."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Final
 
 
 def instance() -> str:
-    """Return the name of this gateway among those on one database."""
+    """Return the name of this gateway, which is unique among the gateways on one database."""
     return f"{host()}-{number()}"
 
 
 def host() -> str:
-    """Return the name of this machine."""
+    """Return this machine's host name."""
     return os.uname().nodename
 
 
 def number() -> str:
-    """Return which gateway of this machine this is."""
+    """Return the number of this gateway on this machine (HKALL_INSTANCE)."""
     return os.environ.get("HKALL_INSTANCE", "1")
 
 
 def runs(pid: int) -> bool:
     """Return whether a process with this id runs on this machine, under any user.
 
-    A process that has ended and is not reaped yet does not run: in a container the first process may never reap it.
+    A zombie process does not count as running, since the first process of a container may never reap it.
     """
     try:
         os.kill(pid, 0)
@@ -41,7 +41,7 @@ def runs(pid: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Return whether a process listens on a TCP port; None if this user may not look at it. Source: proc(5)."""
+    """Return whether a process listens on a TCP port; None if this user may not inspect the process. Source: proc(5)."""
     try:
         handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
@@ -61,13 +61,13 @@ def _read_lines(path: str) -> list[str]:
 
 
 def address_space() -> int | None:
-    """Return the bytes of addresses that this process may use (RLIMIT_AS); None without a limit."""
+    """Return the limit on this process's address space in bytes (RLIMIT_AS), or None if it is unlimited."""
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if most == resource.RLIM_INFINITY else most
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the bytes that this process may still write to the disk of `folder`; None if unknown."""
+    """Return the number of bytes that an unprivileged process can still write to the disk of `folder`; None if unknown."""
     try:
         found = os.statvfs(folder)
     except OSError:

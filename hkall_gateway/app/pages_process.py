@@ -1,8 +1,8 @@
-"""The pages' process, which `serve` starts as its child, and the socket between both.
+"""The web process, which `serve` starts as a child process, and the socket between parent and child.
 
-Parent and child share only the database and the files. Over the socket the parent asks the child to reload, for its metrics,
-and whether it is ready. Each notices the other's death by the end of the socket: the parent starts another child, the child
-finishes its pages and ends.
+Parent and child share only the database and the files. Over the socket, the parent asks the child to reload, for its metrics,
+and whether it is ready. When one process dies, the other one's socket is closed: the parent then starts another child, and the
+child finishes its requests and exits.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from hkall_gateway.observability.log_console import LogFormat
 LOG = structlog.get_logger()
 
 ANSWER_S: Final = 1.0
-"""The child must answer for /metrics and /readyz within this time."""
+"""Seconds within which the child must answer queries for /metrics and /readyz."""
 RELOAD_S: Final = 30.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-"""Pause before another child is started: each is twice the one before it, until a child has run for as long as the longest."""
+"""Pauses before a restart of the child. Each pause is twice the previous one, until a child has run for LONGEST_PAUSE_S."""
 END_S: Final = 15.0
-"""A child that is told to end, or whose socket has ended, is killed after this time."""
+"""Seconds after which a child is killed that was asked to stop or has closed the socket, but still runs."""
 FIRST_PASSED: Final = 3
 """Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
 
 Question = Callable[[], Coroutine[Deferred[Any], Any, object]]
 NO_ANSWER: Final = (defer.TimeoutError, ConnectionLost)
-"""The errors of a query that the other process has not answered."""
+"""The errors with which a query fails if the other process does not answer."""
 Series = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
 
 
 class PagesNotStarted(Exception):
-    """The first child has ended before it was ready; `code` is its exit code, negative for a signal."""
+    """The first child exited before it was ready. `code` is the exit code, negative for a signal."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the pages' process ended before it was ready ({_way_of_end(code)}): its own line says why")
@@ -68,9 +68,9 @@ def _way_of_end(code: int) -> str:
 
 
 class Channel(Int32StringReceiver):
-    """One end of the socket.
+    """One end of the socket. Sends queries by name, and answers queries from the other end.
 
-    It sends queries by name, and answers those of the other end from `answers`. `ended` is called once the other end has gone.
+    `answers` has a function for each query, and `ended` is called when the connection is lost.
     """
 
     MAX_LENGTH = 1 << 26
@@ -80,9 +80,9 @@ class Channel(Int32StringReceiver):
         self._query_count, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
-        """Return a Deferred of the answer to a query.
+        """Send a query and return a Deferred for the answer.
 
-        It fails with one of NO_ANSWER after `patience_s` seconds, or if the other end goes.
+        The Deferred fails with one of NO_ANSWER after `patience_s` seconds, or if the connection is lost.
         """
         self._query_count += 1
         number, answer = self._query_count, Deferred[Any]()
@@ -93,7 +93,7 @@ class Channel(Int32StringReceiver):
         return answer.addBoth(self._forget_question, number)
 
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
-        """Take an answer, or answer a query."""
+        """Handle an answer, or answer a query."""
         number, content = orjson.loads(data)
         if number > 0:
             answer = Deferred.fromCoroutine(self._answers[content]())
@@ -102,7 +102,7 @@ class Channel(Int32StringReceiver):
             waiting.callback(content)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
-        """Fail the waiting queries."""
+        """Fail the unanswered queries."""
         for waiting in tuple(self._waiting.values()):
             waiting.errback(ConnectionLost())
         self._on_end()
@@ -121,7 +121,7 @@ def _log_bug(failure: Failure) -> None:
 
 
 def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], ended: Callable[[], object]) -> Channel:
-    """Return the channel over one end of a socket pair, which the reactor takes over."""
+    """Create a channel on one end of a socket pair. The reactor takes over the socket."""
     channel = Channel(answers, ended)
     factory: Any = Factory.forProtocol(lambda: channel)
     with own:
@@ -131,15 +131,16 @@ def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], e
 
 
 def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
-    """Return the samples of counters and histograms, which can be added to those of another process."""
+    """Return the samples of counters and histograms, which can be added to the samples of another process."""
     families = (family for family in registry.collect() if family.type in {"counter", "histogram"})
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
 
 
 class CombinedRegistry(Collector):
-    """The parent's registry, with its children's counts added to its counters and histograms.
+    """The parent's registry with the counters and histograms of its children added.
 
-    A child that has ended or is silent still counts with its last known samples: a sum that fell would be read as a restart.
+    The last known samples of a child are kept when it exits or does not answer, since Prometheus takes a falling counter for a
+    restart.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
@@ -147,15 +148,15 @@ class CombinedRegistry(Collector):
         self._former, self._present = dict[Series, float](), dict[Series, float]()
 
     def take(self, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
-        """Set the samples of the running child."""
+        """Replace the samples of the running child."""
         self._present = {(name, tuple(sorted(labels.items()))): value for name, labels, value in samples}
 
     def child_ended(self) -> None:
-        """Keep the samples of a child for good: the next one counts from zero."""
+        """Keep the samples of an exited child permanently, since the next child counts from zero."""
         self._former, self._present = self._children(), {}
 
     def collect(self) -> Iterable[Metric]:
-        """Return every family with the sums."""
+        """Return all metric families with the sums over parent and children."""
         children = self._children()
         for family in self._own.collect():
             if children and family.type in {"counter", "histogram"}:
@@ -176,9 +177,9 @@ def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Samp
 
 
 class PagesProcess:
-    """Starts the child, restarts it when it ends, and answers for it. Used in the reactor's thread.
+    """Starts the child, restarts it when it exits, and queries it. Use it only in the reactor's thread.
 
-    `endpoints` are those of the pages; sockets that systemd holds are passed on.
+    `endpoints` contains the endpoint strings of the web pages. Sockets from systemd are passed on to the child.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class PagesProcess:
         self._registry: CombinedRegistry | None = None
 
     async def start(self) -> int:
-        """Start the child and return the number of its ports once they are open. Raises PagesNotStarted and NotPassed."""
+        """Start the child, wait until its ports are open, and return their number. Raise PagesNotStarted or NotPassed."""
         self._sockets = [server_endpoint(self._reactor, text).fileno for text in self._passed]
         if self._sockets:
             count = max(self._sockets) + 1 - FIRST_PASSED
@@ -207,7 +208,7 @@ class PagesProcess:
         return await self._ready
 
     async def stop(self) -> None:
-        """Let the child finish its pages; return once it has ended."""
+        """Ask the child to finish its requests, and wait until it has exited."""
         self._leaving = True
         cancel(self._begins)
         if self._process is not None:
@@ -216,7 +217,7 @@ class PagesProcess:
             await self._gone
 
     async def reload(self) -> Reloaded:
-        """Let the child reload, and return its outcome. A child that does not run reads the files at its start."""
+        """Make the child reload, and return the result. Do nothing if no child runs, since a new child reads the files."""
         if self._channel is None:
             return Reloaded()
         try:
@@ -230,14 +231,14 @@ class PagesProcess:
         return bool(await self._ask_child("ports"))
 
     async def add_metrics(self, own: CollectorRegistry) -> CombinedRegistry:
-        """Return the registry of this process with the children's counts."""
+        """Return this process's registry with the counts of its children."""
         registry = self._registry = self._registry or CombinedRegistry(own)
         if (samples := await self._ask_child("metrics")) is not None:
             registry.take(samples)
         return registry
 
     async def _ask_child(self, question: str) -> Any:
-        """Return the child's answer; None if none comes in time."""
+        """Return the child's answer, or None if it does not answer in time."""
         with suppress(*NO_ANSWER):
             return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
         return None
@@ -281,10 +282,10 @@ class PagesProcess:
     def _restart_child(self) -> None:
         try:
             self._start_child()
-        except OSError as error:  # no memory, or no descriptor
+        except OSError as error:  # out of memory or file descriptors
             self._schedule_restart(str(error))
 
     def _kill_later(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill a child that has hung up, or was told to end, and does not end by itself."""
+        """Kill the child after END_S seconds if it has not exited by then."""
         if process.returncode is None and not (self._kills and self._kills.active()):
             self._kills = self._reactor.callLater(END_S, process.kill)

@@ -1,4 +1,4 @@
-"""The process around the daemon: its log, its signals and its exit code."""
+"""The process that runs the daemon: log, signals and exit code."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ from hkall_gateway.observability.log_console import LogFormat, renderer_for
 LOG = structlog.get_logger()
 
 YOUNG: Final = (5_000, 10, 10)
-"""Thresholds of the garbage collector. One iteration of a busy reactor makes more than Python's default of 700 new objects, and
-reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest waits."""
+"""Thresholds for the garbage collector. One iteration of a busy reactor creates more objects than Python's default of 700, and
+reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest pauses."""
 
 REFUSED, WRONG = 1, 2
-"""Exit codes: it could not start; its configuration does not fit the way in which it was started."""
+"""Exit codes: the gateway could not start (1), or the configuration does not fit the way in which it was started (2)."""
 
 RUN_KEY: Final = "HKALL_RUN_KEY"
-"""The variable by which the pages' process has the key of this run for card numbers in the log, where the site has set none."""
+"""Variable that passes the key for card numbers in the log to the web process. A random key, used if the site sets none."""
 
 TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 PREDECESSOR_S: Final = 15.0
-"""How long a pages' process waits for that of a parent that was killed: until it has finished its pages."""
+"""Seconds that a new web process waits for the web process of a killed parent to finish its requests."""
 
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
-"""What `systemctl status` shows."""
+"""Texts that `systemctl status` shows."""
 
 
 def serve(
@@ -65,17 +65,21 @@ def serve(
     started: Callable[[], object] = lambda: None,
     channel: int | None = None,
 ) -> int:
-    """Run until SIGTERM or SIGINT and return the exit code. A signal during the start is obeyed after it.
+    """Run until SIGTERM or SIGINT and return the exit code. Signals during the start are handled after it.
 
-    `beside` starts the parts that the demo adds to this process. `serving`: the parts of the configuration that are served.
-    `log_format`: by default "console" if the log goes to a terminal. `started` is called once all ports are open. `channel` is
-    the descriptor of the socket to the parent, if this is the pages' process.
+    Args:
+        path: The configuration file.
+        beside: Creates the parts that the demo runs in this process.
+        serving: The parts of the configuration to serve.
+        log_format: Format of the log; None for "console" on a terminal and "json" elsewhere.
+        started: Called when all ports are open.
+        channel: Descriptor of the socket to the parent, if this is the web process.
     """
     reactor = the_reactor()
     early = _early_signals()
     config = gateway.load(path, os.environ)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual 1,024 are fewer than the connections of both protocols
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the default of 1,024 is too low for our connection limits
     os.environ.setdefault(RUN_KEY, secrets.token_hex(32))
     pages = None
     if serving is Serving.ALL and config.web is not None:
@@ -85,7 +89,7 @@ def serve(
     log = _start_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
     process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)
-    # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
+    # An error at the start stops the reactor, which is possible only when it runs.
     reactor.callWhenRunning(lambda: ensureDeferred(process.live(config, beside, ended, serving, started, early)))
     try:
         reactor.run(installSignalHandlers=False)
@@ -95,9 +99,9 @@ def serve(
 
 
 def _early_signals() -> list[int]:
-    """Note signals until the daemon can obey them; without handlers they would end the process at once.
+    """Collect signals until the daemon can handle them; by default they would end the process at once.
 
-    A second signal to end does that, since the start may hang.
+    A second SIGTERM or SIGINT still ends the process at once, in case the start hangs.
     """
     early: list[int] = []
 
@@ -118,19 +122,19 @@ def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: b
     logs.configure(
         log, now, config.logs.level, key, config.logs.titles, draw=renderer_for(stream, log_format, os.environ), for_good=True
     )
-    observer: Any = logs.log_twisted_event  # to mypy a zope interface is a class; to Twisted any callable is an observer
+    observer: Any = logs.log_twisted_event  # mypy takes the zope interface for a class; any callable is an observer
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     return log
 
 
 def _open_log(path: Path) -> FileIO:
-    """Open the log to append to it; a new file is readable by its owner and group."""
+    """Open the log file for appending. A new file is readable by its owner and group."""
     private(path, GROUP_READS)
     return open(path, "ab", buffering=0)
 
 
 def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
-    """Count the lines that the log dropped, and log their number as soon as it accepts a line again."""
+    """Count dropped log lines, and log their number as soon as the log accepts lines again."""
 
     def lost(count: int) -> None:
         daemon.metrics.log_dropped.inc(count)
@@ -141,7 +145,7 @@ def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What is around the daemon: log, service manager, and the pages' process or the socket to the parent."""
+    """The environment of the daemon: log, service manager, and either the web process or the socket to the parent."""
 
     path: Path
     reactor: Any
@@ -159,7 +163,7 @@ class Process:
         started: Callable[[], object],
         early: list[int],
     ) -> None:
-        """Start the daemon and obey signals from then on, or say why it cannot start, and stop the reactor."""
+        """Start the daemon and handle signals from then on. If it cannot start, log the reason and stop the reactor."""
         daemon = None
         try:
             daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages)
@@ -182,7 +186,7 @@ class Process:
             self.reactor.stop()
             return
         gc.collect()
-        gc.freeze()  # the objects that exist now live until the end: collections skip them
+        gc.freeze()  # the existing objects live until the exit, so collections can skip them
         gc.set_threshold(*YOUNG)
         self._handle_signals(daemon)
         self.service.notify(READY, SERVES)
@@ -192,9 +196,9 @@ class Process:
         started()
 
     def _handle_signals(self, daemon: Daemon) -> None:
-        """Obey the signals of the operator, and the parent's queries."""
+        """Handle SIGTERM, SIGINT and SIGHUP, and answer the parent's queries."""
         leaving: list[Any] = []
-        log_file = daemon.config.logs.file  # another one needs a restart
+        log_file = daemon.config.logs.file  # a change of this key needs a restart
 
         def leave() -> None:
             if not leaving:
@@ -211,7 +215,7 @@ class Process:
         async def reload() -> tuple[tuple[str, ...], tuple[str, ...]]:
             self.service.reloading()
             try:
-                if log_file:  # a rotation has renamed the one before
+                if log_file:  # log rotation may have renamed the current file
                     self.log.continue_on(_open_log(log_file))
             except OSError as error:
                 LOG.error("log.not_reopened", why=str(error))

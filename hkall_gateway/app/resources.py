@@ -1,4 +1,4 @@
-"""Resources that `app/daemon.py` passes to the modules that build a part of it."""
+"""Resources that `app/daemon.py` passes to the modules that build parts of the daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 
 class Serving(StrEnum):
-    """The parts of the configuration that `serve` starts: all, the pages alone, or all but the pages."""
+    """The parts of the configuration that `serve` starts: all, only the web pages, or all but the web pages."""
 
     ALL = "all"
     WEB_ALONE = "web alone"
@@ -22,12 +22,12 @@ class Serving(StrEnum):
 
     @property
     def protocols(self) -> bool:
-        """Return whether terminals and partners are answered here, and messages and rounds leave from here."""
+        """Return whether this process serves terminals and partners, sends messages and runs the scheduled jobs."""
         return self is not Serving.WEB_ALONE
 
     @property
     def web(self) -> bool:
-        """Return whether the pages are served here."""
+        """Return whether the web pages are served, by this process or its child."""
         return self is not Serving.WITHOUT_WEB
 
 
@@ -36,7 +36,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The result of a reload: errors for which the old configuration stays, and changed keys that need a restart."""
+    """The result of a reload.
+
+    Attributes:
+        errors: Errors because of which the old configuration stays in force.
+        waiting: Changed keys that need a restart.
+    """
 
     errors: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
@@ -44,7 +49,7 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The reactor, the clock (the aware UTC instant), the environment, the metrics, and the current configuration."""
+    """Shared resources. `clock` returns the current time as an aware datetime in UTC, `config` the current configuration."""
 
     reactor: Any
     clock: Callable[[], datetime]
@@ -53,19 +58,19 @@ class Resources:
     config: Callable[[], GatewayConfig]
 
     def secret(self, variable: str | None) -> Sensitive:
-        """Return the value of an environment variable; empty if none is named or set."""
+        """Return the value of an environment variable; empty if `variable` is None or not set."""
         return Sensitive(self.environ.get(variable or "", ""))
 
 
 class PerConfiguration(Generic[T]):
-    """A part that is made from the configuration, and made anew after a reload."""
+    """A part that is built from the configuration, and rebuilt after a reload."""
 
     def __init__(self, config: Callable[[], GatewayConfig], make: Callable[[], T]) -> None:
         self._config, self._make = config, make
         self._made = (config(), make())
 
     def __call__(self) -> T:
-        """Return the part of the present configuration."""
+        """Return the part for the current configuration."""
         config = self._config()
         if self._made[0] is not config:
             self._made = config, self._make()

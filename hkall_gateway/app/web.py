@@ -1,4 +1,4 @@
-"""The pages for browsers. Imported only if [web] is configured: their libraries are an extra."""
+"""Builds the web server. Imported only if [web] is configured, since the web libraries are an optional extra."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def web_server(
     services: NcipServices,
     timeout: Timeout,
 ) -> WebServer:
-    """Make the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
+    """Create the web server. A reload changes accounts, names and colours, but not limits and threads.
 
-    `services` processes documents of the quarantine again; `timeout` limits commands.
+    `services` replays quarantined documents; `timeout` limits commands.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
@@ -87,12 +87,12 @@ def web_server(
 async def _ask_statuses(
     client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
 ) -> Mapping[str, str] | None:
-    """Ask a partner about its copies of a title; words that only the site's policy knows are not logged."""
+    """Query a partner for the statuses of its copies of a title. Statuses defined in the policy are not logged as unknown."""
     return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
 def _erasure_marks(means: Resources) -> ErasedMarks:
-    """Return where the marks of erased persons are: from [privacy], or beside an SQLite file."""
+    """Return the file with the marks of erased persons: the file in [privacy], or a file beside the SQLite database."""
     config = means.config()
     url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else None
@@ -100,7 +100,7 @@ def _erasure_marks(means: Resources) -> ErasedMarks:
 
 
 async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
-    """Process a document of the quarantine as if its partner had sent it now; return its problem, "" without one."""
+    """Replay a quarantined document. Return its Problem as a text, "" on success, or the refusal."""
     outcome = await replay_document(services, kept.agency, kept.digest, kept.document)
     if isinstance(outcome, Problem):
         return f"{outcome.problem}: {outcome.detail}"
@@ -108,7 +108,7 @@ async def _replay_document(services: NcipServices, kept: QuarantinedDocument) ->
 
 
 def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:
-    """Return the [web] table as the pages use it."""
+    """Convert the [web] table to the settings that the web pages use."""
     table, library = config.web, config.library
     assert table is not None, "asked only where [web] is configured"
     name = table.name or library.name

@@ -1,1 +1,1 @@
-"""The conditions under which a gateway can start, in one table for `check-config`, `serve` and `doctor`."""
+"""Checks whether a gateway can start, in one table for `check-config`, `serve` and `doctor`."""

@@ -1,4 +1,4 @@
-"""Keys and certificates of our own `ssl:` ports."""
+"""Checks of the keys and certificates for our own `ssl:` ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RENEW: Final = "renew the certificate, then reload the gateway"
 
 
 def check_certificates(start: Start) -> Iterator[StartFault]:
-    """Check that the files of each `ssl:` port can be used, and that its certificate is valid now."""
+    """Check that the files for each `ssl:` port are usable and that the certificate is currently valid."""
     for where, port, file, chain in read_certificates(start):
         if isinstance(chain, str):
             yield StartFault("certificate", where, f"port {port}: {chain}", MEND, subject=port)
@@ -34,7 +34,7 @@ def check_certificates(start: Start) -> Iterator[StartFault]:
 
 
 def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:
-    """Yield (key, port, file, its certificate and chain or why it cannot be used) of each `ssl:` port."""
+    """Yield (configuration key, port, file, certificate with chain or error text) for each `ssl:` port."""
     for endpoint in endpoints(start.config, start.number, start.serving):
         if endpoint.text.startswith(KIND):
             port, named = endpoint_arguments(endpoint.text)
@@ -42,7 +42,7 @@ def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Ce
             file, authorities = named.get("certKey", key), start.config.ncip.client_ca if endpoint.partners else None
             try:
                 if authorities is not None:
-                    authorities.read_bytes()  # OpenSSL does not say which file cannot be read
+                    authorities.read_bytes()  # an OSError names the file, which OpenSSL's error does not
                 server_context(named, authorities)
                 yield endpoint.where, port, file, load_pem_x509_certificates(Path(file).read_bytes())
             except ERRORS as bad:
@@ -50,7 +50,7 @@ def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Ce
 
 
 def _describe_error(bad: BaseException, key: str, file: str) -> str:
-    """Return why files cannot be used; OpenSSL gives it as a list."""
+    """Return the reason why the files cannot be used. OpenSSL's errors contain a list of reasons."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {(bad.strerror or '').lower()}"
     listed = isinstance(bad, SSL.Error) and bad.args and bad.args[0]

@@ -1,4 +1,4 @@
-"""The database, opened read-only: whether it can be opened, its revision, and the gateways that work on it."""
+"""Checks of the database, which is opened read-only: access, revision, and the gateways that use it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVER: Final = "start the server that [database] url names, or correct the URL"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """The contents of a database; at another revision than `head` only `revision` is read."""
+    """Contents of the database. If `revision` is not `head`, all other contents are left empty."""
 
     revision: str
     head: str
@@ -41,14 +41,14 @@ class DatabaseState:
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """Why a database cannot be read. `disk_fails`: its disk is full, fails or takes no writes."""
+    """Reason why a database cannot be read. `disk_fails`: the disk is full, faulty or read-only."""
 
     why: str
     disk_fails: bool = False
 
 
 def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
-    """Return the database's contents, or the reason why it cannot be opened. The database is neither changed nor created."""
+    """Return the database's contents, or the reason why it cannot be opened. Neither create nor change the database."""
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
         return Unopened(f"{file}: there is no such file")
@@ -62,7 +62,7 @@ def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
 
 
 def check_database(start: Start) -> Iterator[StartFault]:
-    """Check that the database can be opened, is at this program's revision, and that this gateway may work on it."""
+    """Check that the database can be opened and is at this program's revision, and that this gateway may use it."""
     found = read_state(start.config.database)
     if isinstance(found, DatabaseState):
         yield from _check_revision(start, found)
@@ -79,7 +79,7 @@ def check_database(start: Start) -> Iterator[StartFault]:
 
 
 def own_processes(start: Start) -> Sequence[int]:
-    """Return the processes of this machine that run as this gateway, its pages included."""
+    """Return the ids of this gateway's running processes on this machine, including the web process."""
     found = read_state(start.config.database)
     rows = found.instances if isinstance(found, DatabaseState) else ()
     return [
@@ -107,12 +107,12 @@ def _upgrade_fault(start: Start) -> str:
 
 
 def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
-    """Check the gateways that work on the database, as the heartbeat does at the start."""
+    """Check the clock and the other gateways on the database, as the heartbeat does at the start."""
     if not start.trust_clock and (fault := find_clock_fault(others, start.now)):
         yield StartFault("gateways", "clock", *fault)
         return
     up = [one for one in others if one.state(start.now) == "up" and (one.host != host() or start.pid_runs(one.pid))]
-    # Several gateways with terminals would need locks that SQLite does not have.
+    # Several gateways that serve terminals would need row locks, which SQLite does not have.
     alone = start.serving.protocols and database_file(start.config.database) is not None
     mine = start.instance if start.serving.protocols else f"{start.instance}-web"
     for one in up:
@@ -126,7 +126,7 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
     file = database_file(database)
     if file is None:
         engine = open_engine(database.url, database.limits())
-    else:  # the way in which the gateway opens a file would create it and change its mode
+    else:  # `open_engine` would create the file and change its mode
         engine = create_engine(
             "sqlite://", creator=read_only(file), poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
         )
@@ -143,10 +143,10 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
 
 
 def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
-    """Return a function that opens a SQLite file read-only.
+    """Return a function that opens an SQLite file read-only.
 
     If the -wal and -shm files are not both present, no process has the database open. It is then opened as immutable, because
-    SQLite would otherwise create them and leave them behind.
+    SQLite would otherwise create these files and leave them behind.
     """
     helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
     uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
@@ -154,6 +154,6 @@ def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
 
 
 def display_name(database: DatabaseConfig) -> str:
-    """Return the database's place for display: a file, or a PostgreSQL name and host, without login or password."""
+    """Describe the database for display, as a file or as a PostgreSQL name and host, without login and password."""
     file, url = database_file(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -1,4 +1,4 @@
-"""The input and the findings of start checks."""
+"""The input of start checks, and the faults that they find."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hkall_gateway.rules.settings import Policy
 
 
 class Effect(StrEnum):
-    """What a fault does. REFUSED and PENDING stop `serve`; PENDING is a step that is still to be done.
+    """Effect of a fault. REFUSED and PENDING keep `serve` from starting; REFUSED and TOLERATED make `check-config` fail.
 
-    `check-config` fails for REFUSED and TOLERATED.
+    PENDING is a step that must still be done, such as a database upgrade.
     """
 
     REFUSED = "refused"
@@ -28,9 +28,13 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartFault:
-    """A fault in one line: the key or path, what is wrong with it, and the remedy.
+    """A fault, which is printed in one line.
 
-    `check` is the name of a check of `doctor`; `subject` is the port or file that other findings of `doctor` name.
+    Attributes:
+        check: Name of the corresponding check in `doctor`.
+        where: Configuration key or path.
+        what: Description of the fault.
+        subject: Port or file concerned, so that `doctor` does not report the same one twice.
     """
 
     check: str
@@ -46,10 +50,12 @@ class StartFault:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start of a gateway.
+    """The circumstances of a gateway's start, which are the input of the checks.
 
-    `running`: this gateway may be running now, as `check-config` and `doctor` assume. `pid_runs` returns whether a process of
-    this machine runs; `trust_clock` is HKALL_TRUST_CLOCK.
+    Attributes:
+        pid_runs: Returns whether a process with this id runs on this machine.
+        running: Whether this gateway may already be running, as `check-config` and `doctor` assume.
+        trust_clock: Whether HKALL_TRUST_CLOCK is set.
     """
 
     path: Path
@@ -66,7 +72,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredEndpoint:
-    """An endpoint as the gateway of one number opens it, and its key. `partners`: callers may show certificates."""
+    """An endpoint string of one gateway (`text`), and its configuration key (`where`). `partners`: it serves NCIP."""
 
     where: str
     text: str
@@ -75,7 +81,7 @@ class ConfiguredEndpoint:
 
 
 def endpoints(config: GatewayConfig, number: str, serving: Serving = Serving.ALL) -> Iterator[ConfiguredEndpoint]:
-    """Yield the endpoints that a gateway opens."""
+    """Yield the endpoints that the gateway with this number opens."""
     sip2, ncip = config.sip2, config.ncip
     lists = [
         (serving.protocols, ("sip2", "listen"), sip2.listen, sip2.share_ports),

@@ -1,4 +1,4 @@
-"""Files and folders that the gateway reads or writes: present, on a writable disk, and open to its user."""
+"""Checks of the files and folders that the gateway reads or writes: presence, permissions and disk space."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.db.engine import connect
 
 LEAST_BYTES: Final = 1_000_000
-"""Free space without which a gateway does not start: its first transaction would fail."""
+"""Minimum free disk space for a start. With less, the first transaction would fail."""
 
 
 def effective_access(path: Path, mode: int) -> bool:
-    """Return whether the effective user of this process has the access."""
+    """Return whether this process's effective user has access of this mode."""
     return os.access(path, mode, effective_ids=True)
 
 
 def database_file(database: DatabaseConfig) -> Path | None:
-    """Return the file of an SQLite database; None for one in memory and for a server."""
+    """Return the file of an SQLite database; None for an in-memory database and for a server."""
     return connect.database_file(database.url)
 
 
 def check_written(start: Start) -> Iterator[StartFault]:
-    """Check the files that the gateway writes: database, log, archive, marks of erased persons, sockets."""
+    """Check the files that the gateway writes: database, log, archive, marks of erased persons, UNIX sockets."""
     config = start.config
     database = database_file(config.database)
     if database is not None:
@@ -48,7 +48,7 @@ def check_written(start: Start) -> Iterator[StartFault]:
 
 
 def check_read(start: Start) -> Iterator[StartFault]:
-    """Check the files that only the pages read."""
+    """Check the logo, which only the web pages read."""
     logo = start.config.web.logo if start.config.web is not None and start.serving.web else None
     if logo is None:
         return
@@ -61,7 +61,7 @@ def check_read(start: Start) -> Iterator[StartFault]:
 def _check_written_file(
     where: str, file: Path, effect: Effect = Effect.REFUSED, *, folder: bool = True
 ) -> Iterator[StartFault]:
-    """Check a file, and with `folder` the folder in which it or its neighbours are created."""
+    """Check a file and, with `folder`, the folder in which it or files beside it are created."""
     faults = list(_check_folder(where, file, effect)) if folder else []
     if not faults and os.path.isdir(file):
         faults = [StartFault("files", where, f"{file}: is a folder", "name a file in it", effect)]
@@ -98,7 +98,7 @@ def _unwritable_reason(where: str, path: Path, effect: Effect) -> Iterator[Start
 
 
 def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
-    """Check a file that root may write, and the owner of its folder may not. That owner is the user of the service."""
+    """If run as root, check that the folder's owner, who is presumably the service's user, can write the file."""
     found, folder = file.stat(), file.absolute().parent.stat()
     if os.geteuid() != 0 or found.st_uid == folder.st_uid:
         return
@@ -120,5 +120,5 @@ def _access_fault(where: str, path: Path, effect: Effect) -> StartFault:
 def _owner_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
-    except KeyError:  # as in a container
+    except KeyError:  # no such entry, as in many containers
         return str(uid)

@@ -1,4 +1,4 @@
-"""Ports: each of them named once, and free or held by this gateway."""
+"""Checks of ports: each is configured only once, and is free or in use by this gateway."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ CONNECT_S: Final = 1.0
 DENIED: Final = os.strerror(errno.EACCES)
 IN_USE: Final = os.strerror(errno.EADDRINUSE)
 PRIVILEGED: Final = "Give the service CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), or use a port above 1023."
-_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # not bound here
-"""The address to connect to, for each that stands for every address of this machine."""
+_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # these addresses are not bound here
+"""The address to connect to for each wildcard address."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """The state of an endpoint: `answers` says that it accepts connections, `taken` why we cannot listen there, or ""."""
+    """The state of an endpoint.
+
+    Attributes:
+        answers: Whether the endpoint accepts connections.
+        taken: Reason why we cannot listen there, or "".
+        network: Whether the endpoint has a TCP port.
+    """
 
     name: str
     answers: bool = False
@@ -34,7 +40,7 @@ class EndpointCheck:
 
 
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
-    """Return the state of an endpoint. It blocks for at most one second, and not at all with `connect` off."""
+    """Return the state of an endpoint. Block for at most CONNECT_S seconds, and not at all if `connect` is False."""
     kind = text.partition(":")[0]
     if kind not in SHARED:
         return EndpointCheck(text, network=False)
@@ -45,7 +51,7 @@ def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> 
 
 
 def check_twice(start: Start) -> Iterator[StartFault]:
-    """Check that no two endpoints of the configuration are the same."""
+    """Check that no two configured endpoints listen on the same port."""
     seen: list[tuple[str, str, str, int]] = []
     for endpoint in endpoints(start.config, start.number, start.serving):
         kind = endpoint.text.partition(":")[0]
@@ -59,12 +65,12 @@ def check_twice(start: Start) -> Iterator[StartFault]:
 
 
 def check_free(start: Start) -> Iterator[StartFault]:
-    """Check that each port is free, or held by this gateway while it runs."""
+    """Check that each port is free, or in use by this gateway if it is running."""
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
         if seen.taken == IN_USE and any(listens(pid, _port_and_host(endpoint.text)[1]) is not False for pid in pids):
-            continue  # held by this gateway
+            continue  # in use by this gateway itself
         if seen.taken:
             yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
 
@@ -99,10 +105,10 @@ def _accepts_connection(host: str, port: int) -> bool:
 
 
 def _find_bind_error(host: str, port: int, *, shared: bool) -> str:
-    """Return why we could not listen there; "" if we could."""
+    """Return the reason why we cannot listen on a port, or "" if we can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway sets it
         if shared:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

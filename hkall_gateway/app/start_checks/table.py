@@ -1,4 +1,4 @@
-"""The table of start checks, in the order in which a person would mend their faults."""
+"""The table of start checks, in the order in which faults should be fixed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AT_A_COUNTER: Final = ("counter", "selfcheck")
 
 
 def check_locations(start: Start) -> Iterator[StartFault]:
-    """Check that terminals which lend stand at a pickup location. Elsewhere every loan of an HKALL item is refused (R16)."""
+    """Check that terminals that lend are at a pickup location. Elsewhere, every HKALL loan would be refused (R16)."""
     places = start.config.library.pickup_locations
     for index, row in enumerate(start.config.sip2.terminals if start.serving.protocols else ()):
         if row.role in AT_A_COUNTER and row.location not in places:
@@ -37,7 +37,7 @@ CHECKS: Final[tuple[StartCheck, ...]] = (
 
 
 def find_faults(start: Start, checks: Iterable[StartCheck] = CHECKS) -> list[StartFault]:
-    """Return the faults of these checks. A subject that fails two checks is named once, by the first of them."""
+    """Run the checks and return the faults. If a subject fails several checks, only the first fault is returned."""
     found: dict[tuple[str, str], StartFault] = {}
     for check in checks:
         for fault in check(start):
