@@ -1,4 +1,4 @@
-"""Facts about a borrower for decisions: counts against quotas, unpaid charges, overdue books."""
+"""Borrower data for decisions: quota counts, unpaid charges, overdue books."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestE
 
 
 def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
-    """Count a borrower's loans and requests against the quotas, the request `without` left out (R20, R21)."""
+    """Count a borrower's loans and requests against the quotas, excluding the request `without` (R20, R21)."""
     return Counts(
         hkall_used=context.unit.requests.quota_used(borrower.barcode, quota_positions(context.library.policy), without),
         local_loans=borrower.local_loans,
@@ -30,9 +30,9 @@ def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
 
 
 def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
-    """Return whether a book on the hold shelf is past its last day (R14, R15).
+    """Return whether a book has stayed on the hold shelf past its pickup deadline (R14, R15).
 
-    Closed days only make the last day later, so the calendar is read only for a book that is late without them.
+    Closed days can only postpone the deadline, so the calendar is read only if the book is late without them.
     """
     if request.position is not Position.RECEIVED or not policy.waited_too_long(request, context.library.policy, context.now):
         return False
@@ -48,7 +48,7 @@ def closed_days(context: Context) -> Closures:
 def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """Count the borrower's unpaid charges, overdue recalls and long-overdue books (R2).
 
-    All are zero where the policy sets no threshold. Lost books and books claimed returned do not count as overdue.
+    All counts are zero if the policy sets no threshold. Lost books and books claimed returned do not count as overdue.
     """
     if not _in_force(context.library.policy.block):
         return NO_BLOCKS
@@ -56,7 +56,7 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
 
 
 def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cents: int) -> LocalBlocks:
-    """Count as `patron_blocks` does, from open requests and a sum of charges that were read before."""
+    """Count like `patron_blocks`, from open requests and a charge total that the caller has already read."""
     block = context.library.policy.block
     if not _in_force(block):
         return NO_BLOCKS
@@ -78,7 +78,7 @@ def _days_late(request: Request | RequestEntry, now: datetime) -> int:
 
 
 LOADED: Final = "snapshot"
-"""The source of facts that are rows of ours."""
+"""`BorrowerFacts.source` of data from the loaded patron file."""
 
 
 def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
@@ -88,5 +88,5 @@ def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
 
 
 def known_since(unit: UnitOfWork, facts: BorrowerFacts) -> datetime | None:
-    """Return the instant of the facts: that of the local system's answer, or of the last load of patrons."""
+    """Return the time of the local system's answer, or of the last load of patrons if the data comes from there."""
     return loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of

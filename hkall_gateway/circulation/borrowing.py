@@ -1,4 +1,4 @@
-"""We borrow: a patron's request for a title, and its cancellation."""
+"""Borrowing: place and cancel a patron's request for a title."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """Result: the request is placed. `request` is our number, `placed_by`/`placed_id` the caller's RequestId."""
+    """Result: the request was placed under our number `request` and the caller's RequestId (`placed_by`, `placed_id`)."""
 
     request: str
     patron: str
@@ -49,7 +49,7 @@ class Requested:
 @record
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Result: the request ends, now or when the lender has confirmed."""
+    """Result: the request is cancelled, or will be once the lender confirms."""
 
     request: str
     patron: str
@@ -59,10 +59,13 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class RequestTitle(Command[BorrowerFacts, Requested]):
-    """Request a title of another library for a patron. `placed_by` and `placed_id` are the caller's RequestId.
+    """Request a title from another library for a patron.
 
-    `staff` lifts the ban on a second request for the same title. The request expires after `need_before`. `item` is a copy that
-    the caller named: its volume is requested where `volume` is empty (R8), and any copy of it will do.
+    Attributes:
+        placed_by: With `placed_id`, the caller's RequestId.
+        need_before: Last day on which the patron can use the book. The request expires after it.
+        staff: Allow a second request for the same title.
+        item: Copy that the caller named. If `volume` is empty, any copy of the same volume is requested (R8).
     """
 
     by: Actor
@@ -81,7 +84,7 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest(Command[None, Cancelled]):
-    """Cancel a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
+    """Cancel a patron's request, identified by our number `request` or by `placed_by` and `placed_id`."""
 
     by: Actor
     patron: str = ""
@@ -94,7 +97,7 @@ P = Position
 
 
 def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
-    """Place a request and ask the first lender, or refuse. The same RequestId gets the same request again."""
+    """Place a request and ask the first lender, or refuse. A repeated RequestId returns the existing request."""
     known = context.unit.requests.find_placed(command.placed_by, command.placed_id) if command.placed_id else None
     if known:
         return _answer_repeated_request(context, known, command)
@@ -113,7 +116,7 @@ def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts)
 
 
 def _answer_repeated_request(context: Context, known: Request, command: RequestTitle) -> Requested | Refused:
-    """Answer a repeated RequestId. It is refused if the request was cancelled, or if its patron or title differs."""
+    """Answer a repeated RequestId. Refuse it if the request was cancelled, or if the patron or title differs."""
     if known.patron != command.patron:
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by)
     another = (known.bib_id, known.volume) != (command.bib_id, command.volume)
@@ -123,7 +126,7 @@ def _answer_repeated_request(context: Context, known: Request, command: RequestT
 
 
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
-    """Return why a patron could not place this request now; None if they could. Nothing is changed."""
+    """Return the refusal that this request would get now, or None. Change nothing."""
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
     copies = context.unit.holdings.of_title(command.bib_id)
@@ -134,7 +137,7 @@ def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -
 def _decide_request(
     context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
-    """Decide about a request, and rank the copies that could be sent."""
+    """Decide whether to grant a request, and rank the copies that could be sent."""
     in_use = context.unit.holdings.in_use(command.bib_id)
     ranked = choosing.rank_candidates(context, copies, command.placed_id, command.volume, in_use)
     available = sum(not c.skip for c in ranked)
@@ -145,7 +148,7 @@ def _decide_request(
         candidates=available,
         # A book left on the hold shelf past its last day counts as returned (R11a, R14).
         duplicate=any(_is_same_volume(r, command) and not waited_too_long(context, r) for r in requests),
-        hold=command.hold and not available,  # many systems call every request a hold; without a copy it would be one
+        hold=command.hold and not available,  # many systems call every request a hold; it is one only if no copy is available
         need_before=command.need_before,
     )
     took, blocks = counts(context, borrower), patron_blocks(context, borrower.barcode)
@@ -156,9 +159,9 @@ def _decide_request(
 def about_title(
     library: Library, copies: tuple[Holding, ...], ours: tuple[Holding, ...] | None, volume: str, in_use: InUse
 ) -> RequestFacts:
-    """Collect the facts about a title, without those about its patron and the copies that could be sent.
+    """Collect the facts about a title for the request rules, without the patron's choices and the candidates.
 
-    `ours` contains our own copies with their present statuses; None where these are not known.
+    `ours` contains our own copies with their current statuses, or is None if these are unknown.
     """
     return RequestFacts(
         known_title=bool(copies),
@@ -171,9 +174,9 @@ def about_title(
 def _statuses_at_home(
     volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library
 ) -> tuple[str, ...] | None:
-    """Return the statuses of our own copies, of the wanted volume if one is named; None where they are not known.
+    """Return the statuses of our own copies, limited to `volume` if it is set; None if they are unknown.
 
-    A copy that is on its way to another library, or there, does not count as at home, whatever its status.
+    A copy that is at another library, or in transit to it, is excluded whatever its status says.
     """
     if copies is None:
         return None
@@ -182,7 +185,7 @@ def _statuses_at_home(
 
 
 def _is_same_volume(request: Request, command: RequestTitle) -> bool:
-    """Return whether a request for the title counts against one for this volume (R11a).
+    """Return whether a request for the title makes the command for this volume a duplicate (R11a).
 
     Returned and cancelled requests do not count.
     """
@@ -193,7 +196,7 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
     "local_check": StaffFlag.LOCAL_CHECK_UNKNOWN,
     "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
 }
-"""Flags by the fact of a grant that says that a check could not be made."""
+"""Staff flag for each fact of a grant whose value "unknown" means that a check could not be made."""
 
 
 def _open_request(
@@ -222,7 +225,7 @@ def _open_request(
     if not listed or listed[0].skip:
         context.unit.candidates.add(listed)
         return request
-    asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # chosen a moment ago, in this transaction
+    asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # ranked in this transaction, so still the best choice
     context.unit.candidates.add([asked, *listed[1:]])
     return choosing.send_to(context, request, asked, Event.ASK, command.by)
 

@@ -1,4 +1,4 @@
-"""Commands of terminals about cards, holds, and the properties of a copy."""
+"""Terminal commands for cards, holds and copy properties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Re
 
 @dataclass(frozen=True, slots=True)
 class CardSet:
-    """Result: the card is blocked or enabled. `again`: it was so before."""
+    """Result: the card is blocked or enabled. `again` is set if it already was."""
 
     card: str
     again: bool = False
@@ -29,7 +29,7 @@ class CardSet:
 
 @dataclass(frozen=True, slots=True)
 class BlockCard(Command[BorrowerFacts, "CardSet"]):
-    """Block a card. `text` is the terminal's message about it. `retained`: the terminal has kept the card."""
+    """Block a card with the terminal's message `text`. `retained` means that the terminal has kept the card."""
 
     by: Actor
     card: str
@@ -39,7 +39,7 @@ class BlockCard(Command[BorrowerFacts, "CardSet"]):
 
 @dataclass(frozen=True, slots=True)
 class EnableCard(Command[BorrowerFacts, "CardSet"]):
-    """Lift a block that a terminal set here. A block in the local system stays."""
+    """Lift a block that a terminal set in HKALL. A block in the local system stays."""
 
     by: Actor
     card: str
@@ -71,9 +71,12 @@ class HoldResult:
 class Hold(Command[BorrowerFacts, "HoldResult"]):
     """Place, cancel or change a patron's hold at a terminal.
 
-    The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
-    other copy will do. The hold expires after `need_before`. `request_ids` are the requests whose texts in the patron record
-    match what the terminal sends back.
+    Attributes:
+        barcode: A copy of the title; if empty, `title` identifies the title.
+        title: Name of the title, or its record number in the union catalogue.
+        need_before: Last day of the hold.
+        this_copy: Accept no other copy.
+        request_ids: Requests whose text in the patron record matches what the terminal sent back.
     """
 
     by: Actor
@@ -90,7 +93,7 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
 
 @dataclass(frozen=True, slots=True)
 class ConcernsHkall(Query[None, bool]):
-    """Ask whether a hold concerns HKALL, and not the library's own holds."""
+    """Query whether a hold concerns HKALL rather than the library's own holds."""
 
     hold: Hold
 
@@ -131,7 +134,7 @@ def block_card(context: Context, command: BlockCard, facts: BorrowerFacts) -> Ca
 
 
 def enable_card(context: Context, command: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
-    """Lift a block that a terminal set here."""
+    """Lift a block that a terminal set in HKALL."""
     if facts.borrower is None:
         return context.refuse(facts.stranger, command.by, patron=command.card)
     return CardSet(command.card, again=not cards.lift(context.unit, command.card, context.now, command.by))
@@ -154,14 +157,14 @@ def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult
     if not isinstance(result, Requested):
         return result if isinstance(result, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
     placed = context.unit.requests.find(result.request)
-    assert placed is not None  # it was made a moment ago, in this very unit
+    assert placed is not None  # placed in this unit of work
     return _hold_result(placed, facts)
 
 
 def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
-    """Find the number of the title and its volume.
+    """Find the record number and the volume of the title.
 
-    A specific copy cannot be held, nor a copy that is on a hold shelf (R22).
+    Holds on one specific copy, or on a copy that came from a partner, are not allowed (R22).
     """
     if command.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
@@ -183,7 +186,7 @@ def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
 
 
 def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
-    """Return whether a hold concerns an HKALL request or book, and not the library's own holds."""
+    """Return whether a hold concerns an HKALL request or book rather than the library's own holds."""
     ask = query.hold
     if ask.mode is not HoldMode.PLACE:
         return _find_hold(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
@@ -201,7 +204,7 @@ def _cancel_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 
 
 def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    """Change a request's last day, or its pickup location before the book is here."""
+    """Change a request's last day or, until the book arrives, its pickup location."""
     request = _find_hold(context, command)
     if isinstance(request, Reason):
         return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
@@ -220,9 +223,9 @@ def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 
 
 def _find_hold(context: Context, command: Hold) -> Request | Reason:
-    """Find the patron's one waiting request that the command names.
+    """Find the one waiting request of the patron that the command identifies.
 
-    A request whose cancellation the lender has not confirmed yet is taken only where no other fits.
+    A request whose cancellation the lender has not confirmed yet is chosen only if no other request matches.
     """
     ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if command.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if command.barcode else command.title) if name}
@@ -259,7 +262,7 @@ def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
 
 
 def note_properties(context: Context, command: NoteProperties) -> PropertiesNoted | Refused:
-    """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
+    """Record the properties of a copy as a terminal reports them. Refuse an unknown copy."""
     found = find_open_request(context.unit, command.barcode, "")
     if isinstance(found, Refused):
         return found

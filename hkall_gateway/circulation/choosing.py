@@ -1,4 +1,4 @@
-"""Choose lenders and ask them, one after another: the ranked list, the next lender, and what each answered."""
+"""Rank the possible lenders of a request, ask them one after another, and apply their answers."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def rank_candidates(
     volume: str = "",
     in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
-    """Return every copy in the order in which its library is asked, each with the reason if it is passed over.
+    """Return all copies in the order in which their libraries are asked, with a reason for each copy passed over.
 
-    A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday, the
-    request waits at the first of them. `seed` decides between equals.
+    A library that is closed today is passed over while another one can be asked. If all are closed, as on a public holiday, the
+    request waits at the first of them. `seed` breaks ties.
     """
     partners = context.unit.partners.among({c.agency for c in copies})
-    # The balance of lending is weighed where two libraries have the same priority.
+    # The lending balance matters only if two libraries have the same priority, so it is read only then.
     rivals = len({partner.priority for partner in partners.values()}) < len(partners)
     choice = _make_choice(context, partners, volume, in_use, weighed=rivals)
     order = lenders.choose_lender(copies, choice, seed)
@@ -51,7 +51,7 @@ def rank_candidates(
 def _make_choice(
     context: Context, partners: Mapping[str, Partner], volume: str, in_use: InUse, *, weighed: bool = False
 ) -> LenderChoice:
-    """Return the choice among copies of these libraries."""
+    """Collect the data for choosing among copies of these libraries."""
     library, known = context.library, records(context.unit, context.now, partners, weighed=weighed)
     return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
 
@@ -61,15 +61,15 @@ def _open_today(known: Mapping[str, Record]) -> dict[str, Record]:
 
 
 def next_lender(context: Context, request: Request) -> Candidate | None:
-    """Choose the best available copy of a library that was not asked yet; None when no copy is left.
+    """Choose the best available copy of a library that was not asked yet, or None if no copy is left.
 
-    A copy that has become unavailable since the list was made, or that is ours, is marked with the reason, and another copy of
-    its library takes its place. Copies for which another request was sent come late, libraries closed today last.
+    A listed copy that is ours, or has become unavailable since, is marked with the reason, and another copy of its library
+    takes its place. Copies that another request asks for come later, libraries that are closed today last.
     """
     listed = context.unit.candidates.of_request(request.id)
     tried = {c.agency for c in listed if c.wire_id}
     in_use = context.unit.holdings.in_use(request.bib_id, request.id)
-    # Not weighed: their order was fixed when the list was made.
+    # The lending balance is not needed: the order was fixed when the list was made.
     today = _make_choice(context, context.unit.partners.among({c.agency for c in listed}), request.volume, in_use)
     choice = replace(today, records=_open_today(today.records))
     for candidate in _order_candidates(listed, today.records, in_use, context.now):
@@ -85,10 +85,11 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
 
 
 def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
-    """Complete a message with its library from the directory, and the statuses to look up there first (R7).
+    """Complete a message with current data, and find its recipient in the directory.
 
-    The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
-    look-ups, or where the holdings were loaded recently enough to stand for a look-up.
+    Returns:
+        The message, its recipient (None if the directory has none), and the statuses that count as available in a shelf check
+        before the request (R7). No statuses mean no check: the lender answers none, or the holdings are fresh.
     """
     partner, loaded = context.unit.partners.find(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
@@ -97,7 +98,7 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
 
 
 def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
-    """Add the facts looked up now: the lender's own number, and the description of the copy."""
+    """Add the lender's own request number and the description of the copy, as known now."""
     attempt = unit.requests.find_by_wire_id(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
     copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
     if attempt and attempt[1].their_number:
@@ -108,9 +109,9 @@ def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMes
 def _order_candidates(
     listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime
 ) -> list[Candidate]:
-    """Order the candidates that are still possible by the rank of their library.
+    """Order the remaining candidates by the rank of their library.
 
-    Further copies of a library follow its first. Copies asked for by another request come later, closed libraries last.
+    Copies of one library stay together. Copies that another request asks for come later, closed libraries last.
     """
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
@@ -124,9 +125,9 @@ def _order_candidates(
 
 
 def choice_today(context: Context, agencies: Collection[str], volume: str = "", in_use: InUse = NOT_IN_USE) -> LenderChoice:
-    """Prepare the choice among copies of these libraries, where a library that is closed today counts as open.
+    """Prepare a choice among copies of these libraries, in which libraries that are closed today count as open.
 
-    `lenders.passed_over` decides with it whether a copy is available. `volume` is the wanted volume; "" fits each copy.
+    With it, `lenders.passed_over` decides whether a copy is available. An empty `volume` accepts every volume.
     """
     choice = _make_choice(context, context.unit.partners.among(agencies), volume, in_use)
     return replace(choice, records=_open_today(choice.records))
@@ -140,11 +141,11 @@ NOBODY_ASKED: Final[RequestChange] = {
     "item_barcode": "",
     "lender_due": None,
 }
-"""The lender's fields of a request without a lender, all empty."""
+"""Changes that clear the lender's fields of a request."""
 
 
 def _ask_lender(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Ask this library for its copy, by the step `event`."""
+    """Assign the next RequestId to the candidate, and ask its library by the step `event`."""
     wire_id = next_wire_id(request)
     context.unit.candidates.update(lender, wire_id=wire_id)
     return send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
@@ -156,7 +157,7 @@ def next_wire_id(request: Request) -> str:
 
 
 def send_to(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Advance the request to this library, whose candidate row already has the RequestId."""
+    """Advance the request to a lender whose candidate row already has the RequestId."""
     return context.unit.advance(
         request,
         event,
@@ -176,13 +177,13 @@ def send_to(context: Context, request: Request, lender: Candidate, event: Event,
 
 
 def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
-    """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
+    """Ask the next lender after one that will not supply. If none is left, end the request with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
     return _ask_next_lender(context, request, event, reason, by)
 
 
 def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
-    """Send a cancellation to the present lender, and ask the next one (R11). The copy may still come."""
+    """Cancel at the current lender, and ask the next one (R11). The current lender's copy may still arrive."""
     return _ask_next_lender(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
 
 
@@ -206,7 +207,7 @@ def _ask_next_lender(context: Context, request: Request, event: Event, reason: s
 
 
 def resume_request(context: Context, request: Request, by: Actor) -> Request:
-    """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
+    """Ask the next lender after a suspension. If none is left, end the request with one letter (R1, R38)."""
     left = next_lender(context, request)
     if left:
         return _ask_lender(context, request, left, Event.ASK, by)
@@ -214,10 +215,9 @@ def resume_request(context: Context, request: Request, by: Actor) -> Request:
 
 
 def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> None:
-    """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
+    """Move other requests to their next lender when the copy promised to them has arrived for `holder` (R7, R11).
 
-    A request keeps its lender if that library has another copy to send. A lender that has not answered yet keeps the request,
-    since its answer decides.
+    A request stays with its lender if that library has another copy to send, or has not answered yet.
     """
     for rival, lender in awaiting_barcode(context.unit, item.barcode):
         promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
@@ -249,14 +249,14 @@ def apply_lender_answer(
     answer: DeliveryResult,
     by: Actor,
 ) -> None:
-    """Apply a partner's answer to a delivered message. The request advances where the answer calls for it."""
+    """Apply a partner's answer to a delivered message, and advance the request if the answer requires it."""
     request = context.unit.requests.find(number)
     if request is None:
         return
     if send is Notification.ASK_LENDER:
         _apply_request_answer(context, request, wire_id, answer, by)
     is_asked = request.position is P.CANCELLING and request.wire_id == wire_id
-    # "Already processed" may mean shipped, so it settles nothing.
+    # A refusal "already processed" may mean that the copy was shipped, so it does not confirm the cancellation.
     is_over = answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request"
     if send is Notification.CANCEL_AT_LENDER and is_asked and is_over:
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
@@ -272,7 +272,7 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
         context.unit.candidates.update(
             attempt[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
         )
-    elif answer.untold:  # it was not asked: it has no address
+    elif answer.untold:  # not asked, for lack of an address
         context.unit.candidates.update(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _note_no_supply(context, request, wire_id, NOT_REACHED, by)
     else:
@@ -282,7 +282,7 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
 
 
 def note_not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
-    """Ask the next lender after a request certainly did not arrive, which does not count as a decline."""
+    """Ask the next lender after a request that certainly did not arrive. This does not count as a decline."""
     attempt = context.unit.requests.find_by_wire_id(wire_id)
     request = context.unit.requests.find(number)
     if attempt is None or request is None:
@@ -293,7 +293,7 @@ def note_not_reached(context: Context, number: str, wire_id: str, reason: str, e
 
 
 def _note_no_supply(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
-    """Record that the lender asked under `wire_id` will not supply. The answer of a former lender is ignored."""
+    """Move on if the lender asked under `wire_id` will not supply the book. Ignore a former lender."""
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:

@@ -1,4 +1,4 @@
-"""Execute commands and queries: facts first, then one function in one transaction. Free of protocols and SQL."""
+"""Execute commands and queries: gather facts, then run the handler in one transaction. No protocols, no SQL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Result: the command was not run, since these lines of the journal are newer than the caller's page."""
+    """Result: the command was not run, because the journal has lines that are newer than the caller's page."""
 
     lines: tuple[JournalRow, ...]
 
 
 def changes_since(context: Context, request: str, seen: int) -> Changed | None:
-    """Return the lines of the journal about a request after the line `seen`; None if there are none."""
+    """Return the journal lines about a request after the line `seen`, or None."""
     newer = request_history.changes_since(context.unit, request, seen)
     return Changed(newer) if newer else None
 
@@ -39,23 +39,23 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 BATCH = 200
-"""Requests in one transaction of a job."""
+"""Maximum number of requests in one transaction of a job."""
 
 
 class Circulation:
     """Execute all commands and queries of the gateway, for every protocol.
 
-    `ils` answers questions to the local system that need no transaction.
+    Use `ils` directly for queries to the local system that need no transaction.
     """
 
     def __init__(self, store: Store, ils: LocalSystem, library: Callable[[], Library], now: Callable[[], datetime]) -> None:
-        """Compose the service.
+        """Create the service.
 
         Args:
             store: The database.
             ils: The local system.
             library: Returns the library of this gateway, which a reload may change.
-            now: Returns the aware UTC instant.
+            now: Returns the current time, aware and in UTC.
         """
         self.store, self.ils, self._library, self.now = store, ils, library, now
 
@@ -78,17 +78,17 @@ class Circulation:
     ) -> Result | Refused | Changed:
         """Execute a command or a query in one transaction.
 
-        The deadline of the message that caused it is checked once the locks are held.
+        If the message behind the call has a deadline, the deadline is checked once the locks are held.
 
         Args:
             command: The command or query. Its row of the registry names the handler.
-            inbox: The key of a document that may come again. The same document gets the same result while its effect stands.
-            since: The last line of the journal that the caller has seen of `command.request`. A newer one refuses the command.
+            inbox: Key of a document that may be repeated. A repetition gets the stored reply while the effect still holds.
+            since: Last journal line about `command.request` that the caller has seen. If there are newer lines, do not run it.
 
         Raises:
-            Unavailable: The database is away, or the deadline has passed. The command has no effect.
+            Unavailable: The database is unreachable, or the deadline has passed. The command has no effect.
         """
-        # The rows of the registry are checked against their commands where they are made, so that here any type does.
+        # Each registry row is type-checked against its command where it is created, so untyped access is safe here.
         handler, subject = HANDLERS[type(command)], cast("Any", command)
         library, now = self._library(), self.now()
         if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
@@ -118,9 +118,10 @@ class Circulation:
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 
     async def run_job(self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C) -> list[T]:
-        """Run a job to its end: a transaction for each BATCH, until `step` returns None for its next cursor.
+        """Run a job to completion, with one transaction for each batch.
 
-        `step` takes (context, command, cursor, limit), and returns the results of this batch and the next cursor.
+        `step` takes (context, command, cursor, limit), and returns the results of the batch and the next cursor, None at the
+        end.
         """
         results: list[T] = []
         cursor: str | None = ""

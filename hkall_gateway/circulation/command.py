@@ -1,4 +1,4 @@
-"""What a command is: a frozen record, tied by its row of the registry to one function in one transaction."""
+"""Base classes of commands and queries: frozen records that the registry maps to handlers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """The library that this gateway serves. The first pickup location is the default one (R4)."""
+    """The library that this gateway serves. The first pickup location is the default (R4)."""
 
     agency: str
     name: str
@@ -35,18 +35,18 @@ class Library:
 
     @property
     def silent(self) -> frozenset[Notification]:
-        """The letters that the policy does not send."""
+        """Letters that the policy suppresses."""
         return letters.silent(self.policy.notices)
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
-    """Turn a rule's refusal into the result of a command."""
+    """Convert a rule's refusal to the result of a command."""
     return Refused(refusal.why, refusal.rule, refusal.detail, language, title)
 
 
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
     """Return a Deferred that fires after this many seconds."""
-    from twisted.internet.defer import Deferred  # commands that only need a context do without
+    from twisted.internet.defer import Deferred  # imported late, since most importers of this module do not need Twisted
 
     over: Deferred[None] = Deferred()
     clock.callLater(seconds, partial(over.callback, None))
@@ -54,15 +54,15 @@ def pause(clock: Clock, seconds: float) -> Deferred[None]:
 
 
 def flagged(request: Request, *flags: str) -> str:
-    """Return the flags of a request with these added, each once.
+    """Return the flags of a request with `flags` added, without duplicates.
 
-    Flags are words for staff. The command `flagged` lists them until they are settled.
+    Flags are notes for staff. The CLI command `flagged` lists them until staff settle them.
     """
     return " ".join(dict.fromkeys([*request.flags.split(), *filter(None, flags)]))
 
 
 def unflagged(request: Request, *flags: str) -> str:
-    """Return the flags of a request without these."""
+    """Return the flags of a request without `flags`."""
     return " ".join(one for one in request.flags.split() if one not in flags)
 
 
@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler works with: the unit of work, the library, and the aware UTC instant of the command."""
+    """Context of a handler: the unit of work, the library, and the time of the command (aware, UTC)."""
 
     unit: UnitOfWork
     library: Library
@@ -90,7 +90,7 @@ class Context:
 def in_context(
     work: Callable[Concatenate[Context, P], T], library: Library, now: datetime, *args: P.args, **named: P.kwargs
 ) -> Callable[[UnitOfWork], T]:
-    """Return `work` with its arguments as a function of the unit of work, for the database to run."""
+    """Bind the arguments of `work`, and return a function of the unit of work for the database to run."""
     return lambda unit: work(Context(unit, library, now), *args, **named)
 
 
@@ -102,9 +102,9 @@ Q = TypeVar("Q", bound="Query[Any, Any]")
 
 @dataclass(frozen=True, slots=True)
 class InboxKey:
-    """The identity of a document that changes something. The same document again gets the same result.
+    """The identity of a document that changes data. A repetition of the document gets the stored reply.
 
-    `keep_s`: how long the result is kept, in seconds.
+    `keep_s` is the retention time of the reply, in seconds.
     """
 
     agency: str
@@ -114,18 +114,18 @@ class InboxKey:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A row of the registry. Its parts are untyped here, since the methods that make it check them against the command.
+    """A row of the registry. Untyped, since the methods that create a row check its types against the command.
 
     Attributes:
         run: The handler, called with (context, command) or (context, command, facts).
-        locks: Returns the rows that the command decides about; None for none.
-        facts: Asks the local system before the transaction; None for a command that needs no facts.
-        resolve: Returns the query that finds our number from the partner's, or None where the command has it.
-        under_card: Returns the command under the patron's present card.
-        settles: The command records what has happened already, so that no deadline stops it.
-        repeatable: Two executions have the effect of one.
-        reads_only: It is a query.
-        is_long: It is a query that may take longer than a lookup by key.
+        locks: Returns the locks that the command needs; None if it needs none.
+        facts: Queries the local system before the transaction; None if the command needs no facts.
+        resolve: Returns a function that completes the command from the database, or None if nothing is missing.
+        under_card: Returns the command with the patron's current card.
+        settles: The command records an event that has already happened, so it ignores deadlines.
+        repeatable: Executing the command twice has the same effect as once.
+        reads_only: The row is a query.
+        is_long: The query may take longer than a lookup by key.
     """
 
     run: Callable[..., Any]
@@ -140,7 +140,7 @@ class Handler:
 
 
 class Command(Generic[Facts, Result]):
-    """A command whose handler needs Facts and returns Result, or Refused. Facts is None where it needs none."""
+    """A command whose handler takes Facts (None: no facts) and returns Result or Refused."""
 
     __slots__ = ()
 
@@ -154,7 +154,7 @@ class Command(Generic[Facts, Result]):
         repeatable: bool = False,
         settles: bool = False,
     ) -> tuple[type[C], Handler]:
-        """Return the row of a command that needs no facts."""
+        """Return the registry row of a command that needs no facts."""
         return cls, Handler(run, locks, resolve=resolve, repeatable=repeatable, settles=settles)
 
     @classmethod
@@ -167,18 +167,18 @@ class Command(Generic[Facts, Result]):
         resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         under_card: Callable[[C, str], C] | None = None,
     ) -> tuple[type[C], Handler]:
-        """Return the row of a command that needs facts about a patron."""
+        """Return the registry row of a command that needs facts about a patron."""
         return cls, Handler(run, locks, facts, resolve, under_card)
 
 
 class Query(Generic[Facts, Result]):
-    """A query whose handler needs Facts, returns Result, and changes nothing."""
+    """A query whose handler takes Facts (None: no facts), returns Result, and changes no data."""
 
     __slots__ = ()
 
     @classmethod
     def answered_by(cls: type[Q], run: Callable[[Context, Q], Result], *, is_long: bool = False) -> tuple[type[Q], Handler]:
-        """Return the row of a query that needs no facts."""
+        """Return the registry row of a query that needs no facts."""
         return cls, Handler(run, reads_only=True, is_long=is_long)
 
     @classmethod
@@ -188,5 +188,5 @@ class Query(Generic[Facts, Result]):
         facts: Callable[[LocalSystem, Q], Awaitable[Gathered[Facts]]],
         locks: Callable[[Q], LockSet] | None = None,
     ) -> tuple[type[Q], Handler]:
-        """Return the row of a query that needs facts about a patron. `locks` names the rows that are read ahead."""
+        """Return the registry row of a query that needs facts. `locks` names the patron whose rows are prefetched."""
         return cls, Handler(run, locks, facts, reads_only=True)

@@ -1,4 +1,4 @@
-"""Find the request of a staff command or a scanned copy, and make the results of staff commands."""
+"""Find the request that a staff command or a scanned copy refers to, and create results of staff commands."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ from hkall_gateway.rules.vocabulary import (
 
 @dataclass(frozen=True, slots=True)
 class StaffCommand:
-    """A staff command on one request, with its reason.
+    """A staff command on one request.
 
-    The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on` is the day on which it
-    happened, or until which it shall last. `cents` is a price that the owner has named. `position` is the target of `force`.
+    Attributes:
+        request: Number of the request; if empty, `barcode` identifies its copy.
+        agency: Owner of the copy, if two libraries share the barcode. For commands on the lender list, the lender.
+        on: Day on which the event happened, or until which the command extends something.
+        cents: Price that the owner has named.
+        position: Target of the command `force`.
     """
 
     by: Actor
@@ -43,9 +47,9 @@ class StaffCommand:
 
 
 def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
-    """Find the open request that holds this copy; None for none.
+    """Find the open request that holds this copy, or None.
 
-    A barcode that fits copies of two libraries is refused, unless one of the requests is of `card`.
+    A barcode that matches copies of two libraries is refused, unless one of the requests belongs to `card`.
     """
     held = unit.requests.open_with_item(barcode, agency)
     mine = [r for r in held if r.patron == card] if card else []
@@ -56,12 +60,12 @@ def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "
 
 
 def reason_not_owner(unit: UnitOfWork, card: str) -> Reason:
-    """Return why a card does not own the request: it was replaced, or it has no such request."""
+    """Return the reason for refusing a card: it was replaced, or it has no such request."""
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
 NO = (CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
-"""Prefixes of the outcomes of lenders that refused."""
+"""Prefixes of the candidate outcomes that mean a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,12 @@ class AwaitedCopy:
 def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
     """Find the request for which a lender was asked for this copy, or for its title (R12, R13).
 
-    A lender that refused may still have sent the copy. It is considered only if no other candidate fits. `agency` is the owner,
-    "" where only the barcode is known.
+    A lender that refused may still have sent the copy. It is considered only if no other candidate matches. `agency` is the
+    owner, or "" if only the barcode is known.
 
     Returns:
-        AMBIGUOUS_ITEM where two requests may wait for it, or where a book of our own has the same barcode. UNKNOWN_ITEM
-        where no request waits for it.
+        The awaited copy. AMBIGUOUS_ITEM if several requests may wait for it, or if a book of our own has the same barcode.
+        UNKNOWN_ITEM if no request waits for it.
     """
     copies = found.copies_with(unit, barcode)
     ours = any(copy.agency == library.agency for copy in copies)
@@ -99,7 +103,7 @@ def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Libr
 
 @dataclass(frozen=True, slots=True)
 class OwnedElsewhere:
-    """A partner's copy for which no request waits, and its last request. Several libraries may have the barcode."""
+    """A partner's copy for which no request waits, with its last request. Several libraries may use the barcode."""
 
     owners: tuple[str, ...]
     title: str
@@ -107,9 +111,9 @@ class OwnedElsewhere:
 
 
 def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
-    """Find the partner that owns the copy with this barcode; None if it may be a copy of our own.
+    """Find the partner that owns the copy with this barcode, or None if it may be a copy of our own.
 
-    The last request of the copy decides, else the loaded copies. `agency` is "" where only the barcode is known.
+    The copy's last request decides. If there is none, the loaded copies do. `agency` is "" if only the barcode is known.
     """
     copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
     last = unit.requests.last_with_item(ItemKey(agency, barcode))
@@ -122,7 +126,7 @@ def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: L
 
 
 def find_named_request(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
-    """Find the request with this number, also one that has ended, else the open one that holds this copy."""
+    """Find the request by its number, even if it has ended, or the open request that holds the copy."""
     if command.request:
         found = unit.requests.find(command.request)
         return found or refused(Refusal(Reason.UNKNOWN_REQUEST))
@@ -136,12 +140,12 @@ def refuse_position(context: Context, command: StaffCommand, request: Request) -
 
 
 def staff_result(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
-    """Make the result of a staff command."""
+    """Create the result of a staff command."""
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
 def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:
-    """Return the day of the event: today, or an earlier day of this loan. Other days are refused."""
+    """Return the day of the event: today, or an earlier day within this loan. Refuse any other day."""
     today = dates.civil(context.now)
     first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)
     day = command.on or today

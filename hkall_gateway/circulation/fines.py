@@ -1,7 +1,7 @@
-"""Fines: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
+"""Fines: charged at a return or renewal, paid oldest first, waived with a reason (R40, R41, R45).
 
-A payment above the debt is refused: the cash box returns it, so there is no credit to keep. A refund that we owe a patron for a
-book that was found again lowers the debt.
+A payment above the debt is refused: the payment terminal returns the money, so no credit arises. A refund that we owe a patron
+for a book found again reduces the debt.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Req
 
 @dataclass(frozen=True, slots=True)
 class ChargeEntry:
-    """A charge that is not fully paid. `fine` is its number. `kind`: overdue, replacement, processing, damage."""
+    """A charge that is not fully paid: its number `fine`, and its `kind`, such as overdue, replacement or damage."""
 
     fine: int
     request: str
@@ -41,7 +41,7 @@ class ChargeEntry:
 @record
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Result: a payment was taken. `owed_cents` is the remaining debt. `again`: this transaction was taken before."""
+    """Result: a payment was taken, and `owed_cents` are left. `again` marks the repetition of a transaction."""
 
     card: str
     cents: int
@@ -53,7 +53,7 @@ class Paid:
 @record
 @dataclass(frozen=True, slots=True)
 class Waived:
-    """Result: the amount waived, in cents. `again`: the charge was settled or waived already."""
+    """Result: `cents` were waived. `again` is set if the charge was already settled or waived."""
 
     fine: int
     cents: int
@@ -63,9 +63,9 @@ class Waived:
 
 @dataclass(frozen=True, slots=True)
 class Pay(Command[None, Paid]):
-    """Take a payment for the charge `fine`, or without one for the oldest charges first.
+    """Take a payment for the charge `fine`, or, if it is None, for the patron's charges, oldest first.
 
-    The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
+    A `transaction_id` is taken once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
     """
 
     by: Actor
@@ -79,7 +79,7 @@ class Pay(Command[None, Paid]):
 
 @dataclass(frozen=True, slots=True)
 class Waive(Command[None, Waived]):
-    """Waive a charge, or `cents` of it, with the reason."""
+    """Waive a charge or, if `cents` is set, a part of it."""
 
     by: Actor
     fine: int
@@ -92,7 +92,7 @@ REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage",
 
 
 def left_to_charge(context: Context, request: Request, day: date) -> int:
-    """Compute the fine of a loan up to `day` that is not charged yet, in cents."""
+    """Compute the uncharged part of a loan's fine up to `day`, in cents."""
     if request.due is None or day <= request.due:
         return 0
     cents = fine_for(request, day, context.library.policy, closed_days(context))
@@ -100,7 +100,7 @@ def left_to_charge(context: Context, request: Request, day: date) -> int:
 
 
 def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Charge the fine of a loan up to `day`, and return the cents added; 0 if these days are charged already."""
+    """Charge a loan's fine up to `day`. Return the added cents, 0 if these days were already charged."""
     cents = left_to_charge(context, request, day)
     if cents:
         fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
@@ -108,9 +108,9 @@ def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
 
 
 def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Remove the replacement charge of a lost book found in time, and return the cents removed (R45).
+    """Cancel the replacement charge of a lost book that was found in time, and return the cents removed (R45).
 
-    In time is within the owner's days after the loss. Payments of the charge are owed back. The processing fee stays.
+    The owner's `refund_if_found_days` set the time limit. We owe back what was paid. The processing fee stays.
     """
     partner = context.unit.partners.find(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
@@ -129,7 +129,7 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
 
 
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
-    """Return the patron's open charges in the order given, without settled ones."""
+    """Convert charges to entries in the given order, without settled charges."""
     entries = []
     for one in charged:
         if one.left_cents > 0:
@@ -140,12 +140,12 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
 
 
 def pay(context: Context, command: Pay) -> Paid | Refused:
-    """Take a payment for a patron's charges. The same transaction of the same device gets the same answer again."""
+    """Take a payment for a patron's charges. A repeated transaction of the same device gets the stored reply."""
     card = card_now(context.unit, command.card)
     known = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
     if known:
         cents, kept = known
-        if cents != command.cents:  # else the patron's money would be lost
+        if cents != command.cents:  # the stored reply would hide a different payment
             return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
         before: Paid = from_json(kept)
         return replace(before, again=True)
@@ -163,7 +163,7 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
     if not 0 < command.cents <= most:
         return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), command.by, patron=command.card)
     left_cents = command.cents
-    for charged in wanted:  # oldest first, the last one in part
+    for charged in wanted:  # oldest first; the last charge may be paid in part
         part = min(left_cents, charged.left_cents)
         if part:
             fines.pay_charge(context.unit, charged, part, context.now, command.by)

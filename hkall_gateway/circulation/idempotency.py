@@ -1,6 +1,6 @@
-"""Idempotency: a repeated document gets the kept result while its effect holds.
+"""Idempotency: a repeated document gets the stored reply while the effect of the original still holds.
 
-Each result that the inbox keeps has a rule here for whether its effect holds. If it does not, the document is a new one.
+Every stored result type has a rule here that checks its effect. If it no longer holds, the document is processed anew.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
     Arrival.HOME:        frozenset({P.CLOSED}),
     Arrival.UNDONE:      frozenset({P.ON_LOAN}),
 })
-"""Positions after a check-in, by its `what`; `again` is missing: its document is decided anew."""
+"""Positions in which a check-in still holds, by its `what`. `again` is missing, since that scan is always processed anew."""
 # fmt: on
 
 
@@ -54,7 +54,7 @@ def _checkout_holds(result: CheckedOut, request: Request) -> bool:
 
 
 def _notice_holds(result: Noted, request: Request) -> bool:
-    """Judge a notice: it holds while the request is as the notice left it, and after the request has ended."""
+    """Return whether a notice still holds: the request is as the notice left it, or is closed."""
     if not result.position or request.position is P.CLOSED:
         return True
     now = (request.position, request.item, request.wire_agency, request.wire_id)
@@ -80,17 +80,17 @@ OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProx
     CheckedIn: lambda result, request: request.position in TAKEN_IN.get(result.what, ()),
     Noted: _notice_holds,
     Recalled: _recall_holds,
-    # A staff command has a key of its own, so that its repetition is the same one. A partner's report counts while it stands.
+    # A staff command carries its own key, so a repetition is identical. A partner's report holds while its mark is set.
     Done: lambda result, request: not result.mark or getattr(request, result.mark) is not None,
     Changed: _change_holds,
 })  # fmt: skip
-"""Whether the effect of a result on its request still holds, with no later change to it."""
+"""Checks by result type: whether the result's effect on its request still holds."""
 
 WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn})
-"""Results whose effect is over as soon as another request has the copy."""
+"""Result types whose effect ends as soon as another request holds the copy."""
 
 NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
-"""Money is booked once; what reverses it is another booking."""
+"""Result types that always hold: money is booked once, and only another booking reverses it."""
 
 
 def status_stands(result: StatusSet, copy: Holding | None) -> bool:
@@ -99,7 +99,7 @@ def status_stands(result: StatusSet, copy: Holding | None) -> bool:
 
 
 def parts(result: object) -> tuple[object, ...]:
-    """Return the results to judge: each settled renewal of renewing all, or the result itself."""
+    """Return the results to check: each settled renewal of AllRenewed, or the result itself."""
     if isinstance(result, AllRenewed):
         return tuple(one for one in result.renewed if not one.pending)
     return (result,)
@@ -113,17 +113,17 @@ Result = TypeVar("Result")
 
 
 def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> Result:
-    """Run `work(context)` for a new document; return the kept result of a repeated one while its effect holds.
+    """Run `work(context)` for a new document. Return the stored reply for a repetition while its effect holds.
 
-    A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
-    lent. Refusals are not kept, since they changed no data, nor are renewals that the lender is still being asked about. Both
-    are decided again. The result of renewing all is kept whole, while each of its renewals holds.
+    If the effect was undone since (a renewal recalled, a returned copy lent again), the repetition is processed anew. Refusals
+    are not stored, since they changed no data, and neither are renewals that the lender still has to decide. Their repetition
+    is decided again. The reply to "renew all" holds while each of its renewals does.
     """
     unit, now = context.unit, context.now
     until = now + timedelta(seconds=key.keep_s)
     kept = inbox.claim(unit, key.agency, key.digest, until, now)
     if kept:
-        before: Result = from_json(kept)  # only results are kept there
+        before: Result = from_json(kept)  # the inbox stores only results
         if all(_part_holds(unit, part) for part in parts(before)):
             return before
         inbox.keep(unit, key.agency, key.digest, "")
@@ -135,7 +135,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> 
 
 
 def _part_holds(unit: UnitOfWork, result: Any) -> bool:
-    """Judge one result. That of an archived request always holds, since it can no longer be compared."""
+    """Return whether one result still holds. It does if its request was archived and cannot be compared."""
     if type(result) in NEVER_UNDONE:
         return True
     if isinstance(result, StatusSet):

@@ -1,4 +1,4 @@
-"""We lend: page, ship, renew and take back for a partner. The lender never learns the patron's identity."""
+"""Lending to partners: page, ship, renew and take back our copies. We never learn the patron's identity."""
 
 from __future__ import annotations
 
@@ -39,10 +39,7 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class BorrowFromUs(Command[None, Paged]):
-    """A partner's request for a book of ours. `wire_agency`/`wire_id` are the partner's RequestId.
-
-    The request expires after `need_before`.
-    """
+    """A partner's request for our book, by RequestId `wire_agency`/`wire_id`. It expires after `need_before`."""
 
     by: Actor
     partner: str
@@ -61,11 +58,11 @@ LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
 NEWS: Final[Mapping[Event, News]] = MappingProxyType(
     {Event.BORROWER_HAS_IT: News.RECEIVED_THERE, Event.COMING_HOME: News.COMING_HOME, Event.WITHDRAW: News.WITHDRAWN}
 )
-"""What a borrower reports, by the event that it would be."""
+"""Kind of news in a borrower's notice, by the life-cycle event that the notice would cause."""
 
 
 def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
-    """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
+    """Page a copy of ours for a partner. A repeated RequestId gets the same copy."""
     known = context.unit.requests.find_lent(command.wire_agency, command.wire_id)
     if known and known.partner == command.partner:
         return _answer_repeated_request(context, known, command)
@@ -84,10 +81,7 @@ def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
 
 
 def _answer_repeated_request(context: Context, known: Request, command: BorrowFromUs) -> Paged | Refused:
-    """Answer a repeated RequestId.
-
-    A declined or withdrawn request is refused, so that the borrower asks another library.
-    """
+    """Answer a repeated RequestId. Refuse a declined or withdrawn request, so that the borrower asks elsewhere."""
     named = {copy.bib_id for copy in _our_copies(context.unit, command, context.library)} | {command.bib_id}
     if (command.bib_id or command.item) and known.bib_id not in named:
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
@@ -135,7 +129,7 @@ def _paged_result(unit: UnitOfWork, request: Request) -> Paged:
 
 
 def ship(context: Context, request: Request, by: Actor) -> Request:
-    """Ship the copy. The lender's due date includes the days of transport (decisions on two due dates)."""
+    """Ship the copy. The lender's due date includes the transport days."""
     due = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     after = context.unit.advance(request, Event.LEND, context.now, by, lender_due=due)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), "On Loan")
@@ -143,7 +137,7 @@ def ship(context: Context, request: Request, by: Actor) -> Request:
 
 
 def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: str, partner: Partner) -> CheckedOut | Refused:
-    """Ship our paged copy by a checkout to a partner's institutional card. `role` is the terminal's."""
+    """Ship our paged copy, which a terminal of this `role` checks out to a partner's institutional card."""
     held = [r for r in context.unit.requests.open_with_item(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
         return context.refuse(Reason.UNKNOWN_ITEM, by)
@@ -163,7 +157,7 @@ def _shipped_result(request: Request, card: str, *, again: bool = False) -> Chec
 
 
 def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted | Refused:
-    """Apply a borrower's notice by the life cycle. A request that is past the step already is a success."""
+    """Apply a borrower's notice to the life cycle. Succeed without change if the request is already past the step."""
     request = find_lent_request(context.unit, notice)
     if request is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
@@ -184,7 +178,7 @@ def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted
 
 
 def notice_handler(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
-    """Make the handler of a borrower's notice of this event."""
+    """Create the handler for a borrower's notices of this event."""
     return lambda context, ask: apply_notice(context, ask, event)
 
 
@@ -200,7 +194,7 @@ def _fields_of_step(context: Context, event: Event, request: Request) -> Request
 
 
 def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
+    """Renew the borrowing library's loan, unless we have recalled the copy or its date is later than ours (R28)."""
     request = find_lent_request(context.unit, notice)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), notice.by, request)
@@ -218,10 +212,10 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
 
 
 def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:
-    """Compute the new due date of the lender: at least the agreed one, at most our days from today.
+    """Compute our new due date: at least the agreed date, at most our lending period from today.
 
-    A partner that asks for more gets that date. One that has already granted its patron more is refused. A central's decision
-    holds.
+    A partner that asks for a later date gets our date. If it has already granted its patron a later date, it is refused. A
+    later date that a central has decided is accepted.
     """
     longer = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
@@ -231,7 +225,7 @@ def _renewed_until(context: Context, notice: PartnerNotice, request: Request) ->
 
 
 def find_lent_request(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
-    """Find the request by which this partner borrows from us, by RequestId or by copy."""
+    """Find the request with which this partner borrows from us, by RequestId or by copy."""
     by_wire = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id) if notice.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == notice.partner else None

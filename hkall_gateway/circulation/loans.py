@@ -1,4 +1,4 @@
-"""Loans at the counter: checkout and renewal, each a function inside one unit of work."""
+"""Loans at the counter: checkout and renewal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class AllRenewed:
-    """Result: the renewed loans, and the refused ones with reasons. Each loan is in one of the two."""
+    """Result: the renewed loans, and the refusals for all other loans."""
 
     renewed: tuple[Renewed, ...]
     refused: tuple[Refused, ...]
@@ -46,7 +46,7 @@ class AllRenewed:
 
 @dataclass(frozen=True, slots=True)
 class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
-    """Renew all loans. `fee_acknowledged`: the caller accepts the fines."""
+    """Renew all loans of a card. `fee_acknowledged` means that the caller accepts the fines."""
 
     by: Actor
     card: str
@@ -56,9 +56,9 @@ class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
 
 @dataclass(frozen=True, slots=True)
 class CheckOut(Command[BorrowerFacts, CheckedOut]):
-    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish.
+    """Lend a copy to a card, or, with `undo`, take back a checkout that the terminal could not finish.
 
-    `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
+    `staff` lifts refusals that bind only patrons: a book past its pickup deadline, or recalled by its owner meanwhile.
     """
 
     by: Actor
@@ -79,10 +79,12 @@ class CheckOut(Command[BorrowerFacts, CheckedOut]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Command[BorrowerFacts, Renewed]):
-    """Renew a loan. `card` is empty where the caller need not name it (staff).
+    """Renew a loan.
 
-    `staff` lifts refusals that apply to patrons only. `fee_acknowledged`: the caller accepts the fine that has accrued until
-    now.
+    Attributes:
+        card: The patron's card, or "" if staff renew by the copy alone.
+        staff: Lift refusals that bind only patrons.
+        fee_acknowledged: The caller accepts the fine that has accrued so far.
     """
 
     by: Actor
@@ -98,7 +100,7 @@ class Renew(Command[BorrowerFacts, Renewed]):
 
 @dataclass(frozen=True, slots=True)
 class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
-    """Ask for the numbers of a patron's loans that could not be renewed now."""
+    """Query the numbers of a patron's loans that cannot be renewed now."""
 
     card: str
 
@@ -107,7 +109,7 @@ P = Position
 
 
 def check_out(context: Context, command: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Lend a copy on our hold shelf to the patron who requested it (R13 to R21). A partner's card ships it."""
+    """Lend a copy on our hold shelf to its requester (R13 to R21). For a partner's card, ship our copy instead."""
     partner = context.unit.partners.with_card(command.card)
     if partner is not None:
         return lending.ship_at_counter(context, command.by, command.place.role, command.card, command.barcode, partner)
@@ -135,7 +137,7 @@ def _lend_copy(
     answer = policy.may_borrow(
         borrower, request, took, terminal, context.library.policy, context.now, closures, staff=command.staff, blocks=known
     )
-    if command.no_block:  # also offline, only the requester can borrow it
+    if command.no_block:  # even offline, only the requester can borrow the copy
         answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
     if isinstance(answer, Refusal):
@@ -143,7 +145,7 @@ def _lend_copy(
             return _refuse(
                 context, answer, command, _flag_offline(context, command, request, answer.why), BorrowerFacts(borrower, "")
             )
-        conflict = answer.why.value  # it happened offline: accepted, and shown to staff
+        conflict = answer.why.value  # the loan has already happened offline: accept it, and flag it for staff
     happened = command.happened_at if command.no_block and command.happened_at else context.now
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
     allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
@@ -156,7 +158,7 @@ def _lend_copy(
         recalls.ask_for_later_date(context, lent, command.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, command.by)  # no letter before the loan (R24)
+        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, command.by)  # withheld until the loan (R24)
     return CheckedOut(lent.id, item, command.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
@@ -187,23 +189,23 @@ def _record_loan(
 
 
 def _due_without_recall(context: Context, request: Request, borrower: Borrower, happened: datetime) -> date:
-    """Compute the due date without the recall that came before the loan; its cancellation restores it (R26)."""
+    """Compute the due date as if the book had not been recalled. A cancelled recall restores this date (R26)."""
     plain = replace(request, recalled_on=None)
     return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
 
 def _flag_offline(context: Context, command: CheckOut, request: Request, why: Reason) -> Request:
-    """Flag an offline checkout (no block) that cannot become a loan, for staff."""
+    """Flag for staff an offline checkout (no block) that cannot become a loan."""
     if not command.no_block:
         return request
     return context.unit.amend(request, context.now, command.by, flags=flagged(request, StaffFlag.offline(why)))
 
 
 def _repeat_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Answer a repeated checkout by the same patron: the same success, or a renewal if the terminal asks for one.
+    """Answer a repeated checkout by the same patron with the same success, or renew if the terminal allows renewals.
 
-    Most self-checks always ask for one. Within the policy's window the repetition counts as the same scan, or as a resend after
-    a lost reply.
+    Most self-checks always allow them. A repetition within the policy's `repeat_window_s` counts as the same scan, or as a
+    resend after a lost reply, and does not renew.
     """
     language = facts.borrower.language if facts.borrower else ""
     if command.renewal_allowed and not _is_recent(context, request.moved_at):
@@ -219,7 +221,7 @@ def _repeat_checkout(context: Context, command: CheckOut, request: Request, fact
 
 
 def _undo_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Put the copy of an unfinished checkout back on the hold shelf. Repeating it is a success."""
+    """Undo an unfinished checkout: put the copy back on the hold shelf. A repetition succeeds."""
     if command.card and request.patron != command.card:
         return _refuse(context, Reason.NOT_REQUESTER, command, request, facts)
     after = request
@@ -246,7 +248,7 @@ def _refuse(
 
 
 def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | Refused:
-    """Set a later due date (R27 to R33). The same renewal gets the same answer until another event follows it."""
+    """Set a later due date (R27 to R33). A repetition gets the same answer until another event follows."""
     found = _find_loan(context.unit, command)
     if isinstance(found, Refused):
         return found
@@ -267,7 +269,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
         return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), command, found, facts)
     if first and answer.due:
         return _renewed_result(recalls.ask_lender(context, found, answer.due, command.by), facts)
-    charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # what has accrued until today (R40)
+    charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # the fine accrued until today (R40)
     after = context.unit.advance(
         found,
         Event.RENEW,
@@ -284,7 +286,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
 
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
-    """Decide whether a loan may be renewed now, and until when. A lender that decides itself may name another date."""
+    """Decide whether a loan may be renewed now, and until when. A lender that is asked first may name another date."""
     uncapped = recalls.without_lender_date(loan) if recalls.lender_decides(context.unit, loan) else loan
     return policy.may_renew(
         uncapped,
@@ -298,7 +300,7 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
 
 
 def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
-    """Return the numbers of the loans that this card could not renew now."""
+    """Return the numbers of the loans that this card cannot renew now."""
     loans = [request for request in context.unit.requests.open_of_patron(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 

@@ -1,4 +1,4 @@
-"""A partner's notice, and how it is held for a person where it contradicts our own scans (`rules/evidence.py`)."""
+"""Partners' notices. A notice that contradicts our own scans is held for staff (see `rules/evidence.py`)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from hkall_gateway.rules.vocabulary import (
 )
 
 MIRRORED: Final = "mirrored"
-
-
 BROKERED: Final = "brokered"
-"""Kinds of requests that another system placed for our patron: INN-Reach's central, which itself asks the lenders; a broker."""
+"""MIRRORED, BROKERED: kinds of requests that an INN-Reach central (which asks the lenders itself) or a broker placed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerNotice:
     """A partner's notice of an event, such as shipped, received, declined, withdrawn, renewed, recalled.
 
-    `item` and the RequestId may each be absent; one of them names the request. `judged`: one of our staff has compared it with
-    our record, and believes it. `due` is the date that the partner asks for (asked), has granted its patron (told), or that a
-    central has decided (decided). `reason` and `detail` say in the partner's words why it declines.
+    Attributes:
+        item: The copy. Either it or the RequestId (`wire_agency`, `wire_id`) may be missing, but not both.
+        due: Due date of a renewal or recall.
+        reason: With `detail`, the partner's words for why it declines.
+        due_is: Whether the partner asks for `due`, has told it to its patron, or a central has decided it.
+        judged: Our staff have compared the notice with our records and believe it.
     """
 
     by: Actor
@@ -58,22 +59,22 @@ class ItemShipped(PartnerNotice, Command[None, Noted]):
 
 @dataclass(frozen=True, slots=True)
 class ItemReceived(PartnerNotice, Command[None, Noted]):
-    """The borrower has our copy, or the lender has its own again."""
+    """The borrower has received our copy, or the lender has its copy back."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestCancelled(PartnerNotice, Command[None, Noted]):
-    """The lender declines, or the borrower withdraws."""
+    """The lender declines a request, or the borrower withdraws it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRenewed(PartnerNotice, Command[None, Renewed]):
-    """The owner extends our patron's loan, or a borrower keeps our copy."""
+    """The owner extends our patron's loan, or a borrower keeps our copy longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCheckedOut(PartnerNotice, Command[None, Noted]):
-    """The lender has charged its copy to us, or the borrower ours to its patron."""
+    """The lender has charged its copy to us, or the borrower has charged ours to its patron."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,11 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
 
 
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
-    """Hold a notice that contradicts our last scan, or names a copy of another request; None if it may be applied.
+    """Hold a notice that contradicts our last scan or names another request's copy. Return None if it may be applied.
 
-    A person who has judged it (`notice.judged`) is believed about the copy of this request. So is the owner that finds a book
-    which the patron claims to have returned, or has lost. A notice about a broker's request is held only after a scan of ours,
-    since the broker's other messages report its own scans.
+    Two notices about this request's copy are always believed: one that staff have judged, and the owner's report that it found
+    a lost book, or one that the patron claims to have returned. A notice about a broker's request is held only if we have
+    scanned the copy. Without a scan, our record consists of the broker's own messages.
     """
     if other := _other_request(context.unit, notice, request):
         return hold_notice(context, notice, request, of=other.id)
@@ -108,9 +109,9 @@ def hold_notice(
     *,
     of: str = "",
 ) -> Refused:
-    """Refuse the notice, flag the request for staff, and journal what each side says.
+    """Refuse the notice, flag the request for staff, and record both sides in the journal.
 
-    `of` is the other request that has the copy.
+    `of` is the number of another request that has the copy.
     """
     scanned_at = context.unit.journal.last_scan(request.id)
     flags = flagged(request, flag)
@@ -132,9 +133,9 @@ def hold_notice(
 
 
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
-    """Find another open request, for another title, that has the named copy or asked this partner for it.
+    """Find another open request that holds the named copy, or that asked this partner for it under another title.
 
-    A lender may send another copy of the title than the one it was asked for.
+    A lender may send another copy of the same title than the one it was asked for.
     """
     if notice.item is None or notice.item == request.item:
         return None
@@ -153,9 +154,10 @@ Asked = tuple[Request, Candidate]
 
 
 def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
-    """Replace the lender's own request number by the RequestId that we, `agency`, gave the request.
+    """Replace the lender's own request number by our RequestId (`agency` is our AgencyId).
 
-    A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
+    If the partner has placed a request under the same number, that request is meant, unless the notice names the partner's
+    copy.
     """
     if not notice.wire_id or notice.wire_agency == agency:
         return notice
@@ -169,7 +171,7 @@ def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
         attempt = _asked_under_our_value(unit, notice) or _asked_before_answer(unit, notice)
     if attempt is None:
         return notice
-    # A copy without an agency was assumed to be ours, since the number is not.
+    # A copy without an owner, in a notice with a foreign number, was taken for ours. It is the lender's.
     copy = ItemKey(notice.partner, notice.item.barcode) if notice.item and notice.item.agency == agency else notice.item
     return replace(notice, wire_agency=agency, wire_id=attempt[1].wire_id, item=copy)
 
@@ -181,12 +183,12 @@ def _is_own_number(unit: UnitOfWork, notice: PartnerNotice) -> bool:
 
 
 def _asked_under_our_value(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Find our request whose value the lender repeats under its own AgencyId."""
+    """Find our request if the lender combines our RequestId value with its own AgencyId."""
     attempt = unit.requests.find_by_wire_id(notice.wire_id)
     return attempt if attempt and attempt[1].agency == notice.partner else None
 
 
 def _asked_before_answer(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Find the open request for a copy of the lender's: its notice may arrive before its answer."""
+    """Find the open request for the lender's copy. A notice may arrive before the lender's answer to the request."""
     attempt = asked_for(unit, notice.item) if notice.item and notice.item.agency == notice.partner else None
     return attempt if attempt and attempt[0].position not in FINAL and attempt[0].wire_id == attempt[1].wire_id else None

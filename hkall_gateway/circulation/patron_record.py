@@ -1,4 +1,4 @@
-"""A patron's record for the patron: requests, loans and charges, and what may be done with each."""
+"""The record shown to a patron: requests, loans and charges, and which requests and loans can be changed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request
 
 P = Position
 WAITING = (P.RECEIVED, P.IN_TRANSIT, P.NEW, P.REQUESTED, P.CANCELLING)
-"""Positions of a request before the loan, in the order of the record: what can be collected comes first."""
+"""Positions before the loan, in display order: books ready for pickup come first."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """A request before the loan, with its status word (R35).
+    """A request before the loan, with its status `label` (R35).
 
-    `uncollected`: its last day on the hold shelf is over. `refusal`: why it cannot be cancelled; None if it can.
+    Attributes:
+        uncollected: The pickup deadline has passed.
+        refusal: Reason why the request cannot be cancelled; None if it can.
     """
 
     request: Request
@@ -36,10 +38,13 @@ class WaitingRequest:
 
 @dataclass(frozen=True, slots=True)
 class PatronLoan:
-    """A book that the patron has.
+    """A book on loan to the patron.
 
-    `fine_cents`: the fine until today that is not charged yet; `renewals_left`: by the count alone. `pending`: its lender is
-    being asked for a renewal. `refusal`: why it cannot be renewed; None if it can.
+    Attributes:
+        fine_cents: Accrued fine that is not charged yet.
+        renewals_left: Remaining number of renewals, even if other rules forbid them.
+        pending: The lender was asked for a renewal and has not answered.
+        refusal: Reason why the loan cannot be renewed; None if it can.
     """
 
     request: Request
@@ -52,10 +57,12 @@ class PatronLoan:
 
 @dataclass(frozen=True, slots=True)
 class PatronRecord:
-    """The record of one card; the loan that is due first comes first.
+    """The record of one card. Loans are sorted by due date.
 
-    `libraries` are the names of the lenders, by agency; `owed_cents` is the sum to pay.
-    `refusal`: why the patron may not use the service; None if they may, or if it cannot be checked.
+    Attributes:
+        owed_cents: Total amount to pay.
+        libraries: Names of the lenders, by agency.
+        refusal: Reason why the patron may not use the service; None if they may, or if it cannot be checked.
     """
 
     waiting: tuple[WaitingRequest, ...]
@@ -67,7 +74,7 @@ class PatronRecord:
 
 
 def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
-    """Compile the record of a card, without what has ended or was given back."""
+    """Compile the record of a card, without ended requests and returned books."""
     unit = context.unit
     present = [one for one in unit.requests.open_of_patron(card) if not one.unwanted]
     charged = unit.patrons.charges(card)
@@ -84,7 +91,7 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
 
 def other_loans(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
     """Return the patron's loans in the local system, earliest due first, without the HKALL books of the record."""
-    ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know them too
+    ours = {one.request.item_barcode for one in record.loans}  # a relayed local system may list HKALL books too
     return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
 
 

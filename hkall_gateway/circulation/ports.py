@@ -1,4 +1,4 @@
-"""Interfaces to the world outside the service layer: a clock, and the local system."""
+"""Interfaces between the service layer and the local system."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Read = TypeVar("Read", covariant=True)
 
 
 class Verb(StrEnum):
-    """The queries that an adapter may support.
+    """Queries that an adapter may support.
 
-    LOANS: it is a `TellsLoans`. LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
+    LOANS: The adapter implements `TellsLoans`. LOADED: Units of work read borrowers from the rows that `load` wrote.
     """
 
     BORROWER = auto()
@@ -32,17 +32,22 @@ class Verb(StrEnum):
 
 
 class Unreachable(Exception):
-    """The local system did not answer in time. Only adapters raise it; the service turns it into policy."""
+    """The local system did not answer in time. Adapters raise it, and the service applies the policy for this case."""
 
 
 @dataclass(frozen=True, slots=True)
 class BorrowerFacts:
-    """A borrower and the origin of the facts: `source` (snapshot, sip2, ncip, manual) and their instant.
+    """What is known about a borrower, and from which source.
 
-    `reachable` False: no source can answer at the moment, which differs from "unknown". `flag` is the flag of a request that
-    was decided without the local system. `looked`: the shelves were looked up, and `at_home` are our own copies with their
-    statuses; None where they could not be seen. `replaced`: the card is out of use, and its owner has another one. `former` are
-    cards that the borrower had before, by the local system.
+    Attributes:
+        source: Origin of the data: snapshot, sip2, ncip or manual.
+        as_of: Time of the data.
+        reachable: False if no source can answer now, as opposed to an unknown borrower.
+        flag: Flag for a request that was decided without the local system.
+        looked: Whether the shelves were looked up.
+        at_home: Our own copies with their statuses; None if the look-up failed.
+        replaced: The card is out of use, and its owner has a newer one.
+        former: Earlier cards of the borrower, according to the local system.
     """
 
     borrower: Borrower | None
@@ -62,12 +67,12 @@ class BorrowerFacts:
 
 
 AWAY = BorrowerFacts(None, "", reachable=False)
-"""The local system is away, without a fallback."""
+"""Facts if the local system is unreachable and there is no fallback."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyStatus:
-    """A copy's status at the instant `at`, in its library's own word."""
+    """A copy's status at the time `at`, in the wording of its library."""
 
     status: str
     at: datetime
@@ -75,7 +80,7 @@ class CopyStatus:
 
 @dataclass(frozen=True, slots=True)
 class LiveStatuses:
-    """The statuses of copies of a title from their libraries. `asking`: more answers may come in a moment."""
+    """Copy statuses of a title, as answered by the libraries. `asking` means that more answers may arrive soon."""
 
     statuses: Mapping[ItemKey, CopyStatus] = field(default_factory=dict)
     asking: bool = False
@@ -95,12 +100,12 @@ class LocalIls(Protocol):
         """Check a PIN."""
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our own copies of a title with their statuses; None if the system cannot say."""
+        """Return our own copies of a title with their statuses, or None if the system does not provide them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalLoan:
-    """A patron's loan in the local system. Fields that it does not give are None or ""."""
+    """A patron's loan in the local system. Missing data are None or ""."""
 
     barcode: str
     title: str = ""
@@ -116,7 +121,7 @@ class TellsLoans(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A borrower and the result of the PIN check: None where no PIN came. `unsure`: it cannot be checked now."""
+    """A borrower and the PIN check. `pin_ok` is None without a PIN. `unsure` means that it cannot be checked now."""
 
     facts: BorrowerFacts
     pin_ok: bool | None = None
@@ -129,7 +134,7 @@ class Gathered(Generic[Read]):
 
     Attributes:
         read: Returns the facts inside the transaction: the local system's answer, or the loaded rows under the locks.
-        card: The patron's present card where the local system knows another one than the command names; "" for the same.
+        card: The patron's current card if it differs from the card in the command, else "".
     """
 
     read: Callable[[UnitOfWork], Read]
@@ -137,16 +142,16 @@ class Gathered(Generic[Read]):
 
 
 class LocalSystem(Protocol):
-    """The local system for decisions, whichever adapter stands behind it, and whether or not it can be reached.
+    """The local system as the service layer sees it, whatever its adapter, and whether or not it can be reached.
 
-    The first methods gather the facts of a command. All others are questions without a transaction.
+    Methods that return `Gathered` collect the facts of a command. All others are queries outside of transactions.
     """
 
     async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
+        """Gather the facts about the owner of a card. Refuse a wrong PIN."""
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the patron who borrows. A partner's card has none."""
+        """Gather the facts about the patron who borrows. A partner's card has no facts."""
 
     async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron, and the statuses of our own copies of the title."""
@@ -155,16 +160,16 @@ class LocalSystem(Protocol):
         """Gather the borrower and the result of the PIN check."""
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Return the refusal of a wrong PIN; None for a right one."""
+        """Return the refusal for a wrong PIN, or None."""
 
     async def facts(self, card: str) -> BorrowerFacts:
-        """Return the facts about a borrower, after moving our records to the present card."""
+        """Return the facts about a borrower. If the card was replaced, first move our records to the current card."""
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return the facts that decide a request: about a borrower, and the statuses of our own copies."""
+        """Return the facts for deciding a request: the borrower, and the statuses of our own copies."""
 
     async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
-        """Return the patron with this card and PIN, from the web."""
+        """Check a card and PIN entered on the web, and return the patron."""
 
     async def patron(self, card: str) -> Borrower | Refused:
         """Return the patron of a card that an identity provider has named."""
@@ -178,7 +183,7 @@ class LocalSystem(Protocol):
         """Return whether a PIN from the web is compared with the loaded hash."""
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """Return the patron's loans in the local system; None if it lists none."""
+        """Return the patron's loans in the local system, or None if the system does not list loans."""
 
     def forget_loans(self, card: str) -> None:
-        """Forget the kept loans of a borrower who logs out."""
+        """Remove the cached loans of a borrower who logs out."""

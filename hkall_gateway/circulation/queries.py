@@ -34,7 +34,7 @@ from hkall_gateway.rules.vocabulary import (
 class LoanEntry:
     """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
 
-    `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
+    `fine_cents` is the accrued fine that is not charged yet. `uncollected` means that the pickup deadline has passed.
     """
 
     request: RequestEntry
@@ -53,10 +53,10 @@ class HkallRecord:
 
 
 class CopySystem(StrEnum):
-    """The system that a copy concerns: HKALL, the local system, both (lent to a partner), or either.
+    """The system responsible for a copy: HKALL, the local system, both (lent to a partner), or either.
 
-    NOT_FOR_CARD: an HKALL copy for another patron, or a partner's copy for which no request waits. The local system's copy of
-    the barcode is meant, if it has one.
+    NOT_FOR_CARD: An HKALL copy for another patron, or a partner's copy for which no request waits. If the local system has a
+    copy with this barcode, that copy is meant.
     """
 
     OURS = "ours"
@@ -68,10 +68,13 @@ class CopySystem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PatronSeen:
-    """A patron's record. `owed_cents` is the sum of `charges`, less the refunds that we owe the patron.
+    """A patron's record. Names and addresses stay wrapped in `Sensitive` until a reply needs them.
 
-    `may_renew`: the card itself does not bar renewals (R2). `pin_ok` is None where no PIN came. `known`: the card has an owner,
-    but its PIN cannot be checked. Names and addresses stay wrapped until a reply needs them.
+    Attributes:
+        pin_ok: Result of the PIN check; None without a PIN.
+        owed_cents: Sum of `charges`, minus the refunds that we owe the patron.
+        may_renew: The card is not barred from renewals (R2).
+        known: The card has an owner, but the PIN cannot be checked.
     """
 
     card: str
@@ -94,7 +97,7 @@ class PatronSeen:
 
 @dataclass(frozen=True, slots=True)
 class ItemSeen:
-    """The state of a copy that is part of a request, or of one from the loaded holdings."""
+    """The state of a copy, from its open request or from the loaded holdings."""
 
     item: ItemKey
     title: str
@@ -120,7 +123,7 @@ class ItemSeen:
 
 @dataclass(frozen=True, slots=True)
 class SeePatron(Query[Identified, PatronSeen]):
-    """Ask for a patron's record. `pin_given` tells an empty PIN from a missing one."""
+    """Query a patron's record. `pin_given` distinguishes an empty PIN from a missing one."""
 
     by: Actor
     card: str
@@ -130,7 +133,7 @@ class SeePatron(Query[Identified, PatronSeen]):
 
 @dataclass(frozen=True, slots=True)
 class SeeItem(Query[None, ItemSeen | Refused]):
-    """Ask for the state of a copy. `agency` is empty where only a barcode was scanned."""
+    """Query the state of a copy. `agency` is empty if only a barcode was scanned."""
 
     by: Actor
     barcode: str
@@ -139,17 +142,19 @@ class SeeItem(Query[None, ItemSeen | Refused]):
 
 @dataclass(frozen=True, slots=True)
 class SeeRecord(Query[None, HkallRecord]):
-    """Ask for the loans, requests and charges of a card in HKALL, without the local system."""
+    """Query a card's loans, requests and charges in HKALL, without contacting the local system."""
 
     card: str
 
 
 @dataclass(frozen=True, slots=True)
 class FindCopySystem(Query[None, CopySystem]):
-    """Ask which system holds a copy: HKALL or the local system.
+    """Query which system is responsible for a copy: HKALL or the local system.
 
-    `card` is the patron who wants to borrow or renew it. `institution` is the library that the terminal names as the owner,
-    where it is not ours. `arriving`: a copy without a shipped message counts too.
+    Attributes:
+        card: The patron who wants to borrow or renew the copy.
+        institution: Owner that the terminal names, if it is another library.
+        arriving: Also consider copies that arrived without a shipped message.
     """
 
     barcode: str
@@ -163,7 +168,7 @@ LENT = frozenset({P.ON_LOAN})
 
 
 def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSeen:
-    """Compile a patron's record: whether they may borrow, loans and requests with their labels (R35), and charges."""
+    """Compile a patron's record: permission to borrow, loans and requests with labels (R35), and charges."""
     borrower = who.facts.borrower
     if borrower is None:
         why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
@@ -195,7 +200,7 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
 
 
 def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
-    """Make an entry of a patron's record, with the label that patrons see (R35) and the uncharged fine of a loan."""
+    """Create an entry of a patron's record, with the label that patrons see (R35) and the uncharged fine of a loan."""
     position, today = request.position, dates.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
     loan = context.unit.requests.find(request.id) if overdue else None
@@ -205,7 +210,7 @@ def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
 
 
 def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
-    """Return the state of a copy: its part in a request, or its loaded status."""
+    """Return the state of a copy from its open request, else from the loaded holdings."""
     unit, library = context.unit, context.library
     found = find_open_request(unit, query.barcode, query.agency)
     if isinstance(found, Refused):
@@ -257,10 +262,10 @@ def _destination_of(request: Request) -> str:
 
 
 def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
-    """Decide which system holds the copy with this barcode.
+    """Decide which system is responsible for the copy with this barcode.
 
-    Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names the owner as the
-    `institution`, that decides. Otherwise, where a `card` is named, it is HKALL's only if it came for that patron: no other
+    Our own copy concerns both systems while it is lent to a partner. If the terminal names the owner as `institution`, the
+    owner decides. Otherwise, if a `card` is given, HKALL is responsible only for a copy that came for this patron: no other
     patron can have it in hand, and a book of our own may have the same barcode.
     """
     unit, library, barcode, card = context.unit, context.library, query.barcode, query.card

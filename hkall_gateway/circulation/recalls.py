@@ -36,11 +36,14 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Result: the owner recalls its book. `due` is the date now in force, None before the loan.
+    """Result: the owner's recall, or its cancellation, was accepted.
 
-    `asked_due` is the date that the owner named. If `due` is later, the reply must tell the owner (R26). `again`: it was
-    recalled already, with no change. `position` and `recalled`: the request's position after it, and whether a recall is in
-    force.
+    Attributes:
+        due: Due date now in force; None before the loan.
+        asked_due: Date that the owner named. If `due` is later, the reply must say so (R26).
+        again: A repetition, which changed nothing.
+        position: Position of the request afterwards.
+        recalled: Whether a recall is in force.
     """
 
     request: str
@@ -66,26 +69,26 @@ class RecallCancelled(PartnerNotice, Command[None, Recalled]):
 
 ASK_FIRST: Final = "ask_first"
 NOT_ASKED: Final[RequestChange] = {"renewal_sync": RenewalSync.NONE, "due_asked": None}
-"""The facts of a loan about which no lender is being asked."""
+"""Changes that end a pending renewal request to the lender."""
 RECALLED: Final = ("recall", "outstanding requests")
-"""Words of a refusal whose reason is a recall. NISO's list has "Item Has Outstanding Requests" alone for it."""
+"""Words in a lender's refusal that indicate a recall. NISO's list has only "Item Has Outstanding Requests" for it."""
 
 
 def lender_decides(unit: UnitOfWork, request: Request) -> bool:
-    """Return whether the lender is asked before a loan is renewed."""
+    """Return whether the lender must be asked before a loan is renewed."""
     partner = unit.partners.find(request.partner)
     return partner is not None and partner.renewal_mode == ASK_FIRST
 
 
 def without_lender_date(request: Request) -> Request:
-    """Return the loan without the lender's due date, since the lender is about to name another one."""
+    """Return the loan without the lender's due date, since the lender will name another date."""
     return replace(request, lender_due=None)
 
 
 def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request:
-    """Ask a lender that answers RenewItem for the patron's due date, where its own is earlier (R19, R32).
+    """If the lender's due date is earlier than the patron's, ask the lender to move it (R19, R32).
 
-    The loan itself does not change. A lender that has recalled the book is not asked.
+    The loan itself does not change. Only lenders that answer RenewItem are asked, and only if they have not recalled the book.
     """
     if not past_lender(request) or request.recalled_on is not None or not lender_decides(context.unit, request):
         return request
@@ -93,21 +96,21 @@ def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request
 
 
 def ask_lender(context: Context, request: Request, until: date, by: Actor) -> Request:
-    """Ask the lender whether the patron may keep it `until` then. The present date stays until it answers."""
+    """Ask the lender whether the patron may keep the book until `until`. The due date stays until it answers."""
     return context.unit.advance(
         request, Event.RENEW_PENDING, context.now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until
     )
 
 
 def apply_renewal_answer(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the lender's answer about a renewal, once. An answer for an earlier state of the loan is ignored."""
+    """Apply the lender's answer to a renewal message once. Ignore an answer for an earlier state of the loan."""
     request, work = context.unit.requests.find(message.request), ANSWERED[Notification(message.send)]
     if request is not None and request.position is Position.ON_LOAN:
         work(context, request, message, answer, by)
 
 
 def _apply_to_pending(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the answer to a renewal request: the earlier of its date and ours; without one, the date asked for."""
+    """Apply the answer to a renewal request: renew until the requested date, or until the lender's earlier date."""
     if request.renewal_sync != RenewalSync.PENDING or request.due_asked != message.due or answer.pending:
         return
     until = min((day for day in (message.due, answer.due) if day), default=None)
@@ -142,7 +145,7 @@ def is_because_of_recall(answer: DeliveryResult) -> bool:
 
 
 def refuses_last_renewal(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
-    """Return whether a lender refuses the renewal that was granted last."""
+    """Return whether the answer refuses the last renewal that we granted."""
     last = request.due_before_renewal is not None and request.renewals == message.renewals
     return (
         answer.kind == DeliveryKind.REFUSED
@@ -153,9 +156,9 @@ def refuses_last_renewal(request: Request, message: PartnerMessage, answer: Deli
 
 
 def _apply_to_granted(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal.
+    """Apply the lender's answer to a renewal that we have already granted.
 
-    A refused renewal is flagged for staff, or the earlier date is restored, as the policy says.
+    After a refusal, flag the loan for staff or restore the earlier due date, depending on the policy.
     """
     if answer.kind != DeliveryKind.REFUSED:
         _take_later_date(context, request, message, answer, by)
@@ -169,7 +172,7 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
         flags = flagged(request, StaffFlag.refused_there(message.send))
         context.unit.amend(request, context.now, by, rule="R28", flags=flags)
         return
-    until = max(before, dates.civil(context.now))  # never a date that passed before the patron could know
+    until = max(before, dates.civil(context.now))  # never a past date, which the patron could not have known
     _deny_renewal(
         context,
         request,
@@ -183,7 +186,7 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
 
 
 def _take_later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Take the date that the lender agreed to or named as its due date, never an earlier one."""
+    """Set the lender's due date to the date that it named or agreed to, never to an earlier one."""
     agreed = answer.due or message.due
     if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
@@ -204,10 +207,9 @@ P = Position
 
 
 def apply_recall(context: Context, notice: PartnerNotice) -> Recalled | Refused:
-    """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
+    """Apply the owner's recall: shorten the loan and send one letter, or record a recall before the loan (R23 to R26).
 
-    A recall of a book on its way home, or of an ended request, is a success without effect. `notice.due` is the date that the
-    owner names.
+    The recall of a book in return transit, or of an ended request, succeeds without effect. `notice.due` is the owner's date.
     """
     request = _find_owners_request(context, notice, News.RECALLED)
     if isinstance(request, Refused):
@@ -240,7 +242,7 @@ def apply_renewal_refused(context: Context, message: PartnerMessage, answer: Del
 
 
 def _shorten_loan(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
-    """Shorten the loan by a recall; None if it was recalled before and `wanted`, the owner's date, changes nothing."""
+    """Shorten a recalled loan. Return None if it was recalled before and the owner's date `wanted` changes nothing."""
     today, again = dates.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
     until = dates.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context))
@@ -258,13 +260,13 @@ def _shorten_loan(context: Context, request: Request, wanted: date | None, by: A
 
 
 def send_delayed_letter(context: Context, request: Request, by: Actor) -> None:
-    """Write the recall letter that waited for the book drop. A letter that was already written stays (R24)."""
+    """Send the recall letter that was withheld while the book lay in the book drop, unless it was already sent (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
 
 
 def apply_recall_cancelled(context: Context, notice: PartnerNotice) -> Recalled | Refused:
-    """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
+    """Cancel the owner's recall, and restore the previous due date if it is later (R26)."""
     request = _find_owners_request(context, notice, News.RECALL_CANCELLED)
     if isinstance(request, Refused):
         return request
@@ -278,7 +280,7 @@ def apply_recall_cancelled(context: Context, notice: PartnerNotice) -> Recalled 
 
 
 def _without_recall(context: Context, request: Request, until: date | None) -> RequestChange:
-    """Return the fields of a request after its recall ended. The recall's days are kept for the fine (R41)."""
+    """Return the changes that end a recall. The days of the recall stay recorded for the fine (R41)."""
     ended: RequestChange = {"due": until, "recalled_on": None, "due_before_recall": None}
     if request.due:
         ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": dates.civil(context.now)}
@@ -286,10 +288,10 @@ def _without_recall(context: Context, request: Request, until: date | None) -> R
 
 
 def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Apply the owner's extension, never to an earlier date. It also ends a recall.
+    """Extend a loan as its owner says, never to an earlier date, and end a recall.
 
-    If a renewal request is pending, this is its late answer, and the due date is at most the one asked for. Before the loan
-    only the lender's date changes.
+    If a renewal request is pending, the extension counts as its late answer, and the due date is at most the requested one.
+    Before the loan, only the lender's due date changes.
     """
     request = _find_owners_request(context, notice, News.RENEWED)
     if isinstance(request, Refused):
@@ -306,7 +308,7 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
             facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
         if (until, longer) != (request.due, request.lender_due):
             request = context.unit.advance(request, Event.OWNER_RENEW, context.now, notice.by, **facts)
-            if "recalled_on" in facts:  # the recall is over with it
+            if "recalled_on" in facts:  # the extension ended a recall
                 context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, notice.by)
     elif context.unit.can(request, Event.RECALL_NOTED):
         request = context.unit.amend(request, context.now, notice.by, lender_due=longer)
@@ -321,7 +323,7 @@ def _find_owners_request(context: Context, notice: PartnerNotice, news: News) ->
     unit = context.unit
     attempt = unit.requests.find_by_wire_id(notice.wire_id)
     request = attempt[0] if attempt else _find_by_copy(unit, notice.item)
-    if request is None and notice.item:  # the copy has not come, or never did
+    if request is None and notice.item:  # the copy has not arrived
         attempt = asked_for(unit, notice.item)
         request = attempt[0] if attempt else None
     if request is None:
@@ -333,7 +335,7 @@ def _find_owners_request(context: Context, notice: PartnerNotice, news: News) ->
 
 
 def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
-    """Find the open request that holds the copy, else the last that did. Requests by which we lend do not count."""
+    """Find the request with which we borrow the copy: the open one, else the last one."""
     if item is None:
         return None
     held = [r for r in unit.requests.open_with_item(item.barcode, item.agency) if r.side is Side.BORROWING]
@@ -359,9 +361,9 @@ def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = F
 
 
 def recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Recall our lent copy for a patron of ours: the borrower gets a date, at the latest the one agreed before.
+    """Recall our lent copy for one of our patrons. The new due date is never later than the agreed one.
 
-    `command.on` is the day by which we want it. Without one, the policy's days to bring it back count from today.
+    `command.on` is the wanted due date. If it is None, the policy's `return_days` count from today.
     """
     if not context.unit.can(request, Event.RECALL_LENT):
         return refuse_position(context, command, request)
@@ -382,7 +384,7 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
 
 
 def cancel_recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
+    """Cancel the recall of our lent copy: the borrower may keep it until the previously agreed date."""
     if not context.unit.can(request, Event.CANCEL_RECALL_LENT):
         return refuse_position(context, command, request)
     if request.recalled_on is None:

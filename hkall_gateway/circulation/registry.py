@@ -1,4 +1,4 @@
-"""HANDLERS: one row for each command and query, with its handler, its facts and its locks."""
+"""HANDLERS, the registry of all commands and queries with their handlers, facts and locks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from hkall_gateway.rules.vocabulary import NOTHING
 BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
     {**broker_services.BROKER_COMMANDS, **innreach_events.EVENTS}
 )
-"""All broker commands and mirrored events by their service."""
+"""Handlers of all broker commands and mirrored events, by `BrokerCommand.service`."""
 NO_BORROWER: Final = BorrowerFacts(None, "nobody")
 STAFF: Final = BorrowerFacts(None, "staff")
 
@@ -92,7 +92,7 @@ def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
 
 
 def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
-    """Resolve a lender's notice to our RequestId, where it names the lender's own number."""
+    """Replace the lender's own request number in a notice by our RequestId."""
     if not command.wire_id or command.wire_agency == library.agency:
         return None
     return lambda unit: with_our_number(unit, command, library.agency)
@@ -101,7 +101,7 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
 def _under_present_card(
     command: broker_services.BrokerCommand, _library: Library
 ) -> Callable[[UnitOfWork], broker_services.BrokerCommand] | None:
-    """Resolve the card, since another system may still know one that was replaced."""
+    """Replace a former card by the current one, since another system may still use a replaced card."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 
@@ -148,7 +148,7 @@ def _by_side(
     as_borrower: Callable[[Context, PartnerNotice], Heard | Refused],
     as_lender: Callable[[Context, PartnerNotice], Heard | Refused],
 ) -> Callable[[Context, PartnerNotice], Heard | Refused]:
-    """Make the handler of a notice from one for the borrower and one for the owner of the copy."""
+    """Combine two handlers of a notice: one for copies that we borrow, one for copies that we own."""
 
     def handle(context: Context, command: PartnerNotice) -> Heard | Refused:
         ours = lender_notices.we_borrow(command, context.library)
@@ -166,7 +166,7 @@ def _broker_command(
 # fmt: off
 HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     # Terminals and discovery systems.
-    loans.CheckOut.decided_by(loans.check_out,  # what was done off line needs no PIN
+    loans.CheckOut.decided_by(loans.check_out,  # an offline checkout needs no PIN
                         lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),
                         lambda c: LockSet(c.card, item=("", c.barcode)),
                         under_card=lambda c, card: replace(c, card=card)),
@@ -246,5 +246,5 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     unsent.MarkReplayed.handled_by(unsent.mark_replayed),
     closure_changes.CloseDay.handled_by(closure_changes.close_day),
 )))
-"""Every command and query by its class."""
+"""Handlers of all commands and queries, by class."""
 # fmt: on

@@ -1,4 +1,4 @@
-"""Results that several commands share, and the courier's answers: frozen records that each protocol renders."""
+"""Results that several commands share, and the courier's delivery results. Each protocol renders these records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
-# Every enum and record that the inbox or the outbox may keep is registered with @record.
+# Every enum and record that the inbox or the outbox may store must be registered with @record.
 record_as("Why")(Reason)
 record(Position)
 record(Side)
@@ -21,7 +21,7 @@ record(Side)
 @record
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A refusal. `why` has a text in every language and a problem type; `detail` fills in the text's variables."""
+    """A refusal. `why` selects the message and the problem type. `detail` fills in the message's variables."""
 
     why: Reason
     rule: str = ""
@@ -38,9 +38,14 @@ TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """Result: the loan exists. `again`: it existed before. `renewed`: it was renewed by checking out again.
+    """Result: the copy is on loan.
 
-    `recalled`: its owner has recalled it, and staff should inform the patron (R24). `author`, `call_number`: of our own copy.
+    Attributes:
+        again: The loan existed before.
+        renewed: The repeated checkout renewed the loan.
+        conflict: Reason why this offline checkout would have been refused.
+        recalled: The owner has recalled the copy, and staff should inform the patron (R24).
+        author: Like `call_number`, set only for our own copy.
     """
 
     request: str
@@ -61,9 +66,9 @@ class CheckedOut:
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Result: a later due date, or the same one for a repeated request. `pending`: the lender is being asked.
+    """Result: the loan has a later due date, or the same one after a repetition. `pending`: The lender was asked.
 
-    `fine_cents`: the fine of the days before an overdue renewal.
+    `fine_cents` is the fine for the overdue days before the renewal.
     """
 
     request: str
@@ -80,9 +85,12 @@ class Renewed:
 @record
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Result: a partner's message was accepted. `late`: too late to change the request. `note`: its peculiarity.
+    """Result: a partner's message was accepted.
 
-    `position`: the request's position after it; None for messages that are about none.
+    Attributes:
+        late: The message came too late to change the request.
+        note: What was unusual about the message, if anything.
+        position: Position of the request afterwards; None if the message concerns no request.
     """
 
     request: str
@@ -95,17 +103,21 @@ class Noted:
 
 
 def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    """Make the result of a partner's message that was accepted, with the request after it."""
+    """Create the result of an accepted partner's message from the updated request."""
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of a staff command. `again`: it was done before, with no change.
+    """The result of a staff command.
 
-    `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
-    English; "" for none. `mark`: the field of the request that a partner's report has set.
+    Attributes:
+        again: The command was done before, and nothing changed.
+        due: Resulting date, if the command concerns a date.
+        cents: Resulting amount, if the command concerns an amount.
+        note: Information or an instruction for staff, in English.
+        mark: Name of the request's field that a partner's report has set.
     """
 
     request: str
@@ -121,12 +133,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The result of one delivery attempt. `problem` and `detail` explain a `kind` that is not accepted.
+    """The result of one delivery attempt.
 
-    `untold`: no attempt was made, since there is no document or no address for it, so that the answer is no evidence about the
-    channel. `pending`: accepted, and the decision follows later. `looked`: the look-up of the lender's shelf before the
-    request, if one was made. A refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE,
-    that the lender gave our request.
+    Attributes:
+        problem: With `detail`, explains a `kind` other than accepted.
+        untold: No attempt was made, for lack of a document or an address. This says nothing about the channel.
+        pending: The message was accepted, and the decision will follow.
+        looked: Result of checking the lender's shelf before the request. With a refusal, the lender was not asked.
+        number: RequestId, as AGENCY:VALUE, that the lender gave to our request.
     """
 
     kind: DeliveryKind

@@ -1,4 +1,4 @@
-"""Check-in: a copy arrives from its lender, comes back from the patron, or is ours and back home."""
+"""Check-in: a copy arrives from its lender, is returned by the patron, or is our own and comes home."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hkall_gateway.rules.vocabulary import (
 
 
 class Arrival(StrEnum):
-    """The effect of a check-in. HOME: our own copy is back. AGAIN: the copy was here already."""
+    """The effect of a check-in. HOME: Our own copy is back. AGAIN: The copy had already been checked in."""
 
     RECEIVED = "received"
     AGAIN = "again"
@@ -47,9 +47,9 @@ class Arrival(StrEnum):
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedIn:
-    """Result: the copy is in our hands.
+    """Result: the copy is checked in.
 
-    `destination` is where it goes next. `recalled`: its owner has recalled it. `fine_cents` is the fine that this return adds.
+    `destination` is where it goes next, `fine_cents` the fine that this return adds. `recalled`: The owner has recalled it.
     """
 
     request: str
@@ -67,9 +67,9 @@ class CheckedIn:
 
 @dataclass(frozen=True, slots=True)
 class CheckIn(Command[None, CheckedIn]):
-    """Check in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
+    """Check in a copy at a place, or, with `undo`, take back a check-in that the terminal could not finish.
 
-    `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
+    `happened_at` is the time that the terminal reports for offline work. `card` restricts `undo` to this patron's loan.
     """
 
     by: Actor
@@ -85,7 +85,7 @@ class CheckIn(Command[None, CheckedIn]):
 P = Position
 NOT_COLLECTED = "not collected"
 REPEATED = timedelta(minutes=15)
-"""How long a scan of a copy that came home counts as a repetition; later it is a copy that the local system lends."""
+"""Another scan of our own copy within this time is a repetition. Later, the local system has lent the copy since."""
 
 
 def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
@@ -100,7 +100,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
         return _refuse(context, answer, command, _note_in_drop(context, command, found, answer.why))
     if command.undo:
         return _undo_return(context, command, found)
-    if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
+    if isinstance(answer, Refusal):  # it has already happened offline: accept it, and flag it for staff
         seen = context.unit.amend(found, context.now, command.by, flags=flagged(found, StaffFlag.offline(answer.why)))
         return replace(_take_in(context, command, seen), conflict=answer.why.value, alert=True)
     flag = str(answer.facts.get("flag", ""))
@@ -113,7 +113,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
 
 
 def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
-    """Record a book in the drop with its day. Staff see it in their list until the counter checks it in (R17)."""
+    """Record the day on which a book was dropped. It is listed for staff until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
@@ -138,10 +138,10 @@ def _check_in_unannounced(context: Context, command: CheckIn) -> CheckedIn | Ref
 
 
 def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
-    """Answer a repeated scan of our own copy, which came home a moment ago, with the same success.
+    """Answer a repeated scan of our own copy, which has just come home, with the same success.
 
-    Its request is closed by then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. An
-    offline scan counts by when it happened, not by when it arrives.
+    The request is already closed, unlike that of a borrowed book. Terminals repeat a message if they got no answer. For an
+    offline scan, the time of the scan counts, not the time of its arrival.
     """
     last = context.unit.requests.last_with_item(ItemKey(context.library.agency, command.barcode))
     if last is None or last.position is not P.CLOSED or command.agency not in {"", context.library.agency}:
@@ -152,7 +152,7 @@ def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
 
 
 def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
-    """Refuse a copy for which no request waits. For a partner's copy, name the owner, so that it is sent there."""
+    """Refuse a copy for which no request waits. Name the owner of a partner's copy, so that staff can send it there."""
     theirs = find_owner_elsewhere(context.unit, command.barcode, command.agency, context.library)
     if theirs is None:
         return _refuse(context, Reason.UNKNOWN_ITEM, command, None)
@@ -188,7 +188,7 @@ def _refuse(context: Context, why: Refusal | Reason, command: CheckIn, request: 
 
 
 def _undo_return(context: Context, command: CheckIn, request: Request) -> CheckedIn | Refused:
-    """Put the copy of an unfinished return on loan again. Repeating it is a success."""
+    """Undo an unfinished return: put the copy on loan again. A repetition succeeds."""
     if command.card and request.patron != command.card:
         return _refuse(context, Reason.NOT_REQUESTER, command, request)
     if context.unit.can(request, Event.UNDO_RETURN) and request.used:
@@ -202,10 +202,10 @@ def _undo_return(context: Context, command: CheckIn, request: Request) -> Checke
 def arrive(
     context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Unpack[RequestChange]
 ) -> CheckedIn:
-    """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted.
+    """Receive a copy from its lender: put it on the hold shelf with one letter, or send it back if it is unwanted.
 
-    `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
-    too where the policy says so (R24).
+    A copy that was recalled on the way is sent back too if the policy says so (R24). `came` contains request fields learnt on
+    arrival, for a copy without a shipped message.
     """
     recalled = request.recalled_on is not None and context.library.policy.recall.before_pickup == "return"
     today = dates.civil(context.now)
@@ -221,7 +221,7 @@ def arrive(
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """Receive a copy that a lender sent without a message. Another lender asked meanwhile gets a cancellation."""
+    """Receive a copy that a lender sent without a message. If another lender was asked meanwhile, cancel there."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
@@ -233,9 +233,9 @@ def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts
 
 
 def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """Take the book back from the patron on `day`: fix the fine, find a lost book, and begin its return.
+    """Take back the book from the patron on `day`: charge the fine, clear a loss or claim, and begin the return.
 
-    It is dispatched at once, unless the policy wants a staff command for that.
+    The book is dispatched at once, unless the policy requires a staff command for that.
     """
     cents = fix_fine(context, request, day, by)
     pay_back(context, request, day, by)
@@ -246,13 +246,13 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
 
 
 def go_home(context: Context, by: Actor, request: Request) -> Request:
-    """Send the shipped message at once, unless the policy ties it to the dispatch (R16)."""
+    """Dispatch the book and notify its owner at once, unless the policy leaves the dispatch to staff (R16)."""
     at_once = context.library.policy.return_.announce == "at_checkin"
     return context.unit.advance(request, Event.DISPATCH, context.now, by) if at_once else request
 
 
 def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """Take in our own copy, even if messages on the way were missed."""
+    """Check in our own copy, even if messages about its return were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     facts |= {"skipped": skipped, "returned_on": dates.civil(context.now)}
     after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
@@ -261,12 +261,12 @@ def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[Req
 
 
 def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
-    """Send a book home from the hold shelf: not collected, or not wanted (R15)."""
+    """Send a book from the hold shelf back to its owner, uncollected or unwanted (R15)."""
     return go_home(context, by, context.unit.advance(request, Event.RETURN_UNUSED, context.now, by, rule="R15", reason=reason))
 
 
 def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
-    """Keep the book on the hold shelf until its last day. After that a check-in without a card sends it home."""
+    """Keep the book on the hold shelf until its pickup deadline. After that, a check-in sends it back."""
     if not waited_too_long(context, request):
         return _check_in_again(context, by, request)
     return checked_in_result(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
@@ -281,7 +281,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.IN_TRANSIT: arrive,
     P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: lambda context, by, request: come_back(context, by, request, dates.civil(context.now)),
-    # It leaves with the checkout to its borrower's card.
+    # A paged copy leaves by a checkout to the borrowing library's card.
     P.PAGED: lambda _context, _by, request: checked_in_result(request, Arrival.PAGED, alert=True),
     P.SHIPPED: come_home,
     P.AT_BORROWER: come_home,
@@ -289,7 +289,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
 
 
 def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
-    """Make the result for a checked-in copy."""
+    """Create the result for a checked-in copy."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(
         request=request.id,

@@ -1,4 +1,4 @@
-"""The union catalogue for visitors: search, and a title with its copies and whether it may be requested."""
+"""The union catalogue for visitors: search, title pages, and whether a title can be requested."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from hkall_gateway.rules.vocabulary import Holding, Refusal, Title
 
 @dataclass(frozen=True, slots=True)
 class FindClosedVolumes(Query[None, frozenset[tuple[str, str]]]):
-    """Ask which volumes of these titles no patron could request now, as (record number, volume)."""
+    """Query the volumes of these titles that no patron can request now, as (record number, volume)."""
 
     bib_ids: frozenset[str]
 
 
 MOST_VOLUMES: Final = 200
-"""Volumes of a title that can be chosen from."""
+"""Maximum number of volumes offered for one title."""
 MOST_LIBRARIES: Final = 500
-"""Libraries of the directory that are looked at."""
+"""Maximum number of directory entries that are counted."""
 
 
 class CopyState(StrEnum):
-    """Whether a copy is available. OUT: its library's status says why. IN_USE: an open request of ours has it."""
+    """Whether a copy is available. OUT: The library's status explains it. IN_USE: An open request of ours holds the copy."""
 
     AVAILABLE = "available"
     NOT_LENT = "not lent"
@@ -49,7 +49,7 @@ class CopyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CopySeen:
-    """One copy of a title. Our own copy is AVAILABLE on its shelf, another one if it could be asked for."""
+    """One copy of a title. Our own copy is AVAILABLE if it is on its shelf, a partner's copy if it can be requested."""
 
     copy: Holding
     state: CopyState
@@ -57,7 +57,7 @@ class CopySeen:
 
 @dataclass(frozen=True, slots=True)
 class VolumeSeen:
-    """One volume of a title, "" for a title without volumes, and why it cannot be requested; None if it can."""
+    """One volume of a title ("" for a title without volumes). `refusal` is None if the volume can be requested."""
 
     volume: str
     refusal: Refused | None
@@ -67,8 +67,10 @@ class VolumeSeen:
 class TitleSeen:
     """A title with its copies: our own first, then available ones.
 
-    `names` are the names of the partners, by agency; `answering` are those that answer look-ups. `as_of` is the instant of
-    the last load of copies.
+    Attributes:
+        names: Names of the partners, by agency.
+        as_of: Time of the last load of copies.
+        answering: Partners that answer status queries.
     """
 
     title: Title
@@ -79,7 +81,7 @@ class TitleSeen:
     answering: frozenset[str] = frozenset()
 
     def to_ask(self, most: int) -> list[Holding]:
-        """Return those of the first `most` copies whose library can be asked for their status."""
+        """Return the copies among the first `most` whose libraries answer status queries."""
         return [one.copy for one in self.copies[:most] if one.copy.agency in self.answering]
 
 
@@ -107,16 +109,16 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
 
 
 def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tuple[str, str]]:
-    """Return the (record number, volume) of these titles that no patron could request now."""
+    """Return the (record number, volume) pairs of these titles that no patron can request now."""
     seen = [(bib_id, see_title(context, bib_id)) for bib_id in query.bib_ids]
     return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
 
 
 def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
-    """Apply the live statuses of its copies to a title; an available copy may become unavailable.
+    """Show live statuses in a title. An available copy may become unavailable, but not the other way round.
 
-    A copy that was loaded as unavailable is shown with the new status, but not as available, since a request is decided by the
-    loaded facts.
+    A copy that was loaded as unavailable gets the new status text but stays unavailable, since requests are decided by the
+    loaded data.
     """
     return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 
@@ -132,12 +134,12 @@ def _with_live_status(one: CopySeen, live: CopyStatus | None, rules: Policy) -> 
 def search_titles(
     context: Context, typed: str, field: SearchField = SearchField.ANY, *, available: bool = False, page: int = 1
 ) -> FoundTitles | BadQuery:
-    """Return a page of the titles that match a query. `available`: only those with a copy that is available."""
+    """Return one page of the titles that match a query, or, if `available`, of those with an available copy."""
     return searching.search(context.unit.connection, typed, _is_available(context), field, available=available, page=page)
 
 
 def find_suspension(context: Context) -> Refused | None:
-    """Return why requests are suspended today, or None."""
+    """Return the refusal if requests are suspended today, or None."""
     found = suspended("borrow_request", context.library.policy, context.now)
     return refused(found) if found else None
 
@@ -150,7 +152,7 @@ def count_libraries(context: Context) -> int:
 def _volume_refusal(
     context: Context, copies: tuple[Holding, ...], sent: Sequence[Holding], volume: str, in_use: InUse
 ) -> Refused | None:
-    """Return why no patron could request this volume, or None. Our own copies count as they were loaded."""
+    """Return the reason why no patron can request this volume, or None. Our own copies count with their loaded status."""
     facts = borrowing.about_title(context.library, copies, copies, volume, in_use)
     candidates = sum(not volume or copy.volume == volume for copy in sent)
     answer = policy.may_be_requested(replace(facts, candidates=candidates), context.library.policy, context.now)
@@ -175,7 +177,7 @@ def _sort_key(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
 
 
 def _is_available(context: Context) -> IsAvailable:
-    """Make the test for whether a title's page shows such a copy as available, if no request of ours holds it."""
+    """Create a predicate: does a title's page show such a copy as available if no request of ours holds it?"""
     choice_of = cache(lambda agency: choosing.choice_today(context, {agency}))
 
     @cache
