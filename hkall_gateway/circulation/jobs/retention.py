@@ -1,4 +1,4 @@
-"""Forget ended requests after the policy's days: first the patron, then the request, which moves into the archive."""
+"""Data retention: after the policy's days, anonymise ended requests, and later move them into the archive."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
 
 Done = tuple[str | None, int]
-"""(cursor of the next batch in the stage, None = the stage is complete; count of this batch)."""
+"""(cursor of the stage's next batch or None if the stage is complete, number of rows in this batch)."""
 Work = Callable[[Context, datetime, str, int], Done]
-"""(context, before, place, limit): one batch of what is older than `before`, from `place` on, "" = its beginning."""
+"""(context, before, place, limit) -> one batch of rows older than `before`, from the cursor `place` on ("" = start)."""
 
 MORE: Final = "more"
 
 
 def last_instant(now: datetime, days: int) -> datetime:
-    """Return the instant before which events are `days` days old.
+    """Return the time before which events are `days` days old.
 
-    A day counts from its end in Hong Kong. `days` is at least 1.
+    Days count from the midnight in Hong Kong that ends the day of the event. `days` is at least 1.
     """
     return start_of(after(civil(now), 1 - days))
 
 
 def purge(context: Context, cursor: str, limit: int) -> Done:
-    """Run one batch of one stage. `cursor` names the stage and the place in it; "" is the beginning of the first."""
+    """Run one batch of one stage. `cursor` contains the stage and a cursor within it; "" starts the first stage."""
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
     days_of, work = STAGES[name]
@@ -53,7 +53,7 @@ def _anonymise_requests(context: Context, before: datetime, place: str, limit: i
 
 
 def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
-    """Make a stage that deletes rows by their own age. It needs no cursor, since deleted rows are not found again."""
+    """Create a stage that processes rows by age. It needs no cursor, since processed rows are not found again."""
 
     def work(context: Context, before: datetime, _place: str, limit: int) -> Done:
         count = forget(context.unit, before, limit)
@@ -81,7 +81,7 @@ def _archive_lines(context: Context, before: datetime, _place: str, limit: int) 
 
 
 def _to_the_archive(context: Context, found: Sequence[Mapping[str, object]]) -> None:
-    """Write to disk before the deleting transaction commits, so that a crash may repeat rows and never loses one."""
+    """Write rows to the archive before the deleting transaction commits: a crash may duplicate rows but never lose any."""
     path = Path(context.library.policy.retention.archive_file)
     archive.append(path, found)
     kept.note_archive(context.unit, str(path.absolute()), context.now)

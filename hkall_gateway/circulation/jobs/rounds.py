@@ -1,9 +1,9 @@
 """Scheduled jobs: expired pickups, overdue letters, silent lenders, requests past their last day, stalled requests.
 
-Each job is a row of ROUNDS. It goes through the database in bounded batches. Each batch is a unit of work that also stores the
-cursor, so that after a crash the gateway continues there, or another gateway does once the lease has run out. Of two gateways
-on one database, one runs a job. No job depends on running on time: each batch asks for the rows that are due now, so that after
-three days without a gateway every letter is still written once.
+Each job is a row of ROUNDS and processes the database in bounded batches. Each batch is a unit of work that also stores the
+cursor, so after a crash the gateway resumes there, or another gateway does once the lease has expired. If several gateways
+share a database, only one of them runs a job. No job depends on running on time: each batch selects the rows that are due now,
+so even after three days without a gateway, every letter is written exactly once.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
 
 NOTED: Final = "STANDS_STILL"
-"""The journal event, written once for each time that a request stands still."""
+"""Journal event for a stalled request, written once for each stall."""
 
 
 def may_stand_still(
     unit: UnitOfWork, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
 ) -> tuple[Request, ...]:
-    """Find at most `most` open requests that may be stalled, with numbers after `after`; `filter_stalled` decides."""
+    """Find at most `most` open requests that may be stalled, with numbers after `after`. Pass them to `filter_stalled`."""
     since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
     due_before = dates.civil(now) - timedelta(days=limits.lender_overdue_days)
     return cli_lists.stalled(unit, since, due_before, after, most)
 
 
 def filter_stalled(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
-    """Return the requests that are stalled, with allowance for the days of each partner's courier."""
+    """Return the requests that are stalled, allowing for each partner's courier days."""
     partners = unit.partners.among({request.partner for request in found} - {""})
     days = {agency: partner.courier_days for agency, partner in partners.items()}
     return tuple(request for request in found if dates.stands_still(request, days.get(request.partner, 0), limits, now))
@@ -71,9 +71,9 @@ BATCH: Final = 200
 LEASE_S: Final = 300
 
 Batch = tuple[str | None, int]
-"""(cursor of the next batch, None = the round is complete; count of this batch)."""
+"""(cursor of the next batch or None if the job is complete, number of requests processed in this batch)."""
 Work = Callable[[Context, str, int], Batch]
-"""(context, cursor, limit): one batch of at most `limit` requests after `cursor`."""
+"""(context, cursor, limit) -> one batch of at most `limit` requests after `cursor`."""
 
 
 class RoundTakenOver(Exception):
@@ -81,7 +81,7 @@ class RoundTakenOver(Exception):
 
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
-    """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
+    """Expire pickups at 00:00 after the last day, so that staff pull the book. Send no letter (R14, R15)."""
     unit, now, by = context.unit, context.now, _timer_actor("pickup_expiry")
     late = found.pickups_over(unit, dates.civil(now), cursor, limit)
     facts: RequestChange = {"expired_pickup": True}
@@ -90,7 +90,7 @@ def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
-    """Send overdue letters at 00:00 of the day after the due date: one for each due date, also of recalled loans (R39)."""
+    """Send one overdue letter for each due date, at 00:00 of the day after it, also for recalled loans (R39)."""
     unit, now, by = context.unit, context.now, _timer_actor("overdue")
     late = found.loans_over(unit, dates.civil(now), cursor, limit)
     done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.FALL_DUE, now, by, "R39", overdue_notice_for=r.due))
@@ -99,11 +99,11 @@ def overdue(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def silence(context: Context, cursor: str, limit: int) -> Batch:
-    """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
+    """Cancel at lenders that have not answered for too many of their working days, and ask the next ones (R11).
 
-    An unacknowledged request waits `silence_days`. One that the lender has accepted waits the policy's paged days longer. A
-    cancellation without confirmation is taken as received. While requests are suspended, a request keeps its lender, since no
-    other one could be asked (R1).
+    An unacknowledged request waits for `silence_days`, an accepted one longer by the policy's `paged_days`. A cancellation that
+    is not confirmed counts as received. While requests are suspended, a request keeps its lender, since no other lender could
+    be asked (R1).
     """
     waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _timer_actor("silence")
     partners = context.unit.partners.among(r.partner for r in waiting)
@@ -127,7 +127,7 @@ def _is_silent(context: Context, request: Request, partner: Partner | None) -> b
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
     attempt, days = context.unit.requests.find_by_wire_id(request.wire_id), partner.silence_days
-    # What a library accepted before a cancellation is the request, not the cancellation.
+    # During a cancellation, ACCEPTED is the answer to the earlier request, not to the cancellation.
     if request.position is Position.REQUESTED and attempt is not None and attempt[1].outcome == CandidateOutcome.ACCEPTED:
         days += context.library.policy.waits.paged_days
     closed = context.unit.partners.closed_days(partner.agency)
@@ -136,7 +136,7 @@ def _is_silent(context: Context, request: Request, partner: Partner | None) -> b
 
 
 def postponed(context: Context, cursor: str, limit: int) -> Batch:
-    """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
+    """After a suspension, ask the next lender for requests that were declined while it lasted (R1)."""
     if suspended("borrow_request", context.library.policy, context.now):
         return None, 0
     waiting, by = found.postponed(context.unit, cursor, limit), _timer_actor("postponed")
@@ -146,7 +146,7 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
-    """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
+    """Cancel requests that were not shipped by their `need_before` date (R34)."""
     unit, now, by = context.unit, context.now, _timer_actor("not_needed_after")
     late = found.needed_before(unit, dates.civil(now), cursor, limit)
     facts: RequestChange = {"reason": "not needed any more"}
@@ -155,7 +155,7 @@ def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def stuck(context: Context, cursor: str, limit: int) -> Batch:
-    """Note requests that are stalled for longer than `[waits]` allows, once each in the journal, and log them."""
+    """Record requests that exceed the limits of `[waits]` in the journal and the log, once for each stall."""
     found, by = may_stand_still(context.unit, context.library.policy.waits, context.now, cursor, limit), _timer_actor("stuck")
     idle = [
         r
@@ -171,7 +171,7 @@ def stuck(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
-    """Delete the kept results of documents that have expired."""
+    """Delete expired replies from the inbox."""
     count = found.forget_documents(context.unit, context.now, limit)
     return "more" if count == limit else None, count
 
@@ -179,7 +179,7 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
 def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in a savepoint of its own, and return the count of successes.
 
-    A request that raises is set aside for staff, logged by number, and tried again in the next run.
+    If `do` raises, the request is set aside for staff, logged by number, and tried again in the next run.
     """
     done = 0
     for request in requests:
@@ -216,7 +216,7 @@ ROUNDS: Final[Mapping[str, Work]] = {
 
 
 def begin(unit: UnitOfWork, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
-    """Claim a job that is due and free; None if it is not."""
+    """Claim a job if it is due and free, else return None."""
     return found.claim(unit, name, who, now, LEASE_S, due_only)
 
 
@@ -246,8 +246,8 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
 class Rounds:
     """Check every minute which jobs are due, and run them one after another.
 
-    `instance` names this gateway among those on one database. `batch` bounds one unit of work. Call `start`, and await `stop`
-    at the end.
+    `instance` identifies this gateway among those that share the database. `batch` limits one unit of work. Call `start`, and
+    await `stop` at the end.
     """
 
     def __init__(
@@ -271,14 +271,14 @@ class Rounds:
         self._check_rounds()
 
     async def stop(self) -> None:
-        """Begin no further batch, and wait for the present one. The rest of a job runs after the next start."""
+        """Start no further batch, and wait for the current one. The rest of a job runs after the next start."""
         self._running, self._stopping = False, True
         cancel(self._timer)
         if self._looking is not None:
             await self._looking
 
     async def run_due(self) -> None:
-        """Run every job that is due. A failed one is tried again when its lease has run out; the others go on."""
+        """Run every job that is due. A failed job does not stop the others, and is retried when its lease has expired."""
         jobs = {job.name: job for job in await self._store.read(found.jobs, is_long=True)}
         for name in ROUNDS:
             if self._stopping:
@@ -299,7 +299,7 @@ class Rounds:
                 in_context(one_batch, self._library(), self._now(), going, self._instance, self._limit)
             )
             took_s = self._clock.seconds() - begun_s
-            if going is not None and took_s > 0:  # for others: the first purge of a library's history takes minutes
+            if going is not None and took_s > 0:  # let other work run: the first purge of a library's history takes minutes
                 await pause(self._clock, took_s)
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
         return count
@@ -309,7 +309,7 @@ class Rounds:
             await self.do(name, due_only=True)
         except RoundTakenOver:
             LOG.warning("timer.lost", job=name)
-        except Unavailable:  # the store has logged the reason; the round goes on when its lease has run out
+        except Unavailable:  # the store has logged the reason; the job resumes when its lease expires
             LOG.warning("timer.waits", job=name)
         except Exception:
             LOG.exception("timer.failed", job=name)

@@ -1,4 +1,4 @@
-"""Staff commands, one row each. The journal records each with its actor and its reason.
+"""Staff commands, one table row each. The journal records every command with its actor and reason.
 
 Example:
     act(Context(unit, library, now), StaffCommand(by, request="R1", reason="handed in yesterday"), "return")
@@ -54,7 +54,7 @@ class Act(StaffCommand, Command[None, Acted]):
 
 @dataclass(frozen=True, slots=True)
 class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
-    """Place an ended request again, as a new one. `request` names the old one; the registry finds the `card`."""
+    """Place an ended request again as a new request. `request` is the old number. The registry fills in `card`."""
 
     card: str = ""
 
@@ -72,7 +72,7 @@ class StaffAction:
 
 
 def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
-    """Run a row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
+    """Run a command of STAFF_ACTIONS. A repetition succeeds again. Raises KeyError for an unknown name."""
     row = STAFF_ACTIONS[name]
     request = find_named_request(context.unit, command)
     if isinstance(request, Refused):
@@ -98,7 +98,7 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
 
 
 def _receive_unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
-    """Receive a copy without a shipped message. Staff confirm the owner, one of the lenders asked."""
+    """Receive a copy without a shipped message. Staff confirm which of the asked lenders owns it."""
     agency = command.agency or request.partner
     lender = next((c for c in context.unit.candidates.of_request(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
@@ -143,7 +143,7 @@ def renew(context: Context, command: StaffCommand, request: Request) -> Renewed 
 
 
 def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
+    """Send a book from the hold shelf back to its owner, uncollected or unwanted (R15)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN_UNUSED):
@@ -162,7 +162,7 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Done 
 
 
 def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Cancel the patron's request. Like the patron, staff cannot cancel one that is in transit (R34)."""
+    """Cancel the patron's request. Like the patron, staff cannot cancel a request in transit (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
@@ -193,7 +193,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
-    """Place an ended request again, as a new request that names the old one. The rules decide anew."""
+    """Place an ended request again, as a new request that refers to the old one. All rules are applied anew."""
     old = context.unit.requests.find(command.request)
     if old is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
@@ -208,9 +208,10 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
 
 
 def settle_flags(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Settle a request's flags. It leaves the list of `flagged`, and the journal keeps the flags and the reason.
+    """Clear a request's flags, which removes it from the list `flagged`. The journal keeps the flags and the reason.
 
-    A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
+    If the book was listed as lying in the book drop, its withheld letters follow: the recall letter now, the overdue letter
+    tonight.
     """
     if not request.flags:
         return staff_result(request, again=True)
@@ -222,16 +223,16 @@ def settle_flags(context: Context, command: StaffCommand, request: Request) -> D
 
 
 def extend(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Extend until `command.on` the days to collect or the loan, or, without a day, the lender's time to answer.
+    """Extend the pickup period or the loan until `command.on`, or restart the lender's time to answer.
 
-    A loan's due date moves without a renewal and without a fine, for instance for a closure or an illness.
+    A loan's due date moves without a renewal and without a fine, for instance because of a closure or an illness.
     """
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return staff_result(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
     if request.position not in {P.RECEIVED, P.ON_LOAN}:
         return refuse_position(context, command, request)
     until = command.on
-    # Neither before today nor before the promised date.
+    # The new date must be neither before today nor before the date that was promised.
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
     if until is None or until < max(dates.civil(context.now), promised or date.min):
         return context.refuse(Refusal(Reason.WRONG_DATE, {"on": until}), command.by, request)
@@ -243,7 +244,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Put a request into any position of its side, without a row of the life cycle. No notification is sent."""
+    """Put a request into any position of its side, bypassing the life cycle. Send no notifications."""
     if command.position is None or not _is_possible_position(context.unit, request, command.position):
         return refuse_position(context, command, request)
     if command.position is request.position:
@@ -252,7 +253,7 @@ def force(context: Context, command: StaffCommand, request: Request) -> Done | R
 
 
 def _is_possible_position(unit: UnitOfWork, request: Request, position: Position) -> bool:
-    """Return whether the position is of the request's own side, and no other request holds the copy."""
+    """Return whether the position belongs to the request's side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False

@@ -1,4 +1,4 @@
-"""Late closed days and bulk changes of due dates: what would move, and moving it on a staff command (R14, R19)."""
+"""Closed days announced late, and bulk changes of due dates: preview and execution (R14, R19)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChan
 
 @dataclass(frozen=True, slots=True)
 class CloseDay(Command[None, Noted]):
-    """Add a day on which our counter is closed, announced late, with the reason."""
+    """Add a day on which our counter is closed, announced at short notice."""
 
     by: Actor
     day: date
@@ -31,7 +31,7 @@ class CloseDay(Command[None, Noted]):
 
 @dataclass(frozen=True, slots=True)
 class MoveDueDates:
-    """Move due dates of our patrons on the days `first` to `last` to `to`, of one partner's books or of all (R19)."""
+    """Move our patrons' due dates between `first` and `last` to `to`, for one partner's books or for all (R19)."""
 
     by: Actor
     first: date
@@ -42,16 +42,16 @@ class MoveDueDates:
 
 
 MOST_SHOWN: Final = 200
-"""So many of the dates that would move are shown."""
+"""Maximum number of moves in a preview."""
 LATEST: Final = timedelta(days=730)
-"""A date further away than that is a mistake of typing."""
+"""A date further in the future is treated as a typing error."""
 
 
 def move(context: Context, command: StaffCommand, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
-    """Move the dates of at most `limit` requests after that number, and return the moved ones and the cursor.
+    """Move the dates of at most `limit` requests with numbers after `after`. Return the results and the next cursor.
 
-    The journal records the actor of each move and `command.reason`. The lender's date does not count. A recalled loan moves no
-    further than the date that it had before.
+    The journal records the actor and `command.reason`. The lender's due date is no limit. A recalled loan moves at most to the
+    due date that it had before the recall.
     """
     closed = _closed_days_ahead(context)
     found = falling_on(context.unit, sorted(closed), after, limit)
@@ -61,7 +61,7 @@ def move(context: Context, command: StaffCommand, after: str, limit: int) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A date that would move. `held`: it is the last day to collect, else a due date."""
+    """A date that would move: the pickup deadline if `held`, else the due date."""
 
     request: Request
     held: bool
@@ -70,10 +70,7 @@ class Move:
 
 
 def would_move(context: Context, also: Collection[date] = (), most: int = MOST_SHOWN) -> tuple[tuple[Move, ...], bool]:
-    """Return what `move` would move with these further closed days, and whether there is more than `most`.
-
-    Nothing is changed.
-    """
+    """Return at most `most` moves that `move` would make with the closed days `also`, and whether there are more."""
     closed = _closed_days_ahead(context) | {day for day in also if day >= dates.civil(context.now)}
     found = falling_on(context.unit, sorted(closed), "", most + 1)
     moves = tuple(one for one in (_find_move(request, closed) for request in found[:most]) if one)
@@ -92,7 +89,7 @@ def _closed_days_ahead(context: Context) -> dates.Closures:
 
 
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
-    """Add a closed day of ours, today or later. The next `load closures` replaces the days of the libraries in its file."""
+    """Add a day on which we are closed. The next `load closures` replaces the days of all libraries in its file."""
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
     if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
@@ -102,7 +99,7 @@ def close_day(context: Context, command: CloseDay) -> Noted | Refused:
 
 
 def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
-    """Return the loans whose due dates `command` would move, and whether there are more than `most`."""
+    """Return at most `most` loans whose due dates `command` would move, and whether there are more."""
     if no := _refuse_dates(context, command):
         return no
     found = due_from_to(context.unit, command.first, command.last, command.partner, "", most + 1)
@@ -112,7 +109,7 @@ def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN)
 def move_due_dates(
     context: Context, command: MoveDueDates, after: str, limit: int
 ) -> tuple[tuple[Done | Refused, ...], str | None]:
-    """Extend at most `limit` loans after that number by the command `extend`, and return results and cursor."""
+    """Extend at most `limit` loans with numbers after `after` by the command `extend`. Return results and next cursor."""
     if no := _refuse_dates(context, command):
         return (no,), None
     found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)

@@ -1,7 +1,7 @@
-"""The queries of the staff console, each a function of a context: lists, one request, search, statistics, messages.
+"""Queries of the staff console: work lists, one request, search, statistics, messages.
 
-They change no data: `store.read(in_context, work_list, library, now, ListName.PULL)`. Commands of staff are those of `actions`;
-`permitted` selects them by position and role.
+Each is a function of a context and changes no data: `store.read(in_context(work_list, library, now, ListName.PULL, role))`.
+Staff commands are in `actions`, and `permitted` selects them by position and role.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def work_list(
     order: PageOrder = work_lists.FIRST,
     only: Only = work_lists.ALL,
 ) -> ListPage:
-    """Return a page of a work list, as this role sees it."""
+    """Return one page of a work list, without what this role may not see."""
     page = work_lists.page(context.unit, name, _moment_of(context), order, only)
     if sees_names(role):
         return page
@@ -68,17 +68,17 @@ def _moment_of(context: Context) -> Moment:
 
 
 def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
-    """Return documents that match no request, by number, after `after`, without their secrets."""
+    """Return quarantined documents with numbers after `after`, in order, with secrets removed."""
     return quarantine.listed(context.unit, partner, after=after, most=most)
 
 
 def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
-    """Return letters that did not reach their patrons, by number, after `after`, without addresses."""
+    """Return undelivered letters with numbers after `after`, in order, without addresses."""
     return cli_lists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
 
 
 def unsent_counts(context: Context) -> Mapping[str, int]:
-    """Count messages `waiting`, `unsure` and `dead`, documents in `quarantine`, and `undelivered` letters."""
+    """Count `waiting`, `unsure` and `dead` messages, documents in `quarantine`, and `undelivered` letters."""
     found: dict[str, int] = dict.fromkeys(UNSETTLED, 0)
     for _recipient, state, count, _oldest in context.unit.outbox.depths():
         found[state] += count
@@ -88,7 +88,7 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """A line of the journal, with the facts beside its columns. A secret is a dot."""
+    """A journal line, with the facts from its detail. Secrets are replaced by a dot."""
 
     line: JournalRow
     facts: Facts
@@ -96,9 +96,9 @@ class TimelineEvent:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message about the request: its row in the outbox with the facts, its tries, and when it was sent.
+    """A message about the request: the outbox row with its facts, the delivery attempts, and the time of sending.
 
-    `partner` is its recipient, None for a letter and for the local system. The document that a page shows is composed anew.
+    `partner` is the recipient; None for letters and for the local system. Pages compose the document anew from the row.
     """
 
     row: OutboxRow
@@ -112,8 +112,7 @@ class SentMessage:
 class IncomingDocument:
     """A document about the request that a partner or a discovery system sent.
 
-    `refused` is the reason of a refusal, with its rule. `answer` are the facts of the reply, while it is kept for a repetition
-    of the document.
+    `refused` is the reason of a refusal, `rule` its rule. `answer` has the facts of the reply while the inbox still stores it.
     """
 
     at: datetime
@@ -128,11 +127,17 @@ class IncomingDocument:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """Everything about one request. `copy` and `patron` are as last loaded, `former_cards` earlier cards of the patron.
+    """Everything about one request.
 
-    `category` is the patron's. `named`: the page has names and cards, and texts that may contain some; otherwise
-    `patron_number` is the number of the patron's page, "" for none. `set_aside` and `fault` are explained at the list of stuck
-    requests. `printed_at`: when its pull slip was printed.
+    Attributes:
+        copy: The copy as last loaded.
+        patron: The patron as last loaded. `former_cards` are the patron's earlier cards.
+        printed_at: Time at which the current slip was printed.
+        set_aside: Error that a scheduled job had with the request.
+        fault: Fault of the partner's channel.
+        category: The patron's category.
+        patron_number: Number of the patron's page if `named` is False; "" if there is none.
+        named: Whether the page contains names, cards, and texts that may mention them.
     """
 
     request: Request
@@ -157,7 +162,7 @@ class RequestPage:
 
 
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
-    """Compile everything about one request that this role may see, and what it may do with it now."""
+    """Compile everything about one request that this role may see, and the commands that it may run now."""
     unit = context.unit
     request = unit.requests.find(number)
     if request is None:
@@ -216,10 +221,7 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
 
 
 def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
-    """Return the documents behind the lines, each once.
-
-    All lines of one document have its sender, service and instant.
-    """
+    """Return each document behind the journal lines once, identified by its sender, service and time."""
     kept = request_history.answered(unit, number, lines)
     found: dict[tuple[str, str, datetime], IncomingDocument] = {}
     for line in lines:
@@ -250,7 +252,7 @@ def statistics_of(context: Context, first: date, last: date) -> Statistics | Ref
 
 
 def facts_in(text: str) -> Facts:
-    """Return the facts of a JSON record as text, without empty ones. A secret is a dot."""
+    """Convert the fields of a JSON record to display text, without empty ones. Secrets are replaced by a dot."""
     try:
         found = json.loads(text or "{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Explain an answer by its rule and its facts. The command's own handler decides; the caller rolls back its writes."""
+"""Explain a decision by its rules and facts. The command's own handler decides, and the caller rolls back its writes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LOAN = (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A fact with its source and its instant. `as_of` None: it was never loaded."""
+    """A fact with its source and time. `as_of` is None if the data was never loaded."""
 
     fact: str
     value: object
@@ -61,7 +61,7 @@ class Fact:
 
 
 def of_patron(context: Context, card: str, facts: BorrowerFacts, now: datetime) -> Iterator[Fact]:
-    """Yield the local system's facts about a patron with their age, and our own counts, as of `now`."""
+    """Yield the local system's facts about a patron with their age, and our own counts as of `now`."""
     unit, borrower, source = context.unit, facts.borrower, facts.source
     since = known_since(unit, facts)
     if facts.flag or not facts.reachable:
@@ -94,7 +94,7 @@ def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Itera
 
 
 def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
-    """Yield the statuses of the copies of a title, ours and the others', and which of them our requests have."""
+    """Yield the statuses of a title's copies in all libraries, and which copies our requests hold."""
     copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
@@ -116,7 +116,7 @@ FINE: Final = ("R40", "R41")
 
 @dataclass(frozen=True, slots=True)
 class FineNow:
-    """The fine of a loan if its copy came back on `day`."""
+    """The fine of a loan if the copy is returned on `day`."""
 
     request: str
     cents: int
@@ -124,15 +124,15 @@ class FineNow:
 
 
 Decided = Requested | CheckedOut | Renewed | Recalled | FineNow
-"""What a question would result in, but for a refusal."""
+"""The results of a granted question."""
 Decide = Callable[[Context, BorrowerFacts], Decided | Refused]
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuestion:
-    """A question with the function that decides it, the rules behind a yes, and the card of the patron.
+    """A question, the function that decides it, the rules that apply to a grant, and the patron's card.
 
-    `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
+    `item` is (agency or "", barcode), `title` is (record number, volume), and `role` is the terminal's role.
     """
 
     decide: Decide
@@ -145,10 +145,11 @@ class ExplainQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The result at the instant `at`, its rules, and the facts before it.
+    """The decision at the time `at`, with the facts as they were before it.
 
-    `rules` are that of a refusal, or those behind a yes. `policy` are the keys of the policy that these rules read, with their
-    values.
+    Attributes:
+        rules: Rule of the refusal, or the rules that the grant is based on.
+        policy: Policy keys that these rules read, with their values.
     """
 
     outcome: Decided | Refused
@@ -159,7 +160,7 @@ class Explanation:
 
     @property
     def refused(self) -> bool:
-        """Return whether the answer is no."""
+        """Return whether the decision is a refusal."""
         return isinstance(self.outcome, Refused)
 
 
@@ -183,7 +184,7 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
-    """Ask whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
+    """Ask whether this loan may be renewed, and until when. Without `patron`, ask for the copy's borrower."""
     agency, barcode = parse_item(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
@@ -202,7 +203,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
 
 
 def fine(item: str) -> ExplainQuestion:
-    """Ask for the fine of this copy if it came back now."""
+    """Ask for the fine if this copy is returned now."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
@@ -222,7 +223,7 @@ def parse_item(item: str) -> tuple[str, str]:
 
 
 def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
-    """Answer as if it were `context.now`, from the facts of `asked_at`. It writes, so run it in a trial."""
+    """Decide a question as of `context.now`, with facts read at `asked_at`. It writes, so roll the transaction back."""
     before = tuple(_facts_behind(context, question, borrower, asked_at))
     result = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(result, Requested):

@@ -1,7 +1,6 @@
 """Staff commands on a request's lenders and slips: pin, skip or insert a lender; print a slip; substitute a copy.
 
-For pin, skip and insert, `agency` is the library, `request` the request, and `barcode` the copy to insert. Each has a reason,
-which is journalled.
+For pin, skip and insert, `agency` is the lender and `barcode` the copy to insert. The journal records the reason.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Side
 
 NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})
-"""Positions of a borrowed copy that have a slip. Its printing is no step of the life cycle: the journal notes it."""
+"""Positions in which a borrowed copy has a slip. Printing is not a life-cycle step, so only the journal records it."""
 
 
 def has_slip(request: Request) -> bool:
-    """Return whether the request has a slip in its present position."""
+    """Return whether the request has a slip in its current position."""
     return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
 
 
 def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
-    """Return when the slip of this copy was printed, for a borrowed copy that of its position; None if it was not."""
+    """Return when the slip was printed (for a borrowed copy, the slip of its current position), or None."""
     printed, changed = (unit.journal.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     since = request.moved_at if request.side is Side.BORROWING else changed
     return printed if printed and not (since and since > printed) else None
 
 
 def print_slip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Print the slip, for the first time or again. A repetition is marked in the result."""
+    """Record that the slip is printed. The result marks a reprint with `again`."""
     if not has_slip(request):
         return refuse_position(context, command, request)
     if printed_at(context.unit, request):
@@ -51,7 +50,7 @@ def print_slip(context: Context, command: StaffCommand, request: Request) -> Don
 
 
 def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Send another copy of ours, `command.barcode`: same title and volume, lendable, and in no other request."""
+    """Send our copy `command.barcode` instead: same title and volume, lendable, and not in any other request."""
     if not context.unit.can(request, Event.SUBSTITUTE):
         return refuse_position(context, command, request)
     if command.barcode == request.item_barcode:
@@ -76,16 +75,16 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Don
 
 P = Position
 OPEN = frozenset({P.NEW, P.REQUESTED})
-"""Positions before any lender has sent a copy; only requests that we borrow by have them."""
+"""Positions of a borrowing request before any lender has sent a copy."""
 
 
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Ask only this library. No other lender is asked any more, even if this one declines."""
+    """Restrict the request to one lender. No other lender is asked, even if this one declines."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
     here = [c for c in listed if c.agency == command.agency]
-    # It is being asked now, or may still be asked.
+    # The lender must be the current one, or one that can still be asked.
     if not any(c.wire_id == request.wire_id if c.wire_id else not c.skip for c in here):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
@@ -93,7 +92,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
 
 
 def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
+    """Skip a lender. If it is the current one, cancel there and ask the next one."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     theirs = [c for c in context.unit.candidates.of_request(request.id) if c.agency == command.agency]
@@ -106,14 +105,14 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Ask for this copy next, regardless of its rank or of why it was passed over."""
+    """Ask for this copy next, regardless of its rank and of any reason for which it was passed over."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
     copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))
     if copy is None or not _may_be_asked(context, copy, request):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
-    if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
+    if any(c.agency == command.agency and c.wire_id for c in listed):  # each library is asked only once
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
     others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
@@ -124,7 +123,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
-    """Return whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
+    """Return whether it is a partner's copy of this title, and of the requested volume, if any (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
 

@@ -1,4 +1,4 @@
-"""Lost, damaged, claimed returned, settled: declarations by staff, and the charges by the owner's prices (R44, R45)."""
+"""Staff declarations (lost, damaged, claimed returned, settled), and the charges at the owner's prices (R44, R45)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 P = Position
 NO_CHARGES = Charges()
 NO_PRICE: Mapping[str, StaffFlag] = {REPLACEMENT: StaffFlag.NO_PRICE_LOST, DAMAGE: StaffFlag.NO_PRICE_DAMAGED}
-"""The flags of a book that is lost or damaged while no price is known, by the kind of the charge."""
+"""Flags of lost or damaged books without a known price, by kind of charge."""
 NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it later with --cents"
 PRICED_BEFORE = "nothing more is charged: a price was charged before"
 NOT_THEIRS = "nothing is charged: the patron does not answer for it"
 
 
 def lose(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine until that day.
+    """Declare the book lost. If it was on loan, charge its price, the owner's fee, and the fine until that day.
 
-    A book lost on the way home is not charged to the patron. `command.cents` is the price that the owner has named for this
-    book. Without a known price the result says so and the request is flagged. The same command with a price then charges it.
+    A book lost in return transit is not charged to the patron. `command.cents` is the owner's price for this book. If no price
+    is known, the result says so and the request is flagged. Repeat the command with a price to charge it later.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not context.unit.can(request, event):
@@ -59,7 +59,7 @@ def _bill_loss(context: Context, command: StaffCommand, request: Request, day: d
 
 
 def damage(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Charge the patron for damage: the owner's charge, or `command.cents` where the owner has named one.
+    """Charge the patron for damage: `command.cents` if the owner has named an amount, else the owner's usual charge.
 
     Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
@@ -81,7 +81,7 @@ def _not_liable_result(command: StaffCommand, request: Request) -> Done:
 
 
 def _charge_price(context: Context, command: StaffCommand, request: Request, kind: str, listed_cents: int) -> Done:
-    """Charge the price that the owner named, else its list price. Without either, flag the request (R45)."""
+    """Charge the named price, else the owner's list price. If neither is known, flag the request (R45)."""
     cents = listed_cents if command.cents is None else command.cents
     if command.cents is None and not listed_cents:
         unpriced = context.unit.amend(request, context.now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
@@ -92,7 +92,7 @@ def _charge_price(context: Context, command: StaffCommand, request: Request, kin
 
 
 def _charge_missing_price(context: Context, command: StaffCommand, request: Request, kind: str) -> Done:
-    """Answer a repeated declaration: charge a price that was missing then, but none a second time."""
+    """Answer a repeated declaration: charge a price that was missing before, but never charge twice."""
     missing = NO_PRICE[kind] in request.flags.split()
     if command.cents is None:
         return staff_result(request, again=True, note=NO_PRICE_KNOWN if missing else "")
@@ -111,7 +111,7 @@ def _is_liable(request: Request, kind: str) -> bool:
 
 
 def claim(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Record the patron's claim to have returned the book on `command.on` or an unknown day. The fine stops there."""
+    """Record the patron's claim to have returned the book, on `command.on` or today. The fine stops on that day."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not context.unit.can(request, event):
         return refuse_position(context, command, request)
@@ -158,5 +158,5 @@ def _owner_charges(unit: UnitOfWork, request: Request) -> Charges:
 
 
 def _flags_of_owner(unit: UnitOfWork, request: Request) -> str:
-    """Flag a request whose owner is not in the directory and so has no prices: staff must find out (R45)."""
+    """Flag a request whose owner is not in the directory: staff must find out the owner's prices (R45)."""
     return request.flags if unit.partners.find(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

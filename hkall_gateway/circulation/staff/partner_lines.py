@@ -1,4 +1,4 @@
-"""The state of each partner: its channel, unsent messages, the balance of books, and how it answers."""
+"""Status of each partner: channel, unsent messages, lending balance, and response figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from hkall_gateway.rules.vocabulary import Side
 
 @dataclass(frozen=True, slots=True)
 class PartnerLine:
-    """The state of one partner. Books and days are of the last 30 days, answers of the last 7.
+    """The status of one partner. Books and days cover the last 30 days, answers the last 7.
 
-    `line` is the state of its channel: up, down, or stalled if due messages do not leave although it is up. `breaker` says
-    whether messages go out now. `waiting` and `dead` are unsent messages, `oldest` the instant of the first. `lent_us` and
-    `we_lent` are books, `balance` what we lent more. `fill_percent` and `decline_percent` are None without requests.
-    `turnaround_days` are from the request to our shelf.
+    Attributes:
+        line: State of the channel: up, down, or stalled if due messages do not leave although it is up.
+        breaker: State of the circuit breaker, which decides whether messages are sent now.
+        oldest: Time of the oldest unsent message.
+        balance: `we_lent` minus `lent_us`, in books.
+        fill_percent: Share of filled requests. Like `decline_percent`, None without requests.
+        turnaround_days: Time from the request to our hold shelf.
     """
 
     partner: str
@@ -44,7 +47,7 @@ class PartnerLine:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Unsent messages of one partner."""
+    """Counts of one partner's unsent messages."""
 
     waiting: int = 0
     dead: int = 0
@@ -52,7 +55,7 @@ class Unsent:
 
 
 def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
-    """Return a row for each of these agencies, in their order."""
+    """Return one row for each of these agencies, in the given order."""
     lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
     replies, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
     messages, stalled = _unsent(unit), unit.outbox.stalled(now)

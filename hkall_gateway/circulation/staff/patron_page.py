@@ -1,4 +1,4 @@
-"""One patron for staff: found by card or name; requests, loans, fines, blocks, and the facts of the local system."""
+"""Staff view of one patron: search by card or name, requests, loans, fines, blocks, and the local system's data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.db.patrons import named
 from hkall_gateway.rules.vocabulary import Actor, Borrower
 
 MOST: Final = 25
-"""Patrons that a search by name returns."""
+"""Maximum number of patrons that a search by name returns."""
 BY: Final = Actor("console", "web")
 
 
@@ -26,9 +26,13 @@ BY: Final = Actor("console", "web")
 class PatronPage:
     """Everything about one patron.
 
-    `borrower` is the local system's record of the card, by `source`, as of `as_of`. It is None where the system knows no such
-    card, or (`reachable` False) cannot answer. `seen` is our own record. `blocked_here`: a terminal blocked the card here.
-    `hkall_used` counts against the quota (R20). `former` are earlier cards.
+    Attributes:
+        borrower: The local system's record; None if the card is unknown there, or if `reachable` is False.
+        source: Origin of `borrower`. `as_of` is its time.
+        seen: Our own record.
+        hkall_used: Number of loans and requests that count against the quota (R20).
+        blocked_here: A terminal has blocked the card in HKALL.
+        former: Earlier cards.
     """
 
     card: str
@@ -44,13 +48,13 @@ class PatronPage:
 
 @dataclass(frozen=True, slots=True)
 class SeePatronPage(Query[BorrowerFacts, PatronPage]):
-    """Ask for everything about one patron, with the present answer of the local system."""
+    """Query everything about one patron, including a fresh answer from the local system."""
 
     card: str
 
 
 def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) -> PatronPage:
-    """Compile the page of one patron from the local system's present answer and our own record."""
+    """Compile the page of one patron from the local system's current answer and our own record."""
     unit, card, borrower = context.unit, query.card, facts.borrower
     return PatronPage(
         card=borrower.barcode if borrower else card,
@@ -66,12 +70,12 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
 
 
 def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
-    """Find loaded patrons by card, by former card, or by words of the name; at most MOST."""
+    """Find at most MOST loaded patrons by card, former card, or words of the name."""
     words = words.strip()
     present = context.unit.patrons.find(former_cards.card_now(context.unit, words)) if words else None
     return (present,) if present else named(context.unit.connection, words, MOST)
 
 
 def has_records(context: Context, card: str) -> bool:
-    """Return whether we have open requests, charges or a block of this card, even if its patron is not loaded."""
+    """Return whether we have open requests, charges or a block for this card, even if its patron is not loaded."""
     return former_cards.has_anything(context.unit, card)

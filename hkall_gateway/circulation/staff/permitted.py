@@ -1,7 +1,7 @@
-"""Which staff commands a request's position and a role allow, and why the others are not allowed.
+"""Decide which staff commands are allowed for a request's position and a role, and why others are not.
 
-The life cycle says what a position allows. The rows here name the events of each command, its role, and the fields of its form.
-A command may still be refused when it runs: rules, dates and other requests are not checked here.
+The life cycle defines what a position allows. The rows here give each command's events, its role, and the fields of its form. A
+command may still be refused when it runs, since rules, dates and other requests are not checked here.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-# A viewer sees a request without its patron, and without free text; names and cards begin with the role clerk. A viewer sees
-# the patron's category, and the random number of the patron's page where there is one. Free text, of staff, of a partner or
-# of a mail server, may name a patron, and so may a document. SECURITY.md has the rule.
+# Names and cards are shown from the role clerk upwards. A viewer sees a request without its patron, but with the patron's
+# category and the random number of the patron's page, if there is one. Viewers see no documents and no free text (of staff,
+# partners or mail servers), since these may name a patron. The rule is in SECURITY.md.
 SEES_NAMES: Final = StaffRole.CLERK
 
 # fmt: off
@@ -32,9 +32,9 @@ IMPERSONAL: Final = frozenset({
     "renewals", "request", "returned_on", "title", "until", "volume", "wire_id",
 })
 # fmt: on
-"""Facts of the journal that say nothing about a person, by their names; a viewer sees no other ones."""
+"""Names of the journal facts that say nothing about a person. Viewers see only these."""
 PERSONAL: Final = frozenset({"card", "patron", "held_for"})
-"""Facts of a decision that name a patron; a viewer sees all others."""
+"""Names of the facts of a decision that identify a patron. Viewers see all other facts."""
 
 
 def sees_names(role: StaffRole) -> bool:
@@ -70,10 +70,13 @@ class DenialReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """A command: the least role, its events in the life cycle, or its positions where it has no event.
+    """A command with the minimum role for it.
 
-    `needs` is a condition on the request's other fields, and the reason where it does not hold. `takes` names the fields of its
-    form beside the reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
+    Attributes:
+        events: Life-cycle events that the command may trigger.
+        positions: Positions to which the command is limited, if any.
+        takes: Form fields besides the reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
+        needs: Condition on the request's other fields, and the denial reason if it is not met.
     """
 
     name: str
@@ -86,7 +89,7 @@ class ActionRow:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A command for one request and one role. `hindrance` is None if it is allowed. `role` is the least that may do it."""
+    """A command as offered for one request. `role` is the minimum role. `hindrance` is None if the command is allowed."""
 
     name: str
     role: StaffRole
@@ -154,12 +157,12 @@ def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
 
 
 def permitted(request: Request, role: StaffRole, name: str) -> bool:
-    """Return whether a role may give this command for the request now. Raises KeyError for an unknown command."""
+    """Return whether a role may run this command for the request now. Raises KeyError for an unknown command."""
     return _hindrance(_ROWS[name], request, role) is None
 
 
 def row_of(name: str) -> ActionRow:
-    """Return the row of a command. Raises KeyError for an unknown one."""
+    """Return the row of a command. Raises KeyError for an unknown command."""
     return _ROWS[name]
 
 

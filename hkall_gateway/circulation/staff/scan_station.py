@@ -1,4 +1,4 @@
-"""The scan station of staff: tells a card from a copy, and checks a copy in or lends it as a counter does."""
+"""The staff scan station: distinguishes cards from copies, and checks copies in or out as a counter does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ScanKind(StrEnum):
-    """What the clerk says a text is, where it may be either."""
+    """The clerk's choice for a scanned text that may be a card or a copy."""
 
     CARD = "card"
     COPY = "copy"
@@ -31,10 +31,13 @@ class ScanKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan: a copy's barcode, AGENCY/BARCODE, a request's number, or a card. `kind` says which, if known.
+    """One scan: a copy's barcode, AGENCY/BARCODE, a request's number, or a card.
 
-    `card`: the copy is lent to it; "": the copy is checked in. `agency` names the owner where two libraries share the barcode.
-    `place` is the pickup location of the station. Without one any station may lend, and books come to the first location.
+    Attributes:
+        card: Lend the copy to this card; if empty, check the copy in.
+        agency: Owner of the copy, if two libraries share the barcode.
+        kind: Whether the text is a card or a copy, if known.
+        place: Pickup location of the station; if empty, that of the borrower's request, else our first one.
     """
 
     by: Actor
@@ -47,7 +50,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class CardScanned:
-    """Result: a patron's card with the record, or a partner's institutional card. `card` is the present card."""
+    """Result: a patron's card with the patron's record, or a partner's institutional card. `card` is the current card."""
 
     card: str
     patron: PatronSeen | None = None
@@ -56,11 +59,14 @@ class CardScanned:
 
 @dataclass(frozen=True, slots=True)
 class CopyScanned:
-    """Result: a copy, with the result of its check-in or checkout.
+    """Result: a copy, with the outcome of its check-in or checkout.
 
-    `before` and `request`: its request before and after; for our own copy without an open request, the one that ended last.
-    `patron` is the record of the card that borrows it, else of the request's patron. `copies`: every library's copies with this
-    barcode, as last loaded. `owners`: the libraries to choose from where the barcode fits copies of several.
+    Attributes:
+        before: Request of the copy before the scan.
+        request: Request after the scan; for our own copy without an open request, the last one that ended.
+        patron: Record of the borrowing card, else of the request's patron.
+        copies: All libraries' copies with this barcode, as last loaded.
+        owners: Libraries to choose from if copies of several libraries match the barcode.
     """
 
     barcode: str
@@ -76,8 +82,8 @@ class CopyScanned:
 class CardOrCopy:
     """Result: the text is both a copy's barcode and a card, and the clerk must choose.
 
-    `title` and `owner` are the copy's, "" if several have the barcode. `borrower` is the patron, `library` the partner with the
-    card.
+    `title` and `owner` describe the copy, and are empty if several copies match. The card belongs to the patron `borrower` or
+    to the partner `library`.
     """
 
     text: str
@@ -88,14 +94,14 @@ class CardOrCopy:
 
 
 NUMBER: Final = "R-"
-"""The beginning of a request's number, which slips carry as a barcode too."""
+"""Prefix of request numbers, which slips also carry as barcodes."""
 NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
-"""Reasons in a patron's record for which a text is not taken for a card."""
+"""Refusals of a patron query after which the scanned text is not treated as a card."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ScannedRows:
-    """The rows that a scanned text names, as read before the station acts."""
+    """Database rows that match a scanned text, read before the station acts."""
 
     barcode: str
     agency: str
@@ -120,24 +126,24 @@ class _ScannedRows:
 
 @dataclass(frozen=True, slots=True)
 class FindScanned(Query[None, _ScannedRows]):
-    """Ask for the rows that a scanned text names."""
+    """Query the rows that match a scanned text."""
 
     scan: Scan
 
 
 @dataclass(frozen=True, slots=True)
 class FindAfterScan(Query[None, Request | None]):
-    """Ask for the request of a scanned copy after the station acted."""
+    """Query the request of a scanned copy after the station has acted."""
 
     found: _ScannedRows
     outcome: CheckedIn | CheckedOut | Refused
 
 
 async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopyScanned | CardOrCopy:
-    """Take one scan: tell a card from a copy, and lend or check in the copy. No state is kept.
+    """Process one scan: distinguish a card from a copy, and lend or check in the copy. Keep no state.
 
-    A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it, since most
-    copies would cost a question that has no answer.
+    If a text is both a loaded barcode and a loaded card, the clerk must choose. The local system is not queried about loaded
+    barcodes, since hardly any of them is a card.
     """
     found = await circulation.execute(FindScanned(command))
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
@@ -154,7 +160,7 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
         return CardScanned(seen.card, seen)
     scanned = await _scan_copy(circulation, command, found)
     if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused):
-        return CopyScanned(scanned.barcode, TRY_AGAIN)  # while the local system is away, it may be a card
+        return CopyScanned(scanned.barcode, TRY_AGAIN)  # it may be a card that the unreachable local system knows
     return scanned
 
 
@@ -177,7 +183,7 @@ async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -
 
 
 def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
-    """Return the rows that a scanned text names."""
+    """Return the rows that match a scanned text."""
     ask = query.scan
     unit = context.unit
     numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
@@ -192,7 +198,7 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
 
 
 def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
-    """Return the owner, "" if it is not named, and the barcode of the scanned copy."""
+    """Return (owner or "", barcode) of the scanned copy."""
     if numbered and numbered.item:
         return numbered.item
     agency, slash, barcode = command.text.partition("/")
@@ -200,7 +206,7 @@ def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
 
 
 def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
-    """Return the request of a scanned copy after the station acted."""
+    """Return the request of a scanned copy after the station has acted."""
     found, result = query.found, query.outcome
     number = getattr(result, "request", "") or (found.request.id if found.request else "")
     if number:
