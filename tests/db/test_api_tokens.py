@@ -16,19 +16,19 @@ def token(name: str) -> ApiToken:
     return ApiToken(name, hash_of(f"secret of {name}"), "clerk", "amy", NOW)
 
 
-def test_a_token_is_found_by_the_hash_of_its_secret_alone(store: Immediate) -> None:
+def test_token_is_found_only_by_the_hash_of_its_secret(store: Immediate) -> None:
     assert store.now(api_tokens.make, token("vufind"))
     assert store.now(api_tokens.find, hash_of("secret of vufind")) == token("vufind")
     assert store.now(api_tokens.find, "secret of vufind") is None
 
 
-def test_a_name_is_used_once_also_after_its_token_was_revoked(store: Immediate) -> None:
+def test_name_of_a_revoked_token_cannot_be_reused(store: Immediate) -> None:
     store.now(api_tokens.make, token("vufind"))
     assert store.now(api_tokens.revoke, "vufind", NOW)
     assert not store.now(api_tokens.make, replace(token("vufind"), token_hash="other"))
 
 
-def test_a_revoked_token_is_out_of_force_and_is_revoked_once(store: Immediate) -> None:
+def test_revoked_token_is_invalid_and_can_be_revoked_only_once(store: Immediate) -> None:
     store.now(api_tokens.make, token("vufind"))
     assert store.now(api_tokens.revoke, "vufind", NOW)
     assert not store.now(api_tokens.revoke, "vufind", NOW)
@@ -36,20 +36,20 @@ def test_a_revoked_token_is_out_of_force_and_is_revoked_once(store: Immediate) -
     assert not found.in_force(NOW)
 
 
-def test_a_token_with_an_end_is_in_force_before_it() -> None:
+def test_token_with_an_expiry_time_is_valid_until_then() -> None:
     lasting = replace(token("vufind"), ends_at=NOW + timedelta(days=1))
     assert lasting.in_force(NOW)
     assert not lasting.in_force(NOW + timedelta(days=1))
 
 
-def test_a_use_is_recorded(store: Immediate) -> None:
+def test_last_use_is_recorded(store: Immediate) -> None:
     store.now(api_tokens.make, token("vufind"))
     store.now(api_tokens.used, "vufind", NOW)
     (found,) = store.now(api_tokens.listed)
     assert found.used_at == NOW
 
 
-def test_a_card_keeps_its_number_which_does_not_contain_it(store: Immediate) -> None:
+def test_card_keeps_its_page_number_which_does_not_contain_the_card(store: Immediate) -> None:
     number = store.now(web_sessions.number_of, "P0001", NOW)
     assert store.now(web_sessions.number_of, "P0001", NOW) == number
     assert store.now(web_sessions.number_of, "P0002", NOW) != number
@@ -57,7 +57,7 @@ def test_a_card_keeps_its_number_which_does_not_contain_it(store: Immediate) -> 
     assert "P0001" not in number.upper()
 
 
-def test_a_number_is_forgotten_thirty_days_after_its_last_search(store: Immediate) -> None:
+def test_page_number_is_deleted_thirty_days_after_its_last_search(store: Immediate) -> None:
     number = store.now(web_sessions.number_of, "P0001", NOW)
     store.now(web_sessions.number_of, "P0002", NOW + timedelta(days=31))
     assert store.now(web_sessions.card_of, number) == ""

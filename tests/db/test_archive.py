@@ -25,14 +25,14 @@ def read(path: Path) -> list[Any]:
         return [json.loads(line) for line in lines]
 
 
-def test_records_are_read_in_the_order_of_writing(tmp_path: Path) -> None:
+def test_records_are_read_in_the_order_written(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE, TWO])
     append(file, [THREE])
     assert read(file) == [ONE, TWO, THREE]
 
 
-def test_days_and_instants_are_iso_text(tmp_path: Path) -> None:
+def test_dates_and_timestamps_are_stored_as_iso_text(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [{"due": date(2017, 3, 16), "moved_at": datetime(2017, 3, 1, tzinfo=UTC), "received_on": None}])
     assert read(file) == [{"due": "2017-03-16", "moved_at": "2017-03-01T00:00:00+00:00", "received_on": None}]
@@ -46,7 +46,7 @@ def test_archive_is_private(tmp_path: Path) -> None:
 
 @settings(max_examples=example_count(60))
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_truncated_block_is_replaced_by_the_next(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
+def test_truncated_block_is_overwritten_by_the_next(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     file = tmp_path_factory.mktemp("cut") / "old.jsonl.gz"
     append(file, [ONE])
     whole = file.stat().st_size
@@ -60,7 +60,7 @@ def test_truncated_block_is_replaced_by_the_next(tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize(
     "before", [b"precious notes of somebody else, in a file of theirs", gzip.compress(b"{}" * 40)], ids=["text", "gzip"]
 )
-def test_a_file_of_somebody_else_is_left_as_it_is(tmp_path: Path, before: bytes) -> None:
+def test_file_that_is_not_an_archive_is_left_unchanged(tmp_path: Path, before: bytes) -> None:
     file = tmp_path / "notes.gz"
     file.write_bytes(before)
     with pytest.raises(NotAnArchive, match="byte 0"):
@@ -86,7 +86,7 @@ def test_rewrite_changes_only_the_given_records(tmp_path: Path) -> None:
     assert (file.stat().st_mode & 0o777, [path.name for path in tmp_path.iterdir()]) == (0o600, ["old.jsonl.gz"])
 
 
-def test_lines_of_every_kind_come_through(tmp_path: Path) -> None:
+def test_records_with_unicode_line_separators_are_rewritten(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     odd = {"id": "R2", "title": "a\u2028b\x85c\nd"}
     append(file, [odd])
@@ -142,7 +142,7 @@ def test_leftover_of_a_killed_rewrite_is_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl.gz"]
 
 
-def test_a_rewrite_that_opened_the_new_file_of_another_does_not_empty_the_archive(
+def test_rewrite_that_opened_another_rewrites_file_does_not_empty_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one ends between opening and locking, so that what was opened is the archive itself by then."""
@@ -161,7 +161,7 @@ def test_a_rewrite_that_opened_the_new_file_of_another_does_not_empty_the_archiv
     assert [record["id"] for record in read(file)] == ["R0"]
 
 
-def test_a_rewrite_meanwhile_stops_the_other_one(tmp_path: Path) -> None:
+def test_concurrent_rewrite_stops_the_other_one(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [TWO])
 

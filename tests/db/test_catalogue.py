@@ -42,21 +42,21 @@ def found(store: Immediate, typed: str) -> list[str]:
     return [title.bib_id for title in result.titles]
 
 
-def test_a_loaded_copy_has_a_title_that_is_found(store: Immediate) -> None:
+def test_title_of_a_loaded_item_is_found(store: Immediate) -> None:
     _load(store, [DUNE])
     row = _titles(store)["b1"]
     assert (row["title"], row["author"], row["isbns"]) == ("Dune", "Herbert, Frank", "9780441013593")
     assert [found(store, typed) for typed in ("dune", "herbert", "0441013597", "PS3558.E63")] == [["b1"]] * 4
 
 
-def test_copies_of_several_libraries_are_one_title(store: Immediate) -> None:
+def test_items_of_several_libraries_share_one_title(store: Immediate) -> None:
     _load(store, [DUNE, replace(DUNE, agency="LU", barcode="L1", isbn="9780340960196", call_number="F HER")])
     row = _titles(store)["b1"]
     assert row["isbns"] == "9780441013593 9780340960196"
     assert found(store, "F HER") == found(store, "9780340960196") == ["b1"]
 
 
-def test_a_corrected_title_is_found_by_its_new_words_alone(store: Immediate) -> None:
+def test_corrected_title_is_found_only_by_its_new_words(store: Immediate) -> None:
     _load(store, [DUNE])
     _load(store, [replace(DUNE, title="Children of Dune")])
     assert found(store, "children") == ["b1"]
@@ -64,34 +64,34 @@ def test_a_corrected_title_is_found_by_its_new_words_alone(store: Immediate) -> 
     assert found(store, "children") == []
 
 
-def test_an_unchanged_title_is_not_written_again(store: Immediate) -> None:
+def test_unchanged_title_is_not_rewritten(store: Immediate) -> None:
     _load(store, [DUNE])
     store.now(lambda unit: unit.execute(update(TITLES).values(published="a mark")))
     _load(store, [DUNE])
     assert _titles(store)["b1"]["published"] == "a mark"
 
 
-def test_a_copy_that_moves_to_another_title_leaves_the_first(store: Immediate) -> None:
+def test_item_moved_to_another_title_leaves_the_first(store: Immediate) -> None:
     _load(store, [DUNE])
     _load(store, [replace(DUNE, bib_id="b2")])
     assert list(_titles(store)) == ["b2"]
     assert found(store, "dune") == ["b2"]
 
 
-def test_a_title_without_copies_is_not_found_after_a_full_load(store: Immediate) -> None:
+def test_title_without_items_is_not_found_after_a_full_load(store: Immediate) -> None:
     _load(store, [DUNE, replace(DUNE, barcode="C2", bib_id="b2", title="Emma", call_number="")])
     _load(store, [DUNE], full=True)
     assert list(_titles(store)) == ["b1"]
     assert found(store, "emma") == []
 
 
-def test_a_full_load_drops_the_call_number_of_a_copy_that_vanishes(store: Immediate) -> None:
+def test_full_load_deletes_the_call_number_of_a_removed_item(store: Immediate) -> None:
     _load(store, [DUNE, replace(DUNE, agency="LU", barcode="L1", call_number="F HER")])
     _load(store, [DUNE], full=True)
     assert found(store, "F HER") == []
 
 
-def test_facts_of_a_marc_record_are_kept_by_a_load_of_copies(store: Immediate) -> None:
+def test_holdings_load_keeps_data_from_marc_records(store: Immediate) -> None:
     copy = replace(DUNE, bib_id="b9", title=MARC.title, author=MARC.author, isbn=MARC.isbns[0])
     _load(store, [copy], MARC)
     _load(store, [replace(copy, status="On Loan", call_number="PL2727")])
@@ -100,7 +100,7 @@ def test_facts_of_a_marc_record_are_kept_by_a_load_of_copies(store: Immediate) -
     assert found(store, "红楼梦") == found(store, "PL2727") == ["b9"]
 
 
-def test_titles_of_an_earlier_release_are_filled_in(store: Immediate) -> None:
+def test_titles_from_an_earlier_release_are_completed(store: Immediate) -> None:
     copies = [replace(DUNE, barcode=f"C{n}", bib_id=f"b{n}", title=f"Dune {n}") for n in range(5)]
     _load(store, copies)
     before = _titles(store)
@@ -118,7 +118,7 @@ def test_titles_of_an_earlier_release_are_filled_in(store: Immediate) -> None:
     assert found(store, "dune 3") == ["b3"]
 
 
-def test_an_upgrade_fills_in_titles(tmp_path: Path) -> None:
+def test_upgrade_completes_titles(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'old.db'}")
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
@@ -130,7 +130,7 @@ def test_an_upgrade_fills_in_titles(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_other_rules_of_words_make_every_title_again(store: Immediate) -> None:
+def test_changed_word_rules_reindex_every_title(store: Immediate) -> None:
     _load(store, [DUNE])
     assert store.now(lambda unit: catalogue.is_filled(unit.connection))
     store.now(lambda unit: unit.execute(update(TITLES).values(digest="0")))
@@ -143,7 +143,7 @@ def _empty(unit: UnitOfWork) -> None:
         unit.execute(text("DELETE FROM title_words"))
 
 
-def test_after_a_load_postgresql_knows_at_once_which_words_are_common(postgres_engine: Engine) -> None:
+def test_postgresql_word_statistics_are_updated_by_a_load(postgres_engine: Engine) -> None:
     store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, [replace(DUNE, bib_id=f"b{n}", barcode=f"C{n}", title=f"Common {n}") for n in range(200)])
     query = "EXPLAIN SELECT id FROM titles WHERE words @@ CAST('common' AS tsquery)"

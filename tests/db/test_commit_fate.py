@@ -74,7 +74,7 @@ def test_committed_work_is_confirmed_and_not_repeated(site: Site, repeatable: bo
     assert site.proxy.lost == 1
 
 
-def test_uncommitted_work_is_repeated_on_the_new_connection(site: Site, postgres_engine: Engine) -> None:
+def test_uncommitted_work_is_repeated_on_a_new_connection(site: Site, postgres_engine: Engine) -> None:
     @event.listens_for(site.engine, "before_cursor_execute")
     def end_session(_c: object, _cursor: object, statement: str, *_more: object) -> None:
         if statement == "COMMIT":
@@ -97,7 +97,7 @@ def test_commit_of_unknown_outcome_is_neither_confirmed_nor_retried(site: Site, 
     assert site.told(site.database.write(bind(write, "b"))) == ["b"]
 
 
-def test_command_line_checks_the_outcome_too(site: Site, make_unit: MakeUnit) -> None:
+def test_command_line_also_checks_the_outcome_of_a_commit(site: Site, make_unit: MakeUnit) -> None:
     store = Immediate(site.engine, make_unit)
     site.proxy.to_lose = 1
     assert finished(store.write(bind(write, "a"))) == "a"
@@ -105,7 +105,7 @@ def test_command_line_checks_the_outcome_too(site: Site, make_unit: MakeUnit) ->
     assert [name[0] for name in site.kept()] == ["a"]
 
 
-def test_a_transaction_that_still_runs_is_ended_and_counts_as_aborted(postgres_engine: Engine, make_unit: MakeUnit) -> None:
+def test_running_transaction_is_terminated_and_counts_as_aborted(postgres_engine: Engine, make_unit: MakeUnit) -> None:
     with postgres_engine.connect() as silent, postgres_engine.connect() as asking:
         silent.exec_driver_sql("BEGIN")
         write(make_unit(silent), "a")
@@ -124,7 +124,7 @@ def test_a_transaction_that_still_runs_is_ended_and_counts_as_aborted(postgres_e
         ("never", True, "aborted"),
     ],
 )
-def test_only_the_server_that_ran_without_a_break_is_believed_that_it_committed(
+def test_commit_status_is_trusted_only_from_a_server_that_did_not_restart(
     postgres_engine: Engine, number: str, same: bool, fate: str
 ) -> None:
     with postgres_engine.connect() as one:
@@ -137,14 +137,14 @@ def test_only_the_server_that_ran_without_a_break_is_believed_that_it_committed(
         assert fate_of(one, Transaction(asked, 0, server)) == fate
 
 
-def test_a_server_has_gone_on_if_one_of_its_own_processes_still_runs() -> None:
+def test_server_counts_as_not_restarted_if_one_of_its_processes_still_runs() -> None:
     first = Incarnation("noon", frozenset({11, 12}))
     assert first.goes_on_in(Incarnation("noon", frozenset({12, 99})))
     assert not first.goes_on_in(Incarnation("noon", frozenset({98, 99})))  # it has crashed and recovered
     assert not first.goes_on_in(Incarnation("one o'clock", frozenset({11, 12})))
 
 
-def test_a_group_asks_for_its_number_before_its_commit(postgres_engine: Engine, make_unit: MakeUnit) -> None:
+def test_group_reads_its_transaction_id_before_the_commit(postgres_engine: Engine, make_unit: MakeUnit) -> None:
     said: list[str] = []
     event.listen(postgres_engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: said.append(statement))
     store = Immediate(postgres_engine, make_unit)

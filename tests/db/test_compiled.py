@@ -36,7 +36,7 @@ def _request(now: datetime, **values: Any) -> dict[str, Any]:
     return {**known, "placed_at": now, "moved_at": now, **facts, **values}
 
 
-def test_rows_are_what_sqlalchemy_makes_of_them(connection: Connection, now: datetime) -> None:
+def test_rows_equal_those_of_sqlalchemy(connection: Connection, now: datetime) -> None:
     connection.execute(insert(REQUESTS), _request(now))
     usual = connection.execute(BY_SIDE, {"after": date(2017, 3, 1)}).mappings().all()
     assert CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1)) == [dict(row) for row in usual]
@@ -51,7 +51,7 @@ def test_inserted_row_round_trips_with_its_types(connection: Connection, now: da
     assert found["moved_at"].utcoffset() == timedelta(0)
 
 
-def test_a_row_changes_only_if_it_stands_where_it_was(connection: Connection, now: datetime) -> None:
+def test_row_is_updated_only_if_its_position_is_unchanged(connection: Connection, now: datetime) -> None:
     ADD.change(connection, **_request(now))
     there = {"was_id": "R1", "new_position": Position.TO_RETURN, "new_due": None}
     assert MOVE.change(connection, was_position=Position.RECEIVED, **there) == 0
@@ -59,7 +59,7 @@ def test_a_row_changes_only_if_it_stands_where_it_was(connection: Connection, no
     assert connection.execute(select(REQUESTS.c.position, REQUESTS.c.due)).all() == [("TO_RETURN", None)]
 
 
-def test_a_change_shows_the_rows_that_it_made(connection: Connection, now: datetime) -> None:
+def test_update_returns_the_changed_rows(connection: Connection, now: datetime) -> None:
     ADD.change(connection, **_request(now))
     change = update(REQUESTS).where(REQUESTS.c.id == bindparam("number")).values(unwanted=False)
     made = CompiledStatement(change.returning(REQUESTS.c.id, REQUESTS.c.unwanted, REQUESTS.c.moved_at))
@@ -67,11 +67,11 @@ def test_a_change_shows_the_rows_that_it_made(connection: Connection, now: datet
     assert made.rows(connection, number="R2") == []
 
 
-def test_the_first_row_is_none_where_there_is_none(connection: Connection) -> None:
+def test_first_returns_none_without_a_row(connection: Connection) -> None:
     assert CompiledStatement(BY_SIDE).first(connection, after=date(2017, 3, 1)) is None
 
 
-def test_database_error_is_the_usual_one_and_shows_no_value(connection: Connection) -> None:
+def test_database_error_has_the_sqlalchemy_type_and_no_parameter_values(connection: Connection) -> None:
     add = insert_row(PATRONS, "barcode", "email")
     add.change(connection, barcode="P1", email="chan@hku.test")
     with pytest.raises(IntegrityError) as refused:
@@ -79,14 +79,14 @@ def test_database_error_is_the_usual_one_and_shows_no_value(connection: Connecti
     assert "chan@hku.test" not in str(refused.value)
 
 
-def test_a_naive_instant_is_refused_as_usual(connection: Connection, now: datetime) -> None:
+def test_naive_timestamp_is_refused(connection: Connection, now: datetime) -> None:
     with pytest.raises(StatementError, match="naive"):
         insert_row(INBOX, "agency", "digest", "made_at", "keep_until").change(
             connection, agency="CUHK", digest="d", made_at=now, keep_until=now.replace(tzinfo=None)
         )
 
 
-def test_a_value_that_is_missing_is_an_error(connection: Connection) -> None:
+def test_missing_value_raises(connection: Connection) -> None:
     with pytest.raises(StatementError, match="after"):
         CompiledStatement(BY_SIDE).rows(connection)
 
@@ -98,7 +98,7 @@ def test_statement_listeners_are_called(engine: Engine, connection: Connection) 
     assert [statement.split()[0] for statement in heard] == ["SELECT"]
 
 
-def test_appended_row_is_updated_by_the_next_change_of_its_table(connection: Connection, now: datetime) -> None:
+def test_appended_row_is_written_before_the_next_update_of_its_table(connection: Connection, now: datetime) -> None:
     connection.exec_driver_sql("BEGIN")
     ADD.append(connection, **_request(now))
     ADD.append(connection, **_request(now, id="R2"))
@@ -108,7 +108,7 @@ def test_appended_row_is_updated_by_the_next_change_of_its_table(connection: Con
     connection.exec_driver_sql("ROLLBACK")
 
 
-def test_appended_rows_are_part_of_any_commit(engine: Engine, now: datetime) -> None:
+def test_appended_rows_are_written_by_any_commit(engine: Engine, now: datetime) -> None:
     with engine.connect() as one, engine.connect() as other:
         one.exec_driver_sql("BEGIN")
         ADD.append(one, **_request(now))
@@ -116,7 +116,7 @@ def test_appended_rows_are_part_of_any_commit(engine: Engine, now: datetime) -> 
         assert other.execute(select(REQUESTS.c.id)).scalars().all() == ["R1"]
 
 
-def test_rows_of_a_connection_that_is_given_back_are_not_written_by_its_next_user(engine: Engine, now: datetime) -> None:
+def test_appended_rows_are_discarded_when_the_connection_is_returned(engine: Engine, now: datetime) -> None:
     with engine.connect() as left:
         left.exec_driver_sql("BEGIN")
         ADD.append(left, **_request(now))
@@ -124,10 +124,10 @@ def test_rows_of_a_connection_that_is_given_back_are_not_written_by_its_next_use
         assert BY_SIDE_COUNT.cells(following) == [[0]]
 
 
-def test_a_statement_of_sqlalchemy_comes_after_what_was_appended(connection: Connection, now: datetime) -> None:
+def test_sqlalchemy_statement_runs_after_appended_rows_are_written(connection: Connection, now: datetime) -> None:
     ADD.append(connection, **_request(now))
     assert connection.execute(update(REQUESTS).values(title="Emma")).rowcount == 1
 
 
-def test_a_change_of_a_row_that_is_not_there_counts_no_row(connection: Connection) -> None:
+def test_update_of_a_missing_row_returns_zero(connection: Connection) -> None:
     assert MOVE.write(connection, was_id="R9", was_position=Position.NEW, new_position=Position.NEW, new_due=None) == 0

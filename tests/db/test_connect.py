@@ -79,7 +79,7 @@ def test_our_transactions_hide_a_savepoint_and_roll_it_back(file: str) -> None:
     assert _played(open_engine(file), lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"), file) == (0, 0)
 
 
-def test_group_without_a_commit_leaves_nothing(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
+def test_group_without_a_commit_is_rolled_back(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
     def crash() -> None:
         raise OSError("no space left on device")
 
@@ -107,7 +107,7 @@ def test_memory_mapped_reader_survives_a_shrinking_file(file: str) -> None:
     ("pragma", "value"),
     [("journal_mode", "wal"), ("synchronous", 2), ("busy_timeout", 5000), ("foreign_keys", 1), ("secure_delete", 1)],
 )
-def test_a_commit_on_sqlite_is_on_disk_when_it_returns(file: str, pragma: str, value: object) -> None:
+def test_sqlite_commit_is_on_disk_when_it_returns(file: str, pragma: str, value: object) -> None:
     engine = open_engine(file)
     with engine.connect() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
@@ -123,14 +123,14 @@ def test_a_commit_on_sqlite_is_on_disk_when_it_returns(file: str, pragma: str, v
         ("application_name", "hkall-gateway"),
     ],
 )
-def test_every_connection_to_postgresql_has_its_limits(postgres_url: str, name: str, value: str) -> None:
+def test_every_postgresql_connection_has_its_timeouts(postgres_url: str, name: str, value: str) -> None:
     engine = open_engine(postgres_url, Limits(statement_s=1.5, lock_s=0.25, idle_s=3.0))
     with engine.connect() as connection:
         assert connection.exec_driver_sql(f"SHOW {name}").scalar() == value
     engine.dispose()
 
 
-def test_every_thread_of_the_pages_has_a_connection_beside_those_of_the_gateway_itself(file: str) -> None:
+def test_pool_has_a_connection_for_every_page_thread_plus_the_gateway(file: str) -> None:
     engine = open_engine(file, readers=16)
     with ExitStack() as stack:
         for _ in range(10 + 16):

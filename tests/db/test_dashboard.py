@@ -15,7 +15,7 @@ Explain = Callable[..., str]
 BOTH = frozenset({"pull", "expected", "expired", "overdue", "recalls", "flagged"})
 
 
-def test_moved_requests_are_counted_in_their_present_position() -> None:
+def test_moved_requests_are_counted_in_their_current_position() -> None:
     world = World.open(WORLDS[0].with_name("consortium.toml"))
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     world.pump()
@@ -24,7 +24,7 @@ def test_moved_requests_are_counted_in_their_present_position() -> None:
     world.close()
 
 
-def test_queries_read_no_ended_request(plan: Explain) -> None:
+def test_dashboard_queries_do_not_read_ended_requests(plan: Explain) -> None:
     since = datetime(2017, 3, 1, tzinfo=UTC)
     told = plan(lambda unit: unit.execute(work_lists._MOVED._statement, {"since": since}).all())
     assert "ix_requests_" in told

@@ -138,7 +138,7 @@ def test_queued_units_share_one_commit(database: Database, reactor: Reactor, com
     assert _kept(shared_engine) == NAMES
 
 
-def test_a_batch_of_one_is_one_commit_each(
+def test_batch_size_one_commits_each_unit_separately(
     shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], reactor: Reactor, commits: list[str]
 ) -> None:
     database = Database(shared_engine, make_unit, reactor.call, batch=1)
@@ -148,7 +148,7 @@ def test_a_batch_of_one_is_one_commit_each(
     assert len(commits) == len(NAMES)
 
 
-def test_a_unit_that_raises_is_rolled_back_alone(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_only_the_unit_that_raises_is_rolled_back(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     gate = Gate(database)
     good, bad, also_good = (
         database.write(bind(_write, "a")),
@@ -162,7 +162,7 @@ def test_a_unit_that_raises_is_rolled_back_alone(database: Database, reactor: Re
     assert _kept(shared_engine) == ["a", "c"]
 
 
-def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
+def test_unit_swallowing_a_database_error_does_not_affect_other_units(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     def swallow(unit: UnitOfWork) -> None:
@@ -182,7 +182,7 @@ def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
 
 
 @pytest.mark.usefixtures("promises")
-def test_a_commit_that_one_unit_makes_fail_is_repeated_without_it(
+def test_commit_is_repeated_without_the_unit_that_made_it_fail(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
@@ -194,7 +194,7 @@ def test_a_commit_that_one_unit_makes_fail_is_repeated_without_it(
 
 
 @pytest.mark.usefixtures("promises")
-def test_after_a_failing_commit_the_writer_goes_on(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_writer_continues_after_a_failed_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     reactor.until([database.write(bind(_promise, "a"))])
     assert reactor.until([database.write(bind(_write, "b"))]) == ["b"]
     assert _kept(shared_engine) == ["b"]
@@ -217,7 +217,7 @@ def test_database_that_cannot_begin_fails_every_unit(database: Database, reactor
 # ---- answers
 
 
-def test_no_unit_is_answered_before_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_units_are_answered_only_after_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     seen_inside: list[list[str]] = []
 
     def write_and_look(unit: UnitOfWork, name: str) -> None:
@@ -231,7 +231,7 @@ def test_no_unit_is_answered_before_the_durable_commit(database: Database, react
     assert (seen_inside, seen_when_answered) == ([[]], [["a"]])
 
 
-def test_work_and_answers_keep_the_order_of_the_questions(database: Database, reactor: Reactor) -> None:
+def test_work_and_replies_keep_the_submission_order(database: Database, reactor: Reactor) -> None:
     done: list[str] = []
     answered: list[str] = []
 
@@ -248,7 +248,7 @@ def test_work_and_answers_keep_the_order_of_the_questions(database: Database, re
     assert done == answered == NAMES
 
 
-def test_cancelled_caller_gets_no_reply_and_its_work_is_kept(
+def test_work_of_a_cancelled_caller_is_kept_without_a_reply(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
@@ -274,7 +274,7 @@ def test_exception_in_a_listener_affects_no_reply(shared_engine: Engine, reactor
     assert reactor.until(waiters) == NAMES
 
 
-def test_the_context_of_the_question_reaches_the_work(database: Database, reactor: Reactor) -> None:
+def test_caller_context_is_passed_to_the_work(database: Database, reactor: Reactor) -> None:
     token = TERMINAL.set("counter-1")
     asked = [database.write(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get(), is_long=True)]
     TERMINAL.reset(token)

@@ -70,12 +70,12 @@ def test_query_sees_committed_data(database: Database, answered: Answered, now: 
     assert answered(database.read(_digests, is_long=True)) == ["a"]
 
 
-def test_query_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
+def test_query_leaves_no_open_transaction(database: Database, answered: Answered, now: datetime) -> None:
     answered(database.read(bind(_write, "b", now), is_long=True))
     assert answered(database.write(_digests)) == []
 
 
-def test_query_that_records_a_refusal_leaves_no_line(database: Database, answered: Answered, now: datetime) -> None:
+def test_refusal_in_a_read_only_query_is_not_journalled(database: Database, answered: Answered, now: datetime) -> None:
     def refuse(unit: UnitOfWork) -> str:
         unit.refuse(Refusal(Reason.UNKNOWN_ITEM), now, Actor("counter-1", "sip2", "11"), patron="P1")
         return "refused"
@@ -84,7 +84,7 @@ def test_query_that_records_a_refusal_leaves_no_line(database: Database, answere
     assert answered(database.write(lambda unit: unit.journal.history("P1"))) == ()
 
 
-def test_failing_query_fails_alone(database: Database, answered: Answered) -> None:
+def test_failing_query_does_not_affect_other_queries(database: Database, answered: Answered) -> None:
     waiters = [
         database.read(lambda _unit: 1, is_long=True),
         database.read(lambda _unit: 1 // 0, is_long=True),

@@ -91,7 +91,7 @@ def at(site: Site, word: str, work: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY_TIMEOUT])
-def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: int) -> None:
+def test_sqlite_file_locked_by_another_process_raises_busy(code: int) -> None:
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = code
     with open_engine("sqlite://").connect() as connection:
@@ -101,12 +101,12 @@ def test_a_file_in_which_another_process_works_is_busy_whatever_it_does(code: in
 # ---- the connection
 
 
-def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a_new_one(site: Site) -> None:
+def test_uncommitted_group_is_repeated_on_a_new_connection_after_a_disconnect(site: Site) -> None:
     site.end_session(site.backend())
     assert (site.write(bind(write, "a")), site.kept()) == ("a", ["a"])
 
 
-def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
+def test_disconnect_between_two_units_of_a_group_loses_no_reply(site: Site) -> None:
     backend, tries = site.backend(), iter((True, False))
 
     def break_and_write(unit: UnitOfWork) -> str:
@@ -118,7 +118,7 @@ def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 
-def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(site: Site) -> None:
+def test_idempotent_work_is_repeated_after_a_commit_of_unknown_outcome(site: Site) -> None:
     backend = site.backend()
     at(site, "COMMIT", lambda: site.end_session(backend))
     assert (site.write(bind(write, "a"), repeatable=True), site.kept()) == ("a", ["a"])
@@ -189,9 +189,7 @@ def touch(unit: UnitOfWork, tried: Callable[[], object]) -> str:
     return "touched"
 
 
-def test_a_unit_that_waited_too_long_for_a_lock_is_tried_again_and_the_others_are_answered(
-    site: Site, postgres_engine: Engine
-) -> None:
+def test_unit_timing_out_on_a_lock_is_retried_while_others_are_answered(site: Site, postgres_engine: Engine) -> None:
     holder = Holder(postgres_engine)
     tries = iter((lambda: None, lambda: None, holder.let_go))
     held, other = site.database.write(bind(touch, lambda: next(tries)())), site.database.write(bind(write, "a"))
@@ -207,7 +205,7 @@ def test_unit_that_stays_locked_out_gets_try_again_after_several_attempts(site: 
     assert (str(told), len(tries)) == ("LockNotAvailable 55P03", TRIES)
 
 
-def test_a_statement_that_takes_too_long_is_refused_politely_and_the_others_are_answered(
+def test_statement_timeout_is_reported_to_its_unit_while_others_are_answered(
     postgres_engine: Engine, make_unit: MakeUnit
 ) -> None:
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(statement_s=0.1))
@@ -254,7 +252,7 @@ def test_row_inserted_by_another_gateway_is_seen_by_the_retry(site: Site, postgr
     assert site.write(write_or_find) == "found"
 
 
-def test_repeated_unique_violation_stays_an_error(site: Site) -> None:
+def test_repeated_unique_violation_is_raised(site: Site) -> None:
     site.write(bind(write, "a"))
     assert isinstance(site.write(bind(write, "a")), IntegrityError)
 
@@ -263,14 +261,14 @@ def test_repeated_unique_violation_stays_an_error(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("state", "fault"), [*STATES.items(), ("22003", DbErrorClass.BUG), ("57P01", DbErrorClass.LOST)])
-def test_every_state_of_the_table_means_what_it_says(site: Site, state: str, fault: DbErrorClass) -> None:
+def test_each_sqlstate_maps_to_its_error_class(site: Site, state: str, fault: DbErrorClass) -> None:
     error = psycopg.errors.lookup(state)() if len(state) == 5 else psycopg.DatabaseError()
     error.sqlstate = error.sqlstate or f"{state}000"
     with site.engine.connect() as connection:
         assert classify(connection, error) is fault
 
 
-def test_every_state_is_one_of_postgresqls_or_a_class_of_them() -> None:
+def test_every_sqlstate_exists_in_postgresql() -> None:
     known = {name for name in dir(psycopg.errors) if isinstance(getattr(psycopg.errors, name), type)}
     states = {getattr(psycopg.errors, name).sqlstate for name in known if hasattr(getattr(psycopg.errors, name), "sqlstate")}
     assert {state for state in STATES if len(state) == 5} <= states

@@ -121,7 +121,7 @@ def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
     assert (taken, deadline.drop("late"), site.kept()) == ([False], False, {"begun"})
 
 
-def test_unit_is_taken_by_the_writer_or_by_the_timer_and_never_by_both(site: Site) -> None:
+def test_unit_is_taken_by_the_writer_or_the_timer_never_by_both(site: Site) -> None:
     for turn in range(100):
         deadline, taken = site.deadline(), list[bool]()
         timer = threading.Thread(target=lambda d=deadline, t=taken: t.append(d.drop("late")))
@@ -135,7 +135,7 @@ def test_unit_is_taken_by_the_writer_or_by_the_timer_and_never_by_both(site: Sit
         assert (f"u{turn}" in site.kept()) is not taken[0]
 
 
-def test_unit_is_not_run_again_after_its_deadline(site: Site) -> None:
+def test_unit_is_not_retried_after_its_deadline(site: Site) -> None:
     runs: list[int] = []
 
     def conflict(unit: UnitOfWork) -> str:
@@ -164,7 +164,7 @@ def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Si
     assert (taken, deadline.drop("late"), site.kept()) == ([False], True, set())
 
 
-def test_neighbour_of_a_bad_unit_keeps_its_deadline(site: Site) -> None:
+def test_unit_grouped_with_a_failing_unit_keeps_its_deadline(site: Site) -> None:
     def raise_late(_unit: UnitOfWork) -> None:
         site.now_s += 9
         raise ZeroDivisionError
@@ -194,7 +194,7 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
     assert site.kept() == set()
 
 
-def test_unit_never_runs_when_only_the_databases_clock_has_passed_its_deadline(postgres_site: Site) -> None:
+def test_unit_never_runs_when_its_deadline_has_passed_by_the_database_clock(postgres_site: Site) -> None:
     """As in a machine that was paused as a whole: its own clock has stood still."""
     site = postgres_site
     assert site.told(site.database.write(bind(write, "measures"), until=site.deadline())) == ["measures"]
@@ -224,7 +224,7 @@ def _until_it_waits_for_a_lock(site: Site) -> None:
 # ---- work of several units
 
 
-def test_work_without_a_deadline_is_not_dropped_once_it_has_begun(site: Site) -> None:
+def test_command_is_not_dropped_while_work_without_a_deadline_runs(site: Site) -> None:
     deadline = site.deadline()
     with until(deadline):
         with without():
@@ -242,7 +242,7 @@ def test_work_without_a_deadline_does_not_begin_after_the_deadline_of_its_comman
         raise AssertionError("it began")
 
 
-def test_read_has_no_deadline(site: Site) -> None:
+def test_reads_have_no_deadline(site: Site) -> None:
     deadline = site.deadline()
     site.now_s += 9
     with until(deadline):

@@ -27,18 +27,18 @@ CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"
 
 
-def test_mark_identifies_its_card_only(now: datetime) -> None:
+def test_mark_matches_only_its_own_card(now: datetime) -> None:
     marks = make_marks(CARDS[:1], (), KEY, now)
     assert list(match_cards(CARDS, marks, KEY)) == [(CARDS[0], marks[0])]
 
 
-def test_a_mark_does_not_show_the_card_or_the_key(now: datetime) -> None:
+def test_mark_contains_neither_card_nor_key(now: datetime) -> None:
     text = str(make_marks(CARDS, (), KEY, now))
     assert not any(card in text for card in CARDS)
     assert KEY.decode() not in text
 
 
-def test_the_marks_of_one_list_share_a_salt_and_those_of_two_sites_do_not(now: datetime) -> None:
+def test_marks_of_one_list_share_a_salt_that_differs_between_sites(now: datetime) -> None:
     first = make_marks(CARDS[:1], (), b"", now)
     second = make_marks(CARDS[1:], first, b"", now)
     other = make_marks(CARDS[:1], (), b"", now)
@@ -53,7 +53,7 @@ def test_mark_depends_on_the_key(now: datetime) -> None:
     assert (without[0].key, with_key[0].key) == ("", f"keyed-{fingerprint(KEY)}")
 
 
-def test_the_slow_marks_of_earlier_releases_are_still_compared(now: datetime) -> None:
+def test_slow_marks_of_earlier_releases_are_still_compared(now: datetime) -> None:
     salt = "5a" * 16
     old = [
         Mark(slow_mark_of(CARDS[0], salt, KEY), salt, fingerprint(KEY), now),
@@ -64,12 +64,12 @@ def test_the_slow_marks_of_earlier_releases_are_still_compared(now: datetime) ->
     assert [card for card, _ in match_cards(cards, marks, KEY)] == cards[:3]
 
 
-def test_the_marks_of_a_release_are_what_they_were() -> None:
+def test_marks_are_stable_across_releases() -> None:
     assert slow_mark_of("7770001234", "5a" * 16, KEY) == "ff00ccdf9ef5aaf65580d5ec506ee3fc"
     assert keyed_mark_of("7770001234", "5a" * 16, KEY) == "ac182e9495f017db6e170f3d32a838e9"
 
 
-def test_a_keyed_comparison_is_thousands_of_times_faster_than_a_slow_one(now: datetime) -> None:
+def test_keyed_mark_compares_thousands_of_times_faster_than_a_slow_mark(now: datetime) -> None:
     cards = [str(number) for number in range(5_000)]
 
     def seconds(cards: list[str], key: bytes) -> float:
@@ -81,7 +81,7 @@ def test_a_keyed_comparison_is_thousands_of_times_faster_than_a_slow_one(now: da
     assert seconds(cards, KEY) / len(cards) < seconds(cards[:20], b"") / 20 / 100
 
 
-def test_slow_marks_are_compared_on_all_processors_and_the_watcher_hears_how_far(
+def test_slow_marks_are_compared_on_all_processors_with_progress_reports(
     now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards, heard, threads = [str(number) for number in range(600)], [], set()
@@ -101,23 +101,23 @@ def test_slow_marks_are_compared_on_all_processors_and_the_watcher_hears_how_far
 
 
 @pytest.mark.parametrize("key", [b"", b"another key"])
-def test_marks_under_another_key_are_an_error_and_not_no_match(now: datetime, key: bytes) -> None:
+def test_marks_under_another_key_raise_an_error(now: datetime, key: bytes) -> None:
     with pytest.raises(OtherKey, match="erased_key_env"):
         list(match_cards(CARDS, make_marks(CARDS, (), KEY, now), key))
 
 
-def test_marks_from_before_the_site_had_a_key_are_still_compared(now: datetime) -> None:
+def test_marks_created_without_a_key_are_still_compared(now: datetime) -> None:
     old = make_marks(CARDS[:1], (), b"", now)
     marks = [*old, *make_marks(CARDS[1:], old, KEY, now)]
     assert [card for card, _ in match_cards(CARDS, marks, KEY)] == list(CARDS)
 
 
-def test_no_card_is_compared_without_marks(now: datetime) -> None:
+def test_cards_are_not_compared_without_marks(now: datetime) -> None:
     unread = (pytest.fail("a card was looked at") for _card in CARDS)
     assert list(match_cards(unread, (), KEY)) == []
 
 
-def test_a_second_erasure_is_the_later_one(now: datetime) -> None:
+def test_merged_marks_keep_the_later_date(now: datetime) -> None:
     first = make_marks(CARDS, (), KEY, now)
     later = make_marks(CARDS[:1], first, KEY, now + timedelta(days=1))
     assert [mark.at for mark in merge_marks(later, first)] == [now, now + timedelta(days=1)]
@@ -146,7 +146,7 @@ def test_marks_are_stored_in_a_private_file(tmp_path: Path, now: datetime) -> No
 @pytest.mark.parametrize(
     "text", ["something else\n", '{"mark": "1"}\n', "[]\n", '{"mark":"a","salt":"b","key":"","at":"noon"}\n']
 )
-def test_foreign_file_is_reported_and_unchanged(tmp_path: Path, now: datetime, text: str) -> None:
+def test_file_that_is_not_an_erasure_list_is_reported_and_unchanged(tmp_path: Path, now: datetime, text: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"notes\.txt: is no list of erased marks"):

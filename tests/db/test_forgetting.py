@@ -56,7 +56,7 @@ def naming(store: Immediate) -> list[tuple[str, Any]]:
 # ---- everywhere
 
 
-def test_patron_in_every_column_is_removed_from_all(store: Immediate, now: datetime) -> None:
+def test_patron_data_is_removed_from_every_column(store: Immediate, now: datetime) -> None:
     planted = store.now(plant)
     assert len(naming(store)) == planted > 500
 
@@ -71,7 +71,7 @@ def test_patron_in_every_column_is_removed_from_all(store: Immediate, now: datet
     assert naming(store) == []
 
 
-def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None:
+def test_erasure_ends_the_patrons_sessions(store: Immediate, now: datetime) -> None:
     def log_in(unit: UnitOfWork, token: str, card: str) -> None:
         web_sessions.begin(unit, WebSession(token, PATRON, "", card, "", "", "pin", "x", now, now, now + LONGEST), now)
 
@@ -83,7 +83,7 @@ def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None
     assert store.now(web_sessions.find, "theirs") is not None
 
 
-def test_database_file_and_its_log_contain_nothing_after_a_vacuum(
+def test_database_file_and_log_contain_no_patron_data_after_a_vacuum(
     tmp_path: Path, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     engine = _file(tmp_path)
@@ -123,7 +123,7 @@ def test_columns_that_may_contain_a_card_are_searched(column: str) -> None:
 # ---- who it is
 
 
-def test_the_number_of_another_card_is_left_alone(store: Immediate, now: datetime) -> None:
+def test_patron_whose_card_contains_the_erased_card_is_kept(store: Immediate, now: datetime) -> None:
     rows = [{"barcode": CARD}, {"barcode": CARD + "5"}, {"barcode": "1" + CARD}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     erase(store, now)
@@ -131,7 +131,7 @@ def test_the_number_of_another_card_is_left_alone(store: Immediate, now: datetim
     assert sorted(card for card in store.now(lambda unit: list(persons.cards(unit)))) == ["1" + CARD, CARD + "5"]
 
 
-def test_equal_name_of_another_patron_proves_nothing(store: Immediate, now: datetime) -> None:
+def test_same_name_of_another_patron_is_kept(store: Immediate, now: datetime) -> None:
     rows = [{"barcode": CARD, "name": NAME, "email": EMAIL}, {"barcode": "2", "name": NAME.upper(), "email": ""}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     who = store.now(person, CARD)
@@ -149,7 +149,7 @@ def test_equal_name_of_another_patron_proves_nothing(store: Immediate, now: date
         ("name", CARD, f"{CARD} (temporary)"),
     ],
 )
-def test_a_patron_with_a_longer_name_or_address_keeps_their_row(
+def test_patron_with_a_longer_name_or_address_is_kept(
     store: Immediate, now: datetime, column: str, theirs: str, another: str
 ) -> None:
     blank = {"name": "", "name_zh": "", "email": ""}
@@ -165,13 +165,13 @@ def test_a_patron_with_a_longer_name_or_address_keeps_their_row(
     assert theirs in who.shared or theirs == CARD
 
 
-def test_a_former_card_is_the_same_person(store: Immediate) -> None:
+def test_data_under_a_former_card_is_erased(store: Immediate) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     assert store.now(person, "new", ["old"]) == Person(("new", "old"), (NAME,))
 
 
 @pytest.mark.parametrize("card", ["new", "old", "older"])
-def test_cards_that_were_replaced_are_the_same_person(store: Immediate, now: datetime, card: str) -> None:
+def test_data_under_replaced_cards_is_erased(store: Immediate, now: datetime, card: str) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     store.now(replace_card, "older", "old", now, CLERK)
     store.now(replace_card, "old", "new", now, CLERK)
@@ -195,11 +195,11 @@ def test_cards_that_were_replaced_are_the_same_person(store: Immediate, now: dat
         (f"X{CARD}", f"X{CARD}"),
     ],
 )
-def test_text_is_cleaned_of_the_patron(text: str, left: str) -> None:
+def test_patron_is_removed_from_free_text(text: str, left: str) -> None:
     assert Person((CARD,), (NAME, NAME_ZH, EMAIL)).without(text) == left
 
 
-def test_journal_names_who_erased_and_why_and_not_the_patron(store: Immediate, now: datetime) -> None:
+def test_journal_records_user_and_reason_but_not_the_patron(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     erase(store, now)
     (line,) = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
@@ -208,7 +208,7 @@ def test_journal_names_who_erased_and_why_and_not_the_patron(store: Immediate, n
     assert line["detail"] == '{"because":"asked by •","requests":0,"rows":1,"stays":0}'
 
 
-def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now: datetime) -> None:
+def test_card_columns_match_whole_values_and_text_columns_match_words(store: Immediate, now: datetime) -> None:
     another = f"{CARD}-5"
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
     loan = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", patron=another, reason=f"lost by {CARD}, found")
@@ -228,7 +228,7 @@ def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now:
 
 
 @pytest.mark.parametrize("key", ["patron", "card", "institutional_card", "former", "present", "recipient"])
-def test_a_card_in_json_is_compared_whole(key: str) -> None:
+def test_card_in_json_must_match_completely(key: str) -> None:
     who = Person((CARD,))
     assert who.without(f'{{"{key}_name":"{CARD} at the desk"}}') == f'{{"{key}_name":"• at the desk"}}'
     assert who.without(f'{{"{key}":"{CARD}-5"}}') == f'{{"{key}":"{CARD}-5"}}'
@@ -238,7 +238,7 @@ def test_a_card_in_json_is_compared_whole(key: str) -> None:
 # ---- the archive
 
 
-def test_the_archive_keeps_its_records_and_loses_the_person(tmp_path: Path) -> None:
+def test_archive_keeps_its_records_without_the_patron(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     parts = {"journal": [_line(CARD)], "candidates": [], "notices": [], "fines": [], "outbox": [{"recipient": CARD}]}
     mine = {"id": "R1", "patron": CARD, "title": "Dune", "reason": "", "moved_at": "2017-03-01T02:00:00+00:00", **parts}
@@ -272,7 +272,7 @@ def _line(card: str) -> dict[str, Any]:
     }
 
 
-def test_an_archive_loses_all_who_were_erased_after_its_records_in_one_pass(tmp_path: Path) -> None:
+def test_archive_is_cleaned_of_all_patrons_erased_later_in_one_pass(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     archive.append(
         file, [_ended("R1", "P1", 1, "lent by P3"), _ended("R2", "P2", 1), _ended("R3", "P1", 3), _ended("R4", "P9", 1)]
@@ -294,7 +294,7 @@ def _ended(number: str, card: str, day: int, reason: str = "") -> dict[str, Any]
     return {"id": number, "patron": card, "reason": reason, "moved_at": _day(day).isoformat(), **parts}
 
 
-def test_open_requests_of_the_person_stay_with_all_that_belongs_to_them(store: Immediate, now: datetime) -> None:
+def test_open_requests_of_the_patron_are_kept_complete(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     for position in (Position.ON_LOAN, Position.CLOSED):
         store.now(

@@ -79,7 +79,7 @@ def test_charges_move_to_the_new_card(
     assert store.now(fines.find_payment, "P1", by.who, "t-1") is None
 
 
-def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
+def test_payment_with_the_same_transaction_id_under_the_new_card_is_kept(
     store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor
 ) -> None:
     for card, number, cents in (("P1", "t-1", 100), ("P2", "t-1", 200), ("P1", "t-2", 300), ("P1", "", 400), ("P2", "", 500)):
@@ -90,7 +90,7 @@ def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
 
 
 @pytest.mark.parametrize("blocked", [("P1",), ("P1", "P2"), ("P2",), ()])
-def test_block_moves_to_the_new_card_once(
+def test_card_block_moves_to_the_new_card_once(
     store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
 ) -> None:
     for card in blocked:
@@ -99,7 +99,7 @@ def test_block_moves_to_the_new_card_once(
     assert [one["card"] for one in rows(CARD_BLOCKS)] == (["P2"] if blocked else [])
 
 
-def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
+def test_unsent_letters_move_to_the_new_card_and_sent_letters_do_not(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
@@ -118,7 +118,7 @@ def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
 
 
 @pytest.mark.parametrize(("state", "named"), [("waiting", "P2"), ("unsure", "P1"), ("dead", "P1"), ("sent", "P1")])
-def test_partner_that_may_know_the_former_card_gets_the_same_message_again(
+def test_message_that_a_partner_may_have_received_keeps_the_former_card(
     store: Immediate, standing: Standing, replaced: Any, now: datetime, state: str, named: str
 ) -> None:
     request = standing(P.REQUESTED)
@@ -132,7 +132,7 @@ def test_partner_that_may_know_the_former_card_gets_the_same_message_again(
     assert (found.recipient, found.payload.patron) == ("CUHK", named)
 
 
-def test_row_of_a_newer_version_is_unchanged(
+def test_row_written_by_a_newer_version_is_unchanged(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
@@ -147,7 +147,7 @@ def test_row_of_a_newer_version_is_unchanged(
 
 
 @pytest.mark.parametrize("loaded", [("P1",), ("P1", "P2")])
-def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
+def test_patron_renumbered_by_a_live_system_keeps_loaded_data(
     store: Immediate, now: datetime, by: Actor, loaded: tuple[str, ...]
 ) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
@@ -157,7 +157,7 @@ def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
     assert (found.category, store.now(lambda unit: unit.patrons.find("P1")) is None) == (loaded[-1], loaded == ("P1",))
 
 
-def test_the_history_is_found_by_every_card(
+def test_patron_history_is_found_by_every_card(
     store: Immediate, standing: Standing, replaced: Any, now: datetime, by: Actor
 ) -> None:
     standing(P.RECEIVED, "C1")
@@ -191,13 +191,13 @@ def test_replacement_runs_as_one_unit_of_a_running_gateway(
 # ---- which card it is now
 
 
-def test_a_chain_of_cards_leads_to_the_last(store: Immediate, replaced: Any, rows: Rows) -> None:
+def test_chain_of_replacements_ends_at_the_last_card(store: Immediate, replaced: Any, rows: Rows) -> None:
     for former, present in (("A", "B"), ("B", "C"), ("C", "D")):
         replaced(former, present)
     assert [store.now(former_cards.card_now, card) for card in "ABCDX"] == ["D", "D", "D", "D", "X"]
 
 
-def test_a_card_that_comes_back_reinstate(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
+def test_reissued_card_is_reinstated(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
     standing(P.RECEIVED, "C1", patron="A")
     replaced("A", "B")
     replaced("B", "A")
@@ -208,7 +208,7 @@ def test_a_card_that_comes_back_reinstate(store: Immediate, standing: Standing, 
 # ---- a file
 
 
-def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
+def test_repeated_file_reports_the_same_replacement(
     store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     store.now(loading.write, "patrons", [P1], 1)
@@ -222,7 +222,7 @@ def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
     assert patrons_of(rows(REQUESTS)) == ["P2"]
 
 
-def test_rows_under_the_former_card_are_moved_by_the_next_load(
+def test_rows_added_under_a_former_card_are_moved_by_the_next_load(
     store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     load(store, now, by, row("P2", "P1"))
@@ -231,14 +231,16 @@ def test_rows_under_the_former_card_are_moved_by_the_next_load(
     assert patrons_of(rows(REQUESTS)) == ["P2"]
 
 
-def test_a_card_that_is_issued_to_somebody_else_is_theirs(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+def test_former_card_issued_to_another_patron_belongs_to_that_patron(
+    store: Immediate, rows: Rows, now: datetime, by: Actor
+) -> None:
     load(store, now, by, row("P2", "P1"))
     load(store, now, by, row("P1"))
     assert rows(FORMER_CARDS) == []
     assert store.now(former_cards.card_now, "P1") == "P1"
 
 
-def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datetime, by: Actor) -> None:
+def test_replaced_card_does_not_count_as_removed(store: Immediate, now: datetime, by: Actor) -> None:
     people = [replace(P1, barcode=f"P{n}") for n in range(4)]
     store.now(loading.write, "patrons", people, 1)
     coming = [replace(P1, barcode=f"Q{n}") for n in range(4)]
@@ -247,19 +249,19 @@ def test_a_replaced_card_does_not_count_as_vanished(store: Immediate, now: datet
     assert not report.too_many_vanish(full=True)
 
 
-def test_a_refused_row_leaves_its_patron_as_loaded_before(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+def test_refused_row_leaves_its_patron_unchanged(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card) for card in ("A", "B", "C")], 1)
     assert load(store, now, by, row("B", "A"), row("A", line=3), full=True) == 1
     assert [one["barcode"] for one in rows(PATRONS)] == ["A", "B"]
 
 
-def test_former_cards_go_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+def test_former_cards_are_deleted_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"), row("Q", line=3), full=True)
     load(store, now, by, row("Q", line=3), full=True)
     assert rows(FORMER_CARDS) == []
 
 
-def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediate, now: datetime, by: Actor) -> None:
+def test_imported_open_requests_use_the_current_card(store: Immediate, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"))
     old = Request("OLD-1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", placed_at=now - timedelta(days=3))
     store.now(loading.write_opening, [old], "HKU", now, Actor("load", "import"))

@@ -85,7 +85,7 @@ def _lend_one_more(unit: UnitOfWork, card: str) -> str:
     return card
 
 
-def test_groups_locking_the_same_patrons_in_other_orders_do_not_deadlock(
+def test_groups_locking_the_same_patrons_in_different_order_do_not_deadlock(
     pair: Pair, turns: Turns, postgres_engine: Engine
 ) -> None:
     with postgres_engine.connect() as connection:
@@ -106,7 +106,7 @@ def _request_if_first(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> 
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
 
-def test_a_quota_holds_when_two_gateways_decide_at_once(
+def test_quota_holds_when_two_gateways_decide_concurrently(
     pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
 ) -> None:
     with postgres_engine.connect() as connection:
@@ -120,7 +120,7 @@ def test_a_quota_holds_when_two_gateways_decide_at_once(
     assert [answer.count("quota") for answer in answers] == [1] * len(CARDS)
 
 
-def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
+def test_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
     def answer(unit: UnitOfWork, gateway: str) -> str:
         kept = inbox.claim(unit, "CUHK", "same", now + timedelta(days=30), now)
         if kept is None:
@@ -133,7 +133,7 @@ def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Tu
     assert first == second
 
 
-def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_other(pair: Pair, turns: Turns) -> None:
+def test_starting_gateway_overwrites_the_partner_directory(pair: Pair, turns: Turns) -> None:
     names = ("The library", "The library, renamed")
     for database, name in zip(pair, names, strict=True):
         _outcomes(turns, [database.write(bind(_rename, name))])
@@ -141,9 +141,7 @@ def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_othe
     assert directory.name == "The library, renamed"
 
 
-def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
-    pair: Pair, turns: Turns, postgres_engine: Engine
-) -> None:
+def test_starting_gateway_with_an_unchanged_directory_takes_no_lock(pair: Pair, turns: Turns, postgres_engine: Engine) -> None:
     """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
     directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
     _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory))])
@@ -160,7 +158,7 @@ def _request_if_known(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> 
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
 
-def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_none(
+def test_request_placed_during_an_erasure_keeps_its_patron_or_finds_no_patron(
     pair: Pair, turns: Turns, postgres_engine: Engine, now: datetime, by: Actor
 ) -> None:
     with postgres_engine.connect() as connection:
@@ -181,7 +179,7 @@ def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_no
         assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])
 
 
-def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: Actor) -> None:
+def test_erasure_locks_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: Actor) -> None:
     """What another gateway would decide about the card, or move to an archive, waits."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as erasing, engine.connect() as other:

@@ -89,7 +89,7 @@ def _all_of(desk: Desk, table: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in desk.connection.execute(select(table).order_by(*table.primary_key)).mappings()]
 
 
-def test_a_group_of_ten_adds_one_statement_for_each_unit(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_group_of_ten_adds_one_statement_per_unit(shelf: Desk, now: datetime, by: Actor) -> None:
     shelf.group(*(_checkout(card, now, by) for card in CARDS[:2]))
     of_two = len(shelf.statements)
     answers = shelf.group(*(_checkout(card, now, by) for card in CARDS[2:]))
@@ -124,7 +124,7 @@ def test_several_results_are_assigned_to_their_units(shelf: Desk, now: datetime,
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
 
 
-def test_failing_unit_is_rolled_back_alone(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_only_the_failing_unit_is_rolled_back(shelf: Desk, now: datetime, by: Actor) -> None:
     def fall(unit: UnitOfWork, card: str) -> None:
         ADD.change(unit.connection, barcode="P77", name="never")
         raise LookupError(card)
@@ -158,7 +158,7 @@ def test_unwritable_value_fails_only_its_unit(desk: Desk) -> None:
     assert "P71" not in [row["barcode"] for row in _all_of(desk, PATRONS)]
 
 
-def test_units_about_one_patron_run_one_after_the_other(desk: Desk, now: datetime, by: Actor) -> None:
+def test_units_about_one_patron_run_sequentially(desk: Desk, now: datetime, by: Actor) -> None:
     def request_if_first(unit: UnitOfWork, card: str, number: str) -> str:
         if unit.requests.quota_used(card, TAKES_QUOTA):
             return "quota"
@@ -168,7 +168,7 @@ def test_units_about_one_patron_run_one_after_the_other(desk: Desk, now: datetim
     assert desk.group(*asked) == [*(f"{card}-0" for card in CARDS), *["quota"] * len(CARDS)]
 
 
-def test_units_about_one_request_run_one_after_the_other_under_any_identifier(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_units_about_one_request_run_sequentially_under_any_identifier(shelf: Desk, now: datetime, by: Actor) -> None:
     def flag(unit: UnitOfWork, more: str) -> str:
         (held,) = unit.requests.open_with_item("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
@@ -177,7 +177,7 @@ def test_units_about_one_request_run_one_after_the_other_under_any_identifier(sh
     assert shelf.group(*((flag, locks, more) for more, locks in ways.items())) == ["a", "a b", "a b c"]
 
 
-def test_unannounced_move_of_another_units_request_is_detected(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_undeclared_change_of_another_units_request_is_detected(shelf: Desk, now: datetime, by: Actor) -> None:
     first, second = shelf.group(
         (_lend, LockSet("P98"), "Px03x", "Cx03x", now, by), (_lend, LockSet("P99"), "Px03x", "Cx03x", now, by)
     )
@@ -258,7 +258,7 @@ def test_conflicting_query_is_repeated_and_answered(desk: Desk, postgres_engine:
 
 
 @pytest.mark.parametrize("do", [run_group, read_group])
-def test_unit_waiting_for_a_lost_connection_is_repeated(desk: Desk, do: Callable[..., Any]) -> None:
+def test_unit_waiting_on_a_lost_connection_is_repeated(desk: Desk, do: Callable[..., Any]) -> None:
     lost: list[str] = []
 
     def lose(unit: UnitOfWork, card: str) -> str:

@@ -48,7 +48,9 @@ def _outcomes(waiters: list[Deferred[str]], turns: Turns) -> list[Any]:
     return found
 
 
-def test_five_identical_documents_at_once_have_one_outcome(shared_engine: Engine, make_unit: MakeUnit, now: datetime) -> None:
+def test_five_concurrent_identical_documents_have_one_outcome(
+    shared_engine: Engine, make_unit: MakeUnit, now: datetime
+) -> None:
     turns: Turns = Queue()
     database, answers = Database(shared_engine, make_unit, turns.put), Answers(now)
     waiters = [database.write(answers.answer)]
@@ -60,9 +62,7 @@ def test_five_identical_documents_at_once_have_one_outcome(shared_engine: Engine
     assert outcomes == ["outcome 1"] * 5
 
 
-def test_a_second_gateway_waits_for_the_outcome_of_the_first(
-    postgres_engine: Engine, make_unit: MakeUnit, now: datetime
-) -> None:
+def test_second_gateway_waits_for_the_outcome_of_the_first(postgres_engine: Engine, make_unit: MakeUnit, now: datetime) -> None:
     turns: Turns = Queue()
     first, second = (Database(postgres_engine, make_unit, turns.put) for _ in range(2))
     answers = Answers(now)

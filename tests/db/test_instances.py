@@ -36,7 +36,7 @@ def _free(store: Immediate, now: datetime) -> list[str]:
 
 
 @pytest.mark.parametrize(("silent_s", "state"), [(0, "up"), (GONE_S, "up"), (GONE_S + 1, "gone")])
-def test_a_gateway_that_falls_silent_is_gone_after_a_minute(store: Immediate, now: datetime, silent_s: int, state: str) -> None:
+def test_silent_gateway_counts_as_gone_after_a_minute(store: Immediate, now: datetime, silent_s: int, state: str) -> None:
     store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
 
@@ -73,18 +73,18 @@ def test_messages_of_a_stopped_gateway_are_released_at_once(store: Immediate, no
     assert store.now(instances.release_work, now) == 1
 
 
-def test_a_gateway_that_is_not_there_for_a_month_is_forgotten(store: Immediate, now: datetime) -> None:
+def test_gateway_absent_for_a_month_is_deleted(store: Immediate, now: datetime) -> None:
     store.now(instances.record_instance, _gateway("old", now - FORGOTTEN - timedelta(seconds=1)))
     store.now(instances.record_instance, _gateway("a", now))
     store.now(instances.release_work, now)
     assert _states(store, now) == {"a": "up"}
 
 
-def test_repeated_name_is_one_row(store: Immediate, now: datetime) -> None:
+def test_restarted_gateway_keeps_one_row_per_name(store: Immediate, now: datetime) -> None:
     for pid in (1, 2):
         store.now(instances.record_instance, replace(_gateway("a", now), pid=pid))
     assert [one.pid for one in store.now(instances.list_instances)] == [2]
 
 
-def test_unused_name_has_no_gateway(store: Immediate) -> None:
+def test_unknown_name_has_no_gateway(store: Immediate) -> None:
     assert store.now(lambda unit: instances.named(unit, "a")) is None

@@ -36,7 +36,7 @@ def lived(file: Path, seed: int) -> Engine:
     return engine
 
 
-def test_rows_that_moved_leave_copies_which_only_a_vacuum_removes(tmp_path: Path) -> None:
+def test_moved_rows_leave_remnants_that_only_a_vacuum_removes(tmp_path: Path) -> None:
     before = after = 0
     for seed in range(HISTORIES):
         file = tmp_path / f"{seed}.db"
@@ -52,7 +52,7 @@ def test_rows_that_moved_leave_copies_which_only_a_vacuum_removes(tmp_path: Path
     assert after == 0
 
 
-def test_reader_that_blocks_the_log_is_reported(tmp_path: Path) -> None:
+def test_reader_that_blocks_the_wal_checkpoint_is_reported(tmp_path: Path) -> None:
     engine = lived(tmp_path / "1.db", 1)
     with engine.connect() as reading, engine.connect() as writing:
         reading.exec_driver_sql("BEGIN")
@@ -64,17 +64,17 @@ def test_reader_that_blocks_the_log_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5])
-def test_a_text_is_counted_once_wherever_it_stands(tmp_path: Path, place: int) -> None:
+def test_text_is_found_anywhere_and_counted_once(tmp_path: Path, place: int) -> None:
     file = tmp_path / "bytes"
     file.write_bytes(b"\0" * place + CARD.encode() + b"\0" * 7)
     assert remains.count(file, [CARD, "x"]) == 1
 
 
-def test_the_log_counts_too(tmp_path: Path) -> None:
+def test_wal_file_is_searched_too(tmp_path: Path) -> None:
     (tmp_path / "hkall.db").write_bytes(b"")
     (tmp_path / "hkall.db-wal").write_bytes(CARD.encode() * 2)
     assert remains.count(tmp_path / "hkall.db", [CARD]) == 2
 
 
-def test_a_database_in_memory_has_no_file() -> None:
+def test_in_memory_database_has_no_file() -> None:
     assert forgetting.file_of(open_engine("sqlite://")) is None

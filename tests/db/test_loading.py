@@ -67,38 +67,38 @@ def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
 # ---- what is written
 
 
-def test_a_patron_comes_back_with_every_field(store: Immediate) -> None:
+def test_patron_round_trips_with_every_field(store: Immediate) -> None:
     _load(store, [CHAN])
     assert store.now(lambda unit: unit.patrons.find("P1")) == CHAN
 
 
-def test_a_copy_comes_back_with_every_field(store: Immediate) -> None:
+def test_item_round_trips_with_every_field(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
-def test_a_known_patron_is_written_over_as_a_whole(store: Immediate) -> None:
+def test_existing_patron_is_overwritten_completely(store: Immediate) -> None:
     _load(store, [CHAN])
     bare = Borrower("P1", Sensitive("Chan"), "staff")
     _load(store, [bare])
     assert store.now(lambda unit: unit.patrons.find("P1")) == bare
 
 
-def test_the_same_barcode_of_two_libraries_is_two_copies(store: Immediate) -> None:
+def test_same_barcode_in_two_libraries_is_two_items(store: Immediate) -> None:
     other = replace(DUNE, agency="PolyU", title="Emma")
     _load(store, [DUNE, other], kind="holdings")
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
     assert store.now(lambda unit: unit.holdings.find(ItemKey("PolyU", "C1"))) == other
 
 
-def test_last_line_of_a_repeated_patron_is_used(store: Immediate) -> None:
+def test_last_row_of_a_repeated_patron_is_used(store: Immediate) -> None:
     _load(store, [CHAN, replace(CHAN, category="staff")])
     loaded = store.now(lambda unit: unit.patrons.find("P1"))
     assert loaded is not None
     assert loaded.category == "staff"
 
 
-def test_an_empty_file_loads_nothing(store: Immediate) -> None:
+def test_empty_file_loads_no_rows(store: Immediate) -> None:
     _load(store, _patrons("P1"))
     assert _load(store, []) == 0
     assert _cards(store) == ["P1"]
@@ -107,19 +107,19 @@ def test_an_empty_file_loads_nothing(store: Immediate) -> None:
 # ---- what vanishes
 
 
-def test_delta_keeps_rows_it_does_not_name(store: Immediate) -> None:
+def test_delta_keeps_rows_not_in_the_file(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3")) == 0
     assert _cards(store) == ["P1", "P2", "P3"]
 
 
-def test_full_file_removes_rows_it_does_not_name(store: Immediate) -> None:
+def test_full_file_removes_rows_not_in_the_file(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3"), full=True) == 1
     assert _cards(store) == ["P2", "P3"]
 
 
-def test_a_full_file_lets_vanish_what_deltas_brought_before_it(store: Immediate) -> None:
+def test_full_file_removes_rows_of_earlier_deltas(store: Immediate) -> None:
     _load(store, _patrons("P1"), full=True)
     _load(store, _patrons("P2"))
     _load(store, _patrons("P3"))
@@ -127,13 +127,13 @@ def test_a_full_file_lets_vanish_what_deltas_brought_before_it(store: Immediate)
     assert _cards(store) == ["P1"]
 
 
-def test_a_full_file_of_patrons_leaves_the_copies_alone(store: Immediate) -> None:
+def test_full_patron_file_keeps_the_items(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     _load(store, _patrons("P1"), full=True)
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
-def test_until_the_end_of_a_full_load_the_old_patrons_are_there(store: Immediate) -> None:
+def test_old_patrons_stay_until_a_full_load_ends(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"), full=True)
     number = store.now(loading.begin, "patrons")
     store.now(loading.write, "patrons", _patrons("P3"), number)
@@ -141,7 +141,7 @@ def test_until_the_end_of_a_full_load_the_old_patrons_are_there(store: Immediate
     assert _current(store) == ("1", 2)
 
 
-def test_the_end_makes_the_import_current_and_counts_its_rows(store: Immediate) -> None:
+def test_finished_import_becomes_current_and_counts_its_rows(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"), full=True)
     _load(store, _patrons("P2", "P3"), full=True)
     assert _current(store) == ("2", 2)
@@ -166,7 +166,7 @@ def _dying_at(engine: Engine, commit: int) -> Immediate:
     return Immediate(engine, lambda connection: UnitOfWork(connection, str), before_commit)
 
 
-def test_interrupted_load_has_whole_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
+def test_interrupted_load_has_complete_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
     _load(store, _patrons("Q1"), full=True)
     command = _dying_at(engine, 4)  # the number, two chunks, and then
     with pytest.raises(_Death):
@@ -195,19 +195,19 @@ def test_load_may_be_repeated(store: Immediate) -> None:
 # ---- what it would change
 
 
-def test_the_report_counts_new_changed_same_and_vanishing_rows(store: Immediate) -> None:
+def test_report_counts_new_changed_unchanged_and_removed_rows(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2", "P3", "P4"))
     coming = [*_patrons("P1", "P5", "P6"), replace(CHAN, barcode="P2", email=Sensitive("new@hku.test"))]
     assert store.now(loading.compare, "patrons", coming) == LoadReport(before=4, new=2, changed=1, same=1, vanishing=2)
 
 
-def test_the_report_knows_copies_by_library_and_barcode(store: Immediate) -> None:
+def test_report_identifies_items_by_library_and_barcode(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     coming = staged(replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf"))
     assert store.now(loading.compare_copies, coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
 
 
-def test_the_report_says_what_each_library_loses(store: Immediate) -> None:
+def test_report_counts_removed_items_per_library(store: Immediate) -> None:
     copies = [replace(DUNE, barcode=f"B{n}", agency=agency) for n in range(3) for agency in ("CUHK", "LU")]
     _load(store, copies, kind="holdings")
     gone = Withdrawals(copies=frozenset({("CUHK", "B0"), ("CUHK", "B1"), ("LU", "none")}))
@@ -224,7 +224,7 @@ def staged(*copies: Holding) -> StagedCopies:
     return made
 
 
-def test_the_report_changes_nothing(store: Immediate) -> None:
+def test_report_changes_nothing(store: Immediate) -> None:
     _load(store, _patrons("P1"))
     store.now(loading.compare, "patrons", _patrons("P2"))
     assert _cards(store) == ["P1"]
@@ -235,13 +235,13 @@ def test_the_report_changes_nothing(store: Immediate) -> None:
     ("before", "vanishing", "too_many"),
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
-def test_removal_of_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
+def test_removing_more_than_a_fifth_of_the_rows_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
     report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)
 
 
-def test_withdrawn_rows_count_without_a_full_load() -> None:
+def test_withdrawn_rows_count_as_removed_without_a_full_load() -> None:
     report = LoadReport(10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
     assert report.too_many_vanish(full=False)
 
@@ -253,7 +253,7 @@ def test_library_cannot_lose_a_fifth_of_its_items(before: int, lost: int, too_ma
     assert not report.too_many_vanish(full=False)
 
 
-def test_every_row_of_a_file_of_many_chunks_is_written_once(store: Immediate) -> None:
+def test_every_row_of_a_multi_chunk_file_is_written_once(store: Immediate) -> None:
     _load(store, _many(2 * CHUNK + 1))
     assert store.now(lambda unit: unit.execute(select(func.count()).select_from(PATRONS)).scalar()) == 2 * CHUNK + 1
 
@@ -266,14 +266,14 @@ def _keys(store: Immediate) -> dict[str, str]:
     return {barcode: key for barcode, key in store.now(lambda unit: unit.execute(asked).all())}  # noqa: C416
 
 
-def test_a_loaded_copy_has_the_sort_key_of_its_call_number(store: Immediate) -> None:
+def test_loaded_item_has_the_sort_key_of_its_call_number(store: Immediate) -> None:
     _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
     _load(store, [replace(DUNE, call_number="QA9 .B3")], kind="holdings")
     assert _keys(store) == {"C1": shelving_key("QA9 .B3")}
 
 
-def test_a_file_without_call_numbers_leaves_number_and_key(store: Immediate) -> None:
+def test_file_without_call_numbers_keeps_stored_numbers_and_keys(store: Immediate) -> None:
     _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
     store.now(loading.write, "holdings", [replace(DUNE, call_number="", title="Dune!")], 2, {"agency", "barcode", "title"})
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
@@ -283,7 +283,7 @@ def _fill(unit: UnitOfWork, place: loading.Place) -> loading.Place | None:
     return loading.fill_keys(unit.connection, place, 2)
 
 
-def test_missing_keys_are_filled_in_batch_by_batch(store: Immediate) -> None:
+def test_missing_sort_keys_are_filled_in_batches(store: Immediate) -> None:
     copies = [replace(DUNE, barcode=f"C{n}", call_number=f"QA{n} .B3" if n else "") for n in range(6)]
     _load(store, copies, kind="holdings")
     wanted = _keys(store)

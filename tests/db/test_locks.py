@@ -76,7 +76,7 @@ WAYS = {
 @pytest.mark.usefixtures("request_r1")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("other", WAYS)
-def test_a_request_is_decided_by_one_gateway_at_a_time_whatever_it_is_called(
+def test_request_is_locked_across_gateways_under_any_identifier(
     two: tuple[Connection, Connection], way: str, other: str
 ) -> None:
     assert waits(two, WAYS[way], WAYS[other])
@@ -101,12 +101,12 @@ def test_both_cards_of_a_person_are_locked(two: tuple[Connection, Connection], c
 
 
 @pytest.mark.usefixtures("request_r1")
-def test_different_objects_do_not_wait_for_each_other(two: tuple[Connection, Connection]) -> None:
+def test_locks_on_different_objects_do_not_block_each_other(two: tuple[Connection, Connection]) -> None:
     mine = LockSet("P1", "R1", ("", "C1"), (("CUHK", "x-1"),), ("D", "d-1"), ("CUHK", "abc"))
     assert not waits(two, mine, LockSet("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
 
 
-def test_no_lock_is_taken_without_a_name(two: tuple[Connection, Connection]) -> None:
+def test_empty_name_takes_no_lock(two: tuple[Connection, Connection]) -> None:
     assert not waits(two, NO_LOCKS, NO_LOCKS)
     assert list(NO_LOCKS.names()) == []
 

@@ -215,7 +215,7 @@ def test_valid_units_of_a_group_take_effect_and_are_answered(site: Site, kinds: 
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("place", [0, 2, 5])
-def test_failing_unit_does_not_affect_its_neighbours_at_any_place(site: Site, bad: str, place: int) -> None:
+def test_failing_unit_does_not_affect_other_units_at_any_position(site: Site, bad: str, place: int) -> None:
     kinds = ["good", "good and buffered"] * 3
     kinds[place] = bad
     heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds))

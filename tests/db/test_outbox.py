@@ -76,7 +76,7 @@ NEWER: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", NEWER)
-def test_message_of_a_newer_version_is_left_and_stops_no_other(store: Immediate, now: datetime, name: str) -> None:
+def test_message_written_by_a_newer_version_is_left_without_blocking_others(store: Immediate, now: datetime, name: str) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.execute(OUTBOX.update().where(OUTBOX.c.id == 1).values(**NEWER[name])))
     assert _claim(store, now) == [2, 3]
@@ -107,7 +107,7 @@ def _four_of_each(unit: UnitOfWork, now: datetime) -> tuple[OutboxRow, ...]:
 @pytest.mark.parametrize(
     ("due_s", "heard_s", "is_stalled"), [(300, None, True), (299, None, False), (300, 300, True), (300, 299, False)]
 )
-def test_channel_is_stalled_when_a_due_message_is_not_sent_and_nothing_answers(
+def test_channel_is_stalled_when_a_due_message_is_unsent_and_no_reply_arrives(
     store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
@@ -118,7 +118,7 @@ def test_channel_is_stalled_when_a_due_message_is_not_sent_and_nothing_answers(
     assert store.now(lambda unit: unit.outbox.stalled(now)) == ({"CUHK"} if is_stalled else set())
 
 
-def test_a_channel_that_is_down_or_rests_is_not_stalled(store: Immediate, now: datetime) -> None:
+def test_channel_that_is_down_or_paused_is_not_stalled(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("PolyU", "PolyU")]))
     _filled(store, now - timedelta(hours=1), ("R1", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN)))
@@ -126,7 +126,7 @@ def test_a_channel_that_is_down_or_rests_is_not_stalled(store: Immediate, now: d
     assert store.now(lambda unit: unit.outbox.stalled(now)) == set()
 
 
-def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
+def test_messages_of_a_lane_are_sent_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R1", "CUHK"))
     left = []
     while claimed := _claim(store, now):
@@ -135,7 +135,7 @@ def test_a_lane_leaves_in_order_one_at_a_time(store: Immediate, now: datetime) -
     assert left == [[1], [2], [3]]
 
 
-def test_lanes_do_not_wait_for_each_other(store: Immediate, now: datetime) -> None:
+def test_lanes_do_not_block_each_other(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     assert _claim(store, now) == [1, 3, 4]
 
@@ -199,7 +199,7 @@ def test_message_in_flight_at_a_crash_has_an_unknown_outcome(store: Immediate, n
     assert row.state is OutboxState.UNSURE
 
 
-def test_message_released_by_the_death_of_another_gateway_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
+def test_message_released_from_a_dead_gateway_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, "gw1", 1)
     later = now + timedelta(seconds=LEASE_S + 1)
@@ -208,7 +208,7 @@ def test_message_released_by_the_death_of_another_gateway_has_an_unknown_outcome
     assert store.now(lambda unit: unit.outbox.attempts(2)) == ()
 
 
-def test_failed_message_and_its_lane_wait_until_its_time(store: Immediate, now: datetime) -> None:
+def test_failed_message_and_its_lane_wait_until_the_retry_time(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     assert _claim(store, now) == [1, 3]
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=5), "timeout"))
@@ -217,7 +217,7 @@ def test_failed_message_and_its_lane_wait_until_its_time(store: Immediate, now: 
     assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
 
 
-def test_dead_letter_holds_only_its_own_lane(store: Immediate, now: datetime) -> None:
+def test_dead_letter_blocks_only_its_own_lane(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, limit=1)
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused for good"))
@@ -256,20 +256,20 @@ def test_settled_message_releases_its_lane(store: Immediate, now: datetime, stat
     assert _claim(store, now) == [2]
 
 
-def test_message_in_flight_cannot_be_settled_by_hand(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_cannot_be_settled_manually(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
     assert not store.now(lambda unit: unit.outbox.close(1, OutboxState.DROPPED, "no", now))
 
 
-def test_an_error_of_any_length_is_kept_in_part(store: Immediate, now: datetime) -> None:
+def test_long_error_is_stored_truncated(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "x" * 10_000))
     (row,) = store.now(lambda unit: unit.outbox.rows())
     assert row.last_error == "x" * 500
 
 
-def test_the_list_is_narrowed_by_partner_and_request(store: Immediate, now: datetime) -> None:
+def test_list_is_filtered_by_partner_and_request(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "PolyU"), ("R2", "CUHK"))
     _sent(store, 3, now)
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(partner="CUHK"))] == [1]
@@ -277,7 +277,7 @@ def test_the_list_is_narrowed_by_partner_and_request(store: Immediate, now: date
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(states=[OutboxState.SENT]))] == [3]
 
 
-def test_depths_count_letters_together_and_partners_apart(store: Immediate, now: datetime) -> None:
+def test_queue_depths_count_letters_together_and_partners_separately(store: Immediate, now: datetime) -> None:
     later = now + timedelta(hours=1)
     _filled(store, now, ("R1", "CUHK"), ("R2", "PolyU"))
     _filled(store, later, ("R3", "CUHK"))
@@ -301,7 +301,7 @@ def test_claim_does_not_scan_the_table(plan: Plan, store: Immediate, now: dateti
     assert "Seq Scan" not in lines + due
 
 
-def test_two_gateways_at_once_never_claim_the_same_row(
+def test_two_gateways_never_claim_the_same_row(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
@@ -322,7 +322,7 @@ def _claim_within(unit: UnitOfWork, now: datetime, who: str, in_flight: int) -> 
     return [row.id for row in unit.outbox.claim(now, who, LEASE_S, 100, lambda _link, under_way: in_flight - under_way)]
 
 
-def test_a_partner_s_limit_counts_what_every_gateway_has_under_way(store: Immediate, now: datetime) -> None:
+def test_partner_limit_counts_messages_in_flight_at_every_gateway(store: Immediate, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(6)], ("R1", "PolyU"))
     assert store.now(_claim_within, now, "gw1", 3) == [1, 2, 3, 7]
     assert store.now(_claim_within, now, "gw2", 4) == [4]
@@ -337,7 +337,7 @@ def test_full_channel_does_not_crowd_out_others(store: Immediate, now: datetime)
     assert store.now(_claim_within, now, "gw1", 1) == [1, 201]
 
 
-def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
+def test_two_gateways_claiming_concurrently_respect_the_partner_limit(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
@@ -367,7 +367,7 @@ LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
 
 @settings(max_examples=example_count(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LANES, STEPS, st.randoms(use_true_random=False))
-def test_messages_of_a_lane_leave_in_order_after_any_sequence(
+def test_messages_of_a_lane_are_sent_in_order_after_any_sequence_of_events(
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
     engine = databases.MEMORY.fresh()

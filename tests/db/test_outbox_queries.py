@@ -125,7 +125,7 @@ def _next_due(unit: UnitOfWork, _now: datetime) -> object:
 
 @pytest.mark.parametrize("look", [_claim, _next_due])
 @pytest.mark.parametrize("waiting", [_resting, _full, _not_due, _many_letters, _dead, _open])
-def test_claim_costs_the_same_for_any_queue_length(
+def test_cost_of_a_claim_does_not_depend_on_the_queue_length(
     memory: Immediate, now: datetime, waiting: Callable[[UnitOfWork, datetime, int], None], look: Look
 ) -> None:
     memory.now(waiting, now, 50)
@@ -135,7 +135,7 @@ def test_claim_costs_the_same_for_any_queue_length(
     assert _steps(memory, look, now) <= few * 1.1
 
 
-def test_held_messages_of_a_lane_are_read_once(memory: Immediate, now: datetime) -> None:
+def test_blocked_messages_of_a_lane_are_read_once(memory: Immediate, now: datetime) -> None:
     taken = []
     for first, upto in ((0, 1_000), (1_000, 2_000)):
         memory.now(_put, now, "CUHK", range(first, upto), 2)
@@ -161,7 +161,7 @@ def _counted(unit: UnitOfWork, now: datetime, requests: int) -> None:
 
 
 @pytest.mark.parametrize("counted", COUNTED)
-def test_postgresql_finds_what_may_leave_by_the_indexes_whatever_it_has_counted(
+def test_postgresql_uses_indexes_for_sendable_rows_regardless_of_statistics(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: str
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
@@ -210,7 +210,7 @@ def test_retried_message_is_ordered_by_its_new_time(store: Immediate, now: datet
 
 
 @pytest.mark.parametrize("state", ["waiting", "dead"])
-def test_channel_with_held_lanes_delays_no_other(store: Immediate, now: datetime, state: str) -> None:
+def test_channel_with_blocked_lanes_does_not_delay_others(store: Immediate, now: datetime, state: str) -> None:
     store.now(_put, now - HOUR, "CUHK", range(100), 2)
     store.now(_hold_lanes, now, state)
     store.now(_put, now - HOUR, "CUHK", range(100, 101))
@@ -218,7 +218,7 @@ def test_channel_with_held_lanes_delays_no_other(store: Immediate, now: datetime
     assert store.now(_claim, now, 2) == [201, 202]
 
 
-def test_letters_to_many_patrons_are_one_line(store: Immediate, now: datetime) -> None:
+def test_letters_to_many_patrons_share_one_channel(store: Immediate, now: datetime) -> None:
     store.now(_put_letters, now, range(1_000))
     assert store.now(_claim, now) == [1, 2, 3, 4]
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"mail": 4}
@@ -235,7 +235,7 @@ def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime)
 # ---- when something is due
 
 
-def test_the_next_is_due_when_the_first_of_a_lane_is_and_its_line_does_not_rest(store: Immediate, now: datetime) -> None:
+def test_next_due_time_ignores_paused_channels_and_messages_behind_the_first_of_a_lane(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner("PolyU", "PolyU")]))
     assert store.now(_next_due, now) is None
     store.now(_put, now, "PolyU", range(1))
@@ -263,7 +263,7 @@ Rows = list[dict[str, Any]]
 
 @settings(max_examples=example_count(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries(ROW), max_size=40), st.sets(st.sampled_from(["CUHK", "PolyU"]), max_size=1))
-def test_a_claim_takes_what_a_search_through_everything_would_find(now: datetime, rows: Rows, resting: set[str]) -> None:
+def test_claim_finds_the_same_messages_as_a_full_search(now: datetime, rows: Rows, resting: set[str]) -> None:
     engine = databases.MEMORY.fresh()
     store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     store.now(_furnish, now, rows, resting)

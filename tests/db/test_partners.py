@@ -37,7 +37,7 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
 
 @pytest.mark.parametrize(("ago", "counted"), [(MONTH, True), (MONTH + MOMENT, False)])
 @pytest.mark.parametrize("side", list(Side))
-def test_a_closed_request_counts_for_thirty_days_to_the_instant(
+def test_closed_request_counts_for_exactly_thirty_days(
     store: Immediate, standing: Standing, now: datetime, side: Side, ago: timedelta, counted: bool
 ) -> None:
     standing(P.CLOSED, side=side, placed_at=now - ago)
@@ -45,7 +45,7 @@ def test_a_closed_request_counts_for_thirty_days_to_the_instant(
 
 
 @pytest.mark.parametrize("position", sorted(set(CAME) - FINAL))
-def test_a_book_of_theirs_that_is_still_out_counts_however_old_it_is(
+def test_open_loan_from_the_partner_counts_regardless_of_age(
     store: Immediate, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position, placed_at=now - 10 * MONTH)
@@ -53,7 +53,7 @@ def test_a_book_of_theirs_that_is_still_out_counts_however_old_it_is(
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - set(CAME) - set(WENT)))
-def test_unfilled_request_counts_for_no_library(
+def test_unfilled_request_does_not_count_for_any_library(
     store: Immediate, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position)
@@ -64,14 +64,14 @@ def test_unfilled_request_counts_for_no_library(
 
 
 @pytest.mark.parametrize(("ago", "counted"), [(WEEK, 1), (WEEK + MOMENT, 0)])
-def test_answers_count_for_seven_days_to_the_instant(
+def test_replies_count_for_exactly_seven_days(
     store: Immediate, asked: Callable[..., Request], now: datetime, ago: timedelta, counted: int
 ) -> None:
     asked(P.UNFILLED, "declined: lent", last=False, placed_at=now - ago)
     assert store.now(partners.answers, now).get("CUHK", RequestReplies()).declined == counted
 
 
-def test_received_requests_count_as_filled_and_declined_or_silent_ones_do_not(
+def test_received_requests_count_as_filled_but_not_declined_or_unanswered_requests(
     store: Immediate, asked: Callable[..., Request], now: datetime
 ) -> None:
     asked(P.ON_LOAN, "accepted")
@@ -84,7 +84,7 @@ def test_received_requests_count_as_filled_and_declined_or_silent_ones_do_not(
 
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.CANCELLING, P.CANCELLED])
-def test_open_and_cancelled_requests_say_nothing_about_the_lender(
+def test_open_and_cancelled_requests_do_not_count_for_the_lender(
     store: Immediate, asked: Callable[..., Request], now: datetime, position: Position
 ) -> None:
     asked(position, "accepted")
@@ -95,7 +95,9 @@ def test_open_and_cancelled_requests_say_nothing_about_the_lender(
 # ---- turnaround
 
 
-def test_turnaround_is_the_mean_of_days_from_request_to_hold_shelf(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_turnaround_is_the_mean_number_of_days_from_request_to_hold_shelf(
+    store: Immediate, standing: Standing, now: datetime
+) -> None:
     standing(P.RECEIVED, placed_at=now - timedelta(days=5), received_on=date(2017, 3, 1))
     standing(P.CLOSED, placed_at=now - timedelta(days=20), received_on=date(2017, 2, 10))
     standing(P.IN_TRANSIT, placed_at=now, received_on=None)
@@ -111,7 +113,7 @@ def test_turnaround_counts_requests_of_the_last_thirty_days(
     assert bool(store.now(partners.turnaround_days, now)) is counted
 
 
-def test_a_day_of_hong_kong_begins_at_four_in_the_afternoon_in_utc(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_hong_kong_day_starts_at_16_00_utc(store: Immediate, standing: Standing, now: datetime) -> None:
     placed = datetime.fromisoformat("2017-02-28T16:00:00+00:00")
     standing(P.RECEIVED, placed_at=placed, received_on=date(2017, 3, 1))
     standing(P.RECEIVED, placed_at=placed - MOMENT, received_on=date(2017, 3, 2))

@@ -63,7 +63,7 @@ def _ahead(unit: UnitOfWork) -> dict[str, CardRecord]:
     return _each(unit)
 
 
-def test_batch_read_equals_single_reads(library: Immediate, asked: list[str]) -> None:
+def test_batch_read_returns_the_same_as_single_reads(library: Immediate, asked: list[str]) -> None:
     one_by_one = library.now(_each)
     assert [len(known.lines) for known in one_by_one.values()] == [2, 0, 0, 0, 0]
     assert [known.borrower is not None for known in one_by_one.values()] == [True, True, True, False, False]
@@ -72,7 +72,7 @@ def test_batch_read_equals_single_reads(library: Immediate, asked: list[str]) ->
     assert len(asked) == 1
 
 
-def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
+def test_reads_of_one_reactor_iteration_are_grouped_and_see_earlier_commits(
     shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     reactor, groups = Reactor(), list[int]()
@@ -95,7 +95,7 @@ def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
     database.close()
 
 
-def test_failing_read_fails_alone(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
+def test_failing_read_does_not_affect_other_reads(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
     reactor = Reactor()
     database = Database(shared_engine, make_unit, reactor.call)
 

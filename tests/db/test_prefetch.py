@@ -172,7 +172,7 @@ def _asked(steps: Sequence[tuple[Any, str, str]]) -> list[Asked]:
 
 @settings(max_examples=example_count(60))
 @given(STEPS)
-def test_a_group_gives_the_answers_and_the_rows_of_one_unit_after_another(steps: list[tuple[Any, str, str]]) -> None:
+def test_group_gives_the_same_replies_and_rows_as_sequential_units(steps: list[tuple[Any, str, str]]) -> None:
     with closing(_gateway()) as together, closing(_gateway()) as apart:
         answers = together.group(*_asked(steps))
         assert [repr(one) for one in answers] == [repr(one) for asked in _asked(steps) for one in apart.group(asked)]
@@ -183,7 +183,7 @@ def _checkouts(count: int) -> list[Asked]:
     return _asked([(_lend, CARDS[n], COPIES[n]) for n in range(count)])
 
 
-def test_each_further_checkout_adds_only_its_change(gateway: Gateway) -> None:
+def test_each_further_checkout_adds_only_its_update_statement(gateway: Gateway) -> None:
     gateway.group(*_checkouts(2))
     two = [text.split()[0] for text in gateway.statements]
     locks = 3 if databases.ON_POSTGRESQL else 0  # by name, of rows, and the number of the transaction
@@ -194,7 +194,7 @@ def test_each_further_checkout_adds_only_its_change(gateway: Gateway) -> None:
     other.close()
 
 
-def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: Gateway) -> None:
+def test_prefetched_rows_are_reread_after_their_table_changed(gateway: Gateway) -> None:
     def block(unit: UnitOfWork, card: str) -> bool:
         return cards.block(unit, card, "lost", NOW, BY, retained=False)
 
@@ -215,7 +215,7 @@ def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: G
     assert first[4] == {date(2017, 3, 4)}
 
 
-def test_record_of_a_lender_is_read_once_in_a_group_and_again_after_a_change(gateway: Gateway) -> None:
+def test_lender_record_is_read_once_per_group_and_reread_after_a_change(gateway: Gateway) -> None:
     def see(unit: UnitOfWork) -> Record:
         return records(unit, NOW, ["CUHK"], weighed=False)["CUHK"]
 
@@ -238,7 +238,7 @@ def test_record_of_a_lender_is_read_once_in_a_group_and_again_after_a_change(gat
     assert closed == Record(down=True, closures=frozenset({date(2017, 3, 1)}))
 
 
-def test_row_of_the_journal_is_visible_to_its_reader(gateway: Gateway) -> None:
+def test_unwritten_journal_row_is_visible_to_a_journal_query(gateway: Gateway) -> None:
     def count(unit: UnitOfWork) -> int:
         return len(unit.journal.history("R0"))
 

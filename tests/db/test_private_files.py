@@ -24,7 +24,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_file_is_the_owner_s_or_also_its_group_s_to_read(tmp_path: Path) -> None:
+def test_new_file_is_readable_by_its_owner_or_also_its_group(tmp_path: Path) -> None:
     private(tmp_path / "one")
     private(tmp_path / "two", GROUP_READS)
     assert (mode(tmp_path / "one"), mode(tmp_path / "two")) == (0o600, 0o640)
@@ -33,7 +33,7 @@ def test_a_new_file_is_the_owner_s_or_also_its_group_s_to_read(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("before", "after"), [(0o644, 0o640), (0o666, 0o640), (0o640, 0o640), (0o600, 0o600), (0o777, 0o640), (0o400, 0o400)]
 )
-def test_from_a_file_that_is_there_is_taken_what_others_may_do(tmp_path: Path, before: int, after: int) -> None:
+def test_permissions_of_others_are_removed_from_an_existing_file(tmp_path: Path, before: int, after: int) -> None:
     path = tmp_path / "file"
     path.write_text("kept")
     path.chmod(before)
@@ -41,13 +41,13 @@ def test_from_a_file_that_is_there_is_taken_what_others_may_do(tmp_path: Path, b
     assert (mode(path), path.read_text()) == (after, "kept")
 
 
-def test_a_file_that_cannot_be_made_is_left_to_whoever_opens_it(tmp_path: Path) -> None:
+def test_file_that_cannot_be_created_is_ignored(tmp_path: Path) -> None:
     private(tmp_path / "nowhere" / "file")
     assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("before", [None, 0o644])
-def test_a_database_and_its_log_are_closed_to_others(tmp_path: Path, before: int | None) -> None:
+def test_database_and_its_log_are_not_accessible_to_others(tmp_path: Path, before: int | None) -> None:
     path = tmp_path / "hkall.db"
     if before is not None:
         path.touch(before)
@@ -60,7 +60,7 @@ def test_a_database_and_its_log_are_closed_to_others(tmp_path: Path, before: int
     engine.dispose()
 
 
-def test_the_demo_s_secrets_are_the_owner_s_alone(tmp_path: Path) -> None:
+def test_demo_secrets_are_readable_only_by_the_owner(tmp_path: Path) -> None:
     path = demo_setup.write_environment(tmp_path / "gateway.toml", demo_setup.Ports())
     assert mode(path) == 0o600
 

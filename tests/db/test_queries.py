@@ -47,7 +47,7 @@ def test_unknown_keys_return_none(store: Immediate) -> None:
     assert store.now(lambda unit: unit.partners.find("CUHK")) is None
 
 
-def test_a_patrons_name_does_not_print(store: Immediate) -> None:
+def test_repr_of_a_patron_omits_the_name(store: Immediate) -> None:
     store.now(loading.write, "patrons", [Borrower("P1", Sensitive("Chan Tai Man"), "staff")], 1)
     found = store.now(lambda unit: unit.patrons.find("P1"))
     assert found is not None
@@ -55,7 +55,7 @@ def test_a_patrons_name_does_not_print(store: Immediate) -> None:
     assert "Chan" not in repr(found)
 
 
-def test_a_title_is_found_by_the_unions_number_or_by_the_librarys_own(store: Immediate) -> None:
+def test_title_is_found_by_union_id_or_local_id(store: Immediate) -> None:
     ours = Holding("HKU", "H1", "b1", "Dune", local_bib_id="99")
     theirs = Holding("CUHK", "C1", "b1", "Dune", local_bib_id="55")
     store.now(loading.write, "holdings", [ours, theirs], 1)
@@ -65,7 +65,7 @@ def test_a_title_is_found_by_the_unions_number_or_by_the_librarys_own(store: Imm
     assert store.now(lambda unit: unit.holdings.of_title("55", "HKU")) == ()
 
 
-def test_a_librarys_closed_days_are_its_own(store: Immediate) -> None:
+def test_closed_days_are_kept_per_library(store: Immediate) -> None:
     rows = [{"agency": "HKU", "day": date(2017, 4, 4)}, {"agency": "CUHK", "day": date(2017, 4, 5)}]
     store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
     assert store.now(lambda unit: unit.partners.closed_days("HKU")) == {date(2017, 4, 4)}
@@ -103,13 +103,13 @@ def test_open_means_not_ended(store: Immediate, standing: Standing, position: Po
     assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == expected
 
 
-def test_a_patrons_requests_come_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_patron_requests_are_listed_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
     days = [3, 1, 2]
     placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in days}
     assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == (placed[1], placed[2], placed[3])
 
 
-def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_patron_record_rows_match_their_requests(store: Immediate, standing: Standing, now: datetime) -> None:
     standing(Position.NEW, placed_at=now)
     standing(Position.ON_LOAN, copy="C1", placed_at=now + timedelta(days=1), due=now.date(), recalled_on=now.date(), renewals=2)
     standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
@@ -130,9 +130,7 @@ def test_last_borrower_of_an_item_is_found_after_its_return(
     assert store.now(lambda unit: unit.requests.last_with_item(ItemKey("CUHK", "C1"))) == last
 
 
-def test_open_requests_are_listed_oldest_first_each_as_it_was_opened(
-    store: Immediate, standing: Standing, now: datetime
-) -> None:
+def test_open_requests_are_listed_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
     placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in (3, 1, 2)}
     standing(Position.CLOSED)
     assert store.now(lambda unit: unit.requests.open_list()) == (placed[1], placed[2], placed[3])
@@ -145,14 +143,12 @@ def test_open_requests_are_listed_oldest_first_each_as_it_was_opened(
 
 
 @pytest.mark.parametrize("position", BORROWED)
-def test_the_quota_counts_what_stands_in_its_positions(store: Immediate, standing: Standing, position: Position) -> None:
+def test_quota_counts_requests_in_its_positions(store: Immediate, standing: Standing, position: Position) -> None:
     standing(position)
     assert store.now(lambda unit: unit.requests.quota_used("P1", TAKES_QUOTA)) == (1 if position in TAKES_QUOTA else 0)
 
 
-def test_the_quota_counts_neither_the_request_itself_nor_others_nor_what_nobody_wants(
-    store: Immediate, standing: Standing
-) -> None:
+def test_quota_excludes_the_request_itself_other_patrons_and_unneeded_requests(store: Immediate, standing: Standing) -> None:
     mine = standing(Position.REQUESTED)
     standing(Position.ON_LOAN)
     standing(Position.REQUESTED, patron="P2")
@@ -161,14 +157,14 @@ def test_the_quota_counts_neither_the_request_itself_nor_others_nor_what_nobody_
     assert store.now(lambda unit: unit.requests.quota_used("P1", TAKES_QUOTA, mine.id)) == 1
 
 
-def test_patron_without_charges_owes_zero(store: Immediate) -> None:
+def test_patron_without_charges_has_a_zero_balance(store: Immediate) -> None:
     assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 0
 
 
 # ---- overview
 
 
-def test_the_overview_counts_what_is_open_and_says_since_when(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_overview_counts_open_requests_and_gives_their_oldest_time(store: Immediate, standing: Standing, now: datetime) -> None:
     standing(Position.ON_LOAN, moved_at=now - timedelta(days=3))
     standing(Position.ON_LOAN, moved_at=now)
     standing(Position.CLOSED)
@@ -180,7 +176,7 @@ def test_the_overview_counts_what_is_open_and_says_since_when(store: Immediate, 
 
 
 @pytest.mark.parametrize("what", ["R1", "C1", "P1"])
-def test_a_history_is_found_by_request_copy_or_patron(
+def test_history_is_found_by_request_item_or_patron(
     store: Immediate, standing: Standing, now: datetime, by: Actor, what: str
 ) -> None:
     request = standing(Position.RECEIVED, copy="C1")
@@ -190,7 +186,7 @@ def test_a_history_is_found_by_request_copy_or_patron(
     assert [line["event"] for line in store.now(lambda unit: unit.journal.history(what))] == ["OPEN", "CHECK_OUT", "RETURN"]
 
 
-def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_request(
+def test_patron_history_includes_open_ended_and_unrelated_entries(
     store: Immediate, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.RECEIVED, copy="C1")
@@ -220,7 +216,7 @@ def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_r
         ("patrons.owed_cents",      ("P1",),                  "ix_fines_patron"),
     ],
 )  # fmt: skip
-def test_query_of_every_message_uses_its_index(plan: Plan, work: str, args: tuple[object, ...], index: str) -> None:
+def test_queries_for_every_message_use_an_index(plan: Plan, work: str, args: tuple[object, ...], index: str) -> None:
     assert index in plan(lambda unit: attrgetter(work)(unit)(*args))
 
 
@@ -233,7 +229,7 @@ def test_query_of_every_message_uses_its_index(plan: Plan, work: str, args: tupl
         ("journal.history", ("P1",)),
     ],
 )
-def test_query_of_the_morning_lists_scans_no_table(plan: Plan, work: str, args: tuple[object, ...]) -> None:
+def test_work_list_queries_do_not_scan_a_table(plan: Plan, work: str, args: tuple[object, ...]) -> None:
     found = plan(lambda unit: attrgetter(work)(unit)(*args))
     scans = [line for line in found.splitlines() if "Seq Scan" in line or ("SCAN" in line and "USING" not in line)]
     assert [line for line in scans if "requests" in line.lower() or "journal" in line.lower()] == []

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.sql_differs
 
 
 @pytest.mark.parametrize("question", range(4))
-def test_a_search_reads_no_table_from_end_to_end(
+def test_request_search_does_not_scan_a_table(
     engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str], question: int
 ) -> None:
     bulk.fill(engine, bulk.Amounts(requests=300, lines=2, days=600), now)

@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import Position, Request
 
 
 @pytest.mark.parametrize("ask", [retention.closed, retention.personal])
-def test_the_next_batch_begins_after_the_place_where_the_last_one_ended(
+def test_next_batch_starts_after_the_cursor_of_the_last(
     store: Immediate, standing: Callable[..., Request], now: datetime, ask: Callable[..., tuple[Request, ...]]
 ) -> None:
     for days in (3, 1, 2, 2):

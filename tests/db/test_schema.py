@@ -49,23 +49,23 @@ def _bare_schema(url: str) -> Iterator[Engine]:
     server.dispose()
 
 
-def test_an_empty_database_has_no_revision(bare: Engine) -> None:
+def test_empty_database_has_no_revision(bare: Engine) -> None:
     assert schema.revision(bare) == ""
 
 
-def test_upgrade_brings_an_empty_database_to_the_revision_that_serve_asks_for(bare: Engine) -> None:
+def test_upgrade_brings_an_empty_database_to_the_required_revision(bare: Engine) -> None:
     schema.upgrade(bare)
     assert schema.revision(bare) == schema.head() != ""
 
 
-def test_the_revisions_make_exactly_the_tables(bare: Engine) -> None:
+def test_revisions_create_exactly_the_tables(bare: Engine) -> None:
     schema.upgrade(bare)
     assert schema.drift(bare) == []
     made = {name for name in inspect(bare).get_table_names() if not name.startswith("title_words")}
     assert made == {t.name for t in METADATA.sorted_tables} | {"alembic_version"}
 
 
-def test_the_revisions_make_every_index_with_its_condition(bare: Engine) -> None:
+def test_revisions_create_every_index_with_its_condition(bare: Engine) -> None:
     schema.upgrade(bare)
     made_by_revisions = _indexes(bare)
     METADATA.drop_all(bare)
@@ -86,7 +86,7 @@ def test_drift_reports_a_missing_table(bare: Engine) -> None:
     assert "fines" in {getattr(change[1], "name", "") for change in schema.drift(bare)}
 
 
-def test_failed_revision_leaves_nothing(bare: Engine) -> None:
+def test_failed_revision_is_rolled_back(bare: Engine) -> None:
     with bare.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE requests (in_the_way INTEGER)")
     with pytest.raises(Exception, match="requests"):
@@ -94,7 +94,7 @@ def test_failed_revision_leaves_nothing(bare: Engine) -> None:
     assert inspect(bare).get_table_names() == ["requests"]
 
 
-def test_revisions_go_forward_only() -> None:
+def test_revisions_cannot_be_downgraded() -> None:
     sources = [path.read_text(encoding="utf-8") for path in VERSIONS.glob("[0-9]*.py")]
     assert sources
     assert not [text for text in sources if "def downgrade" in text]
@@ -127,7 +127,7 @@ def _may_be_left_out(column: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("file", sorted(VERSIONS.glob("[0-9]*.py")), ids=lambda file: file.stem)
-def test_a_revision_only_adds_so_that_the_version_before_works_on(file: Path) -> None:
+def test_revision_only_adds_so_that_the_previous_version_keeps_working(file: Path) -> None:
     assert _takes_away(file.read_text(encoding="utf-8")) == []
 
 
@@ -146,7 +146,7 @@ def test_incompatible_change_is_detected(line: str, found: int) -> None:
     assert len(_takes_away(line)) == found
 
 
-def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(bare: Engine, now: datetime) -> None:
+def test_previous_version_works_with_a_newer_database(bare: Engine, now: datetime) -> None:
     schema.upgrade(bare)
     with bare.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
@@ -172,7 +172,7 @@ def _indexes(engine: Engine) -> dict[str, str]:
     return {name: sql for name, sql in found.items() if not name.startswith("alembic_version")}
 
 
-def test_the_last_revision_is_alembic_s_head() -> None:
+def test_last_revision_is_the_alembic_head() -> None:
     config = Config()
     config.set_main_option("script_location", str(VERSIONS.parent))
     config.set_main_option("path_separator", "os")

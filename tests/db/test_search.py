@@ -161,7 +161,7 @@ def _all(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **m
 
 
 @pytest.mark.thorough
-def test_random_queries_find_what_a_plain_loop_finds(both: Immediate) -> None:
+def test_random_queries_match_a_linear_search(both: Immediate) -> None:
     chance, hits, asked = random.Random(20), 0, 0
     while asked < QUERIES:
         typed, field = _typed(chance, MADE)
@@ -261,15 +261,15 @@ def few(store: Immediate) -> Immediate:
         ("no such words", "any", []),
     ],
 )
-def test_user_input_finds_its_titles(few: Immediate, typed: str, field: str, found: list[str]) -> None:
+def test_user_input_finds_the_expected_titles(few: Immediate, typed: str, field: str, found: list[str]) -> None:
     assert _all(few, typed, SearchField(field)) == found
 
 
-def test_only_titles_with_a_copy_available(few: Immediate) -> None:
+def test_availability_filter_returns_only_titles_with_an_available_item(few: Immediate) -> None:
     assert _all(few, "hong kong", available=True) == ["b6", "b7", "b4"]
 
 
-def test_a_hit_says_how_many_libraries_have_it_available(few: Immediate) -> None:
+def test_hit_counts_libraries_with_an_available_item(few: Immediate) -> None:
     for typed, libraries in (("紅樓夢", 2), ("Hong Kong", 0)):
         result = _search(few, typed)
         assert isinstance(result, FoundTitles)
@@ -299,23 +299,23 @@ HOSTILE: Final = (
 
 
 @pytest.mark.parametrize("typed", HOSTILE)
-def test_hostile_query_is_searched_as_words(few: Immediate, typed: str) -> None:
+def test_hostile_query_is_searched_as_plain_words(few: Immediate, typed: str) -> None:
     result = _search(few, typed)
     assert result is BadQuery.NO_WORDS or isinstance(result, FoundTitles)
 
 
 @pytest.mark.parametrize("page", [0, -1, 2, MOST])
-def test_a_page_that_does_not_exist_is_refused(few: Immediate, page: int) -> None:
+def test_invalid_page_number_is_refused(few: Immediate, page: int) -> None:
     assert _search(few, "hong", page=page) is BadQuery.NO_SUCH_PAGE
 
 
-def test_pages_hold_every_hit_once_in_order(store: Immediate) -> None:
+def test_pages_contain_every_hit_once_in_order(store: Immediate) -> None:
     copies = [Holding("CUHK", f"C{n}", f"b{n}", f"Dune {n:03d}") for n in range(PAGE * 2 + 3)]
     store.now(loading.write, "holdings", copies, 1)
     assert _all(store, "dune") == [copy.bib_id for copy in copies]
 
 
-def test_exact_title_is_first_among_more_hits_than_are_ranked(store: Immediate) -> None:
+def test_exact_title_is_first_even_beyond_the_ranking_limit(store: Immediate) -> None:
     copies = [Holding("CUHK", f"C{n}", f"b{n}", f"A history, {n:05d}") for n in range(MOST + 50)]
     copies += [Holding("CUHK", "X1", "x1", "History of art"), Holding("CUHK", "X2", "x2", "History")]
     for start in range(0, len(copies), loading.CHUNK):
@@ -326,7 +326,7 @@ def test_exact_title_is_first_among_more_hits_than_are_ranked(store: Immediate) 
     assert [title.bib_id for title in result.titles[:2]] == ["x2", "x1"]
 
 
-def test_a_phrase_does_not_run_from_one_text_into_the_next(store: Immediate) -> None:
+def test_phrase_does_not_match_across_texts(store: Immediate) -> None:
     title = Title("b1", "Hong lou", "meng", linked_title="meng lou")
     store.now(loading.write_copies, [Holding("CUHK", "C1", "b1", title.title)], 1, None, {"b1": title})
     assert [_all(store, typed) for typed in ('"hong lou"', '"lou meng"', '"meng lou"')] == [["b1"], [], ["b1"]]
@@ -352,18 +352,18 @@ def test_a_phrase_does_not_run_from_one_text_into_the_next(store: Immediate) -> 
         ("\ue000 …", []),
     ],
 )
-def test_words_of_a_text(text: str, found: list[str]) -> None:
+def test_text_is_split_into_words(text: str, found: list[str]) -> None:
     assert words(text) == found
 
 
 @given(st.text(max_size=30))
-def test_words_hold_nothing_that_a_query_language_knows(text: str) -> None:
+def test_words_contain_no_query_syntax(text: str) -> None:
     for word in words(text):
         assert word.isalnum()
         assert words(word) == [word]
 
 
-def test_a_vector_has_places_and_weights_and_pairs_and_a_gap_between_fields() -> None:
+def test_vector_has_positions_weights_pairs_and_gaps_between_fields() -> None:
     indexed = IndexedWords(field_words(["a b", "a"]), field_words(["c"]), "", "")
     assert as_vector(indexed) == "'a':1A,4A 'b':2A 'a b':1A 'c':6B"
 
@@ -371,11 +371,11 @@ def test_a_vector_has_places_and_weights_and_pairs_and_a_gap_between_fields() ->
 @pytest.mark.parametrize(
     ("phrase", "asked"), [(["a"], ["a"]), (["a", "b"], ["a b"]), (["a", "b", "c"], ["a b", "b c"]), (["中", "文"], ["中 文"])]
 )
-def test_a_phrase_asks_for_its_pairs(phrase: list[str], asked: list[str]) -> None:
+def test_phrase_query_uses_word_pairs(phrase: list[str], asked: list[str]) -> None:
     assert in_pairs(phrase) == asked
 
 
-def test_only_a_connection_that_searches_reads_its_file_as_memory(tmp_path: Path) -> None:
+def test_memory_mapping_is_enabled_only_for_search_connections(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     create_all(engine)
 

@@ -62,7 +62,7 @@ OUTCOMES: dict[str, list[tuple[Position, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize(("outcome", "row"), [(outcome, row) for outcome, rows in OUTCOMES.items() for row in rows])
-def test_a_request_counts_by_its_outcome(
+def test_requests_are_counted_by_outcome(
     store: Immediate, placed: Standing, outcome: str, row: tuple[Position, dict[str, Any]]
 ) -> None:
     placed(row[0], **row[1])
@@ -88,12 +88,12 @@ def test_requests_are_counted_by_month_side_partner_and_category(store: Immediat
     assert sum(count.requests for count in asked(store).counts) == 5
 
 
-def test_the_fill_rate_leaves_out_what_is_cancelled_and_what_is_open() -> None:
+def test_fill_rate_excludes_cancelled_and_open_requests() -> None:
     assert Count("", "", "", "", 10, 3, 1, 4).fill_rate == 0.75
     assert Count("", "", "", "", 6, 0, 0, 4).fill_rate is None
 
 
-def test_counts_are_summed_by_what_is_asked_for() -> None:
+def test_counts_are_grouped_by_the_requested_fields() -> None:
     counts = [Count("2017-03", "borrow", partner, "staff", n, 1, 0, 0) for partner, n in (("LU", 2), ("CUHK", 3), ("LU", 4))]
     assert stats.total(counts, "partner") == (
         Count("", "", "CUHK", "", 3, 1, 0, 0),
@@ -102,9 +102,7 @@ def test_counts_are_summed_by_what_is_asked_for() -> None:
     assert stats.total(counts) == (Count("", "", "", "", 9, 3, 0, 0),)
 
 
-def test_turnaround_is_days_of_the_library_from_placed_to_on_the_shelf(
-    store: Immediate, patron: None, placed: Standing
-) -> None:
+def test_turnaround_is_in_library_days_from_placing_to_hold_shelf(store: Immediate, patron: None, placed: Standing) -> None:
     late = datetime(2017, 3, 1, 16, 30, tzinfo=UTC)  # half past midnight of 2 March in Hong Kong
     placed(P.RECEIVED, received_on=date(2017, 3, 4))
     placed(P.CLOSED, received_on=date(2017, 3, 4))
@@ -116,7 +114,7 @@ def test_turnaround_is_days_of_the_library_from_placed_to_on_the_shelf(
     )
 
 
-def test_the_median_and_the_slowest_tenth() -> None:
+def test_days_within_returns_median_90th_percentile_and_maximum() -> None:
     found = [Turnaround("", "", "", days, number) for days, number in ((9, 1), (2, 5), (3, 4))]
     assert [stats.days_within(found, share) for share in (0.5, 0.9, 1.0)] == [2, 3, 9]
     assert stats.days_within([], 0.5) is None
@@ -164,7 +162,7 @@ def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: St
     )
 
 
-def test_the_matrix_says_who_lends_to_which_place(store: Immediate, placed: Standing) -> None:
+def test_matrix_counts_loans_per_lender_and_location(store: Immediate, placed: Standing) -> None:
     placed(P.RECEIVED, received_on=date(2017, 3, 2), pickup_location="HKU-LAW")
     placed(P.UNFILLED, pickup_location="HKU-LAW")
     placed(P.SHIPPED, side=LEND, pickup_location="CUHK-MAIN")
@@ -177,7 +175,7 @@ def test_the_matrix_says_who_lends_to_which_place(store: Immediate, placed: Stan
 # ---- what is lost, and what is never there
 
 
-def test_an_anonymised_request_counts_without_its_category(
+def test_anonymised_request_counts_without_its_category(
     store: Immediate, patron: None, placed: Standing, now: datetime
 ) -> None:
     request = placed(P.CLOSED, received_on=date(2017, 3, 2))
@@ -189,7 +187,7 @@ def test_an_anonymised_request_counts_without_its_category(
     assert found.turnarounds == (Turnaround("2017-03", "CUHK", "", 1, 1),)
 
 
-def test_an_archived_request_counts_no_more(store: Immediate, placed: Standing) -> None:
+def test_archived_request_is_not_counted(store: Immediate, placed: Standing) -> None:
     store.now(retention.remove, [placed(P.UNFILLED)])
     assert (asked(store).counts, asked(store).since) == ((), None)
 

@@ -45,12 +45,12 @@ NEWER = "of_a_newer_release"
 
 
 @pytest.mark.parametrize("words", VALUES, ids=lambda words: words.__name__)
-def test_the_stored_values_are_those_of_earlier_releases(words: type[StoredWord]) -> None:
+def test_stored_values_are_unchanged_since_earlier_releases(words: type[StoredWord]) -> None:
     assert " ".join(words) == VALUES[words]
 
 
 @pytest.mark.parametrize("words", StoredWord.__subclasses__(), ids=lambda words: words.__name__)
-def test_a_word_of_a_newer_release_is_kept_and_equals_no_member(words: type[StoredWord]) -> None:
+def test_value_of_a_newer_release_is_kept_and_equals_no_enum_member(words: type[StoredWord]) -> None:
     word = words(NEWER)
     assert (word, word.value, f"{word}", word in set(words)) == (NEWER, NEWER, NEWER, False)
     assert to_json({"word": word}) == '{"word":"of_a_newer_release"}'
@@ -58,7 +58,7 @@ def test_a_word_of_a_newer_release_is_kept_and_equals_no_member(words: type[Stor
         words(3)  # type: ignore[arg-type]  # what no column holds
 
 
-def test_every_enum_of_stored_words_has_its_row() -> None:
+def test_every_stored_enum_has_a_row() -> None:
     assert set(StoredWord.__subclasses__()) == set(VALUES)
 
 
@@ -85,7 +85,7 @@ def _over(store: Immediate, table: Table, **words: str) -> None:
     store.now(lambda unit: unit.execute(update(table).values(**words)))
 
 
-def test_renewal_sync_is_a_plain_word_in_its_column_and_in_the_journal(
+def test_renewal_sync_is_stored_as_plain_text_in_column_and_journal(
     store: Immediate, loan: Request, now: datetime, by: Actor, rows: Callable[[Table], list[dict[str, object]]]
 ) -> None:
     store.now(lambda unit: unit.advance(loan, Event.RENEW_PENDING, now, by, renewal_sync=RenewalSync.PENDING))
@@ -99,7 +99,7 @@ def test_renewal_sync_is_a_plain_word_in_its_column_and_in_the_journal(
     assert _sync(store, loan) == ""
 
 
-def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Request, now: datetime) -> None:
+def test_outbox_rows_are_read_with_their_enums(store: Immediate, loan: Request, now: datetime) -> None:
     message = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
     store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now))
     store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(now, DeliveryKind.LATER, "", "")))
@@ -121,7 +121,7 @@ def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Re
     assert (row.kind, row.state) == (NEWER, NEWER)
 
 
-def test_letters_and_quarantined_documents_are_read_with_their_states(
+def test_letters_and_quarantined_documents_are_read_with_their_enums(
     store: Immediate, loan: Request, now: datetime, by: Actor
 ) -> None:
     store.now(lambda unit: unit.enqueue(Notification.LETTER_RECALLED, loan, now, by))

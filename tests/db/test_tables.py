@@ -39,24 +39,24 @@ def _request(number: str, **values: Any) -> dict[str, Any]:
 @given(INSTANTS, INSTANTS)
 @example(NOON, NOON.replace(microsecond=1))
 @example(NOON.replace(year=2), NOON.replace(year=1000))
-def test_instants_keep_their_order_as_text_whatever_their_zone(one: datetime, other: datetime) -> None:
+def test_timestamps_sort_as_text_regardless_of_time_zone(one: datetime, other: datetime) -> None:
     assert (_written(one) < _written(other)) == (one < other)
 
 
 @given(INSTANTS)
-def test_an_instant_comes_back_as_the_same_instant_in_utc(instant: datetime) -> None:
+def test_timestamp_round_trips_in_utc(instant: datetime) -> None:
     back = UtcDateTime().result_processor(sqlite.dialect(), None)(_written(instant))
     assert back == instant
     assert back.tzinfo is UTC
 
 
-def test_a_naive_instant_is_refused(engine: Engine) -> None:
+def test_naive_timestamp_is_refused(engine: Engine) -> None:
     row = {"agency": "CUHK", "digest": "d", "made_at": NOON, "keep_until": NOON.replace(tzinfo=None)}
     with engine.connect() as connection, pytest.raises(StatementError, match="naive"):
         connection.execute(insert(INBOX), row)
 
 
-def test_the_database_compares_instants_of_different_zones(engine: Engine) -> None:
+def test_database_compares_timestamps_of_different_zones(engine: Engine) -> None:
     rows = [
         {"agency": "CUHK", "digest": "earlier", "made_at": NOON, "keep_until": datetime(2017, 3, 1, 19, 59, tzinfo=HONG_KONG)},
         {"agency": "CUHK", "digest": "later", "made_at": NOON, "keep_until": datetime(2017, 3, 1, 12, 1, tzinfo=UTC)},
@@ -68,7 +68,7 @@ def test_the_database_compares_instants_of_different_zones(engine: Engine) -> No
 
 
 @pytest.mark.parametrize("position", sorted(HOLDS_ITEM))
-def test_a_physical_item_is_in_one_active_request_only(engine: Engine, position: Position) -> None:
+def test_item_is_in_at_most_one_active_request(engine: Engine, position: Position) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), _request("R1", item_barcode="C1", position=Position.ON_LOAN))
         with pytest.raises(IntegrityError):
@@ -76,34 +76,34 @@ def test_a_physical_item_is_in_one_active_request_only(engine: Engine, position:
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - HOLDS_ITEM))
-def test_a_request_that_holds_no_item_may_name_one_that_another_holds(engine: Engine, position: Position) -> None:
+def test_inactive_request_may_name_an_item_in_use_by_another(engine: Engine, position: Position) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), _request("R1", item_barcode="C1", position=Position.ON_LOAN))
         connection.execute(insert(REQUESTS), _request("R2", item_barcode="C1", position=position))
         assert connection.execute(select(func.count()).select_from(REQUESTS)).scalar() == 2
 
 
-def test_the_same_barcode_of_two_libraries_is_two_items(engine: Engine) -> None:
+def test_same_barcode_in_two_libraries_is_two_items(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), _request("R1", item_barcode="C1", position=Position.ON_LOAN))
         connection.execute(insert(REQUESTS), _request("R2", item_barcode="C1", position=Position.ON_LOAN, item_agency="PolyU"))
         assert connection.execute(select(func.count()).select_from(REQUESTS)).scalar() == 2
 
 
-def test_requests_without_an_item_are_many(engine: Engine) -> None:
+def test_several_requests_may_have_no_item(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), [_request(f"R{n}", position=Position.IN_TRANSIT) for n in range(3)])
         assert connection.execute(select(func.count()).select_from(REQUESTS)).scalar() == 3
 
 
 @pytest.mark.parametrize(("position", "stage"), [(p, s) for p in sorted(Position) for s in (*Stage, "")])
-def test_a_request_is_at_the_stage_of_its_position_and_at_no_other(engine: Engine, position: Position, stage: str) -> None:
+def test_stage_must_match_the_position(engine: Engine, position: Position, stage: str) -> None:
     refused = nullcontext() if stage == STAGES[position] else pytest.raises(IntegrityError)
     with engine.connect() as connection, refused:
         connection.execute(insert(REQUESTS), _request("R1", position=position, stage=stage))
 
 
-def test_a_checkout_writes_the_indexes_of_what_it_changes_and_no_others() -> None:
+def test_checkout_updates_only_indexes_of_changed_columns() -> None:
     engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT rootpage, name FROM sqlite_master WHERE name LIKE '%requests%'")
@@ -116,11 +116,11 @@ def test_a_checkout_writes_the_indexes_of_what_it_changes_and_no_others() -> Non
     assert opened == {"requests", "sqlite_autoindex_requests_1"} | of_the_move | ended
 
 
-def test_every_position_either_ends_a_request_or_is_open() -> None:
+def test_every_position_is_either_final_or_open() -> None:
     assert set(Position) > FINAL
     assert not FINAL & HOLDS_ITEM
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda t: t.name)
-def test_every_table_says_what_a_row_means(table: Any) -> None:
+def test_every_table_has_a_comment(table: Any) -> None:
     assert table.comment.endswith(".")

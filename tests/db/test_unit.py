@@ -56,7 +56,7 @@ def test_request_starts_with_the_next_number_and_a_journal_line(store: Immediate
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", Position)
-def test_request_starts_only_at_a_first_position_of_its_side(
+def test_request_starts_only_at_an_initial_position_of_its_side(
     store: Immediate, now: datetime, by: Actor, side: Side, position: Position
 ) -> None:
     wish = _wish(side=side, position=position)
@@ -67,7 +67,7 @@ def test_request_starts_only_at_a_first_position_of_its_side(
         store.now(UnitOfWork.open, wish, now, by)
 
 
-def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standing: Standing) -> None:
+def test_database_refuses_a_second_active_request_for_one_item(standing: Standing) -> None:
     standing(Position.ON_LOAN, copy="C1")
     with pytest.raises(IntegrityError):
         standing(Position.IN_TRANSIT, copy="C1")
@@ -77,7 +77,7 @@ def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standin
 
 
 @pytest.mark.parametrize("step", TABLE, ids=_row_id)
-def test_step_moves_the_request_and_sends_the_messages_of_its_row(
+def test_step_moves_the_request_and_sends_its_messages(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
@@ -127,7 +127,7 @@ def test_second_concurrent_move_fails(store: Immediate, standing: Standing, now:
     assert len(rows(OUTBOX)) == told
 
 
-def test_stationary_request_keeps_its_entry_time(store: Immediate, standing: Standing, now: datetime, by: Actor) -> None:
+def test_step_without_a_move_keeps_the_entry_time(store: Immediate, standing: Standing, now: datetime, by: Actor) -> None:
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
     renewed = store.now(lambda unit: unit.advance(loan, Event.RENEW, later, by, due=date(2017, 3, 30), renewals=1))
@@ -136,7 +136,7 @@ def test_stationary_request_keeps_its_entry_time(store: Immediate, standing: Sta
     assert returned.moved_at == later
 
 
-def test_force_reaches_any_position_with_a_reason_and_sends_nothing(
+def test_force_sets_any_position_if_given_a_reason_and_sends_no_message(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     closed = standing(Position.CLOSED)
@@ -157,7 +157,7 @@ def test_lender_is_asked_for_its_own_item(store: Immediate, standing: Standing, 
     assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
 
 
-def test_silent_lender_gets_the_cancellation_and_the_next_one_the_request(
+def test_silent_lender_gets_a_cancellation_and_the_next_lender_the_request(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     asked = standing(Position.REQUESTED)
@@ -180,7 +180,7 @@ def test_candidate_stores_its_outcome(store: Immediate) -> None:
     )
 
 
-def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immediate) -> None:
+def test_directory_update_overwrites_named_partners_and_keeps_others(store: Immediate) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "old"), Partner("PolyU", "PolyU")]))
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "new", work_days=("Mon",))]))
     assert store.now(lambda unit: unit.partners.among(["CUHK", "PolyU", "NOBODY"])) == {
@@ -189,7 +189,7 @@ def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immedi
     }
 
 
-def test_a_card_stands_for_the_partner_whose_row_names_it(store: Immediate) -> None:
+def test_institutional_card_identifies_its_partner(store: Immediate) -> None:
     cuhk, polyu = Partner("CUHK", "CUHK", institutional_card="CU-1"), Partner("PolyU", "PolyU")
     store.now(lambda unit: unit.partners.write([polyu, cuhk]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) == cuhk
@@ -197,13 +197,13 @@ def test_a_card_stands_for_the_partner_whose_row_names_it(store: Immediate) -> N
     assert store.now(lambda unit: unit.partners.with_card("")) is None
 
 
-def test_a_partner_whose_row_has_another_card_now_is_not_found_by_the_old_one(store: Immediate) -> None:
+def test_partner_is_not_found_by_its_previous_card(store: Immediate) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-1")]))
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-2")]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) is None
 
 
-def test_status_of_an_item_is_the_latest_one(store: Immediate) -> None:
+def test_latest_item_status_is_returned(store: Immediate) -> None:
     store.now(loading.write, "holdings", [Holding("CUHK", "C1", "b1", "Dune")], 1)
     store.now(lambda unit: unit.holdings.set_status(ItemKey("CUHK", "C1"), "On Loan"))
     found = store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1")))
@@ -223,13 +223,13 @@ def _keywords(names: set[str]) -> Iterator[tuple[str, str]]:
                     yield path.relative_to(PACKAGE).as_posix(), called
 
 
-def test_law_1_a_position_is_changed_in_the_unit_only() -> None:
+def test_law_1_only_the_unit_of_work_changes_a_position() -> None:
     changing = {file for file, _ in _keywords({"replace", "values", "update"}) if not file.startswith("rules/")}
     assert changing == {"db/unit_of_work.py"}
 
 
 @pytest.mark.parametrize("facts", [{"position": Position.CLOSED}, {"source": Position.NEW}])
-def test_law_1_a_step_takes_no_position_among_its_facts(
+def test_law_1_step_does_not_accept_a_position_field(
     store: Immediate, standing: Standing, now: datetime, by: Actor, facts: dict[str, Any]
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")

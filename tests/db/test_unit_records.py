@@ -40,9 +40,7 @@ def _fallen_due(unit: UnitOfWork, loan: Request, due: date, now: datetime, by: A
 # ---- letters
 
 
-def test_a_letter_is_written_once_an_occasion(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
-) -> None:
+def test_letter_is_stored_once_per_occasion(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     for due in (date(2017, 3, 16), date(2017, 3, 16), date(2017, 3, 30)):
         loan = store.now(_fallen_due, loan, due, now, by)
@@ -54,7 +52,7 @@ def test_a_letter_is_written_once_an_occasion(
 
 
 @pytest.mark.parametrize("send", LETTERS)
-def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
+def test_each_letter_is_stored_once_if_its_policy_key_is_on(
     engine: Engine, standing: Standing, now: datetime, by: Actor, rows: Rows, send: Notification
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
@@ -66,7 +64,7 @@ def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
         assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 
 
-def test_no_letter_is_written_without_a_patron_of_ours(
+def test_no_letter_is_stored_without_a_local_patron(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
@@ -74,7 +72,7 @@ def test_no_letter_is_written_without_a_patron_of_ours(
     assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
 
 
-def test_outcome_of_a_letter_is_stored(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_letter_outcome_is_stored(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
     number = rows(NOTICES)[0]["id"]
@@ -83,7 +81,7 @@ def test_outcome_of_a_letter_is_stored(store: Immediate, standing: Standing, now
 
 
 @pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
-def test_an_occasion_whose_letter_was_not_needed_may_come_again(
+def test_letter_that_was_not_needed_may_be_sent_again_for_the_same_occasion(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
@@ -105,9 +103,7 @@ def test_refusal_is_stored_with_its_rule(store: Immediate, now: datetime, by: Ac
     assert from_json(line["detail"]) == {"limit": 15}
 
 
-def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
-    store: Immediate, now: datetime, by: Actor, rows: Rows
-) -> None:
+def test_journal_letters_and_outbox_contain_no_name_or_address(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
     secrets = ("Chan Tai Man", "陳大文", "tai.man@hku.test", "argon2-hash")
     name, name_zh, email, pin_hash = map(Sensitive, secrets)
     patron = Borrower("P1", name, "staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
@@ -121,7 +117,7 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
     assert [secret for secret in secrets if secret in written] == []
 
 
-def test_commit_listener_gets_committed_steps_only(engine: Engine, now: datetime, by: Actor) -> None:
+def test_commit_listener_gets_only_committed_steps(engine: Engine, now: datetime, by: Actor) -> None:
     heard: list[JournalEntry] = []
     told = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1", listen=heard.extend))
 
@@ -139,26 +135,26 @@ def test_commit_listener_gets_committed_steps_only(engine: Engine, now: datetime
 # ---- the inbox
 
 
-def test_a_document_is_new_once_and_then_has_its_outcome(store: Immediate, now: datetime) -> None:
+def test_document_is_new_once_and_then_has_a_stored_reply(store: Immediate, now: datetime) -> None:
     until = now + timedelta(days=30)
     assert store.now(inbox.claim, "CUHK", "d1", until, now) is None
     store.now(inbox.keep, "CUHK", "d1", "done")
     assert store.now(inbox.claim, "CUHK", "d1", until, now) == "done"
 
 
-def test_the_same_document_of_another_library_is_another_document(store: Immediate, now: datetime) -> None:
+def test_same_document_from_another_library_is_a_different_document(store: Immediate, now: datetime) -> None:
     store.now(inbox.claim, "CUHK", "d1", now, now)
     assert store.now(inbox.claim, "PolyU", "d1", now, now) is None
 
 
-def test_a_document_without_an_outcome_is_forgotten(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_document_without_a_reply_is_deleted(store: Immediate, now: datetime, rows: Rows) -> None:
     store.now(inbox.claim, "CUHK", "d1", now, now)
     store.now(inbox.keep, "CUHK", "d1", "")
     assert rows(INBOX) == []
     assert store.now(inbox.claim, "CUHK", "d1", now, now) is None
 
 
-def test_outcomes_are_dropped_when_their_window_is_over(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_stored_replies_are_deleted_after_their_window(store: Immediate, now: datetime, rows: Rows) -> None:
     store.now(inbox.claim, "CUHK", "short", now + timedelta(minutes=15), now)
     store.now(inbox.claim, "CUHK", "long", now + timedelta(days=30), now)
     assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0

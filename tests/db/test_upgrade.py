@@ -72,12 +72,12 @@ def _counts(engine: Engine) -> dict[str, int]:
         return {name: connection.execute(select(func.count()).select_from(text(name))).scalar_one() for name in sorted(there)}
 
 
-def test_there_is_a_database_of_every_release_on_both() -> None:
+def test_test_databases_cover_every_release_on_sqlite_and_postgresql() -> None:
     assert (VERSIONS[0], VERSIONS[-1]) == ("0.1.0", __version__)
     assert sorted(file.name.removesuffix(".db.gz") for file in RELEASES.glob("*.db.gz")) == VERSIONS
 
 
-def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
+def test_upgrade_keeps_every_row_and_gives_the_current_tables(released: Engine) -> None:
     before = _counts(released)
     assert min(before[name] for name in ("requests", "journal", "outbox", "inbox", "fines", "quarantine")) > 0
 
@@ -88,7 +88,7 @@ def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
     assert (schema.revision(released), schema.drift(released)) == (schema.head(), [])
 
 
-def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:
+def test_open_requests_and_their_history_are_readable_after_the_upgrade(upgraded: Immediate) -> None:
     found = upgraded.now(lambda unit: unit.requests.open_list())
 
     assert {request.position for request in found} >= {
@@ -120,7 +120,7 @@ def _told(store: Immediate) -> tuple[OutboxRow, ...]:
     return store.now(leave)
 
 
-def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) -> None:
+def test_item_on_the_hold_shelf_is_lent_and_returned_after_the_upgrade(upgraded: Immediate) -> None:
     assert _position_after(upgraded, "lend") == Position.ON_LOAN
     assert _position_after(upgraded, "return") == Position.RETURN_TRANSIT
 
@@ -131,7 +131,7 @@ def _position_after(store: Immediate, deed: str) -> Position:
     return next(request.position for request in found if request.item_barcode == ON_THE_HOLD_SHELF)
 
 
-def test_copies_of_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:
+def test_items_from_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:
     asked = select(HOLDINGS.c.call_number, HOLDINGS.c.shelving_key).where(HOLDINGS.c.call_number != "")
     found = upgraded.now(lambda unit: unit.execute(asked).all())
     assert found

@@ -19,19 +19,19 @@ def session(token: str, now: datetime = NOW, **changed: str) -> WebSession:
     return WebSession(token, STAFF, **named, created_at=now, seen_at=now, ends_at=now + LONGEST)
 
 
-def test_a_session_is_found_by_its_token_alone(store: Immediate) -> None:
+def test_session_is_found_only_by_its_token(store: Immediate) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     assert store.now(web_sessions.find, "one") == session("one")
     assert store.now(web_sessions.find, "two") is None
 
 
-def test_a_new_session_takes_the_place_of_the_one_before_it(store: Immediate) -> None:
+def test_new_session_replaces_the_previous_one(store: Immediate) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     store.now(web_sessions.begin, session("two"), NOW, "one")
     assert store.now(web_sessions.find, "one") is None
 
 
-def test_an_older_request_does_not_turn_the_clock_back(store: Immediate) -> None:
+def test_older_request_does_not_decrease_the_last_use_time(store: Immediate) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     store.now(web_sessions.seen, "one", NOW + timedelta(minutes=5))
     store.now(web_sessions.seen, "one", NOW + timedelta(minutes=4))
@@ -40,7 +40,7 @@ def test_an_older_request_does_not_turn_the_clock_back(store: Immediate) -> None
     assert found.seen_at == NOW + timedelta(minutes=5)
 
 
-def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
+def test_card_replacement_ends_its_sessions(store: Immediate) -> None:
     """Whoever began the session may be the finder of a lost card."""
     theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
     with_card = [theirs, *(replace(theirs, token_hash=kind, kind=kind) for kind in (PATRON_API, BROWSER))]
@@ -52,7 +52,7 @@ def test_a_replaced_card_is_logged_out(store: Immediate) -> None:
     assert store.now(web_sessions.find, "staff") is not None
 
 
-def test_scans_are_numbered_and_the_latest_are_kept(store: Immediate) -> None:
+def test_scans_are_numbered_and_only_the_latest_are_kept(store: Immediate) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     numbers = [store.now(web_sessions.add, "one", f"answer {n}", NOW) for n in range(1, web_sessions.MOST + 3)]
     assert numbers == list(range(1, web_sessions.MOST + 3))
@@ -60,7 +60,7 @@ def test_scans_are_numbered_and_the_latest_are_kept(store: Immediate) -> None:
     assert store.now(web_sessions.of, "two") == ()
 
 
-def test_scans_end_with_their_session_alone(store: Immediate) -> None:
+def test_scans_are_deleted_with_their_session(store: Immediate) -> None:
     for token in ("one", "two"):
         store.now(web_sessions.begin, session(token), NOW)
         store.now(web_sessions.add, token, token, NOW)

@@ -126,7 +126,7 @@ def _belongs(r: Request, name: ListName, now: datetime) -> bool:
     }[name]
 
 
-def test_a_list_is_the_same_on_the_command_line(counter: Immediate, at: Moment) -> None:
+def test_command_line_shows_the_same_list(counter: Immediate, at: Moment) -> None:
     for command, name in cli_lists.LISTS.items():
         if isinstance(name, tuple):  # conditions of its own
             continue
@@ -141,7 +141,7 @@ def test_stalled_list_follows_the_rules(counter: Immediate, now: datetime, at: M
     assert 0 < len(idle) < OPEN
 
 
-def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
+def test_items_in_transit_are_allowed_the_courier_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", courier_days=10), Partner("LU", "LU", courier_days=0)]))
     for number, agency in enumerate(("CUHK", "LU", "ELSEWHERE")):
         standing(P.IN_TRANSIT, copy=f"C{number}", partner=agency, moved_at=now - timedelta(days=8))
@@ -149,7 +149,7 @@ def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing
     assert sorted(found) == ["ELSEWHERE", "LU"]
 
 
-def test_rows_not_processed_by_rounds_and_refused_by_partners_are_stuck(
+def test_rows_failed_in_rounds_or_refused_by_partners_are_listed_as_stuck(
     store: Immediate, standing: Standing, now: datetime, at: Moment
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner("LU", "Lingnan University")]))
@@ -172,7 +172,7 @@ def test_rows_not_processed_by_rounds_and_refused_by_partners_are_stuck(
     }
 
 
-def test_the_counts_are_those_of_the_lists(counter: Immediate, at: Moment) -> None:
+def test_counts_equal_list_lengths(counter: Immediate, at: Moment) -> None:
     counts = counter.now(work_lists.counts, at)
     assert counts == {name: sum(len(page.rows) for page in pages(counter, name, at, SortKey.DAYS, 50)) for name in ListName}
     assert all(counts.values())
@@ -181,7 +181,7 @@ def test_the_counts_are_those_of_the_lists(counter: Immediate, at: Moment) -> No
 # ---- order and pages
 
 
-def test_the_pages_of_a_list_have_each_request_once_and_in_order(counter: Immediate, at: Moment) -> None:
+def test_pages_of_a_list_contain_each_request_once_in_order(counter: Immediate, at: Moment) -> None:
     for key, reverse in itertools.product(SortKey, (False, True)):
         whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, reverse, most=200)))
         parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
@@ -192,7 +192,7 @@ def test_the_pages_of_a_list_have_each_request_once_and_in_order(counter: Immedi
         assert other == whole[::-1]
 
 
-def test_a_list_by_call_number_stands_as_the_shelf_does(counter: Immediate, at: Moment) -> None:
+def test_call_number_order_is_shelf_order(counter: Immediate, at: Moment) -> None:
     rows = counter.now(work_lists.page, ListName.PULL, at, PageOrder(SortKey.CALL_NUMBER, most=200)).rows
     numbers = [row.call_number for row in rows]
     known = [number for number in numbers if number]
@@ -200,7 +200,7 @@ def test_a_list_by_call_number_stands_as_the_shelf_does(counter: Immediate, at: 
     assert len({number[:2] for number in known}) > 2
 
 
-def test_a_copy_without_a_call_number_comes_last(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_item_without_a_call_number_comes_last(store: Immediate, standing: Standing, at: Moment) -> None:
     copies = {"C1": "QA9 .B3", "C2": "", "C3": "QA76 .B3", "C4": "B1", "C5": "史記 2"}
     store.now(loading.write, "holdings", [Holding("CUHK", c, "b1", "Dune", call_number=n) for c, n in copies.items()], 1)
     for copy in (*copies, "C6"):
@@ -209,14 +209,14 @@ def test_a_copy_without_a_call_number_comes_last(store: Immediate, standing: Sta
     assert [row.request.item_barcode for row in rows] == ["C4", "C1", "C3", "C5", "C2", "C6"]
 
 
-def test_a_list_by_title_takes_no_notice_of_capitals(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_title_order_is_case_insensitive(store: Immediate, standing: Standing, at: Moment) -> None:
     for number, title in enumerate(("dune", "Dune Messiah", "Ada", "紅樓夢", "Zorba")):
         _amend(store, standing(P.ON_LOAN, copy=f"C{number}"), at.now, title=title)
     rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(SortKey.TITLE)).rows
     assert [row.request.title for row in rows] == ["Ada", "dune", "Dune Messiah", "Zorba", "紅樓夢"]
 
 
-def test_the_date_of_a_list_is_the_one_that_counts_there(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_each_list_shows_its_relevant_date(store: Immediate, standing: Standing, at: Moment) -> None:
     day = at.today
     shelf = standing(P.RECEIVED, copy="C1", pickup_last=day + timedelta(days=2), due=None, flags="drop")
     loan = standing(P.ON_LOAN, copy="C2", due=day + timedelta(days=1), flags="drop")
@@ -226,7 +226,7 @@ def test_the_date_of_a_list_is_the_one_that_counts_there(store: Immediate, stand
     assert found == [loan.id, shelf.id, lent.id, none.id]
 
 
-def test_days_in_position_are_days_of_the_library(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
+def test_days_in_position_are_counted_in_library_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
     for hours, days in ((1, 0), (11, 1), (35, 2)):  # it is ten in the morning
         request = standing(P.TO_RETURN, copy=f"C{hours}", moved_at=now - timedelta(hours=hours))
         rows = store.now(work_lists.page, ListName.TO_RETURN, at).rows
@@ -242,7 +242,7 @@ def test_days_in_position_are_days_of_the_library(store: Immediate, standing: St
         (Only("LU", "HKU-LAW", "dvd"), lambda row: False),
     ],
 )
-def test_a_list_is_limited_to_what_is_asked_for(counter: Immediate, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
+def test_list_is_filtered_as_requested(counter: Immediate, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
     everything = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200)).rows
     found = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200), only).rows
     if only.partner and only.pickup:
@@ -252,20 +252,20 @@ def test_a_list_is_limited_to_what_is_asked_for(counter: Immediate, at: Moment, 
     assert 0 < len(found) < len(everything)
 
 
-def test_a_place_names_no_title_and_no_call_number(counter: Immediate, at: Moment) -> None:
+def test_paging_cursor_contains_no_title_or_call_number(counter: Immediate, at: Moment) -> None:
     for key in (SortKey.TITLE, SortKey.CALL_NUMBER):
         page = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, most=3))
         assert page.next == f"~{page.rows[-1].request.id}"
 
 
 @pytest.mark.parametrize("place", ["?", "~", "yesterday~O1", "~O1", "2017-03-01~", "2017-03-01T02:00:00~O1"])
-def test_invalid_paging_position_starts_at_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
+def test_invalid_paging_cursor_starts_at_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
     for key in SortKey:
         first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key))
         assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key, after=place)) == first
 
 
-def test_a_request_that_moves_on_between_two_pages_skips_no_other(
+def test_request_that_moves_between_two_pages_causes_no_skipped_rows(
     store: Immediate, standing: Standing, now: datetime, at: Moment
 ) -> None:
     all_of = [standing(P.TO_RETURN, copy=f"C{n}", moved_at=now - timedelta(hours=9 - n)) for n in range(6)]
@@ -279,7 +279,7 @@ def test_a_request_that_moves_on_between_two_pages_skips_no_other(
         _amend(store, last, now, moved_at=last.moved_at, flags="")
 
 
-def test_a_page_has_at_most_so_many_rows(counter: Immediate, at: Moment) -> None:
+def test_page_size_is_limited(counter: Immediate, at: Moment) -> None:
     assert len(counter.now(work_lists.page, ListName.STUCK, at, PageOrder(most=10_000)).rows) <= work_lists.MOST
     assert len(counter.now(work_lists.page, ListName.PULL, at, PageOrder(most=0)).rows) == 1
 
@@ -312,14 +312,14 @@ def full_scans(plan: str) -> list[str]:
     return whole + [line for line in lines if "Seq Scan on requests" in line]
 
 
-def test_paging_reads_no_more_than_a_page(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
+def test_paging_reads_only_one_page_of_rows(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
     for name, key in itertools.product(ListName, SortKey):
         order = PageOrder(key, after=counter.now(work_lists.page, name, at, PageOrder(key, most=2)).next)
         for number in range(len(asked(engine, counter, work_lists.page, name, at, order))):
             assert full_scans(plan(work_lists.page, name, at, order, question=number)) == []
 
 
-def test_the_counts_are_one_statement_that_reads_open_work_only(
+def test_counts_are_one_statement_that_reads_only_open_requests(
     engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]
 ) -> None:
     questions = asked(engine, counter, work_lists.counts, at)

@@ -70,7 +70,7 @@ def test_units_queued_during_a_group_form_the_next_group(engine: Engine) -> None
     assert (lane.groups, lane.units) == (2, 4)
 
 
-def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine) -> None:
+def test_group_is_limited_to_the_batch_size_and_keeps_the_order(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abcde":
@@ -80,7 +80,7 @@ def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine)
     assert desk.groups == [["first"], ["a", "b"], ["c", "d"], ["e"]]
 
 
-def test_stop_loses_no_queued_unit(engine: Engine) -> None:
+def test_stop_does_not_lose_queued_units(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abc":
@@ -91,7 +91,7 @@ def test_stop_loses_no_queued_unit(engine: Engine) -> None:
     assert desk.answered == ["first", "a", "b", "c"]
 
 
-def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: Engine) -> None:
+def test_results_are_delivered_in_a_reactor_iteration_not_in_the_thread(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     desk.go_on.set()
@@ -101,7 +101,7 @@ def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: En
     assert desk.answered == ["first"]
 
 
-def test_stopped_lane_accepts_nothing(engine: Engine) -> None:
+def test_stopped_lane_accepts_no_work(engine: Engine) -> None:
     desk = Desk()
     desk.go_on.set()
     lane = Worker(engine, desk.do, desk.turns.put, "writer", 2)
@@ -111,13 +111,13 @@ def test_stopped_lane_accepts_nothing(engine: Engine) -> None:
     assert desk.groups == []
 
 
-def test_unavailable_database_is_reported_at_the_start(tmp_path: Path) -> None:
+def test_unavailable_database_is_reported_on_start(tmp_path: Path) -> None:
     nowhere = open_engine(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     with pytest.raises(OperationalError, match="unable to open"):
         Worker(nowhere, Desk().do, Desk().turns.put, "writer", 2)
 
 
-def test_every_answer_is_given_also_when_one_of_them_raises() -> None:
+def test_every_result_is_delivered_even_if_a_callback_raises() -> None:
     given: list[str] = []
 
     def broken() -> None:
