@@ -1,7 +1,7 @@
-"""Commands by which a broker drives us as the local system of a borrower or a lender, one row each.
+"""Commands of a broker that uses us as the local system of a borrower or a lender, one table row each.
 
-The book is known by (broker, barcode), since a broker's temporary barcodes are its own. No partner is notified: the broker
-caused the event, and its flow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
+(broker, barcode) identifies a book, since brokers assign temporary barcodes. No partner is notified: the broker caused the
+event, and its workflow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ Brokered = Noted | CheckedIn | CheckedOut | Renewed | Recalled | Paged
 
 @dataclass(frozen=True, slots=True)
 class BrokerCommand(Command[BorrowerFacts, Brokered]):
-    """One command of a broker, or one event mirrored by a central: a row of BROKER_COMMANDS or EVENTS.
+    """One command of a broker, or one event mirrored by a central.
 
-    `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
-    that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'. `judged`
-    is as in PartnerNotice. `service` is the key of the row.
+    Attributes:
+        partner: The broker or central.
+        wire_agency: With `wire_id`, the RequestId. A command identifies its request by this, by `number` or by the copy.
+        number: The other system's own number of a copy that has no barcode yet.
+        barcode: The copy, with its owner `agency` if known.
+        judged: As in PartnerNotice.
+        service: Key of the row in BROKER_COMMANDS or EVENTS.
     """
 
     by: Actor
@@ -71,7 +75,7 @@ def about_request(
     find: FindRequest,
     missing: Reason = Reason.UNKNOWN_ITEM,
 ) -> Work:
-    """Make the handler of a command about a request that `find` finds. `missing` is the reason where there is none."""
+    """Create a handler for commands about a request, which `find` finds. `missing` is the refusal if there is none."""
 
     def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
         found = find(context.unit, command)
@@ -81,7 +85,7 @@ def about_request(
 
 
 def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """Find the request of a command on either side: by its copy, else by its RequestId."""
+    """Find the request that a command refers to, whether we borrow or lend: by its copy, else by its RequestId."""
     found = held_with(unit, command.partner, command.barcode, command.agency) or held_with(
         unit, command.partner, command.barcode
     )
@@ -92,16 +96,16 @@ def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
 
 
 def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """Find the request for a broker's own barcode. Its RequestId does not count, since it may cover several volumes."""
+    """Find our request for the broker's barcode. The RequestId is ignored, since it may cover several volumes."""
     found = held_with(unit, command.partner, command.barcode, command.partner)
     return found if found and found.side is Side.BORROWING else None
 
 
 def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
-    """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
+    """Put the book on the hold shelf for our patron and send one letter. A repetition gets the same success.
 
-    The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
-    ours is the broker's own word: the book waits at our first counter, where it was scanned.
+    The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). If the broker names an
+    unknown pickup location, the book waits at our first one, where it was scanned.
     """
     known = _find_same_or_open(context.unit, command)
     if known is not None and known.patron:
@@ -111,7 +115,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     if answer is not None:
         return answer
     waiting = _name_patron(context, known, command) if known else open_brokered(context, command)
-    if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
+    if waiting.position is P.RECEIVED:  # scanned at our counter before the broker named the patron
         context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, command.by)
     else:
         arrival_of(waiting)(context, command.by, waiting)
@@ -125,7 +129,7 @@ def _find_same_or_open(unit: UnitOfWork, command: BrokerCommand) -> Request | No
 
 
 def may_have_one_more(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
-    """Return the refusal of one more book for this patron; None if the patron may have it."""
+    """Return the refusal if this patron may not have one more book, else None."""
     borrower = facts.borrower
     if borrower is None:
         return refuse(context, facts.stranger, command)
@@ -175,9 +179,9 @@ def _name_patron(context: Context, known: Request, command: BrokerCommand) -> Re
 
 
 def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
-    """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
+    """Register a coming book for our patron, who must be allowed to use the service and have quota (R2, R20, R21).
 
-    The same command again is the same success. Our counter receives the book when it arrives.
+    A repetition gets the same success. Our counter receives the book when it arrives.
     """
     known = _find_same_or_open(context.unit, command)
     if known is not None:
@@ -187,7 +191,7 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
-    """Record a book that will come. AcceptItem names its patron later. The same record again is the same success."""
+    """Register a coming book, whose patron AcceptItem names later. A repetition gets the same success."""
     known = _find_same_or_open(context.unit, command)
     if known is None:
         return noted_result(open_brokered(context, command))
@@ -202,8 +206,8 @@ def describe(context: Context, command: BrokerCommand, _facts: BorrowerFacts, kn
 
 
 def delete(context: Context, command: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
-    """Close the request: the book is back at its owner, even if messages on the way were missed."""
-    if known.position is P.IN_TRANSIT:  # announced, and it never came
+    """Close the request: the book is back at its owner, even if messages about its return were missed."""
+    if known.position is P.IN_TRANSIT:  # the book was announced but never came
         return noted_result(context.unit.advance(known, Event.HOME, context.now, command.by, reason="deleted"))
     return lender_notices.apply_home(context, as_notice(command, known))
 
@@ -216,14 +220,14 @@ def check_in(context: Context, command: BrokerCommand, _facts: BorrowerFacts, re
 
 
 def check_out(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
-    """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
+    """Check out a borrowed book to our patron, or ship our own copy to the borrower."""
     if request.side is Side.LENDING:
         return ship(context, command, request)
     return loans.check_out(context, at_counter(command, request, context.library), facts)
 
 
 def ship(context: Context, command: BrokerCommand, request: Request) -> CheckedOut | Refused:
-    """Ship our copy: it is charged to the borrower's card."""
+    """Ship our copy, checked out to the borrowing library."""
     if context.unit.can(request, Event.LEND):
         return shipped_result(context.unit, lending.ship(context, request, command.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
@@ -232,7 +236,7 @@ def ship(context: Context, command: BrokerCommand, request: Request) -> CheckedO
 
 
 def undo_check_out(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
-    """Undo a loan to our patron. A copy that was sent stays sent."""
+    """Undo a loan to our patron. The shipment of our own copy cannot be undone."""
     if request.side is Side.LENDING:
         return refuse(context, Reason.ALREADY_SHIPPED, command, request)
     return loans.check_out(context, replace(at_counter(command, request, context.library), undo=True), facts)
@@ -252,13 +256,13 @@ def renew(context: Context, command: BrokerCommand, facts: BorrowerFacts, reques
 
 
 def at_counter(command: BrokerCommand, request: Request, library: Library) -> CheckOut:
-    """Make the command of a checkout at our first counter."""
+    """Create the command for a checkout at our first counter."""
     place = Place("counter", library.pickup_locations[0])
     return CheckOut(command.by, place, command.card or request.patron, request.item_barcode, request.item_agency)
 
 
 def as_notice(command: BrokerCommand, request: Request | None = None) -> PartnerNotice:
-    """Turn the broker's command into a partner's notice about one copy."""
+    """Convert the broker's command to a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(command.agency, command.barcode) if command.barcode else None)
     wire_agency = command.wire_agency or command.partner
     wire = ("", "") if request else (wire_agency, command.wire_id)
@@ -273,7 +277,7 @@ def refuse(context: Context, why: Reason, command: BrokerCommand, request: Reque
 
 
 def shipped_result(unit: UnitOfWork, request: Request) -> CheckedOut:
-    """Make the result for a copy that has left, with the lender's due date."""
+    """Create the result for a shipped copy, with the lender's due date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
     result = CheckedOut(request.id, item, "", request.title, request.lender_due)

@@ -21,9 +21,9 @@ from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxStat
 from hkall_gateway.rules.vocabulary import Actor, Request
 
 SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
-"""Results that settle a row: the recipient has answered, or there is none."""
+"""Results that settle a row: the recipient has answered, or there is no recipient."""
 _LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
-"""The state of a letter by the result of its delivery; all others are sent."""
+"""States of letters after these delivery results. After any other settling result, a letter is SENT."""
 CIRCUIT_SETTINGS = CircuitSettings()
 ANSWERED = frozenset(
     {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
@@ -33,7 +33,7 @@ ANSWERED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Delivered(Command[None, None]):
-    """The courier's result of a delivery, and the instant of its next try."""
+    """The courier's report of a delivery. `retry_at` is the time of the next attempt, None after the last one."""
 
     row: OutboxRow
     answer: DeliveryResult
@@ -42,9 +42,9 @@ class Delivered(Command[None, None]):
 
 
 def delivered(context: Context, command: Delivered) -> None:
-    """Settle the outbox row: sent, retried at `retry_at`, or dead after the last try. Then advance the request.
+    """Update the outbox row (sent, retried at `retry_at`, or dead after the last attempt), and advance the request.
 
-    A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
+    A row that staff settled during the delivery keeps its state. A repeated report of the same attempt is ignored.
     """
     row, answer, circuit_settings = command.row, command.answer, command.circuit_settings
     kept = context.unit.outbox.row_state(row.id)
@@ -59,7 +59,7 @@ def delivered(context: Context, command: Delivered) -> None:
     if answer.kind in SETTLING:
         if answer.kind is D.NOT_NEEDED:
             context.unit.outbox.mark_dropped(row.id, answer.detail)
-        elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
+        elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two systems differ, and staff must find out why
             context.unit.outbox.mark_dead(row.id, f"refused: {_error_text(answer)}")
         else:
             context.unit.outbox.mark_sent(row.id, context.now)
@@ -71,9 +71,9 @@ def delivered(context: Context, command: Delivered) -> None:
 def _update_channel(
     context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings
 ) -> CircuitState:
-    """Update the channel's state by this answer, and return it.
+    """Update the state of the channel with this answer, and return the state.
 
-    A Problem of any kind is an answer of the partner. The bare status of a busy server is none.
+    Any Problem shows that the partner is up. The bare HTTP status of a busy server does not.
     """
     link = context.unit.circuits.find(row.line)
     if row.line == MAIL or answer.untold:
@@ -138,7 +138,7 @@ def _retry_or_give_up(
         context.unit.outbox.retry_later(row.id, retry_at, error, unsure=unsure)
     elif unsure or row.send is not Notification.ASK_LENDER:
         context.unit.outbox.mark_dead(row.id, error)
-    else:  # never to be retried: the request has moved on, and two lenders would ship
+    else:  # never retried: the request moves on, and otherwise two lenders would ship
         context.unit.outbox.mark_dropped(row.id, error)
         note_never_arrived(context, row, by, error)
 
@@ -148,10 +148,10 @@ def _error_text(answer: DeliveryResult) -> str:
 
 
 def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
-    """Ask the next lender if a request certainly did not reach this one. Other messages only stay undelivered.
+    """Ask the next lender if a request certainly did not reach this one. Other messages just stay undelivered.
 
-    `error` is for staff, `reason` one of lender_reasons for the patron's letter. Where the outcome is unknown, no other lender
-    is asked, since two might ship; staff or the silence round settle it.
+    `error` is for staff, `reason` is one of lender_reasons for the patron's letter. Do not call this if the outcome is unknown,
+    or two lenders might ship: such messages are settled by staff or by the silence job.
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
@@ -159,7 +159,7 @@ def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, 
 
 
 def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Record a letter's result. A sent pickup letter starts the days to collect, a failed one is listed (R12, R14, R42)."""
+    """Record a letter's delivery. A sent pickup letter starts the pickup period, a failed one is listed (R12, R14, R42)."""
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
@@ -172,7 +172,7 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
         or not unit.can(request, Event.NOTIFY)
     ):
         return
-    # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
+    # A late letter restarts the pickup period, even if it had expired. A later deadline that staff granted stays.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
     unit.advance(
         request, Event.NOTIFY, context.now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False
@@ -180,9 +180,9 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
 
 
 def record_bounce(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
-    """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
+    """Record a letter's final bounce. The letter is listed for operators, and its request continues (R42).
 
-    `status` is the mail server's code of RFC 3463. Returns False if the bounce is known already.
+    `status` is the mail server's RFC 3463 code. Returns False if the bounce is already known.
     """
     found = unit.notices.find(number)
     if found is None or found.state is NoticeState.UNDELIVERABLE:

@@ -1,7 +1,7 @@
-"""INN-Reach: the central decides, and its events are mirrored to us. An identifier beginning with `i` is a copy elsewhere.
+"""INN-Reach: the central decides, and mirrors its events to us. An identifier beginning with `i` is a remote copy.
 
-Requests of ours are filed under the central's item number until the copy's own barcode arrives. From then on the copy is known
-by (library, barcode). No answer is sent, since the central knows already. Source: NCIP reference 6.1.
+Our requests are stored under the central's item number until the copy's barcode arrives. From then on, (library, barcode)
+identifies the copy. No message is sent back, since the central already knows. Source: NCIP reference 6.1.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _open_mirrored(context: Context, command: BrokerCommand, facts: BorrowerFact
 
 
 def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
-    """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
+    """Page a copy of ours. The event names only a barcode, so a repetition is recognised by the copy's open request."""
     held = held_with(context.unit, command.partner, command.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
@@ -104,7 +104,7 @@ def mirror_cancel(context: Context, command: BrokerCommand, _facts: BorrowerFact
 
 
 def mirror_shipped(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
-    """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
+    """Record that a copy is in transit to us, with its barcode, or that our own copy is in transit home."""
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
@@ -141,9 +141,9 @@ def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFa
 
 
 def mirror_lent(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
-    """Record that our patron has the book, or that our copy left.
+    """Record that our patron has borrowed the book, or that our copy was sent.
 
-    It has happened: an event against our rules is accepted with the central's date, and flagged for staff.
+    The loan has already happened: even against our rules, it is accepted with the central's date, and flagged for staff.
     """
     if found.side is Side.LENDING:
         return ship(context, command, found)
@@ -159,7 +159,7 @@ def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts,
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
-        # It never left its library. The central decides whether another one is asked.
+        # The copy never left its library. The central decides whether to ask another lender.
         context.unit.note(found, "NEVER_SENT", {"message": command.by.message}, context.now, command.by)
         if found.position is P.IN_TRANSIT:
             found = context.unit.advance(
@@ -170,7 +170,7 @@ def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts,
 
 
 def mirror_renewed(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
-    """Apply the owner's later date, or the borrower's renewal of our copy."""
+    """Apply the owner's later due date, or the borrower's renewal of our copy."""
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.apply_owner_renewal
     return work(context, as_notice(command, found))
 

@@ -1,4 +1,4 @@
-"""Notices of a lender about a book that we borrow: shipped, declined, back home."""
+"""Lenders' notices about books that we borrow: shipped, declined, back home."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:
-    """Return whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
+    """Return whether we are the borrower: the RequestId is ours, or, if it is missing, the copy is not ours."""
     if notice.wire_id and notice.wire_agency:
         return notice.wire_agency == library.agency
     return notice.item is None or notice.item.agency != library.agency
 
 
 def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Record that the lender has sent a copy, even if its notice comes late, early or twice."""
+    """Record that the lender has sent a copy, even if the notice is late, early or repeated."""
     attempt = (
         _find_stray(context.unit, notice)
         or context.unit.requests.find_by_wire_id(notice.wire_id)
@@ -46,9 +46,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     request, candidate = attempt
     if candidate is not None and candidate.agency != notice.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
-    if (
-        notice.item is not None and notice.item.agency != notice.partner
-    ):  # a lender sends its own copies, never ours nor another's
+    if notice.item is not None and notice.item.agency != notice.partner:  # a lender sends only its own copies
         return context.refuse(Reason.NOT_THEIR_COPY, notice.by, request)
     if candidate is not None and not notice.wire_id:
         notice = replace(notice, wire_agency=context.library.agency, wire_id=candidate.wire_id)
@@ -56,7 +54,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     held = context.unit.requests.open_with_item(item.barcode, item.agency) if item else ()
     holder = next((other for other in held if other.id != request.id), None)
     if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
-        # It was received for another request than the one it was sent for: only the date of this late message is taken.
+        # The copy was already received for another request. Only the due date is taken from this late notice.
         _fill_in(context, notice, holder, {"lender_due": notice.due})
         context.unit.note(request, "LATE", {"message": notice.by.message, "held_by": holder.id}, context.now, notice.by)
         return noted_result(request, note=f"here for {holder.id}")
@@ -68,7 +66,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Find the request for which the copy was asked last, for a notice without a number."""
+    """Find the last request for which this copy was asked, for a notice without a RequestId."""
     return asked_for(unit, notice.item) if notice.item and not notice.wire_id else None
 
 
@@ -79,7 +77,7 @@ def _find_holder(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None
 
 
 def _find_stray(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
-    """Find the request of an orphan copy, which came after its request had ended, under the same number."""
+    """Find the request opened for an orphan copy, which came after the original request with this number had ended."""
     strays = requests_by_partner_id.strays_under(unit, notice.wire_agency, notice.wire_id) if notice.wire_id else ()
     mine = [r for r in strays if r.partner == notice.partner and notice.item in {None, r.item}]
     return (mine[-1], None) if mine else None
@@ -104,7 +102,7 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
 
 
 def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: RequestChange) -> Request:
-    """Fill in the missing facts of a shipment that is reported after the copy came: the copy and the lender's date."""
+    """Add the data of a shipment whose notice came after the copy: the copy and the lender's due date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return (
         recalls.ask_for_later_date(context, context.unit.amend(request, context.now, notice.by, **missing), notice.by)
@@ -116,7 +114,7 @@ def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: Re
 def _accept_shipment(
     context: Context, notice: PartnerNotice, request: Request, came: RequestChange, *, active: bool
 ) -> Request:
-    """Accept a shipment, also of a former lender while no other has shipped. The present one gets a cancellation."""
+    """Accept a shipment, even from a former lender if no other has shipped. Then cancel at the current lender."""
     if active:
         return context.unit.advance(request, Event.SHIP, context.now, notice.by, **came)
     if request.position is P.REQUESTED:
@@ -156,7 +154,7 @@ def _open_stray(context: Context, notice: PartnerNotice, request: Request, item:
 
 
 def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Ask the next lender after this one declined, before shipment only (R37)."""
+    """Ask the next lender after a decline, which counts only before shipment (R37)."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     if attempt is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
@@ -176,9 +174,9 @@ def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Accept the lender's check-in of its copy, even if messages were missed, unless we scanned the copy ourselves.
+    """Accept the lender's check-in of its copy, even if messages were missed, unless our own scans contradict it.
 
-    A loan that was not returned at our counter ends on the day that the owner names, with its fine.
+    A loan that was not returned at our counter ends on the day that the owner names, and the fine is charged.
     """
     request = _find_borrowed(context.unit, notice)
     if request is None:
@@ -187,7 +185,7 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
     if held := hold_if_contradicted(context, replace(notice, item=request.item), request, News.HOME):
         return held
-    if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
+    if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # the copy never left the lender
         return noted_result(move_on(context, request, NEVER_SENT, notice.by), note="never sent")
     if request.position is P.CANCELLING:
         return noted_result(
@@ -209,10 +207,10 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
-    """Find the request for the copy that is back home; None for one that this lender is no longer asked for.
+    """Find the request whose copy is back home, or None if this lender is no longer asked.
 
-    A copy that came without a shipped message may have been received for another request than the one it was sent for, so the
-    copy decides.
+    A copy without a shipped message may have been received for another request than it was sent for. The request that holds the
+    copy therefore takes precedence over the RequestId.
     """
     if stray := _find_stray(unit, notice):
         return stray[0]
@@ -227,7 +225,7 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
 
 
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Accept a late notice of a lender that was asked once, or held the copy last. A copy alone may mean an older loan."""
+    """Accept a late notice from a library that was asked before, or that lent the copy last. It changes nothing."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     last = None if attempt else context.unit.requests.last_with_item(notice.item) if notice.item else None
     request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None
@@ -239,6 +237,6 @@ def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refu
 
 
 def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> Noted:
-    """Accept a late message as a success that only the journal records."""
+    """Accept a late message, and record it only in the journal."""
     context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
     return noted_result(request, late=True)

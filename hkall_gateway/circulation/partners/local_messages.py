@@ -1,7 +1,7 @@
-"""Messages for the local system in the outbox: changes that it missed, and transactions that it did not answer.
+"""Outbox messages for the local system: changes that it missed, and transactions that it did not answer.
 
-A caller that sends at once reports the outcome (`MarkDelivered`, `MarkUndelivered`, `MarkRefused`, `EndTransaction`). If the
-gateway ends first, the courier retries the row after a minute as possibly delivered.
+A caller that sends a message at once reports the outcome (`MarkDelivered`, `MarkUndelivered`, `MarkRefused`, `EndTransaction`).
+If the gateway stops before that, the courier retries the row after a minute as possibly delivered.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFla
 from hkall_gateway.rules.vocabulary import Actor
 
 INLINE_TIME: Final = timedelta(seconds=60)
-"""The courier leaves a row alone for this time while its caller delivers it; longer than any wait for an answer."""
+"""Time for which the courier leaves a row to the caller that delivers it. Longer than any wait for an answer."""
 SUPERSEDED: Final = "overtaken: it was told of what came later"
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueLocal(Command[None, int | None]):
-    """Queue a message. The result is the outbox row to confirm, or None if it must wait for earlier rows."""
+    """Queue a message. The result is the outbox row to confirm, or None if the message must wait for earlier rows."""
 
     message: LocalMessage
     by: Actor
@@ -35,7 +35,7 @@ class EnqueueLocal(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True)
 class BeginTransaction(Command[None, int | None]):
-    """Record a transaction of the local system's own before it is sent. The result is its row; None: do not send it now."""
+    """Record a transaction of the local system before sending it. The result is its row, or None if it must not be sent."""
 
     message: LocalMessage
     by: Actor
@@ -43,7 +43,7 @@ class BeginTransaction(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True)
 class EndTransaction(Command[None, None]):
-    """Forget the record of a transaction that was answered, or never sent. `done`: the local system did it."""
+    """Delete the record of a transaction that was answered or never sent. `done`: The local system executed it."""
 
     number: int
     message: LocalMessage
@@ -62,7 +62,7 @@ class MarkDelivered(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkUndelivered(Command[None, None]):
-    """Leave a message to the courier. `unsure`: it was sent and not answered."""
+    """Leave a message to the courier. `unsure`: The message was sent but not answered."""
 
     number: int
     message: LocalMessage
@@ -72,7 +72,7 @@ class MarkUndelivered(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkRefused(Command[None, None]):
-    """Mark a message as refused by the local system. `number` None: it has no row."""
+    """Mark a message as refused by the local system. `number` is None if it has no outbox row."""
 
     number: int | None
     message: LocalMessage
@@ -86,7 +86,7 @@ def enqueue(context: Context, command: EnqueueLocal) -> int | None:
     """Put a message to the local system into the outbox, and return its row if it may be sent at once.
 
     None means that an earlier message about the same copy or card is still unsent, so that the courier sends this one later.
-    Its request is flagged until then. Messages behind a dead letter do not count as earlier.
+    Its request is flagged until then. A dead letter in front does not block the message.
     """
     message = command.message
     first = next(iter(_unsent_rows(context.unit, message)), None)
@@ -98,7 +98,7 @@ def enqueue(context: Context, command: EnqueueLocal) -> int | None:
 
 
 def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> int:
-    """Put a message that its caller sends now into the outbox, and return its row."""
+    """Queue a message that the caller is about to send, claim it for the caller, and return its row."""
     outbox, message = context.unit.outbox, command.message
     outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
     number = _unsent_rows(context.unit, message)[-1].id
@@ -107,10 +107,11 @@ def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> i
 
 
 def begin_transaction(context: Context, command: BeginTransaction) -> int | None:
-    """Record a transaction of the local system's own before it is sent, and return the row of its check.
+    """Record a transaction of the local system before sending it, and return the outbox row of its check.
 
-    If the gateway ends before the answer, the courier looks it up. Unsent messages about the same copy are deferred meanwhile.
-    None means that it may not be sent: one of these is being delivered now, or the same payment is still without an answer.
+    If the gateway stops before the answer, the courier checks whether the transaction was executed. Until then, unsent messages
+    about the same copy are deferred. None means that the transaction must not be sent: such a message is being delivered now,
+    or the same payment has no answer yet.
     """
     open_rows = _unsent_rows(context.unit, command.message)
     if command.message.send == LocalSend.CHECK_ILS_PAYMENT and open_rows:
@@ -122,9 +123,9 @@ def begin_transaction(context: Context, command: BeginTransaction) -> int | None
 
 
 def end_transaction(context: Context, command: EndTransaction) -> None:
-    """Forget the check of a transaction that was answered, or never sent. Local loans are not kept here.
+    """Delete the check of a transaction that was answered or never sent. HKALL does not store local loans.
 
-    A transaction that was done supersedes the unsent messages about the same copy.
+    An executed transaction supersedes the unsent messages about the same copy.
     """
     context.unit.outbox.forget(command.number)
     if command.done:
@@ -140,8 +141,7 @@ def mark_delivered(context: Context, command: MarkDelivered) -> None:
 def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
     """Leave a message to the courier after an immediate delivery failed, and flag its request until it is delivered.
 
-    A check that a later transaction superseded meanwhile is made all the same, since which of the two was executed last is
-    unknown.
+    A check that a later transaction has superseded is queued anyway, since it is unknown which of the two was executed last.
     """
     outbox, message = context.unit.outbox, command.message
     if not outbox.release_inline(command.number, context.now, unsure=command.unsure) and message.send in CHECKS:
@@ -169,7 +169,7 @@ def _unsent_rows(unit: UnitOfWork, message: LocalMessage) -> tuple[OutboxRow, ..
 
 
 def apply_answer(context: Context, message: LocalMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Clear the flag of the request after a delivery. It stays after a refusal, or while more about it is unsent."""
+    """Clear the request's flag after a delivery, but not after a refusal or while other messages about it are unsent."""
     more = any(row.request == message.request for row in _unsent_rows(context.unit, message))
     _flag_request(context, message, by, delivered=answer.kind != DeliveryKind.REFUSED and not more)
 

@@ -20,10 +20,13 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Si
 
 @dataclass(frozen=True, slots=True)
 class RequestSeen:
-    """The state of a request. `patron` is empty where we lend; `copy` is the state of its copy, if it has one.
+    """The state of a request.
 
-    `label` is the word of the patron's record (R35), "" where we lend.
-    `uncollected`, for the patron's own system: its last day on the hold shelf is over (R14).
+    Attributes:
+        patron: The patron's card; "" if we lend.
+        copy: State of the request's copy, if it has one.
+        label: Status label of the patron's record (R35); "" if we lend.
+        uncollected: The pickup deadline has passed (R14). Set only for the patron's own system.
     """
 
     request: str
@@ -43,10 +46,11 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class RequestReference:
-    """Names a request by its RequestId, `agency` and `value`, or without one by the `item` it holds, for `card`.
+    """Identifies a request by its RequestId (`agency`, `value`), or without one by the copy `item` that it holds.
 
-    `caller` may see the requests it placed, those it borrows from us, and those we sent to it. A `client` may also see those
-    under our own number.
+    A `client` is a discovery system, and may see requests of our patrons under our number or its own. Any other `caller` is a
+    partner, and may see the requests that it sent to us or received from us. For a client, `item` must be in a request of
+    `card`.
     """
 
     by: Actor
@@ -60,19 +64,19 @@ class RequestReference:
 
 @dataclass(frozen=True, slots=True)
 class SeeRequest(RequestReference, Query[None, "RequestSeen | Refused"]):
-    """Ask for the state of a request."""
+    """Query the state of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeeCopyOf(Query[None, ItemSeen | Refused]):
-    """Ask for the state of the copy of a request."""
+    """Query the state of a request's copy."""
 
     request: SeeRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ServesPatron(Query[None, bool]):
-    """Ask whether a partner has an open request for one of our patrons."""
+    """Query whether a partner has an open request for one of our patrons."""
 
     partner: str
     card: str
@@ -80,14 +84,14 @@ class ServesPatron(Query[None, bool]):
 
 @dataclass(frozen=True, slots=True)
 class FindInstitution(Query[None, Partner | None]):
-    """Ask which partner an institutional card belongs to."""
+    """Query the partner that an institutional card belongs to."""
 
     card: str
 
 
 @dataclass(frozen=True, slots=True)
 class TitleCopies:
-    """The copies of one title at one library; `copies` is empty and `unknown` true if there is no such title or copy."""
+    """The copies of one title at one library. `unknown` is set if the title or copy does not exist."""
 
     bib_id: str
     agency: str
@@ -98,7 +102,7 @@ class TitleCopies:
 
 @dataclass(frozen=True, slots=True)
 class ShelvesSeen:
-    """The shelves, in the order asked for. `token` asks for the rest; "" when there is none."""
+    """One page of shelves, in the order of the query. `token` is the cursor of the next page, "" on the last one."""
 
     shelves: tuple[TitleCopies, ...]
     token: str = ""
@@ -106,9 +110,9 @@ class ShelvesSeen:
 
 @dataclass(frozen=True, slots=True)
 class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
-    """Ask for the copies of titles, or the state of copies: at most `limit` copies, after `token`.
+    """Query the copies of titles, or single copies: at most `limit` copies after the cursor `token`.
 
-    `ours_only`: a partner sees our own copies only.
+    `ours_only` limits the result to our own copies, as for partners.
     """
 
     by: Actor
@@ -123,7 +127,7 @@ P = Position
 
 
 def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
-    """Return the state of a request to the systems that it belongs to. For all others it is unknown."""
+    """Return the state of a request to a system that may see it. For other systems, the request is unknown."""
     found = find_by_reference(context, query)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
@@ -146,7 +150,7 @@ def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
 
 
 def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
-    """Return the state of a request's copy. A request without a copy has UNKNOWN_ITEM."""
+    """Return the state of a request's copy, or refuse with UNKNOWN_ITEM if it has no copy."""
     seen = see_request(context, query.request)
     if isinstance(seen, Refused):
         return seen
@@ -154,7 +158,7 @@ def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
 
 
 def find_by_reference(context: Context, reference: RequestReference) -> Request | None:
-    """Find the request that a system names, if it may see it."""
+    """Find the referenced request, if the caller may see it."""
     found = _find_by_number(context, reference)
     if found or reference.value or reference.item is None:
         return found
@@ -190,12 +194,12 @@ def serves_patron(context: Context, query: ServesPatron) -> bool:
 
 
 def find_institution(context: Context, query: FindInstitution) -> Partner | None:
-    """Return the partner that borrows from us on this card."""
+    """Return the partner that borrows from us with this card."""
     return context.unit.partners.with_card(query.card)
 
 
 def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
-    """Return the copies of titles, or single copies, one page at a time, as loaded and as our requests hold them."""
+    """Return one page of the copies of titles, or of single copies, as loaded and as our requests hold them."""
     start = _parse_token(query.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
@@ -207,14 +211,14 @@ def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
 
 
 def _parse_token(token: str) -> int | None:
-    """Return the first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
+    """Return the index of the first row of a page. A token is never "0", which PHP treats as empty."""
     if not token:
         return 0
     return whole_number(token.removeprefix("from-")) if token.startswith("from-") else None
 
 
 _Row = tuple[str, str, ItemKey | None, ItemKey | None]
-"""(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
+"""(title, library, the copy that the query named or None, a copy or None)."""
 
 
 def _shelf_rows(context: Context, query: SeeShelves) -> Iterator[_Row]:
@@ -238,6 +242,3 @@ def _make_shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
     seen = [see_item(context, SeeItem(by, key.barcode, key.agency)) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
     return TitleCopies(title, agency, copies, wanted, unknown=not copies)
-
-
-# ---- no

@@ -1,4 +1,4 @@
-"""Commands of other systems beside borrowing: a changed request, the status of a copy, claims, and bills."""
+"""Other systems' commands besides borrowing: change a request, set a copy's status, report a loss, bill a patron."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class KeepUnplaced(Command[None, bool]):
-    """Keep a notice that fits no request in the quarantine. The result is False where the partner has too many there."""
+    """Quarantine a notice that matches no request. The result is False if the partner has too many documents there."""
 
     by: Actor
     digest: str
@@ -35,7 +35,7 @@ class KeepUnplaced(Command[None, bool]):
 @record
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Result: the changed request, with its values after the change. `patron` is empty where we lend."""
+    """Result: the changed request, with its values after the change. `patron` is empty if we lend."""
 
     request: str
     placed_by: str
@@ -57,7 +57,7 @@ class ChangeRequest(RequestReference, Command[None, Changed]):
 @record
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """Result: the copy's status is recorded. `again`: it was the same before."""
+    """Result: the copy's status is recorded. `again`: The status was the same before."""
 
     item: ItemKey
     again: bool = False
@@ -75,9 +75,9 @@ class SetStatus(Command[None, "StatusSet"]):
 
 @dataclass(frozen=True, slots=True)
 class CopyReport(Command[None, Done]):
-    """Report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
+    """Report that a copy was returned, never borrowed, lost or is missing. The holder is `partner` or `card`.
 
-    `command` is the matching staff command: claim or lost.
+    `command` is the corresponding staff command: claim or lost.
     """
 
     by: Actor
@@ -101,7 +101,7 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Bill(Command[None, "Billed"]):
-    """Charge one of our patrons, in cents, under the system's own `reference`, perhaps for one request or copy."""
+    """Charge one of our patrons under another system's `reference`, optionally for one request or copy."""
 
     by: Actor
     card: str
@@ -115,16 +115,12 @@ class Bill(Command[None, "Billed"]):
 
 MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
 """Positions in which the pickup location can still change."""
-
-
 WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
-
-
 FEE: Final = "fee"
 
 
 def change_request(context: Context, command: ChangeRequest) -> Changed | Refused:
-    """Change the last day of a request, or its pickup location before the book is here (R4). Repeating it is a success."""
+    """Change the last day of a request or, until the book arrives, its pickup location (R4). A repetition succeeds."""
     found = find_by_reference(context, command)
     if found is None or (command.client and command.card and command.card != found.patron):
         return context.refuse(Refusal(reason_not_owner(context.unit, command.card)), command.by)
@@ -149,13 +145,13 @@ def _changed_result(request: Request) -> Changed:
 
 
 def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
-    """Keep a notice that fits no request; False if too many of the partner's documents are quarantined already."""
+    """Quarantine a notice that matches no request. Return False if the partner has too many documents there."""
     what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
     return quarantine.keep(context.unit, *what, context.now)
 
 
 def set_status(context: Context, command: SetStatus) -> StatusSet | Refused:
-    """Set the status of a library's own copy in place of the loaded one."""
+    """Replace the loaded status of a library's own copy."""
     holding = context.unit.holdings.find(command.item)
     if holding is None:
         return context.refuse(Reason.UNKNOWN_ITEM, command.by)
@@ -188,7 +184,7 @@ def _holds_copy(request: Request, command: CopyReport) -> bool:
 
 
 def bill(context: Context, command: Bill) -> Billed | Refused:
-    """Charge a patron for another system's bill, once for each of its references. It may name a former card."""
+    """Charge a patron for another system's bill, once per reference. The bill may name a former card."""
     command = replace(command, card=card_now(context.unit, command.card))
     if context.unit.patrons.find(command.card) is None:
         return context.refuse(Reason.UNKNOWN_BORROWER, command.by, patron=command.card)

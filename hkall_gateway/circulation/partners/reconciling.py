@@ -1,8 +1,7 @@
 """Compare our open requests with a partner's list, and name the action that would reconcile each pair of positions.
 
-The partner's position is that of its own side: the loan's position for requests that we borrow by, the request's position for
-those that we lend by; "" means that it knows of no such request. Where a pair differs and has no row, only a person can tell
-what happened.
+The partner reports the position on its own side: as the lender for requests with which we borrow, as the borrower for those
+with which it borrows from us; "" means that it has no such request. A differing pair without a row needs a human decision.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ Mend = Callable[[Context, PartnerNotice, Request], Noted | Refused]
 
 @dataclass(frozen=True, slots=True)
 class PartnerState:
-    """A partner's state of one request: the RequestId as AGENCY:VALUE, its position there, and its copy.
+    """The partner's view of one request: RequestId as AGENCY:VALUE, possible positions, and the copy.
 
-    A list names one position, an answer to a look-up all positions that it fits. An empty tuple means that the partner knows of
+    A list gives one position. The answer to a look-up gives all positions that match it. The tuple is empty if the partner has
     no such request.
     """
 
@@ -39,7 +38,7 @@ class PartnerState:
 
 @dataclass(frozen=True, slots=True)
 class PositionPair:
-    """The positions of a request here and there. `mend` is the action that would reconcile them, "" if none does."""
+    """The positions of a request on our side and on the partner's. `mend` is the reconciling action, or ""."""
 
     request: str
     wire_id: str
@@ -50,7 +49,7 @@ class PositionPair:
 
 
 def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
-    """Return the pairs that differ, of all requests open with a partner here or in its list."""
+    """Compare all requests with a partner that are open here or in its list, and return the differing pairs."""
     ours = {named(request): request for request in unit.requests.open_list("", partner)}
     pairs = [_compare_positions(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
@@ -59,7 +58,7 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
-    """Return the number, AGENCY:VALUE, that the lender of a request has given it; "" where it uses ours."""
+    """Return the lender's own number for a request as AGENCY:VALUE, or "" if the lender uses ours."""
     attempt = unit.requests.find_by_wire_id(request.wire_id) if request.side is Side.BORROWING else None
     return attempt[1].their_number if attempt else ""
 
@@ -74,7 +73,7 @@ def under_our_numbers(
 
 def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency: str) -> PartnerState:
     attempt = unit.requests.find_by_lender_number(partner, line.wire_id)
-    borrows = unit.requests.find_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
+    borrows = unit.requests.find_lent(*line.wire_id.split(":", 1))  # it may also be a number of its own requests
     return replace(line, wire_id=f"{agency}:{attempt[1].wire_id}") if attempt and borrows is None else line
 
 
@@ -84,7 +83,7 @@ def named(request: Request) -> str:
 
 
 def _compare_positions(request: Request, theirs: PartnerState) -> PositionPair:
-    """Compare a pair. It agrees if one of the partner's positions does, else `mend` is the only action they allow."""
+    """Compare a pair. It agrees if any partner position agrees. Otherwise `mend` is the action if only one is possible."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mends.discard(NOTHING)
     mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
@@ -96,7 +95,7 @@ def _positions_text(theirs: PartnerState) -> str:
 
 
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
-    """Compare a request that only the partner has open. It ended here under this number, or was never here."""
+    """Compare a request that is open only at the partner. Here it has ended under this number, or never existed."""
     agency, _, value = line.wire_id.partition(":")
     attempt = unit.requests.find_by_wire_id(value) if agency != partner else None
     found = attempt[0] if attempt else unit.requests.find_lent(agency, value)
@@ -107,9 +106,9 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
 
 
 def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
-    """Apply the action that reconciles one pair. It is refused if there is none, or if the request moved since.
+    """Apply the action that reconciles a pair. Refuse if there is no action, or if the request has moved since.
 
-    The journal keeps the pair, the action and the reason, which is required.
+    The journal keeps the pair, the action and the reason. The reason is required.
     """
     request = context.unit.requests.find(pair.request)
     if not reason.strip():
@@ -125,12 +124,12 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
 
 
 def _apply_notice(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
-    """Make the action that applies a partner's notice which did not arrive."""
+    """Create the action that applies a partner's notice as if it had arrived."""
     return lambda context, ask, _request: work(context, ask)
 
 
 def _send_again(send: Notification) -> Mend:
-    """Make the action that sends our message again."""
+    """Create the action that sends our message again."""
 
     def do(context: Context, notice: PartnerNotice, request: Request) -> Noted | Refused:
         context.unit.enqueue(send, request, context.now, notice.by)
@@ -159,7 +158,7 @@ HOW: Mapping[str, Mend] = {
 }
 
 _BORROWED: tuple[tuple[Position, str, str], ...] = (
-    # ours             the lender's            what mends it
+    # ours             the lender's            action
     (P.REQUESTED,      "PAGED",                AGREED),
     (P.REQUESTED,      "",                     "ask again"),
     (P.REQUESTED,      "SHIPPED",              "take it as shipped"),
@@ -199,7 +198,7 @@ _BORROWED: tuple[tuple[Position, str, str], ...] = (
     (P.CLOSED,         "AT_BORROWER",          "tell it again: on its way"),
 )
 _LENT: tuple[tuple[Position, str, str], ...] = (
-    # ours             the borrower's          what mends it
+    # ours             the borrower's          action
     (P.PAGED,          "NEW",                  AGREED),
     (P.PAGED,          "REQUESTED",            AGREED),
     (P.PAGED,          "CANCELLING",           "take it as withdrawn"),
@@ -241,4 +240,4 @@ MENDS: Mapping[tuple[Side, Position, str], str] = {
 
 
 ANYWHERE: tuple[str, ...] = tuple(position.value for position in Position)
-"""Every word that a partner's list may use; as an answer it carries no position."""
+"""All position names of a partner's list. An answer that matches all of them tells nothing about the position."""

@@ -1,18 +1,18 @@
-"""Settles, by a decision of staff, messages given up, letters that came back, and documents in the quarantine.
+"""Staff decisions about undeliverable messages, bounced letters and quarantined documents.
 
-The same functions serve the command line and the console. A letter that came back has left the outbox:
+The command line and the console use the same functions. A bounced letter has already left the outbox:
 
-    retry   the letter is written again, to the address that the patron has now
-    done    the patron was told by other means; days to collect count from today (R14)
-    drop    the patron is not to be told; its request goes on as before (R42)
+    retry   the letter is sent again, to the patron's current address
+    done    the patron was informed by other means; the pickup period starts today (R14)
+    drop    the patron is not informed, and the request continues unchanged (R42)
 
-A message that could not be delivered affects its request as follows. The reference leaves these effects open:
+An undeliverable message affects its request as follows. The NCIP reference leaves these effects open:
 
     undelivered message    done by other means                     dropped
-    request to a lender    the request waits for that lender       the next lender; CANCEL to this one if it may have it
+    request to a lender    the request waits for that lender       the next lender is asked, and this one gets CANCEL if needed
     cancellation           the lender knows: cancelled             cancelled; a copy that still comes is an orphan copy
     renewal request        the lender agreed to the date asked     the loan is not renewed
-    pickup letter          days to collect count from today        days to collect count from the arrival
+    pickup letter          the pickup period starts today          the pickup period counts from the arrival
     all others             no effect                               no effect: `reconcile` shows the difference
 """
 
@@ -49,8 +49,7 @@ NO_REASON: Final = Refused(Reason.REASON_NEEDED)
 class Settle(Command[None, Noted]):
     """Settle an unsent message, an undelivered letter or a document in the quarantine, by its number.
 
-    `kind` and `how` are a row of `partners.unsent.JUDGEMENTS`. `request` and `line` are those of the message, which the row of
-    the registry finds.
+    `kind` and `how` are a key of JUDGEMENTS. The registry fills in the message's `request` and `line` (channel).
     """
 
     by: Actor
@@ -64,7 +63,7 @@ class Settle(Command[None, Noted]):
 
 @dataclass(frozen=True, slots=True)
 class MarkReplayed(Command[None, Noted]):
-    """Record that a document of the quarantine was replayed."""
+    """Record that a quarantined document was replayed."""
 
     by: Actor
     number: int
@@ -72,7 +71,7 @@ class MarkReplayed(Command[None, Noted]):
 
 
 def retry(context: Context, command: Settle) -> Noted | Refused:
-    """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
+    """Send a message again at once, with a fresh count of attempts, even if its channel is paused."""
     unit = context.unit
     row = unit.outbox.row(command.number)
     if row is None or not unit.outbox.retry(command.number, context.now):
@@ -82,7 +81,7 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
 
 
 def done(context: Context, command: Settle) -> Noted | Refused:
-    """Settle the message as done by telephone or mail. The request goes on as if the partner had accepted it."""
+    """Settle a message as handled by telephone or mail. The request continues as if the partner had accepted it."""
     row = _close_row(context, command, OutboxState.DONE)
     if isinstance(row, Refused):
         return row
@@ -94,7 +93,7 @@ def done(context: Context, command: Settle) -> Noted | Refused:
 
 
 def drop(context: Context, command: Settle) -> Noted | Refused:
-    """Drop the message. The request goes on without it."""
+    """Drop a message. The request continues without it."""
     try:
         row = _close_row(context, command, OutboxState.DROPPED)
     except NewerRow:
@@ -108,7 +107,7 @@ def drop(context: Context, command: Settle) -> Noted | Refused:
 
 
 def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
-    """Settle a row that cannot be read. The request does not change: `reconcile` shows the difference."""
+    """Drop a row that this version cannot read. The request does not change: `reconcile` shows the difference."""
     unit, number, reason = context.unit, command.number, command.reason
     if not reason.strip():
         return NO_REASON
@@ -138,14 +137,14 @@ def _journal_message(context: Context, row: OutboxRow, event: str, reason: str, 
 
 
 def _by_hand(context: Context, detail: str = "") -> DeliveryResult:
-    """Make the result of a letter delivered by hand: its days to collect count from today (R14)."""
+    """Create the result of a letter delivered by hand: the pickup period starts today (R14)."""
     today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context))
     return DeliveryResult(DeliveryKind.ACCEPTED, detail=detail, sent_on=today, last_day=last)
 
 
 def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
-    """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
+    """Ask the next lender. If the dropped request may have arrived, cancel it, since otherwise two lenders might ship."""
     request = context.unit.requests.find(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return
@@ -156,13 +155,13 @@ def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
 
 
 def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
-    """Make the effect of dropping a message: the request goes on as if the partner had answered so."""
+    """Create the effect of dropping a message: the request continues as if the partner had answered with `kind`."""
     answer = DeliveryResult(kind, detail="dropped by staff")
     return lambda context, row, by: deliveries.apply_answer(context, row, answer, by)
 
 
 def _note_unsent_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
-    """Record a dropped letter. One that may have arrived counts as sent, so that its correction is sent too."""
+    """Record a dropped letter. If it may have arrived, it counts as sent, so that a later correction is sent too."""
     if isinstance(row.payload, PatronNotice):
         state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
         context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
@@ -204,9 +203,9 @@ Judgement = Callable[[Context, Settle], Noted | Refused]
 
 @dataclass(frozen=True, slots=True)
 class UnsentMessage:
-    """A message of the outbox with its tries, and what `done` and `drop` would bring about.
+    """An outbox message with its delivery attempts, and the effects of `done` and `drop`.
 
-    `partner` is its recipient, None for a letter, for the local system, and for a library that has left the directory.
+    `partner` is the recipient; None for a letter, for the local system, or for a library that has left the directory.
     """
 
     row: OutboxRow
@@ -218,7 +217,7 @@ class UnsentMessage:
 
 
 def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
-    """Return messages in these states by number, after `after`."""
+    """Return messages in these states with numbers after `after`, in order."""
     unit = context.unit
     return tuple(
         UnsentMessage(
@@ -229,7 +228,7 @@ def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 
 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:
-    """Add the request and the channel of its message to the command, which locks them."""
+    """Add the message's request and channel to the command, so that they can be locked."""
     row = unit.outbox.row(command.number)
     return replace(command, request=row.request, line=row.line) if row else command
 
@@ -261,7 +260,7 @@ def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
 
 
 def _find_letter(unit: UnitOfWork, number: int) -> OutboxRow | None:
-    """Find the last message of a letter that came back; None if it is settled, or its message is no longer kept."""
+    """Find the last outbox message of an undelivered letter; None if the letter is settled or the message was deleted."""
     found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
         return None
@@ -279,7 +278,7 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
 
 
 def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
-    """Record that a document of the quarantine was replayed."""
+    """Record that a quarantined document was replayed."""
     return _settle_document(context, command, QuarantineState.REPLAYED)
 
 
@@ -305,10 +304,10 @@ JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
     ("letters",    DROP):  _drop_letter,
     ("quarantine", DROP):  _drop_document,
 })
-"""What a person may say, by the kind of what was not told. A document is heard again by NCIP, not by the desk."""
+"""Handlers by kind of item and decision. Quarantined documents are replayed by the NCIP layer, not here."""
 # fmt: on
 
 
 def settle(context: Context, command: Settle) -> Noted | Refused:
-    """Run a row of JUDGEMENTS. Raises KeyError for an unknown one."""
+    """Run the handler from JUDGEMENTS. Raises KeyError for an unknown combination."""
     return JUDGEMENTS[command.kind, command.how](context, command)
