@@ -55,13 +55,13 @@ def test_missing_column_keeps_stored_values(config: Path, options: tuple[str, ..
     assert patron(config, "Z1") == KEPT
 
 
-def test_empty_value_in_a_column_clears_it(config: Path) -> None:
+def test_empty_value_clears_the_stored_value(config: Path) -> None:
     load(config, "barcode,category,email,local_loans,blocked\nZ1,undergraduates,,,\n")
 
     assert patron(config, "Z1") == ("Chan Tai Man", date(2036, 8, 31), "", "zh-Hant", False, None, 40, "$argon2id$1")
 
 
-def test_a_new_patron_gets_the_defaults_for_what_the_file_lacks(config: Path) -> None:
+def test_new_patron_gets_defaults_for_missing_columns(config: Path) -> None:
     load(config, "barcode,category\nZ1,undergraduates\nZ2,undergraduates\n")
 
     assert patron(config, "Z2") == ("", None, "", "en", False, None, None, "")
@@ -73,21 +73,21 @@ def test_missing_columns_are_not_counted_as_changes(config: Path) -> None:
     assert "0 new, 0 changed, 1 as before" in done.output
 
 
-def test_a_replaced_card_keeps_what_the_file_lacks(config: Path) -> None:
+def test_card_replacement_keeps_values_of_missing_columns(config: Path) -> None:
     done = load(config, "barcode,name,category,former_barcode\nZ9,Chan Tai Man,undergraduates,Z0;Z1\n")
 
     assert done.exit_code == 0
     assert (patron(config, "Z9"), patron(config, "Z1")) == (KEPT, None)
 
 
-def test_latest_of_several_replaced_cards_is_kept(config: Path) -> None:
+def test_data_of_the_latest_replaced_card_is_kept(config: Path) -> None:
     load(config, "barcode,name,category,email\nZ0,Chan Tai Man,undergraduates,old@hku.test\n")
     load(config, "barcode,name,category,former_barcode\nZ9,Chan Tai Man,undergraduates,Z0;Z1\n")
 
     assert (patron(config, "Z9"), patron(config, "Z0"), patron(config, "Z1")) == (KEPT, None, None)
 
 
-def test_a_language_that_the_file_lacks_is_not_warned_of(config: Path) -> None:
+def test_missing_language_column_causes_no_warning(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("[library]\n", '[library]\nlanguages = ["zh-Hant"]\n'), encoding="utf-8")
 
@@ -95,7 +95,7 @@ def test_a_language_that_the_file_lacks_is_not_warned_of(config: Path) -> None:
     assert "language 'en' is not written here" in load(config, "barcode,category,language\nZ1,undergraduates,\n").output
 
 
-def test_copies_keep_what_the_file_lacks_too(config: Path) -> None:
+def test_items_keep_values_of_missing_columns(config: Path) -> None:
     load(config, "agency,bib_id,title,author,barcode,status\nCUHK,n1,Dune,Herbert,N1,Available\n", kind="holdings")
     load(config, "agency,bib_id,title,barcode,status\nCUHK,n1,Dune,N1,On Loan\n", kind="holdings")
 

@@ -12,7 +12,7 @@ from tests.company import COMMAND
 
 
 @pytest.mark.parametrize("limit", [160_000_000, 300_000_000, LEAST_ADDRESS_SPACE - 1])
-def test_a_start_with_too_little_address_space_is_refused_in_one_line(limit: int) -> None:
+def test_too_little_address_space_is_reported_in_one_line(limit: int) -> None:
     done = subprocess.run(
         [COMMAND, "serve", "--config", "gateway.toml"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),

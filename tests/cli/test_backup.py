@@ -233,7 +233,7 @@ def _events(unit: UnitOfWork) -> list[str]:
 # ---- nobody is brought back
 
 
-def test_restore_does_not_bring_back_an_erased_patron(site: Site, tmp_path: Path) -> None:
+def test_restore_does_not_restore_an_erased_patron(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.do(placed)
     site.do(plant_all)
@@ -255,7 +255,7 @@ def plant_all(unit: UnitOfWork) -> None:
     unit.execute(delete(CARD_BLOCKS))
 
 
-def test_erased_patron_stays_erased_when_the_database_with_the_marks_is_lost(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_stays_erased_if_the_database_with_the_marks_is_lost(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.done("backup", str(tmp_path / "copy"))
     erase(site)
@@ -267,7 +267,7 @@ def test_erased_patron_stays_erased_when_the_database_with_the_marks_is_lost(sit
     assert len(site.do(erased.stored_marks)) == 1
 
 
-def test_erased_patron_stays_erased_when_the_marks_are_lost_and_a_newer_backup_exists(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_stays_erased_if_marks_are_lost_but_a_newer_backup_exists(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.done("backup", str(tmp_path / "monday"))
     erase(site)
@@ -304,7 +304,7 @@ def test_open_requests_of_an_erased_patron_are_kept_and_listed(site: Site, tmp_p
     assert [row["what"] for row in found][-2:] == ["stays: request", "stays: patron"]
 
 
-def test_restored_archive_loses_erased_patrons_again(in_file: Site, tmp_path: Path) -> None:
+def test_restored_archive_is_cleaned_of_erased_patrons_again(in_file: Site, tmp_path: Path) -> None:
     archive, copy = tmp_path / "old.jsonl.gz", tmp_path / "copy.jsonl.gz"
     in_file.do(_long_ago)
     in_file.done("purge", "--yes", "--older-than", "300", "--archive", str(archive))
@@ -405,7 +405,7 @@ def test_failed_backup_leaves_no_file(site: Site, tmp_path: Path) -> None:
     assert {path.name for path in place.iterdir()} <= {"copy", "hkall.erased"}
 
 
-def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path) -> None:
+def test_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path) -> None:
     _at(site, "9999")
     engine = site.engine()
     (kept_save(site))(engine, tmp_path / "copy")
@@ -445,7 +445,7 @@ def test_restore_upgrades_a_database_of_the_previous_version(in_file: Site, tmp_
 
 @pytest.mark.long
 @pytest.mark.parametrize("revision", sorted(schema.known()))
-def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, tmp_path: Path, revision: str) -> None:
+def test_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, tmp_path: Path, revision: str) -> None:
     in_file.file.unlink()
     engine = in_file.engine()
     with schema.remaking(engine) as connection:
@@ -459,7 +459,7 @@ def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site,
 
 @pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
-def test_upgrade_makes_a_backup_of_the_former_state(in_file: Site, tmp_path: Path, version: str) -> None:
+def test_upgrade_makes_a_backup_first(in_file: Site, tmp_path: Path, version: str) -> None:
     in_file.file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
     before = in_file.at()
     done = in_file.run("db", "upgrade", "--backup", str(tmp_path / "copy"))
@@ -469,9 +469,7 @@ def test_upgrade_makes_a_backup_of_the_former_state(in_file: Site, tmp_path: Pat
         assert copy.execute("SELECT count(*) FROM requests").fetchone()[0] > 10
 
 
-def test_an_upgrade_at_a_terminal_asks_for_the_file_of_a_backup(
-    in_file: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interactive_upgrade_asks_for_a_backup_file(in_file: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hkall_gateway.cli.admin.database._may_prompt", lambda: True)
     for answer, there in (("", False), (str(tmp_path / "copy"), True)):
         in_file.file.write_bytes(gzip.decompress((RELEASES / f"{VERSIONS[0]}.db.gz").read_bytes()))
@@ -484,7 +482,7 @@ def test_an_upgrade_at_a_terminal_asks_for_the_file_of_a_backup(
     assert "File for a backup" not in again.output  # there is nothing to do
 
 
-def test_an_upgrade_whose_backup_fails_changes_nothing(in_file: Site, tmp_path: Path) -> None:
+def test_failed_backup_stops_the_upgrade(in_file: Site, tmp_path: Path) -> None:
     in_file.file.write_bytes(gzip.decompress((RELEASES / f"{VERSIONS[0]}.db.gz").read_bytes()))
     before = in_file.at()
     (tmp_path / "copy").write_text("something else")
@@ -502,7 +500,7 @@ def test_missing_database_cannot_be_backed_up(in_file: Site, tmp_path: Path) -> 
 @pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
+def test_database_of_an_older_version_on_postgresql_can_be_backed_up(
     site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path, version: str
 ) -> None:
     with on_postgresql(postgres_url, postgres_programs, version) as released:
@@ -518,7 +516,7 @@ def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
 
 @pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
-def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
+def test_dump_of_the_previous_version_is_upgraded_on_restore(
     site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path
 ) -> None:
     """The tables are made as the dump's version had them, filled, and upgraded."""
@@ -538,7 +536,7 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
 
 @pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
-def test_privileges_on_the_tables_are_kept(site: Site, tmp_path: Path) -> None:
+def test_table_privileges_are_kept(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     grants = (

@@ -69,7 +69,7 @@ def test_bad_row_rejects_its_whole_file(config: Path, tmp_path: Path, kind: str,
     assert (taken.exit_code, contents(config) != before) == (0, True)
 
 
-def test_a_policy_that_is_wrong_is_refused_by_every_command_with_every_path(config: Path) -> None:
+def test_every_command_refuses_an_invalid_policy_and_lists_every_path(config: Path) -> None:
     policy = config.parent / "policy.toml"
     kept = policy.read_text()
     policy.write_text('[[categories]]\nkey = "new"\n[fine]\novrdue_cents = 1\nrecalled_cents = -4\n[pickup]\ndays = "five"\n')
@@ -82,7 +82,7 @@ def test_a_policy_that_is_wrong_is_refused_by_every_command_with_every_path(conf
     assert run(config, "explain", "request", "--patron", "P0001", "--bib", "b9001").exit_code == 0
 
 
-def test_a_state_that_nobody_knows_is_warned_of_with_its_lines_and_the_file_is_loaded(config: Path, tmp_path: Path) -> None:
+def test_unknown_item_status_is_reported_with_its_lines_but_the_file_is_loaded(config: Path, tmp_path: Path) -> None:
     rows = ["LU,n1,New,N1,AVAILABLE", *(f"LU,n{n},New,N{n},Green dot" for n in range(2, 14)), "HKU,n1,New,K1,Green dot"]
     file = tmp_path / "holdings.csv"
     file.write_text("\n".join(["agency,bib_id,title,barcode,status", *rows, ""]))

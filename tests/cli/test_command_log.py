@@ -61,7 +61,7 @@ def shows_no_patron(said: str) -> bool:
 
 
 @pytest.mark.parametrize("early", ["", "import structlog"], ids=["imported by the command", "imported before it"])
-def test_an_exception_is_one_line_on_standard_error_without_names(site: Path, early: str) -> None:
+def test_exception_is_one_line_on_standard_error_without_personal_names(site: Path, early: str) -> None:
     done = ended(site, early)
 
     assert json.loads(done.stdout) == []
@@ -74,7 +74,7 @@ def test_an_exception_is_one_line_on_standard_error_without_names(site: Path, ea
     assert shows_no_patron(done.stderr.decode())
 
 
-def test_exception_on_a_terminal_is_drawn_for_people(site: Path) -> None:
+def test_exception_on_a_terminal_is_formatted_for_reading(site: Path) -> None:
     ours, theirs = pty.openpty()
     try:
         done = ended(site, stderr=theirs)

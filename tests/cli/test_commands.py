@@ -38,7 +38,7 @@ def run(*words: str, config: Path | None = None, typed: str | None = None) -> Re
 
 
 @pytest.mark.parametrize("command", [entry.name for entry in ENTRIES])
-def test_every_command_explains_itself_with_an_example(command: str) -> None:
+def test_every_command_has_help_with_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0
     assert "Example: hkall-gateway" in " ".join(done.output.split())
@@ -49,12 +49,12 @@ def test_valid_configuration_is_confirmed(config: Path) -> None:
     assert (done.exit_code, "no errors" in done.output) == (0, True)
 
 
-def test_the_configuration_of_the_demo_has_no_notes(config: Path) -> None:
+def test_demo_configuration_has_no_notes(config: Path) -> None:
     done = run("check-config", config=config)
     assert (done.exit_code, done.output) == (0, f"{config}: no errors; 3 partners, 3 terminals\n")
 
 
-def test_restrictions_of_terminals_are_noted_beside_a_valid_configuration(tmp_path: Path) -> None:
+def test_terminal_restrictions_are_noted_for_a_valid_configuration(tmp_path: Path) -> None:
     done = run("check-config", config=demo_setup.write_config(tmp_path, PORTS, ""))
     assert done.exit_code == 0
     assert "note: sip2.terminals bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused" in done.output
@@ -73,7 +73,7 @@ def test_restrictions_of_terminals_are_noted_beside_a_valid_configuration(tmp_pa
         ('place_names = { HKU-MAIN-LENDING = "the counter" }', '"en", "zh-Hant"', ""),
     ],
 )
-def test_place_without_a_display_name_is_noted(config: Path, tmp_path: Path, names: str, languages: str, told: str) -> None:
+def test_location_without_a_display_name_is_noted(config: Path, tmp_path: Path, names: str, languages: str, told: str) -> None:
     lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("place_names")]
     (tmp_path / "policy.toml").write_text("")
     text = "\n".join(lines).replace("[library]\n", f"[library]\nlanguages = [{languages}]\n{names}\n")
@@ -90,7 +90,7 @@ def test_missing_configuration_is_reported(tmp_path: Path) -> None:
     assert "none.toml" in done.output
 
 
-def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) -> None:
+def test_empty_database_is_upgraded_to_the_current_revision(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS)
     refused = run("status", config=path)
     assert (refused.exit_code, "db upgrade" in refused.output) == (2, True)
@@ -112,7 +112,7 @@ def test_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         assert "Traceback" not in refused.output
 
 
-def test_a_hash_is_printed_and_the_password_is_not() -> None:
+def test_hash_is_printed_without_the_password() -> None:
     done = run("hash-secret", typed="opensesame\n")
     assert done.output.strip().splitlines()[-1].startswith("$argon2id$")
     assert "opensesame" not in done.output
@@ -124,7 +124,7 @@ def test_first_line_of_a_pipe_is_the_whole_password() -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "\n"])
-def test_a_pipe_without_a_password_is_wrong_usage(typed: str) -> None:
+def test_empty_pipe_instead_of_a_password_is_a_usage_error(typed: str) -> None:
     done = run("hash-secret", typed=typed)
     assert (done.exit_code, done.output) == (2, "standard input has no password on its first line\n")
 
@@ -139,7 +139,7 @@ def test_new_secret_is_printed_with_its_hash_and_is_random() -> None:
     assert len(secrets[0]) >= 40
 
 
-def test_a_dry_run_says_what_would_change_and_changes_nothing(config: Path, tmp_path: Path) -> None:
+def test_dry_run_reports_changes_without_applying_them(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     file.write_text("barcode,name,category\nP0001,New Name,undergraduates\nNEW1,Someone,undergraduates\n")
     first = run("load", "patrons", str(file), "--dry-run", config=config)
@@ -157,7 +157,7 @@ def test_full_load_that_removes_most_patrons_is_refused(config: Path, tmp_path: 
     assert run("explain", "request", "--patron", "P0002", "--bib", "b9001", config=config).exit_code == 0
 
 
-def test_a_bad_row_is_named_and_nothing_is_loaded(config: Path, tmp_path: Path) -> None:
+def test_invalid_row_is_reported_and_nothing_is_loaded(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     file.write_text("barcode,category,expires\nX1,undergraduates,soon\n")
     done = run("load", "patrons", str(file), config=config)
@@ -165,7 +165,7 @@ def test_a_bad_row_is_named_and_nothing_is_loaded(config: Path, tmp_path: Path) 
     assert f"{file}:2: expires: 'soon' is not a date" in done.output
 
 
-def test_an_unmapped_category_is_listed(config: Path, tmp_path: Path) -> None:
+def test_unmapped_category_is_listed(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     file.write_text("barcode,category\nX1,circle_of_friends\n")
     done = run("load", "patrons", str(file), "--dry-run", config=config)
@@ -183,7 +183,7 @@ def test_unknown_words_are_reported_with_their_first_lines(config: Path, tmp_pat
     assert "patrons: 7 new" in done.output
 
 
-def test_languages_that_no_letter_is_written_in_are_listed_with_their_number(config: Path, tmp_path: Path) -> None:
+def test_languages_without_letters_are_listed_with_their_counts(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     rows = "X1,undergraduates,fr\nX2,undergraduates,fr\nX3,undergraduates,yue\nX4,undergraduates,\nX5,undergraduates,de\n"
     file.write_text(f"barcode,category,language\n{rows}")
@@ -195,7 +195,7 @@ def test_languages_that_no_letter_is_written_in_are_listed_with_their_number(con
     ]
 
 
-def test_explain_shows_the_rule_of_a_refusal_and_stores_nothing(config: Path) -> None:
+def test_explain_shows_the_rule_of_a_refusal_without_storing_it(config: Path) -> None:
     done = run("explain", "request", "--patron", "P0001", "--bib", "b9002", "--json", config=config)
     assert done.exit_code == 1
     (said,) = json.loads(done.output)
@@ -203,14 +203,14 @@ def test_explain_shows_the_rule_of_a_refusal_and_stores_nothing(config: Path) ->
     assert run("requests", "trace", "P0001", config=config).exit_code == 1
 
 
-def test_explain_shows_a_grant_and_places_no_request(config: Path) -> None:
+def test_explain_shows_a_grant_without_placing_a_request(config: Path) -> None:
     done = run("explain", "request", "--patron", "P0001", "--bib", "b9001", config=config)
     assert (done.exit_code, "yes" in done.output) == (0, True)
     assert json.loads(run("requests", "list", "--json", config=config).output) == []
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2017-03-09T00:00:00"])
-def test_explain_wants_an_instant_with_an_offset(config: Path, at: str) -> None:
+def test_explain_requires_a_time_with_an_offset(config: Path, at: str) -> None:
     done = run("explain", "renew", "--item", "C1", "--at", at, config=config)
     assert done.exit_code == 2
     assert "--at" in done.output
@@ -252,7 +252,7 @@ def test_unknown_position_is_reported_with_the_known_ones(config: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["R-XX", "X999"])
-def test_impossible_command_is_reported(config: Path, what: str) -> None:
+def test_command_not_allowed_in_the_position_is_reported(config: Path, what: str) -> None:
     done = run("request", "receive", what, config=config)
     assert done.exit_code == 1
     assert done.output.startswith(f"{what}: ")

@@ -59,7 +59,7 @@ def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> su
 
 
 @pytest.mark.long
-def test_doctor_passes_beside_a_running_gateway(running: Gateway) -> None:
+def test_doctor_passes_while_the_gateway_runs(running: Gateway) -> None:
     done = doctor(running.path, environ=running.environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines() if line and line[0] != " "][:-1] == [
@@ -72,7 +72,7 @@ def test_doctor_passes_beside_a_running_gateway(running: Gateway) -> None:
 
 
 @pytest.mark.long
-def test_doctor_sends_only_look_ups_and_no_letter(running: Gateway) -> None:
+def test_doctor_sends_only_lookups_and_no_letters(running: Gateway) -> None:
     partner = running.party.partners["CUHK"]
     partner.seen.clear()
     assert doctor(running.path, "CUHK", environ=running.environ).returncode == 0
@@ -132,7 +132,7 @@ def test_failure_is_shown_with_its_advice_and_exit_code_1(idle: Path) -> None:
     assert (blank, last) == ("", "2 ok, 1 FAIL, 6 skip")
 
 
-def test_record_prints_one_line_and_stores_the_failed_checks(idle: Path) -> None:
+def test_record_option_prints_one_line_and_stores_the_failed_checks(idle: Path) -> None:
     done = doctor(idle, "--record")
     (line,) = done.stdout.splitlines()
     failed = int(re.findall(r"(\d+) FAIL", line)[0])
@@ -144,11 +144,11 @@ def test_record_prints_one_line_and_stores_the_failed_checks(idle: Path) -> None
     assert (row["what"], row["count"]) == ("job", failed)
 
 
-def test_record_requires_all_checks(idle: Path) -> None:
+def test_record_option_requires_all_checks(idle: Path) -> None:
     assert doctor(idle, "CUHK", "--record").returncode == 2
 
 
-def test_json_has_one_object_a_check_with_the_same_keys(idle: Path) -> None:
+def test_json_output_has_one_object_per_check_with_the_same_keys(idle: Path) -> None:
     done = doctor(idle, "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -170,7 +170,7 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *words], env=ENVIRON)
 
 
-def test_unknown_peer_is_wrong_usage_with_the_known_ones_named(idle: Path) -> None:
+def test_unknown_peer_is_a_usage_error_listing_known_peers(idle: Path) -> None:
     done = run("CUHL", "--config", str(idle))
     assert (done.exit_code, done.output) == (
         2,
@@ -178,13 +178,13 @@ def test_unknown_peer_is_wrong_usage_with_the_known_ones_named(idle: Path) -> No
     )
 
 
-def test_a_configuration_with_errors_is_wrong_usage(tmp_path: Path) -> None:
+def test_invalid_configuration_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text("[library]\n")
     done = run("--config", str(tmp_path / "gateway.toml"))
     assert (done.exit_code, "library.agency: is missing" in done.output) == (2, True)
 
 
-def test_a_recipient_that_is_no_address_is_wrong_usage(idle: Path) -> None:
+def test_invalid_recipient_address_is_a_usage_error(idle: Path) -> None:
     assert run("smtp", "--to", "nobody", "--config", str(idle)).exit_code == 2
 
 
@@ -216,7 +216,7 @@ def test_silent_peers_time_out_in_parallel_after_ten_seconds(silent: Path) -> No
 
 
 @pytest.mark.long
-def test_interrupted_doctor_stops_at_once_and_shows_its_findings(silent: Path, tmp_path: Path) -> None:
+def test_interrupted_doctor_stops_at_once_and_shows_its_results(silent: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
         process = subprocess.Popen([COMMAND, "doctor", "--config", silent], env=ENVIRON, stdout=file, stderr=file)
@@ -241,7 +241,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.long
-def test_hanging_name_server_does_not_prevent_the_end(idle: Path, tmp_path: Path) -> None:
+def test_unresponsive_name_server_does_not_prevent_the_exit(idle: Path, tmp_path: Path) -> None:
     text = idle.read_text(encoding="utf-8")
     idle.write_text(text.replace("http://127.0.0.1:", "http://ncip.cuhk.example:"), encoding="utf-8")
     output = tmp_path / "output"

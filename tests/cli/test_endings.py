@@ -55,7 +55,7 @@ def test_unavailable_postgresql_is_reported_in_one_line(tmp_path: Path, words: t
     assert_one_line(run(*words, "--config", str(path)), 2, "database.url: cannot be opened", str(port))
 
 
-def test_serve_with_unavailable_postgresql_ends_in_one_line_with_advice(tmp_path: Path) -> None:
+def test_serve_exits_with_one_line_of_advice_when_postgresql_is_unavailable(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
     done = run("serve", "--config", str(path))
@@ -83,7 +83,7 @@ def test_missing_sqlite_folder_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_full_disk_ends_a_load_in_one_line(tmp_path: Path) -> None:
+def test_full_disk_ends_a_load_in_one_line(tmp_path: Path) -> None:
     path = site(tmp_path)
     assert run("db", "upgrade", "--config", str(path)).returncode == 0
     file = tmp_path / "patrons.csv"

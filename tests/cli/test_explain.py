@@ -205,7 +205,7 @@ NEVER_ASKED: Mapping[Reason, str] = {
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_every_refusal_names_its_rule_facts_with_source_and_age_and_deciding_keys(config: Path, row: Row) -> None:
+def test_every_refusal_shows_rule_facts_with_source_and_age_and_deciding_keys(config: Path, row: Row) -> None:
     said = explained(config, row.words)
 
     assert (said["answer"], said["why"], said["rule"]) == ("no", row.why, row.why.rule)
@@ -217,7 +217,7 @@ def test_every_refusal_names_its_rule_facts_with_source_and_age_and_deciding_key
     assert row.why in run(config, row.words).output
 
 
-def test_every_reason_is_explained_here_or_is_none_of_these_questions() -> None:
+def test_every_reason_is_explained_or_listed_as_out_of_scope() -> None:
     assert {row.why for row in ROWS} | NEVER_ASKED.keys() == set(Reason)
     assert len({row.why for row in ROWS}) == len(ROWS)
 
@@ -230,7 +230,7 @@ def test_r29_renewal_a_second_too_soon_is_refused(config: Path) -> None:
     assert (yes["answer"], yes["due"], "R32" in yes["rules"]) == ("yes", "2017-03-24", True)
 
 
-def test_the_keys_are_those_of_the_patron_s_own_category(config: Path) -> None:
+def test_keys_are_those_of_the_patrons_category(config: Path) -> None:
     said = explained(config, f"request --patron FIFTEEN --bib b1 {NOW}")
     assert {key: value for key, value in said["policy"].items() if "[" in key} == {}
     said = explained(config, f"borrow --patron UG --item W1 {NOW}")
@@ -245,7 +245,7 @@ def test_grant_names_the_lenders_that_would_be_asked(config: Path) -> None:
     assert "request" not in said
 
 
-def test_grant_is_short_and_all_shows_every_key_read(config: Path) -> None:
+def test_grant_is_short_and_the_all_option_shows_every_key_used(config: Path) -> None:
     short = run(config, "request --patron UG --bib b1").output.splitlines()
     whole = run(config, "request --patron UG --bib b1", "--all").output.splitlines()
     assert len(short) <= 15 < len(whole)
@@ -260,7 +260,7 @@ def test_refusal_shows_the_keys_of_its_rule(config: Path) -> None:
     assert "categories[undergraduates].total_quota" in said
 
 
-def test_an_overdue_renewal_by_staff_is_a_yes_with_its_price(config: Path) -> None:
+def test_overdue_renewal_by_staff_is_granted_with_its_fine(config: Path) -> None:
     said = explained(config, "renew --item L1 --staff --at 2017-03-17T00:00+08:00")
     assert (said["answer"], said["fine_cents"], said["due"]) == ("yes", 200, "2017-04-01")
 

@@ -15,16 +15,16 @@ from hkall_gateway.cli.admin.load import load
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 
 
-def test_every_kind_of_file_that_load_reads_is_on_the_page() -> None:
+def test_every_loadable_file_kind_is_documented() -> None:
     assert sorted(file.kind for file in FILES) == sorted(load.commands)
 
 
-def test_every_way_to_read_a_column_is_described_and_used() -> None:
+def test_every_column_format_is_described_and_used() -> None:
     assert {column.read for file in FILES for column in file.columns} == set(VALUES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.kind)
-def test_the_sample_can_be_loaded(file: LoadedFile, tmp_path: Path) -> None:
+def test_sample_file_can_be_loaded(file: LoadedFile, tmp_path: Path) -> None:
     environ = demo_setup.environment(PORTS)
     config = demo_setup.write_config(tmp_path, PORTS)
     demo_setup.fill_database(config, environ)

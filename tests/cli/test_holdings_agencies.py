@@ -33,7 +33,7 @@ def load(config: Path, rows: str, kind: str = "holdings", head: str = HEAD) -> R
     return run(config, "load", kind, str(file))
 
 
-def test_an_unknown_agency_is_named_with_its_lines_and_its_copies_are_kept(config: Path) -> None:
+def test_unknown_agency_is_reported_with_its_lines_and_its_items_are_kept(config: Path) -> None:
     done = load(config, ROWS)
 
     assert "some.csv:4, 5: agency 'CUKH' is no partner: 2 copies are kept and cannot be requested (R3)\n" in done.output
@@ -41,7 +41,7 @@ def test_an_unknown_agency_is_named_with_its_lines_and_its_copies_are_kept(confi
     assert (done.exit_code, "4 new" in done.output) == (0, True)
 
 
-def test_a_copy_of_an_unknown_agency_is_not_asked_for_until_it_is_a_partner(config: Path) -> None:
+def test_item_of_an_unknown_agency_is_not_requested_until_it_is_a_partner(config: Path) -> None:
     copy = "CUKH,n1,Dune,N2,Available\n"
     load(config, copy)
     refused = run(config, "request", "place", "--patron", "P0001", "--bib", "n1")

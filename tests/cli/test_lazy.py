@@ -79,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_the_table_names_each_command_and_says_in_a_line_what_it_does(entry: object) -> None:
+def test_table_has_every_command_with_its_summary(entry: object) -> None:
     assert entry in ENTRIES
     assert isinstance(entry, type(ENTRIES[0]))
     command = main.get_command(click.Context(main), entry.name)
@@ -89,16 +89,16 @@ def test_the_table_names_each_command_and_says_in_a_line_what_it_does(entry: obj
     assert len(entry.help) <= 60
 
 
-def test_no_command_stands_in_the_table_twice() -> None:
+def test_commands_in_the_table_are_unique() -> None:
     assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
 
 
-def test_an_unknown_command_is_named_in_a_line() -> None:
+def test_unknown_command_is_reported_in_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", SPY, "nonsense"], capture_output=True, text=True, check=False)
     assert "No such command 'nonsense'" in done.stderr
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_imports_no_heavy_modules() -> None:
     """Of any command; one process shows the help of all, since what one of them loaded would still be there."""
     words = ["--version", "--help", *(f"{entry.name} --help" for entry in ENTRIES)]
     done = subprocess.run([sys.executable, "-c", HELPS, *words], capture_output=True, text=True, check=True)
@@ -107,22 +107,22 @@ def test_help_loads_nothing_heavy() -> None:
     assert [command for command, _, modules in shown if HEAVY & set(modules.split())] == []
 
 
-def test_status_loads_the_database_and_no_more(site: Path) -> None:
+def test_status_imports_only_the_database_modules(site: Path) -> None:
     assert loaded("status", "--config", str(site), environ=demo_setup.environment(PORTS)) == FOR_A_TABLE
 
 
-def test_the_garbage_collector_hardly_runs_while_a_command_starts(site: Path) -> None:
+def test_garbage_collector_hardly_runs_during_command_start(site: Path) -> None:
     command = [sys.executable, "-c", COLLECTIONS, "check-config", "--config", str(site)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=demo_setup.environment(PORTS))
     assert int(done.stdout.splitlines()[-1]) < 20
 
 
 @pytest.mark.parametrize("words", [("--version",), ("--help",), ("request", "--help"), ("sip2", "--help")], ids=" ".join)
-def test_help_takes_a_third_of_a_second_at_most(words: tuple[str, ...]) -> None:
+def test_help_takes_at_most_a_third_of_a_second(words: tuple[str, ...]) -> None:
     assert cpu_s([sys.executable, "-c", SPY, *words]) <= HELP_S
 
 
-def test_status_takes_no_longer_than_thrice_its_database_library(site: Path) -> None:
+def test_status_takes_at_most_three_times_the_import_of_its_database_library(site: Path) -> None:
     """0.6 s where `import sqlalchemy` takes 0.2 s; other work on the machine slows both down."""
     library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
     status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], demo_setup.environment(PORTS))

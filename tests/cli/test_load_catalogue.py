@@ -92,13 +92,13 @@ def copies(config: Path, *bibs: str) -> set[str]:
     return barcodes
 
 
-def test_marc_records_become_copies_and_titles(config: Path) -> None:
+def test_marc_records_become_items_and_titles(config: Path) -> None:
     done = load(config, record("m1", "Hong gao liang", "M1", "M2", linked="紅高粱"), record("m2", "Dream studies", "M3"))
     assert (done.exit_code, "holdings: 3 new, 0 changed" in done.output) == (0, True)
     assert (found(config, "红高粱"), copies(config, "m1")) == (["m1"], {"M1", "M2"})
 
 
-def test_delta_removes_items_its_records_do_not_name(either: Path) -> None:
+def test_delta_removes_items_missing_from_its_records(either: Path) -> None:
     config = either
     load(config, record("m1", "Hong lou meng", "M1", "M2"), record("m2", "Dream studies", "M3"), record("m3", "Emma", "M4"))
     done = load(config, record("m1", "Hong lou meng", "M2"), record("m2", "Dream studies", status="d"))
@@ -129,7 +129,7 @@ def test_delta_that_removes_too_much_is_refused(config: Path) -> None:
     assert found(config, "many") == []
 
 
-def test_a_library_that_would_lose_its_copies_is_named(config: Path) -> None:
+def test_library_that_would_lose_its_items_is_reported(config: Path) -> None:
     """A wrong mapping finds no copy in any record, and the other libraries' copies would hide that."""
     load_csv(config, "".join(f"LU,l{n},Lots {n},L{n},Available,\n" for n in range(300)))
     load(config, *(record(f"m{n}", f"Many {n}", f"M{n}") for n in range(40)))
@@ -138,7 +138,7 @@ def test_a_library_that_would_lose_its_copies_is_named(config: Path) -> None:
     assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
 
 
-def test_a_load_says_in_one_line_what_it_changed_and_who_lost_copies(config: Path) -> None:
+def test_load_reports_changes_and_losses_in_one_line(config: Path) -> None:
     load(config, record("m1", "Hong lou meng", "M1"), record("m2", "Dream studies", "M3"))
     counts = "holdings: 0 new, 0 changed, 1 as before, 1 vanish; CUHK loses 1 of "
     lesser = (record("m1", "Hong lou meng", "M1"), record("m2", "Dream studies", status="d"))
@@ -147,20 +147,20 @@ def test_a_load_says_in_one_line_what_it_changed_and_who_lost_copies(config: Pat
     assert re.fullmatch(rf"{counts}\d+ copies; import \d+ is current\n", done.output)
 
 
-def test_complete_file_of_one_library_keeps_the_others(config: Path) -> None:
+def test_complete_file_of_one_library_keeps_other_libraries_items(config: Path) -> None:
     load_csv(config, "LU,m1,Emma,L1,Available,\n")
     load(config, record("m1", "Emma", "M1", "M2"), options=("--full", "--force"))
     done = load(config, record("m1", "Emma", "M2"), options=("--full",))
     assert ("1 vanish" in done.output, copies(config, "m1")) == (True, {"M2", "L1"})
 
 
-def test_a_bad_record_refuses_the_file(config: Path) -> None:
+def test_invalid_record_rejects_the_file(config: Path) -> None:
     done = load(config, record("m1", "Emma", "M1"), record("", "Emma", "M2"))
     assert (done.exit_code, "some.mrc:record 2: has no number\nnothing was loaded" in done.output) == (2, True)
     assert copies(config, "m1") == set()
 
 
-def test_bad_record_is_skipped_and_then_no_item_is_removed(config: Path) -> None:
+def test_skipped_invalid_record_prevents_removals(config: Path) -> None:
     load(config, record("m1", "Emma", "M1", "M2"))
     skip = ("--bad-records", "skip")
     done = load(config, record("", "Emma", "M2"), record("m1", "Emma", "M1"), options=(*skip, "--full"))
@@ -169,7 +169,7 @@ def test_bad_record_is_skipped_and_then_no_item_is_removed(config: Path) -> None
     assert copies(config, "m1") == {"M1", "M2"}
 
 
-def test_a_site_s_own_field_is_read(config: Path) -> None:
+def test_site_specific_marc_field_is_read(config: Path) -> None:
     with config.open("a") as file:
         file.write('\n[[marc.items]]\ntag = "999"\nbarcode = "i"\nagency = "m"\n[marc.agencies]\nCU = "CUHK"\n')
     own = record("m1", "Emma")
@@ -179,19 +179,19 @@ def test_a_site_s_own_field_is_read(config: Path) -> None:
     assert copies(config, "m1") == {"M9"}
 
 
-def test_rows_of_a_csv_may_delete_copies(config: Path) -> None:
+def test_csv_rows_may_delete_items(config: Path) -> None:
     load_csv(config, "CUHK,c1,Emma,C1,Available,\nCUHK,c1,Emma,C2,Available,no\n")
     done = load_csv(config, "CUHK,,,C2,,yes\n")
     assert (done.exit_code, "1 vanish" in done.output, copies(config, "c1")) == (0, True, {"C1"})
 
 
-def test_bad_rows_of_a_csv_are_left_out(config: Path) -> None:
+def test_invalid_csv_rows_are_skipped(config: Path) -> None:
     rows = "CUHK,c1,Emma,C1,Available,\nCUHK,c2,,C2,Available,\n"
     assert load_csv(config, rows).exit_code == 2
     done = load_csv(config, rows, "--bad-records", "skip")
     assert ("some.csv:3: title: is empty; it is left out" in done.output, copies(config, "c1")) == (True, {"C1"})
 
 
-def test_a_dry_run_writes_nothing(config: Path) -> None:
+def test_dry_run_changes_nothing(config: Path) -> None:
     done = load(config, record("m1", "Emma", "M1"), options=("--dry-run",))
     assert ("1 new" in done.output, copies(config, "m1")) == (True, set())

@@ -72,7 +72,7 @@ def test_command_logs_in_queries_and_disconnects(systems: list[System]) -> None:
     assert systems[0].heard[0] == body + checksum(body)
 
 
-def test_refused_login_is_no_reply(systems: list[System]) -> None:
+def test_refused_login_is_reported_as_no_reply(systems: list[System]) -> None:
     with pytest.raises(Unreachable, match="the login was refused"):
         ask(systems, b"940", login=Login("gateway", Sensitive("x")))
 

@@ -18,13 +18,13 @@ PAGE = DOCS / "man" / "hkall-gateway.1"
 BIN = Path(sys.executable).parent
 
 
-def test_every_command_stands_in_the_manual() -> None:
+def test_every_command_is_in_the_manual() -> None:
     page = man_page()
     heads = [line.replace("\\-", "-") for line in page.splitlines() if line.startswith(".SS ")]
     assert all(any(head.startswith(f'.SS "hkall-gateway {entry.name} ') for head in heads) for entry in ENTRIES)
 
 
-def test_lexgrog_finds_the_name_and_what_it_is() -> None:
+def test_lexgrog_finds_name_and_description() -> None:
     done = subprocess.run([program("lexgrog", "man-db"), PAGE], capture_output=True, text=True, check=True)
     assert '"hkall-gateway - gateway between NCIP partners, SIP2 terminals and a library system"' in done.stdout
 
@@ -40,7 +40,7 @@ def test_man_reads_the_page_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [("hkall-gateway ou", "outbox"), ("hkall-gateway outbox re", "retry")])
-def test_bash_completes_commands(words: str, told: str) -> None:
+def test_bash_completion_offers_commands(words: str, told: str) -> None:
     shell = f"""
         PATH={BIN}:$PATH
         . {DOCS / "completion" / "hkall-gateway"}

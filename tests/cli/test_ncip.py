@@ -65,7 +65,7 @@ def run(*words: str, **environ: str) -> Result:
 WHO = ("--from", "CUHK", "--to", "HKU")
 
 
-def test_a_look_up_is_built_sent_and_its_reply_printed(address: str) -> None:
+def test_lookup_is_sent_and_its_reply_printed(address: str) -> None:
     done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "KEY", KEY="s3cret")
     ((body, headers),) = SEEN
     sent = decode(body)
@@ -85,9 +85,7 @@ def test_a_look_up_is_built_sent_and_its_reply_printed(address: str) -> None:
         (("--proof", "bearer"), "Bearer s3cret"),
     ],
 )
-def test_the_secret_goes_into_the_header_of_the_request_where_the_responder_wants_it(
-    address: str, words: tuple[str, ...], sent: str
-) -> None:
+def test_secret_is_sent_in_the_http_header_if_configured(address: str, words: tuple[str, ...], sent: str) -> None:
     done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "KEY", *words, "--show", KEY="s3cret")
     ((body, headers),) = SEEN
     assert headers["Authorization"] == sent
@@ -95,7 +93,7 @@ def test_the_secret_goes_into_the_header_of_the_request_where_the_responder_want
     assert "s3cret" not in done.output
 
 
-def test_the_versions_of_a_peer_are_asked_for_without_a_secret(address: str) -> None:
+def test_lookup_version_is_sent_without_a_secret(address: str) -> None:
     done = run(f"{address}/versions", "LookupVersion", *WHO, "--secret-env", "KEY", KEY="s3cret")
     ((body, _),) = SEEN
     sent = decode(body)
@@ -104,7 +102,7 @@ def test_the_versions_of_a_peer_are_asked_for_without_a_secret(address: str) -> 
     assert (done.exit_code, "VersionSupported: one" in done.output) == (0, True)
 
 
-def test_a_file_is_sent_as_it_is(address: str, tmp_path: Path) -> None:
+def test_file_is_sent_unchanged(address: str, tmp_path: Path) -> None:
     file = tmp_path / "question.xml"
     file.write_bytes(b"<any bytes at all>")
     assert run(f"{address}/found", str(file)).exit_code == 0
@@ -121,17 +119,17 @@ def test_json_output_is_available(address: str) -> None:
     assert json.loads(done.output)["fields"]["ItemId"]["ItemIdentifierValue"] == "K9"
 
 
-def test_a_problem_is_exit_1_whatever_the_status(address: str) -> None:
+def test_problem_exits_with_1_for_any_http_status(address: str) -> None:
     done = run(f"{address}/refused", "LookupItem", "item=HKU:K9", *WHO)
     assert (done.exit_code, "ProblemType: Unknown Item" in done.output, "HTTP 500" in done.output) == (1, True, True)
 
 
-def test_reply_that_is_no_ncip_is_shown_unchanged(address: str) -> None:
+def test_non_ncip_reply_is_shown_unchanged(address: str) -> None:
     done = run(f"{address}/garbage", "LookupItem", "item=HKU:K9", *WHO)
     assert (done.exit_code, "It works!" in done.output) == (1, True)
 
 
-def test_unreachable_address_is_one_line_and_exit_1() -> None:
+def test_unreachable_url_is_reported_in_one_line_with_exit_code_1() -> None:
     done = run("http://127.0.0.1:1/ncip", "LookupItem", "item=HKU:K9", *WHO)
     assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
 
@@ -168,12 +166,12 @@ def test_every_service_is_listed_when_none_is_similar() -> None:
         ("http://x.test", "LookupItem", "item=HKU:K9", *WHO, "--secret-env", "NO_SUCH_VARIABLE"),
     ],
 )
-def test_wrong_usage_is_exit_2_and_names_what_to_mend(words: tuple[str, ...]) -> None:
+def test_usage_error_exits_with_2_and_says_what_to_correct(words: tuple[str, ...]) -> None:
     done = run(*words)
     assert (done.exit_code, len(done.output.strip().splitlines())) == (2, 1)
 
 
-def test_a_folder_that_the_user_may_not_read_has_no_document_and_is_no_error(
+def test_unreadable_folder_is_treated_as_missing_document(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As root's home is for the user of the gateway."""

@@ -66,12 +66,12 @@ def lender(config: Path) -> str:
     return str(listed(config, "requests", "list")[0]["partner"])
 
 
-def test_a_dead_letter_is_listed_with_its_error(config: Path) -> None:
+def test_dead_letter_is_listed_with_its_error(config: Path) -> None:
     (row,) = listed(config, "outbox", "list", "--dead")
     assert (row["id"], row["state"], row["last_error"]) == (1, "dead", "unknown: cut")
 
 
-def test_row_is_shown_with_attempts_document_and_effects(config: Path) -> None:
+def test_outbox_row_is_shown_with_attempts_document_and_effects(config: Path) -> None:
     done = run(config, "outbox", "show", "1")
     assert done.exit_code == 0
     assert "RequestItem>" in done.stdout
@@ -112,7 +112,7 @@ def test_no_secret_is_shown(config: Path) -> None:
     assert ">•<" in done.stdout
 
 
-def test_row_is_retried(config: Path) -> None:
+def test_outbox_row_is_retried(config: Path) -> None:
     assert run(config, "outbox", "retry", "1").exit_code == 0
     (row,) = listed(config, "outbox", "list")
     assert (row["state"], row["attempts"]) == ("unsure", 0)
@@ -125,13 +125,13 @@ def test_dropped_request_goes_to_the_next_lender(config: Path, how: tuple[str, .
     assert lender(config) != "CUHK"
 
 
-def test_request_delivered_by_hand_stays_with_its_lender(config: Path) -> None:
+def test_manually_delivered_request_stays_with_its_lender(config: Path) -> None:
     assert run(config, "outbox", "done", "1", "--reason", "told by telephone").exit_code == 0
     assert (lender(config), listed(config, "outbox", "list")) == ("CUHK", [])
 
 
 @pytest.mark.parametrize("what", ["done", "drop"])
-def test_a_reason_is_asked_for(config: Path, what: str) -> None:
+def test_settling_requires_a_reason(config: Path, what: str) -> None:
     assert run(config, "outbox", what, "1").exit_code == 2
     assert run(config, "outbox", what, "1", "--reason", " ").exit_code == 1
 
@@ -142,14 +142,14 @@ def test_missing_row_is_reported_in_one_line(config: Path, words: tuple[str, ...
     assert (done.exit_code, len(done.output.strip().splitlines())) == (1, 1)
 
 
-def test_partners_shows_what_waits_and_what_is_dead(config: Path) -> None:
+def test_partners_command_shows_waiting_and_dead_messages(config: Path) -> None:
     lines = {line["partner"]: line for line in listed(config, "partners")}
     assert lines.keys() == {"CUHK", "HKUST", "LU"}
     assert (lines["CUHK"]["dead"], lines["LU"]["dead"]) == (1, 0)
     assert (lines["CUHK"]["breaker"], lines["CUHK"]["asked"]) == ("closed", 1)
 
 
-def test_reconcile_lists_what_differs_and_applies_it_with_a_reason(config: Path, tmp_path: Path) -> None:
+def test_reconcile_lists_differences_and_applies_corrections_with_a_reason(config: Path, tmp_path: Path) -> None:
     (request,) = listed(config, "requests", "list")
     file = tmp_path / "theirs.csv"
     file.write_text(f"request_id,position,barcode\nHKU:{request['wire_id']},SHIPPED,C00001\n")
@@ -168,7 +168,7 @@ def test_reconcile_lists_what_differs_and_applies_it_with_a_reason(config: Path,
         ("request_id,position\n1,PAGED\n", ":2: request_id: '1'"),
     ],
 )
-def test_invalid_list_is_reported_by_line(config: Path, tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_partner_list_is_reported_by_line(config: Path, tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "theirs.csv"
     file.write_text(text)
     done = run(config, "reconcile", "CUHK", "--file", str(file))
@@ -176,18 +176,18 @@ def test_invalid_list_is_reported_by_line(config: Path, tmp_path: Path, text: st
     assert f"theirs.csv{said}" in done.output
 
 
-def test_partner_without_look_ups_needs_a_list(config: Path) -> None:
+def test_reconcile_requires_a_list_from_a_partner_without_lookups(config: Path) -> None:
     done = run(config, "reconcile", "CUHK")
     assert (done.exit_code, "--file" in done.output) == (2, True)
 
 
-def test_applying_needs_a_reason(config: Path, tmp_path: Path) -> None:
+def test_applying_corrections_requires_a_reason(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "theirs.csv"
     file.write_text("request_id,position\n")
     assert run(config, "reconcile", "CUHK", "--file", str(file), "--apply").exit_code == 2
 
 
-def test_a_simulation_says_that_nothing_was_lost() -> None:
+def test_simulation_reports_that_no_message_was_lost() -> None:
     words = ["simulate", "--libraries", "2", "--days", "1", "--loss", "0"]
     done = CliRunner().invoke(main, words)
     assert (done.exit_code, done.output.strip().splitlines()[-1]) == (0, "nothing was lost")

@@ -102,7 +102,7 @@ def placed(unit: UnitOfWork, position: Position, **facts: Any) -> Request:
 # ---- export
 
 
-def test_an_export_has_every_row_of_every_table(config: Path) -> None:
+def test_export_has_every_row_of_every_table(config: Path) -> None:
     planted = do(config, plant)
     found = json.loads(run(config, "export", CARD).stdout)
 
@@ -111,7 +111,7 @@ def test_an_export_has_every_row_of_every_table(config: Path) -> None:
     assert (found["archives"], found["not_read"]) == ({}, [])
 
 
-def test_an_export_has_the_records_of_the_archives_and_names_those_that_are_away(config: Path, tmp_path: Path) -> None:
+def test_export_includes_archives_and_lists_unavailable_ones(config: Path, tmp_path: Path) -> None:
     do(config, placed, Position.CLOSED)
     archive_into(config, tmp_path / "old.jsonl.gz")
     found = json.loads(run(config, "export", CARD).stdout)
@@ -123,7 +123,7 @@ def test_an_export_has_the_records_of_the_archives_and_names_those_that_are_away
     assert json.loads(run(config, "export", CARD).stdout)["not_read"] == [str(tmp_path / "old.jsonl.gz")]
 
 
-def test_an_export_shows_everything_about_a_request_and_no_hash_of_the_pin(config: Path) -> None:
+def test_export_shows_whole_requests_but_no_pin_hash(config: Path) -> None:
     do(config, known)
     do(config, placed, Position.ON_LOAN)
     found = json.loads(run(config, "export", CARD).stdout)
@@ -145,7 +145,7 @@ def test_unknown_card_is_refused(config: Path, words: tuple[str, ...]) -> None:
     assert erased.read_file(config.with_name("hkall.db.erased")) == ()
 
 
-def test_partner_of_the_same_name_makes_no_card_known(config: Path) -> None:
+def test_unknown_card_is_refused_even_if_a_partner_has_that_name(config: Path) -> None:
     message = {**_message(""), "kind": "ncip", "recipient": "CUHK"}
     do(config, lambda unit: unit.execute(insert(OUTBOX), message))
     assert run(config, "erase", "CUHK", "--reason", "asked", "--yes").exit_code == 1
@@ -158,7 +158,7 @@ def test_card_found_only_in_an_archive_is_erased_there(config: Path, tmp_path: P
     assert CARD not in _archive(tmp_path / "old.jsonl.gz")
 
 
-def test_card_unknown_while_an_archive_is_away_is_reported_as_such(config: Path, tmp_path: Path) -> None:
+def test_unknown_card_is_reported_with_the_unavailable_archive(config: Path, tmp_path: Path) -> None:
     do(config, placed, Position.CLOSED)
     file = tmp_path / "old.jsonl.gz"
     archive_into(config, file)
@@ -169,7 +169,7 @@ def test_card_unknown_while_an_archive_is_away_is_reported_as_such(config: Path,
 # ---- erase
 
 
-def test_erasure_leaves_nothing_in_database_log_and_archive(config: Path, tmp_path: Path) -> None:
+def test_erasure_leaves_no_patron_data_in_database_log_and_archive(config: Path, tmp_path: Path) -> None:
     do(config, plant)
     do(config, lambda unit: unit.execute(delete(CARD_BLOCKS)))
     file = tmp_path / "old.jsonl.gz"
@@ -314,7 +314,7 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
     return replace(site, transact=partial(before, site.transact), looking=partial(before, site.looking))
 
 
-def test_warning_is_shown_without_a_vacuum(config: Path) -> None:
+def test_warning_is_shown_when_no_vacuum_ran(config: Path) -> None:
     do(config, known)
     assert stays(told(config, *ERASE, "--no-vacuum")) == {"file": "its free space may hold older copies of rows"}
 
@@ -343,7 +343,7 @@ def test_card_of_a_partner_is_not_a_patron(config: Path) -> None:
     assert "stands for CUHK" in done.stderr
 
 
-def test_unwritable_register_stops_the_erasure_at_the_start(config: Path) -> None:
+def test_unwritable_erasure_file_stops_the_erasure_at_the_start(config: Path) -> None:
     do(config, known)
     config.with_name("hkall.db.erased").write_text("notes\n")
     done = run(config, *ERASE)

@@ -69,12 +69,12 @@ def left(config: Path, *where: Any) -> int:
     return int(_run(config, lambda unit: unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one()))
 
 
-def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
+def test_dry_run_reports_counts_and_changes_nothing(config: Path) -> None:
     assert listed(config, "--older-than", "1", "--dry-run") == [{"what": "anonymise", "days": 1, "requests": 19, "held": 1}]
     assert left(config, REQUESTS.c.anonymised) == 0
 
 
-def test_older_requests_are_anonymised(config: Path) -> None:
+def test_requests_older_than_the_period_are_anonymised(config: Path) -> None:
     assert run(config, "--older-than", "1").exit_code == 0
     assert left(config, REQUESTS.c.anonymised) == 19
     assert left(config) == 20
@@ -89,18 +89,18 @@ def test_archive_removes_requests_from_the_database(config: Path, tmp_path: Path
     assert OWED not in found
 
 
-def test_a_policy_that_forgets_nothing_makes_the_command_do_nothing(config: Path) -> None:
+def test_purge_does_nothing_without_retention_periods(config: Path) -> None:
     assert listed(config) == [{"what": "purged", "count": 19}]  # messages that were told long ago, and nothing else
     assert left(config, REQUESTS.c.anonymised) == 0
 
 
-def test_an_archive_without_days_is_wrong_usage(config: Path, tmp_path: Path) -> None:
+def test_archiving_without_a_period_is_a_usage_error(config: Path, tmp_path: Path) -> None:
     done = run(config, "--archive", str(tmp_path / "old.jsonl.gz"))
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert "--older-than" in done.stderr
 
 
-def test_a_file_that_is_no_archive_is_named_and_nothing_is_deleted(config: Path, tmp_path: Path) -> None:
+def test_file_that_is_not_an_archive_is_reported_and_nothing_deleted(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("precious notes that somebody else keeps here")
     done = run(config, "--older-than", "1", "--archive", str(file))
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_archive_is_named_and_nothing_is_deleted(config: Path,
     assert left(config) == 20
 
 
-def test_purge_during_a_round_of_a_gateway_says_so(config: Path) -> None:
+def test_purge_reports_a_running_purge_round(config: Path) -> None:
     _run(config, begin, "purge", "gateway-1", now() - timedelta(seconds=1), False)
     done = run(config, "--older-than", "1")
     assert (done.exit_code, done.stderr) == (1, "a gateway is purging at this moment\n")

@@ -112,7 +112,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_step_is_a_scan_unless_it_is_a_search_or_limited_to_open_work(step: str) -> None:
+def test_query_plan_step_is_a_scan_unless_indexed_or_limited_to_open_requests(step: str) -> None:
     assert reads_all(step) is STEPS[step]
 
 

@@ -55,20 +55,20 @@ def loaded(config: Path, *wanted: str) -> set[str]:
     return found
 
 
-def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
+def test_dry_run_reports_counts_and_changes_nothing(config: Path) -> None:
     done = load(config, NEW_CARD, "--dry-run")
     assert (done.exit_code, "1 cards replaced" in done.output) == (0, True)
     assert (cards(config), loaded(config, "P0001", "N1")) == ({}, {"P0001"})
 
 
-def test_the_same_file_twice_replaces_once(config: Path) -> None:
+def test_repeated_file_replaces_cards_once(config: Path) -> None:
     first, second = (load(config, NEW_CARD) for _ in range(2))
     assert "0 new, 1 changed, 0 as before, 0 vanish, 1 cards replaced" in first.output
     assert "0 new, 0 changed, 1 as before, 0 vanish;" in second.output
     assert (cards(config), loaded(config, "P0001", "N1")) == ({"P0001": "N1"}, {"N1"})
 
 
-def test_contradictory_rows_are_skipped_by_line(config: Path) -> None:
+def test_contradictory_rows_are_skipped_and_reported_by_line(config: Path) -> None:
     bad = "N2,,undergraduates,,P0002\nP0002,,undergraduates,,\n"
     done = load(config, f"{NEW_CARD}{bad}N3,Nobody,undergraduates,x@y.z,P0003\n")
     assert done.exit_code == 1
@@ -79,7 +79,7 @@ def test_contradictory_rows_are_skipped_by_line(config: Path) -> None:
     assert loaded(config, "N1", "N2", "N3", "P0002", "P0003") == {"N1", "P0002", "P0003"}
 
 
-def test_rows_without_a_name_take_over_no_named_patrons_card_and_are_counted(config: Path) -> None:
+def test_rows_without_a_name_cannot_take_over_a_named_patrons_card_and_are_counted(config: Path) -> None:
     done = load(config, "N1,,undergraduates,,P0001\nN2,,undergraduates,,P0002\nN3,,undergraduates,,\n")
     assert done.exit_code == 1
     assert "new.csv:2, 3: former_barcode: the row has no name and no e-mail to compare with" in done.output
@@ -98,7 +98,7 @@ def test_all_cards_of_a_library_can_be_replaced_at_once(config: Path) -> None:
     assert loaded(config, *old) == set()
 
 
-def test_commands_find_the_person_by_the_former_card(config: Path) -> None:
+def test_commands_find_the_patron_by_the_former_card(config: Path) -> None:
     load(config, NEW_CARD)
     assert "REPLACE_CARD" in run(config, "requests", "trace", "P0001").output
     assert run(config, "fines", "list", "--patron", "P0001").output == "nothing\n"

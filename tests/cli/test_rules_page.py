@@ -23,25 +23,25 @@ def columns(number: str) -> list[str]:
     return [cell.strip() for cell in row.split("|")[1:-1]]
 
 
-def test_every_rule_from_1_to_45_is_there() -> None:
+def test_page_has_every_rule_from_1_to_45() -> None:
     assert {f"R{n}" for n in range(1, 46)} | {"R11a"} == PUBLISHED.keys()
 
 
-def test_every_reason_for_a_no_cites_a_published_rule() -> None:
+def test_every_refusal_reason_cites_a_published_rule() -> None:
     assert {reason.rule for reason in Reason if reason.rule} <= PUBLISHED.keys()
 
 
 @pytest.mark.parametrize("number", sorted(PUBLISHED))
-def test_every_rule_is_held_by_a_test_or_a_scenario(number: str) -> None:
+def test_every_rule_has_a_test_or_a_scenario(number: str) -> None:
     assert columns(number)[4], f"{number} is cited by no test of the rules, the desk or the scenarios"
 
 
-def test_walk_through_the_published_page_is_named_first() -> None:
+def test_published_page_test_is_listed_first() -> None:
     assert columns("R17")[4].startswith("`test_2_loans.py`")
     assert columns("R45")[4].startswith("`test_5_fines_and_losses.py`")
 
 
-def test_every_choice_of_the_policy_is_one_row_with_a_sentence() -> None:
+def test_every_policy_choice_has_one_row_with_a_sentence() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page() if line.startswith("| `")]
     assert len(rows) == len({row[0] for row in rows})
     assert {row[0].strip("`") for row in rows} == {one.key for one in choices() if not one.key.startswith("notices.")}
@@ -57,6 +57,6 @@ def test_every_choice_of_the_policy_is_one_row_with_a_sentence() -> None:
         ("bookdrop.fine", "until_counter", "until_drop"),
     ],
 )
-def test_a_choice_shows_its_default_and_what_else_it_may_be(key: str, default: str, others: str) -> None:
+def test_policy_choice_shows_default_and_alternatives(key: str, default: str, others: str) -> None:
     (row,) = [line for line in page() if line.startswith(f"| `{key}` |")]
     assert [cell.strip() for cell in row.split("|")[3:5]] == [default, others]

@@ -43,11 +43,11 @@ def drawn(rows: list[dict[str, object]], columns: tuple[str, ...], width: int) -
     ("not 2017-03-09",                       "not 2017-03-09"),
     (7,                                      "7"),
 ])  # fmt: skip
-def test_values_are_shown_in_library_time_and_as_agency_and_barcode(value: object, told: str) -> None:
+def test_times_are_in_library_time_and_items_as_agency_and_barcode(value: object, told: str) -> None:
     assert cell(value) == told
 
 
-def test_in_a_pipe_a_chinese_character_takes_two_columns() -> None:
+def test_chinese_character_takes_two_columns_in_a_pipe() -> None:
     head, first, second = aligned(ROWS, COLUMNS)
     assert head == "id    title   item          at"
     places = [cell_len(line[: line.index(word)]) for line, word in ((head, "item"), (first, "CUHK/"), (second, "HKUST/"))]
@@ -63,14 +63,14 @@ def test_titles_in_a_pipe_cannot_move_the_cursor(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"title\n{CLEANED}\n"
 
 
-def test_json_has_its_own_escapes_for_what_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_escapes_unprintable_characters(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"title": HOSTILE}], as_json=True)
     written = capsys.readouterr().out
     assert written.replace("\n", "").isprintable()
     assert json.loads(written) == [{"title": HOSTILE}]
 
 
-def test_lines_of_text_are_printed_as_lines_without_what_moves_a_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_multi_line_text_is_printed_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     echo(f"<a>\n\t{HOSTILE}\r</a>")
     assert capsys.readouterr().out == f"<a>\n\t{CLEANED} </a>\n"
 
@@ -80,14 +80,14 @@ def test_error_message_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.endswith(f"{CLEANED}: no such copy\n")
 
 
-def test_commands_print_by_the_functions_that_clean() -> None:
+def test_commands_print_only_through_the_sanitising_functions() -> None:
     """`tail` and `doctor` draw colours, and clean the texts between them."""
     own = {"show.py", "options.py", "tail.py", "examination.py"}
     files = [path for path in Path(hkall_gateway.cli.__file__).parent.rglob("*.py") if path.name not in own]
     assert [path.name for path in files if "click.echo" in path.read_text("utf-8")] == []
 
 
-def test_lines_in_a_pipe_are_not_folded() -> None:
+def test_lines_in_a_pipe_are_not_wrapped() -> None:
     rows = [{"title": "word " * 100, "id": "R-1"}]
     assert len(aligned(rows, ("title", "id"))) == 2
 
@@ -100,7 +100,7 @@ def test_table_fits_the_terminal() -> None:
     assert len({cell_len(line[: line.index(word)]) for line, word in named}) == 1
 
 
-def test_a_long_title_is_folded_inside_its_column() -> None:
+def test_long_title_is_wrapped_inside_its_column() -> None:
     text = drawn([{"id": "R-1", "title": "a long title " * 8, "due": "2017-03-09"}], ("id", "title", "due"), 60)
     lines = text.splitlines()
     assert len(lines) > 2
@@ -114,11 +114,11 @@ def test_rows_too_wide_for_the_terminal_are_shown_as_blocks() -> None:
     assert "" in text.splitlines()
 
 
-def test_a_title_cannot_move_the_cursor_of_a_terminal() -> None:
+def test_title_cannot_move_the_cursor_of_a_terminal() -> None:
     assert "\x1b" not in drawn([{"title": "\x1b[2Jgone"}], ("title",), 80)
 
 
-def test_brackets_are_not_markup() -> None:
+def test_brackets_are_printed_literally() -> None:
     assert "[red]x[/red]" in drawn([{"title": "[red]x[/red]"}], ("title",), 80)
 
 
@@ -128,7 +128,7 @@ def test_json_times_are_utc(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == [{"at": "2017-03-09T04:00:00+00:00"}]
 
 
-def test_a_real_terminal_gets_the_table_in_bold_and_a_pipe_plain_lines() -> None:
+def test_terminal_gets_a_bold_table_and_a_pipe_plain_lines() -> None:
     code = "from hkall_gateway.cli.show import show; show([{'id': 'R-1', 'title': '紅樓夢'}], False)"
     piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert piped == "id   title\nR-1  紅樓夢\n"

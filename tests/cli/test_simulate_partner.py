@@ -50,7 +50,7 @@ def said(folder: Path) -> str:
     ("agency", "told"),
     [("CUHK", "for a rehearsal set it to http://127.0.0.1:9101/ncip"), ("NOBODY", "is no partner of the configuration")],
 )
-def test_a_library_elsewhere_or_unknown_is_not_simulated(tmp_path: Path, agency: str, told: str) -> None:
+def test_remote_or_unknown_library_is_not_simulated(tmp_path: Path, agency: str, told: str) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
     text = config.read_text(encoding="utf-8").replace(f"http://127.0.0.1:{ports.partners['CUHK']}", "https://ncip.lib.example")
@@ -64,7 +64,9 @@ def test_a_library_elsewhere_or_unknown_is_not_simulated(tmp_path: Path, agency:
 @pytest.mark.parametrize(
     ("scheme", "more", "told"), [("https", (), "--certificate"), ("http", ("--certificate", __file__), "https:")]
 )
-def test_a_certificate_is_for_https_and_https_has_one(tmp_path: Path, scheme: str, more: tuple[str, ...], told: str) -> None:
+def test_https_requires_a_certificate_and_http_refuses_one(
+    tmp_path: Path, scheme: str, more: tuple[str, ...], told: str
+) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
     here = f"127.0.0.1:{ports.partners['CUHK']}"
@@ -75,7 +77,7 @@ def test_a_certificate_is_for_https_and_https_has_one(tmp_path: Path, scheme: st
     assert (code, told in line, line.count("\n")) == (2, True, 1), line
 
 
-def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_unusable_certificate_is_reported_in_one_line(tmp_path: Path) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
     here = f"127.0.0.1:{ports.partners['CUHK']}"
@@ -84,7 +86,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     assert (code, "certificate cannot be used" in line, line.count("\n")) == (2, True, 1), line
 
 
-def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
     with socket.create_server(("127.0.0.1", ports.partners["CUHK"])):

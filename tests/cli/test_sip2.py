@@ -30,18 +30,18 @@ DATE = "20170301    100000"
         (f"35{DATE}AOHKU|AAP1", f"35{DATE}AOHKU|AAP1|"),
     ],
 )
-def test_line_may_be_raw_or_short(said: str, line: str) -> None:
+def test_message_may_be_raw_or_in_short_form(said: str, line: str) -> None:
     assert encode(read_line(said, NOW, STANDARD), STANDARD).decode() == f"{line}\r"
 
 
 @pytest.mark.parametrize("said", ["hello", "88 AA=P1", "63 XX=1", "63 shoe_size=3", '63 "AA=P1', "63000", ""])
-def test_invalid_line_is_wrong_usage(said: str) -> None:
+def test_invalid_message_is_a_usage_error(said: str) -> None:
     with pytest.raises(CliError) as ended:
         read_line(said, NOW, STANDARD)
     assert ended.value.exit_code == 2
 
 
-def test_a_reply_is_shown_field_by_field() -> None:
+def test_reply_is_shown_field_by_field() -> None:
     reply = decode(f"120NNN{DATE}AOHKU|AAP1|ABC1|AJDune|AH|AFNo (R13)|AFSorry|".encode(), STANDARD)
     text = shown(reply).splitlines()
     assert text[0] == "12 Checkout Response"
@@ -67,7 +67,7 @@ def test_secrets_are_masked() -> None:
         (["localhost:1", "hello"], 2, "'hello'"),
     ],
 )
-def test_errors_are_one_line(words: list[str], code: int, told: str) -> None:
+def test_errors_are_reported_in_one_line(words: list[str], code: int, told: str) -> None:
     done = CliRunner().invoke(main, ["sip2", *words])
     assert done.exit_code == code
     assert told in done.output

@@ -108,7 +108,7 @@ def listed(config: Path, *words: str) -> list[dict[str, Any]]:
         ("stuck", ["R-PAGE"]),
     ],
 )
-def test_morning_lists_show_their_requests(config: Path, question: str, numbers: list[str]) -> None:
+def test_work_lists_show_their_requests(config: Path, question: str, numbers: list[str]) -> None:
     assert [row["id"] for row in listed(config, question)] == numbers
 
 
@@ -125,7 +125,7 @@ def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path)
     assert named == {"R-LOAN": "overdue: IntegrityError: broken", "R-PAGE": ""}
 
 
-def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(config: Path) -> None:
+def test_status_shows_last_run_result_and_delay_of_each_round(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
     before, due = now() - timedelta(days=2), now() - timedelta(days=1)
@@ -157,7 +157,7 @@ def test_staff_receive_an_unannounced_item_and_see_its_owner(config: Path) -> No
     assert "received" in done.output
 
 
-def test_return_by_hand_charges_the_fine_and_starts_the_way_home(config: Path) -> None:
+def test_manual_return_charges_the_fine_and_starts_the_return_transit(config: Path) -> None:
     (done,) = listed(config, "request", "return", "C1")
     assert done["request"] == "R-LOAN"
     (charge,) = listed(config, "fines", "list", "--patron", "P0001")
@@ -165,14 +165,14 @@ def test_return_by_hand_charges_the_fine_and_starts_the_way_home(config: Path) -
     assert json.loads(run(config, "requests", "show", "R-LOAN", "--json").output)[0]["position"] == "RETURN_TRANSIT"
 
 
-def test_a_return_on_an_earlier_day_needs_a_reason(config: Path) -> None:
+def test_backdated_return_requires_a_reason(config: Path) -> None:
     before = str(today() - timedelta(days=3))
     assert run(config, "request", "return", "C1", "--on", before).exit_code == 1
     assert run(config, "request", "return", "C1", "--on", before, "--reason", "found in the drop").exit_code == 0
     assert listed(config, "fines", "list") == []
 
 
-def test_a_fine_is_paid_once_per_transaction_and_the_rest_is_waived(config: Path) -> None:
+def test_fine_is_paid_once_per_transaction_and_the_remainder_waived(config: Path) -> None:
     run(config, "request", "return", "C1")
     for _ in range(2):
         assert listed(config, "fines", "pay", "P0001", "200", "--transaction", "T1")[0]["owed_cents"] == 400
@@ -181,31 +181,31 @@ def test_a_fine_is_paid_once_per_transaction_and_the_rest_is_waived(config: Path
     assert listed(config, "fines", "list") == []
 
 
-def test_a_paged_copy_is_shipped_or_declined_with_a_reason(config: Path) -> None:
+def test_paged_copy_is_shipped_or_declined_with_a_reason(config: Path) -> None:
     assert run(config, "request", "decline", "X1").exit_code == 1
     assert run(config, "request", "ship", "HKU/X1").exit_code == 0
     assert listed(config, "pull-list") == []
 
 
-def test_uncollected_item_is_sent_home(config: Path) -> None:
+def test_uncollected_item_is_returned(config: Path) -> None:
     assert run(config, "request", "return-unused", "R-SHELF").exit_code == 0
     assert listed(config, "expired-pickups") == []
 
 
-def test_force_needs_a_reason_and_a_position_that_exists(config: Path) -> None:
+def test_force_requires_a_reason_and_an_existing_position(config: Path) -> None:
     assert run(config, "request", "force", "R-LOAN", "--to", "CLOSED").exit_code == 1
     assert run(config, "request", "force", "R-LOAN", "--to", "NOWHERE", "--reason", "x").exit_code == 2
     assert run(config, "request", "force", "R-LOAN", "--to", "CLOSED", "--reason", "settled by telephone").exit_code == 0
     assert "settled by telephone" in run(config, "requests", "trace", "R-LOAN").output
 
 
-def test_staff_place_a_request_and_the_rules_decide(config: Path) -> None:
+def test_request_placed_by_staff_is_checked_by_the_rules(config: Path) -> None:
     assert listed(config, "request", "place", "--patron", "P0002", "--bib", "b9001")[0]["patron"] == "P0002"
     refused = run(config, "request", "place", "--patron", "P0002", "--bib", "b9002")
     assert (refused.exit_code, "(R6)" in refused.output) == (1, True)
 
 
-def test_letters_are_listed_without_an_address(config: Path) -> None:
+def test_letters_are_listed_without_email_addresses(config: Path) -> None:
     run(config, "request", "receive", "C3")
     (letter,) = listed(config, "notices")
     assert (letter["kind"], letter["state"], letter["request"]) == ("letter_pickup", "queued", "R-COMING")
@@ -220,7 +220,7 @@ def test_closures_are_loaded_day_by_day_and_move_a_due_date(config: Path, tmp_pa
     assert run(config, "load", "closures", str(file)).exit_code == 2
 
 
-def test_open_requests_are_taken_over_once(config: Path, tmp_path: Path) -> None:
+def test_open_requests_are_imported_once(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "requests.csv"
     head = "side,request_id,partner,patron,barcode,title,bib_id,position"
     head += ",placed,received,first_checkout,due,lender_due,renewals,recalled"
@@ -232,7 +232,7 @@ def test_open_requests_are_taken_over_once(config: Path, tmp_path: Path) -> None
     assert (found["item_agency"], found["loan_days"], found["renewals"]) == ("CUHK", 15, 1)
 
 
-def test_a_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) -> None:
+def test_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "partners.csv"
     file.write_text(
         "agency,name,url,dialect,secret_env,priority,institutional_card,timezone\nPOLYU,PolyU,http://127.0.0.1:1/ncip,,,7,,\n"
@@ -247,7 +247,7 @@ def test_unknown_partner_is_reported(config: Path) -> None:
     assert (done.exit_code, done.stderr) == (1, "NOBODY: not in the directory\n")
 
 
-def test_a_wrong_policy_names_every_error(tmp_path: Path) -> None:
+def test_invalid_policy_is_reported_with_every_error(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text("[renewal]\nmax_count = -1\nmax_cuont = 3\n[fine]\noverdue_cents = 'two'\n")
     done = CliRunner().invoke(main, ["policy", "check", str(file)])
@@ -258,7 +258,7 @@ def test_a_wrong_policy_names_every_error(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["policy", "check", str(file)]).exit_code == 0
 
 
-def test_explain_names_the_rule_the_facts_and_the_keys_that_decided(config: Path) -> None:
+def test_explain_shows_rule_facts_and_deciding_keys(config: Path) -> None:
     at = f"{today()}T12:00:00+08:00"
     done = run(config, "explain", "renew", "--item", "C1", "--at", at, "--json")
     (said,) = json.loads(done.output)
@@ -268,7 +268,7 @@ def test_explain_names_the_rule_the_facts_and_the_keys_that_decided(config: Path
     assert (category["value"], category["source"], category["as_of"] is not None) == ("undergraduates", "snapshot", True)
 
 
-def test_explain_answers_about_recalls_and_returns(config: Path) -> None:
+def test_explain_covers_recalls_and_returns(config: Path) -> None:
     (said,) = json.loads(run(config, "explain", "recall", "--item", "CUHK/C1", "--json").output)
     assert (said["answer"], said["policy"]["recall.min_use_days"]) == ("yes", 15)
     (said,) = json.loads(run(config, "explain", "fine", "--item", "C1", "--json").output)
@@ -292,6 +292,6 @@ def test_unknown_number_and_barcode_are_reported(config: Path, deed: str) -> Non
         ("dispatch", "R-SHELF", "--item", "CUHK/C2"),
     ],
 )
-def test_option_without_a_meaning_for_the_command_is_a_usage_error(config: Path, words: tuple[str, ...]) -> None:
+def test_option_not_applicable_to_the_command_is_a_usage_error(config: Path, words: tuple[str, ...]) -> None:
     done = run(config, "request", *words)
     assert (done.exit_code, f"No such option '{words[2]}'" in done.output) == (2, True)

@@ -68,7 +68,7 @@ def outcome(place: Place, mistake: Mistake, command: str) -> tuple[int, list[str
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
-def test_every_error_is_one_line_of_check_config_and_of_serve(place: Place, mistake: Mistake) -> None:
+def test_check_config_and_serve_report_every_error_in_one_line(place: Place, mistake: Mistake) -> None:
     if mistake.mount and os.geteuid() != 0:
         pytest.skip("only root can mount")
     if os.geteuid() == 0 and mistake.as_user:
@@ -91,7 +91,7 @@ def test_at_least_sixty_errors_of_every_kind_are_covered() -> None:
     assert {*kinds} == {"keys", "types", "paths", "owners", "ports", "certificates", "secrets", "databases", "dates"}
 
 
-def test_ready_site_has_no_fault_and_starts(place: Place) -> None:
+def test_valid_site_passes_all_checks_and_starts(place: Place) -> None:
     nothing = Mistake("", "", lambda _: None, [])
     assert outcome(place, nothing, "check-config") == (0, [])
     assert outcome(place, nothing, "serve") == (STARTED, [])
@@ -100,14 +100,14 @@ def test_ready_site_has_no_fault_and_starts(place: Place) -> None:
 # ---- beside a gateway that runs
 
 
-def test_ports_of_the_running_gateway_are_no_fault(place: Place) -> None:
+def test_ports_held_by_the_running_gateway_are_not_a_fault(place: Place) -> None:
     nothing = Mistake("", "", lambda _: None, [])
     place.take(place.ports.sip2)
     place.another_gateway(f"{host()}-1", host())  # it has this process's id
     assert outcome(place, nothing, "check-config") == (0, [])
 
 
-def test_port_not_held_by_the_running_gateway_is_a_fault(place: Place) -> None:
+def test_port_held_by_a_process_other_than_the_gateway_is_a_fault(place: Place) -> None:
     place.take(place.ports.sip2)
     place.another_gateway(f"{host()}-1", host())
     with subprocess.Popen(["sleep", "60"]) as sleeping:
@@ -117,7 +117,7 @@ def test_port_not_held_by_the_running_gateway_is_a_fault(place: Place) -> None:
     assert (code, "Address already in use" in lines[0]) == (2, True)
 
 
-def test_process_holds_exactly_its_own_port() -> None:
+def test_process_is_found_to_hold_exactly_its_own_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert listens(os.getpid(), port) is True

@@ -69,7 +69,7 @@ CONVERSATION = ["transition", "sip2.answered", "courier.failed"]
 """Of request R-1: the decision, its terminal's line, and the delivery."""
 
 
-def test_the_log_of_the_configuration_is_drawn_one_line_an_event_in_hong_kong_s_time(site: Path) -> None:
+def test_configured_log_is_shown_one_line_per_event_in_hong_kong_time(site: Path) -> None:
     drawn = tail(site).stdout.splitlines()
     assert len(drawn) == 8
     assert drawn[3] == (
@@ -96,13 +96,13 @@ def test_the_log_of_the_configuration_is_drawn_one_line_an_event_in_hong_kong_s_
         (("--since", "2017-03-02"), []),
     ],
 )
-def test_filters_choose_conversations_and_levels_and_times_leave_out_lines(
+def test_filters_select_conversations_and_level_and_time_drop_lines(
     site: Path, words: tuple[str, ...], found: list[str]
 ) -> None:
     assert sorted(events(tail(site, "--json", *words))) == sorted(found)
 
 
-def test_a_conversation_is_drawn_together_with_a_bracket(site: Path) -> None:
+def test_lines_of_a_conversation_are_bracketed(site: Path) -> None:
     drawn = tail(site, "--partner", "CUHK").stdout.splitlines()
     assert [one[0] + one.split("] ")[1].split()[0] for one in drawn] == [
         " transition",
@@ -113,14 +113,14 @@ def test_a_conversation_is_drawn_together_with_a_bracket(site: Path) -> None:
     ]
 
 
-def test_standard_input_is_read_with_the_lines_that_systemd_adds(site: Path) -> None:
+def test_standard_input_may_contain_systemd_lines(site: Path) -> None:
     journal = f"Started hkall-gateway.service\n{LOG}\n"
     drawn = tail(site, "-", stdin=journal).stdout.splitlines()
     assert (len(drawn), drawn[0]) == (9, "Started hkall-gateway.service")
     assert events(tail(site, "-", "--json", "--request", "R-1", stdin=journal)) == CONVERSATION
 
 
-def test_damaged_line_with_the_selected_text_is_shown(site: Path) -> None:
+def test_damaged_line_containing_the_filter_text_is_shown(site: Path) -> None:
     assert events(tail(site, "-", "--json", "--request", "R-1", stdin='{"request_id":"R-1","lev\n{"request_id":"R-2')) == [
         "damaged"
     ]
@@ -131,7 +131,7 @@ def test_damaged_line_is_filtered_by_level_only_when_readable(site: Path) -> Non
     assert drawn == '{"level":"inf\n'
 
 
-def test_json_with_blanks_of_another_shipper_is_understood(site: Path) -> None:
+def test_json_with_blanks_from_a_log_shipper_is_parsed(site: Path) -> None:
     spaced = "\n".join(json.dumps(json.loads(one)) for one in LOG.splitlines() if one.endswith("}"))
     assert events(tail(site, "-", "--json", "--request", "R-1", stdin=spaced)) == CONVERSATION
     assert events(tail(site, "-", "--json", "--level", "warning", stdin=spaced)) == ["ncip.answered", "courier.failed"]
@@ -154,12 +154,12 @@ def test_control_characters_of_a_damaged_line_do_not_reach_the_terminal(site: Pa
         (("--since", "25:00"), "--since: '25:00' is no time such as 09:00, 2026-11-27 or 2026-11-27T09:00"),
     ],
 )
-def test_wrong_usage_ends_with_one_line(site: Path, words: tuple[str, ...], said: str) -> None:
+def test_usage_error_is_reported_in_one_line(site: Path, words: tuple[str, ...], said: str) -> None:
     result = tail(site, *words)
     assert (result.exit_code, result.output) == (2, said + "\n")
 
 
-def test_card_filter_needs_the_key_and_says_so(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_card_filter_requires_the_key(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HKALL_LOG_KEY")
     result = tail(site, "--patron", "P0001")
     assert (result.exit_code, "HKALL_LOG_KEY" in result.output) == (2, True)
@@ -187,7 +187,7 @@ def test_missing_log_file_is_reported_with_advice(site: Path) -> None:
         ("2017-02-27T08:30Z", "2017-02-27T08:30+00:00"),
     ],
 )
-def test_time_is_in_hong_kong_and_an_hour_means_the_last_one(text: str, instant: str) -> None:
+def test_time_option_is_in_hong_kong_time_and_a_bare_hour_is_the_most_recent(text: str, instant: str) -> None:
     assert instant_of(text, NOW) == datetime.fromisoformat(instant)
 
 
@@ -203,7 +203,7 @@ def test_number_of_remembered_lines_is_bounded() -> None:
         assert "".join(json.loads(one)["event"] for one in seen) == found
 
 
-def test_lines_without_a_conversation_stay_single() -> None:
+def test_lines_without_a_conversation_are_not_grouped() -> None:
     wanted = LogFilter([Choice(("partner",), ("CUHK",))])
     lines = [line(n, "courier.sent", partner="CUHK", corr_id="").encode() for n in range(2)]
     assert [len(group) for group in conversations(wanted.find(lines))] == [1, 1]
@@ -246,7 +246,7 @@ def _lines_a_second(path: Path, wanted: LogFilter) -> float:
     ],
     ids=["all", "level", "since", "request", "terminal"],
 )
-def test_a_hundred_thousand_lines_a_second_are_read_and_filtered(busy: Path, wanted: Callable[[], LogFilter]) -> None:
+def test_hundred_thousand_lines_a_second_are_read_and_filtered(busy: Path, wanted: Callable[[], LogFilter]) -> None:
     rates: list[float] = []
     while len(rates) < 5 and max(rates, default=0) < 100_000:  # other work of the machine is not measured
         rates.append(_lines_a_second(busy, wanted()))
@@ -303,7 +303,7 @@ def test_follow_starts_at_the_end(log: Path) -> None:
     assert Writing(log, append(log, "2\n")).lines(from_end=True) == ["2"]
 
 
-def test_rotation_loses_and_repeats_no_line(log: Path) -> None:
+def test_log_rotation_neither_loses_nor_repeats_lines(log: Path) -> None:
     old = log.with_suffix(".log.1")
     steps = (
         append(log, "2\n"),
@@ -317,11 +317,11 @@ def test_rotation_loses_and_repeats_no_line(log: Path) -> None:
     assert Writing(log, *steps).lines() == ["1", "2", "3", "4", "5", "6", "7"]
 
 
-def test_truncated_file_is_read_from_its_start(log: Path) -> None:
+def test_truncated_file_is_reread_from_the_start(log: Path) -> None:
     assert Writing(log, append(log, "2\n"), lambda: log.write_text("3\n")).lines() == ["1", "2", "3"]
 
 
-def test_the_command_follows_a_file_until_it_is_interrupted(log: Path) -> None:
+def test_tail_follows_a_file_until_interrupted(log: Path) -> None:
     words = (COMMAND, "tail", log, "--follow", "--since", "2017-01-01", "--terminal", "t1", "--config", "none.toml")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None

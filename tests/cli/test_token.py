@@ -28,7 +28,7 @@ def listed(site: Path) -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in json.loads(run("token", "list", "--json", config=site).output)}
 
 
-def test_a_token_is_printed_once_and_only_its_hash_is_kept(site: Path) -> None:
+def test_token_is_printed_once_and_only_its_hash_stored(site: Path) -> None:
     made = run("token", "make", "reports", "--role", "viewer", config=site)
     assert made.exit_code == 0, made.output
     secret = made.output.strip()
@@ -40,17 +40,17 @@ def test_a_token_is_printed_once_and_only_its_hash_is_kept(site: Path) -> None:
         assert secret.encode() not in file.read_bytes()
 
 
-def test_a_client_that_acts_for_patrons_has_a_role_of_its_own(site: Path) -> None:
+def test_client_acting_for_patrons_has_its_own_role(site: Path) -> None:
     assert run("token", "make", "vufind", "--role", "client", config=site).exit_code == 0
     assert listed(site)["vufind"]["role"] == CLIENT
 
 
-def test_token_may_have_an_end(site: Path) -> None:
+def test_token_may_have_an_expiry_time(site: Path) -> None:
     run("token", "make", "reports", "--role", "clerk", "--days", "30", config=site)
     assert listed(site)["reports"]["ends_at"] > listed(site)["reports"]["made_at"]
 
 
-def test_a_revoked_token_stays_in_the_list_and_its_name_is_not_given_again(site: Path) -> None:
+def test_revoked_token_stays_listed_and_its_name_cannot_be_reused(site: Path) -> None:
     run("token", "make", "reports", "--role", "clerk", config=site)
     assert run("token", "revoke", "reports", config=site).exit_code == 0
     assert listed(site)["reports"]["state"] == "revoked"
@@ -68,7 +68,7 @@ def test_invalid_name_or_role_is_refused(site: Path, words: tuple[str, ...]) -> 
     assert listed(site) == {}
 
 
-def test_stored_hash_is_the_one_the_api_looks_up(site: Path) -> None:
+def test_stored_hash_is_found_by_the_api(site: Path) -> None:
     secret = run("token", "make", "reports", "--role", "clerk", config=site).output.strip()
     engine = open_engine(config.load(site, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:

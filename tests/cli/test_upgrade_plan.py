@@ -36,7 +36,7 @@ def content(file: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_missing_revision_is_named_and_nothing_is_changed(config: Path, version: str) -> None:
+def test_plan_lists_missing_revisions_without_a_change(config: Path, version: str) -> None:
     file = config.with_name("hkall.db")
     file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
     before = content(file)
@@ -54,6 +54,6 @@ def test_every_missing_revision_is_named_and_nothing_is_changed(config: Path, ve
     assert upgrade(config, "--plan") == [f"revision {schema.head()}: nothing to do"]
 
 
-def test_a_database_that_is_not_there_yet_is_not_made(config: Path) -> None:
+def test_plan_does_not_create_a_missing_database(config: Path) -> None:
     assert upgrade(config, "--plan")[-1].startswith(f"revision none -> {schema.head()}")
     assert not config.with_name("hkall.db").exists()
