@@ -222,10 +222,7 @@ class Daemon:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
 
     async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
-        """Return whether a PIN from the web is correct.
-
-        The check runs in the login threads, so that guesses from the web do not delay patrons at a terminal.
-        """
+        """Return whether a PIN is correct. Uses the login threads, so that guesses on the web do not delay terminals."""
         return await self._logins.compare(stored.reveal(), pin.reveal())
 
     def _make_courier(self) -> Courier:
@@ -353,10 +350,7 @@ class Daemon:
 
     @property
     def _instance_name(self) -> str:
-        """Return the name under which this process is registered in the database.
-
-        A web process has another name, because it may run beside a gateway with the same number.
-        """
+        """Return this process's name in the database. A web process may run beside a gateway, so it has a suffix."""
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
     def _refusals(self, protocol: str) -> Refusals:
@@ -365,10 +359,8 @@ class Daemon:
     async def start(self, patience_s: float = 0.0) -> None:
         """Write the configured partners to the database, open every endpoint, and start the courier.
 
-        Raise NameTaken, FileTaken, ClockBehind, CannotOpen or PagesNotStarted if the gateway cannot start.
-
-        Args:
-            patience_s: Seconds to wait for a predecessor with the same name to exit.
+        Wait up to `patience_s` seconds for a predecessor with the same name to exit. Raise NameTaken, FileTaken, ClockBehind,
+        CannotOpen or PagesNotStarted if the gateway cannot start.
         """
         self._hashing.start()
         self._hashing_logins.start()
@@ -482,11 +474,7 @@ class Daemon:
         await self.store.write(lambda unit: unit.partners.write(partners))
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
-        """Apply a configuration.
-
-        Raises:
-            ConfigErrors: A key that needs a restart contradicts the new values. Nothing is changed.
-        """
+        """Apply a configuration, or raise ConfigErrors and change nothing if a key that needs a restart contradicts it."""
         before = self.config, self.library
         self._configure(config, library)
         try:

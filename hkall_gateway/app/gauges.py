@@ -1,7 +1,4 @@
-"""Gauges that are read from the database for each collection, so that every gateway exports the same values.
-
-Also counters for committed steps, and wrappers that measure deliveries and database work.
-"""
+"""Gauges read from the database for each collection, so that all gateways export the same values; and other metrics."""
 
 from __future__ import annotations
 
@@ -127,10 +124,7 @@ class Pulse:
 
 
 def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:
-    """Return a row for each configured terminal, and one for unknown login names if any were refused.
-
-    `logins` contains the login of each open connection.
-    """
+    """Return a row for each terminal, and one for refused unknown names. `logins`: the login of each open connection."""
     connected, activity = Counter(logins), services.activity.rows
     rows = [(name, row.role, row.location, connected[name]) for name, row in services.terminals.items()]
     rows += [(UNKNOWN_NAMES, "", "", 0)] if UNKNOWN_NAMES in activity else []

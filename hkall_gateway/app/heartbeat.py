@@ -122,10 +122,7 @@ class Heartbeat:
     async def start(self, patience_s: float = 0.0) -> None:
         """Register this gateway, then write a heartbeat every BEAT_S seconds.
 
-        Raise NameTaken, FileTaken or ClockBehind if the gateway may not start.
-
-        Args:
-            patience_s: Seconds to wait for another gateway with our name to exit.
+        Wait up to `patience_s` seconds for another gateway with our name to exit. Raise NameTaken, FileTaken or ClockBehind.
         """
         seen = await self._store.read(instances.list_instances, is_long=True)
         if not self._trust_clock and (fault := find_clock_fault(seen, self._now())):
@@ -191,10 +188,7 @@ class Heartbeat:
         return step_s
 
     def _silent_gateways(self) -> frozenset[str]:
-        """Return the gateways whose heartbeat has not changed for GONE_S seconds of the monotonic clock.
-
-        After the time of day was changed, it does not show how long a gateway has been silent.
-        """
+        """Return the gateways without a new heartbeat for GONE_S seconds by the monotonic clock, which cannot be set."""
         until_s = self._clock.seconds() - GONE_S
         return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
 
@@ -217,10 +211,7 @@ def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int
 
 
 def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Return whether another gateway may be alive.
-
-    A gateway on this machine has crashed if its process does not run or its process id is now our own.
-    """
+    """Return whether another gateway may be alive. On this machine it has crashed if its process id is unused or ours."""
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 

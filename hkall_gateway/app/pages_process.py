@@ -1,8 +1,8 @@
-"""The web process, which `serve` starts as a child process, and the socket between parent and child.
+"""The web process (in the logs: the pages' process), which `serve` starts as a child, and the socket between both.
 
-Parent and child share only the database and the files. Over the socket, the parent asks the child to reload, for its metrics,
-and whether it is ready. When one process dies, the other one's socket is closed: the parent then starts another child, and the
-child finishes its requests and exits.
+Parent and child share only the database and the files. Over the socket, the parent makes the child reload, and queries its
+metrics and whether it is ready. When one process dies, the socket of the other is closed: the parent then starts another
+child, and a child finishes its requests and exits.
 """
 
 from __future__ import annotations
@@ -80,10 +80,7 @@ class Channel(Int32StringReceiver):
         self._query_count, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
-        """Send a query and return a Deferred for the answer.
-
-        The Deferred fails with one of NO_ANSWER after `patience_s` seconds, or if the connection is lost.
-        """
+        """Send a query; return a Deferred for the answer, which fails with NO_ANSWER after `patience_s` or a disconnect."""
         self._query_count += 1
         number, answer = self._query_count, Deferred[Any]()
         self._waiting[number] = answer
@@ -139,8 +136,7 @@ def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, st
 class CombinedRegistry(Collector):
     """The parent's registry with the counters and histograms of its children added.
 
-    The last known samples of a child are kept when it exits or does not answer, since Prometheus takes a falling counter for a
-    restart.
+    The last known samples of a child are kept when it exits or does not answer: Prometheus takes a falling counter for a reset.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:

@@ -60,11 +60,7 @@ class ProxyHeader:
 
 
 def parse_header(data: bytes) -> ProxyHeader | None:
-    """Parse the header at the start of all bytes received so far; return None if more bytes are needed.
-
-    Raises:
-        BadHeader: The bytes are not the beginning of a valid header, or the header is too long.
-    """
+    """Parse a header at the start of the received bytes; return None if it is incomplete. Raise BadHeader if it is invalid."""
     if data.startswith(_V2[: len(data)]):
         return _parse_version_2(data) if len(data) >= _V2_FIXED else None
     if data.startswith(_V1[: len(data)]):

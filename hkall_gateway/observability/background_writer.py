@@ -28,12 +28,9 @@ def _ignore(_count: int) -> None:
 class BackgroundWriter:
     """A binary stream for `logs.configure` whose `write` never blocks on `stream`.
 
-    `close` writes the queued lines and ends the thread; a killed process loses them. If another process writes to the same
-    pipe, file or terminal (`shared`), the stream is locked for each write, because a write of more than 4,096 bytes to a pipe
-    may be interleaved with other writes.
-
-    Attributes:
-        dropped: Called in the writing thread with the number of lines dropped since the previous call. It may log.
+    `close` writes the queued lines and ends the thread; a killed process loses them. `dropped` is called in the thread with the
+    number of lines dropped since its previous call, and may log. If another process writes to the same pipe, file or terminal
+    (`shared`), the stream is locked for each write, because writes of more than 4,096 bytes to a pipe may be interleaved.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:

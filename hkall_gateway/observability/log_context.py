@@ -20,10 +20,7 @@ _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxy
 
 
 class log_context:  # noqa: N801  # named like a function, because it is used as a context manager
-    """Context manager that adds fields to all log lines inside, also to those from units of work.
-
-    Example: `with log_context(channel="sip2", corr_id="…"):`
-    """
+    """Adds fields to all log lines in a `with` block, including lines from units of work."""
 
     __slots__ = ("_named", "_token")
 

@@ -25,10 +25,8 @@ class UnknownWords:
     def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
         """Log each new unknown status among `words`, with the number of items that have it.
 
-        Args:
-            source: The partner or the local system that uses these words.
-            words: The statuses of items in one answer.
-            listed: The statuses that the policy defines in addition to the table.
+        `source` is the partner or the local system, `words` the statuses of items in one of its answers, and `listed` the
+        statuses that the policy defines in addition to the table.
         """
         for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
             if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:

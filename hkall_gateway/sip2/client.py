@@ -63,10 +63,7 @@ class Ask(Protocol):
 
 
 class UpstreamInterface(Ask, Protocol):
-    """A terminal's connection to the local system, implemented by `Upstream`.
-
-    A changed `login` takes effect when the connection is next opened.
-    """
+    """A connection to the local system for one terminal. A changed `login` takes effect when it is next opened."""
 
     login: Login
 

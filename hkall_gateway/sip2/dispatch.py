@@ -222,10 +222,7 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 async def _answer_login(exchange: Exchange) -> Reply:
-    """Answer a login (93) by a 94.
-
-    A correct login binds the connection to its terminal. The reply contains only success or failure.
-    """
+    """Answer a login (93) with a 94 that says only success or failure. After a success, bind the session to the terminal."""
     row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
     reason = await _find_login_fault(exchange, row)
     if not reason:
@@ -258,7 +255,7 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
 
 
 async def _answer_status(exchange: Exchange) -> Reply:
-    """Answer an SC Status (99) by a 98.
+    """Answer an SC Status (99) with a 98.
 
     A flag is Y if this terminal may send the messages; whether an item may be lent is decided for each item (R16).
     """

@@ -345,11 +345,7 @@ def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = N
 
 
 def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
-    """Make the negative reply to the message.
-
-    Raises:
-        TypeError: `outcome` is not a refusal, which is a bug.
-    """
+    """Make the negative reply to the message. Raise TypeError if `outcome` is not a refusal, which would be a bug."""
     if not isinstance(outcome, Refused):
         raise TypeError(f"{exchange.message.code} was answered by {type(outcome).__name__}")
     known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or exchange.message.get("AJ")}

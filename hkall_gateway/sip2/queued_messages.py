@@ -124,10 +124,7 @@ class QueuedMessages:
         )
 
     async def _check_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Find out whether an unanswered return was executed.
-
-        The terminal showed a refusal, so the patron may have kept the item.
-        """
+        """Find out whether an unanswered return was executed. The patron, who saw a refusal, may have kept the item."""
         if not await self._is_not_on_loan(message.barcode):
             return self._result_if_not_done(row)
         return DeliveryResult(

@@ -25,13 +25,7 @@ _HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """The state of an endpoint.
-
-    Attributes:
-        answers: Whether the endpoint accepts connections.
-        taken: Reason why we cannot listen there, or "".
-        network: Whether the endpoint has a TCP port.
-    """
+    """The state of an endpoint. `answers`: it accepts connections. `taken`: the reason why we cannot listen on it, or ""."""
 
     name: str
     answers: bool = False

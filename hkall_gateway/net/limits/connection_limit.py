@@ -134,8 +134,7 @@ class ConnectionLimit:
     ) -> ConnectionSlot | None:
         """Count a new connection and return its slot; None if a limit is reached.
 
-        `close` is called when a newer connection takes this one's place. The owner of a `queued` slot must wait until `admit`
-        is called.
+        `close` is called if a newer connection displaces this one. If the slot is `queued`, wait until `admit` is called.
         """
         if not self.has_room(address):
             return None

@@ -26,10 +26,7 @@ class BodyBudget:
         self._held: dict[object, tuple[int, Callable[[], object]]] = {}
 
     def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
-        """Record that `body` now has `size` bytes.
-
-        If the limit is exceeded, release the oldest bodies and call their `give_up` functions.
-        """
+        """Record the current `size` of `body`. Over the limit, release the oldest bodies and call their `give_up`."""
         counted = size - FREE
         if counted <= 0:
             return
@@ -136,10 +133,7 @@ class FairReads:
 
 
 def use_fair_reads(port: object, fair: FairReads) -> object:
-    """Make a port's connections take turns to read until they are authenticated; return the port.
-
-    The port of a UNIX socket is unchanged.
-    """
+    """Make a TCP port's connections take turns to read until they are authenticated; return the port."""
     if isinstance(port, Port):
         port.transport = cast(Any, type)("Fair", (FairTransport,), {"fair": fair})  # Twisted's own hook
     return port

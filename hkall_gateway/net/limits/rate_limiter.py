@@ -59,10 +59,7 @@ WINDOW: Final = timedelta(minutes=1)
 
 
 class RateLimiter:
-    """Limits the events per minute for each name.
-
-    It never forgets a name, so names must be few, such as those in the configuration.
-    """
+    """Limits the events per minute for each name. Names are never forgotten, so there must be few."""
 
     def __init__(self) -> None:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)

@@ -137,10 +137,7 @@ IN_TRANSIT: Final = "10"
 
 
 async def item_information(exchange: Exchange) -> Reply:
-    """Answer Item Information (17) with an 18.
-
-    The reply never names the patron for whom an item is held, since anybody can scan a book.
-    """
+    """Answer Item Information (17) with an 18. It never names a hold's patron, since anybody can scan a book."""
     seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(exchange, seen)
@@ -177,10 +174,7 @@ async def item_status_update(exchange: Exchange) -> Reply:
 
 
 def circulation(seen: ItemSeen, today: date) -> str:
-    """Return the two-digit SIP2 circulation status.
-
-    A loan that cannot be recalled yet (R24) is 05, a recalled loan 07 (R25).
-    """
+    """Return the SIP2 circulation status, such as 05 for a loan that cannot be recalled yet (R24) or 07 if recalled (R25)."""
     if seen.lost or seen.claimed:
         return "12" if seen.lost else "11"
     if seen.position is None:

@@ -44,10 +44,7 @@ SORT_BINS: Final[Mapping[str, SortBin]] = {
 
 
 async def check_out(exchange: Exchange) -> Reply:
-    """Answer a Checkout (11) with a 12.
-
-    BI cancels a check-in that the terminal could not finish: the item stays on loan. Source: SIP2 2.00, cancel.
-    """
+    """Answer a Checkout (11) with a 12. BI (cancel) means that a check-in failed at the terminal: the item stays on loan."""
     message = exchange.message
     if not (message.get("AA") and message.get("AB")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -122,10 +119,7 @@ async def _undo_checkin(exchange: Exchange) -> Reply:
 
 
 async def check_in(exchange: Exchange) -> Reply:
-    """Answer a Checkin (09) with a 10.
-
-    BI cancels a checkout that the terminal could not finish: the loan is undone. Source: SIP2 2.00, cancel.
-    """
+    """Answer a Checkin (09) with a 10. BI (cancel) means that a checkout failed at the terminal: the loan is undone."""
     message = exchange.message
     if not message.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)

@@ -243,10 +243,7 @@ def _patron_status(facts: tuple[str, ...]) -> str:
 
 
 def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
-    """Return the fields for a card that cannot be looked up now.
-
-    BL and CQ have their last known values, and screen messages say what is unknown.
-    """
+    """Return the fields for a card that cannot be looked up now: last known flags, and texts that say what is unknown."""
     flags = exchange.last_known(known=seen.known)
     assert seen.refusal is not None  # see `_is_unknown`
     return {
