@@ -58,10 +58,10 @@ def bench(
     listed: bool,
     **sizes: float | None,
 ) -> None:
-    """Measure this gateway, as a real process over TCP, beside a bare echo and a peer, and beside other builds of itself.
+    """Compare this gateway, as a real process over TCP, with a bare echo server, a peer, and other builds of itself.
 
-    Subjects take turns in every round, each on a fresh copy of a generated library; every answer is checked, and
-    afterwards the database is. Rates depend on the machine: the ratios count.
+    Subjects take turns in every round, each on a fresh copy of a generated library. Every answer is checked, and
+    finally the database. Rates depend on the machine: the ratios count.
     Example: make bench ARGS='--only sip2_63_vs_echo --rounds 3'
     """
     plain = [row for row in rows(only) if only or not quick or row.demanded]

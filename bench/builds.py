@@ -1,8 +1,7 @@
 """Other checkouts of the gateway as subjects in the same run.
 
 The subject "gateway@main" is the subject `gateway` of the build `main`. The build's own benchmark starts it, fills its
-databases
-and checks them in a separate process (`build_host.py`), because versions differ in schema and configuration.
+databases and checks them in a separate process (`build_host.py`), because versions differ in schema and configuration.
 """
 
 from __future__ import annotations

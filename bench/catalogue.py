@@ -1,8 +1,7 @@
 """The generated union catalogue: titles in English and Chinese, their copies, files of both, and queries that patrons type.
 
 Every value is derived from a number. Word frequencies follow Zipf's law, as in a language, and half of all titles contain a
-rare
-name.
+rare name.
 """
 
 from __future__ import annotations

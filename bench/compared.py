@@ -20,8 +20,7 @@ def compared(chosen: Iterable[Row], builds: Mapping[str, Collection[str]]) -> It
     """Return the chosen rows, the same rows at each build ("sip2_63_vs_echo@main"), and each build against the first.
 
     `builds` has the works that each build's benchmark knows. Rows of other works and figures of situations are not repeated at
-    the
-    builds. Without builds, only the chosen rows are returned.
+    the builds. Without builds, only the chosen rows are returned.
     """
     rows = tuple(chosen)
     yield from rows

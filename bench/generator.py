@@ -47,7 +47,7 @@ class LoadOrder:
         framing: "line" or "http".
         yes: Beginnings of good lines, or contents of good pages.
         questions: Questions in order. Open questions are still answered when `seconds` are over.
-        login: Sent first on each connection, unless it is empty.
+        login: Message to send first on each connection, or b"".
         again: Whether to repeat the questions after the last one.
         rate: Maximum number of questions per second. 0 stands for as many as are answered.
     """

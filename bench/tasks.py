@@ -13,8 +13,7 @@ class Task:
     """One run: a work of WORKS over a number of connections.
 
     `most` limits the questions that can be asked only once. `rate` is the maximum number of questions per second, 0 for as many
-    as
-    are answered.
+    as are answered.
     """
 
     work: str

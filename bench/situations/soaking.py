@@ -53,8 +53,7 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """Run mixed load at half of the maximum rate for `plan.soak_s` seconds. Return growth and waiting times.
 
     Terminals and partners ask at the same time. Growth compares the last tenth of the run with the second tenth. The reactor's
-    lag
-    is the gateway's own measurement, rounded up to the bound of a histogram bucket.
+    lag is the gateway's own measurement, rounded up to the bound of a histogram bucket.
     """
     with running(ground, "gateway") as gateway, ThreadPoolExecutor(2) as pool:
         orders = _orders(ground, gateway)
