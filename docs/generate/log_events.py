@@ -38,12 +38,12 @@ class LogEvent:
 FIELDS: Final = tuple(
     LogField(*row)
     for row in (
-        # of every line
+        # fields of every line
         ("ts",          "Instant, UTC, in milliseconds.",                                    "Timestamp"),
         ("hkt_date",    "The day in Hong Kong."),
         ("level",       "debug, info (it happened), warning (someone may need to act), error (someone must).", "SeverityText"),
         ("event",       "The event: a row of the table below.",                              "EventName"),
-        # what the line is part of
+        # the context of the line
         ("channel",     "sip2, ncip, web, ils, cli, timer or courier; of a refused connection also ops."),
         ("corr_id",     "One conversation: from the message of a terminal or partner to the last delivery that it caused."),
         ("trace_id",    "The trace that our `traceparent` header names; computed from corr_id.", "TraceId"),
@@ -58,7 +58,7 @@ FIELDS: Final = tuple(
         ("claimed",     "AgencyId that a document without a valid proof names."),
         ("actor",       "Terminal, partner, member of staff or round that caused a step."),
         ("msg_id",      "Its message: SIP2 code, NCIP service, command or round."),
-        # what was done
+        # the result
         ("step",        "The step of the life cycle."),
         ("from",        "Position of the request before."),
         ("to",          "Position of the request after."),
