@@ -39,7 +39,7 @@ class PartnerLibrary:
         waits_s: Seconds before each reply.
         shelf: Its copies, for LookupItemSet.
         script: Behaviours for its next replies.
-        seen: Every document received.
+        seen: Every document that it has read.
         watch: Called with "<" for a document received or ">" for one sent, and the document.
     """
 

@@ -97,9 +97,8 @@ class Rehearsal:
     """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
 
     It ships each requested copy after `ships_after_s` seconds, and receives returned copies. `say` is called with a line for
-    each
-    document and letter. `certificate_files` are its certificate and key, for an https URL. Raises NotHere unless both addresses
-    are on this machine, so that it never replaces a real library.
+    each document and letter. `certificate_files` are its certificate and key, for an https URL. Raises NotHere unless both
+    addresses are on this machine, so that it never replaces a real library.
     """
 
     def __init__(

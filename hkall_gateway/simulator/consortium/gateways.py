@@ -69,8 +69,7 @@ class Consortium:
     """The gateways of `starts`, by agency.
 
     `loss` is the share of documents that meet a fault. With `crash`, gateways die. `ground` makes their databases, by default
-    in
-    memory. `watch` is called after every step with the requests that moved. A step is one event with all deliveries that
+    in memory. `watch` is called after every step with the requests that moved. A step is one event with all deliveries that
     follow.
     """
 

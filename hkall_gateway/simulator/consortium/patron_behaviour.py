@@ -22,7 +22,7 @@ Act = Callable[[Staff, str, Request], bool]
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """One chance event."""
+    """One chance event. `where` lists the positions in which it may happen."""
 
     name: str
     chance: float

@@ -92,8 +92,7 @@ class World:
     """A gateway, its patrons, partners and terminals, and the time of day.
 
     Its partners are `peers`, unless `post` is given. `secret` returns the secret agreed with an agency. `listen` is called
-    after
-    each commit with its journal entries.
+    after each commit with its journal entries.
     """
 
     ground: ClassVar[DatabaseFactory] = Memory()
