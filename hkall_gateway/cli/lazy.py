@@ -14,13 +14,7 @@ from hkall_gateway.rules.plain_text import fault_of_text
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command.
-
-    Attributes:
-        section: Section of `--help`.
-        place: `module:attribute` in this package. The attribute is the command, or a mapping of names to commands.
-        help: Line in `--help`.
-    """
+    """One command. `place` is `module:attribute` in this package; the attribute is a command, or maps names to commands."""
 
     section: str
     name: str

@@ -144,7 +144,7 @@ def require_revision(engine: Engine, path: Path) -> None:
 
 
 def revision_of(engine: Engine, path: Path) -> str:
-    """Return the revision of the database, or "" for an empty one. Exits with code 2 if it cannot be opened."""
+    """Return the revision of the database, or "" for an empty one. Exit with code 2 if it cannot be opened."""
     from sqlalchemy.exc import DBAPIError
 
     try:

@@ -63,7 +63,7 @@ CENTS: Final = click.IntRange(1, MOST_CENTS)
 
 
 class CliError(click.ClickException):
-    """One line on standard error and an exit code: 1 refused or not found, 2 wrong usage or configuration."""
+    """An error that is shown as one line. Exit code 1: refused or not found; 2: wrong usage or configuration."""
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
         super().__init__(message)

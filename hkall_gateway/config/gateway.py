@@ -194,7 +194,7 @@ class NcipConfig(EndpointConfig):
 
 
 class ChargesConfig(Strict, Charges):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """Charges by the owner of a lost or damaged book."""
+    """Charges of the owner for a lost or damaged book."""
 
 
 class Jwt(Strict, PeerClaims):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
@@ -214,7 +214,7 @@ class OurJwt(Strict, OurClaims):  # type: ignore[misc]  # mypy does not know tha
 
 
 class OurProof(Strict):
-    """Our Authorization header for a partner; one of Basic, a bearer secret and signed tokens."""
+    """Our Authorization header for a partner: HTTP Basic, a bearer secret or signed tokens."""
 
     basic_login: str = Field(default="", description="HTTP Basic: our name there; empty = our AgencyId")
     basic_password_env: Variable | None = Field(default=None, description="HTTP Basic: variable with our password there")
@@ -269,7 +269,7 @@ class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  
 
 
 class ClientConfig(PeerConfig, Client):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """A system that may speak NCIP to us without being a library: the discovery layer."""
+    """A system other than a library that may send us NCIP: the discovery layer."""
 
     system: ClientSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"

@@ -111,7 +111,7 @@ def check(config: Path) -> None:
 @db.command()
 @config_option
 def vacuum(config: Path) -> None:
-    """Rewrite an SQLite file, so that its free space holds no copies of deleted rows; terminals wait meanwhile.
+    """Rewrite an SQLite file to remove copies of deleted rows from its free space; terminals wait meanwhile.
 
     Example: hkall-gateway db vacuum
     """

@@ -34,7 +34,7 @@ FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group()
 def load() -> None:
-    """Read patrons, holdings, closures, partners or open requests from a file: CSV, patrons from Alma too.
+    """Load patrons, holdings, closures, partners or open requests from a CSV file; patrons also from Alma's XML.
 
     Example: hkall-gateway load patrons patrons.csv --full --dry-run
     """
@@ -55,7 +55,7 @@ _checked_options = combine_options(
 @load.command()
 @_options
 def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
-    """Read patrons.csv, or Alma's user XML: a file of <users>, or a zip of several.
+    """Load patrons.csv, or Alma's user XML: a <users> file, or a zip archive of several.
 
     \b
     Example: hkall-gateway load patrons patrons.csv --full
@@ -110,7 +110,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     help="Refuse a file with bad records, or leave these out; then no copy is removed.",
 )
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str) -> None:
-    """Read holdings.csv, MARC21 (.mrc) or MARCXML (.xml).
+    """Load holdings.csv, MARC21 (.mrc) or MARCXML (.xml).
 
     Warnings name agencies that are not partners, and item statuses that are not known.
 
@@ -180,7 +180,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 @load.command()
 @_checked_options
 def closures(site: Site, file: Path, dry_run: bool) -> None:
-    """Read closures.csv: it replaces the closed days of the libraries that it names.
+    """Load closures.csv, which replaces the closed days of the libraries that it names.
 
     Example: hkall-gateway load closures closures.csv
     """
@@ -196,7 +196,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 @load.command()
 @_checked_options
 def partners(site: Site, file: Path, dry_run: bool) -> None:
-    """Read partners.csv into the directory; rows of the configuration file take precedence at the next start.
+    """Load partners.csv into the directory; rows of the configuration file take precedence at the next start.
 
     Example: hkall-gateway load partners partners.csv
     """
@@ -212,7 +212,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 @load.command("requests")
 @_checked_options
 def requests_(site: Site, file: Path, dry_run: bool) -> None:
-    """Read requests.csv: the requests open when the gateway took over. Existing requests are not changed.
+    """Load requests.csv: the requests that were open when the gateway took over. Existing requests are not changed.
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """

@@ -80,7 +80,7 @@ def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 
 def _purge_in_batches(site: Site, library: Library) -> int:
-    """Run the job in batches, each in a short transaction beside a running daemon, and return how many requests it purged."""
+    """Run the job in short transactions while a gateway may be running, and return the number of purged requests."""
     from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 

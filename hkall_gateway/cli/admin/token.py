@@ -21,7 +21,7 @@ PREFIX = "hkall_"
 
 @click.group()
 def token() -> None:
-    """Tokens of programs that use the API (/api/v1).
+    """Manage tokens of programs that use the API (/api/v1).
 
     Example: hkall-gateway token make reports --role viewer
     """

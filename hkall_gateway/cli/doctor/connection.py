@@ -79,7 +79,7 @@ async def connect(
 
 
 def connection_error(failed: BaseException) -> str:
-    """Return a short reason why a connection failed."""
+    """Return a short reason for a failed connection."""
     text = str(failed).rstrip(".")
     if isinstance(failed, ConnectError):
         text = text.rpartition(": ")[2]  # drop Twisted's prefix and the errno, keep the system's message

@@ -51,14 +51,7 @@ PEER_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer to examine.
-
-    Attributes:
-        title: Title for display.
-        plan: Names of its checks, in order.
-        work: Function that runs the checks.
-        advice: Remedies for checks that only this peer has.
-    """
+    """One peer to examine: its name, title, checks, the function that runs them, and remedies for checks of its own."""
 
     name: str
     title: str
@@ -243,7 +236,7 @@ def _finding_line(word: str, check: str, detail: str, colour: str | None = None)
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Count the findings by status, for the last line."""
+    """Summarise the findings by status, for the last line of the output."""
     counted = Counter(finding.status for finding in findings)
     counts = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
     return f"{counts or 'no check was made'}"

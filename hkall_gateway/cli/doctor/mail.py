@@ -107,7 +107,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # untyped
         super().esmtpState_starttls(code, resp)
 
     def authenticate(self, _code: int, _resp: bytes, _items: object) -> None:
-        """End the probe where the gateway would log in."""
+        """End the probe at the step in which the gateway would log in."""
         self._finish_probe(self._tlsMode)
         self._disconnectFromServer()
 

@@ -47,13 +47,7 @@ BROKEN: Final = "The peer's server is out of order: ask the peer to look at its 
 
 @dataclass(slots=True)
 class RecordingPost:
-    """A `Post` that records the outcome of its latest call: the response or the failure.
-
-    Attributes:
-        allowed_s: Time limit of the call.
-        before: Our time before the call.
-        after: Our time after the call.
-    """
+    """A `Post` that records the outcome of its latest call, the time allowed, and our clock before and after the call."""
 
     tools: ExaminationTools
     sheet: Sheet

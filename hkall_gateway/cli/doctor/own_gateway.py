@@ -63,7 +63,7 @@ async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
-    """Add the finding about the pages and indexes of an SQLite file, which may be too large for the time limit."""
+    """Check the pages and indexes of an SQLite file, and add the finding. A large file may exceed the time limit."""
     file = database_file(tools.means.config().database)
     if file is None:
         sheet.ok("integrity", "PostgreSQL checks its pages itself (data_checksums)")

@@ -244,7 +244,7 @@ def _print_result(outcome: Refused | DataclassInstance, as_json: bool, what: str
 @with_site
 @json_option
 def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: bool) -> None:
-    """Place a patron's request; the rules decide, a second request for a title is allowed.
+    """Place a request for a patron by the rules, except that a second request for a title is allowed.
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """

@@ -250,7 +250,7 @@ FIELDS: Final = {"request": ("request_id",), "terminal": ("terminal", "login"), 
 def tail(
     file: Path | None, follow: bool, level: str, since: str | None, patron: str | None, as_json: bool, config: Path, **who: str
 ) -> None:
-    """Show the log, one line an event, in the time of Hong Kong.
+    """Show the log, one line per event, in Hong Kong time.
 
     FILE has JSON lines; - is standard input, such as `journalctl -o cat`. Without FILE it is `file` of [logs]. Lines with the
     same corr_id as a chosen one are shown with it, unless --follow shows each line as it comes.
