@@ -204,7 +204,7 @@ class Daemon:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, on_lock)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
-        """Store that wrong PINs locked a card, so that the web pages show it, which run in another process."""
+        """Store that wrong PINs locked a card, for the web pages, which may be served by another process."""
         now = self._clock()
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_ignore_unavailable)

@@ -96,7 +96,7 @@ def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
 
 
 BEAT_S: Final = 0.05
-"""Seconds between measurements: few enough to catch brief stalls, and enough to cost no measurable time."""
+"""Seconds between measurements: short enough to catch brief stalls, long enough to cost no measurable time."""
 
 
 class Pulse:

@@ -211,7 +211,7 @@ def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int
 
 
 def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Return whether another gateway may be alive. On this machine it has crashed if its process id is unused or ours."""
+    """Return whether another gateway may be alive. On this machine, its process must be running and must not be ours."""
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 

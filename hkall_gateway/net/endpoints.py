@@ -66,8 +66,8 @@ class NotPassed(CannotOpen):
 def server_endpoint(reactor: object, text: str, *, shared: bool = False) -> Any:
     """Create a server endpoint from a Twisted endpoint string. Raise NotPassed if systemd has not passed the socket.
 
-    With `shared`, other processes may listen on the same port (SO_REUSEPORT). Endpoint strings have no option for that, so the
-    endpoint's port is replaced by a socket with this option.
+    With `shared`, other processes may listen on the same port (SO_REUSEPORT). Endpoint strings have no option for that, so it
+    is set on the endpoint's port.
     """
     if text.startswith("systemd:"):
         try:

@@ -17,7 +17,7 @@ MOST_KEPT: Final = 1_000
 
 
 class UnknownWords:
-    """Logs unknown item statuses, and remembers which are already logged for which system."""
+    """Logs each unknown item status once for each system."""
 
     def __init__(self) -> None:
         self._warned: set[tuple[str, str]] = set()

@@ -95,7 +95,7 @@ class QueuedMessages:
         return self._exchange_message("17", self._now(), {"AB": barcode, "AC": ""})
 
     async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
-        """Return whether an item is among a card's loans; None if the list is incomplete or shows titles for barcodes."""
+        """Return whether an item is among a card's loans; None if the list is incomplete or has only titles."""
         fields = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
         record = await self._exchange_message("63", self._now(), fields)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()

@@ -176,7 +176,7 @@ TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
 """Translation table to blanks for characters that may break a line, a terminal's screen or a text in the database.
 
-Lines with such characters are not refused, since old terminals pad fields with NUL. `rules.plain_text` refuses them elsewhere.
+Lines with such characters are not refused, since old terminals pad fields with NUL. For all other texts see `rules.plain_text`.
 """
 
 # Letters and punctuation that NFKD does not decompose, with an acceptable ASCII replacement.
