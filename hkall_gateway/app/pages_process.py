@@ -1,8 +1,8 @@
 """The web process (in the logs: the pages' process), which `serve` starts as a child, and the socket between both.
 
 Parent and child share only the database and the files. Over the socket, the parent makes the child reload, and queries its
-metrics and whether it is ready. When one process dies, the socket of the other is closed: the parent then starts another
-child, and a child finishes its requests and exits.
+metrics and whether it is ready. When one process dies, the other sees the socket close: the parent then starts another child,
+and a child finishes its requests and exits.
 """
 
 from __future__ import annotations
