@@ -1,4 +1,4 @@
-"""All tables, in SQLAlchemy Core, with a sentence on the meaning of a row."""
+"""All tables, in SQLAlchemy Core. The comment of each table explains its rows."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ METADATA = MetaData(
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC instant, kept as ISO text of fixed width so that order and equality hold in every database.
+    """An aware UTC datetime, stored as ISO text of fixed width, so that every database sorts and compares it correctly.
 
-    SQLite drops an offset silently. A naive value is a bug of ours and is refused.
+    SQLite would silently drop the UTC offset of a datetime. A naive value is a bug and is refused.
     """
 
     impl = String(32)
     cache_ok = True
 
-    # Not process_…: SQLAlchemy would wrap each in a function of its own, and these run for every instant.
+    # Not process_bind_param and process_result_value, which SQLAlchemy wraps: these functions run for every timestamp.
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002, D102
         return _instant_text
 
@@ -73,7 +73,7 @@ def _stored_instant(value: str | None) -> datetime | None:
 
 @lru_cache(maxsize=256)
 def _instant_text(value: datetime | None) -> str | None:
-    # One unit of work writes the same instant into several rows.
+    # Cached, because one unit of work writes the same timestamp into several rows.
     if value is None:
         return None
     if value.tzinfo is None:
@@ -95,7 +95,7 @@ class SearchVector(UserDefinedType[str]):
 
 
 def _sort_key(name: str) -> Column[str]:
-    """Make a text column that sorts by code point in every database, as SQLite does by itself."""
+    """Create a text column that sorts by code point in every database, as SQLite does by default."""
     return Column(name, Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default="")
 
 
@@ -120,7 +120,7 @@ def _maybe_instant(name: str) -> Column[datetime]:
 
 
 def _each(make: Callable[[str], Column[T]], *names: str) -> list[Column[T]]:
-    """Make columns of one kind, in this order."""
+    """Create columns of one kind, in this order."""
     return [make(name) for name in names]
 
 
@@ -129,16 +129,16 @@ def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = F
 
 
 def any_of(positions: frozenset[Position]) -> str:
-    """Return the condition that a request is in one of these positions."""
+    """Return the SQL condition that a request is in one of these positions."""
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
-# The stage is that of the position. Not lists of positions: SQLite would make a table of each, with every step.
+# The stage follows from the position. Not IN with lists of positions: SQLite would build a table of each list for every step.
 _STAGES = " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position))
 _AT_ITS_STAGE = f"stage = CASE position {_STAGES} ELSE '?' END"
 
 # The database uses a partial index only for a query with the same condition text, so queries use these clauses.
-# They name the stage and not the position, so that a step of the life cycle within a stage does not update them.
+# The clauses name the stage and not the position, so that a step within a stage does not update the indexes.
 IS_OPEN = text(f"stage <> '{Stage.ENDED}'")
 IS_FORCED = text("event = 'FORCE'")
 IS_REFUSED = text("event = 'REFUSED'")
@@ -154,7 +154,7 @@ _DEAD = f"state = '{OutboxState.DEAD}'"
 _IS_LEASED = text("lease_until IS NOT NULL")
 IS_WAITING = text("outbox." + _WAITING)
 IS_DEAD = text("outbox." + _DEAD)
-# Other text than the indexes': an earlier message is found by its request, and never by scanning all unsent ones.
+# Worded unlike the partial indexes, so that an earlier message is found by its request, not by a scan of all unsent messages.
 EARLIER_UNSETTLED = text(f"earlier.state NOT IN ('{OutboxState.SENT}', '{OutboxState.DONE}', '{OutboxState.DROPPED}')")
 HAS_CARD = text("card <> ''")
 IS_USED = text("state <> ''")
@@ -213,18 +213,18 @@ TITLES = Table(
     _sort_key("title_key"),
     _sort_key("linked_key"),
     _sort_key("author_key"),
-    _text("digest"),  # of all facts that the keys and words are made of
+    _text("digest"),  # of all fields from which the keys and words are computed
     Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
     _partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
     comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
 )
 SEARCH_INDEX: Final = {
-    # The tokenizer only splits at blanks: the words are made here, for both databases.
+    # The tokenizer only splits at blanks, because `search/folding.py` computes the words for both databases.
     "sqlite": "CREATE VIRTUAL TABLE IF NOT EXISTS title_words USING fts5(title, author, isbn, call, tokenize = 'ascii')",
     "postgresql": "CREATE INDEX ix_titles_words ON titles USING gin (words)",
 }
-"""How each database makes its search index."""
+"""The statement that creates the search index, by database."""
 for _name, _ddl in SEARCH_INDEX.items():
     event.listen(TITLES, "after_create", DDL(_ddl).execute_if(dialect=_name))  # type: ignore[no-untyped-call]
 event.listen(TITLES, "before_drop", DDL("DROP TABLE IF EXISTS title_words").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
@@ -262,7 +262,7 @@ REQUESTS = Table(
     _flag("anonymised"),
     CheckConstraint(_AT_ITS_STAGE, "stage"),
     _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
-    # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which has the closed ones too.
+    # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which includes closed requests.
     _partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),
     _partial_index("ix_requests_open_patron", "patron", where=IS_OPEN),
     _partial_index("ix_requests_open_position", "position", "moved_at", where=IS_OPEN),
@@ -585,6 +585,6 @@ PATRON_NUMBERS = Table(
 
 
 def create_all(engine: Engine) -> None:
-    """Create every table for tests in memory. Migrations make a real database."""
+    """Create all tables of a test database in memory. Migrations create the tables of a real database."""
     if not inspect(engine).has_table(OUTBOX.name):
         METADATA.create_all(engine)

@@ -1,8 +1,8 @@
 """Back up a PostgreSQL database with pg_dump, and restore it in one transaction.
 
-The dump is pg_dump's custom format. A restore takes only the rows from it: the tables are made by our own revisions, at the
-revision of the dump, and then upgraded. The whole restore, including the erasures, is one transaction: any failure leaves the
-old database. It waits for gateways that work meanwhile as long as `lock_timeout_s` says, and then fails without a change.
+The dump has pg_dump's custom format. A restore reads only rows from it: our migrations create the tables at the dump's
+revision, and then upgrade them. The whole restore, including repeated erasures, is one transaction, so that any failure leaves
+the old database unchanged. A restore waits at most `lock_timeout_s` for running gateways, and then fails.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ REVISIONS: Final = "alembic_version"
 
 
 class NoProgram(Exception):
-    """pg_dump or pg_restore is missing or failed. The message is the program's own."""
+    """pg_dump or pg_restore is missing or failed. The message has the reason."""
 
 
 def save(engine: Engine, target: Path) -> None:
-    """Dump the database into `target`, whole and on disk, while others work with it. Raises NoProgram, OSError."""
+    """Dump the database to `target` while gateways use it, and sync the file to disk. Raises NoProgram, OSError."""
     with engine.connect() as connection:
         place = str(connection.exec_driver_sql("SELECT current_schema()").scalar_one())
     new = target.with_name(target.name + ".new")
@@ -58,15 +58,15 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:
-    """Replace all rows of the database by those of a dump.
+    """Replace all rows of the database by the rows of a dump.
 
     Args:
         engine: The engine of the database.
-        source: The file of the dump.
-        work: Called with the connection and the number of rows by table before COMMIT. Its result is returned.
+        source: The dump file.
+        work: Called before COMMIT, with the connection and the number of rows by table. `restore` returns its result.
 
     Raises:
-        NotRestored: The dump is no backup of ours. The database is unchanged, as after NoProgram and its own errors.
+        NotRestored: The dump is not a backup of this program. After any exception the database is unchanged.
     """
     revision = _dump_revision(source)
     with schema.remaking(engine) as connection:
@@ -74,7 +74,7 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
         there = set(inspect(connection).get_table_names())
         names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
         if names:
-            connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
+            connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if the site's own views depend on a table
         schema.bring_to(connection, revision)
         rows = _load_rows(connection, source)
         schema.bring_to(connection, "head")
@@ -92,11 +92,11 @@ _GRANTS: Final = text("""
         AND pg_has_role(relowner, 'USAGE')
     ORDER BY relname, grantee, privilege_type
 """)
-"""(Table or sequence, SQL) of each privilege granted to another role, except those on single columns."""
+"""Selects (table or sequence, GRANT statement) for each privilege of another role, except privileges on single columns."""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
-    """Grant the privileges again on those tables and sequences that the restored version has."""
+    """Grant the privileges again, on the tables and sequences that still exist."""
     there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
     for name, grant in grants:
         if name in there:
@@ -163,7 +163,7 @@ def _find_program(name: str) -> str:
 
 
 def _libpq_connection(engine: Engine) -> tuple[str, dict[str, str]]:
-    """Return libpq's connection string, and the environment with the password, which other users could see in the string."""
+    """Return libpq's connection string, and an environment with the password, which other users could see in the string."""
     from psycopg.conninfo import make_conninfo  # installed with the extra `postgres`
 
     _arguments, keys = engine.dialect.create_connect_args(engine.url)

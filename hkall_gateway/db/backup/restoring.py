@@ -1,7 +1,7 @@
 """Steps of a backup and of a restore that both databases share.
 
-A backup carries the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
-applies the marks that the backup lacks.
+A backup contains the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
+repeats the erasures whose marks the backup lacks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import Actor
 
 REASON: Final = "erased after this backup was made"
 Counts = Mapping[str, int]
-"""Rows by table."""
+"""Number of rows by table."""
 
 
 class NotRestored(Exception):
@@ -42,7 +42,7 @@ class Marks:
     watch: Watch = unwatched
 
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
-        """Return the marks of erasures after the backup: it has no such mark, or an earlier one."""
+        """Return the marks of erasures after the backup, which lacks the mark or has it with an earlier time."""
         there = {mark.mark: mark.at for mark in backup}
         return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
 
@@ -57,7 +57,7 @@ class Restored:
 
 
 def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
-    """Record the start of a backup inside it, and return the time of the last one."""
+    """Record the start of a backup, so that the backup contains it, and return the time of the previous backup."""
     last = made_at(unit)
     record_backup_time(unit, now)
     return last
@@ -69,7 +69,7 @@ def record_backup_time(unit: UnitOfWork, when: datetime | None) -> None:
 
 
 def made_at(unit: UnitOfWork) -> datetime | None:
-    """Return when the backup that this database comes from was made, or the last one of this database."""
+    """Return when the last backup of this database was made, or the backup from which it was restored."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == instances.BACKUP)).scalar()
     return found
 
@@ -85,7 +85,7 @@ def counts(unit: UnitOfWork) -> Counts:
 
 
 def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
-    """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
+    """Finish a restore: check the number of rows, and repeat the erasures that happened after the backup.
 
     Raises NotRestored, erased.OtherKey.
     """
@@ -102,7 +102,7 @@ def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, 
 
 
 def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
-    """Erase every patron with one of these marks, and a patron with several cards only once."""
+    """Erase every patron with one of these marks. Erase a patron with several cards only once."""
     gone: set[str] = set()
     for card, _mark in list(erased.match_cards(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
         if card not in gone:
@@ -112,7 +112,7 @@ def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: dat
 
 
 def require_known(revision: str, source: Path) -> None:
-    """Raise NotRestored for a backup without our tables, or one of a newer version."""
+    """Raise NotRestored for a backup without our tables or from a newer version."""
     if not revision:
         raise NotRestored(f"{source}: is no backup of this program")
     if not schema.knows(revision):
@@ -122,7 +122,7 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
-    """Return the marks of a database that may be missing, empty, old or damaged. Does not create its file."""
+    """Return the marks of a database, or () if it is missing, empty, outdated or damaged. Does not create its file."""
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()

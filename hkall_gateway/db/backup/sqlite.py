@@ -1,7 +1,7 @@
 """Back up an SQLite file beside a running gateway, and restore it in one step.
 
-The copy is made by SQLite's online backup, and is a plain SQLite file. A restore makes the new file beside the old one,
-checks it, upgrades it, erases the erased again, and renames it.
+A backup is a plain SQLite file, made with SQLite's online backup. A restore creates a new file beside the old file, checks and
+upgrades it, repeats later erasures, and renames it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def save(engine: Engine, target: Path) -> None:
-    """Copy the database into `target`, whole and on disk, while others work with it. Raises OSError, sqlite3.Error."""
+    """Copy the database to `target` while gateways use it, and sync the file to disk. Raises OSError, sqlite3.Error."""
     with _new_file_beside(target, ".new") as new:
         with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
             driver: Any = source.driver_connection
@@ -40,13 +40,16 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
     """Replace `target` by a backup. Raises NotRestored, OSError.
 
     Args:
-        source: The file of the backup.
-        target: The file of the database.
-        work: Called with an engine of the new file and its rows by table before the exchange. Its result is returned.
+        source: The backup file.
+        target: The database file.
+        work: Called before the new file replaces `target`, with its engine and its number of rows by table.
         damaged: Whether to replace a target that is no longer a database.
+
+    Returns:
+        The result of `work`.
     """
     with _exclusive(target, damaged=damaged):
-        pass  # a file in use is refused now, not after the work
+        pass  # refuse a file that is in use before the work begins
     with _new_file_beside(target, ".restoring") as new:
         rows = _copy_backup(source, new)
         engine = open_engine(f"sqlite:///{new}")
@@ -85,7 +88,7 @@ def _copy_backup(source: Path, new: Path) -> Counts:
 
 
 def _open_backup(source: Path) -> sqlite3.Connection:
-    """Open a backup with its log, if it has one. Works in a read-only folder too."""
+    """Open a backup, with its write-ahead log if it has one, even in a read-only folder."""
     uri = source.absolute().as_uri()
     try:
         found = sqlite3.connect(f"{uri}?mode=rw", uri=True)
@@ -103,7 +106,7 @@ def _check_integrity(copy: sqlite3.Connection, named: Path) -> None:
 
 @contextmanager
 def _exclusive(target: Path, *, damaged: bool) -> Iterator[None]:
-    """Hold the file exclusively, with its log emptied into it. Raises NotRestored if another process has it open."""
+    """Lock the file exclusively, and merge its write-ahead log. Raises NotRestored if another process has it open."""
     if not target.exists():
         yield
         return

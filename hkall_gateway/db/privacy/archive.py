@@ -1,8 +1,8 @@
 """The archive: a file of compressed JSON lines that grows by whole blocks, each on disk before `append` returns.
 
-Every block is a gzip member of its own, so that `zcat` reads the file from end to end. Its header says how long it is: a block
-that a crash cut off is found without reading the others, and cut away before the next one is written. `rewrite` makes a new
-file beside the old one and renames it; the lock on the file keeps an `append` of another process from being lost meanwhile.
+Every block is a separate gzip member, so that `zcat` reads the whole file. Its header contains its length, so that a block cut
+off by a crash is found without reading the other blocks. `append` removes it before it writes. `rewrite` creates a new file
+beside the old file and renames it. A lock on the file prevents the loss of records that another process appends meanwhile.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
-    """Replace each record by `change(record)`, and return the number of changed ones. Raises NotAnArchive, OSError.
+    """Replace each record by `change(record)`, and return the number of changed records. Raises NotAnArchive, OSError.
 
-    Unchanged blocks are copied. The file is the old one until the new one is on disk whole. Others may append meanwhile: the
-    lock is held only to copy their records.
+    Unchanged blocks are copied. The old file is replaced once the new file is on disk. Other processes may append during most
+    of the rewrite, because the lock is held only while their records are copied.
     """
     new = path.with_name(path.name + ".new")
     with path.open("rb") as old, _open_locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
         try:
-            file.truncate(0)  # a rewrite that was killed has left it
+            file.truncate(0)  # a killed rewrite may have left data
             return _replace_file(old, path, file, new, change)
         finally:
-            if _is_named(file, new):  # it has not replaced the old one
+            if _is_named(file, new):  # the new file has not replaced the old file
                 new.unlink()
 
 
@@ -92,7 +92,7 @@ def _copy_changed(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Re
 
 
 def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
-    """Yield each whole block from `start` on, and leave the file's position behind the last one."""
+    """Yield each whole block from `start` on, and leave the file's position after the last block."""
     for place, end in _spans(file, path, start):
         file.seek(place)
         yield file.read(end - place)
@@ -101,7 +101,7 @@ def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
 
 
 def _spans(file: BinaryIO, path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Yield the first position of each whole block from `start` on, and the one behind it. Reads the headers only."""
+    """Yield (start, end) of each complete block from `start` on. Reads only the headers."""
     size = os.fstat(file.fileno()).st_size
     while start + _START <= size:
         file.seek(start)
@@ -121,7 +121,7 @@ def _read_records(block: bytes) -> Iterator[Record]:
 
 @contextmanager
 def _open_locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
-    """Open and lock the file with this name, again if it was replaced meanwhile. With LOCK_NB raise BlockingIOError."""
+    """Open and lock a file. Retry if it was replaced meanwhile. With LOCK_NB, raise BlockingIOError if it is locked."""
     while True:
         with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | how)

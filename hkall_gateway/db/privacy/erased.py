@@ -1,10 +1,10 @@
-"""Marks of erased patrons: a restored backup is compared with them, so that no erased patron comes back.
+"""Marks of erased patrons. A restored backup is compared with them, so that no erased patron comes back.
 
-A mark is a hash of a card number, under a salt common to the marks of one database. Under a key of the site it is a keyed
-digest, which costs microseconds: without the key nobody can compute it. Without a key it is a slow hash (scrypt, about ten
-milliseconds), because an attacker with the marks could try all card numbers of a known form. Releases up to 0.2.0 made slow
-marks under a key too; they stay valid. Marks are stored in the table `erased` and in a file outside the database: a restore of
-an older backup loses the first, and a lost disk the second.
+A mark is a hash of a card number, with a salt that all marks of one database share. If the site has a key, the mark is a keyed
+digest, which takes microseconds and cannot be computed without the key. Otherwise it is a slow hash (scrypt, about ten
+milliseconds), because an attacker with the marks could try all card numbers of a known format. Releases up to 0.2.0 made slow
+hashes with a key, too, which are still recognised. Marks are stored in the table `erased` and in a file outside the database,
+because the restore of an older backup loses the table, and a disk failure may lose the file.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ COST: Final = 2**12
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One erased card. `key` is the fingerprint of the site's key, after KEYED for a keyed digest, "" for none.
+    """The mark of an erased card. `at` is the time of the last erasure.
 
-    `at` is the time of its last erasure.
+    `key` is the fingerprint of the site's key, with the prefix KEYED for a keyed digest, or "" without a key.
     """
 
     mark: str
@@ -47,14 +47,14 @@ class Mark:
 
 
 class OtherKey(Exception):
-    """A mark was made under another key than the present one."""
+    """A mark was made with a key other than the site's current key."""
 
 
 KEYED: Final = "keyed-"
-"""Precedes the fingerprint of the key in a mark that is a keyed digest."""
+"""Prefix of the key's fingerprint in a mark that is a keyed digest."""
 
 Watch = Callable[[int, int], None]
-"""Called with the number of cards that were compared, and of all, while the comparison takes long."""
+"""Called during a long comparison with the number of compared cards and the number of all cards."""
 
 CHUNK: Final = 256
 
@@ -64,13 +64,13 @@ def unwatched(_done: int, _all: int) -> None:
 
 
 def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the digest of a card under a key of the site."""
+    """Return the digest of a card number, keyed with the site's key."""
     short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
     return blake2b(f"{salt}\0{card}".encode(), key=short, digest_size=16, person=b"hkall-erased").hexdigest()
 
 
 def slow_mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the slow hash of a card, in about ten milliseconds."""
+    """Return the slow hash of a card number, in about ten milliseconds."""
     seasoned = blake2b(salt.encode(), key=key[:64]).digest()
     return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
 
@@ -81,12 +81,12 @@ def fingerprint(key: bytes) -> str:
 
 
 def _key_label(key: bytes) -> str:
-    """Return the `Mark.key` of marks under this key."""
+    """Return the `Mark.key` of new marks made with this key."""
     return KEYED + fingerprint(key) if key else ""
 
 
 def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
-    """Make marks of these cards, with the salt of the known ones."""
+    """Make marks for these cards, with the salt of the known marks."""
     kind = _key_label(key)
     salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
     mark_of = keyed_mark_of if key else slow_mark_of
@@ -96,9 +96,9 @@ def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: dat
 def match_cards(
     cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched
 ) -> Iterator[tuple[str, Mark]]:
-    """Yield the cards that have a mark. Slow hashes are computed on all processors, and `watch` gets the progress.
+    """Yield each card that has a mark, with the mark. Slow hashes use all processors, and `watch` receives the progress.
 
-    Raises OtherKey if a mark was made under a key that is not the present one.
+    Raises OtherKey if a mark was made with a key other than `key`.
     """
     ways = {"": partial(slow_mark_of, key=b"")}
     if key:
@@ -121,7 +121,7 @@ def match_cards(
 def _find_in_parallel(
     find: Callable[[str], list[Mark]], cards: Sequence[str], watch: Watch
 ) -> Iterator[tuple[str, list[Mark]]]:
-    """Yield each card with its marks, in order. scrypt gives up the interpreter's lock, so threads use all processors."""
+    """Yield each card with its marks, in order. scrypt releases the GIL, so that threads use all processors."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(cards), CHUNK):
             watch(start, len(cards))
@@ -184,7 +184,7 @@ def _parse_mark(line: str, path: Path) -> Mark:
 
 @contextmanager
 def _folder_locked(path: Path) -> Iterator[None]:
-    """Lock a file for other processes by a lock on its folder, because the file itself is replaced."""
+    """Lock a file against other processes by locking its folder, because the file itself is replaced."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,9 +1,9 @@
 """Erase one person from the tables and from an archive, except from open cases.
 
-Open cases keep their rows unchanged: a request that has not ended or is held by money, a claim or a message; an unsent message;
-a quarantined document that waits for a decision; a card that a terminal blocked. As long as such a row remains, the patron's
-row does too: the pickup letter needs an address, and the fine a name. All other rows lose the person. The facts stay: library,
-title, dates, positions, rules and amounts.
+Rows of open cases stay unchanged: requests that have not ended or are blocked by open money, a claim or an unsent message;
+unsent messages; quarantined documents that wait for a decision; cards that a terminal blocked. While such a row remains, the
+patron's row remains too, because a pickup letter needs the address and a fine needs the name. The person is removed from all
+other rows, which keep library, title, dates, positions, rules and amounts.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Actor
 
-# `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made when it moved rows between pages stay
-# in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in
-# the log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
+# `secure_delete` overwrites a deleted row in place. But copies that SQLite made when it moved rows between pages stay in the
+# free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in the
+# write-ahead log until it is truncated. VACUUM rewrites the file, during which other processes cannot write.
 
 
 def file_of(engine: Engine) -> Path | None:
@@ -60,14 +60,14 @@ def file_of(engine: Engine) -> Path | None:
 
 
 def vacuum(engine: Engine) -> bool:
-    """Write the file anew, without free space, and empty the log. Raises OperationalError if another process writes."""
+    """Rewrite the file without free space, and empty the log. Raises OperationalError if another process is writing."""
     with engine.connect() as connection:
         connection.exec_driver_sql("VACUUM")
         return empty_the_log(connection)
 
 
 def empty_the_log(connection: Connection) -> bool:
-    """Move the log's content into the file, and truncate the log. Return False if a reader holds it for too long."""
+    """Move the content of the write-ahead log into the file, and truncate the log. Return False if a reader prevents it."""
     busy, _frames, _moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
 
@@ -116,8 +116,8 @@ def forget(
 ) -> ErasureResult:
     """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
-    A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
-    decides about the cards, and no row moves to an archive, so an archive that is read afterwards has all rows that moved.
+    A row that has changed since it was found is handled in its current state. Until the transaction ends, locks prevent other
+    gateways from changing data of these cards or archiving rows. An archive read afterwards thus has all archived rows.
     """
     unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
     theirs = unit.requests.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
@@ -130,7 +130,7 @@ def forget(
         unit, who, [RemainingRow("request", r.id, f"{r.position}: {held[r.id]}", f"requests show {r.id}") for r in kept]
     )
     count = 0
-    # The patron's row and the former cards last: whether they can go depends on the rows that stay.
+    # Handle the patron's row and the former cards last, because they stay if any other row stays.
     for table, row in sorted(_present_rows(unit, found), key=lambda one: one[0] in (PATRONS, FORMER_CARDS)):
         if persons.names(table, row, who) and not _is_part(unit, table, row, held):
             if stays := _why_it_stays(erasure, table, row):
@@ -140,7 +140,7 @@ def forget(
                 count += 1
     erased.store_marks(unit, marks)
     facts = {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}
-    unit.note(BLANK, ERASE, facts, now, by)  # not the person
+    unit.note(BLANK, ERASE, facts, now, by)  # BLANK, so that the line does not name the person
     return ErasureResult(len(ended), count, tuple(erasure.stays))
 
 
@@ -179,7 +179,7 @@ def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) 
 
 
 def _scrub_row(erasure: Erasure, table: Table, row: Row) -> None:
-    """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
+    """Remove the person from the texts of a row, or delete the row if its primary key names the person."""
     if any(erasure.who.is_in(row[column.name], column.name) for column in table.primary_key):
         erasure.unit.execute(delete(table).where(*persons.row_condition(table, row)))
         return
@@ -189,7 +189,7 @@ def _scrub_row(erasure: Erasure, table: Table, row: Row) -> None:
 
 
 def _blank_row(erasure: Erasure, table: Table, row: Row) -> None:
-    """Remove the person from a payment or a journal line without a request, with the details of the person's own rows."""
+    """Remove the person from a payment or a journal line without a request. Blank the details of the person's own rows."""
     blank = _BLANK[table.name]
     if row["patron"] in erasure.who.cards:
         erasure.unit.execute(update(table).where(*persons.row_condition(table, row)).values(**blank))
@@ -202,12 +202,12 @@ _BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: r
 _PERSONAL: Final = frozenset(
     table.name for table in (PATRONS, QUARANTINE, CARD_LOCKS, INBOX, WEB_SESSIONS, WEB_SCANS, PATRON_NUMBERS)
 )
-"""Tables with rows that are deleted; from those of other tables the person is removed."""
+"""Tables whose rows are deleted. Rows of other tables are kept without the person."""
 _LATER: Final = "patron erase, once it is settled"
 
 
 def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    """Return a row of an open case with what ends it, or None for a row that can be erased."""
+    """Return the RemainingRow for a row of an open case, or None if the row can be erased."""
     cards, number = set(erasure.who.cards), str(row.get("id", ""))
     if table is PATRONS and erasure.stays:
         return RemainingRow("patron", "", "open matters need name and address", _LATER)
@@ -243,9 +243,9 @@ def forget_in_archive(path: Path, who: Person) -> int:
 
 
 def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
-    """Anonymise the records of erased cards that ended before (card, time of erasure), and return their number.
+    """Anonymise archived records that ended before the erasure of their card, and return the number of changed records.
 
-    Raises NotAnArchive, OSError.
+    `erasures` are (card, time of erasure). Raises NotAnArchive, OSError.
     """
     in_time = sorted(erasures, key=lambda erasure: erasure[1])
     times = [at for _card, at in in_time]
@@ -288,7 +288,7 @@ def _anonymise_record(record: Row, who: Person) -> Row:
 
 
 def _record_without(record: Row, who: Person) -> Row:
-    """Return the record, or the line of the journal, without the person."""
+    """Return an archived record or journal line without the person."""
     if JOURNAL.name not in record:
         return _row_without(JOURNAL, record, who)
     parts = {part.name: [_row_without(part, row, who) for row in record[part.name]] for part in retention.PARTS}

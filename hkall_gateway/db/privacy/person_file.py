@@ -31,7 +31,7 @@ class Transact(Protocol):
 
 
 class NotDone(Exception):
-    """An export or erasure that was refused, with the reason as its text. `wrong` means that the arguments were wrong."""
+    """An export or erasure was refused. The message has the reason. `wrong` means that the arguments were invalid."""
 
     def __init__(self, words: str, *, wrong: bool = False) -> None:
         super().__init__(words)
@@ -40,10 +40,12 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The places of a site's records: its database, read and written by units of work, and its archives.
+    """Access to a site's records: the database by `read` and `write`, and the archives.
 
-    `archive_file` is the policy's. `erased_file` has the marks of erased patrons, under `erased_key`, or is None if only the
-    database has them.
+    Attributes:
+        archive_file: The archive file named in the policy.
+        erased_file: File with the marks of erased patrons, or None if only the database has the marks.
+        erased_key: Key with which the marks are made.
     """
 
     read: Transact
@@ -53,7 +55,7 @@ class Records:
     erased_key: bytes = b""
 
     def archives(self, further: Sequence[Path] = ()) -> list[Path]:
-        """Return the archives of the database, the caller, and the policy if its file exists."""
+        """Return the archives named in the database, in `further`, and in the policy if that file exists."""
         found = [Path(name) for name in self.read(retention.archives)]
         found += [Path(self.archive_file)] if self.archive_file and Path(self.archive_file).exists() else []
         return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
@@ -61,7 +63,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The counts of an erasure: rows of tables, records of the archives found here, and the archives that are elsewhere."""
+    """The result of an erasure: counts for the tables, changed records by archive, and the archives that are not here."""
 
     who: Person
     tables: ErasureResult
@@ -70,13 +72,13 @@ class Erasure:
 
     @property
     def stays(self) -> tuple[RemainingRow, ...]:
-        """Return what still names the person, and what ends that."""
+        """Return the rows and archives that still name the person, with the action that removes each."""
         away = "it is not here", "run this again with --archive FILE where it is"
         return (*self.tables.stays, *(RemainingRow("archive", str(file), *away) for file in self.missing))
 
 
 def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
-    """Return the person with these cards. Raises NotDone for an empty card (an unset shell variable), which many rows have."""
+    """Return the person with these cards. Raises NotDone for an empty card number, such as from an unset shell variable."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
     return site.read(bind(persons.person, card, former))
@@ -110,10 +112,10 @@ def _export_rows(unit: UnitOfWork, who: Person) -> dict[str, list[Row]]:
 
 
 def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence[Path] = ()) -> tuple[Person, Sequence[Found]]:
-    """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
+    """Return the person with this card, and the rows to erase. Raises NotDone."""
     who = named(site, card, former)
     for one in who.cards:
-        partner = site.read(lambda unit: unit.partners.with_card(one))  # noqa: B023  # it runs at once
+        partner = site.read(lambda unit: unit.partners.with_card(one))  # noqa: B023  # the lambda runs at once
         if partner is not None:
             raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
     _require_known(site, (card, *former), site.archives(further))
@@ -124,7 +126,7 @@ def erase(
     site: Records, who: Person, found: Sequence[Found], reason: str, now: datetime, by: Actor, further: Sequence[Path] = ()
 ) -> Erasure:
     """Erase a person from the tables and archives, except from open requests. Raises NotDone."""
-    # The marks come before the erasure, so that no restore after a crash brings the person back.
+    # Store the marks before the erasure, so that after a crash no restore brings the person back.
     known = site.read(erased.stored_marks)
     if site.erased_file is None:
         marks = erased.make_marks(who.cards, known, site.erased_key, now)
@@ -134,20 +136,20 @@ def erase(
             marks = erased.add_to_file(site.erased_file, [*known, *erased.make_marks(who.cards, known, site.erased_key, now)])
         except (OSError, ValueError) as error:
             raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
-    archived = _erase_from_archives(site, further, who)  # first, while a second try would still know the names
+    archived = _erase_from_archives(site, further, who)  # first, because a retry reads the names from the tables
     done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
-    if late := site.read(bind(forgetting.find, who, found)):  # written before the cards were locked
+    if late := site.read(bind(forgetting.find, who, found)):  # rows written before the cards were locked
         done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
-    archived += _erase_from_archives(site, further, who)  # and what a purge has moved meanwhile
+    archived += _erase_from_archives(site, further, who)  # again, for rows that a purge archived meanwhile
     return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))
 
 
 def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:
-    """Raise NotDone for a card that is in no column of cards: a mistyped "2017" would be found in texts that mean the year."""
+    """Raise NotDone for an unknown card, because a mistyped "2017" would match texts that mention the year."""
     here = [file for file in files if file.exists()]
     unknown = [card for card in cards if not site.read(bind(persons.is_known, card))]
     for file in here if unknown else ():
-        there = _read_archive(lambda: {*forgetting.cards_in_archive(file)})  # noqa: B023  # it runs at once
+        there = _read_archive(lambda: {*forgetting.cards_in_archive(file)})  # noqa: B023  # the lambda runs at once
         unknown = [card for card in unknown if card not in there]
     if unknown:
         away = "".join(f"; {file} is not here and was not read" for file in files if file not in here)
@@ -155,13 +157,13 @@ def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -
 
 
 def _erase_from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
-    """Remove the person from the archives that are here and return the number of changed records of each."""
+    """Remove the person from all existing archives, and return the number of changed records by archive."""
     files = [file for file in site.archives(further) if file.exists()]
     return Counter({file: _read_archive(partial(forgetting.forget_in_archive, file, who)) for file in files})
 
 
 def _read_archive(work: Callable[[], T]) -> T:
-    """Return the result of reading an archive. Raises NotDone."""
+    """Return the result of `work` on an archive. Raises NotDone if the archive cannot be read or written."""
     try:
         return work()
     except (NotAnArchive, OSError) as error:

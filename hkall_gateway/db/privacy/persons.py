@@ -1,8 +1,8 @@
 """Find one person in every table: by card number, and by names and addresses that are unique to the person.
 
-The search goes over METADATA, so that a table added by a later revision is searched without a change here. A column of card
-numbers is compared whole ("1234-5" is another card than "1234"), and any other text word by word. NOT_A_PERSON lists the
-columns in which a value that looks like a card number or a name is something else, such as a copy's barcode or a title.
+The search covers METADATA, so that it includes tables added by later revisions. Card numbers in their own columns are compared
+as a whole ("1234-5" is not the card "1234"), and other texts word by word. NOT_A_PERSON lists the columns in which a value that
+looks like a card number or a name is something else, such as a copy's barcode or a title.
 """
 
 from __future__ import annotations
@@ -58,18 +58,18 @@ NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
 # fmt: on
 
 NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
-"""Keys inside a JSON text with values that never name a person."""
+"""Keys in JSON texts whose values never name a person."""
 
 _CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")
-"""Matches names of columns, and of keys inside a JSON text, that contain card numbers."""
+"""Matches the names of columns and JSON keys that contain card numbers."""
 
 
 @dataclass(frozen=True)
 class Person:
     """The card numbers of one person, and the names and addresses that no other patron has.
 
-    `shared` are names or addresses that another patron has too, alone or within a longer one: a text with one of them may be
-    about that patron.
+    `shared` are names and addresses that also occur in another patron's name or address, so that a text with them may be about
+    that patron.
     """
 
     cards: tuple[str, ...]
@@ -87,17 +87,17 @@ class Person:
         return re.compile(rf"(?<![0-9A-Za-z])(?:{'|'.join(longest_first)})(?![0-9A-Za-z])", re.IGNORECASE)
 
     def is_in(self, value: object, name: str = "") -> bool:
-        """Return whether a cell of the column with this name ("" for any text) names this person."""
+        """Return whether a value of the column `name` ("" for any text) names this person."""
         return isinstance(value, str) and self.out_of(value, name) != value
 
     def out_of(self, value: str, name: str) -> str:
-        """Return the value of a column or JSON key of this name without the person. A card number is compared whole."""
+        """Return a value of the column or JSON key `name` without the person. Card numbers are compared as a whole."""
         if _CARDS.search(name):
             return "" if value in self.marks else value
         return self.without(value)
 
     def without(self, text: str) -> str:
-        """Return the text without this person: "" if no other text remains, else a dot in each place. JSON stays JSON."""
+        """Return the text with a dot in place of this person, or "" if no other text remains. JSON stays valid JSON."""
         if not self._spot.search(text):
             return text
         whole = _parse_json(text)
@@ -107,7 +107,7 @@ class Person:
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
     def inside(self, value: object, name: str = "") -> object:
-        """Return the JSON value of a key without the person. Keys of NOT_IN_JSON keep their values."""
+        """Return the value of the JSON key `name` without the person. Keys of NOT_IN_JSON keep their values."""
         if isinstance(value, dict):
             return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
         if isinstance(value, list):
@@ -137,7 +137,7 @@ def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
 
 
 def _is_shared(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
-    """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
+    """Return whether a word occurs in the name or address of another patron, as "李明" occurs in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
     alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
@@ -227,7 +227,7 @@ def patiently(unit: UnitOfWork) -> None:
 
 
 def _may_name(columns: Sequence[Column[str]], who: Person) -> ColumnElement[bool]:
-    """Return a condition that excludes most rows: a card or name occurs in a text of the row, even within a word."""
+    """Return a condition for a first selection of rows: a card or name occurs in a text of the row, even within a word."""
     texts: list[ColumnElement[str]] = [func.coalesce(column, "") for column in columns]
     whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))

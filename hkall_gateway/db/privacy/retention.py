@@ -1,6 +1,6 @@
 """Retention of ended records: anonymise requests, move them to the archive, delete sent messages.
 
-Every query takes at most `limit` rows by an index on ended records, and begins where the last one ended.
+Every query reads at most `limit` rows by an index on ended records, and continues where the previous batch ended.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
     NOTICES: {"patron": "", "error": ""},
     FINES: {"patron": ""},
 }
-"""Columns of other tables that identify the patron of a request, with their anonymised values; the messages are deleted."""
+"""Columns of other tables that identify the patron of a request, with their anonymised values. Messages are deleted."""
 
 NO_PAYER: Final[Mapping[str, str]] = {"patron": "", "transaction_id": "", "outcome": ""}
 """The columns of a payment that identify the patron, with their anonymised values."""
 
 MOVING: Final = LockSet(document=("", "archives"))
-"""Held while rows move to an archive and while a person is erased, so that none of that person's rows moves unseen."""
+"""Lock held while rows are archived and while a person is erased, so that the erasure does not miss rows being archived."""
 
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
 """Tables with rows that belong to a request, and are archived and deleted with it."""
 
-# A book claimed to be returned that never came, open money, and messages that are not sent or settled.
+# A request must keep its patron while a claimed return has not arrived, money is open, or a message is not settled.
 _UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
 _UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
 _CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
@@ -72,17 +72,17 @@ _HOLDS: Final[Mapping[str, Condition]] = {
 
 
 def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return requests that ended before that instant and are not held, oldest first, after `after`."""
+    """Return requests that ended before `before` and need not keep their patron, oldest first, after `after`."""
     return unit.requests.batch(IS_CLOSED, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def personal(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return requests that ended before that instant, still have their patron and are not held, oldest first."""
+    """Return requests that ended before `before` and still have their patron but need not, oldest first, after `after`."""
     return unit.requests.batch(IS_PERSONAL, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def counts(unit: UnitOfWork, before: datetime) -> dict[str, int]:
-    """Count the requests that ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
+    """Count the requests that ended before `before`: `personal`, `closed`, and `held` by money, a claim or a message."""
 
     def count(*where: Condition) -> int:
         return int(unit.execute(select(func.count()).select_from(REQUESTS).where(*where)).scalar_one())
@@ -105,7 +105,7 @@ def anonymise(unit: UnitOfWork, requests: Sequence[Request]) -> None:
 
 
 def anonymous(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of the archive as `anonymise` would have left it, also a line of the journal without a request."""
+    """Return an archived record, or a journal line without a request, in its anonymised form."""
     if PARTS[0].name not in record:
         return {**record, **NO_PERSON_IN[JOURNAL]}
     parts = {part.name: [{**row, **blank} for row in record[part.name]] for part, blank in NO_PERSON_IN.items()}
@@ -129,7 +129,7 @@ def note_archive(unit: UnitOfWork, path: str, now: datetime) -> None:
 
 
 def archives(unit: UnitOfWork) -> tuple[str, ...]:
-    """Return every file into which requests were moved."""
+    """Return the paths of all files to which requests were ever archived."""
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
@@ -155,14 +155,14 @@ def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
 
 
 def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Remove the patron, but not the rule, from refusals without a request. Return their number."""
+    """Remove patron and details from journal lines without a request, older than `before`. Return their number."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     numbers = unit.execute(old).scalars().all()
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(numbers)).values(patron="", detail="")).rowcount
 
 
 def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[dict[str, Any]]:
-    """Return the oldest lines of the journal that belong to no request."""
+    """Return the oldest journal lines from before `before` that do not belong to a request."""
     old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return [dict(row) for row in unit.execute(old).mappings()]
 
@@ -173,20 +173,20 @@ def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
 
 
 def anonymise_payments(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Remove patron, transaction number and outcome from payments before that instant. Returns their number."""
+    """Remove patron, transaction number and outcome from payments before `before`, and return their number."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
     numbers = unit.execute(old).scalars().all()
     return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(numbers)).values(**NO_PAYER)).rowcount
 
 
 def forget_outcomes(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete outcomes of documents that came before that instant, even within their window. Returns their number."""
+    """Delete inbox documents that arrived before `before`, even if they have not expired, and return their number."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
 def forget_messages(unit: UnitOfWork, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
-    """Delete settled messages made before that instant, among the next `limit` rows after the row `after`.
+    """Delete settled messages created before `before`, among the next `limit` rows after the row `after`.
 
     Returns:
         The row after which the next batch begins (None at the end), and the number of deleted messages.
@@ -206,7 +206,7 @@ _NEXT_MESSAGES = CompiledStatement(
 
 
 def _ended_before(before: datetime, after: Place | None) -> list[ColumnElement[bool]]:
-    # With the column's type: PostgreSQL would compare a plain instant with its text.
+    # The literal needs the column's type, because timestamps are stored as text.
     begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
     return [R.moved_at < before, *begun, ~_HELD]
 

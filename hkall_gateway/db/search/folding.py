@@ -1,6 +1,6 @@
-"""Words of a text for comparison: without case, diacritics, punctuation, and the difference of Chinese scripts.
+"""Split a text into words for comparison, without case, diacritics and punctuation, and in simplified Chinese.
 
-The index and the query use the same words, so that both databases find the same titles.
+The index and the queries use the same words, so that both databases find the same titles.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ def isbn_13(text: str) -> str:
     if len(number) == 10 and isbn.is_valid(number):
         number = f"978{number[:9]}"
         return number + str(ean.calc_check_digit(number))
-    # Not `is_valid`, which cleans the number three times: a catalogue has millions.
+    # Not `is_valid`, which cleans the number three times and is too slow for a catalogue of millions.
     is_isbn = len(number) == 13 and number.startswith(_PREFIXES) and number.isdigit()
     return number if is_isbn and ean.calc_check_digit(number[:-1]) == number[-1] else ""
 
 
 def isbns_of(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the ISBN-13s in the cells of a file, each once. A cell may have several with separators."""
+    """Return the distinct ISBN-13s in the cells of a file. A cell may have several ISBNs with separators."""
     numbers = (isbn_13(number) for text in texts if text for number in _SEPARATORS.split(text))
     return tuple(dict.fromkeys(number for number in numbers if number))
 
 
 MOST_WORDS: Final = 250
-"""Words of one text that count; PostgreSQL keeps at most 256 places of a word."""
+"""Maximum number of words used from one text. PostgreSQL stores at most 256 positions of a word."""
 LONGEST_WORD: Final = 64
 
 _NEEDED: Final = ("opencc", "stdnum")
 _RULES: Final = 3
-"""Number of these rules and of the index's; a change of them needs another one, so that stored words are made again."""
+"""Version of the rules of this module and of the index. Increase it with a change, so that stored words are computed again."""
 
 _DROPPED: Final = "'\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u00ad\u200b\u200c\u200d\u200e\u200f"
-"""Apostrophes, the signs of romanised Arabic, Chinese and Russian, and invisible characters: O'Neill is one word."""
+"""Characters removed from words: apostrophes (O'Neill is one word), signs of romanisation, and invisible characters."""
 _VOICED: Final = "\u3099\u309a"
-"""Marks that make another kana, not an accent."""
+"""Combining marks that turn a kana into another kana. They are not accents."""
 _LETTERS: Final = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"}
-"""Letters that Unicode does not decompose, as cataloguers and readers write them without a special key."""
+"""Letters that Unicode does not decompose, with the way to type them on a plain keyboard."""
 
 _IDEOGRAPHS: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SINGLE: Final = f"\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff{_IDEOGRAPHS}"
-"""Ideographs and kana: each is a word, since no blanks show where words end."""
+"""Ideographs and kana. Each is a word, because these scripts have no blanks between words."""
 _IDEOGRAPH: Final = re.compile(rf"[{_IDEOGRAPHS}]")
 _WORDS: Final = re.compile(rf"(?=[^\W_])[{_SINGLE}]|[^\W\d_{_SINGLE}]+|\d+")
 _ASCII_WORDS: Final = re.compile(r"[a-z]+|[0-9]+")
@@ -72,7 +72,7 @@ def installed() -> bool:
 
 @cache
 def folding_version() -> str:
-    """Return a text that changes when the same text may get other words."""
+    """Return a version that changes whenever `words` may return another result for the same text."""
     return f"{_RULES}/{version('opencc')}/{unicodedata.unidata_version}"
 
 
@@ -99,9 +99,9 @@ def _characters() -> _Characters:
 
 
 class _Characters(dict[int, str]):
-    """The folded text of each character, computed when it is first needed. It is empty for an accent.
+    """The folded text of each character, computed when it is first needed. The text is empty for an accent.
 
-    Each character is converted alone: OpenCC converts whole words by their context, which a query of one character lacks.
+    Each character is converted alone, because OpenCC converts by context, which a query of one character lacks.
     """
 
     def __init__(self) -> None:
@@ -116,6 +116,6 @@ class _Characters(dict[int, str]):
             found = str(self._simplified.convert(character))
         elif unicodedata.category(character) == "Mn" and character not in _VOICED:  # an accent
             found = ""
-        if character.isprintable():  # not those that no language has
+        if character.isprintable():  # do not cache unassigned characters
             self[code] = found
         return found

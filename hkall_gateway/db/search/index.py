@@ -1,9 +1,9 @@
 """The search index: words of titles, as an FTS5 table in SQLite and as a tsvector in PostgreSQL.
 
-Both have four fields, and places in them for phrases. BARRIER keeps a phrase within one text.
+Both indexes have four fields, with word positions for phrase searches. BARRIER keeps a phrase from matching across two texts.
 
-PostgreSQL reads all titles of each word of a phrase before it compares places, and characters and syllables are in very many
-titles. So its vectors have each pair of neighbouring words as a word too, and a phrase is searched by its pairs.
+PostgreSQL reads all titles of each word of a phrase before it compares positions, and Chinese characters and syllables are in
+very many titles. So its vectors also contain each pair of neighbouring words as a word, and a phrase is searched by its pairs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from hkall_gateway.db.search.folding import joined_words
 BARRIER: Final = "\ue000"
 """A word that no query contains, between two texts of a field."""
 WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "call": "D"}
-"""The fields, with PostgreSQL's letter for each."""
+"""PostgreSQL's weight letter for each field."""
 MOST_TEXTS: Final = 20
-"""Texts of one field that are indexed: a set of encyclopaedias may have hundreds of call numbers."""
+"""Maximum number of indexed texts of one field. A set of encyclopaedias may have hundreds of call numbers."""
 _MOST_PLACES: Final = 16_000
-"""PostgreSQL counts places up to 16,383."""
+"""Limit for the position of an indexed word. PostgreSQL counts positions up to 16,383."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedWords:
-    """The words of one title by field, with one blank between two words."""
+    """The words of one title by field, separated by single blanks."""
 
     title: str
     author: str
@@ -38,13 +38,13 @@ class IndexedWords:
 
 
 def field_words(texts: Iterable[str]) -> str:
-    """Return the words of a field's texts, each text once."""
+    """Return the words of a field's distinct texts, with BARRIER between two texts."""
     made = dict.fromkeys(joined_words(one) for one in texts if one)
     return f" {BARRIER} ".join(list(filter(None, made))[:MOST_TEXTS])
 
 
 def as_vector(indexed: IndexedWords) -> str:
-    """Return the tsvector of PostgreSQL in its text form."""
+    """Return the words as a PostgreSQL tsvector in text form."""
     places: dict[str, list[str]] = {}
     place = 0
     for field, weight in WEIGHTS.items():
@@ -61,19 +61,19 @@ def as_vector(indexed: IndexedWords) -> str:
 
 
 def in_pairs(phrase: Sequence[str]) -> list[str]:
-    """Return the words of a vector that mean a phrase: the pairs of its words, or its only word."""
+    """Return the vector words to search for a phrase: the pairs of neighbouring words, or the only word."""
     return [f"{first} {second}" for first, second in pairwise(phrase)] or list(phrase)
 
 
 def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:
-    """Write the words of titles, by `bib_id`, into SQLite's index. PostgreSQL has them in the rows of the titles."""
+    """Write the words of titles, by `bib_id`, into SQLite's index. PostgreSQL stores the words in the table `titles`."""
     if connection.dialect.name == "sqlite":
         rows = [(bib_id, one.title, one.author, one.isbn, one.call) for bib_id, one in titles]
         connection.exec_driver_sql(_REPLACE, rows)
 
 
 def delete_words(connection: Connection, numbers: Sequence[int]) -> None:
-    """Delete the words of titles, by their numbers, from SQLite's index."""
+    """Delete the words of titles, by the ids of the titles, from SQLite's index."""
     if numbers and connection.dialect.name == "sqlite":
         connection.execute(_DELETE, [{"id": number} for number in numbers])
 

@@ -1,6 +1,6 @@
 """Search titles, with the same results on both databases up to MOST hits.
 
-Only connections of the pages run this, never the reactor's: a common word takes tens of milliseconds.
+Run these queries only in web threads, never in the reactor's thread, because a common word takes tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 from hkall_gateway.rules.vocabulary import Title
 
 LONGEST: Final = 300
-"""Characters of a query."""
+"""Maximum number of characters in a query."""
 MOST_WORDS: Final = 64
-"""Words of a query, an ideograph counting as one: each is looked up in the index."""
+"""Maximum number of words in a query, each of which is looked up in the index. An ideograph counts as a word."""
 
 _PARTS: Final = re.compile(r'["“”„«»]([^"“”„«»]*)(?:["“”„«»]|$)|([^\s"“”„«»]+)')
-"""A phrase in quotation marks, the last one with or without its end; or a word."""
+"""Matches a word, or a phrase in quotation marks, of which the last closing mark may be missing."""
 
 
 class SearchField(StrEnum):
-    """Where the words of a query are looked for."""
+    """The field in which the words of a query are searched."""
 
     ANY = "any"
     TITLE = "title"
@@ -42,7 +42,7 @@ class SearchField(StrEnum):
 
 
 WITH_ISBNS: Final = frozenset({SearchField.ANY, SearchField.ISBN})
-"""Fields in which a word that is an ISBN means that ISBN."""
+"""Fields in which a word that is a valid ISBN is searched as an ISBN."""
 
 
 class BadQuery(StrEnum):
@@ -57,14 +57,14 @@ class BadQuery(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TitleQuery:
-    """Phrases, all of which a title must have, each within one text of the field or, for ANY, of any field."""
+    """A parsed query. A title must contain all phrases, each within one text of `field`, or of any field for ANY."""
 
     phrases: tuple[tuple[str, ...], ...]
     field: SearchField = SearchField.ANY
 
     @property
     def key(self) -> str:
-        """All words, in the form of a title's sort key."""
+        """All words, in the format of a title's sort key."""
         return " ".join(word for phrase in self.phrases for word in phrase)
 
 
@@ -102,24 +102,24 @@ _TITLE = select(*(TITLES.c[field.name] for field in fields(Title))).where(TITLES
 
 
 MOST: Final = 300
-"""Hits that are ranked and counted: a reader who has more narrows the search."""
+"""Maximum number of hits that are ranked and counted."""
 MOST_BEGINNING: Final = 100
-"""Titles that begin with the query, of more than MOST hits, that come before others; of titles and linked titles each."""
+"""Of more than MOST hits, this many titles, and linked titles, that begin with the query are kept."""
 PAGE: Final = 20
 BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
-"""Fields whose query may be the beginning of a title."""
+"""Fields in which a query may match the beginning of a title."""
 
 H, R, T = HOLDINGS.c, REQUESTS.c, TITLES.c
 Cells = list[Any]
 Keys = list[str]
-"""Of a title: its sort key, its author's, the `bib_id`, the linked title's sort key. Lists sort faster than objects do."""
+"""Sort key of a title, sort key of its author, `bib_id`, and sort key of its linked title. Lists sort faster than objects."""
 IsAvailable = Callable[[str, str, str, bool], bool]
-"""Whether a copy that no request of ours holds is available, by its library, status, material and whether it may be lent."""
+"""Returns whether a copy without a request is available, given its library, status, material and whether it may be lent."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTitle:
-    """A title on a page of results. `agencies` are the libraries that have a copy available, in order."""
+    """A title on a page of results. `agencies` are the libraries with an available copy, in alphabetical order."""
 
     bib_id: str
     title: str
@@ -139,7 +139,7 @@ class FoundTitle:
 
 @dataclass(frozen=True, slots=True)
 class FoundTitles:
-    """A page of results. `count` is the number of hits, at most MOST, and `more` tells whether there are more."""
+    """A page of results. `count` is the number of hits, at most MOST, and `more` tells whether more titles match."""
 
     titles: tuple[FoundTitle, ...]
     count: int
@@ -159,8 +159,8 @@ def search(
 ) -> FoundTitles | BadQuery:
     """Return a page of the titles that have all words of a query, or the reason for refusing the query.
 
-    The exact title comes first, then titles that begin with the query, then the others by title, author and number. `available`
-    limits them to titles of which a library has a copy available. `page` counts from 1, and the first page always exists.
+    Exact titles come first, then titles that begin with the query, then all others, each group sorted by title, author and
+    number. `available` limits the result to titles with an available copy. `page` counts from 1, and page 1 always exists.
     """
     query = parse(typed, field)
     if isinstance(query, BadQuery):
@@ -181,14 +181,14 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """The keys of at most MOST titles, and whether there are more."""
+    """The keys of at most MOST titles. `more` tells whether more titles match."""
 
     rows: list[Keys]
     more: bool = False
 
 
 def hits(connection: Connection, query: TitleQuery) -> Hits:
-    """Return at most MOST titles that match, in no order. If more match, those that begin with the query are among them."""
+    """Return at most MOST matching titles, unsorted. If more titles match, prefer titles that begin with the query."""
     matching = _find_matching(connection, query)
     if len(matching) <= MOST:
         return Hits(matching)
@@ -200,14 +200,14 @@ def hits(connection: Connection, query: TitleQuery) -> Hits:
 def _find_beginning(connection: Connection, key: str) -> list[Keys]:
     """Return the first titles that begin with the words of the query, in the order of the keys.
 
-    Keys have letters, digits and blanks, of which only the blank comes before "!".
+    Keys contain only letters, digits and blanks, and of these only the blank sorts before "!".
     """
     given = {"key": key, "end": f"{key}!", "most": MOST_BEGINNING}
     return [keys for statement in _BEGINNING for keys in statement.cells(connection, **given)]
 
 
 def _sort_hits(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
-    """Sort the hits: exact titles, titles that begin with the query, and the others, each by its keys."""
+    """Sort the hits: exact titles, titles that begin with the query, and other titles, each group by its keys."""
     ordered = sorted(hits)
     if not query.key or query.field not in BY_TITLE:
         return ordered
@@ -234,7 +234,7 @@ def _read_titles(connection: Connection, bibs: Sequence[str], is_available: IsAv
 
 
 def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
-    """Return the libraries that have a copy available, by title."""
+    """Return the libraries with an available copy, by `bib_id`."""
     found: dict[str, set[str]] = {}
     for bib, agency, *facts in copies:
         if is_available(agency, *facts):
@@ -243,7 +243,7 @@ def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[st
 
 
 def _find_matching(connection: Connection, query: TitleQuery) -> list[Keys]:
-    """Return the keys of at most one more than MOST titles."""
+    """Return the keys of at most MOST + 1 matching titles."""
     if connection.dialect.name != "sqlite":
         return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
     read_as_memory(connection)
@@ -253,7 +253,7 @@ def _find_matching(connection: Connection, query: TitleQuery) -> list[Keys]:
 
 
 def fts5(query: TitleQuery) -> str:
-    """Return the query in the language of FTS5. Words have only letters and digits, so none can be an operator."""
+    """Return the query in the syntax of FTS5. Words have only letters and digits, so they need no escaping."""
     phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in dict.fromkeys(query.phrases))
     return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
 
@@ -267,7 +267,7 @@ def tsquery(query: TitleQuery) -> str:
 
 
 _KEYS: Final = (T.title_key, T.author_key, T.bib_id, T.linked_key)
-# One row: the driver gives up the interpreter's lock for each, and other readers' threads would take it 300 times.
+# One row with all hits: the driver releases the GIL for each row, and other threads would take it up to 300 times.
 _SQLITE = text(
     "SELECT json_group_array(json_array(title_key, author_key, bib_id, linked_key)) FROM titles WHERE id IN "
     "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
