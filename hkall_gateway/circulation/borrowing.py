@@ -146,7 +146,7 @@ def _decide_request(
         about_title(context.library, copies, facts.at_home if facts.looked else copies, command.volume, in_use),
         pickup_location=command.pickup_location or context.library.pickup_locations[0],
         candidates=available,
-        # A book left on the hold shelf past its last day counts as returned (R11a, R14).
+        # A book that stayed on the hold shelf past its pickup deadline counts as returned (R11a, R14).
         duplicate=any(_is_same_volume(r, command) and not waited_too_long(context, r) for r in requests),
         hold=command.hold and not available,  # many systems call every request a hold; it is one only if no copy is available
         need_before=command.need_before,

@@ -89,7 +89,7 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
 
     Returns:
         The message, its recipient (None if the directory has none), and the statuses that count as available in a shelf check
-        before the request (R7). No statuses mean no check: the lender answers none, or the holdings are fresh.
+        before the request (R7). They are empty if the lender answers no look-ups, or if the loaded holdings are fresh.
     """
     partner, loaded = context.unit.partners.find(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)

@@ -85,9 +85,9 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
     """Hold a notice that contradicts our last scan or names another request's copy. Return None if it may be applied.
 
-    Two notices about this request's copy are always believed: one that staff have judged, and the owner's report that it found
-    a lost book, or one that the patron claims to have returned. A notice about a broker's request is held only if we have
-    scanned the copy. Without a scan, our record consists of the broker's own messages.
+    Two kinds of notices about this request's copy are always believed: one that staff have judged, and the owner's report that
+    it found a lost book, or one that the patron claims to have returned. A notice about a broker's request is held only if we
+    have scanned the copy. Without a scan, our record consists of the broker's own messages.
     """
     if other := _other_request(context.unit, notice, request):
         return hold_notice(context, notice, request, of=other.id)
@@ -135,7 +135,7 @@ def hold_notice(
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
     """Find another open request that holds the named copy, or that asked this partner for it under another title.
 
-    A lender may send another copy of the same title than the one it was asked for.
+    Requests for the same title do not count: a lender may send another copy than the one it was asked for.
     """
     if notice.item is None or notice.item == request.item:
         return None

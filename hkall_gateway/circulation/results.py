@@ -66,9 +66,9 @@ class CheckedOut:
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Result: the loan has a later due date, or the same one after a repetition. `pending`: The lender was asked.
+    """Result: the loan has a later due date, or the same one after a repetition.
 
-    `fine_cents` is the fine for the overdue days before the renewal.
+    While `pending`, the lender still has to agree. `fine_cents` is the fine for the overdue days before the renewal.
     """
 
     request: str
@@ -103,7 +103,7 @@ class Noted:
 
 
 def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    """Create the result of an accepted partner's message from the updated request."""
+    """Create the result for an accepted message from the updated request."""
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
 
 

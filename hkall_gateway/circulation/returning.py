@@ -85,7 +85,7 @@ class CheckIn(Command[None, CheckedIn]):
 P = Position
 NOT_COLLECTED = "not collected"
 REPEATED = timedelta(minutes=15)
-"""Another scan of our own copy within this time is a repetition. Later, the local system has lent the copy since."""
+"""For this long, another scan of our returned copy counts as a repetition. Later scans are left to the local system."""
 
 
 def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
@@ -113,7 +113,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
 
 
 def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
-    """Record the day on which a book was dropped. It is listed for staff until the counter checks it in (R17)."""
+    """Record that a book was put into the drop today. It is listed for staff until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
@@ -171,12 +171,12 @@ def _take_in(context: Context, command: CheckIn, found: Request) -> CheckedIn:
 
 
 def flags_when_found(request: Request) -> str:
-    """Return the flags of a request after its book was found: not in the drop, and not lost."""
+    """Return the flags of a request whose book was found, without the flags for a lost book or one in the drop."""
     return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
 
 
 def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedIn]:
-    """Return the function that takes in this copy, by the request's side and position."""
+    """Return the function that checks in the copy, by the request's side and position."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return come_home
     return _ARRIVALS.get(request.position, _check_in_again)

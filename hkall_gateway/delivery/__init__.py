@@ -1,1 +1,1 @@
-"""Letters to patrons: written from templates in two languages, sent by SMTP through the outbox."""
+"""Letters to patrons (templates in two languages, SMTP), live copy statuses, and the courier of the outbox."""

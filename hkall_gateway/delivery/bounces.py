@@ -1,6 +1,6 @@
-"""Parse a mail server's delivery status notification for the fate of one letter. Pure.
+"""Parse mail servers' delivery status notifications, each about one letter. No side effects.
 
-Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (the same for UTF-8 addresses).
+Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (UTF-8 addresses).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAILED: Final = "failed"
 
 
 class NotABounce(Exception):
-    """These bytes are no delivery status notification about a letter of ours. The text says why."""
+    """The data is not a delivery status notification about one of our letters. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +34,24 @@ class Bounce:
 
     @property
     def final(self) -> bool:
-        """Return whether the mail server has given up. Everything else may still arrive, or has."""
+        """Return whether the mail server has given up. After any other action the letter may still arrive, or has arrived."""
         return self.action == FAILED
 
 
 Parts = list[Any]
-"""Messages: the types of the email package do not say what a payload holds."""
+"""Message parts. Untyped, since the email package's types do not describe a payload."""
 
 
 def read_bounce(data: bytes) -> Bounce:
     """Parse the notification in `data`. Raises NotABounce."""
     try:
-        report = message_from_bytes(data)  # the old policy: also a malformed header is text
+        report = message_from_bytes(data)  # the default policy returns even a malformed header as text
         kind = str(report.get_param("report-type", "")).lower()
         if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
             raise NotABounce("this is no delivery status notification (multipart/report)")
         parts: Parts = [part for part in report.get_payload() if isinstance(part, Message)]
         return Bounce(_parse_letter_id(parts), *_parse_outcome(parts))
-    except RecursionError:  # the email package descends into the parts of a message, however deep they are
+    except RecursionError:  # the email package parses nested parts recursively, without a limit
         raise NotABounce("its parts are nested too deeply") from None
 
 
@@ -66,7 +66,7 @@ def _parse_letter_id(parts: Parts) -> LetterId:
 
 
 def _message_ids(parts: Parts) -> Iterator[str]:
-    """Yield the Message-ID of the message that came back, which is there as a whole or as its header."""
+    """Yield the Message-IDs of returned messages, which are attached as a whole or as headers only."""
     for part in parts:
         if part.get_content_type() not in ORIGINAL:
             continue
@@ -77,7 +77,7 @@ def _message_ids(parts: Parts) -> Iterator[str]:
 
 
 def _parse_outcome(parts: Parts) -> tuple[str, str]:
-    """Return the action and the status for a letter's one recipient; of several reports, the failure."""
+    """Return the action and status for the letter's only recipient. Of several reports, prefer a failure."""
     blocks = [
         block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _field_blocks(part)
     ]
@@ -90,9 +90,9 @@ def _parse_outcome(parts: Parts) -> tuple[str, str]:
 
 
 def _field_blocks(part: Any) -> Parts:
-    """Return a message for each block of fields.
+    """Return each block of fields as a message.
 
-    The email package takes message/global-delivery-status for one message with a body.
+    The email package parses message/global-delivery-status as a single message, with the other blocks in its body.
     """
     first, *others = part.get_payload()
     body = first.get_payload()

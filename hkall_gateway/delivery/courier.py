@@ -1,8 +1,8 @@
-"""The courier takes due rows from the outbox, sends them by kind, and records the results. At least once, in order.
+"""The courier claims due rows of the outbox, sends them, and records the results. It delivers at least once, in order.
 
-A row is claimed only when it may be sent at once: it is the first of its ordering key, the circuit breaker of its recipient
-allows a call, and fewer deliveries than the partner's limit are under way to it from all gateways together. All other rows stay
-in the database, where any gateway may take them later.
+A row is claimed only when it can be sent at once: it is the first row of its ordering key, the recipient's circuit breaker
+allows a call, and all gateways together have fewer deliveries to the recipient in progress than its limit. All other rows stay
+in the database, where any gateway may claim them later.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
 
 @dataclass(frozen=True, slots=True)
 class ChannelTerms:
-    """Limits agreed with one recipient: simultaneous deliveries, and tries of one message (0 = the default)."""
+    """Limits agreed with one recipient: simultaneous deliveries, and attempts for one message (0 = the default)."""
 
     in_flight: int = 4
     attempts: int = 0
@@ -56,10 +56,10 @@ class ChannelTerms:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When to try again: exponential from `first_wait_s` to `longest_wait_s`, at most `attempts` tries.
+    """Retry schedule: exponential backoff from `first_wait_s` to `longest_wait_s`, with at most `attempts` attempts.
 
-    `draw` is a random number in [0, 1). The wait is between half and the whole of the exponential one, so that partners that
-    fail together are not retried together. The result is written into the row, so that a restart keeps it.
+    `draw` returns a random number in [0, 1). Each wait is between half and all of the exponential value, so that partners that
+    failed together are not retried together. The time is stored in the row, so that a restart keeps it.
     """
 
     attempts: int
@@ -68,7 +68,7 @@ class Schedule:
     draw: Callable[[], float]
 
     def next_try(self, made: int, now: datetime, retry_after_s: int = 0, attempts: int = 0) -> datetime | None:
-        """Return the instant of the next try after `made` tries; None after the last of `attempts`."""
+        """Return the time of the next attempt after `made` attempts, or None after the last of `attempts`."""
         if made >= (attempts or self.attempts):
             return None
         wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_retry_state(made))
@@ -77,21 +77,21 @@ class Schedule:
 
 @cache
 def _retry_state(made: int) -> RetryCallState:
-    """Make the state that tenacity's wait objects compute from."""
+    """Create the state from which tenacity's wait objects compute."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = made
     return state
 
 
 _WHOM = {OutboxKind.MAIL: "patron", OutboxKind.ILS: "line"}
-"""The log field that names a row's recipient, by the row's kind; the field of all other kinds is `partner`."""
+"""Log fields for the recipient, by the kind of row. For all other kinds, the field is `partner`."""
 
 
 class Courier:
     """Poll the outbox every second, and soon after a nudge.
 
     `carriers` maps a row's kind to its carrier. `terms` returns the limits of a partner, or of "mail" for all mail. Await
-    `start`, and `stop` at the end.
+    `start` at the beginning and `stop` at the end.
     """
 
     def __init__(
@@ -116,18 +116,18 @@ class Courier:
         self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
-        """Release the rows that this gateway had claimed when it died, then start polling."""
+        """Release rows that this gateway had claimed before a crash, then start polling."""
         await self._release()
         self._running = True
         self._poll_now()
 
     async def _release(self) -> None:
-        """Release the rows claimed in our name, except those under way."""
+        """Release the rows that this gateway has claimed, except those being delivered."""
         now, under_way = self._now(), tuple(self._under_way.values())
         await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way))
 
     async def stop(self) -> None:
-        """Claim no more rows, and wait for the deliveries under way."""
+        """Claim no more rows, and wait for the deliveries in progress."""
         self._running = False
         cancel(self._timer)
         if self._look_under_way is not None:
@@ -136,13 +136,13 @@ class Courier:
             await waiting
 
     def nudge(self) -> None:
-        """Poll the outbox now, or a moment after the last poll: a row was just added to it."""
+        """Poll the outbox now, or a moment after the last poll, because a row was just added."""
         self._again = True
         if self._running and not self._looking:
             self._schedule_poll(self._looked_s + APART_S)
 
     def _schedule_poll(self, second: float) -> None:
-        """Schedule the next poll at that second of the clock, unless an earlier one is scheduled."""
+        """Schedule the next poll at the clock time `second`, unless an earlier poll is scheduled."""
         wait_s = second - self._clock.seconds()
         if wait_s <= 0:
             self._poll_now()
@@ -155,7 +155,7 @@ class Courier:
     def _poll_now(self) -> None:
         if self._running and not self._looking:
             self._looking = True
-            # Not in the log context of the caller that nudged.
+            # In a new context, so that the poll does not inherit the log context of the caller that nudged.
             self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._poll()))
 
     async def _poll(self) -> None:
@@ -163,11 +163,11 @@ class Courier:
             while rows := await self._claim_rows():
                 if not self._running:
                     return await self._store.write(bind(_give_back, [row.id for row in rows]))
-                for row in rows:  # the next row of its ordering key may be due once this one is delivered
+                for row in rows:  # each delivery polls again at its end, when the next row of its ordering key may be due
                     done = ensureDeferred(self.deliver(row))
                     self._under_way[done] = row.id
                     done.addBoth(self._end_delivery, done)
-        except Unavailable:  # the store has said why
+        except Unavailable:  # the store has logged the reason
             self._unsure = True
         except Exception:
             self._unsure = True
@@ -178,9 +178,9 @@ class Courier:
                 self._schedule_poll(self._looked_s + (APART_S if self._again else LOOK_S))
 
     async def _claim_rows(self) -> tuple[OutboxRow, ...]:
-        """Claim and return the rows that may be sent now; none while stopping.
+        """Claim and return the rows that can be sent now; none while stopping.
 
-        Rows still claimed in our name after a failed claim or result are released first, except those under way.
+        After a failed claim or an unrecorded result, first release the rows that are claimed but not being delivered.
         """
         self._again = False
         if self._unsure:
@@ -191,13 +191,13 @@ class Courier:
     def _end_delivery(self, result: Failure | None, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
-        if result is not None:  # its row is released at the next poll, and does not stay claimed until its lease ends
+        if result is not None:  # release its row at the next poll rather than at the end of its lease
             self._unsure = True
             LOG.error("courier.bug", trace=result.getTraceback())
         self._poll_now()
 
     def claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
-        """Claim the rows that may be sent now, inside a unit of work. A recipient that is down gets one row an interval."""
+        """Claim the rows that can be sent now. A recipient that is down gets one trial row per interval."""
         now, links = self._now(), dict[str, CircuitState]()
 
         def room(link: CircuitState, under_way: int) -> int:
@@ -206,20 +206,20 @@ class Courier:
 
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
         until = now + timedelta(seconds=self._circuit_settings.probe_s)
-        # Another gateway on this database may have begun the trial since our poll; then the trial is its own.
+        # Another gateway on this database may have started the trial since our poll. Then leave the trial to it.
         lost = {r.line for r in rows if links[r.line].state == DOWN and not unit.circuits.take_trial(r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
         return tuple(r for r in rows if r.line not in lost)
 
     async def deliver(self, row: OutboxRow) -> None:
-        """Make one delivery and apply its result. The simulation and the scenarios call it too."""
+        """Deliver one row and record the result. The simulator also calls this method directly."""
         whom = {_WHOM.get(row.kind, "partner"): row.recipient}
         with log_context(corr_id=row.corr, trace_id=trace_id(row.corr), request_id=row.request, **whom):
             try:
                 answer = await self._carriers[row.kind](row)
             except Unavailable as away:
                 answer = DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
-            except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
+            except Exception:  # a bug in a carrier must not lose the row, so it is logged and the row is retried
                 LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
                 answer = DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
             retry_at = None
@@ -230,10 +230,7 @@ class Courier:
             _log_result(row, answer, retry_at)
 
     async def _record_result(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
-        """Record the result.
-
-        While the database is unreachable the result stays in memory: the row is ours until its lease ends.
-        """
+        """Record the result, and retry while the database is unreachable: the row is ours until its lease ends."""
         while True:
             try:
                 await self._circulation.execute(Delivered(row, answer, retry_at, self._circuit_settings))

@@ -1,4 +1,4 @@
-"""Header fields of a letter: text stays text, with any characters in a title, a name or an address."""
+"""Header fields of letters. Titles, names and addresses may contain any characters, and are always taken literally."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Sensitive
 
 _CHECK_DIGITS: Final = 20
-# Nine digits: a longer number is none of the register's, and PostgreSQL would refuse the question.
+# At most nine digits: the register has no longer numbers, and PostgreSQL would reject a query for one.
 _OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
 
 
 @dataclass(frozen=True, slots=True)
 class LetterId:
-    """The parts of a letter's Message-ID: its row in the register, its kind, and the check, 20 hex digits."""
+    """The parts of a letter's Message-ID: number in the register, kind, and signature (`check`, 20 hex digits)."""
 
     notice: int
     kind: str
@@ -32,16 +32,16 @@ class LetterId:
 
 
 def message_id(notice: int, kind: str, request: str, key: Sensitive, domain: str) -> str:
-    """Make the Message-ID of a letter: its number, its kind, and an HMAC that only this library can make.
+    """Create the Message-ID of a letter from its number, its kind, and an HMAC that only this library can compute.
 
-    It is the same each time, so that a repeated delivery can be recognised. A bounce names the letter by it. Without the key,
-    only a reader of the letter can forge a bounce.
+    A letter always has the same Message-ID, which identifies repeated deliveries and bounces. Without the key, only someone who
+    has read the letter can forge a bounce.
     """
     return f"<{notice}.{kind}.{check(notice, kind, request, key)}@{domain or 'localhost'}>"
 
 
 def read_message_id(text: str) -> LetterId | None:
-    """Parse a Message-ID of ours; None for any other."""
+    """Parse a Message-ID created by `message_id`. Return None for any other."""
     found = _OURS.match(text.strip())
     return LetterId(int(found[1]), found[2], found[3]) if found else None
 
@@ -53,18 +53,18 @@ def check(notice: int, kind: str, request: str, key: Sensitive) -> str:
 
 
 def is_ours(named: LetterId, request: str, key: Sensitive) -> bool:
-    """Return whether we made the check of this Message-ID for this request."""
+    """Return whether the signature in this Message-ID is ours, and for this request."""
     return hmac.compare_digest(named.check, check(named.notice, named.kind, request, key))
 
 
 _BREAKS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-"""Control characters, blanks and line ends. Marks of direction (U+200E to U+202E) are part of a title and stay."""
+"""Control characters, blanks and line ends. Direction marks (U+200E to U+202E) may be part of a title and are kept."""
 _SHORT: Final = 76
-"""RFC 2047: at most so many characters in a line with an encoded word. RFC 5322 wants fewer than 78."""
+"""Maximum length of a line with an encoded word (RFC 2047)."""
 
 
 def one_line(text: str) -> str:
-    """Replace every run of blanks and control characters by one blank, and characters beyond UTF-8 by `?`."""
+    """Replace every run of blanks and control characters by one blank, and lone surrogates by `?`."""
     return _BREAKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")
 
 
@@ -72,7 +72,7 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
     """An unstructured header that takes its value literally.
 
     The email package decodes encoded words in a value that a program sets (seen in Python 3.11.7), so that
-    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded once more, like any other text.
+    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded again, like any other text.
     """
 
     @classmethod
@@ -82,7 +82,7 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
         kwds["decoded"] = one_line(value)
 
     def fold(self, *, policy: Policy) -> str:
-        """Write the header's lines: plain where it is short ASCII, else in encoded words."""
+        """Format the header: plain if it is short ASCII, else as encoded words."""
         text = str(self)
         plain = _is_plain(text) and len(f"{self.name}: {text}") <= _SHORT
         return f"{self.name}: {text if plain else _encoded(text, self.name, policy)}{policy.linesep}"
@@ -91,11 +91,11 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
 class MailboxHeader(TextHeader):
     """One mailbox, `Name <address>` or the address alone. The name is taken literally.
 
-    RFC 5322 allows ASCII addresses only. Others are encoded words here, and the SMTP envelope has the address itself.
+    RFC 5322 allows only ASCII addresses. Other addresses become encoded words here, and the SMTP envelope has the real address.
     """
 
     def fold(self, *, policy: Policy) -> str:
-        """Write the header's lines: the name as a quoted string where it is short ASCII, else in encoded words."""
+        """Format the header: the name as a quoted string if it is short ASCII, else as encoded words."""
         name, _, address = str(self).rpartition(" <")
         if not name:
             shown = address if address.isascii() else _encoded(address, self.name, policy)
@@ -115,7 +115,7 @@ def _encoded(text: str, name: str, policy: Policy) -> str:
 
 
 class _Registry(HeaderRegistry):
-    """Make headers, and cache them, since most headers are the same in every letter."""
+    """Header factory with a cache, since most headers are the same in every letter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,4 +129,4 @@ class _Registry(HeaderRegistry):
 
 
 POLICY: Final[EmailPolicy[EmailMessage]] = default.clone(header_factory=_Registry(), cte_type="7bit")
-"""Lines end with LF, which the SMTP client makes CRLF; bodies are encoded, so that every mail server can carry them."""
+"""Email policy: LF line ends, which the SMTP client converts to CRLF, and 7-bit bodies, which every mail server accepts."""

@@ -1,4 +1,4 @@
-"""A letter as text and HTML, in the patron's language. Pure: the same letter and facts give the same text."""
+"""Compose letters as text and HTML in the patron's language. No side effects: equal input gives equal output."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ _TEXT.globals["filled"] = filled
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The sender of letters: its names, and the languages that it writes, the usual one first.
+    """The sender of letters.
 
-    `places`: the names of the pickup locations, by code. `lenders_zh`: Chinese names of other libraries, by agency. A name
-    without a Chinese form is written as in English. `key` signs the Message-IDs. `record_url` is the address of the patron's
-    record, "" where the gateway has no pages.
+    Attributes:
+        places: Names of the pickup locations, by code.
+        languages: Languages in which the library writes, the default first. A name without a Chinese form stays English.
+        key: Signs the Message-IDs.
+        record_url: URL of the patron's record; "" if the gateway has no web pages.
+        lenders_zh: Chinese names of other libraries, by agency.
     """
 
     address: str
@@ -56,16 +59,16 @@ class Sender:
     lenders_zh: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, language: str) -> str:
-        """Return the library's name in that language."""
+        """Return the library's name in this language."""
         return (self.library_zh if language == CHINESE else "") or self.library
 
     def place(self, code: str, language: str) -> str:
-        """Return the name of a pickup location in that language; its code where it has no name."""
+        """Return the name of a pickup location in this language, or its code if it has no name."""
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
 
     def lender(self, partner: Partner | None, language: str) -> str:
-        """Return the name of a library that lends, in that language; "" without one."""
+        """Return the name of the lender in this language; "" if `partner` is None."""
         if partner is None:
             return ""
         return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
@@ -73,10 +76,12 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of a letter at the instant it leaves, `at`, beside those it was queued with.
+    """Data of a letter at the time `at` of sending, in addition to the data that was queued.
 
-    `last_day` is the last day to collect (R14). `day_cents` is the fine of a late day from now on, in cents of Hong Kong
-    dollars, 0 for none (R40, R41). `from_tomorrow`: today has another rate.
+    Attributes:
+        last_day: Pickup deadline (R14).
+        day_cents: Fine for each further late day, in Hong Kong cents; 0 for none (R40, R41).
+        from_tomorrow: `day_cents` applies from tomorrow on, and today has another rate.
     """
 
     at: datetime
@@ -100,12 +105,12 @@ def in_words(day: date | None, language: str) -> str:
 
 
 def language_of(borrower: Borrower, sender: Sender) -> str:
-    """Return the patron's language if the library writes it, else the library's usual one."""
+    """Return the patron's language if the library writes it, else the library's default language."""
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
 def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
-    """Compose the message, with LF at the ends of lines. Each text from a catalogue or a file becomes one line."""
+    """Compose the message with LF line ends. Each text from a catalogue or a file is reduced to one line."""
     language = language_of(borrower, sender)
     words = _template_variables(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
@@ -118,14 +123,14 @@ def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fac
     of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
     of_html["record_url"] = sender.record_url
     message.add_alternative(_HTML.get_template("letter.html").render(of_html), subtype="html")
-    message["Content-Language"] = language  # last: a new body takes the fields about the old one away
+    message["Content-Language"] = language  # set last, since adding a body removes this field
     return message
 
 
 def _template_variables(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str
 ) -> dict[str, object]:
-    """Return the variables of the templates. Texts are one line each."""
+    """Return the template variables. Each text is a single line."""
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
         "name": name_zh or borrower.name.reveal(),
@@ -152,7 +157,7 @@ def _template_variables(
 def _make_message(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
 ) -> EmailMessage:
-    """Make a message with the header fields of RFC 5322, and of RFC 3834: written by a program."""
+    """Create a message with the header fields of RFC 5322 and the mark of automatic messages (RFC 3834)."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
     message["Date"] = format_datetime(facts.at.astimezone(dates.HONG_KONG))

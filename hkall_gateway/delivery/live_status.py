@@ -1,8 +1,8 @@
-"""Live status of copies: partners are asked in the background when a title is opened; answers are kept for a minute.
+"""Live copy statuses: opening a title queries the partners in the background. Answers are cached for a minute.
 
-A page gets the known answers and never waits. Each partner gets one question at a time, at most MOST_A_MINUTE, and none while
-its channel is down. Failures of these questions are counted here and not on the channel, since a visitor of a public page must
-not be able to stop the courier.
+A page shows the known answers and never waits. Each partner gets one query at a time, at most MOST_A_MINUTE, and none while its
+channel is down. Failed queries are counted here and not on the channel, so that visitors of a public page cannot stop the
+courier.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey
 LOG = structlog.get_logger()
 
 KEPT: Final = timedelta(minutes=1)
-"""A partner is asked about the same title again after this time."""
+"""Time after which a partner is queried about the same title again."""
 SHOWN: Final = timedelta(minutes=10)
-"""An older status is shown while the partner is asked anew, but not one of this age."""
+"""Maximum age of a status that is shown while the partner is queried again."""
 MOST_A_MINUTE: Final = 30
-"""Titles about which one partner is asked within a minute."""
+"""Maximum number of titles per minute about which one partner is queried."""
 MOST_WAITING: Final = 10
-"""Titles about which one partner is still to be asked; for one more, the page shows what was loaded."""
+"""Maximum number of titles queued for one partner. Beyond that, pages show the loaded statuses."""
 ROOM: Final = 10_000
-"""Answers that are kept."""
+"""Maximum number of cached answers."""
 
 AskStatuses = Callable[[Partner, str, Sequence[Holding]], Awaitable[Mapping[str, str] | None]]
-"""(partner, title, its copies) -> barcode -> status, in the partner's words; None without a usable answer."""
+"""(partner, title, its copies) -> statuses by barcode, in the partner's wording; None without a usable answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The statuses of a partner's copies of a title at the instant `at`, and the time of the last question."""
+    """The statuses of a partner's copies of a title at the time `at`, and the time of the last query."""
 
     asked_at: datetime
     statuses: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Channel:
-    """The questions to one partner: the title that it is asked about now, and those that wait, in order."""
+    """The queries to one partner: the current title, and the waiting titles in order."""
 
     circuit: CircuitState
     title: str = ""
@@ -64,10 +64,10 @@ class _Channel:
 
 
 class LiveStatus:
-    """Ask partners about their copies, and keep their answers.
+    """Query partners about their copies, and cache the answers.
 
-    `ask` sends a question. `in_reactor` calls a function in the reactor's thread, from any thread. Only `__call__` may be used
-    from other threads.
+    `command` sends one query. `in_reactor` schedules a function in the reactor's thread. Only `__call__` may be called from
+    other threads.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class LiveStatus:
         self._rate, self._stopped = RateLimiter(), False
 
     def __call__(self, bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
-        """Return the known statuses of these copies of a title, and begin to ask for missing and old ones."""
+        """Return the known statuses of these copies, and start queries for missing or stale statuses."""
         by_library = {agency: tuple(theirs) for agency, theirs in groupby(sorted(copies, key=_AGENCY), _AGENCY)}
         wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
         if wanted:
             self._in_reactor(partial(self._enqueue_questions, bib_id, wanted))
-        # In this order: an answer that comes in between is shown, or the page asks once more.
+        # Look for open queries first: an answer that arrives in between is then shown, or the page polls once more.
         asking = any(self._is_due(agency, bib_id) for agency in wanted)
         statuses = {copy.key: status for copy in copies if (status := self._known_status(copy.key, bib_id))}
         return LiveStatuses(statuses, asking)
 
     def stop(self) -> None:
-        """Ask no more questions."""
+        """Send no more queries."""
         self._stopped = True
 
     def _is_due(self, agency: str, bib_id: str) -> bool:
@@ -120,13 +120,13 @@ class LiveStatus:
                 Deferred.fromCoroutine(self._ask_all(channel))
 
     async def _ask_all(self, channel: _Channel) -> None:
-        """Ask a partner one question after another until none waits."""
+        """Send a partner's waiting queries, one after another."""
         while channel.waiting and not self._stopped:
             channel.title = next(iter(channel.waiting))
             copies = channel.waiting.pop(channel.title)
             try:
                 statuses = await self._ask_partner(channel, copies)
-            except Unavailable:  # the store has said why
+            except Unavailable:  # the store has logged the reason
                 statuses = None
             except Exception:
                 LOG.exception("live_status.failed", partner=channel.circuit.agency)
@@ -161,5 +161,5 @@ _AGENCY: Final = attrgetter("agency")
 
 
 def _directory(unit: UnitOfWork, agency: str) -> tuple[Partner | None, CircuitState]:
-    """Read the directory entry of a library, and the state of its channel."""
+    """Read a library's directory entry, and the state of its channel."""
     return unit.partners.find(agency), unit.circuits.find(agency)

@@ -1,4 +1,4 @@
-"""Send letters: one message per SMTP conversation, with its result."""
+"""Send letters by SMTP, one message per session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOG = structlog.get_logger()
 
 TIMEOUT_S = 30
 _ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
-"""No blanks, no control characters, no syntax of a comment, a list or an encoded word."""
+"""An address without blanks, control characters, or the syntax of comments, lists and encoded words."""
 _SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 _plain: Callable[..., SMTPSenderFactory] = SMTPSenderFactory  # twisted.mail has no types
 _extended: Callable[..., SMTPSenderFactory] = ESMTPSenderFactory
@@ -42,7 +42,7 @@ _extended: Callable[..., SMTPSenderFactory] = ESMTPSenderFactory
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The mail server for our letters. `password` is used where there is a `login`. `starttls` insists on encryption."""
+    """The mail server for our letters. `password` is used only with a `login`. `starttls` requires encryption."""
 
     host: str
     port: int
@@ -55,20 +55,20 @@ class MailServer:
 
 
 class _Whole(BytesIO):
-    """A file that is read in one piece.
+    """A file that is always read in one chunk.
 
-    Twisted's client doubles the dot at the beginning of a line piece by piece, and would miss one at the beginning of a piece.
+    Twisted's client escapes leading dots chunk by chunk, and would miss a dot at the beginning of a chunk.
     """
 
-    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002  # as much as there is, whatever is asked for
+    def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002  # returns everything, whatever `size` is
         return super().read()
 
 
 def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[object]]:
-    """Make the function that hands one message to the mail server.
+    """Create the function that hands one message to the mail server.
 
-    Its Deferred fails with SMTPDeliveryError if the server refused, with ConnectionError if the conversation broke before the
-    message's first byte, and with another SMTPClientError if the message may have arrived.
+    Its Deferred fails with SMTPDeliveryError if the server refused the message, with ConnectionError if the session broke
+    before the first byte of the message, and with another SMTPClientError if the message may have arrived.
     """
 
     def post(message: EmailMessage, sender: str) -> Deferred[object]:
@@ -87,11 +87,8 @@ def _connection_error(failure: Failure, body: BytesIO) -> Failure:
     return failure
 
 
-def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:  # callers add to it
-    """Make the client of one SMTP conversation.
-
-    `body` has LF at the ends of its lines; Twisted's client writes CRLF for each.
-    """
+def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:  # callers modify it
+    """Create the client of one SMTP session. `body` has LF line ends, which Twisted's client converts to CRLF."""
     envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
         return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
@@ -109,7 +106,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True)
 class _LetterRows:
-    """The rows that a letter needs when it leaves. `left` are the kinds of letters about this request that have left."""
+    """Database rows for a letter at the time of sending. `left` are the kinds of letters already sent about its request."""
 
     borrower: Borrower | None
     request: Request | None
@@ -120,9 +117,9 @@ class _LetterRows:
 
 
 class Mailer:
-    """Carry letters. The address is looked up now, and the days to collect count from today, unless more were given (R14).
+    """Send letters to patrons' current addresses. The pickup period starts today, unless staff granted more (R14).
 
-    `server` is the mail server's name for people.
+    `server` is the mail server's name in error messages.
     """
 
     def __init__(
@@ -138,7 +135,7 @@ class Mailer:
         self._server = server
 
     async def deliver(self, row: OutboxRow) -> DeliveryResult:
-        """Send one letter, if it still holds. A missing or refused address is a result, not an error (R42)."""
+        """Send one letter if its reason still holds. A missing or refused address is a result, not an error (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(bind(_read_letter_rows, letter, self._library().agency), is_long=True)
@@ -197,9 +194,9 @@ def is_address(text: str) -> bool:
 
 def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _LetterRows:
     request = unit.requests.find(letter.request)
-    card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
+    card = request.patron if request and request.patron else letter.patron  # the card may have been replaced since
     copy = None
-    if request:  # the copy that it has, else any copy of the title: its author is the same
+    if request:  # the request's copy, else any copy of the title, which has the same author
         copy = unit.holdings.find(request.item) if request.item else None
         copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
     return _LetterRows(

@@ -1,1 +1,1 @@
-"""Jobs: named steps that repeat with a cursor, one transaction each."""
+"""Scheduled jobs, which run in batches of one transaction each."""

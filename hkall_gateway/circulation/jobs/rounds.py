@@ -60,7 +60,7 @@ def filter_stalled(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, 
 
 
 def is_noted_stalled(unit: UnitOfWork, request: Request) -> bool:
-    """Return whether the journal already notes that the request is stalled in its present position."""
+    """Return whether the journal already notes that the request is stalled in its current position."""
     noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 

@@ -1,1 +1,1 @@
-"""Messages of partner libraries and brokers, and the deliveries to them."""
+"""Messages from partner libraries and brokers, and the deliveries to them."""

@@ -75,7 +75,7 @@ def about_request(
     find: FindRequest,
     missing: Reason = Reason.UNKNOWN_ITEM,
 ) -> Work:
-    """Create a handler for commands about a request, which `find` finds. `missing` is the refusal if there is none."""
+    """Create a handler that finds the request with `find` first. If there is none, refuse with `missing`."""
 
     def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
         found = find(context.unit, command)
@@ -179,7 +179,7 @@ def _name_patron(context: Context, known: Request, command: BrokerCommand) -> Re
 
 
 def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
-    """Register a coming book for our patron, who must be allowed to use the service and have quota (R2, R20, R21).
+    """Register an expected book for our patron, who must be allowed to use the service and have quota (R2, R20, R21).
 
     A repetition gets the same success. Our counter receives the book when it arrives.
     """
@@ -191,7 +191,7 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
-    """Register a coming book, whose patron AcceptItem names later. A repetition gets the same success."""
+    """Register an expected book, whose patron AcceptItem names later. A repetition gets the same success."""
     known = _find_same_or_open(context.unit, command)
     if known is None:
         return noted_result(open_brokered(context, command))

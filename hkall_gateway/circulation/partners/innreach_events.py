@@ -1,4 +1,4 @@
-"""INN-Reach: the central decides, and mirrors its events to us. An identifier beginning with `i` is a remote copy.
+"""INN-Reach: the central decides, and mirrors its events to us. An identifier beginning with `i` is another library's copy.
 
 Our requests are stored under the central's item number until the copy's barcode arrives. From then on, (library, barcode)
 identifies the copy. No message is sent back, since the central already knows. Source: NCIP reference 6.1.

@@ -112,7 +112,7 @@ class ShelvesSeen:
 class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
     """Query the copies of titles, or single copies: at most `limit` copies after the cursor `token`.
 
-    `ours_only` limits the result to our own copies, as for partners.
+    `ours_only` limits the result to our own copies, for queries by partners.
     """
 
     by: Actor

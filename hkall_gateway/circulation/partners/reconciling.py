@@ -73,7 +73,7 @@ def under_our_numbers(
 
 def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency: str) -> PartnerState:
     attempt = unit.requests.find_by_lender_number(partner, line.wire_id)
-    borrows = unit.requests.find_lent(*line.wire_id.split(":", 1))  # it may also be a number of its own requests
+    borrows = unit.requests.find_lent(*line.wire_id.split(":", 1))  # the number may be the partner's own request to us
     return replace(line, wire_id=f"{agency}:{attempt[1].wire_id}") if attempt and borrows is None else line
 
 
@@ -189,7 +189,7 @@ _BORROWED: tuple[tuple[Position, str, str], ...] = (
     (P.RETURN_TRANSIT, "AT_BORROWER",          "tell it again: on its way"),
     (P.RETURN_TRANSIT, "SHIPPED",              "tell it again: on its way"),
     (P.RETURN_TRANSIT, "CLOSED",               "take it as home again"),
-    # ended here, open there
+    # ended here, open at the partner
     (P.CANCELLED,      "PAGED",                "withdraw it again"),
     (P.CANCELLED,      "SHIPPED",              "take it as shipped"),
     (P.UNFILLED,       "PAGED",                "withdraw it again"),
@@ -221,7 +221,7 @@ _LENT: tuple[tuple[Position, str, str], ...] = (
     (P.AT_BORROWER,    "TO_RETURN",            AGREED),
     (P.AT_BORROWER,    "RETURN_TRANSIT",       "take it as coming home"),
     (P.RETURN_TRANSIT, "RETURN_TRANSIT",       AGREED),
-    # ended here, open there
+    # ended here, open at the partner
     (P.DECLINED,       "REQUESTED",            "tell it again: declined"),
     (P.WITHDRAWN,      "REQUESTED",            "tell it again: declined"),
     (P.CLOSED,         "REQUESTED",            "tell it again: declined"),

@@ -1,1 +1,1 @@
-"""Commands of staff on requests."""
+"""Staff commands on requests, and the queries of staff pages."""
