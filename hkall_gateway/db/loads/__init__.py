@@ -1,1 +1,1 @@
-"""Files of patrons and copies, written into the database."""
+"""Load files of patrons and copies into the database."""

@@ -1,7 +1,7 @@
-"""Titles of the copies: written with every load of copies, and filled in where an earlier release left none.
+"""Titles of the catalogue: written with every load of copies, and filled in if an earlier release did not write them.
 
-A title's own facts come from its MARC record, or from its copies if there was none. The digest tells which titles have changed,
-so that a nightly load of a whole catalogue writes few of them.
+A title's fields come from its MARC record, or from its copies if it has no record. A digest shows which titles have changed, so
+that a nightly load of a whole catalogue writes only a few titles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Title
 H, T = HOLDINGS.c, TITLES.c
 AnyRow = Row[*tuple[Any, ...]]
 LONGEST_KEY: Final = 300
-"""The longest sort key of a title, in characters; an index has a limit for its entries."""
+"""Maximum length of a sort key in characters, because the size of index entries is limited."""
 CHUNK: Final = 1_000
 FACTS: Final = ("bib_id", "title", "author", "linked_title", "linked_author", "isbns", "language", "published")
 NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
@@ -34,8 +34,8 @@ NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
 def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str, Title] = NO_TITLES) -> None:
     """Update at most CHUNK titles, with their search words, from their copies. A title without copies is deleted.
 
-    `records` are the facts from MARC records, by number. Without the extra `web` nothing is written, and `db upgrade` fills in
-    the titles once it is installed.
+    `records` are titles from MARC records, by `bib_id`. Without the extra `web` no titles are written, and `db upgrade` fills
+    them in once the extra is installed.
     """
     if not bibs or not installed():
         return
@@ -55,7 +55,7 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
 
 
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
-    """Write the titles of at most `limit` numbers after this one, and return the last one, or None at the end.
+    """Write at most `limit` titles whose `bib_id` is above `after`, and return the last `bib_id`, or None at the end.
 
     Titles are missing if an earlier release, or one without the extra `web`, loaded the copies.
     """
@@ -65,9 +65,9 @@ def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | N
 
 
 def settle(connection: Connection) -> None:
-    """Update PostgreSQL's statistics after a load, and merge the pending entries of its index.
+    """Update PostgreSQL's statistics after a load, and merge the pending entries of its search index.
 
-    PostgreSQL does both by itself after some minutes, and until then a common word takes a second instead of milliseconds.
+    PostgreSQL would do both after some minutes, but until then a search for a common word takes a second.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ANALYZE titles, holdings")
@@ -75,7 +75,7 @@ def settle(connection: Connection) -> None:
 
 
 def is_filled(connection: Connection) -> bool:
-    """Return whether all titles have been written by the present rules, or the extra `web` is missing."""
+    """Return whether all titles have been written by the current rules, or the extra `web` is missing."""
     if not installed():
         return True
     old = select(T.id).where(~T.digest.startswith(_rules_digest())).limit(1)
@@ -83,7 +83,7 @@ def is_filled(connection: Connection) -> bool:
 
 
 def _merge_title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
-    """Return the facts of a title: from its MARC record, or from its copies and an earlier MARC record."""
+    """Build a title from its MARC record, or from its copies and the stored fields of an earlier MARC record."""
     if record is not None:
         return record
     first = copies[0]
@@ -114,7 +114,7 @@ def _title_words(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
 
 @cache
 def _rules_digest() -> str:
-    """Return the beginning of a digest: the rules by which words are made."""
+    """Return the prefix of each title's digest, which identifies the rules by which words are computed."""
     return _hex_digest(folding_version(), 4)
 
 
@@ -127,7 +127,7 @@ def _title_columns(title: Title) -> dict[str, str]:
 
 
 def sort_key(text: str) -> str:
-    """Return the text by which titles and authors are sorted: its words, at most LONGEST_KEY characters."""
+    """Return the sort key of a title or an author: the words of the text, at most LONGEST_KEY characters."""
     return joined_words(text)[:LONGEST_KEY]
 
 

@@ -1,4 +1,4 @@
-"""Replaced cards: find a person's present number, and move all records to it."""
+"""Replaced cards: find a person's current card, and move all records to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Actor
 
 F = FORMER_CARDS.c
 MOST_ASKED: Final = 500
-"""Number of cards in one query."""
+"""Maximum number of cards in one query."""
 
 
 def present_card(unit: UnitOfWork, card: str) -> str:
@@ -28,35 +28,35 @@ def present_card(unit: UnitOfWork, card: str) -> str:
 
 
 def who_replaced(unit: UnitOfWork, card: str) -> str:
-    """Return the source of the replacement of this card, or "" if it was not replaced, or is a loaded patron's card again."""
+    """Return who replaced this card, or "" if it was not replaced or belongs to a loaded patron again."""
     who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
     return "" if who and unit.patrons.find(card) else who
 
 
 def card_now(unit: UnitOfWork, card: str) -> str:
-    """Return the present card of the owner of this card: itself, unless it was replaced and not given to another patron."""
+    """Return the current card of this card's owner: the same card, unless it was replaced and no loaded patron has it."""
     return card if unit.patrons.find(card) else present_card(unit, card) or card
 
 
 def has_anything(unit: UnitOfWork, card: str) -> bool:
-    """Return whether there are records under this number: open requests, charges, a block."""
+    """Return whether this card has records: open requests, charges or a block."""
     return bool(unit.patrons.open_lines(card) or unit.patrons.charges(card)) or is_blocked(unit, card)
 
 
 def cards_of(unit: UnitOfWork, card: str) -> tuple[str, ...]:
-    """Return all present and former cards of this card's owner: the present card first."""
+    """Return the current card and all former cards of this card's owner, the current card first."""
     present = card_now(unit, card)
     return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
 
 
 def history(unit: UnitOfWork, what: str) -> tuple[dict[str, Any], ...]:
-    """Return the journal about a request, a copy or a card, and for a card that of all cards of its owner."""
+    """Return the journal lines about a request, a copy or a card. For a card, include all cards of its owner."""
     lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.journal.history(one)}
     return tuple(lines[number] for number in sorted(lines))
 
 
 def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
-    """Sort the replacements in these rows into new ones and refused ones."""
+    """Divide the card replacements in these rows into new and refused replacements."""
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
     former = {card for row in rows for card in row.former}
     named = sorted(former | {replaced[card] for card in former & replaced.keys()})
@@ -71,20 +71,20 @@ def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
 
 
 def reinstate(unit: UnitOfWork, cards: Collection[str]) -> None:
-    """Remove the replacement records of cards that are in use again, by a new owner."""
+    """Delete the replacement records of cards that a new owner uses."""
     unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
 
 
 def forget_former_cards_of(unit: UnitOfWork, load_before: int) -> None:
-    """Delete the former cards of patrons last named by an import before this number."""
+    """Delete the former cards of patrons whose last import has a number below `load_before`."""
     gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
     unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
 
 
 def replace_cards(unit: UnitOfWork, present: Mapping[str, str], now: datetime, by: Actor) -> None:
-    """Replace cards (former -> present, a person's latest last) together with all records of their owners.
+    """Replace cards, and move all records of their owners. `present` maps former to current cards, a person's latest card last.
 
-    The patron row loaded under the latest card is kept under the present one.
+    The patron's row loaded under the latest former card is kept under the current card.
     """
     unit.lock([LockSet(card, whole=True) for card in sorted({*present, *present.values()})])
     for former, card in reversed(list(present.items())):
@@ -100,9 +100,9 @@ def follow_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: 
 
 
 def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
-    """Move a person's requests, money, letters and blocks from the former card to the present one, and end its sessions.
+    """Move requests, charges, payments, letters and blocks from a former card to the current card, and end its sessions.
 
-    The journal keeps its lines, which both numbers find. A block moves too, because only staff can judge its reason.
+    Journal lines are not changed, and can be found by both cards. A block moves too, because only staff can judge its reason.
     """
     requests = unit.requests.open_of_patron(former)
     for request in requests:
@@ -112,7 +112,7 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
     web_sessions.end_of_patron(unit, former)
-    # Not payments whose device and number the new card has too: a transaction counts once per card.
+    # Except payments whose device and transaction number the new card already has, because these are unique for each card.
     other = PAYMENTS.alias()
     same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
     taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
@@ -120,7 +120,7 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     of_former = CARD_BLOCKS.c.card == former
     there = is_blocked(unit, present)
     unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
-    # Every former card points at the present one, however many replacements lie between.
+    # Every former card refers directly to the current card, even after several replacements.
     unit.execute(delete(FORMER_CARDS).where(F.card == present))
     unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
     row = {"card": former, "present": present, "at": now, "who": by.who}

@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Se
 
 
 def add_closure(unit: UnitOfWork, agency: str, day: date, reason: str) -> None:
-    """Store a closed day, or a new reason for a known one."""
+    """Store a closed day, or a new reason for a known closed day."""
     unit.execute(insert_or_write_over(CLOSURES, unit.dialect, ["reason"]).values(agency=agency, day=day, reason=reason))
 
 
@@ -37,14 +37,14 @@ START: Final[Place] = ("", "")
 
 
 def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows of `holdings` with their sort keys."""
+    """Return rows of `holdings` with their shelving keys."""
     return [{**row, "shelving_key": shelving_key(row["call_number"])} for row in rows]
 
 
 def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
-    """Write missing keys of at most `limit` copies after (agency, barcode), and return the last one, or None at the end.
+    """Write missing shelving keys of at most `limit` copies after the copy `after`. Return the last copy, or None at the end.
 
-    Copies have no key if a gateway of an earlier release wrote them.
+    Copies without a shelving key were written by a gateway of an earlier release.
     """
     found = connection.execute(_MISSING, {"agency": after[0], "barcode": after[1], "most": limit}).all()
     if not found:
@@ -69,7 +69,7 @@ _FILL = (
 
 
 Placed = tuple[str, Holding]
-"""A copy with its place, FILE:LINE."""
+"""A copy, after its place in the file as "FILE:LINE"."""
 
 _CACHE_KIB: Final = 64_000
 _FACTS: Final = attrgetter(*(field.name for field in fields(Holding)))
@@ -105,7 +105,7 @@ class StagedCopies(Collection[Placed]):
         return _staged_copy(found[0]) if found and found[0] else None
 
     def chunks(self, size: int) -> Iterator[list[Holding]]:
-        """Yield the copies sorted by title, `size` at once."""
+        """Yield the copies sorted by title, in lists of at most `size`."""
         query = "SELECT facts FROM copies WHERE facts IS NOT NULL ORDER BY bib_id"
         with closing(self._connection.execute(query)) as cursor:
             while rows := cursor.fetchmany(size):
@@ -131,7 +131,7 @@ def _staged_copy(facts: bytes) -> Holding:
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
 FEW_COPIES: Final = 10
-"""Copies that a library may lose however few it has."""
+"""Number of copies that any library may lose, even a library with few copies."""
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -186,7 +186,7 @@ NOTHING: Final = Withdrawals()
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The copies that a library would lose of those `before`. `vanishing` and `withdrawn` as in LoadReport."""
+    """The number of copies that a library had `before` a load and would lose by it. For the other counts see LoadReport."""
 
     library: str
     before: int
@@ -204,10 +204,13 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The number of rows that a file would change. `replaced` counts cards that get another number.
+    """The number of rows that the load of a file would change.
 
-    `vanishing` counts rows that the file does not list, and `withdrawn` those that it withdraws. `losses` has the counts of
-    each library, by name: the whole catalogue hides what one library of eight loses.
+    Attributes:
+        vanishing: Number of rows that the file does not list.
+        replaced: Number of cards that get another number.
+        withdrawn: Number of rows that the file withdraws.
+        losses: Counts by library, because the totals would hide the loss of one library.
     """
 
     before: int
@@ -224,7 +227,7 @@ class LoadReport:
         return self.vanishing if full else self.withdrawn
 
     def too_many_vanish(self, *, full: bool) -> bool:
-        """Return whether suspiciously many rows would vanish, in all or of one library."""
+        """Return whether suspiciously many rows would vanish, in total or from one library."""
         return self.gone(full=full) > self.before * MOST_VANISHING or any(one.is_too_much(full=full) for one in self.losses)
 
 
@@ -238,8 +241,8 @@ def compare(
 ) -> LoadReport:
     """Count the changes that loading these rows would make.
 
-    `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
-    stay although the file has no usable row for them. `columns` are the columns of the file, or None for all.
+    `present` maps former to current cards, a person's latest card last. `spared` are cards that stay although the file has no
+    usable row for them. `columns` are the columns of the file, or None for all columns.
     """
     what = KINDS[kind]
     names = _field_names(what, columns)
@@ -264,7 +267,8 @@ def compare_copies(
 ) -> LoadReport:
     """Count the changes that loading the copies of a file would make.
 
-    `columns` are the columns of the file, or None for all. `agency` is the library whose copies it has, or "" for any.
+    `columns` are the columns of the file, or None for all columns. `agency` is the library whose copies the file has, or ""
+    for several libraries.
     """
     names = _field_names(KINDS["holdings"], columns)
     facts = attrgetter(*names)
@@ -285,9 +289,9 @@ def compare_copies(
 
 
 def begin(unit: UnitOfWork, kind: str) -> int:
-    """Return the number of a new import, which becomes current by `finish`.
+    """Return the number of a new import, which `finish` makes current.
 
-    It is above every number ever written, even by an import that failed half way, whose rows must not count.
+    The number is above every number written before, even by an import that failed halfway, whose rows must not count.
     """
     current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
     written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
@@ -295,7 +299,7 @@ def begin(unit: UnitOfWork, kind: str) -> int:
 
 
 def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
-    """Write at most CHUNK rows: inserts new ones, and overwrites in known ones the columns that the file has (None: all)."""
+    """Write at most CHUNK rows. In existing rows, overwrite only the file's `columns`, or all columns for None."""
     what = KINDS[kind]
     if not rows:
         return
@@ -313,16 +317,16 @@ def write_copies(
     columns: Collection[str] | None = None,
     titles: Mapping[str, Title] = NO_TITLES,
 ) -> None:
-    """Write copies as `write`, with their shelving keys, their titles and the search words of these.
+    """Write copies like `write`, with their shelving keys, their titles and the titles' search words.
 
-    `titles` are facts from MARC records, by number. Rows sorted by `bib_id` make each title once.
+    `titles` are titles from MARC records, by `bib_id`. If the rows are sorted by `bib_id`, each title is computed only once.
     """
     what = KINDS["holdings"]
     names = _field_names(what)
     written = with_keys({**_field_values(row, names), "load": number} for row in rows)
     changed = [*_field_names(what, columns), "load"]
     changed += ["shelving_key"] if "call_number" in changed else []
-    # The titles that these copies have in the database: a file may give a copy to another title.
+    # Include the titles that these copies have in the database, because a file may move a copy to another title.
     there = unit.execute(select(H.agency, H.barcode, H.bib_id).where(H.barcode.in_([row.barcode for row in rows])))
     copies = {(row.agency, row.barcode) for row in rows}
     before = {bib_id for agency, barcode, bib_id in there if (agency, barcode) in copies}
@@ -339,9 +343,9 @@ def write_patrons(
     by: Actor,
     columns: Collection[str] | None = None,
 ) -> None:
-    """Write patrons as `write`, and replace their former cards in the same unit of work.
+    """Write patrons like `write`, and replace their former cards in the same unit of work.
 
-    A card is replaced first, so that facts of its owner missing from the file are kept under the new number.
+    Cards are replaced first, so that a patron's data missing from the file is kept under the new card.
     """
     cards = {row.barcode for row in rows}
     former_cards.reinstate(unit, cards)
@@ -355,7 +359,7 @@ def spare(unit: UnitOfWork, cards: Collection[str], number: int) -> None:
 
 
 def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
-    """Make the import current. After a full one, delete the rows that it did not write, and return their number."""
+    """Make the import current. After a full import, delete the rows that it did not write. Return their number."""
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
@@ -372,7 +376,7 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
 
 
 def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
-    """Delete copies that this import did not write, of at most CHUNK titles and one library. Return their number."""
+    """Delete copies of `agency` ("" for all) that this import did not write, of at most CHUNK titles. Return their number."""
     unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
     gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
@@ -399,7 +403,7 @@ def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
 
 
 def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
-    """Return when the current import of this kind was finished, or None if there is none."""
+    """Return when the current import of this kind was finished, or None if nothing was imported."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
     return found["last_run"] if found else None
 
@@ -408,7 +412,7 @@ _LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bind
 
 
 def _field_names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
-    """Return the fields of a record of this kind, or those of them that a file has."""
+    """Return the field names of a record of this kind, limited to `columns` unless None."""
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 
 

@@ -1,1 +1,1 @@
-"""UnitOfWork of a unit of work: sets of requests, work lists, messages that may leave."""
+"""Queries for lists and reports: work lists, request search and history, statistics, lists of the command line."""

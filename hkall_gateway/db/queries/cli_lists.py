@@ -1,4 +1,4 @@
-"""Queries of the command line, with the conditions of the work lists where it shows one of them."""
+"""Queries of the command line. Where it shows a work list of the console, it uses the same conditions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
     "stuck": ListName.STUCK,
     "flagged": ListName.FLAGGED,
 }
-"""The requests that a command lists: a list of the console, or conditions of its own."""
+"""The requests that each list command shows, as a work list of the console or as separate conditions."""
 
 
 def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
@@ -52,7 +52,7 @@ def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
 
 
 def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request, ...]:
-    """Return the ended requests placed since then, between a partner and us."""
+    """Return the ended requests between a partner and us that were placed since `since`."""
     wanted = (R.placed_at >= since, R.partner == partner, R.position.in_(sorted(FINAL)))
     return unit.requests.batch(*wanted, order=(R.placed_at, R.id), limit=MOST)
 
@@ -60,10 +60,10 @@ def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request
 def stalled(
     unit: UnitOfWork, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:
-    """Return requests in a position since before its instant, or lent and due before that day, by number, after `after`."""
+    """Return requests in a position since before its time in `since`, or lent and due before `due_before`, by number."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
-    # Not plain `id > …`: the database would scan all requests, instead of those that are open.
+    # Not plain `id > …`: the database would scan all requests, instead of the open requests.
     return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
 
 
@@ -89,7 +89,7 @@ def charges(unit: UnitOfWork, card: str = "") -> tuple[dict[str, Any], ...]:
 
 
 def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
-    """Return the closed days of every library from that day on."""
+    """Return the closed days of every library from `since` on."""
     return _read_dicts(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
 
@@ -100,7 +100,7 @@ def last_closure(unit: UnitOfWork, agency: str) -> date | None:
 
 
 def jobs(unit: UnitOfWork) -> tuple[dict[str, Any], ...]:
-    """Return the last runs of rounds and imports."""
+    """Return the last runs of scheduled jobs and imports."""
     return _read_dicts(unit, select(JOBS).order_by(JOBS.c.name))
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MOST: Final = 1_000
-"""The longest journal of one request that is shown; the newest lines."""
+"""Maximum number of journal lines shown for one request. Older lines are left out."""
 NCIP: Final = "ncip"
-"""The channel of the journal's lines about documents of partners and discovery systems."""
+"""Channel of journal lines about documents of partners and discovery systems."""
 COURIER: Final = "courier"
-"""The channel of the journal's lines about deliveries."""
+"""Channel of journal lines about deliveries."""
 
 J = JOURNAL.c
 
@@ -75,20 +75,20 @@ def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
 
 
 def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
-    """Return the changes of a request after the line `seen`, oldest first, without refusals and notes of the courier."""
+    """Return the changes of a request after the line `seen`, oldest first, except refusals and the courier's notes."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
     return tuple(JournalRow(*cells) for cells in unit.execute(newer.order_by(J.id)))
 
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
-    """Return when each message about a request was sent, by its number in the outbox, without unsent ones."""
+    """Return the time of sending by outbox number, for each sent message about a request."""
     query = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
     return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is no pair
 
 
 def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Attempt, ...]]:
-    """Return the tries to send these messages, oldest first, by the message's number in the outbox."""
+    """Return the tries to send these messages, oldest first, by outbox number."""
     a = ATTEMPTS.c
     query = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
     found: dict[int, tuple[Attempt, ...]] = {}
@@ -98,9 +98,9 @@ def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Att
 
 
 def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
-    """Return the stored replies to the documents of these lines, by (agency, instant).
+    """Return the stored replies to the documents of these journal lines, by (agency, time).
 
-    A document and its lines in the journal are written by one unit of work, at one instant.
+    One unit of work writes a document and its journal lines with the same timestamp.
     """
     instants = {line.at for line in lines if line.channel == NCIP}
     if not instants:

@@ -27,15 +27,15 @@ from hkall_gateway.rules.vocabulary import Request
 R, C = REQUESTS.c, CANDIDATES.c
 
 MOST: Final = 100
-"""The most requests that a search returns."""
+"""Maximum number of requests that a search returns."""
 LATEST: Final = 20_000
-"""So many of the requests that ended last are searched by title, and every open one."""
+"""Number of the most recently ended requests that are searched by title, besides all open requests."""
 SHORTEST: Final = 2
-"""The shortest words of a title, in characters."""
+"""Minimum length of a text to search in titles, in characters."""
 
 
 class FoundBy(StrEnum):
-    """The fact by which a request was found: its number, its copy's barcode, the patron's card, or words of the title."""
+    """The field by which a request was found: its number, its copy's barcode, its patron's card, or its title."""
 
     NUMBER = auto()
     BARCODE = auto()
@@ -45,7 +45,7 @@ class FoundBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One request that was found, and by what."""
+    """A request that was found, and the field by which it was found."""
 
     request: Request
     by: FoundBy
@@ -76,7 +76,7 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in query), *known)
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
-    if len(words) >= SHORTEST:  # in titles, ignoring case: of all open requests and of the LATEST ended ones
+    if len(words) >= SHORTEST:  # titles are searched ignoring case
         latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
         ended = select(latest.c.id).where(func.lower(latest.c.title).contains(words.lower(), autoescape=True))
         still = select(R.id).where(IS_OPEN, func.lower(R.title).contains(words.lower(), autoescape=True))
@@ -85,6 +85,6 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
 
 
 def _any_of(*conditions: Condition) -> ColumnElement[bool]:
-    """Return the condition of requests that satisfy one of these, so that each uses an index of its own."""
+    """Return the condition that a request satisfies any of `conditions`, with a separate index for each."""
     first, *others = (select(R.id).where(condition) for condition in conditions)
     return R.id.in_(first.union(*others))

@@ -1,8 +1,8 @@
-"""Statistics of requests over a period: fill rate, turnaround, refusals, declines, and who lends to whom. No person is in them.
+"""Statistics of requests over a period: fill rate, turnaround, refusals, declines, and who lends to whom, without persons.
 
-The source is what the database still has after retention: an anonymised request has lost its patron, thus the category, and
-the reason of a decline, and an archived one has gone with its refusals. `Statistics` has the number of anonymised requests and
-the first day with any.
+The figures cover what the database still has after retention. An anonymised request has no patron category and no decline
+reason, and an archived request is missing with its refusals. `Statistics` has the number of anonymised requests and the first
+day with a request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DECLINED: Final = "declined"
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The days of the library from `first` to `last`, both included."""
+    """Civil days at the library from `first` to `last`, both included."""
 
     first: date
     last: date
@@ -42,10 +42,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Requests placed in a month ("2017-03"), by side, partner and patron category ("" if it is not known any more).
+    """Requests placed in a month ("2017-03"), by side, partner and patron category ("" if no longer known).
 
     A request is filled when its book has come to our hold shelf, or has left our shelf. It is unfilled when no lender sent it,
-    or we declined, and cancelled when its patron or the borrower did not want it any more. The others are open.
+    or we declined, and cancelled when its patron or the borrower no longer wanted it. All other requests are open.
     """
 
     month: str
@@ -64,14 +64,14 @@ class Count:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of filled requests among the filled and unfilled ones, or None without any."""
+        """The share of filled requests among filled and unfilled requests, or None if there are none."""
         decided = self.filled + self.unfilled
         return self.filled / decided if decided else None
 
 
 @dataclass(frozen=True, slots=True)
 class Turnaround:
-    """Books that came to our hold shelf `days` days of the calendar after their requests were placed."""
+    """Number of books that came to our hold shelf `days` calendar days after their requests were placed."""
 
     month: str
     partner: str
@@ -82,7 +82,7 @@ class Turnaround:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """Refusals of patrons, terminals and partners by a rule. `partner` and `category` are "" if the journal has none."""
+    """Refusals of patrons, terminals and partners by a rule. `partner` and `category` are "" if not in the journal."""
 
     month: str
     rule: str
@@ -94,7 +94,7 @@ class RefusalCount:
 
 @dataclass(frozen=True, slots=True)
 class DeclineCount:
-    """Copies that a library, ours included, did not supply, by the page's reason or the gateway's."""
+    """Number of times that a lender, which may be our library, did not supply a copy for a reason."""
 
     month: str
     lender: str
@@ -105,7 +105,7 @@ class DeclineCount:
 
 @dataclass(frozen=True, slots=True)
 class PairCount:
-    """Requests from a lender's shelves to a borrower's pickup place."""
+    """Requests to a lender for a borrower's pickup place, and how many of them were filled."""
 
     lender: str
     borrower: str
@@ -129,7 +129,7 @@ class Statistics:
 
 
 def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
-    """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
+    """Return all figures of a period for the library `agency`, with seven statements that group rows in the database."""
     first = unit.execute(select(func.min(R.placed_at))).scalar()
     month, placed = _month_of(unit.dialect, "requests.placed_at"), _in_period(R.placed_at, period)
     sums = (_count_if(_FILLED), _count_if(_UNFILLED), _count_if(_CANCELLED))
@@ -152,7 +152,7 @@ def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
 
 
 def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
-    """Return the sums of counts by some of `month`, `side`, `partner` and `category`. The other fields are ""."""
+    """Sum up counts by some of `month`, `side`, `partner` and `category`. The other text fields are ""."""
     sums: dict[tuple[str, ...], Count] = {}
     for one in counts:
         key = tuple(getattr(one, name) for name in by)
@@ -164,7 +164,7 @@ def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
 
 
 def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
-    """Return the days within which this share (0 to 1) of the books came, or None if none came. 0.5 is the median."""
+    """Return the days within which `share` (0 to 1) of the books came, or None without books. 0.5 is the median."""
     found = sorted((one.days, one.requests) for one in turnarounds)
     wanted, seen = share * sum(number for _, number in found), 0
     for days, number in found:
@@ -177,8 +177,8 @@ def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
 _ZERO: Final = {"requests": 0, "filled": 0, "unfilled": 0, "cancelled": 0}
 
 
-# Hong Kong has had no summer time since 1979, and SQLite knows no zones. Constants, not parameters: PostgreSQL would not see
-# that a parameter in GROUP BY has the value of the one in SELECT.
+# SQLite has no time zones, but Hong Kong has had no summer time since 1979. These are SQL texts without parameters, because
+# PostgreSQL would not recognise that parameters in SELECT and GROUP BY have the same value.
 _MONTHS: Final[Mapping[str, str]] = {
     "sqlite": "strftime('%Y-%m', {instant}, '+8 hours')",
     "postgresql": "to_char({instant}::timestamptz AT TIME ZONE 'Asia/Hong_Kong', 'YYYY-MM')",
@@ -223,7 +223,7 @@ def _count_by(
 
 
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
-    """Return the declines of lenders, and our own. Unknown reasons count as "other"."""
+    """Count the declines of lenders and of our library. Unknown reasons count as "other"."""
     month = _month_of(unit.dialect, "requests.placed_at")
     joined = REQUESTS.join(CANDIDATES, C.request == R.id)
     theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(joined)
@@ -241,7 +241,7 @@ def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCou
 
 
 def _their_reason(outcome: str) -> str:
-    """Return why a lender did not supply, or "" if it did or has not replied."""
+    """Return the reason why a lender did not supply, or "" if it supplied or has not replied."""
     kind, _, reason = outcome.partition(": ")
     if kind in {_DECLINED, "refused"}:
         return reason if reason in LENDER_REASONS else OTHER

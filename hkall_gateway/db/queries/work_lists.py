@@ -1,7 +1,7 @@
 """Work lists of the counter: the condition of each list, its pages, and the counts of all lists.
 
-The command line and the staff console use the same conditions, so that a list has the same requests in both. Every page is
-found by keyset: it begins after the last row of the page before, by the value of the sort key and the request's number.
+The command line and the staff console use the same conditions, so that a list has the same requests in both. Pages use keyset
+pagination: a page begins after the sort key and the request number of the last row of the previous page.
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ R, H = REQUESTS.c, HOLDINGS.c
 
 
 def moved(unit: UnitOfWork, since: datetime) -> dict[str, int]:
-    """Return how many requests moved since that instant, by the position in which they stand now."""
+    """Return the number of requests that have moved since `since`, by their current position."""
     return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
 
 
 _LATELY = select(R.position).where(R.moved_at >= bindparam("since", type_=R.moved_at.type))
-_EITHER = union_all(_LATELY.where(IS_OPEN), _LATELY.where(IS_CLOSED)).subquery()  # each by the index of its stage
+_EITHER = union_all(_LATELY.where(IS_OPEN), _LATELY.where(IS_CLOSED)).subquery()  # each part uses its own index
 _MOVED: Final = CompiledStatement(select(_EITHER.c.position, func.count()).group_by(_EITHER.c.position))
 
 
 P = Position
 MOST: Final = 200
-"""The longest page."""
+"""Maximum number of rows on a page."""
 
 
 class ListName(StrEnum):
-    """The lists, named as in the addresses of the console."""
+    """The work lists, named as in the URLs of the console."""
 
     PULL = "pull"
     EXPECTED = "expected"
@@ -85,7 +85,7 @@ class ListName(StrEnum):
 
 
 class SortKey(StrEnum):
-    """The orders of a list: longest in its position first, by call number, by title, by the date until which it may stay."""
+    """Sort orders of a list: longest in the position first, call number, title, or due date (on the shelf: last pickup day)."""
 
     DAYS = "days"
     CALL_NUMBER = "call-number"
@@ -95,7 +95,7 @@ class SortKey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The facts that lists depend on: the instant, and the site's limits of stalled requests."""
+    """The current time, and the site's limits after which requests count as stuck."""
 
     now: datetime
     waits: Waits
@@ -108,7 +108,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """The order of a page, and its beginning: `after` is the `next` of the page before, or ""."""
+    """The sort order and start of a page. `after` is the `next` cursor of the previous page, or "" for the first page."""
 
     key: SortKey = SortKey.DAYS
     reverse: bool = False
@@ -131,10 +131,10 @@ ALL: Final = Only()
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """A request of a list, with facts of its copy. `days` is the number of days in its position.
+    """A request in a list, with data of its copy. `days` is the number of days in its position.
 
-    Only the list of stuck requests sets `set_aside`, the scheduled job that could not process it with the error, and `fault`,
-    the partner's reason for refusing messages about it.
+    The following fields are set only in the list of stuck requests: `set_aside` is the scheduled job that could not process
+    the request, with the error. `fault` is the partner's reason for refusing messages about the request.
     """
 
     request: Request
@@ -148,7 +148,7 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """The rows of a page, and the beginning of the next one, or "" after the last."""
+    """The rows of a page. `next` is the cursor of the next page, or "" after the last page."""
 
     rows: tuple[ListRow, ...]
     next: str = ""
@@ -163,9 +163,9 @@ CONDITIONS: Final[Mapping[ListName, tuple[Condition, ...]]] = {
     ListName.ON_LOAN: (R.position == P.ON_LOAN,),
     ListName.RECALLS: (R.recalled_on.is_not(None),),
     ListName.LENDING: (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING),
-    ListName.FLAGGED: (IS_FLAGGED, R.id > ""),  # SQLite takes the index of flagged requests for a condition on its column
+    ListName.FLAGGED: (IS_FLAGGED, R.id > ""),  # a condition on `id` makes SQLite use the index
 }
-"""The conditions of open requests, by the list that does not depend on the time."""
+"""Conditions on open requests, for the lists that do not depend on the time."""
 
 
 def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
@@ -177,11 +177,11 @@ _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the
 
 
 def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
-    """Return the condition of requests that do not move on by themselves.
+    """Return the condition of requests that need staff, because they do not progress automatically.
 
-    They stand still for too long, a scheduled job could not process them, or their partner refuses messages about them.
+    They have been in their position for too long, a scheduled job could not process them, or their partner refuses messages.
     """
-    # The days of courier of each partner with something on its way.
+    # The courier days of each partner with a copy on its way.
     of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
     entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
     courier_days = {partner.agency: partner.courier_days for partner in map(partner_of, entries)}
@@ -194,10 +194,10 @@ def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
 
 
 def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions of `stall_limits.stands_still`, each of which the index of positions and instants answers."""
+    """Yield the conditions of `dates.stands_still`, in a form that uses the index on position and `moved_at`."""
     for position in dates.KEYS:
         if position in dates.ON_A_WAY:
-            for days in sorted({0, *courier_days.values()}):  # a partner without a row has none
+            for days in sorted({0, *courier_days.values()}):  # 0 for partners without a row
                 named = sorted(agency for agency, own in courier_days.items() if own == days)
                 others = sorted(agency for agency, own in courier_days.items() if own != days)
                 theirs = R.partner.in_(named) if days else R.partner.not_in(others)
@@ -209,14 +209,14 @@ def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Column
 
 
 def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Condition, ...]:
-    """Return the conditions of a list, all of which its requests satisfy."""
+    """Return the conditions that all requests of a list satisfy."""
     if name is ListName.STUCK:
         return (stuck(unit, at),)
     return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else CONDITIONS[name]))
 
 
 def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
-    """Return a page of a list: at most `order.most` rows and MOST."""
+    """Return a page of a list, with at most `order.most` rows and never more than MOST."""
     most = max(1, min(order.most, MOST))
     limited = ((R.partner, only.partner), (R.pickup_location, only.pickup), (H.material, only.material))
     where = (*conditions(unit, name, at), *(column == value for column, value in limited if value))
@@ -238,7 +238,7 @@ def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST,
 
 
 def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
-    """Return the number of requests in each list, by one statement."""
+    """Return the number of requests in each list, with one statement."""
     open_lists = [name for name in ListName if name is not ListName.STUCK]
     columns = [func.count().filter(and_(*conditions(unit, name, at)[1:])).label(name.name) for name in open_lists]
     stuck_ones = select(func.count()).select_from(REQUESTS).where(stuck(unit, at)).correlate(None).scalar_subquery()
@@ -250,12 +250,12 @@ def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
 _ITS_COPY: Final = and_(H.agency == R.item_agency, H.barcode == R.item_barcode)
 _COPIES: Final = REQUESTS.outerjoin(HOLDINGS, _ITS_COPY)
 _LAST: Final = "\U0010ffff"
-"""Sorts after every call number: copies without one come last."""
+"""Sorts after every call number, for copies without a call number."""
 _NEVER: Final = date.max
 
 
 def _page_query(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
-    """Return the query of a page. Its subquery finds the numbers by the index of the list."""
+    """Return the query for one page. A subquery finds the request numbers by the index of the list."""
     key = _sort_column(order.key, unit.dialect)
     place = _page_start(unit, order, key)
     after_place: tuple[Condition, ...] = ()
@@ -269,7 +269,7 @@ def _page_query(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder
     return select(*columns).select_from(joined).order_by(*_directed(found.c.key, found.c.number, reverse=order.reverse))
 
 
-def _sort_column(key: SortKey, dialect: str) -> ColumnElement[Any]:  # a text, a date or an instant
+def _sort_column(key: SortKey, dialect: str) -> ColumnElement[Any]:  # Any: a text, a date or a timestamp
     if key is SortKey.CALL_NUMBER:
         return func.coalesce(func.nullif(H.shelving_key, ""), _LAST)
     if key is SortKey.TITLE:
@@ -284,11 +284,11 @@ def _directed(*columns: ColumnElement[object], reverse: bool) -> list[ColumnElem
     return [column.desc() if reverse else column for column in columns]
 
 
-# A place is an instant or a date, and the number; no title or call number, since it becomes part of an address.
+# A cursor has a timestamp or date and the request number, but no title or call number, because it becomes part of a URL.
 
 
 def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
-    """Return the sort key and the number after which a page begins, or None at the beginning or if unreadable."""
+    """Return the sort key and request number after which a page begins, or None for the first page or a bad cursor."""
     shown, _, number = order.after.partition("~")
     if not number:
         return None
@@ -305,7 +305,7 @@ def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) 
 
 
 def days_there(request: Request, now: datetime) -> int:
-    """Return the days of the library since a request came to its position."""
+    """Return the number of civil days since a request came to its position."""
     return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
 
 
