@@ -120,8 +120,7 @@ class Circulation:
     async def run_job(self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C) -> list[T]:
         """Run a job to completion, with one transaction for each batch.
 
-        `step` takes (context, command, cursor, limit), and returns the results of the batch and the next cursor, None at the
-        end.
+        `step` takes (context, command, cursor, limit) and returns the results and the next cursor, which is None at the end.
         """
         results: list[T] = []
         cursor: str | None = ""

@@ -156,8 +156,7 @@ Asked = tuple[Request, Candidate]
 def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
     """Replace the lender's own request number by our RequestId (`agency` is our AgencyId).
 
-    If the partner has placed a request under the same number, that request is meant, unless the notice names the partner's
-    copy.
+    If the partner has placed a request under the same number, that one is meant, unless the notice names the partner's copy.
     """
     if not notice.wire_id or notice.wire_agency == agency:
         return notice

@@ -117,8 +117,7 @@ def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tupl
 def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
     """Show live statuses in a title. An available copy may become unavailable, but not the other way round.
 
-    A copy that was loaded as unavailable gets the new status text but stays unavailable, since requests are decided by the
-    loaded data.
+    A copy that was loaded as unavailable gets the new status text but stays unavailable: the loaded data decide about requests.
     """
     return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 

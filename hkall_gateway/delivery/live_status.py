@@ -1,8 +1,7 @@
 """Live copy statuses: opening a title queries the partners in the background. Answers are cached for a minute.
 
 A page shows the known answers and never waits. Each partner gets one query at a time, at most MOST_A_MINUTE, and none while its
-channel is down. Failed queries are counted here and not on the channel, so that visitors of a public page cannot stop the
-courier.
+channel is down. Failed queries count here and not on the channel, so that visitors of a public page cannot stop the courier.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class _Channel:
 class LiveStatus:
     """Query partners about their copies, and cache the answers.
 
-    `command` sends one query. `in_reactor` schedules a function in the reactor's thread. Only `__call__` may be called from
-    other threads.
+    `command` sends one query. `in_reactor` schedules a function in the reactor's thread. Other threads may only use `__call__`.
     """
 
     def __init__(

@@ -27,8 +27,8 @@ Mend = Callable[[Context, PartnerNotice, Request], Noted | Refused]
 class PartnerState:
     """The partner's view of one request: RequestId as AGENCY:VALUE, possible positions, and the copy.
 
-    A list gives one position. The answer to a look-up gives all positions that match it. The tuple is empty if the partner has
-    no such request.
+    A list gives one position, the answer to a look-up all positions that match it. No position: the partner has no such
+    request.
     """
 
     wire_id: str

@@ -210,8 +210,7 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
 def settle_flags(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Clear a request's flags, which removes it from the list `flagged`. The journal keeps the flags and the reason.
 
-    If the book was listed as lying in the book drop, its withheld letters follow: the recall letter now, the overdue letter
-    tonight.
+    If the book was listed as in the book drop, its withheld letters follow: the recall letter now, the overdue letter tonight.
     """
     if not request.flags:
         return staff_result(request, again=True)

@@ -133,8 +133,8 @@ class RequestPage:
         copy: The copy as last loaded.
         patron: The patron as last loaded. `former_cards` are the patron's earlier cards.
         printed_at: Time at which the current slip was printed.
-        set_aside: Error that a scheduled job had with the request.
-        fault: Fault of the partner's channel.
+        set_aside: Scheduled job that could not process the request, with the error.
+        fault: The partner's reason for refusing our messages about the request.
         category: The patron's category.
         patron_number: Number of the patron's page if `named` is False; "" if there is none.
         named: Whether the page contains names, cards, and texts that may mention them.
