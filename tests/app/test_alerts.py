@@ -39,14 +39,14 @@ def test_promtool_passes_the_tests_of_the_rules(file: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_test_fails_if_its_rule_has_another_limit(tmp_path: Path) -> None:
+def test_rule_test_fails_when_its_threshold_changes(tmp_path: Path) -> None:
     (tmp_path / RULES.name).write_text(TEXT.replace("hkall_timer_lag_seconds) > 3600", "hkall_timer_lag_seconds) > 3599"))
     (tmp_path / TESTS[0].name).write_text(TESTS[0].read_text(encoding="utf-8"))
     done = _run("test", "rules", tmp_path / TESTS[0].name)
     assert (done.returncode, "HkallRoundLate" in done.stdout + done.stderr) == (1, True)
 
 
-def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+def test_every_alert_has_a_firing_and_a_non_firing_test() -> None:
     played = "".join(file.read_text(encoding="utf-8") for file in TESTS)
     outcomes = re.findall(r"^ +alertname: (\w+)\n +exp_alerts:(.*)$", played, re.MULTILINE)
     silent = Counter(name for name, rest in outcomes if rest.strip() == "[]")
@@ -55,18 +55,18 @@ def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not()
 
 
 @pytest.mark.parametrize(("alert", "expression"), tuple(zip(ALERTS, EXPRESSIONS, strict=True)), ids=ALERTS)
-def test_an_alert_asks_for_metrics_and_labels_that_exist(alert: str, expression: str) -> None:
+def test_alerts_query_existing_metrics_and_labels(alert: str, expression: str) -> None:
     assert list(faults(expression, series())) == [], alert
 
 
-def test_every_alert_links_to_its_section_and_every_section_has_an_alert() -> None:
+def test_alerts_and_runbook_sections_correspond() -> None:
     links = re.findall(r"runbook_url: https://\S+/runbook\.html#(\S+)", TEXT)
     sections = re.findall(r"^## (.+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
     assert links == [alert.lower() for alert in ALERTS]
     assert sections == list(ALERTS)
 
 
-def test_every_section_says_what_it_means_what_to_look_at_and_what_to_do() -> None:
+def test_every_runbook_section_has_meaning_diagnosis_and_action() -> None:
     sections = RUNBOOK.read_text(encoding="utf-8").split("\n## ")[1:]
     parts = [re.findall(r"^\*\*(.+?)\.\*\* ?\S?", section, re.MULTILINE) for section in sections]
     assert parts == [["Meaning", "Look at", "Do"]] * len(ALERTS)

@@ -34,19 +34,19 @@ def _expression(target: Any) -> str:
     return str(target["expr"]).replace("$__rate_interval", "5m").replace("$partner", ".*")
 
 
-def test_every_query_asks_for_metrics_and_labels_that_exist() -> None:
+def test_every_query_uses_existing_metrics_and_labels() -> None:
     found = {title: list(faults(_expression(target), series())) for title, target in _targets()}
     assert {title: one for title, one in found.items() if one} == {}
     assert len(found) > 20
 
 
-def test_every_legend_names_a_label_that_its_query_keeps() -> None:
+def test_every_legend_uses_a_label_kept_by_its_query() -> None:
     for title, target in _targets():
         kept = {one for labels in re.findall(r"\bby \(([^)]*)\)", target["expr"]) for one in labels.split(", ")}
         assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept | TARGET, title
 
 
-def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
+def test_prometheus_parses_every_query(tmp_path: Path) -> None:
     rules = [{"record": f"panel:{n}", "expr": _expression(target)} for n, (_, target) in enumerate(_targets())]
     (tmp_path / "panels.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))  # JSON is YAML
     words = [promtool(), "check", "rules", str(tmp_path / "panels.yml")]
@@ -60,7 +60,7 @@ def test_every_metric_is_shown() -> None:
     assert {name for name in families if name not in shown} == set()
 
 
-def test_the_variables_ask_for_labels_that_exist_and_panels_have_numbers_of_their_own() -> None:
+def test_variables_use_existing_labels_and_panel_ids_are_unique() -> None:
     queries = [one["definition"] for one in DASHBOARD["templating"]["list"] if one["type"] == "query"]
     for metric, label in (re.fullmatch(r"label_values\((\w+), (\w+)\)", query).groups() for query in queries):  # type: ignore[union-attr]
         assert label in series()[metric]

@@ -59,7 +59,7 @@ def test_open_requests_are_counted_by_side_partner_and_position(library: DeskWor
     }
 
 
-def test_gauges_are_zero_where_nothing_was_counted(library: DeskWorld) -> None:
+def test_gauges_are_zero_when_nothing_was_counted(library: DeskWorld) -> None:
     quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"], lambda: {"database": 0})
     told = look(library, quiet)
     assert {*told} == {*GAUGES}
@@ -115,7 +115,7 @@ def test_monthly_counts_are_cached_for_minutes(library: DeskWorld, gauges: Gauge
     assert (first, soon, later) == ({("CUHK",): -1}, {("CUHK",): -1}, {("CUHK",): -2})
 
 
-def test_values_read_from_the_database_are_on_the_page(library: DeskWorld, gauges: Gauges) -> None:
+def test_values_read_from_the_database_are_on_the_metrics_page(library: DeskWorld, gauges: Gauges) -> None:
     metrics = Metrics()
     metrics.registry.register(gauges)
     library.wish()
@@ -126,7 +126,7 @@ def test_values_read_from_the_database_are_on_the_page(library: DeskWorld, gauge
     assert set(gauges.rows) == set(GAUGES)
 
 
-def test_a_second_metric_of_the_same_name_is_refused(gauges: Gauges) -> None:
+def test_duplicate_metric_name_is_refused(gauges: Gauges) -> None:
     metrics = Metrics()
     metrics.registry.register(gauges)
     with pytest.raises(ValueError, match="hkall_dead_letters"):
@@ -137,7 +137,7 @@ def move(event: str, source: str, target: str, outcome: str = "ok") -> JournalEn
     return JournalEntry("R1", event, source, target, "", outcome, "CUHK", "", BY)
 
 
-def test_a_request_is_counted_once_when_it_ends() -> None:
+def test_request_is_counted_once_when_it_ends() -> None:
     metrics = Metrics()
     count_moves(metrics, [move("SHIP", "REQUESTED", "IN_TRANSIT"), move("HOME", "RETURN_TRANSIT", "CLOSED")])
     count_moves(metrics, [move("LATE", "CLOSED", "CLOSED"), move("REFUSED", "CLOSED", "CLOSED", "late")])

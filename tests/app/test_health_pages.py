@@ -71,7 +71,7 @@ def get(
     return status, page
 
 
-def test_health_is_ok_whatever_the_database_does() -> None:
+def test_health_is_ok_regardless_of_the_database() -> None:
     assert get("/healthz", Store(broken=True)) == (200, "ok\n")
 
 
@@ -92,7 +92,7 @@ class SlowStore(Store):
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-def test_balancer_that_disconnects_early_causes_no_error(path: str) -> None:
+def test_early_disconnect_of_the_load_balancer_causes_no_error(path: str) -> None:
     store = SlowStore()
     protocol = made(store).buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
@@ -121,7 +121,7 @@ def test_not_ready_within_two_seconds_when_the_database_does_not_answer() -> Non
     assert transport.value().startswith(b"HTTP/1.0 503")
 
 
-def test_ready_names_the_channels_that_do_not_move() -> None:
+def test_ready_lists_stalled_channels() -> None:
     store = Store(gauges=frozenset({"PolyU", "CUHK"}))
     assert get("/readyz", store) == (200, "ready\nno message leaves for: CUHK, PolyU\n")
 
@@ -138,7 +138,7 @@ def test_metrics_are_served_during_a_database_outage() -> None:
     assert "hkall_outbox_depth{" not in page
 
 
-def test_not_ready_while_the_database_answers_and_takes_no_writes() -> None:
+def test_not_ready_while_the_database_is_read_only() -> None:
     assert get("/readyz", Store(), writable=False) == (503, "not ready: database\n")
 
 
@@ -146,7 +146,7 @@ def test_not_ready_while_the_listeners_are_closed() -> None:
     assert get("/readyz", Store(), listening=False) == (503, "not ready: listeners\n")
 
 
-def test_metrics_show_what_was_counted_and_what_waits() -> None:
+def test_metrics_include_counters_and_queue_lengths() -> None:
     metrics = Metrics()
     metrics.transitions.labels("NEW", "REQUESTED").inc()
     store = Store(gauges={"outbox_depth": {("CUHK",): 3}, "dead_letters": {("mail",): 1}})
@@ -157,7 +157,7 @@ def test_metrics_show_what_was_counted_and_what_waits() -> None:
     assert 'hkall_dead_letters{partner="mail"} 1.0\n' in text
 
 
-def test_gauge_without_rows_disappears_from_the_next_page() -> None:
+def test_gauge_without_rows_disappears_from_the_next_scrape() -> None:
     clock, store = Clock(), Store(gauges={"outbox_depth": {("CUHK",): 4}})
     site = made(store, clock=clock)
     assert 'hkall_outbox_depth{partner="CUHK"} 4.0\n' in ask(site, "/metrics")[2]
@@ -190,7 +190,7 @@ def test_openmetrics_is_served_only_when_accepted(accept: str) -> None:
     assert families["hkall_dead_letters"].samples[0].labels == {"partner": "mail"}
 
 
-def test_another_page_is_not_found() -> None:
+def test_unknown_path_is_not_found() -> None:
     status, _ = get("/nothing", Store())
     assert status == 404
 
@@ -209,7 +209,7 @@ def test_slow_request_head_is_disconnected() -> None:
     assert line.disconnecting
 
 
-def test_concurrent_scrapes_share_a_page_and_a_later_one_gets_a_new_page() -> None:
+def test_concurrent_scrapes_share_a_page_and_later_scrapes_get_a_new_page() -> None:
     made, clock = list[Deferred[HttpPage]](), Clock()
 
     async def make() -> HttpPage:

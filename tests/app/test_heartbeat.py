@@ -74,7 +74,7 @@ def test_gateway_is_up_while_it_runs_and_left_after_a_stop(machine: Machine) -> 
     assert machine.clock.getDelayedCalls() == []
 
 
-def test_name_of_a_living_gateway_is_refused(machine: Machine) -> None:
+def test_name_of_a_running_gateway_is_refused(machine: Machine) -> None:
     start(machine.gateway("a", 1))
     refused = start(machine.gateway("a", 2))
     assert isinstance(refused, NameTaken)
@@ -131,7 +131,7 @@ def test_gateway_with_a_clock_minutes_apart_starts(machine: Machine) -> None:
     assert start(machine.gateway("a", 1)) is None
 
 
-def test_trusted_clock_starts_the_gateway(machine: Machine) -> None:
+def test_gateway_starts_with_a_trusted_clock(machine: Machine) -> None:
     machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
     me = Instance("a", "here", 1, "1.0", NOON, NOON)
     assert start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
@@ -212,7 +212,7 @@ def test_retry_keeps_waiting_when_the_clock_jumps_forward(machine: Machine) -> N
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clock_step_takes_no_messages_from_a_living_gateway(machine: Machine, hours: int) -> None:
+def test_clock_step_does_not_release_messages_of_a_running_gateway(machine: Machine, hours: int) -> None:
     """The other's heartbeats keep the old time: they look an hour old, or an hour early."""
     start(machine.gateway("a", 1))
     _tell(machine, NOON)

@@ -132,7 +132,7 @@ def test_patron_is_logged_as_a_reference(key: str, value: object) -> None:
     assert "P1" not in line["patron_ref"]
 
 
-def test_titles_are_shown_where_the_library_wants_them() -> None:
+def test_titles_are_logged_if_configured() -> None:
     stream = listening(titles=True)
     structlog.get_logger().info("a", title="Dune", AJ="Dune", name="Chan")
     assert [lines(stream)[0][key] for key in ("title", "AJ", "name")] == ["Dune", "Dune", "•"]
@@ -174,7 +174,7 @@ def test_harmless_text_is_unchanged(text: str) -> None:
         "sip2.terminals[0].secret_hash: must be an Argon2id hash, as `hkall-gateway hash-secret` prints it",
     ],
 )
-def test_error_about_the_key_of_a_secret_is_readable(text: str) -> None:
+def test_error_mentioning_a_secret_key_is_readable(text: str) -> None:
     assert scrub(text) == text
 
 
@@ -183,7 +183,7 @@ def test_similar_key_is_not_masked(text: str) -> None:
     assert "4711" not in scrub(text)
 
 
-def test_an_exception_is_logged_with_its_traceback_and_without_its_secrets() -> None:
+def test_exception_is_logged_with_its_traceback_and_without_its_secrets() -> None:
     stream = listening()
     name, pin = Sensitive("Chan"), "4711"
     try:
@@ -210,7 +210,7 @@ def test_event_is_written_in_one_line() -> None:
     assert stream.getvalue().count(b"\n") == 1
 
 
-def test_a_failure_inside_twisted_is_an_error_with_its_traceback() -> None:
+def test_failure_inside_twisted_is_logged_as_an_error_with_traceback() -> None:
     stream = listening("info")
     try:
         raise RuntimeError("password=4711")
@@ -230,7 +230,7 @@ def test_routine_twisted_messages_are_not_logged_at_info() -> None:
     assert [(line["level"], line["said"]) for line in lines(stream)] == [("warning", "hm")]
 
 
-def test_reference_depends_on_its_key() -> None:
+def test_patron_reference_depends_on_the_key() -> None:
     assert patron_ref("P1", b"a") != patron_ref("P1", b"b")
     assert patron_ref("P1", b"k" * 100) != patron_ref("P1", b"k" * 99)
     with pytest.raises(ValueError, match="key"):
@@ -238,7 +238,7 @@ def test_reference_depends_on_its_key() -> None:
 
 
 @given(st.text(), st.binary(min_size=1, max_size=200))
-def test_reference_is_short_and_stable(barcode: str, key: bytes) -> None:
+def test_patron_reference_is_short_and_stable(barcode: str, key: bytes) -> None:
     assert patron_ref(barcode, key) == patron_ref(barcode, key)
     assert len(patron_ref(barcode, key)) == 12
 
@@ -260,7 +260,7 @@ def test_logging_an_example_document_shows_no_secret() -> None:
                 assert rest.startswith("•"), document.name
 
 
-def test_a_line_for_people_has_the_same_event_without_secrets() -> None:
+def test_console_line_has_the_same_event_without_secrets() -> None:
     stream = io.BytesIO()
     configure(stream, lambda: NOON, "info", KEY, draw=line_renderer(colours=False))
     structlog.get_logger().warning("sip2.pin_wrong", card="P1", pin="4711", peer="\ud83d")

@@ -92,7 +92,7 @@ def instances(log: str) -> list[str]:
 # ---- start
 
 
-def test_serve_starts_the_pages_as_its_child_and_names_the_ports_of_both(gateway: Gateway) -> None:
+def test_serve_starts_the_pages_as_a_child_and_logs_the_ports_of_both(gateway: Gateway) -> None:
     child = pages_of(gateway)
     command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
     assert command[command.index("serve") :][:3] == ["serve", "--only", "web"]
@@ -114,7 +114,7 @@ def test_pages_share_only_database_and_files_with_the_gateway(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("options", [("--without", "web"), ()])
-def test_a_gateway_that_serves_no_pages_has_no_child(reactor: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_gateway_without_pages_has_no_child(reactor: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
     made = Gateway(reactor, tmp_path, pages=bool(options))
     try:
         made.start(*options)
@@ -174,7 +174,7 @@ def listens_on(gateway: Gateway, table: str, endpoint: str) -> None:
     )
 
 
-def test_sockets_of_systemd_are_passed_on_and_outlive_the_child(own: Gateway, tmp_path: Path) -> None:
+def test_systemd_sockets_are_passed_to_the_child_and_survive_it(own: Gateway, tmp_path: Path) -> None:
     activate = program("systemd-socket-activate", "systemd")
     ops, web = free_ports(2)
     listens_on(own, "web", "systemd:domain=INET:name=pages")
@@ -227,7 +227,7 @@ def test_pages_that_keep_ending_are_restarted_with_backoff(own: Gateway) -> None
     assert own.stop() == 0
 
 
-def test_both_processes_stop_in_order_at_sigterm(own: Gateway) -> None:
+def test_both_processes_stop_in_order_on_sigterm(own: Gateway) -> None:
     own.start()
     child = pages_of(own)
     assert own.stop() == 0
@@ -313,7 +313,7 @@ def test_reload_reports_the_outcome_of_both_processes(own: Gateway, tmp_path: Pa
     assert answers(own)
 
 
-def test_a_reload_fails_if_the_pages_do_not_answer(own: Gateway, tmp_path: Path) -> None:
+def test_reload_fails_if_the_pages_do_not_answer(own: Gateway, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     own.environ["RUNTIME_DIRECTORY"] = str(tmp_path / "run")
     own.start()
@@ -386,7 +386,7 @@ def counted(gateway: Gateway, series: str) -> float:
 HELP = 'hkall_web_latency_seconds_count{code="200",page="/help"}'
 
 
-def test_metrics_of_both_processes_are_added_and_do_not_fall_when_the_pages_die(gateway: Gateway) -> None:
+def test_metrics_of_both_processes_are_summed_and_survive_a_crash_of_the_pages(gateway: Gateway) -> None:
     answers(gateway)
     before, groups = counted(gateway, HELP), counted(gateway, 'hkall_group_units_count{lane="writer"}')
     assert before >= 1
@@ -401,7 +401,7 @@ def test_metrics_of_both_processes_are_added_and_do_not_fall_when_the_pages_die(
     assert len(series) == len({*series})
 
 
-def test_silent_child_is_named_and_does_not_block_monitoring(gateway: Gateway) -> None:
+def test_silent_child_is_reported_and_does_not_block_monitoring(gateway: Gateway) -> None:
     assert fetched(gateway.ports.ops, "/readyz") == (200, "ready\n")
     assert fetched(gateway.ports.ops, "/readyz/pages") == (200, "ready\n")
     before = counted(gateway, HELP)

@@ -9,7 +9,7 @@ from hkall_gateway.observability.metrics import Metrics
 from tests.metrics import page, value
 
 
-def test_each_beat_is_measured_with_its_delay() -> None:
+def test_delay_of_each_beat_is_measured() -> None:
     clock, metrics = Clock(), Metrics()
     Pulse(clock, metrics).start()
     clock.advance(BEAT_S)

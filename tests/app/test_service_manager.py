@@ -37,13 +37,13 @@ def test_state_is_sent_as_one_datagram(heard: socket.socket) -> None:
     assert heard.recv(1000) == b"READY=1\nSTATUS=serving"
 
 
-def test_an_abstract_socket_is_named_with_an_at_sign(listening: socket.socket) -> None:
+def test_abstract_socket_address_starts_with_an_at_sign(listening: socket.socket) -> None:
     listening.bind(f"\0hkall-test-{id(listening)}")
     ServiceManager({"NOTIFY_SOCKET": f"@hkall-test-{id(listening)}"}, PID).notify(READY)
     assert listening.recv(1000) == b"READY=1"
 
 
-def test_reload_notification_has_the_monotonic_time_of_systemd(heard: socket.socket) -> None:
+def test_reload_notification_has_the_monotonic_timestamp(heard: socket.socket) -> None:
     before = monotonic_us()
     ServiceManager(environ(heard), PID).reloading()
     state, time = heard.recv(1000).decode().splitlines()
@@ -59,7 +59,7 @@ def test_without_systemd_no_state_is_sent_and_no_timer_runs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gone", "full"])
-def test_full_socket_raises_nothing(kind: str, heard: socket.socket) -> None:
+def test_full_socket_causes_no_error(kind: str, heard: socket.socket) -> None:
     service = ServiceManager(environ(heard), PID)
     if kind == "gone":
         heard.close()
@@ -76,7 +76,7 @@ def test_watchdog_is_notified_twice_per_period(heard: socket.socket) -> None:
         heard.recv(1000)
 
 
-def test_a_watchdog_that_is_set_for_another_process_is_ignored(heard: socket.socket) -> None:
+def test_watchdog_of_another_process_is_ignored(heard: socket.socket) -> None:
     clock = Clock()
     ServiceManager(environ(heard, WATCHDOG_USEC="60000000", WATCHDOG_PID="1"), PID).watch(clock)
     assert clock.getDelayedCalls() == []

@@ -36,14 +36,14 @@ def proof(kind: str, value: str) -> dict[str, str]:
     return {"AuthenticationInputType": kind, "AuthenticationInputData": value, "AuthenticationDataFormatType": "text"}
 
 
-def test_no_partner_opens_a_request_under_the_name_of_another(site: Site) -> None:
+def test_partner_cannot_place_a_request_in_the_name_of_another(site: Site) -> None:
     for agency in ("CUHK", "HKUST", "HKU"):
         told = site.ask("LU", "RequestItem", RequestId=numbered(agency, "c-2"), UserId=P1, BibliographicId=book("x1"), **LOAN)
         assert told.text("Problem/ProblemType") == VALUES
     assert site.rows("SELECT count(*) FROM requests WHERE wire_id = 'c-2'") == [(0,)]
 
 
-def test_no_lender_ships_a_copy_of_ours_or_of_a_third_library(site: Site) -> None:
+def test_lender_cannot_ship_an_item_of_ours_or_of_a_third_library(site: Site) -> None:
     number = numbered("HKU-DISCOVERY", "shipping")
     place: dict[str, Any] = {"RequestId": number, "UserId": P1, "BibliographicId": book("b9001"), **LOAN}
     assert not site.ask("HKU-DISCOVERY", "RequestItem", **place).has("Problem")
@@ -54,20 +54,20 @@ def test_no_lender_ships_a_copy_of_ours_or_of_a_third_library(site: Site) -> Non
     assert site.rows("SELECT position, item_barcode FROM requests WHERE placed_id = 'shipping'") == [("REQUESTED", "")]
 
 
-def test_a_document_for_somebody_else_is_not_answered_as_if_it_were_ours(site: Site) -> None:
+def test_document_for_another_agency_is_refused(site: Site) -> None:
     told = site.ask("CUHK", "LookupItem", to="LU", ItemId=copy("HKU", "X0000001"))
     assert (told.text("Problem/ProblemType"), told.text("Problem/ProblemElement")) == ("Unknown Agency", "ToAgencyId")
 
 
 @pytest.mark.parametrize("kind", ["Pin Number", "Passcode", ""])
-def test_a_wrong_pin_under_a_strange_name_opens_no_record(site: Site, kind: str) -> None:
+def test_wrong_pin_under_an_unknown_credential_type_opens_no_record(site: Site, kind: str) -> None:
     inputs = [proof(kind, "0000")]
     told = site.ask("HKU-DISCOVERY", "LookupUser", UserId=P1, AuthenticationInput=inputs, UserElementType=["Name Information"])
     assert told.text("Problem/ProblemType") == "User Authentication Failed"
     assert not told.has("UserOptionalFields")
 
 
-def test_secrets_are_guessed_ten_times_a_quarter_of_an_hour_and_the_answer_tells_nothing(site: Site) -> None:
+def test_secret_guesses_are_limited_to_ten_per_fifteen_minutes_and_reveal_nothing(site: Site) -> None:
     here, item = source(), copy("HKU", "X0000001")
     heard = [site.ask("CUHK", "LookupItem", here, f"guess {number}", ItemId=item) for number in range(WRONG_PROOFS)]
     assert {reply.text("Problem/ProblemType") for reply in heard} == {FAILED}
@@ -76,7 +76,7 @@ def test_secrets_are_guessed_ten_times_a_quarter_of_an_hour_and_the_answer_tells
     assert site.ask("CUHK", "LookupItem", source(), ItemId=item).text("Problem/ProblemType") == "Unknown Item"
 
 
-def test_a_broker_that_goes_through_all_cards_hears_no_name_and_no_address(site: Site) -> None:
+def test_broker_enumerating_cards_gets_no_names_or_addresses(site: Site) -> None:
     wanted = ["Name Information", "User Address Information", "User Privilege"]
     counted = 'hkall_patron_lookups_total{partner="RESHARE",told="eligibility"}'
     before = site.metric(counted)
@@ -88,7 +88,7 @@ def test_a_broker_that_goes_through_all_cards_hears_no_name_and_no_address(site:
     assert site.metric(counted) > before
 
 
-def test_a_broken_document_leaves_none_of_its_words_in_the_log(site: Site) -> None:
+def test_malformed_document_content_is_not_logged(site: Site) -> None:
     secret = "hunter2hunter2"  # none of ours
     for body in (f"<NCIPMessage><FromAgencyAuthentication>{secret}</b>", f"<NCIPMessage {secret}>", f"<a>&{secret};</a>"):
         assert secret.encode() not in site.post(body.encode())

@@ -36,7 +36,7 @@ REFUSED = "AFNot possible at this terminal. Please ask at the counter|"
         f"29NN{DATE}{BLANK}AOHKU|AAP0001|ABHKU77|AC|",
     ],
 )
-def test_a_book_drop_sends_nothing_but_returns_and_none_of_it_reaches_the_local_system(site: Site, line: str) -> None:
+def test_book_drop_can_only_check_in_and_other_messages_are_not_relayed(site: Site, line: str) -> None:
     drop, before = site.terminal("bookdrop-1"), len(site.ils.lines)
     assert REFUSED in drop.ask(line)
     assert "Chan" not in drop.ask(line)
@@ -44,7 +44,7 @@ def test_a_book_drop_sends_nothing_but_returns_and_none_of_it_reaches_the_local_
     assert "BXNNYNYYYNNNYNNNNN|" in drop.ask("9900302.00")
 
 
-def test_a_self_check_takes_no_money_and_blocks_no_card(site: Site) -> None:
+def test_self_check_can_neither_take_payments_nor_block_cards(site: Site) -> None:
     selfcheck = site.terminal("selfcheck-1")
     for line in (
         f"37{DATE}0400HKDBV500.00|AOHKU|AAP0001|",
@@ -55,7 +55,7 @@ def test_a_self_check_takes_no_money_and_blocks_no_card(site: Site) -> None:
     assert site.rows("SELECT count(*) FROM card_blocks") == [(0,)]
 
 
-def test_no_block_lends_nothing_at_a_terminal_that_is_not_meant_to_be_off_line(site: Site) -> None:
+def test_no_block_checkout_is_refused_at_a_terminal_without_offline_permission(site: Site) -> None:
     selfcheck = site.terminal("selfcheck-1")
     assert selfcheck.ask("9900302.00").startswith("98YYYYNN")
     assert selfcheck.ask(f"11YY{DATE}20300101    235959AOHKU|AAP0002|ABC09001|AC|").startswith("120")
@@ -72,7 +72,7 @@ def wrong(site: Site, name: str, at: str, times: int) -> list[str]:
     return heard
 
 
-def test_wrong_logins_from_one_address_shut_out_that_address_alone(site: Site) -> None:
+def test_wrong_logins_lock_out_only_their_own_address(site: Site) -> None:
     here = source()
     assert wrong(site, "counter-1", here, 6) == ["940"] * 6
     assert site.terminal(at=here).ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "940"
@@ -88,7 +88,7 @@ def seconds(site: Site, name: str, number: int) -> float:
     return time.perf_counter() - began
 
 
-def test_time_of_a_wrong_login_is_equal_for_known_and_unknown_names(site: Site) -> None:
+def test_wrong_login_takes_the_same_time_for_known_and_unknown_names(site: Site) -> None:
     names = ("counter-1", "no-such-terminal")
     took = [[seconds(site, name, number) for name in names] for number in range(9)]  # in turn: both meet the same load
     known, unknown = (statistics.median(times) for times in zip(*took, strict=True))
@@ -98,7 +98,7 @@ def test_time_of_a_wrong_login_is_equal_for_known_and_unknown_names(site: Site) 
 # ---- PINs
 
 
-def test_pin_guessing_from_card_to_card_is_seen_counted_and_stopped(site: Site) -> None:
+def test_pin_guessing_across_cards_is_logged_counted_and_stopped(site: Site) -> None:
     terminal = site.terminal("selfcheck-1")
     counted = 'hkall_wrong_pins_total{door="sip2",who="selfcheck-1"}'
     before = site.metric(counted)

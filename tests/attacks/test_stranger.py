@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.attacks.conftest import Site
 
 
-def test_borrowing_data_is_readable_only_by_the_gateways_user_and_group(site: Site) -> None:
+def test_data_files_are_readable_only_by_the_gateways_user_and_group(site: Site) -> None:
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in site.folder.glob("hkall.db*")}
     assert {"hkall.db", "hkall.db-wal"} <= files.keys()
     assert {mode & 0o137 for mode in files.values()} == {0}
@@ -57,12 +57,12 @@ def curl(site: Site, *words: str) -> str:
 
 
 @pytest.mark.parametrize("alpn", [(), ("--no-alpn",), ("--http2",), ("--http1.1",)])
-def test_curl_posts_over_tls_whatever_protocols_it_offers(site: Site, alpn: tuple[str, ...]) -> None:
+def test_curl_posts_over_tls_regardless_of_its_alpn_offer(site: Site, alpn: tuple[str, ...]) -> None:
     assert "<Problem>" in curl(site, *alpn).replace("ns1:", "")
 
 
 @pytest.mark.parametrize("alpn", [(), ("--no-alpn",)])
-def test_curl_behind_a_balancer_sends_the_header_before_the_handshake(site: Site, alpn: tuple[str, ...]) -> None:
+def test_proxy_header_precedes_the_tls_handshake(site: Site, alpn: tuple[str, ...]) -> None:
     named = ("--interface", BALANCER, "--haproxy-protocol", "--haproxy-clientip")
     assert "<Problem>" in curl(site, *alpn, *named, "127.0.0.77").replace("ns1:", "")
     assert "<Problem>" not in curl(site, *alpn, *named, "192.0.2.77")  # from where no caller of ours is
@@ -89,7 +89,7 @@ def s_client(site: Site, port: int, *words: str, typed: bytes = b"9900302.00\r")
 
 
 @pytest.mark.parametrize("words", [(), ("-alpn", "h2,http/1.1"), ("-tls1_2",), ("-tls1_3",)])
-def test_openssl_speaks_sip2_over_tls_whatever_protocols_it_offers(site: Site, words: tuple[str, ...]) -> None:
+def test_openssl_client_uses_sip2_over_tls_regardless_of_its_alpn_offer(site: Site, words: tuple[str, ...]) -> None:
     heard = s_client(site, site.sip2_tls, *words)
     assert "98YY" in heard, heard
     assert "Verify return code: 0 (ok)" in heard or "verify return:1" in heard
@@ -114,7 +114,7 @@ def serial(port: int, authority: Path) -> int:
         return int(shown["serialNumber"], 16)
 
 
-def test_a_new_certificate_is_shown_after_a_signal_and_no_line_is_lost(site: Site) -> None:
+def test_new_certificate_is_used_after_a_signal_without_dropping_connections(site: Site) -> None:
     assert site.process is not None
     kept = site.terminal("counter-1")
     context = ssl.create_default_context(cafile=site.authority.pem)
@@ -130,7 +130,7 @@ def test_a_new_certificate_is_shown_after_a_signal_and_no_line_is_lost(site: Sit
     assert kept.ask("9900302.00").startswith("98YY")
 
 
-def test_a_certificate_that_cannot_be_read_leaves_the_old_one_in_force(site: Site) -> None:
+def test_unreadable_certificate_keeps_the_current_one(site: Site) -> None:
     assert site.process is not None
     before, file = serial(site.ncip_tls, site.authority.pem), site.folder / "site.pem"
     kept, told = file.read_bytes(), len(site.events("tls.not_renewed"))
@@ -165,7 +165,9 @@ def sslyze() -> Path:
 
 
 @pytest.mark.parametrize("port", ["sip2_tls", "ncip_tls"])
-def test_sslyze_finds_nothing_by_mozilla_s_intermediate_profile(site: Site, sslyze: Path, port: str, tmp_path: Path) -> None:
+def test_sslyze_reports_compliance_with_mozillas_intermediate_profile(
+    site: Site, sslyze: Path, port: str, tmp_path: Path
+) -> None:
     words = ("--mozilla_config", "intermediate", "--certinfo_ca_file", site.authority.pem, "--json_out", tmp_path / "found")
     said = run(sslyze, *words, f"localhost:{getattr(site, port)}")
     assert json.loads((tmp_path / "found").read_text())["server_scan_results"][0]["scan_status"] == "COMPLETED", said

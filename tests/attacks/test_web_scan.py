@@ -62,7 +62,7 @@ def scan(address: str, folder: Path) -> Any:
     return json.loads(report.read_text("utf-8"))
 
 
-def test_a_scanner_that_is_logged_in_finds_nothing(gateway: Gateway, tmp_path: Path) -> None:
+def test_authenticated_web_scan_finds_nothing(gateway: Gateway, tmp_path: Path) -> None:
     found = scan(f"https://127.0.0.1:{gateway.ports.web}", tmp_path)
     faults = {kind: [(one["path"], one["info"]) for one in rows] for kind, rows in found["vulnerabilities"].items() if rows}
 

@@ -56,7 +56,7 @@ def best_s(store: Immediate, work: Callable[..., Any], *args: Any) -> float:
     return min(times)
 
 
-def test_a_first_page_and_the_next_take_a_tenth_of_a_second(counter: Immediate) -> None:
+def test_first_and_next_page_take_at_most_a_tenth_of_a_second(counter: Immediate) -> None:
     at, slow = Moment(NOW, Waits()), {}
     for name, key in itertools.product(ListName, SortKey):
         place = counter.now(work_lists.page, name, at, PageOrder(key)).next
@@ -67,15 +67,15 @@ def test_a_first_page_and_the_next_take_a_tenth_of_a_second(counter: Immediate) 
     assert slow == {}
 
 
-def test_the_counts_of_all_lists_take_a_tenth_of_a_second(counter: Immediate) -> None:
+def test_counts_of_all_lists_take_at_most_a_tenth_of_a_second(counter: Immediate) -> None:
     assert best_s(counter, work_lists.counts, Moment(NOW, Waits())) <= PAGE_S
 
 
 @pytest.mark.parametrize("words", ["O000000017", "BC00000005", "OP0000001", "Title", "no such words"])
-def test_a_search_takes_half_a_second_at_most(counter: Immediate, words: str) -> None:
+def test_search_takes_at_most_half_a_second(counter: Immediate, words: str) -> None:
     assert best_s(counter, request_search.search, words, (words,), "HKU") <= 5 * PAGE_S
 
 
-def test_a_year_of_statistics_takes_five_seconds(counter: Immediate) -> None:
+def test_statistics_of_a_year_take_at_most_five_seconds(counter: Immediate) -> None:
     year = Period(date(2025, 1, 1), date(2025, 12, 31))
     assert best_s(counter, statistics.statistics, year, "HKU") <= 5

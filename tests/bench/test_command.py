@@ -41,7 +41,7 @@ def test_row_is_measured_with_a_real_gateway_and_a_real_echo_server() -> None:
     assert said["machine"]["cores"] >= 1
 
 
-def test_a_row_is_measured_at_another_checkout_in_the_same_rounds_and_each_has_its_own_package(tmp_path: Path) -> None:
+def test_each_checkout_is_measured_in_the_same_rounds_with_its_own_package(tmp_path: Path) -> None:
     for name in ("bench", "demo", "fixtures", "hkall_gateway", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -55,7 +55,7 @@ def test_a_row_is_measured_at_another_checkout_in_the_same_rounds_and_each_has_i
     assert ratios["sip2_63_64_gateway_vs_old"] == pytest.approx(rates["gateway"] / rates["gateway@old"])
 
 
-def test_a_work_at_fifty_a_second_is_measured_at_a_real_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workload_of_fifty_per_second_is_measured_with_a_real_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FEWEST_S", "WARM_S"):
         monkeypatch.setattr(f"bench.situations.steady.{name}", 0.2)
     done = bench("--only", "steady", "--json", *TINY, "--holdings", "400")
@@ -66,7 +66,7 @@ def test_a_work_at_fifty_a_second_is_measured_at_a_real_gateway(monkeypatch: pyt
     assert all(value > 0 for value in found.values())
 
 
-def test_a_load_is_measured_beside_terminals_at_a_real_gateway() -> None:
+def test_load_is_measured_beside_terminals_with_a_real_gateway() -> None:
     done = bench("--only", "loading", "--loaded", "50", "--json", *TINY)
     assert done.exit_code == 0, done.output
     found = {key: ratio["median"] for key, ratio in json.loads(done.stdout)["ratios"].items()}
@@ -74,7 +74,7 @@ def test_a_load_is_measured_beside_terminals_at_a_real_gateway() -> None:
     assert all(value > 0 for value in found.values())
 
 
-def test_a_checkout_whose_benchmark_does_not_run_is_a_wrong_use(tmp_path: Path) -> None:
+def test_checkout_whose_benchmark_does_not_run_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "__init__.py").touch()  # else the benchmark of another folder that this interpreter reads is used
@@ -83,7 +83,7 @@ def test_a_checkout_whose_benchmark_does_not_run_is_a_wrong_use(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["old", "=/", "a b=/", "old=/nowhere"])
-def test_a_build_that_has_no_name_or_no_interpreter_is_a_wrong_use(text: str) -> None:
+def test_build_without_a_name_or_an_interpreter_is_a_usage_error(text: str) -> None:
     done = bench("--only", "growth_63", "--build", text)
     assert (done.exit_code, "Invalid value for '--build'" in done.output) == (2, True)
 
@@ -104,14 +104,14 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
-def test_a_row_that_misses_its_demand_is_named_and_ends_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_missing_its_target_is_reported_with_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     _measures(monkeypatch, {"ratios": {"growth_63": {**RATIO, "met": False}}})
     assert bench("--only", "growth_63").exit_code == 0
     done = bench("--only", "growth_63", "--check")
     assert (done.exit_code, "miss their demand: growth_63" in done.output) == (1, True)
 
 
-def test_a_part_that_failed_is_named_and_ends_with_three(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_part_is_reported_with_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     _measures(monkeypatch, {"failed": {"growth_63": "a loan too many"}})
     done = bench("--only", "growth_63")
     assert (done.exit_code, "failed at: growth_63" in done.output) == (3, True)
@@ -129,6 +129,6 @@ def _measures(monkeypatch: pytest.MonkeyPatch, found: Mapping[str, Any]) -> None
     monkeypatch.setattr("bench.__main__.measure", measured)
 
 
-def test_unknown_row_is_wrong_usage() -> None:
+def test_unknown_row_is_a_usage_error() -> None:
     done = bench("--only", "nonsense")
     assert (done.exit_code, "sip2_63_vs_echo" in done.output) == (2, True)

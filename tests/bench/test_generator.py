@@ -43,14 +43,14 @@ def order(port: int, *questions: Question, connections: int = 2, seconds: float 
 
 
 @pytest.mark.parametrize("connections", [1, 3, 8])
-def test_each_question_is_answered_once_and_each_answer_is_timed(echo: int, connections: int) -> None:
+def test_each_request_is_answered_once_and_each_reply_timed(echo: int, connections: int) -> None:
     took_s, waits = drive(order(echo, *map(asked, range(5)), connections=connections), ticks())
     assert len(waits) == 5
     assert min(waits) > 0
     assert max(waits) <= took_s
 
 
-def test_questions_that_may_be_repeated_are_until_the_time_is_over(echo: int) -> None:
+def test_repeatable_requests_are_repeated_until_the_time_is_over(echo: int) -> None:
     _, waits = drive(order(echo, asked(1), asked(2), seconds=0.05, again=True), ticks())
     assert len(waits) > 2
 
@@ -66,7 +66,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("question", WRONG.values(), ids=WRONG)
-def test_a_wrong_answer_ends_the_run(echo: int, question: Question) -> None:
+def test_wrong_reply_ends_the_run(echo: int, question: Question) -> None:
     with pytest.raises(WrongAnswer):
         drive(order(echo, asked(1), question), ticks())
 
@@ -78,12 +78,12 @@ def test_sequence_number_is_never_used_twice_in_a_row() -> None:
     assert numbered(first, b"") == first
 
 
-def test_a_port_where_nobody_listens_ends_the_run() -> None:
+def test_closed_port_ends_the_run() -> None:
     with pytest.raises(OSError, match="refused"):
         drive(order(next(ports()), asked(1)), ticks())
 
 
-def test_a_login_that_is_refused_ends_the_run(echo: int) -> None:
+def test_login_that_is_refused_ends_the_run(echo: int) -> None:
     with pytest.raises(WrongAnswer, match="login"):
         drive(LoadOrder([echo], 1, 1.0, "line", (b"35",), [asked(1)], login=line("93", 0)), ticks())
 
@@ -100,7 +100,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize(("page", "right"), PAGES)
-def test_a_page_is_right_without_a_problem_and_with_what_was_asked(page: bytes, right: bool) -> None:
+def test_reply_is_correct_without_a_problem_and_with_the_expected_content(page: bytes, right: bool) -> None:
     asks = LoadOrder([1], 1, 1.0, "http", (b"yes",), [])
     if right:
         check_page(asks, b"d-1", page)
@@ -110,7 +110,7 @@ def test_a_page_is_right_without_a_problem_and_with_what_was_asked(page: bytes, 
 
 
 @given(st.binary(max_size=600))
-def test_a_checksum_holds_where_the_codec_made_it(text: bytes) -> None:
+def test_generated_checksum_is_valid_in_the_codec(text: bytes) -> None:
     summed = text + b"AZ"
     whole = summed + checksum(summed) + b"\r"
     assert checksum_holds(whole)
@@ -119,7 +119,7 @@ def test_a_checksum_holds_where_the_codec_made_it(text: bytes) -> None:
 
 
 @given(st.binary(max_size=50), st.data())
-def test_a_page_is_whole_with_its_last_byte_and_not_before(body: bytes, data: st.DataObject) -> None:
+def test_reply_is_complete_only_with_its_last_byte(body: bytes, data: st.DataObject) -> None:
     page = b"HTTP/1.1 200 OK\r\nContent-Type: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
     assert whole_page(page)
     assert not whole_page(page[: data.draw(st.integers(0, len(page) - 1))])

@@ -41,7 +41,7 @@ def turns(start: Callable[[str], Subject]) -> InterleavedRuns:
     return alternate([ONE, MANY, PEER], PLAN, start, lambda _text: None)
 
 
-def test_subjects_take_turns_and_every_other_round_goes_backwards() -> None:
+def test_subjects_take_turns_and_every_other_round_is_reversed() -> None:
     heard: list[str] = []
     turns(lambda name: Told(name, heard))
     measured = [line.partition(" for 0.9")[0].partition(" for 1 s")[0] for line in heard if "for 1 s" in line]
@@ -50,7 +50,7 @@ def test_subjects_take_turns_and_every_other_round_goes_backwards() -> None:
     assert heard.count("gateway closed") == heard.count("echo closed") == PLAN.rounds
 
 
-def test_a_tenth_goes_before_each_run_and_all_together_never_ask_for_more_than_there_is() -> None:
+def test_warm_up_takes_a_tenth_of_each_run_and_stays_within_the_requests_available() -> None:
     heard: list[str] = []
     turns(lambda name: Told(name, heard))
     assert heard[:2] == ["gateway 1 for 0.1 s, 3 at most", "gateway 1 for 1 s, 32 at most"]
@@ -58,7 +58,7 @@ def test_a_tenth_goes_before_each_run_and_all_together_never_ask_for_more_than_t
 
 
 @pytest.mark.parametrize("trouble", [Broken("it fell over"), AssertionError("an answer is not in the database")])
-def test_a_subject_that_fails_has_no_runs_and_no_further_turn_and_the_others_have_all(trouble: Exception) -> None:
+def test_failed_subject_is_dropped_while_the_other_subjects_complete(trouble: Exception) -> None:
     heard: list[str] = []
     done = turns(lambda name: Told(name, heard, trouble if name == "gateway" else None))
     assert done.failed == {"gateway": str(trouble)}
@@ -66,7 +66,7 @@ def test_a_subject_that_fails_has_no_runs_and_no_further_turn_and_the_others_hav
     assert heard.count("gateway abandoned") == heard.count("gateway closed") == 1
 
 
-def test_a_bug_ends_everything_and_leaves_nobody_running() -> None:
+def test_bug_ends_the_benchmark_and_leaves_no_process_running() -> None:
     heard: list[str] = []
     with pytest.raises(ZeroDivisionError):
         turns(lambda name: Told(name, heard, ZeroDivisionError() if name == "echo" else None))

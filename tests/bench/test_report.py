@@ -23,7 +23,7 @@ def records(key: str = "sip2_63_vs_echo", median: float = 0.3, met: bool = True)
     }
 
 
-def test_the_screen_shows_what_was_measured_what_was_not_and_what_failed() -> None:
+def test_screen_shows_measured_skipped_and_failed_rows() -> None:
     shown = screen(records())
     assert "| `sip2_63_vs_echo` | ≥ 0.15 | 0.3 | 0.2 to 0.4 | 0.25 |  | " in shown
     assert "| `soak_memory` | ≤ 1.1 | not measured |  |  | only with --soak | " in shown
@@ -37,13 +37,13 @@ def test_busy_machine_is_reported() -> None:
     assert (BUSY in screen(quiet), BUSY in screen(busy)) == (False, True)
 
 
-def test_a_row_that_falls_short_is_marked_and_named() -> None:
+def test_row_missing_its_target_is_marked_and_named() -> None:
     said = records(median=0.1, met=False)
     assert short(said) == ["sip2_63_vs_echo"]
     assert "| 0.25 | **short** |" in screen(said)
 
 
-def test_rows_that_only_a_comparison_of_builds_has_are_shown() -> None:
+def test_rows_that_exist_only_in_a_comparison_are_shown() -> None:
     said = records()
     said["ratios"]["sip2_63_64_gateway_vs_main"] = {**RATIO, "demand": "reported", "median": 0.9, "met": True}
     said["not_measured"]["postgres_11_rate@main"] = "there is no PostgreSQL here"

@@ -16,7 +16,7 @@ def beats(metrics: Metrics, *lags_s: float) -> dict[str, float]:
     return parse(page(metrics))
 
 
-def test_lag_is_the_quantile_of_beats_since_the_first_look() -> None:
+def test_lag_is_the_quantile_of_beats_since_the_first_sample() -> None:
     metrics = Metrics()
     before = beats(metrics, *[3.0] * 50)
     after = beats(metrics, *[0.0004] * 98, 0.018, 0.2)

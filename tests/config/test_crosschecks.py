@@ -22,11 +22,11 @@ TWISTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", TWISTED)
-def test_malformed_file_breaks_no_cross_check(name: str) -> None:
+def test_malformed_file_does_not_break_cross_checks(name: str) -> None:
     assert list(find_cross_faults(TWISTED[name], {})) == []
 
 
-def test_duplicate_and_unknown_names_are_reported_beside_malformed_rows() -> None:
+def test_duplicate_and_unknown_names_are_reported_along_with_malformed_rows() -> None:
     sip2 = {
         "terminals": [5, {"login": "a", "dialect": "ours"}, {"login": "a", "dialect": "theirs"}],
         "dialects": [{"name": "ours"}, "nonsense", {"name": "ours"}, {"name": "standard"}],
@@ -47,7 +47,7 @@ def test_agencies_differing_in_case_are_duplicates() -> None:
     assert told == {"partners[0].agency": "'hku' already stands at library.agency"}
 
 
-def test_reserved_channel_of_letters_is_refused_as_partner_name() -> None:
+def test_reserved_mail_channel_is_refused_as_a_partner_name() -> None:
     told = dict(find_cross_faults({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
     assert told == {"partners[0].agency": "'Mail' already stands at the line of all letters"}
 
@@ -60,7 +60,7 @@ def test_book_drop_and_look_up_terminals_cannot_take_payments_or_work_offline(ro
     assert not list(find_cross_faults({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))
 
 
-def test_impossible_limits_of_connections_and_bodies_are_reported() -> None:
+def test_inconsistent_connection_and_body_limits_are_reported() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 11},
         "ncip": {"max_body_bytes": 20_000_000},
@@ -86,7 +86,7 @@ def test_timeout_of_the_local_system_must_be_below_our_own() -> None:
     assert "sip2.answer_within_s" in dict(find_cross_faults({"sip2": {"answer_within_s": 1.5}}, {}))
 
 
-def test_reachable_limits_are_accepted() -> None:
+def test_consistent_limits_are_accepted() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 10},
         "ncip": {"max_body_bytes": 16_777_216, "max_connections": True},
@@ -94,6 +94,6 @@ def test_reachable_limits_are_accepted() -> None:
     assert dict(find_cross_faults(tables, {})) == {}
 
 
-def test_reserved_channel_of_the_local_system_is_refused_as_partner_name() -> None:
+def test_reserved_local_system_channel_is_refused_as_a_partner_name() -> None:
     told = dict(find_cross_faults({"library": {"agency": "HKU"}, "partners": [{"agency": "Local-System"}]}, {}))
     assert told == {"partners[0].agency": "'Local-System' already stands at the line to our own system"}

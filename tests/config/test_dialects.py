@@ -47,7 +47,7 @@ def _read(folder: Path, text: str) -> GatewayConfig:
     return load(path, {})
 
 
-def test_exactly_the_columns_of_a_dialect_are_accepted() -> None:
+def test_exactly_the_fields_of_a_dialect_are_accepted() -> None:
     assert own.DialectConfig.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
 
 
@@ -62,7 +62,7 @@ def test_terminal_uses_the_default_dialect_unless_its_row_names_another(tmp_path
     assert terminals(_read(tmp_path, row), Policy())["counter-1"].language == language
 
 
-def test_empty_dialect_row_equals_the_standard_one(tmp_path: Path) -> None:
+def test_empty_dialect_row_equals_the_standard_dialect(tmp_path: Path) -> None:
     makes = makes_of_terminals(_read(tmp_path, '[[sip2.dialects]]\nname = "ours"\n').sip2)
     assert makes["ours"] == replace(DIALECTS["standard"], name="ours")
 

@@ -135,7 +135,7 @@ def test_defaults_of_the_documentation_may_be_omitted(tmp_path: Path) -> None:
     assert (gateway.logs.level, gateway.logs.file, gateway.logs.patron_key_env) == ("info", None, None)
 
 
-def test_further_keys_of_partners_are_read(tmp_path: Path) -> None:
+def test_optional_partner_keys_are_read(tmp_path: Path) -> None:
     more = """institutional_card = "I-CUHK"
 renewal_mode = "ask_first"
 work_days = ["Mon", "Sat"]
@@ -149,7 +149,7 @@ processing_cents = 10000
     assert partner.renewal_mode == "ask_first"
 
 
-def test_partner_row_becomes_a_record_of_the_rules(tmp_path: Path) -> None:
+def test_partner_row_is_converted_to_a_partner_record(tmp_path: Path) -> None:
     partner = read(tmp_path, PAGE).partners[0].plain()
     assert partner == Partner(
         "CUHK", "The Chinese University of Hong Kong Library", url="http://127.0.0.1:9101/ncip", priority=10
@@ -266,11 +266,11 @@ def test_all_errors_are_reported_with_their_paths(tmp_path: Path) -> None:
     assert told == SAID
 
 
-def test_no_error_repeats_a_secret(tmp_path: Path) -> None:
+def test_errors_contain_no_secret(tmp_path: Path) -> None:
     assert "opensesame" not in str(faults(tmp_path, WRONG))
 
 
-def test_each_error_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+def test_each_error_is_one_line_with_the_file_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors) as caught:
         read(tmp_path, LEAST + "[sip2]\nidle_timeout_s = -1\n")
     assert str(caught.value) == f"{tmp_path}/gateway.toml: sip2.idle_timeout_s: must be at least 1"
@@ -297,7 +297,7 @@ FINGERPRINT = "AB:" * 31 + "CD"
 
 
 @pytest.mark.parametrize(("written", "kept"), [(FINGERPRINT, "ab" * 31 + "cd"), ("ncip.cuhk.test", "ncip.cuhk.test")])
-def test_a_certificate_is_named_by_its_fingerprint_or_its_common_name(tmp_path: Path, written: str, kept: str) -> None:
+def test_certificate_is_identified_by_fingerprint_or_common_name(tmp_path: Path, written: str, kept: str) -> None:
     gateway = read(tmp_path, ONE_PARTNER + f'certificate = "{written}"\n')
     assert gateway.partners[0].certificate == kept
 

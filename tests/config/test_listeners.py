@@ -35,7 +35,7 @@ def _read(folder: Path, text: str) -> GatewayConfig:
     return load(path, {})
 
 
-def test_a_port_may_have_its_own_login_framing_and_balancers(tmp_path: Path) -> None:
+def test_port_may_have_its_own_login_framing_and_load_balancers(tmp_path: Path) -> None:
     text = """
 [[sip2.listeners]]
 endpoint = "tcp:6002"
@@ -54,7 +54,7 @@ dialect = "crlf"
     assert (framing.callers, framing.dialect) == (("10.2.0.0/16",), "crlf")
 
 
-def test_port_without_settings_equals_a_plain_one(tmp_path: Path) -> None:
+def test_port_without_settings_equals_a_plain_port(tmp_path: Path) -> None:
     (listener,) = _read(tmp_path, '[[sip2.listeners]]\nendpoint = "tcp:6002"\n').sip2.listeners
     assert (listener.login, listener.terminal, listener.dialect, listener.proxy_from) == ("required", "", None, ())
 

@@ -39,7 +39,7 @@ def test_invalid_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
     assert faults(tmp_path, '[library]\nname = "香港"\n'.encode("big5")) == [("line 2", "is not UTF-8 text")]
 
 
-def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read(tmp_path: Path) -> None:
+def test_file_with_a_byte_order_mark_and_crlf_is_read(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_bytes('\ufeff[library]\r\nagency = "HKU"\r\n'.encode())
     assert read(tmp_path / "gateway.toml") == {"library": {"agency": "HKU"}}
 
@@ -56,7 +56,7 @@ def test_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "text"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
-def test_alternatives_are_listed_in_a_sentence(words: list[str], text: str) -> None:
+def test_alternatives_are_listed_in_the_error_message(words: list[str], text: str) -> None:
     assert listed(words) == text
 
 

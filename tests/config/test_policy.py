@@ -31,7 +31,7 @@ def test_published_rules_apply_without_a_file() -> None:
     assert load(None) == Policy()
 
 
-def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+def test_empty_file_changes_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Policy()
 
 
@@ -45,7 +45,7 @@ def test_policy_table_named_like_a_python_keyword_is_read(tmp_path: Path) -> Non
     assert read(tmp_path, '[return]\nannounce = "on_dispatch"\n').return_.announce == "on_dispatch"
 
 
-def test_a_category_is_changed_by_its_key_and_the_others_stay(tmp_path: Path) -> None:
+def test_category_is_changed_by_its_key_without_affecting_other_categories(tmp_path: Path) -> None:
     policy = read(tmp_path, '[[categories]]\nkey = "undergraduates"\nquota = 20\nils_groups = ["UG"]\n')
     rows = {row.key: row for row in policy.categories}
     expected = {row.key: row for row in Policy().categories}
@@ -53,14 +53,14 @@ def test_a_category_is_changed_by_its_key_and_the_others_stay(tmp_path: Path) ->
     assert rows == expected
 
 
-def test_a_new_category_comes_after_the_others(tmp_path: Path) -> None:
+def test_new_category_is_appended(tmp_path: Path) -> None:
     text = '[[categories]]\nkey = "college"\nlabel = "International College"\nquota = 15\nloan_days = 15\ntotal_quota = 40\n'
     policy = read(tmp_path, text)
     assert [row.key for row in policy.categories[-2:]] == ["space_academic_staff", "college"]
     assert policy.categories[-1].total_quota == 40
 
 
-def test_a_role_is_changed_by_its_name(tmp_path: Path) -> None:
+def test_role_is_changed_by_its_name(tmp_path: Path) -> None:
     policy = read(tmp_path, '[[roles]]\nrole = "selfcheck"\ncheckout = true\n')
     assert [(row.role, row.checkout, row.checkin) for row in policy.roles] == [
         ("counter", True, True),
@@ -70,7 +70,7 @@ def test_a_role_is_changed_by_its_name(tmp_path: Path) -> None:
     ]
 
 
-def test_windows_are_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_service_windows_are_replaced_completely(tmp_path: Path) -> None:
     window = '[[service_windows]]\nscope = "renew"\nstart = 2026-12-24\nend = 2026-12-26\n'
     free = "[[fine_free]]\nstart = 2026-09-16\nend = 2026-09-17\nreason = 'typhoon'\n"
     policy = read(tmp_path, window + free)
@@ -78,7 +78,7 @@ def test_windows_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert policy.fine_free == (FineFree(date(2026, 9, 16), date(2026, 9, 17), "typhoon"),)
 
 
-def test_a_label_changes_and_the_others_stay(tmp_path: Path) -> None:
+def test_label_is_changed_without_affecting_other_labels(tmp_path: Path) -> None:
     labels = read(tmp_path, '[labels]\nRECEIVED = "READY"\n').labels
     assert labels == {**Policy().labels, "RECEIVED": "READY"}
 
@@ -171,7 +171,7 @@ INTEGERS = [
 
 
 @pytest.mark.parametrize(("table", "key"), INTEGERS)
-def test_every_number_can_be_changed_to_a_non_negative_one(tmp_path: Path, table: str, key: str) -> None:
+def test_every_number_accepts_any_non_negative_value(tmp_path: Path, table: str, key: str) -> None:
     name = table.rstrip("_")
     assert getattr(getattr(read(tmp_path, f"[{name}]\n{key} = 77\n"), table), key) == 77
     assert faults(tmp_path, f"[{name}]\n{key} = -1\n") == {f"{name}.{key}": "must be at least 0"}

@@ -41,7 +41,7 @@ def faults(folder: Path, text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", ["basic_hash", "bearer_hash"])
-def test_hash_is_accepted_as_a_clients_secret(tmp_path: Path, key: str) -> None:
+def test_hash_is_accepted_as_a_client_secret(tmp_path: Path, key: str) -> None:
     caller = config_mapping.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
     assert caller.http.schemes == ("basic",) if key == "basic_hash" else ("bearer",)
 
@@ -53,7 +53,7 @@ def test_plain_password_is_refused_as_a_hash(tmp_path: Path) -> None:
 JWT = '[{}.jwt]\nissuer = "https://dcb.test"\naudience = "hku"\n'
 
 
-def test_a_peers_keys_are_read_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
+def test_peer_keys_are_read_from_a_file_next_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "peer.json").write_text(json.dumps({"keys": [public("rsa", "k1")]}))
     caller = config_mapping.callers(read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {})[
         "CUHK"
@@ -100,7 +100,7 @@ def test_symmetric_algorithm_cannot_be_pinned(tmp_path: Path) -> None:
         ({"partners": [{"agency": "A", "our_proof": {"basic_login": "x"}}]}, "partners[0].our_proof.basic_password_env"),
     ],
 )
-def test_credential_is_complete_and_identifies_one_row(tables: dict[str, Any], path: str) -> None:
+def test_incomplete_or_ambiguous_credentials_are_reported(tables: dict[str, Any], path: str) -> None:
     assert list(dict(find_cross_faults(tables, {"T": "x"}))) == [path]
 
 
@@ -109,7 +109,7 @@ def test_clients_without_a_sender_are_distinguished_by_login() -> None:
     assert not list(find_cross_faults({"clients": silent}, {}))
 
 
-def test_vufind_reads_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
+def test_vufind_gets_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
     access = config_mapping.callers(read(tmp_path, told), {})["VUFIND"].access
     assert access == Client("VUFIND", request_type="Hold", without_header=True, pin="blocks")
@@ -117,14 +117,14 @@ def test_vufind_reads_holds_and_needs_no_sender_by_default(tmp_path: Path) -> No
     assert other == replace(access, request_type="Recall", pin="required")
 
 
-def test_a_pickup_location_has_the_name_that_letters_use(tmp_path: Path) -> None:
+def test_pickup_location_has_the_name_used_in_letters(tmp_path: Path) -> None:
     config = read(tmp_path, LEAST)
     (code, *_) = config.library.pickup_locations
     assert next(iter(config_mapping.places(config).items())) == (code, config.library.place_names.get(code, code))
 
 
 @pytest.mark.parametrize(("scheme", "warned"), [("http", 1), ("https", 0)])
-def test_keys_fetched_without_tls_warn(tmp_path: Path, scheme: str, warned: int) -> None:
+def test_fetching_keys_without_tls_causes_a_warning(tmp_path: Path, scheme: str, warned: int) -> None:
     config = read(tmp_path, ONE_PARTNER + JWT.format("partners") + f'jwks_url = "{scheme}://dcb.test/keys"\n')
     assert [path for path, _ in notes(config, Policy())].count("partners[0].jwt.jwks_url") == warned
 
@@ -147,7 +147,7 @@ def test_bearer_authentication_sends_the_secret(tmp_path: Path) -> None:
     assert ours(tmp_path, '[partners.our_proof]\nbearer_env = "T"\n') == "Bearer t0ken"
 
 
-def test_signed_token_has_the_claims_that_openrs_reads(tmp_path: Path) -> None:
+def test_signed_token_has_the_claims_openrs_requires(tmp_path: Path) -> None:
     (tmp_path / "ours.pem").write_bytes(pem("ours"))
     told = 'key_file = "ours.pem"\nissuer = "https://hku.test"\nsubject = "HKU-1"\naudience = "dcb"\n'
     text = f'[partners.our_proof.jwt]\n{told}claims = {{ protocol = "NCIP2" }}\n'
@@ -173,6 +173,6 @@ def test_key_that_cannot_sign_is_reported(tmp_path: Path) -> None:
     assert "no private key" in faults(tmp_path, text)["partners[0].our_proof.jwt.key_file"]
 
 
-def test_no_credential_is_sent_or_published_by_default(tmp_path: Path) -> None:
+def test_credentials_are_neither_sent_nor_published_by_default(tmp_path: Path) -> None:
     config = read(tmp_path, ONE_PARTNER)
     assert (config_mapping.our_proofs(config, {}), config_mapping.public_keys(config)) == ({}, b"")

@@ -96,7 +96,7 @@ TABLES_OF_THE_FILE = sorted({*tables()}, key=lambda kind: kind.__qualname__)
 
 
 @pytest.mark.parametrize("table", TABLES_OF_THE_FILE, ids=lambda table: table.__name__)
-def test_table_of_the_configuration_repeats_no_record(table: type[BaseModel]) -> None:
+def test_configuration_tables_do_not_repeat_record_fields(table: type[BaseModel]) -> None:
     pairs = [(table, other, repeated(table, other)) for other in (*records(), *TABLES_OF_THE_FILE) if other is not table]
     many = {tuple(sorted((one.__name__, other.__name__))): same for one, other, same in pairs if len(same) >= ENOUGH}
     assert {pair: same for pair, same in many.items() if pair not in OTHERS} == {}
@@ -105,7 +105,7 @@ def test_table_of_the_configuration_repeats_no_record(table: type[BaseModel]) ->
 PEERS = (Partner, Charges, PartnerAccess, Client, Caller, gateway.PartnerConfig, gateway.ClientConfig)
 
 
-def test_partner_is_one_record() -> None:
+def test_partner_table_and_rules_use_one_record() -> None:
     # Its own name and system; the type asked for and the one read; a key and what it comes to.
     meant = {"agency", "system", "request_type", "wrong_pins"}
     pairs = [(one, other) for place, one in enumerate(PEERS) for other in PEERS[place + 1 :]]
@@ -129,7 +129,7 @@ PLAIN = [
 
 
 @pytest.mark.parametrize(("table", "needed", "record"), PLAIN, ids=lambda one: getattr(one, "__name__", ""))
-def test_row_with_the_needed_keys_equals_the_record_with_its_defaults(
+def test_row_with_the_required_keys_equals_the_record_with_its_defaults(
     table: type[Strict], needed: dict[str, str], record: type
 ) -> None:
     own = {name: value for name, value in needed.items() if name in fields_of(record)}
@@ -141,7 +141,7 @@ def made(record: type, row: Strict) -> object:
     return record_from_row(record, row)
 
 
-def test_new_field_of_a_partner_is_a_key_of_its_table() -> None:
+def test_new_partner_field_becomes_a_key_of_its_table() -> None:
     faxed: Any = dataclasses.make_dataclass("Faxed", [("fax", str, "")], bases=(Partner,), frozen=True)
     table: Any = type("FaxedConfig", (Strict, faxed), {"__module__": __name__})
     assert made(faxed, table(agency="CUHK", name="CUHK", fax="12")) == faxed("CUHK", "CUHK", fax="12")
@@ -178,7 +178,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_row_has_a_label_on_the_pages(name: str) -> None:
+def test_every_table_row_has_a_label_on_the_pages(name: str) -> None:
     assert unlabelled(TABLES[name].table, TABLES[name].known) == set()
 
 

@@ -10,7 +10,7 @@ from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.settings import Category, FineFree, Policy, Role, Window
 
 
-def test_the_page_on_configuration_names_every_key() -> None:
+def test_configuration_page_documents_every_key() -> None:
     page = describe()
     for key in ("agency", "secret_hash", "listen_v1_tcp", "longest_wait_s", "from", "max_body_bytes", "patron_key_env"):
         assert f"| `{key}` |" in page
@@ -42,7 +42,7 @@ def sections() -> dict[str, list[list[str]]]:
     return found
 
 
-def test_the_page_on_the_policy_names_every_key_with_its_rule_its_default_and_its_meaning() -> None:
+def test_policy_page_documents_every_key_with_rule_default_and_meaning() -> None:
     keys = {name: [row[0] for row in rows] for name, rows in sections().items()}
     made = {f.name.rstrip("_"): getattr(Policy(), f.name) for f in dataclasses.fields(Policy)}
     tables = {name: value for name, value in made.items() if dataclasses.is_dataclass(value)}
@@ -57,5 +57,5 @@ def test_the_page_on_the_policy_names_every_key_with_its_rule_its_default_and_it
     assert ["overdue_cents", "R40", "whole number", "200", "An overdue day."] in sections()["[fine]"]
 
 
-def test_the_page_on_the_policy_shows_the_published_categories() -> None:
+def test_policy_page_shows_the_published_categories() -> None:
     assert '| `"academic_staff"` | `"Academic / research staff"` | `30` | `30` |' in describe_policy()

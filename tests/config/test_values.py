@@ -57,7 +57,7 @@ ENDPOINTS = (
 
 
 @pytest.mark.parametrize(("endpoint", "good"), ENDPOINTS)
-def test_an_endpoint_names_its_kind_and_its_port(endpoint: str, good: bool) -> None:
+def test_endpoint_requires_kind_and_port(endpoint: str, good: bool) -> None:
     assert sound(values.Endpoint, endpoint) is good
 
 
@@ -73,7 +73,7 @@ PLACED = (
 
 
 @pytest.mark.parametrize(("written", "meant"), PLACED)
-def test_files_in_an_endpoint_lie_beside_the_configuration(written: str, meant: str) -> None:
+def test_files_in_an_endpoint_are_relative_to_the_configuration(written: str, meant: str) -> None:
     assert read(values.Endpoint, written) == meant
 
 
@@ -94,7 +94,7 @@ URLS = (
 
 
 @pytest.mark.parametrize(("url", "good"), URLS)
-def test_partner_url_is_http(url: str, good: bool) -> None:
+def test_partner_url_must_be_http(url: str, good: bool) -> None:
     assert sound(WebUrl, url) is good
 
 
@@ -110,12 +110,12 @@ DATABASES = (
 
 
 @pytest.mark.parametrize(("written", "meant"), DATABASES)
-def test_database_is_a_file_beside_the_configuration_or_a_server(written: str, meant: str) -> None:
+def test_database_is_a_file_relative_to_the_configuration_or_a_server(written: str, meant: str) -> None:
     assert read(values.DatabaseUrl, written) == meant
 
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://hkall:pw@db/hkall", "postgresql+psycopg://db/hkall?password=pw"])
-def test_a_password_in_the_database_url_is_refused(url: str) -> None:
+def test_password_in_the_database_url_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="must not hold a password"):
         read(values.DatabaseUrl, url)
 
@@ -132,16 +132,16 @@ def test_time_zone_must_be_in_the_zone_database(zone: str, good: bool) -> None:
     assert sound(Zone, zone) is good
 
 
-def test_a_network_has_no_bits_beyond_its_mask() -> None:
+def test_network_with_host_bits_is_refused() -> None:
     assert sound(Network, "10.0.0.0/8")
     assert not sound(Network, "10.0.0.1/8")
 
 
-def test_secret_hash_is_argon2id() -> None:
+def test_secret_hash_must_be_argon2id() -> None:
     assert sound(values.Argon2Hash, hash_secret("x"))
     assert not sound(values.Argon2Hash, "x")
 
 
-def test_only_dialects_of_the_tables_are_accepted() -> None:
+def test_only_known_dialects_are_accepted() -> None:
     assert all(sound(DialectName, name) for name in NCIP_DIALECTS)
     assert not sound(DialectName, "standard")

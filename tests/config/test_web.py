@@ -36,13 +36,13 @@ def test_pages_are_off_without_the_table(tmp_path: Path) -> None:
     assert gateway.load(demo_setup.write_config(tmp_path, PORTS), ENVIRON).web is None
 
 
-def test_the_demo_has_a_clerk_and_a_supervisor(tmp_path: Path) -> None:
+def test_demo_configuration_has_a_clerk_and_a_supervisor(tmp_path: Path) -> None:
     found = gateway.load(demo_setup.write_config(tmp_path, PORTS, pages=True), ENVIRON).web
     assert found is not None
     assert [(row.login, row.role) for row in found.staff] == [("lending-1", "clerk"), ("head", "supervisor")]
 
 
-def test_the_whole_table_is_read(tmp_path: Path) -> None:
+def test_every_key_of_the_web_table_is_read(tmp_path: Path) -> None:
     found = load(
         tmp_path,
         'public_url = "https://hkall.lib.example.edu.hk/"\nlisten = ["tcp:8090"]\nthreads = 8\nproxy_from = ["10.0.0.0/8"]\n'
@@ -60,7 +60,7 @@ def test_the_whole_table_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:8090", "http://localhost:8090", "http://[::1]:8090", "https://lib.example.hk"]
 )
-def test_a_public_url_is_https_or_loopback(tmp_path: Path, url: str) -> None:
+def test_public_url_must_be_https_or_loopback(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, f'public_url = "{url}"\n').public_url == url
 
 
@@ -85,7 +85,7 @@ def test_unreadable_colour_is_refused(tmp_path: Path, colour: str, said: str) ->
     assert said in errors(tmp_path, f'{LOCAL}brand = "{colour}"\n')["web.brand"]
 
 
-def test_a_unix_socket_is_refused(tmp_path: Path) -> None:
+def test_unix_socket_is_refused(tmp_path: Path) -> None:
     assert "UNIX socket" in errors(tmp_path, f'{LOCAL}listen = ["unix:web.sock"]\n')["web.listen[0]"]
 
 
@@ -107,8 +107,6 @@ def test_missing_secret_of_the_identity_provider_is_reported(tmp_path: Path) -> 
     assert "NOT_SET" in errors(tmp_path, LOCAL + table)["web.oidc.client_secret_env"]
 
 
-def test_missing_libraries_are_reported_with_the_command_to_install_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_libraries_are_reported_with_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hkall_gateway.config.web.find_spec", lambda name: None if name == "flask" else name)
     assert errors(tmp_path, LOCAL)["web"] == "needs flask: pip install 'hkall-gateway[web]'"

@@ -80,7 +80,7 @@ def test_bounce_with_the_letter_or_its_headers_identifies_the_letter(original_ty
         ("Action: delayed\nStatus: 4.2.2\n\nAction: failed\nStatus: 5.2.2\n", "failed", "5.2.2", True),
     ],
 )
-def test_only_a_permanent_failure_is_final(recipients: str, action: str, status: str, final: bool) -> None:
+def test_only_a_permanent_failure_counts_as_a_bounce(recipients: str, action: str, status: str, final: bool) -> None:
     told = read_bounce(report(recipients=recipients))
     assert (told.action, told.status, told.final) == (action, status, final)
 
@@ -100,13 +100,13 @@ def test_only_a_permanent_failure_is_final(recipients: str, action: str, status:
         (report(status_type="text/plain"), "does not say what became of the message"),
     ],
 )
-def test_mail_that_is_no_bounce_is_refused_with_a_reason(data: bytes, why: str) -> None:
+def test_mail_that_is_not_a_bounce_is_refused_with_a_reason(data: bytes, why: str) -> None:
     with pytest.raises(NotABounce, match=why):
         read_bounce(data)
 
 
 @given(st.binary(max_size=300), st.integers(0, len(report())))
-def test_any_bytes_are_at_worst_refused(noise: bytes, at: int) -> None:
+def test_any_input_is_at_worst_refused(noise: bytes, at: int) -> None:
     whole = report()
     for data in (noise, whole[:at] + noise + whole[at:], whole[:at]):
         with suppress(NotABounce):
@@ -130,7 +130,7 @@ def test_check_code_is_valid_for_one_letter_request_and_key() -> None:
 
 
 @given(st.text(max_size=40))
-def test_message_id_is_one_word_for_any_request_number(request: str) -> None:
+def test_message_id_is_valid_for_any_request_number(request: str) -> None:
     made = message_id(7, "letter_pickup", request, KEY, "lib.hk")
     assert made.isascii()
     assert " " not in made
@@ -138,7 +138,7 @@ def test_message_id_is_one_word_for_any_request_number(request: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [3_000, 100_000])
-def test_deeply_nested_parts_are_no_bounce(depth: int) -> None:
+def test_deeply_nested_message_is_not_a_bounce(depth: int) -> None:
     boundaries = [f"b{number}" for number in range(depth)]
     nested = "".join(f'Content-Type: multipart/mixed; boundary="{one}"\n\n--{one}\n' for one in boundaries)
     with pytest.raises(NotABounce, match="nested too deeply"):
@@ -146,6 +146,6 @@ def test_deeply_nested_parts_are_no_bounce(depth: int) -> None:
 
 
 @pytest.mark.parametrize("word", ["fai\0led", "failed\x1b[31m"])
-def test_a_report_with_control_characters_is_no_bounce(word: str) -> None:
+def test_report_with_control_characters_is_not_a_bounce(word: str) -> None:
     with pytest.raises(NotABounce, match="no text"):
         read_bounce(report(f"Action: {word}\nStatus: 5.1.1\n"))

@@ -121,7 +121,7 @@ class Two:
             ensureDeferred(courier.start())
 
 
-def test_limit_of_a_partner_holds_across_gateways() -> None:
+def test_partner_limit_holds_across_gateways() -> None:
     two = Two(in_flight=3)
     two.one.slow = []
     for n in range(8):
@@ -136,7 +136,7 @@ def test_limit_of_a_partner_holds_across_gateways() -> None:
     assert len(set(two.one.carried)) == 8  # none twice
 
 
-def test_channel_found_down_by_one_gateway_is_not_tried_by_the_other() -> None:
+def test_channel_found_down_by_one_gateway_is_not_tried_by_another() -> None:
     two = Two(circuit_settings=CircuitSettings(failures=2, probe_s=60))
     two.one.down.add("CUHK")
     for n in range(6):
@@ -160,7 +160,7 @@ def test_due_message_is_sent_at_once() -> None:
     assert post.states() == [("R1", "sent")]
 
 
-def test_courier_looks_at_a_nudge_or_after_a_second() -> None:
+def test_courier_polls_on_a_nudge_or_after_a_second() -> None:
     post = Post()
     post.start()
     post.put("R1", "CUHK")
@@ -172,7 +172,7 @@ def test_courier_looks_at_a_nudge_or_after_a_second() -> None:
     assert post.carried[-1] == "R2/CUHK/ask_lender"
 
 
-def test_frequent_nudges_are_combined_into_one_look() -> None:
+def test_frequent_nudges_are_combined_into_one_poll() -> None:
     post = Post(in_flight=20)
     post.start()
     for n in range(20):
@@ -240,7 +240,7 @@ def test_failed_message_backs_off_and_becomes_a_dead_letter() -> None:
     assert len(post.carried) == 3
 
 
-def test_partner_is_not_contacted_before_the_time_it_named() -> None:
+def test_partner_is_not_contacted_before_its_retry_after_time() -> None:
     post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120))
     post.put("R1", "CUHK")
     post.start()
@@ -262,7 +262,7 @@ def test_concurrent_deliveries_to_a_partner_are_limited() -> None:
     assert len(post.carried) == 4
 
 
-def test_exception_in_a_carrier_loses_no_message() -> None:
+def test_exception_in_a_carrier_does_not_lose_the_message() -> None:
     post = Post()
     post.put("R1", "CUHK")
 
@@ -354,7 +354,7 @@ def test_claim_with_a_lost_reply_is_repeated_without_the_messages_in_flight() ->
     assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
 
 
-def test_message_in_flight_after_its_lease_is_not_sent_again_by_the_same_gateway() -> None:
+def test_message_in_flight_after_its_lease_is_not_resent_by_the_same_gateway() -> None:
     post = Post()
     post.slow = []
     post.put("R1", "CUHK")
@@ -420,13 +420,13 @@ def test_messages_claimed_during_stop_are_released_unsent(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("made", "seconds"), [(1, 15), (2, 30), (3, 60), (8, 1800), (11, 1800)])
-def test_the_wait_doubles_up_to_the_longest(made: int, seconds: int) -> None:
+def test_retry_delay_doubles_up_to_the_maximum(made: int, seconds: int) -> None:
     schedule = Schedule(12, 30, 3600, lambda: 0.0)
     assert schedule.next_try(made, NOON) == NOON + timedelta(seconds=seconds)
 
 
 @given(made=st.integers(1, 11), draw=st.floats(0, 1, exclude_max=True))
-def test_the_wait_is_between_half_and_all_of_the_exponential_one(made: int, draw: float) -> None:
+def test_retry_delay_is_between_half_and_all_of_the_exponential_delay(made: int, draw: float) -> None:
     next_try = Schedule(12, 30, 21600, lambda: draw).next_try(made, NOON)
     assert next_try is not None
     whole = min(30 * 2 ** (made - 1), 21600)
@@ -490,7 +490,7 @@ def test_channel_down_for_too_long_uses_attempts() -> None:
     assert post.states() == [("R1", "dead")]
 
 
-def test_unavailable_partner_delays_no_other() -> None:
+def test_unavailable_partner_does_not_delay_other_partners() -> None:
     post = Post(attempts=12)
     post.down = {"CUHK"}
     for n in range(200):
@@ -502,7 +502,7 @@ def test_unavailable_partner_delays_no_other() -> None:
     assert post.carried[-1] == "R999/LU/ask_lender"
 
 
-def test_busy_partner_pauses_its_whole_channel_for_the_named_time() -> None:
+def test_busy_partner_pauses_its_whole_channel_for_the_requested_time() -> None:
     post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120), in_flight=1)
     post.put("R1", "CUHK")
     post.put("R2", "CUHK")
@@ -553,7 +553,7 @@ def test_every_attempt_is_recorded_with_its_outcome() -> None:
     assert [(a.kind, a.problem, a.detail) for a in kept] == [("unknown", "", "cut"), ("refused", "Unknown Item", "no copy")]
 
 
-def test_outage_of_one_partner_for_a_day_with_a_thousand_messages_loses_none() -> None:
+def test_partner_outage_of_a_day_loses_none_of_a_thousand_messages() -> None:
     post = Post(attempts=12, in_flight=4)
     post.down = {"CUHK"}
     for n in range(1000):

@@ -221,14 +221,14 @@ def test_every_letter_is_delivered_once(sent: Sent) -> None:
 
 
 @every_letter
-def test_received_letter_has_no_defect(sent: Sent, send: Notification, language: str) -> None:
+def test_received_letter_has_no_parsing_defects(sent: Sent, send: Notification, language: str) -> None:
     found = sent.letter(send, language)
     assert [part.defects for part in found.walk()] == [[]] * 3
     assert [header for part in found.walk() for header in part.values() if header.defects] == []
 
 
 @every_letter
-def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: Notification, language: str) -> None:
+def test_letter_has_each_standard_header_once(sent: Sent, send: Notification, language: str) -> None:
     found = sent.letter(send, language)
     once = ("Date", "Message-ID", "From", "To", "Subject", "Auto-Submitted", "Content-Language", "MIME-Version")
     assert {name: len(found.get_all(name, [])) for name in once} == dict.fromkeys(once, 1)
@@ -244,7 +244,7 @@ def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: N
 
 
 @every_letter
-def test_received_letter_has_the_written_text(sent: Sent, send: Notification, language: str) -> None:
+def test_received_letter_has_the_sent_text(sent: Sent, send: Notification, language: str) -> None:
     found, told = sent.letter(send, language), facts(send, sent.today)
     text, html = (found.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
     assert str(found["Subject"]).endswith(TITLE)
@@ -261,13 +261,13 @@ def test_received_letter_has_the_written_text(sent: Sent, send: Notification, la
 
 
 @every_letter
-def test_a_delivered_file_has_no_carriage_return_and_no_long_line(sent: Sent, send: Notification, language: str) -> None:
+def test_delivered_file_has_no_carriage_return_and_no_overlong_line(sent: Sent, send: Notification, language: str) -> None:
     raw, _ = sent.letters[send.value, _reader(language)]
     assert b"\r" not in raw
     assert max(len(line) for line in raw.split(b"\n")) <= 998
 
 
-def test_every_line_of_the_dialogue_ends_with_one_carriage_return_and_line_feed(sent: Sent) -> None:
+def test_every_smtp_line_ends_with_one_crlf(sent: Sent) -> None:
     assert len(sent.relay.conversations) == len(EVERY) + 2
     for said in sent.relay.conversations:
         assert said.endswith(b"\r\n")
@@ -300,7 +300,7 @@ def test_mail_alias_can_call_the_command(sent: Sent) -> None:
     assert done.stderr == b"nothing was marked: this is no delivery status notification (multipart/report)\n"
 
 
-def test_r42_a_bounce_that_exim_wrote_marks_its_letter_once(sent: Sent) -> None:
+def test_r42_exim_bounce_marks_its_letter_once(sent: Sent) -> None:
     (message,) = until(lambda: [raw for raw in sent.bounces() if GONE.encode() in raw], "the bounce")
     assert states(sent)["GONE"] == "sent"
 
@@ -313,7 +313,7 @@ def test_r42_a_bounce_that_exim_wrote_marks_its_letter_once(sent: Sent) -> None:
     assert "LETTER_BOUNCED" in run(sent, "requests", "trace", "GONE")[1]
 
 
-def test_r42_delay_notification_of_exim_marks_nothing(sent: Sent) -> None:
+def test_r42_exim_delay_notification_is_ignored(sent: Sent) -> None:
     def delayed() -> list[bytes]:
         sent.server.run_queue()
         return [raw for raw in sent.bounces() if BUSY.encode() in raw]
@@ -328,7 +328,7 @@ def test_r42_delay_notification_of_exim_marks_nothing(sent: Sent) -> None:
     assert states(sent)["BUSY"] == "sent"
 
 
-def test_a_bounce_with_a_forged_check_marks_nothing(sent: Sent) -> None:
+def test_bounce_with_a_forged_check_code_is_ignored(sent: Sent) -> None:
     (message,) = until(lambda: [raw for raw in sent.bounces() if GONE.encode() in raw], "the bounce")
     letter = sent.letter(Notification.LETTER_PICKUP, "en")["Message-ID"]
     number = re.match(r"<(\d+)\.", letter)[1]  # type: ignore[index]

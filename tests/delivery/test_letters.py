@@ -54,7 +54,7 @@ def parts(message: EmailMessage) -> tuple[str, str]:
     return text.get_content(), html.get_content()
 
 
-def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> None:
+def test_r43_pickup_letter_states_item_place_last_day_and_overseas_rule() -> None:
     text, _ = parts(compose(letter(), reader("en"), SENDER, FACTS))
     assert "紅樓夢 & <Dream>" in text
     assert "the Lending Services counter" in text
@@ -78,7 +78,7 @@ def test_unsupported_language_falls_back_to_the_librarys_own() -> None:
     assert text.startswith("陳小芳：")
 
 
-def test_letter_uses_display_names_of_places_and_libraries() -> None:
+def test_letter_uses_display_names_of_locations_and_libraries() -> None:
     text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, FACTS))
     assert "到總館借還服務櫃檯領取" in text
     assert text.rstrip().endswith("香港大學圖書館")
@@ -89,7 +89,7 @@ def test_letter_uses_display_names_of_places_and_libraries() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
-def test_every_letter_links_to_the_record_where_there_are_pages(send: Notification, language: str) -> None:
+def test_every_letter_links_to_the_patron_record_if_pages_are_configured(send: Notification, language: str) -> None:
     url = "https://hkall.test/record"
     text, page = parts(compose(letter(send), reader(language), replace(SENDER, record_url=url), FACTS))
     *_, link, signature = text.rstrip().split("\n\n")
@@ -103,14 +103,14 @@ def test_every_letter_links_to_the_record_where_there_are_pages(send: Notificati
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [Notification.LETTER_OVERDUE, Notification.LETTER_RECALLED])
-def test_r40_r41_a_letter_says_what_a_late_day_costs_as_the_policy_has_it(send: Notification, language: str) -> None:
+def test_r40_r41_letter_states_the_daily_fine_of_the_policy(send: Notification, language: str) -> None:
     dear, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=450)))
     free, _ = parts(compose(letter(send), reader(language), SENDER, replace(FACTS, day_cents=0)))
     assert "HK$4.50" in dear
     assert "HK$" not in free
 
 
-def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
+def test_r26_recall_letter_for_an_overdue_item_asks_for_immediate_return() -> None:
     text, _ = parts(compose(replace(letter(Notification.LETTER_RECALLED), due=date(2017, 3, 5)), reader("en"), SENDER, FACTS))
     assert "It was due on Sunday 5 March 2017. Please return it at once" in text
     assert "by Sunday" not in text
@@ -125,7 +125,7 @@ def test_r26_a_recall_of_an_overdue_book_asks_for_it_at_once() -> None:
         (date(2017, 3, 5), False, "Each late day costs HK$2.00."),
     ],
 )
-def test_r41_a_recall_says_from_which_day_on_it_costs_what(due: date, from_tomorrow: bool, told: str) -> None:
+def test_r41_recall_letter_states_the_rates_and_their_start_dates(due: date, from_tomorrow: bool, told: str) -> None:
     recalled = replace(letter(Notification.LETTER_RECALLED), due=due)
     text, _ = parts(compose(recalled, reader("en"), SENDER, replace(FACTS, from_tomorrow=from_tomorrow)))
     assert told in text
@@ -133,7 +133,7 @@ def test_r41_a_recall_says_from_which_day_on_it_costs_what(due: date, from_tomor
     assert ("由明天起每日罰款" in text) == from_tomorrow
 
 
-def test_a_letter_names_the_book_by_its_title_volume_author_lender_and_barcode() -> None:
+def test_letter_identifies_the_item_by_title_volume_author_lender_and_barcode() -> None:
     facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender=Partner("CUHK", "CUHK Library"), barcode="C00001")
     text, html = parts(compose(letter(title="紅樓夢"), reader("en"), SENDER, facts))
     assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
@@ -142,7 +142,7 @@ def test_a_letter_names_the_book_by_its_title_volume_author_lender_and_barcode()
     assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出館：CUHK Library\n條碼：C00001\n\n" in text
 
 
-def test_a_chinese_letter_names_the_lender_in_chinese_where_its_chinese_name_is_known() -> None:
+def test_chinese_letter_uses_the_lenders_chinese_name_if_known() -> None:
     sender, facts = replace(SENDER, lenders_zh={"CUHK": "中大圖書館"}), replace(FACTS, lender=Partner("CUHK", "CUHK Library"))
     assert "借出館：中大圖書館\n" in parts(compose(letter(), reader("zh-Hant"), sender, replace(facts, barcode="C1")))[0]
     assert "Lent by CUHK Library\n" in parts(compose(letter(), reader("en"), sender, replace(facts, barcode="C1")))[0]
@@ -183,7 +183,7 @@ TITLES = st.lists(st.sampled_from(EVIL) | st.text(max_size=20), max_size=20).map
 @example("x" * 2000, "陳", "zh-Hant")
 @example("紅" * 2000, "陳", "zh-Hant")
 @example("\r\n.\r\nQUIT", "=?utf-8?q?=0D=0A?=", "en")
-def test_any_title_and_name_survive_encoding(title: str, name: str, language: str) -> None:
+def test_any_title_and_name_round_trip_through_mail_encoding(title: str, name: str, language: str) -> None:
     borrower = replace(reader(language), name=Sensitive(name), name_zh=Sensitive(name))
     message = compose(letter(title=title), borrower, replace(SENDER, library=f"Library {name}", library_zh=f"館 {name}"), FACTS)
     raw = message.as_bytes()
@@ -215,7 +215,7 @@ def test_bidirectional_marks_in_a_title_are_kept() -> None:
     assert one_line("\u200fאבג\u200e 1") == "\u200fאבג\u200e 1"
 
 
-def test_letter_without_title_or_name_has_a_salutation() -> None:
+def test_letter_without_title_or_name_is_complete() -> None:
     nameless = replace(reader("en"), name=Sensitive(""))
     message = compose(letter(title="\r\n"), nameless, SENDER, FACTS)
     text, _ = parts(message)
@@ -241,11 +241,11 @@ def test_every_letter_exists_in_every_language(send: Notification, language: str
         (None, "en", ""),
     ],
 )
-def test_dates_are_written_out(day: date | None, language: str, words: str) -> None:
+def test_dates_are_spelled_out(day: date | None, language: str, words: str) -> None:
     assert in_words(day, language) == words
 
 
-def test_r38_own_words_of_the_lender_are_plain_text() -> None:
+def test_r38_lender_text_is_plain_text() -> None:
     words = replace(letter(Notification.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
     text, html = parts(compose(words, reader("en"), SENDER, FACTS))
     assert 'says: Rebound <b>until</b> May & "checked".' in text
@@ -260,13 +260,13 @@ def test_r38_own_words_of_the_lender_are_plain_text() -> None:
         (None, "\n其中一所圖書館未能借出"),
     ],
 )
-def test_r38_blank_between_lender_name_and_chinese_text_only_for_latin_names(lender: Partner | None, said: str) -> None:
+def test_r38_only_latin_lender_names_are_separated_by_a_blank_in_chinese_text(lender: Partner | None, said: str) -> None:
     declined = compose(letter(Notification.LETTER_DECLINED), reader("zh-Hant"), SENDER, replace(FACTS, lender=lender))
     assert said in parts(declined)[0]
 
 
 @pytest.mark.parametrize("reason", sorted(OURS - {OTHER, DROPPED}))
-def test_unfilled_letter_never_attributes_our_own_reason_to_the_lender(reason: str) -> None:
+def test_refusal_letter_never_attributes_our_own_reason_to_the_lender(reason: str) -> None:
     for language, lender in product(LANGUAGES, (Partner("CUHK", "CUHK Library"), None)):
         unfilled = replace(letter(Notification.LETTER_UNFILLED), reason=reason)
         text, _ = parts(compose(unfilled, reader(language), SENDER, replace(FACTS, lender=lender)))
@@ -285,7 +285,7 @@ def test_unfilled_letter_never_attributes_our_own_reason_to_the_lender(reason: s
         (date(2017, 3, 31), 200, False, "en", ""),
     ],
 )
-def test_letter_about_a_cancelled_recall_names_the_rate_of_an_overdue_book(
+def test_cancelled_recall_letter_states_the_rate_for_an_overdue_item(
     due: date, cents: int, from_tomorrow: bool, language: str, rate: str
 ) -> None:
     facts = replace(FACTS, due=due, day_cents=cents, from_tomorrow=from_tomorrow)
@@ -295,7 +295,7 @@ def test_letter_about_a_cancelled_recall_names_the_rate_of_an_overdue_book(
 
 
 @pytest.mark.parametrize(("reason", "told"), [("other", False), ("not_on_shelf", True), ("dropped by staff", False)])
-def test_r38_a_reason_that_says_nothing_to_a_patron_is_left_out(reason: str, told: bool) -> None:
+def test_r38_technical_reason_is_omitted(reason: str, told: bool) -> None:
     for language in LANGUAGES:
         text, _ = parts(compose(replace(letter(Notification.LETTER_UNFILLED), reason=reason), reader(language), SENDER, FACTS))
         assert ("last library" in text or "最後一所圖書館" in text) is told

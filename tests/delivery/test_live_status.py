@@ -121,7 +121,7 @@ def test_library_is_queried_once_about_all_its_items(asked: Asked) -> None:
     assert asked.questions == [("EDUHK", DUNE, ("E1", "E2")), ("HKBU", DUNE, ("B1",))]
 
 
-def test_slow_partner_delays_no_other(asked: Asked) -> None:
+def test_slow_partner_does_not_delay_other_partners(asked: Asked) -> None:
     asked.live(DUNE, [E1, B1])
     asked.answer(1, B1=OUT)
     found = asked.live(DUNE, [E1, B1])
@@ -176,7 +176,7 @@ def test_failed_query_keeps_the_previous_status(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("agency", ["CUHK", "LU", "NOBODY", "HKU"])
-def test_library_without_look_ups_is_not_queried(asked: Asked, agency: str) -> None:
+def test_library_without_lookups_is_not_queried(asked: Asked, agency: str) -> None:
     found = asked.live(DUNE, [copy(agency, "X1")])
     assert (found, asked.questions) == (LiveStatuses({}, asking=False), [])
 
@@ -187,7 +187,7 @@ def test_partner_with_a_closed_channel_is_not_queried(asked: Asked) -> None:
     assert (asked.live(DUNE, [E1]), asked.questions) == (LiveStatuses({}, asking=False), [])
 
 
-def test_partner_without_a_reply_is_left_alone_for_a_while(asked: Asked) -> None:
+def test_unresponsive_partner_is_not_queried_for_a_while(asked: Asked) -> None:
     for number in range(SETTINGS.failures):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         asked.fail(number)
@@ -231,7 +231,7 @@ def test_cache_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None
     assert known == [{}, {}, {"E1": ON}, {"E1": ON}]
 
 
-def test_exception_in_a_query_is_logged_and_the_next_one_runs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exception_in_a_query_is_logged_and_the_next_query_runs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     asked.live(DUNE, [E1])
     asked.live(OTHER, [copy("EDUHK", "E9", OTHER)])
     asked.answers[0].errback(ZeroDivisionError())
@@ -366,12 +366,12 @@ def test_concurrent_pages_share_one_query(company: Company) -> None:
     ],
     ids=lambda manner: manner.problem or manner.kind,
 )
-def test_partner_without_a_status_keeps_the_loaded_one(company: Company, manner: PartnerBehaviour) -> None:
+def test_partner_without_a_status_keeps_the_loaded_status(company: Company, manner: PartnerBehaviour) -> None:
     company.libraries["EDUHK"].script.append(manner)
     assert company.until([E1, B1]) == {"B1": ON}
 
 
-def test_unknown_title_gives_no_status(company: Company) -> None:
+def test_unknown_title_has_no_live_status(company: Company) -> None:
     assert company.until([copy("EDUHK", "E9", OTHER)], OTHER) == {}
 
 
@@ -381,7 +381,7 @@ def test_unreachable_partner_causes_no_error(company: Company) -> None:
 
 
 @pytest.mark.parametrize("more", [{"lookup_by_copy": True}, {"dialect": "innreach"}], ids=["its row", "NCIP 1"])
-def test_partner_queried_by_item_gets_one_query_after_another(company: Company, more: dict[str, Any]) -> None:
+def test_partner_queried_by_item_gets_sequential_queries(company: Company, more: dict[str, Any]) -> None:
     url = company.do(lambda: company.store.read(lambda unit: unit.partners.find("EDUHK"), is_long=True)).url
     company.write(row("EDUHK", url=url, **more))
     assert company.until([E1, E2]) == {"E1": ON, "E2": OUT}
@@ -396,7 +396,7 @@ DOCUMENTS = ((ALEPH, "MZK01000000425-MZK50000000425000030"), (KOHA, "118"), (XC,
 
 
 @pytest.mark.parametrize(("name", "barcode"), DOCUMENTS)
-def test_a_real_answer_of_another_system_is_understood(company: Company, name: str, barcode: str) -> None:
+def test_recorded_reply_of_another_system_is_parsed(company: Company, name: str, barcode: str) -> None:
     if not REAL.exists():
         pytest.skip(f"{REAL} is not here")
     document = (REAL / name).read_bytes()

@@ -74,12 +74,12 @@ def test_sent_letter_starts_the_pickup_period_on_its_day() -> None:
     assert "Saturday 11 March 2017" in message.as_string()
 
 
-def test_letter_in_flight_follows_a_replaced_card() -> None:
+def test_letter_in_flight_follows_a_card_replacement() -> None:
     left, (message,) = answer(letter_to="P1-OLD")
     assert (left.kind, message["To"]) == ("accepted", "p1@example.hk")
 
 
-def test_letter_sent_after_midnight_counts_for_the_next_day() -> None:
+def test_pickup_period_of_a_letter_sent_after_midnight_starts_the_next_day() -> None:
     left, _ = answer(now=MORNING)
     assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
 
@@ -91,13 +91,13 @@ def test_letter_sent_after_midnight_counts_for_the_next_day() -> None:
         (date(2017, 3, 20), date(2017, 3, 20), "Monday 20 March 2017"),
     ],
 )
-def test_r14_a_letter_that_leaves_late_names_the_days_that_staff_have_given(given: date, last: date, told: str) -> None:
+def test_r14_late_letter_states_the_extended_pickup_period(given: date, last: date, told: str) -> None:
     left, (message,) = answer(given=given)
     assert left.last_day == last
     assert told in message.as_string()
 
 
-def test_r42_patron_without_an_address_is_an_outcome_without_an_error() -> None:
+def test_r42_patron_without_an_email_address_is_not_an_error() -> None:
     left, sent = answer(email="")
     assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
 
@@ -112,7 +112,7 @@ def test_r42_patron_without_an_address_is_an_outcome_without_an_error() -> None:
         (TimeoutError(), "unreachable"),
     ],
 )
-def test_smtp_reply_decides_about_a_retry(error: Exception, kind: str) -> None:
+def test_smtp_reply_code_decides_whether_to_retry(error: Exception, kind: str) -> None:
     left, _ = answer(error)
     assert left.kind == kind
 
@@ -130,7 +130,7 @@ def test_smtp_reply_decides_about_a_retry(error: Exception, kind: str) -> None:
         " ",
     ],
 )
-def test_r42_invalid_address_is_an_outcome_and_is_not_contacted(email: str) -> None:
+def test_r42_invalid_email_address_is_not_contacted(email: str) -> None:
     left, sent = answer(email=email)
     assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
 
@@ -165,24 +165,24 @@ def test_failure_names_server_code_and_text_without_the_address(error: Exception
 
 
 @pytest.mark.parametrize("position", [p for p in Position if p is not Position.RECEIVED])
-def test_r12_letter_is_withheld_when_the_book_no_longer_waits(position: Position) -> None:
+def test_r12_letter_is_withheld_when_the_item_is_no_longer_on_the_hold_shelf(position: Position) -> None:
     left, sent = answer(position=position)
     assert (left.kind, sent) == (DeliveryKind.NOT_NEEDED, [])
     assert position.value in left.detail
 
 
-def test_a_letter_that_may_have_arrived_counts_as_sent_when_its_reason_is_gone() -> None:
+def test_letter_of_unknown_outcome_counts_as_sent_when_no_longer_needed() -> None:
     left, sent = answer(position=Position.ON_LOAN, state="unsure")
     assert (left.kind, sent) == ("accepted", [])
 
 
-def test_failing_template_is_named_and_delays_no_other_letter() -> None:
+def test_failing_template_is_reported_without_delaying_other_letters() -> None:
     left, sent = answer(languages=("tlh",))
     assert (left.kind, sent) == ("undeliverable", [])
     assert left.detail.startswith("it cannot be composed: ")
 
 
-def test_dots_at_line_starts_arrive_intact() -> None:
+def test_dots_at_line_starts_are_preserved() -> None:
     body = b"." + b"x" * 20_000 + b"\n.\n"
     factory = factory_for(MailServer("mail", 25))
     assert factory.file.read(16) == factory.file.getvalue()
@@ -204,7 +204,7 @@ def test_plain_server_is_used_without_encryption() -> None:
     assert type(factory_for(MailServer("mail", 25))).__name__ == "SMTPSenderFactory"
 
 
-def test_login_is_sent_over_an_encrypted_connection_only() -> None:
+def test_login_is_sent_only_over_an_encrypted_connection() -> None:
     factory = factory_for(MailServer("mail", 587, "gateway", Sensitive("opensesame"), starttls=True))
     protocol = factory.buildProtocol(None)
     assert (factory.username, factory.password) == (b"gateway", b"opensesame")

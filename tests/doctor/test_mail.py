@@ -49,7 +49,7 @@ def with_login(site: Site, port: int, password: str = PASSWORD) -> None:
     configure(site, port, f'starttls = true\nlogin = "{LOGIN}"\npassword_env = "MAIL"\n')
 
 
-def test_plain_server_passes_and_no_letter_is_sent(site: Site, mail: Start) -> None:
+def test_plaintext_server_passes_without_sending_a_letter(site: Site, mail: Start) -> None:
     server = mail()
     configure(site, server.port)
     sheet = site.examine("smtp")
@@ -59,7 +59,7 @@ def test_plain_server_passes_and_no_letter_is_sent(site: Site, mail: Start) -> N
     assert "<=" not in server.log()
 
 
-def test_a_server_with_encryption_and_login_passes(site: Site, mail: Start, trusted: Authority) -> None:
+def test_server_with_encryption_and_login_passes(site: Site, mail: Start, trusted: Authority) -> None:
     server = mail(trusted.issue("mail"))
     with_login(site, server.port)
     sheet = site.examine("smtp", to="reader@connect.test")
@@ -70,7 +70,7 @@ def test_a_server_with_encryption_and_login_passes(site: Site, mail: Start, trus
     assert PASSWORD not in str(sheet.found)
 
 
-def test_wrong_password_fails_auth(site: Site, mail: Start, trusted: Authority) -> None:
+def test_wrong_password_fails_the_auth_check(site: Site, mail: Start, trusted: Authority) -> None:
     with_login(site, mail(trusted.issue("mail2")).port, "another")
     sheet = site.examine("smtp")
     assert status(sheet) == SECURE | {"auth": "fail", "sender": "skip", "recipient": "skip"}
@@ -86,7 +86,7 @@ def test_expired_certificate_fails_and_the_password_is_not_sent(site: Site, mail
     assert "authenticator" not in server.log()
 
 
-def test_certificate_of_an_unknown_authority_fails_its_chain(site: Site, mail: Start, authority: Authority) -> None:
+def test_certificate_from_an_unknown_authority_fails_the_chain_check(site: Site, mail: Start, authority: Authority) -> None:
     configure(site, mail(authority.issue("mail4")).port, "starttls = true\n")
     assert status(site.examine("smtp"))["tls.chain"] == "fail"
 
@@ -98,14 +98,14 @@ def test_missing_starttls_fails_when_it_is_required(site: Site, mail: Start) -> 
     assert finding(sheet, "starttls").detail == "the server does not offer it"
 
 
-def test_missing_login_method_fails_auth(site: Site, mail: Start) -> None:
+def test_missing_login_method_fails_the_auth_check(site: Site, mail: Start) -> None:
     site.environ["MAIL"] = PASSWORD
     configure(site, mail().port, f'login = "{LOGIN}"\npassword_env = "MAIL"\n')
     sheet = site.examine("smtp")
     assert (status(sheet)["starttls"], status(sheet)["tls.chain"], status(sheet)["auth"]) == ("ok", "skip", "fail")
 
 
-def test_refused_recipient_fails_recipient(site: Site, mail: Start) -> None:
+def test_refused_recipient_fails_the_recipient_check(site: Site, mail: Start) -> None:
     configure(site, mail().port)
     sheet = site.examine("smtp", to=f"somebody@{REFUSED}")
     assert status(sheet) == PLAIN | {"recipient": "fail"}
@@ -113,7 +113,7 @@ def test_refused_recipient_fails_recipient(site: Site, mail: Start) -> None:
     assert "--to" in finding(sheet, "recipient").advice
 
 
-def test_silent_port_fails_ehlo_within_its_time_limit(site: Site) -> None:
+def test_silent_port_fails_the_ehlo_check_within_its_time_limit(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
         for more in ("", "starttls = true\n"):
             configure(site, silent.getsockname()[1], more)
@@ -122,7 +122,7 @@ def test_silent_port_fails_ehlo_within_its_time_limit(site: Site) -> None:
             assert "no answer within" in finding(sheet, "ehlo").detail
 
 
-def test_web_server_on_the_port_fails_ehlo(site: Site) -> None:
+def test_web_server_on_the_port_fails_the_ehlo_check(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as other:
         configure(site, other.getsockname()[1])
 
@@ -137,7 +137,7 @@ def test_web_server_on_the_port_fails_ehlo(site: Site) -> None:
     assert (status(sheet)["ehlo"], finding(sheet, "ehlo").detail) == ("fail", "the server does not speak SMTP")
 
 
-def test_server_that_refuses_a_second_conversation_fails(site: Site) -> None:
+def test_server_refusing_a_second_session_fails(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as other:
 
         def speak() -> None:
@@ -155,6 +155,6 @@ def test_server_that_refuses_a_second_conversation_fails(site: Site) -> None:
     assert finding(sheet, "auth").detail == "421 too many connections"
 
 
-def test_closed_port_fails_tcp(site: Site) -> None:
+def test_closed_port_fails_the_tcp_check(site: Site) -> None:
     configure(site, free_ports(1)[0])
     assert status(site.examine("smtp"))["tcp"] == "fail"

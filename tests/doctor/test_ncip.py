@@ -66,7 +66,7 @@ def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUP
 # ---- reach
 
 
-def test_unresolvable_name_fails_dns(site: Site) -> None:
+def test_unresolvable_name_fails_the_dns_check(site: Site) -> None:
     site.partner("http://ncip.cuhk.invalid/ncip")
     sheet = site.examine("CUHK")
     assert status(sheet)["dns"] == "fail"
@@ -74,7 +74,7 @@ def test_unresolvable_name_fails_dns(site: Site) -> None:
     assert finding(sheet, "tcp").detail == "dns failed"
 
 
-def test_closed_port_fails_tcp(site: Site) -> None:
+def test_closed_port_fails_the_tcp_check(site: Site) -> None:
     site.partner(f"http://127.0.0.1:{free_ports(1)[0]}/ncip")
     sheet = site.examine("CUHK")
     assert (status(sheet)["dns"], status(sheet)["tcp"], status(sheet)["http"]) == ("ok", "fail", "skip")
@@ -91,7 +91,7 @@ def test_silent_server_fails_within_the_time_limit_of_a_peer(site: Site) -> None
     assert finding(sheet, "http").detail.startswith("no answer within")
 
 
-def test_every_planned_check_has_a_finding_after_any_failure(site: Site) -> None:
+def test_every_planned_check_has_a_result_after_any_failure(site: Site) -> None:
     site.partner("https://ncip.cuhk.invalid/ncip", "can_lookup_request = true")
     sheet = site.examine("CUHK")
     assert [one.check for one in sheet.found] == [*sheet.plan]
@@ -112,7 +112,9 @@ def test_every_planned_check_has_a_finding_after_any_failure(site: Site) -> None
         (500, "out of order"),
     ],
 )
-def test_web_page_instead_of_a_document_fails_http_with_specific_advice(site: Site, web: Web, code: int, advice: str) -> None:
+def test_web_page_instead_of_a_document_fails_the_http_check_with_specific_advice(
+    site: Site, web: Web, code: int, advice: str
+) -> None:
     elsewhere = "http://127.0.0.1/elsewhere" if code == 302 else ""
     site.partner(web(answering(code, "text/html", b"<p>Welcome to the library's new portal</p>", location=elsewhere)))
     sheet = site.examine("CUHK")
@@ -121,7 +123,7 @@ def test_web_page_instead_of_a_document_fails_http_with_specific_advice(site: Si
     assert advice in finding(sheet, "http").advice
 
 
-def test_server_without_post_fails_http(site: Site, web: Web) -> None:
+def test_server_without_post_fails_the_http_check(site: Site, web: Web) -> None:
     def unsupported(request: BaseHTTPRequestHandler, _body: bytes) -> None:
         request.send_error(501, "Unsupported method ('POST')")
 
@@ -139,7 +141,7 @@ def test_server_without_post_fails_http(site: Site, web: Web) -> None:
         (700, "fail", "12 min ahead of ours"),
     ],
 )
-def test_clock_is_compared_even_with_a_malformed_reply(site: Site, web: Web, off_s: int, word: str, detail: str) -> None:
+def test_clock_is_checked_even_with_a_malformed_reply(site: Site, web: Web, off_s: int, word: str, detail: str) -> None:
     site.partner(web(answering(500, "text/plain", b"rubbish", off_s)))
     clock = finding(site.examine("CUHK"), "clock")
     assert (clock.status.value, clock.detail.replace("89 s", "90 s").replace("91 s", "90 s")) == (word, detail)
@@ -165,7 +167,7 @@ def test_responder_behind_tls_passes_all_checks(site: Site, web: Web, trusted: A
 
 
 @pytest.mark.parametrize("problem", ["Agency Authentication Failed", "Unknown Agency", "unknown partner"])
-def test_refused_credential_fails_and_stops_the_examination(site: Site, web: Web, problem: str) -> None:
+def test_refused_credential_fails_and_stops_further_checks(site: Site, web: Web, problem: str) -> None:
     site.partner(web(library(problem)))
     sheet = site.examine("CUHK")
     assert (status(sheet)["http"], status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", "fail", "skip")
@@ -193,7 +195,7 @@ def test_our_authorization_header_equals_that_of_the_gateway(site: Site, web: We
     assert (shown[0], shown[-1]) == ("Bearer k3y", None)
 
 
-def test_keys_of_a_peers_tokens_are_fetched(site: Site, web: Web) -> None:
+def test_token_keys_of_a_peer_are_fetched(site: Site, web: Web) -> None:
     keys = b'{"keys": [{"kty": "EC", "crv": "P-256", "x": "%s", "y": "%s"}]}' % POINT
     for code, body, word in ((200, keys, "ok"), (200, b"<html>", "fail"), (404, keys, "fail")):
         publishes = web(answering(code, "application/json", body))
@@ -207,7 +209,7 @@ POINT = (b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", b"x_FEzRu9m36HLN_tue659
 """A point of the curve P-256. Source: RFC 7515, A.3."""
 
 
-def test_only_look_ups_are_sent_and_with_made_up_identifiers(site: Site, web: Web) -> None:
+def test_only_lookups_with_fictitious_identifiers_are_sent(site: Site, web: Web) -> None:
     heard: list[NcipMessage] = []
 
     def listening(request: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -221,7 +223,7 @@ def test_only_look_ups_are_sent_and_with_made_up_identifiers(site: Site, web: We
     assert heard[0].text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "HKALL-DOCTOR-0"
 
 
-def test_peer_without_request_look_ups_fails_when_its_row_promises_them(site: Site, web: Web) -> None:
+def test_peer_without_request_lookups_fails_if_configured_with_them(site: Site, web: Web) -> None:
     url = web(library("Unknown Item", LookupRequest="Unsupported Service"))
     site.partner(url)
     assert "lookup.request" not in status(site.examine("CUHK"))
@@ -231,7 +233,7 @@ def test_peer_without_request_look_ups_fails_when_its_row_promises_them(site: Si
     assert "can_lookup_request = false" in finding(sheet, "lookup.request").advice
 
 
-def test_peer_without_item_look_ups_fails_unless_its_row_says_so(site: Site, web: Web) -> None:
+def test_peer_without_item_lookups_fails_unless_configured_without_them(site: Site, web: Web) -> None:
     url = web(library("Unsupported Service"))
     by_copy = "can_lookup_items = true\nlookup_by_copy = true"
     for more, word in (("", "ok"), ("can_lookup_items = true", "fail"), (by_copy, "fail")):
@@ -240,13 +242,13 @@ def test_peer_without_item_look_ups_fails_unless_its_row_says_so(site: Site, web
         assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", word)
 
 
-def test_version_unlisted_by_the_peer_warns(site: Site, web: Web) -> None:
+def test_version_not_listed_by_the_peer_causes_a_warning(site: Site, web: Web) -> None:
     site.partner(web(library("Unknown Item", versions=(NCIP_1_0,))))
     version = finding(site.examine("CUHK"), "version")
     assert (version.status.value, version.detail) == ("warn", "2.02 is not among 1.0")
 
 
-def test_partner_with_ncip_1_is_examined_in_its_own_version(site: Site, web: Web) -> None:
+def test_ncip_1_partner_is_checked_in_its_own_version(site: Site, web: Web) -> None:
     site.partner(web(library("Unknown Item")), 'dialect = "innreach"')
     sheet = site.examine("CUHK")
     assert set(status(sheet).values()) == {"ok"}
@@ -271,7 +273,7 @@ def sheet(*plan: str) -> Sheet:
         ({"ItemId": {"ItemIdentifierValue": "X"}, "ItemOptionalFields": {"CirculationStatus": "On Loan"}}, "warn"),
     ],
 )
-def test_answer_about_an_unknown_item_is_judged(fields: dict[str, Any], word: str) -> None:
+def test_reply_about_an_unknown_item_passes_warns_or_fails(fields: dict[str, Any], word: str) -> None:
     found = sheet("lookup.item")
     there = NcipPeer(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
     judge_item(found, "LookupItem", NcipMessage("LookupItemResponse", fields), there)
@@ -285,16 +287,16 @@ def test_unknown_request_must_be_answered_with_a_problem() -> None:
         assert finding(found, "lookup.request").status.value == word
 
 
-def test_missing_version_look_up_is_no_failure() -> None:
+def test_missing_version_lookup_is_not_a_failure() -> None:
     found = sheet("version")
     judge_versions(found, None, NCIP_2_02)
     assert finding(found, "version").status.value == "ok"
 
 
-def test_versions_are_shown_by_their_numbers() -> None:
+def test_versions_are_shown_as_numbers() -> None:
     assert [short_version(one) for one in SUPPORTED] == ["1.0", "1.01", "2.0", "2.01", "2.02"]
     assert short_version("http://example.test/else") == "http://example.test/else"
 
 
-def test_a_key_in_a_url_is_not_shown() -> None:
+def test_key_in_a_url_is_hidden() -> None:
     assert shown_url("https://edge.folio.example/ncip?apikey=secret") == "https://edge.folio.example/ncip"

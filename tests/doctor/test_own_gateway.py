@@ -39,14 +39,14 @@ def about(sheet: Sheet, check: str) -> list[Finding]:
     return [one for one in sheet.found if one.check == check]
 
 
-def test_ready_site_passes(site: Site) -> None:
+def test_valid_site_passes(site: Site) -> None:
     ready(site)
     sheet = site.examine("gateway")
     assert set(status(sheet).values()) == {"ok"}
     assert {*status(sheet)} == {*own_gateway.PLAN}
 
 
-def test_examination_changes_nothing(site: Site) -> None:
+def test_checks_change_nothing(site: Site) -> None:
     file = ready(site)
     file.chmod(0o644)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes()) for path in site.folder.iterdir()}
@@ -58,14 +58,14 @@ def test_examination_changes_nothing(site: Site) -> None:
 # ---- configuration and files
 
 
-def test_incomplete_configuration_warns(site: Site) -> None:
+def test_incomplete_configuration_causes_a_warning(site: Site) -> None:
     site.write(base=SITE.replace('place_names = { MAIN = "the counter" }\n', ""))
     told = [one.about for one in about(site.examine("gateway"), "config")]
     assert told == ["library.place_names.MAIN", "smtp", "ncip.listen"]
 
 
 @pytest.mark.parametrize(("mode", "word"), [(0o600, "ok"), (0o640, "ok"), (0o644, "warn"), (0o646, "fail")])
-def test_readable_configuration_warns_and_writable_one_fails(site: Site, mode: int, word: str) -> None:
+def test_world_readable_configuration_warns_and_world_writable_fails(site: Site, mode: int, word: str) -> None:
     ready(site)
     site.path.chmod(mode)
     found = finding(site.examine("gateway"), "files")
@@ -73,7 +73,7 @@ def test_readable_configuration_warns_and_writable_one_fails(site: Site, mode: i
     assert word == "ok" or found.advice == f"chmod o= {site.path}"
 
 
-def test_readable_private_key_warns(site: Site, authority: Authority) -> None:
+def test_world_readable_private_key_causes_a_warning(site: Site, authority: Authority) -> None:
     key = authority.issue("gateway")
     key.chmod(0o644)
     ready(site, f"ssl:{free_ports(1)[0]}:privateKey={key}:interface=127.0.0.1")
@@ -90,13 +90,13 @@ def test_missing_database_fails_and_is_not_created(site: Site) -> None:
     assert not (site.folder / "hkall.db").exists()
 
 
-def test_file_that_is_no_database_fails(site: Site) -> None:
+def test_file_that_is_not_a_database_fails(site: Site) -> None:
     (site.folder / "hkall.db").write_text("nothing of the kind, but long enough to be read as a page " * 20)
     assert "not a database" in finding(site.examine("gateway"), "database").detail
 
 
 @pytest.mark.parametrize(("revision", "advice"), [("0001", "db upgrade"), ("9999", "Install the newer version")])
-def test_other_revision_fails_with_specific_advice(site: Site, revision: str, advice: str) -> None:
+def test_different_revision_fails_with_specific_advice(site: Site, revision: str, advice: str) -> None:
     with sqlite3.connect(ready(site)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     connection.close()
@@ -207,7 +207,7 @@ def running(file: Path, pid: int, seen_at: datetime | None = None, host: str = "
     engine.dispose()
 
 
-def test_port_of_another_program_fails_and_of_the_running_gateway_passes(site: Site) -> None:
+def test_port_held_by_another_program_fails_and_by_the_gateway_passes(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
         found = finding(site.examine("gateway"), "ports")
@@ -217,7 +217,7 @@ def test_port_of_another_program_fails_and_of_the_running_gateway_passes(site: S
         assert (found.status.value, found.detail.endswith(f"the gateway answers (process {os.getpid()})")) == ("ok", True)
 
 
-def test_port_of_unknown_owner_warns_when_the_database_is_unavailable(site: Site) -> None:
+def test_port_with_an_unknown_owner_warns_when_the_database_is_unavailable(site: Site) -> None:
     """No database yet, or a gateway of another machine's name: a container's, perhaps."""
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
@@ -246,7 +246,7 @@ def test_address_absent_from_this_machine_fails(site: Site) -> None:
     assert (found.status.value, found.detail) == ("fail", "tcp:6001: Cannot assign requested address")
 
 
-def test_unix_socket_is_not_examined_as_a_port(site: Site) -> None:
+def test_unix_socket_is_not_checked_as_a_port(site: Site) -> None:
     ready(site, "unix:door.sock")
     assert finding(site.examine("gateway"), "ports").status.value == "ok"
 
@@ -257,7 +257,7 @@ def test_unix_socket_is_not_examined_as_a_port(site: Site) -> None:
 @pytest.mark.parametrize(
     ("days", "word", "words"), [(60, "ok", "59 days"), (5, "warn", "ends in 4 days"), (-1, "fail", "ended 1 day ago")]
 )
-def test_remaining_days_of_our_certificate_are_reported(
+def test_remaining_days_of_the_own_certificate_are_reported(
     site: Site, authority: Authority, days: int, word: str, words: str
 ) -> None:
     port = free_ports(1)[0]

@@ -37,7 +37,7 @@ def caller(
     return Caller(PartnerAccess("CUHK", certificate, by_address, allow_from), secret)
 
 
-def test_row_without_any_credential_fails() -> None:
+def test_partner_without_any_credential_fails() -> None:
     assert judged(caller()).status == "fail"
     assert "no proof" in judged(caller()).detail
 
@@ -50,7 +50,7 @@ def test_certificate_counts_only_when_client_certificates_are_requested(endpoint
     assert judged(caller("agreed", certificate="ncip.cuhk.example"), endpoints).status == "ok"
 
 
-def test_row_that_admits_no_address_of_its_peer_warns() -> None:
+def test_allow_list_without_any_address_of_the_peer_causes_a_warning() -> None:
     found = judged(caller("agreed", LOOPBACK), PLAIN, "192.0.2.7", "192.0.2.8")
     assert (found.status, found.detail) == ("warn", "allow_from admits 127.0.0.0/8, and not 192.0.2.7, 192.0.2.8")
     assert judged(caller("agreed", CAMPUS), PLAIN, "198.51.100.1", "192.0.2.8").status == "ok"
@@ -86,7 +86,7 @@ NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
         (86400, "fail", "24.0 h ahead of ours"),
     ],
 )
-def test_clock_is_compared_with_the_middle_of_the_request(theirs_s: int | None, word: str, detail: str) -> None:
+def test_clock_is_compared_with_the_midpoint_of_the_request(theirs_s: int | None, word: str, detail: str) -> None:
     sheet = Sheet("CUHK", ("clock",), lambda: 0.0, 10)
     theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
     connection.judge_clock(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))

@@ -63,14 +63,14 @@ def test_valid_server_passes_all_checks(site: Site, pysip2: Start) -> None:
     assert finding(sheet, "lookup.item").detail == "17: an unknown item has the status 01"
 
 
-def test_relay_without_look_ups_is_examined_as_a_terminal(site: Site, pysip2: Start) -> None:
+def test_relay_without_lookups_is_checked_as_a_terminal(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("no-63"), "relay = true", connector="snapshot")
     sheet = site.examine("ils")
     assert {name: word for name, word in status(sheet).items() if name != "loaded"} == WELL
     assert finding(sheet, "lookup.patron").detail == "23: an unknown card is unknown (BL N)"
 
 
-def test_wrong_password_fails_login_and_stops_the_examination(site: Site, pysip2: Start) -> None:
+def test_wrong_password_fails_the_login_check_and_stops_further_checks(site: Site, pysip2: Start) -> None:
     configure(site, pysip2(), password="wrong")
     sheet = site.examine("ils")
     assert status(sheet) == NO_TLS | {"login": "fail"} | dict.fromkeys(list(WELL)[4:], "skip")
@@ -85,7 +85,7 @@ def test_terminals_with_their_own_logins_skip_the_checks_that_need_a_login(site:
     assert "each terminal logs in by itself" in finding(sheet, "login").detail
 
 
-def test_clock_in_another_zone_fails(site: Site, pysip2: Start) -> None:
+def test_clock_in_another_time_zone_fails(site: Site, pysip2: Start) -> None:
     configure(site, pysip2(zone="UTC"))
     sheet = site.examine("ils")
     assert status(sheet) == WELL | {"clock": "fail"}
@@ -99,19 +99,19 @@ def test_unknown_card_reported_as_a_patron_fails(site: Site, pysip2: Start) -> N
     assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail"}
 
 
-def test_unsupported_message_fails_status(site: Site, pysip2: Start) -> None:
+def test_unsupported_message_fails_the_status_check(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("no-63"))
     sheet = site.examine("ils")
     assert (status(sheet)["status"], status(sheet)["lookup.patron"]) == ("fail", "skip")
     assert finding(sheet, "status").detail == "BX says that 63 are not supported for our login"
 
 
-def test_offline_server_fails_status(site: Site, pysip2: Start) -> None:
+def test_offline_server_fails_the_status_check(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("off-line"))
     assert finding(site.examine("ils"), "status").detail == "it says that it is off line: INCOMPATIBLE PROTOCOL VERSION"
 
 
-def test_silent_port_fails_login_within_its_time_limit(site: Site) -> None:
+def test_silent_port_fails_the_login_check_within_its_time_limit(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
         configure(site, silent.getsockname()[1], "timeout_s = 0.5")
         sheet = site.examine("ils")
@@ -119,7 +119,7 @@ def test_silent_port_fails_login_within_its_time_limit(site: Site) -> None:
     assert "dialect" in finding(sheet, "login").advice
 
 
-def test_closed_port_fails_tcp(site: Site) -> None:
+def test_closed_port_fails_the_tcp_check(site: Site) -> None:
     configure(site, free_ports(1)[0])
     assert status(site.examine("ils"))["tcp"] == "fail"
 
@@ -155,7 +155,7 @@ def test_valid_responder_passes_and_reports_the_unknown_card(
     assert [one for one in sheet.found if one.status.value == "fail"] == []
 
 
-def test_responder_without_item_look_ups_is_examined_with_a_patron_only(site: Site, responder: str) -> None:
+def test_responder_without_item_lookups_is_checked_with_a_patron_only(site: Site, responder: str) -> None:
     site.environ["ILS"] = "agreed"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\nlooks_up_items = false\n')
     sheet = site.examine("ils")
@@ -163,14 +163,14 @@ def test_responder_without_item_look_ups_is_examined_with_a_patron_only(site: Si
     assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"], status(sheet)["lookup.patron"]) == ("ok", "skip", "ok")
 
 
-def test_responder_that_refuses_our_secret_fails_our_credential(site: Site, responder: str) -> None:
+def test_responder_refusing_our_secret_fails_the_credential_check(site: Site, responder: str) -> None:
     site.environ["ILS"] = "wrong"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\n')
     sheet = site.examine("ils")
     assert (status(sheet)["proof.ours"], status(sheet)["lookup.patron"]) == ("fail", "skip")
 
 
-def test_relay_beside_a_responder_is_examined_separately(site: Site, responder: str, pysip2: Start) -> None:
+def test_relay_beside_a_responder_is_checked_separately(site: Site, responder: str, pysip2: Start) -> None:
     configure(site, pysip2(), f'relay = true\nurl = "{responder}"', connector="ncip")
     sheet = site.examine("ils")
     told = {(one.about, one.check): one.status.value for one in sheet.found}
@@ -195,13 +195,13 @@ def said(**fields: str) -> Sip2Message:
         (said(on_line_status="N"), "fail"),
     ],
 )
-def test_status_passes_when_online_with_the_needed_messages(answer: Sip2Message, word: str) -> None:
+def test_status_check_passes_when_online_with_the_required_messages(answer: Sip2Message, word: str) -> None:
     sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
     judge_status(sheet, answer, "63")
     assert finding(sheet, "status").status.value == word
 
 
-def test_other_protocol_version_warns() -> None:
+def test_other_protocol_version_causes_a_warning() -> None:
     sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
     judge_status(sheet, said(protocol_version="1.00"), "63")
     assert finding(sheet, "version").status.value == "warn"

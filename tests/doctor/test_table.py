@@ -31,7 +31,7 @@ starttls = true
 """
 
 
-def test_names_are_unique_and_every_row_has_description_and_advice() -> None:
+def test_check_names_are_unique_and_have_description_and_advice() -> None:
     assert len(CHECKS) == len(ROWS)
     for row in ROWS:
         assert row.of
@@ -58,7 +58,7 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
     }
 
 
-def test_row_is_planned_for_exactly_its_kinds(site: Site) -> None:
+def test_check_is_planned_for_exactly_its_peer_kinds(site: Site) -> None:
     by_kind: dict[str, set[str]] = {kind: set() for kind in KINDS}
     tables = (
         '\n[ils]\nconnector = "snapshot"\n',
@@ -71,13 +71,13 @@ def test_row_is_planned_for_exactly_its_kinds(site: Site) -> None:
     assert by_kind == {kind: {row.name for row in ROWS if kind in row.of} for kind in KINDS}
 
 
-def test_plan_names_no_check_twice(site: Site) -> None:
+def test_checks_of_a_plan_are_unique(site: Site) -> None:
     plans(site, '\n[ils]\nconnector = "ncip"\nurl = "https://ils.invalid/ncip"\nrelay = true\nhost = "ils.invalid"\n')
     sheet = site.examine("ils", seconds=0.5)
     assert len(set(sheet.plan)) == len(sheet.plan)
 
 
-def test_every_peer_of_a_configuration_is_examined_under_its_own_name(site: Site) -> None:
+def test_every_configured_peer_is_checked_under_its_own_name(site: Site) -> None:
     plans(site, "")
     assert examination.PEER_S == 10
     assert [site.examine(who, seconds=0.5).peer for who in ("gateway", "CUHK", "DISCOVERY", "ils", "smtp")] == [
@@ -92,12 +92,12 @@ def test_every_peer_of_a_configuration_is_examined_under_its_own_name(site: Site
 # ---- the sheet
 
 
-def test_unplanned_finding_raises() -> None:
+def test_result_of_an_unplanned_check_raises() -> None:
     with pytest.raises(AssertionError, match="auth is not planned for CUHK"):
         Sheet("CUHK", ("dns",), lambda: 0.0, 10).ok("auth", "")
 
 
-def test_closed_sheet_follows_the_plan_with_reasons_for_skipped_checks() -> None:
+def test_finished_sheet_lists_the_planned_checks_with_reasons_for_skipped_ones() -> None:
     sheet = Sheet("CUHK", ("dns", "tcp", "http", "clock", "proof.theirs"), lambda: 0.0, 10)
     sheet.fail("clock", "60 min behind ours")
     sheet.ok("proof.theirs", "by secret")
@@ -113,7 +113,7 @@ def test_closed_sheet_follows_the_plan_with_reasons_for_skipped_checks() -> None
     ]
 
 
-def test_finding_without_advice_takes_that_of_the_table_unless_it_passed() -> None:
+def test_failed_check_without_advice_gets_the_advice_of_the_table() -> None:
     sheet = Sheet("CUHK", ("dns", "tcp", "http"), lambda: 0.0, 10)
     sheet.ok("dns", "")
     sheet.fail("tcp", "")

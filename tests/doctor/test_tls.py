@@ -33,7 +33,7 @@ def test_subject_alternative_address_matches(site: Site, trusted: Authority, tls
     assert found(site, tls_server(trusted.issue("addressed")), host="127.0.0.1") == WELL
 
 
-def test_expired_certificate_fails_its_expiry_alone(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_expired_certificate_fails_only_the_expiry_check(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     port = tls_server(trusted.issue("ended", days=-3))
     assert found(site, port) == WELL | {"tls.expiry": "fail"}
     sheet = site.examine("CUHK")
@@ -42,7 +42,7 @@ def test_expired_certificate_fails_its_expiry_alone(site: Site, trusted: Authori
     assert finding(sheet, "http").status.value == "skip"
 
 
-def test_certificate_that_expires_soon_warns(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_certificate_expiring_soon_causes_a_warning(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     assert found(site, tls_server(trusted.issue("soon", days=5))) == WELL | {"tls.expiry": "warn"}
 
 
@@ -71,7 +71,7 @@ def test_wrong_host_name_fails_with_the_names_of_the_certificate(
     assert told == "it is for ncip.lib.example, www.lib.example, and not for localhost"
 
 
-def test_self_signed_certificate_fails_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_self_signed_certificate_fails_the_chain_check(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90"]
     named = ["-subj", "/CN=self", "-addext", "subjectAltName=DNS:localhost"]
     openssl(*new, *named, "-keyout", "self.pem", "-out", "self.crt", folder=authority.folder)
@@ -81,7 +81,7 @@ def test_self_signed_certificate_fails_its_chain(site: Site, authority: Authorit
     assert "signed by itself" in finding(site.examine("CUHK"), "tls.chain").detail
 
 
-def test_untrusted_authority_fails_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_untrusted_authority_fails_the_chain_check(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     port = tls_server(authority.issue("stranger"))
     assert found(site, port) == WELL | {"tls.chain": "fail"}
     assert "not known here" in finding(site.examine("CUHK"), "tls.chain").detail
@@ -92,7 +92,9 @@ def test_all_faults_of_a_certificate_are_reported(site: Site, authority: Authori
     assert found(site, port) == {"tls.version": "ok", "tls.chain": "fail", "tls.name": "fail", "tls.expiry": "fail"}
 
 
-def test_server_with_old_versions_only_fails_its_version(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_server_with_only_old_tls_versions_fails_the_version_check(
+    site: Site, trusted: Authority, tls_server: TlsServers
+) -> None:
     port = tls_server(trusted.issue("old"), "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
     sheet_words = found(site, port)
     assert sheet_words == {"tls.version": "fail", "tls.chain": "skip", "tls.name": "skip", "tls.expiry": "skip"}

@@ -86,7 +86,7 @@ def test_terminal_waits_while_many_connections_of_its_address_are_silent(arena: 
         assert log_in(line).startswith(b"941")
 
 
-def test_a_campus_behind_one_address_logs_in_one_by_one(arena: Arena) -> None:
+def test_terminals_sharing_one_address_can_log_in_one_by_one(arena: Arena) -> None:
     with ExitStack() as stack:
         for _ in range(2 * UNPROVEN):
             line = stack.enter_context(closing(connected(arena.plain, "127.0.0.3")))
@@ -94,7 +94,7 @@ def test_a_campus_behind_one_address_logs_in_one_by_one(arena: Arena) -> None:
             assert line.recv(100).startswith(b"941")
 
 
-def test_operators_get_in_however_many_hold_their_port(arena: Arena) -> None:
+def test_operators_can_connect_while_their_port_is_flooded(arena: Arena) -> None:
     with ExitStack() as stack:
         for line in held_open(stack, arena.ops, "127.0.0.2", 60):
             with suppress(ConnectionError):  # it had to give way
@@ -103,14 +103,14 @@ def test_operators_get_in_however_many_hold_their_port(arena: Arena) -> None:
     assert heard.startswith(b"HTTP/1.0 200")
 
 
-def test_resends_before_a_login_in_one_packet_are_a_flood(arena: Arena) -> None:
+def test_resends_before_a_login_in_one_packet_count_as_a_flood(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         heard = said(connected(arena.plain), b"97\r" * 65_000)
     assert heard.count(b"96") <= 100
     assert max(waits) < NOTICED_S
 
 
-def test_garbage_before_a_login_is_a_flood(arena: Arena) -> None:
+def test_garbage_before_a_login_counts_as_a_flood(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         assert said(connected(arena.plain), b"zz\r" * 65_000) == b""
     assert max(waits) < NOTICED_S
@@ -187,7 +187,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_a_partner_s_reply_without_end_is_cut_off(reactor: object, name: str) -> None:
+def test_endless_partner_reply_is_cut_off(reactor: object, name: str) -> None:
     head, piece = ENDLESS[name]
     post = AgentPost(reactor)
     with answering(head, piece) as (port, taken):
@@ -206,7 +206,7 @@ def test_a_partner_s_reply_without_end_is_cut_off(reactor: object, name: str) ->
 
 
 @pytest.mark.attack
-def test_unfinished_bodies_take_no_more_memory_than_is_set_aside(arena: Arena) -> None:
+def test_unfinished_bodies_stay_within_the_memory_budget(arena: Arena) -> None:
     before, body = arena.rss_mib(), b"a" * 900_000
     head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     with ExitStack() as stack:

@@ -16,7 +16,7 @@ NOTICED_S = 0.75
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_made_to_cost_is_answered_with_a_problem_and_holds_up_nobody(arena: Arena, name: str) -> None:
+def test_costly_document_gets_a_problem_without_delaying_others(arena: Arena, name: str) -> None:
     used_s = arena.cpu_s()
     with arena.asked_meanwhile() as waits:
         heard = said(connected(arena.ncip), closing(DOCUMENTS[name]))
@@ -27,7 +27,7 @@ def test_a_document_made_to_cost_is_answered_with_a_problem_and_holds_up_nobody(
 
 
 @pytest.mark.parametrize("name", ["40,000 attributes", "32,500 namespaces"])
-def test_the_same_on_a_bare_connection(arena: Arena, name: str) -> None:
+def test_costly_document_on_raw_tcp_gets_a_problem_without_delaying_others(arena: Arena, name: str) -> None:
     with arena.asked_meanwhile() as waits, connected(arena.raw) as line:
         line.sendall(DOCUMENTS[name])
         heard = b""
@@ -37,21 +37,21 @@ def test_the_same_on_a_bare_connection(arena: Arena, name: str) -> None:
     assert max(waits) < NOTICED_S
 
 
-def test_documents_of_some_bytes_by_the_thousand_in_one_piece_hold_up_nobody(arena: Arena) -> None:
+def test_thousands_of_tiny_documents_in_one_segment_do_not_delay_others(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         heard = said(connected(arena.raw), END * 4_000)
     assert heard.count(b"NCIPMessage>") <= 200  # it is a flood, and the connection is closed
     assert max(waits) < NOTICED_S
 
 
-def test_requests_by_the_hundred_in_one_piece_hold_up_nobody(arena: Arena) -> None:
+def test_hundreds_of_requests_in_one_segment_do_not_delay_others(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         heard = said(connected(arena.ncip), b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n" * 2_000)
     assert heard.count(b"HTTP/1.1 200") < 2_000
     assert max(waits) < NOTICED_S
 
 
-def test_a_content_type_that_is_no_utf_8_is_a_bad_request_whole_and_in_pieces(arena: Arena) -> None:
+def test_content_type_that_is_not_utf_8_is_a_bad_request(arena: Arena) -> None:
     request = closing(b"<NCIPMessage/>", kind=b"\xff\xfe")
     with connected(arena.ncip) as pieces:
         for place in range(0, len(request) - 40, 40):

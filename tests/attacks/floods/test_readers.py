@@ -49,7 +49,7 @@ def heard(asking: subprocess.Popen[str]) -> Counter[str]:
     return Counter(json.loads(asking.communicate(timeout=120)[0]))
 
 
-def test_the_searches_of_many_addresses_hold_up_neither_a_terminal_nor_staff(
+def test_searches_from_many_addresses_delay_neither_terminals_nor_staff(
     catalogue: Arena, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal, before, ratios, waits = catalogue.terminal(), catalogue.rss_mib(), list[float](), list[float]()
@@ -76,7 +76,7 @@ def test_the_searches_of_many_addresses_hold_up_neither_a_terminal_nor_staff(
     assert catalogue.rss_mib() - before < MOST_MIB
 
 
-def test_address_gets_its_share_and_another_is_served_at_once(catalogue: Arena) -> None:
+def test_flooding_address_gets_its_share_and_another_is_served_at_once(catalogue: Arena) -> None:
     asking = crowd(catalogue, 6.0, 1)
     time.sleep(3.0)
     waits = []
@@ -91,7 +91,7 @@ def test_address_gets_its_share_and_another_is_served_at_once(catalogue: Arena) 
     assert found["200"] + found["303"] + found["404"] <= 120 + 4 * 6 + 4  # half a minute's at once, and four a second
 
 
-def test_after_the_crowd_a_search_is_answered_at_once(catalogue: Arena) -> None:
+def test_search_is_fast_again_after_the_flood(catalogue: Arena) -> None:
     heard(crowd(catalogue, 3.0, ADDRESSES))
     with closing(Browser(catalogue.ports.web)) as reader:
         began = time.perf_counter()
