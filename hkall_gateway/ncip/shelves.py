@@ -87,7 +87,7 @@ def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner)
 
 
 def read_shelf_check(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
-    """Read a reply to the shelf check. `statuses` are further status words that mean an available item.
+    """Read a reply to the shelf check. `statuses` are the policy's words for an available item.
 
     Another item of the title is accepted, unless the request is for a volume (R8). If no item is available, the result is
     UNSEEN for an incomplete list, for missing or unknown statuses, and for a Problem other than Unknown Item.

@@ -1,6 +1,6 @@
-"""Terminals, partners and clients as callers: by what each proves its identity, and what it may use.
+"""The callers (terminals, partners and clients): how each of them is authenticated, and what it may use.
 
-The tables of the configuration inherit these records, so that a key and its field are one. Source: the configuration page.
+The configuration models inherit from these records, so that each key is declared once. Source: the configuration page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 @dataclass(frozen=True)
 class AgencyAccess:
-    """What a partner's row and a client's have in common."""
+    """The keys that partners and clients have in common."""
 
     agency: Annotated[Agency, Field(description="its AgencyId")]
     certificate: Annotated[Certificate, Field(description="SHA-256 fingerprint or common name of the one that it shows")] = ""
@@ -32,7 +32,7 @@ class AgencyAccess:
 
 @dataclass(frozen=True)
 class PartnerAccess(AgencyAccess):
-    """What a partner may use, and how its documents are read."""
+    """What a partner may use, and how to read its documents."""
 
     timezone: Annotated[Zone, Field(description="the zone of its dates without one")] = "Asia/Hong_Kong"
     request_id_in_ext: Annotated[
@@ -49,7 +49,7 @@ class PartnerAccess(AgencyAccess):
 
 @dataclass(frozen=True)
 class Client(AgencyAccess):
-    """A system that may speak NCIP to us without being a library: the discovery layer."""
+    """A system that may send us NCIP messages without being a library, such as a discovery layer."""
 
     request_status: Annotated[
         Literal["niso", "label"],
@@ -76,7 +76,7 @@ class Client(AgencyAccess):
 
 @dataclass(frozen=True)
 class Terminal:
-    """One login of a terminal. `secret_hash` is an Argon2id hash, `role` a row of the policy's roles."""
+    """One terminal login. `secret_hash` is an Argon2id hash. `role` is a role in the policy."""
 
     login: Annotated[Text, Field(description="93 CN")]
     secret_hash: str = field(repr=False)
@@ -87,7 +87,7 @@ class Terminal:
 
 @dataclass(frozen=True)
 class PeerClaims:
-    """The claims of the signed tokens (JWT, RFC 7523) by which a caller proves its identity, as OpenRS does."""
+    """The required claims of signed tokens (JWT, RFC 7523) that authenticate a caller such as OpenRS."""
 
     issuer: Annotated[Text, Field(description="`iss` of its tokens")]
     audience: Annotated[Text, Field(description="`aud` of its tokens: our name there")]
@@ -100,7 +100,7 @@ class PeerClaims:
 
 @dataclass(frozen=True)
 class OurClaims:
-    """The claims of the signed tokens (JWT, RFC 7523) by which we prove our identity to a partner, as OpenRS requires."""
+    """The claims of signed tokens (JWT, RFC 7523) that authenticate us to a partner such as OpenRS."""
 
     issuer: Annotated[Text, Field(description="`iss`: our name at the partner")]
     subject: Annotated[Text, Field(description="`sub`: the sender; OpenRS: our SystemId there, as `from_system_id`")]

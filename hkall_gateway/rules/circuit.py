@@ -1,8 +1,8 @@
-"""Circuit breaker for a channel to another system, as plain values: its state, and how many messages may leave now.
+"""Circuit breaker for a channel to another system, as pure functions of its state.
 
-A channel goes down after a number of failures in a row. Then one message per interval tries it, the first one due; any answer,
-even a refusal, brings it up again. If the partner rejects our agency, version or service, the channel is down at once: a person
-must correct that, and the channel is tried at growing intervals.
+A channel goes down after a number of failures in a row. While it is down, one message per interval is sent as a trial. Any
+reply, even a refusal, brings it up again. If the partner rejects our agency, version or service, the channel goes down at once,
+since a person must fix the configuration, and is tried at growing intervals.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 
 UP, DOWN = "up", "down"
 STALLED = "stalled"
-"""The state of a channel for people: it counts as up, and yet messages that are due do not leave. It is not stored."""
+"""The displayed state of a channel that is up although due messages are not sent. It is never stored."""
 LONGEST_REST_S = 900
-"""The longest interval between two tries at a partner that rejects us: peers lock out a client that keeps sending wrong
-secrets.
-"""
+"""Maximum interval between trials at a partner that rejects us. Peers lock out clients that keep sending wrong secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class CircuitSettings:
-    """When a channel counts as down, and how often it is then tried.
+    """Settings of a circuit breaker.
 
-    While the channel is down, a failed try is no attempt of its message until `give_up_s` seconds have passed.
+    Attributes:
+        failures: Failures in a row after which the channel is down.
+        probe_s: Interval between trials while the channel is down.
+        give_up_s: Downtime after which failed trials count as delivery attempts of their messages.
     """
 
     failures: int = 5
@@ -33,9 +34,13 @@ class CircuitSettings:
 
 @dataclass(frozen=True, slots=True)
 class CircuitState:
-    """The channel to one partner. `failures` in a row since `heard_at`; no message leaves before `rests_until`.
+    """The state of the channel to one partner.
 
-    `fault`: the partner's statement about our agency, version or service while it rejects us; "" for none.
+    Attributes:
+        failures: Failures in a row.
+        heard_at: Time of the last reply.
+        rests_until: Time before which no message may be sent.
+        fault: The partner's problem with our agency, version or service while it rejects us, else "".
     """
 
     agency: str
@@ -48,12 +53,12 @@ class CircuitState:
 
 
 def after_reply(channel: CircuitState, now: datetime) -> CircuitState:
-    """Return the channel after an answer of the partner."""
+    """Return the state after a reply."""
     return replace(channel, state=UP, failures=0, down_since=None, heard_at=now, rests_until=None, fault="")
 
 
 def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetime, retry_after_s: int = 0) -> CircuitState:
-    """Return the channel after a message without an answer, or with the answer "busy": for `retry_after_s` seconds if given."""
+    """Return the state after a message without a reply, or with the reply "busy" and its `retry_after_s`."""
     failures = channel.failures + 1
     wait_s = retry_after_s
     if failures < settings.failures:
@@ -64,7 +69,7 @@ def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetim
 
 
 def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
-    """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
+    """Return the state after the partner rejected us: down. The trial interval doubles each time, starting at `probe_s`."""
     failures = channel.failures + 1 if channel.fault else 1
     wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))
     rests = {"rests_until": _later_of(None, now, wait_s), "down_since": channel.down_since or now}
@@ -72,7 +77,7 @@ def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datet
 
 
 def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:
-    """Return how many more messages may leave now, given that `under_way` were sent and are not answered."""
+    """Return how many more messages may be sent now, if `under_way` messages are waiting for a reply."""
     if channel.rests_until is not None and channel.rests_until > now:
         return 0
     limit = 1 if channel.state == DOWN else in_flight
@@ -80,14 +85,14 @@ def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -
 
 
 def circuit(channel: CircuitState, now: datetime) -> str:
-    """Return the breaker's state in the standard terms: closed (messages pass), open (none does), half-open (one may try)."""
+    """Return the state as a circuit breaker calls it: closed (up), open (down), half-open (one trial may be sent)."""
     if channel.state != DOWN:
         return "closed"
     return "open" if channel.rests_until is not None and channel.rests_until > now else "half-open"
 
 
 def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> bool:
-    """Return whether a failed try counts as an attempt of its message: not while the channel is at fault."""
+    """Return whether a failure counts as a delivery attempt: if the channel is up, or has been down for `give_up_s`."""
     if channel.state != DOWN or channel.down_since is None:
         return True
     return now - channel.down_since >= timedelta(seconds=settings.give_up_s)

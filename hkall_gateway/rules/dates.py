@@ -1,7 +1,7 @@
-"""Dates of the rules: civil days in Hong Kong, due dates, rounds, service windows and limits of a stay.
+"""Dates in the rules: civil days, due dates, rounds, service windows, and time limits for positions.
 
-Every date of the rules is a civil date in Asia/Hong_Kong (UTC+8, no summer time). Instants are aware and in UTC; only this
-module converts them to dates.
+All dates in the rules are civil dates in Asia/Hong_Kong (UTC+8, no daylight saving time). Timestamps are aware and in UTC. Only
+this module converts them to dates.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ DAY = timedelta(days=1)
 WEEKDAYS: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 YEARS = range(1900, 2200)
-"""Years of dates that may enter. With a later or an earlier one, sums could leave the years that Python has."""
+"""Accepted years of dates from outside. Date arithmetic on other years could overflow Python's range."""
 
 Closures = frozenset[date]
-"""The days on which one library is closed."""
+"""The days on which a library is closed."""
 
 ALWAYS_OPEN: Closures = frozenset()
 
 
 def within_years(when: Date) -> Date:
-    """Return a date or an instant from outside. Raises ValueError for one outside YEARS."""
+    """Return a date or timestamp from outside unchanged. Raises ValueError if its year is not in YEARS."""
     if when.year not in YEARS:
         raise ValueError(f"the year {when.year} is not between {YEARS[0]} and {YEARS[-1]}")
     return when
 
 
 def parse_day(text: str) -> date:
-    """Return the day of an ISO date from outside. Raises ValueError for no date and for one outside YEARS."""
+    """Parse an ISO date from outside. Raises ValueError if it is malformed or its year is not in YEARS."""
     return within_years(date.fromisoformat(text))
 
 
 def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
-    """Return the instant of an ISO text from outside, in UTC; one without an offset is in `zone`.
+    """Parse an ISO timestamp from outside, and convert it to UTC. `zone` is the default time zone.
 
-    Raises ValueError for no instant, for one outside YEARS, and for one without an offset where there is no `zone`.
+    Raises ValueError if it is malformed, if its year is not in YEARS, or if it has no offset and `zone` is None.
     """
     found = within_years(datetime.fromisoformat(text))
     if found.tzinfo is None and zone is None:
@@ -59,40 +59,37 @@ def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
 
 @lru_cache(maxsize=1024)
 def civil(instant: datetime) -> date:
-    """Return the day in Hong Kong. `instant` is aware, in any zone; a naive one is a bug and raises ValueError.
-
-    Source: HKALL rules, day arithmetic.
-    """
+    """Return the civil day in Hong Kong. Raises ValueError for a naive `instant`. Source: HKALL rules, day arithmetic."""
     if instant.utcoffset() is None:
         raise ValueError(f"{instant.isoformat()} has no time zone")
     return instant.astimezone(HONG_KONG).date()
 
 
 def start_of(day: date) -> datetime:
-    """Return the first instant of a day in Hong Kong, in UTC: 16:00 of the day before."""
+    """Return the start of a Hong Kong day in UTC: 16:00 on the previous day."""
     return datetime.combine(day, time(), HONG_KONG).astimezone(UTC)
 
 
 def end_of(day: date) -> datetime:
-    """Return the last second of a day in Hong Kong, in UTC: a book is on time until then."""
+    """Return the last second of a Hong Kong day in UTC. A book due on this day is on time until then."""
     return datetime.combine(day, LAST_SECOND, HONG_KONG).astimezone(UTC)
 
 
 def after(day: date, days: int) -> date:
-    """Return the day `days` calendar days later; `day` itself is day 0."""
+    """Return the date `days` calendar days after `day`."""
     return day + timedelta(days=days)
 
 
 def days_after(first: date, last: date) -> Iterator[date]:
-    """Yield every day later than `first`, up to and including `last`; none if `last` is not later."""
+    """Yield each day after `first`, up to and including `last`."""
     return (after(first, n) for n in range(1, (last - first).days + 1))
 
 
 def roll(day: date, closures: Closures, how: OnClosure, latest: date | None = None) -> date:
-    """Return the day itself if it is open, else the next or the previous open one, but never later than `latest`.
+    """Move a day that is closed to the next or previous open day (as `how` says), but not beyond `latest`.
 
-    If the next open day is too late, the result is `latest`, although it may be closed: a borrower keeps every day that was
-    given. Source: HKALL rules, due date on a closure.
+    If the next open day is later than `latest`, return `latest`, even if it is closed, so that the borrower loses no day.
+    Source: HKALL rules, due date on a closure.
     """
     if how != "keep":
         pace = DAY if how == "roll_forward" else -DAY
@@ -102,12 +99,12 @@ def roll(day: date, closures: Closures, how: OnClosure, latest: date | None = No
 
 
 def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> bool:
-    """Return whether a library works on that day. `work_days` names weekdays ("Mon" … "Sun")."""
+    """Return whether a library works on `day`. `work_days` has weekday names ("Mon" … "Sun")."""
     return WEEKDAYS[day.weekday()] in work_days and day not in closures
 
 
 def after_working_days(day: date, count: int, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> date:
-    """Return the `count`-th working day after `day`, which is day 0. A library without working days raises ValueError."""
+    """Return the `count`-th working day after `day`. Raises ValueError if `work_days` has no weekday."""
     worked = tuple(work_days)
     if not set(worked) & set(WEEKDAYS):
         raise ValueError("a library needs at least one working day a week")
@@ -118,9 +115,9 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
 
 
 LOOK_S: Final = 60
-"""Seconds between two checks for due jobs."""
+"""Seconds between checks for due rounds."""
 SKEW: Final = timedelta(minutes=5)
-"""How far the clocks of gateways on one database may differ."""
+"""Allowed clock difference between gateways that share a database."""
 HOUR: Final = timedelta(hours=1)
 
 # fmt: off
@@ -134,21 +131,18 @@ EVERY: Final[Mapping[str, timedelta | None]] = {
     "inbox_cleanup":    HOUR,
     "purge":            None,
 }
-"""By the name of the round; None = once a day, at midnight in Hong Kong."""
+"""Name of a round -> its interval. None means daily at midnight in Hong Kong."""
 # fmt: on
 
 
 def next_after(name: str, now: datetime) -> datetime:
-    """Return when the round is due again after it ran at `now`."""
+    """Return the time at which a round that ran at `now` is due again."""
     every = EVERY[name]
     return now + every if every else start_of(after(civil(now), 1))
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
-    """Return why a service is suspended today, or None. Windows of one partner count only if `partner` is that one.
-
-    Source: HKALL rules R1.
-    """
+    """Return the refusal if a service is suspended today, for all partners or for `partner`. Source: HKALL rules R1."""
     found = window(scope, policy, civil(now), ("", partner))
     if found is None:
         return None
@@ -159,30 +153,30 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
 
 
 def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
-    """Return the window that stops a service with this one partner, or None; windows for all partners do not count.
+    """Return the window that suspends a service for this partner alone, or None.
 
-    A window for all partners refuses only new requests: those placed before it go on. Source: HKALL rules R1.
+    Windows for all partners are ignored here, since they do not affect requests placed before. Source: HKALL rules R1.
     """
     return window(scope, policy, civil(now), (partner,))
 
 
 def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -> Window | None:
-    """Return the first window over that day, scope and one of `partners` ("" = all partners). Source: HKALL rules R1."""
+    """Return the first window that covers `day` and `scope` for one of `partners` ("" = all). Source: HKALL rules R1."""
     concerned = (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners)
     return next((w for w in concerned if w.start <= day < w.end or (w.inclusive and day == w.end)), None)
 
 
 def over(last: date | None, now: datetime) -> Refusal | None:
-    """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
+    """Return a refusal if `last`, the last day on which the patron needs the book, is in the past."""
     return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
 
 
 def lent_until(
     request: Request, days: int, policy: Policy, today: date, closures: Closures, card_expires: date | None = None
 ) -> date:
-    """Return the due date of a loan that begins today, which is day 0; a recall that came before it shortens it.
+    """Return the due date of a loan of `days` days that begins today, shortened by an earlier recall.
 
-    The published period is the patron's. If the policy caps it to the lender's date, the days of minimum use stay.
+    If the policy caps the due date to the lender's, the patron still gets the days of minimum use.
     Source: HKALL rules R19, R25, R33.
     """
     lender = None
@@ -196,9 +190,9 @@ def lent_until(
 
 
 def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
-    """Return the due date after a renewal today: the loan's own period again, capped, and never earlier than it was.
+    """Return the due date after a renewal today: another loan period, capped, but never earlier than the present due date.
 
-    `request` is on loan, so `due` is set. Source: HKALL rules R32, due date on a closure.
+    Source: HKALL rules R32, due date on a closure.
     """
     due = request.due or today
     base = today if policy.renewal.base == "renewal_date" else due
@@ -212,9 +206,9 @@ def renewed_until(request: Request, policy: Policy, today: date, closures: Closu
 def recalled_until(
     due: date, first_checkout: date, recalled_on: date, policy: Policy, closures: Closures, lender_says: date | None = None
 ) -> date:
-    """Return the due date after a recall: the later of minimum use and time to return, and never later than `due`.
+    """Return the due date after a recall: when both minimum use and time to return have passed, but never after `due`.
 
-    A date that the lender names counts if it is later than ours. Source: HKALL rules R25, R26, R33.
+    The lender's date (`lender_says`) is used if it is later than ours. Source: HKALL rules R25, R26, R33.
     """
     minimum = after(first_checkout, policy.recall.min_use_days)
     ours = max(minimum, after(recalled_on, policy.recall.return_days))
@@ -222,16 +216,16 @@ def recalled_until(
     if wanted >= due:
         return due
     rolled = roll(wanted, closures, policy.due.on_closure, latest=due)
-    # Rolling back may cut into the days of minimum use; then the closed day stays.
+    # If rolling back would shorten the minimum use, keep the closed day.
     return rolled if rolled >= minimum else wanted
 
 
 def recall_due(
     request: Request, policy: Policy, now: datetime, lender_says: date | None = None, closures: Closures = ALWAYS_OPEN
 ) -> date:
-    """Return the due date of a loan that its owner recalls now; `lender_says` is the date that the owner names.
+    """Return the due date of a loan that is recalled now. `lender_says` is the due date in the lender's recall.
 
-    `request` is on loan: a loan without dates raises ValueError. Source: HKALL rules R25, R26.
+    Raises ValueError if `request` is not on loan. Source: HKALL rules R25, R26.
     """
     if request.due is None or request.first_checkout is None:
         raise ValueError(f"request {request.id} is not on loan")
@@ -239,7 +233,7 @@ def recall_due(
 
 
 def restored_due(request: Request, policy: Policy) -> date | None:
-    """Return the due date after the owner cancels a recall: the one before it, if that is later. Source: HKALL rules R26."""
+    """Return the due date after a recall is cancelled: the due date before the recall, if later. Source: HKALL rules R26."""
     before = request.due_before_recall
     if before is None or request.due is None or not policy.recall.restore_on_cancel:
         return request.due
@@ -247,10 +241,9 @@ def restored_due(request: Request, policy: Policy) -> date | None:
 
 
 def next_open(request: Request, closures: Closures) -> date | None:
-    """Return the open day to which a date on a closed day moves: a loan's due date, or the last day to collect.
+    """Return the open day to which a due date, or last day for pickup, on a closed day moves. None if it does not move.
 
-    None if it stays: it is open, or a recall leaves no further day. The lender's date does not count.
-    Source: HKALL rules R14, R19.
+    A recall limits the due date, but the lender's date does not. Source: HKALL rules R14, R19.
     """
     held = request.position is Position.RECEIVED
     day = request.pickup_last if held else request.due
@@ -259,10 +252,7 @@ def next_open(request: Request, closures: Closures) -> date | None:
 
 
 def past_lender(request: Request) -> bool:
-    """Return whether a loan that we borrow runs past the date on which its lender expects the book.
-
-    Source: HKALL rules R19, R32.
-    """
+    """Return whether the due date of our patron's loan is after the lender's due date. Source: HKALL rules R19, R32."""
     on_loan = request.side is Side.BORROWING and request.position is Position.ON_LOAN
     return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
 
@@ -290,7 +280,7 @@ KEYS: Final[Mapping[Position, str]] = MappingProxyType(
         P.SHIPPED: "shipped_days",
     }
 )
-"""The key of `[waits]` for each position with a limit, after which staff look at a request. A loan has its due date instead.
+"""Position -> key in `[waits]` of the time limit after which staff are notified. Loans have a due date instead.
 
 Source: the limits of BONUS+, OhioLINK and MOBIUS.
 """
@@ -299,20 +289,20 @@ ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
 
 
 def limit(position: Position, courier_days: int, waits: Waits) -> timedelta:
-    """Return how long a request may stay in a position of KEYS."""
+    """Return how long a request may stay in a position (of KEYS) before staff are notified."""
     days: int = getattr(waits, KEYS[position])
     return timedelta(days=days + (courier_days if position in ON_A_WAY else 0))
 
 
 def stands_still(request: Request, courier_days: int, waits: Waits, now: datetime) -> bool:
-    """Return whether staff should look at this request at `now` (aware): stalled too long, or our book long overdue."""
+    """Return whether staff should look at a request: it has stalled, or our item is long overdue at the borrower."""
     if request.position in KEYS and request.moved_at is not None:
         return now - request.moved_at > limit(request.position, courier_days, waits)
     return long_overdue(request, waits, now)
 
 
 def long_overdue(request: Request, waits: Waits, now: datetime) -> bool:
-    """Return whether a book of ours should have been sent back by its borrower `lender_overdue_days` days ago (R19)."""
+    """Return whether an item that we lent was due back more than `lender_overdue_days` days ago (R19)."""
     ours = request.side is Side.LENDING and request.position is P.AT_BORROWER
     due = request.lender_due if ours else None
     return due is not None and civil(now) > after(due, waits.lender_overdue_days)

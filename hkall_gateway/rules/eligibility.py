@@ -14,10 +14,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal
 
 @dataclass(frozen=True, slots=True)
 class LocalBlocks:
-    """A borrower's debts and overdue books, for the library's own thresholds.
-
-    `overdue_recalls` and `long_overdue` are numbers of books; `owed_cents` is in cents of Hong Kong dollars.
-    """
+    """A borrower's debt in Hong Kong cents, and numbers of overdue books, for the library's own thresholds."""
 
     owed_cents: int = 0
     overdue_recalls: int = 0
@@ -28,7 +25,7 @@ NO_BLOCKS = LocalBlocks()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
-    """Return the row of the published table for a borrower, by its key or by a group code that it maps; None = not eligible.
+    """Return a borrower's category, by its key or by a group code of the local system. None if the borrower is not eligible.
 
     Source: HKALL rules R2, R18.
     """
@@ -40,10 +37,7 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
 
 
 def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBlocks = NO_BLOCKS) -> Grant | Refusal:
-    """Return whether a borrower may use the service at all. Grant's facts name the category.
-
-    Source: HKALL rules R2.
-    """
+    """Return whether a borrower may use the service at all. `Grant.facts` names the category. Source: HKALL rules R2."""
     category = category_of(borrower, policy)
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
@@ -64,7 +58,7 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBloc
 
 
 def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refusal | None:
-    # The part-time tutor is staff: only a category that asks for a study mode may refuse one.
+    # Part-time tutors are staff. Only categories that require a study mode may refuse part-time borrowers.
     needed = category.study_mode_required
     if not needed:
         return None

@@ -1,7 +1,6 @@
-"""Judges the news of a partner by our own record: one table of position, news and date. Pure.
+"""Checks what a partner reports against our own record, by a table of position, report and date.
 
-What we have seen ourselves outweighs what a partner says. News that contradicts a scan of ours is never applied by itself: a
-person judges it.
+Our own scans outweigh a partner's reports. A report that contradicts a scan is never applied automatically: staff decide.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ P, E = Position, Event
 
 
 class News(StrEnum):
-    """What a partner reports about a book that we borrow from it (the first six) or lend to it."""
+    """A partner's report about an item that we borrow from it (the first six) or lend to it."""
 
     SHIPPED = auto()
     DECLINED = auto()
@@ -38,7 +37,7 @@ class News(StrEnum):
 
 
 class Dated(StrEnum):
-    """The day of the news, compared with the day of our last scan. SAME also stands for no date, and for no scan."""
+    """The day of a report compared with the day of our last scan. SAME is also used if either is missing."""
 
     EARLIER = auto()
     SAME = auto()
@@ -46,10 +45,10 @@ class Dated(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The verdict on a partner's news.
+    """The verdict on a partner's report.
 
-    applied: it changes the request. ignored: known already or too late, a success that changes no position. held: kept for a
-    person with what each side says, and answered with a problem. refused: the partner asks for what is not possible any more.
+    applied: it changes the request. ignored: it is outdated or already known, and is answered with success. held: it is stored
+    for staff, and answered with a problem. refused: the requested action is no longer possible.
     """
 
     APPLIED = auto()
@@ -62,7 +61,7 @@ SCANS: Final = frozenset({
     E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_OUT, E.UNDO_CHECK_OUT, E.RETURN, E.RETURN_UNUSED, E.DISPATCH,
     E.UNDO_RETURN, E.LEND, E.DECLINE, E.DECLINE_SHIPPED, E.CHECK_IN_HOME,
 })  # fmt: skip
-"""Steps in which our staff had the copy in hand, or looked for it, if their channel is one of OUR_CHANNELS."""
+"""Events in which our staff handled or searched for the item, if the channel is one of OUR_CHANNELS."""
 OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 
 _LETTERS: Final = MappingProxyType({"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED})
@@ -112,7 +111,7 @@ TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProx
 
 
 def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
-    """Compare by civil days: partners' clocks differ by minutes, and some send a date without a time."""
+    """Compare a report with our scan by civil days, since clocks differ by minutes and some partners send no time."""
     if news_at is None or scanned_at is None:
         return Dated.SAME
     news_day, scan_day = dates.civil(news_at), dates.civil(scanned_at)
@@ -120,5 +119,5 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
 
 
 def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:
-    """Return the verdict on the news about a request in this position."""
+    """Return the verdict on a report about a request in this position."""
     return TABLE[side, position, news, when]

@@ -1,4 +1,4 @@
-"""Reasons for which a library does not lend: one row for each, and the meaning of other systems' words for them.
+"""Reasons why a library does not lend: one row for each reason, and the meanings of other systems' words.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -30,7 +30,7 @@ LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was ask
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """The statuses of a decline: the CirculationStatus in our answer to the borrower, and that of our copy afterwards."""
+    """The CirculationStatus in our reply when we decline (`status`), and of our item afterwards (`status_after`)."""
 
     status: str
     status_after: str
@@ -38,12 +38,14 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class LenderReason:
-    """One reason for which a library does not lend. Texts are pairs: English, Traditional Chinese.
+    """One reason why a library does not lend. Texts are pairs of English and Traditional Chinese.
 
-    `key` is the word that requests and candidates store. `label` is for staff and statistics. `cause` follows a colon in a
-    letter; ("", "") where the reason tells a patron nothing. `sentence` is our own sentence in the letter, for a reason that
-    this gateway found and the lender did not give; `%(lender)s` is the lender's name. `decline` is set for a
-    reason for which we decline ourselves.
+    Attributes:
+        key: The word stored in requests and candidates.
+        label: Text for staff and statistics.
+        cause: Text after a colon in letters; empty if the reason means nothing to a patron.
+        sentence: Sentence in letters for a reason that this gateway found itself; `%(lender)s` is the lender's name.
+        decline: The statuses, for a reason for which we decline requests ourselves.
     """
 
     key: str
@@ -54,7 +56,7 @@ class LenderReason:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is one of the published page's three reasons."""
+        """Whether the reason is one of the three on the published page."""
         return self.decline is not None
 
 
@@ -114,39 +116,37 @@ _REASONS: Final = (
     LenderReason(DROPPED, ("Dropped by staff", "由職員放棄")),
 )
 LENDER_REASONS: Final[Mapping[str, LenderReason]] = {row.key: row for row in _REASONS}
-"""Every reason by its key. A reason without a row is the lender's own words."""
+"""Reasons by key. A stored reason without a row is text in the lender's own words."""
 
 PUBLISHED: Final = tuple(row.key for row in _REASONS if row.is_published)
-"""The page's three reasons: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
+"""The reasons on the published page: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
 OURS: Final = frozenset(row.key for row in _REASONS if not row.is_published)
-"""Reasons found by this gateway: no answer, a copy that did not leave, an empty shelf seen before asking, a message that never
-reached the lender, a copy that came for another request, a message dropped by staff.
-"""
+"""Keys of reasons that this gateway found itself, such as a lender that did not answer, and OTHER."""
 
 
 def reason_label(reason: str, language: str) -> str:
-    """Return a reason for staff; one without a row is the lender's own words."""
+    """Return the text of a reason for staff. A reason without a row is returned unchanged."""
     row = LENDER_REASONS.get(reason)
     return _in_language(row.label, language) if row else reason
 
 
 def reason_cause(reason: str, language: str) -> str:
-    """Return a reason as it follows a colon in a letter; one without a row is the lender's own words without the full stop."""
+    """Return the text of a reason after a colon in a letter. A reason without a row only loses its full stop."""
     row = LENDER_REASONS.get(reason)
     return _in_language(row.cause, language) if row else reason.rstrip(". ")
 
 
 def reason_sentence(reason: str, lender: str, language: str) -> str:
-    """Return our own sentence about why the last lender did not lend; "" for a reason that the lender gave.
+    """Return the sentence in a letter for a reason that this gateway found itself; "" for a reason given by the lender.
 
-    `lender` is the lender's name in that language, "" where it is not known.
+    `lender` is the lender's name in that language, or "" if unknown.
     """
     row = LENDER_REASONS.get(reason)
     return filled(_in_language(row.sentence, language), lender=lender or LAST_LENDER[language]) if row else ""
 
 
 def status_after_decline(reason: str) -> str:
-    """Return the circulation status of our copy after we declined for this reason (R37)."""
+    """Return the circulation status of our item after we declined for a reason (R37)."""
     row = LENDER_REASONS.get(reason)
     return row.decline.status_after if row and row.decline else ON_SHELF
 
@@ -156,9 +156,9 @@ def _in_language(texts: tuple[str, str], language: str) -> str:
 
 
 PATRON_OR_REQUEST: Final = "patron or request"
-"""The meaning of a word about the patron or the request. Its details are not searched, so that patrons see no technical word.
+"""The meaning of words about the patron or the request, not the item. The lender's details are then not searched for a reason.
 
-A word that means "" is none of the page's three reasons either, but its details may name one.
+The meaning "" stands for words that do not tell the reason, but whose details may.
 """
 MOST_LETTERS: Final = 200
 
@@ -203,7 +203,7 @@ _BY_STATUS: Final[Mapping[str, str]] = MappingProxyType({
     "In Process":                         NOT_SUITABLE,
     "Not Available":                      NOT_SUITABLE,
 })
-"""Reasons by a copy's CirculationStatus, for a lender that sends only the status."""
+"""CirculationStatus of an item -> reason, for lenders that send only a status."""
 
 PHRASES: Final = (
     ("checked out",         CHECKED_OUT_LOCALLY),
@@ -222,9 +222,9 @@ PHRASES: Final = (
     ("reference only",      NOT_SUITABLE),
     ("library use only",    NOT_SUITABLE),
 )
-"""Phrases in a sentence of a lender's staff or system, and their reasons. The first phrase that is about a copy counts."""
+"""Phrases in a lender's sentence, and their reasons. The first phrase that refers to an item is used."""
 VAGUE: Final = frozenset({"cannot be found", "not found", "missing"})
-"""Phrases that may be about a copy, the patron or the request."""
+"""Phrases that may refer to an item, the patron or the request."""
 # fmt: on
 
 _NO_WORD: Final = re.compile(r"[^\w\s-]")
@@ -241,14 +241,14 @@ _BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.word): row.mea
 
 
 def decline_reason(kind: str, detail: str = "") -> str:
-    """Return the page's reason that a lender's `kind` (a problem type, a status) and `detail` (a sentence) mean.
+    """Convert a lender's `kind` (a problem type or status) and `detail` (a sentence) to the key of a published reason.
 
-    If it is none of the three: the lender's own words, one line of at most 200 characters; OTHER if it gave none.
+    Otherwise, return the lender's own words in one line of at most MOST_LETTERS characters, or OTHER if there are none.
     """
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
         return kind
-    words = "" if folded(kind) in _BY_WORD else kind  # a word of the table is a technical one
+    words = "" if folded(kind) in _BY_WORD else kind  # words in the table are technical, not for patrons
     if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
     return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{words} {detail}") or detail or words or OTHER
@@ -264,7 +264,7 @@ def _by_phrase(text: str) -> str:
 
 
 def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
-    """Return whether a sentence says this phrase of a copy: not of the patron, named before it, and not of the request."""
+    """Return whether `phrase` refers to an item in a sentence, not to the patron or the request."""
     if reason == CHECKED_OUT_LOCALLY:
         words = _OTHERS.sub("", words)
     before = words.partition(f" {phrase} ")[0]

@@ -1,4 +1,4 @@
-"""Chooses the lenders of a request and their order, and decides whether a copy of ours may go to another library."""
+"""Chooses the lenders for a request and their order, and decides whether we may lend an item to another library."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, R
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record of a partner as a lender, beside its row in the directory.
+    """Data about a partner that influence its rank as a lender.
 
-    `lent` and `borrowed` are numbers of books of the last 30 days, `lent` with those still open; `declines` is the recent share
-    of refusals, 0 to 1; `down`: its channel has been down for too long.
+    Attributes:
+        closures: Days on which it is closed.
+        lent: Number of books that it lent to us in the last 30 days, including open requests.
+        borrowed: Number of books that it borrowed from us in the last 30 days.
+        declines: Recent share of declined requests, 0 to 1.
+        down: Whether its channel has been down for too long.
     """
 
     closures: Closures = ALWAYS_OPEN
@@ -33,10 +37,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Copies of a title in use by our open requests: `held`, each with its place, and `asked` for but not sent yet.
+    """Items of a title that our open requests use.
 
-    A held copy is not available, even if its library's catalogue says so. One that is asked for will likely be sent for that
-    other request: any other copy is asked for before it.
+    Attributes:
+        held: Item -> where it is. Such an item is not available, even if its library's catalogue says so.
+        asked: Items requested but not sent yet. Other items are preferred, since these may be sent for the other request.
     """
 
     held: Mapping[ItemKey, str] = field(default_factory=dict)
@@ -52,10 +57,15 @@ Rank = tuple[bool, int, bool, float, float, str, str]
 
 @dataclass(frozen=True, slots=True)
 class LenderChoice:
-    """The input of the choice of lenders, without the copies.
+    """The input for choosing lenders, apart from the items.
 
-    `partners` and `records` are by agency; `own` is our agency, whose copies are not asked for; `volume`: "" fits each copy;
-    `tried` are the agencies asked already.
+    Attributes:
+        partners: Partners by AgencyId.
+        own: Our AgencyId. We never request our own items.
+        volume: The wanted volume; "" accepts any item.
+        tried: AgencyIds of libraries that were already asked.
+        records: Data about lenders by AgencyId.
+        in_use: Items that our open requests use.
     """
 
     partners: Mapping[str, Partner]
@@ -68,15 +78,15 @@ class LenderChoice:
     in_use: InUse = NOT_IN_USE
 
     def record(self, agency: str) -> Record:
-        """Return the record of a library as a lender."""
+        """Return the data about a lender."""
         return self.records.get(agency, UNKNOWN_RECORD)
 
 
 def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: str) -> tuple[Candidate, ...]:
-    """Return the copies in the order in which their libraries are asked, then those passed over, with the reason in `skip`.
+    """Rank the items in the order in which their libraries are asked. Rejected items follow, with the reason in `skip`.
 
-    Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that the
-    same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
+    Each library is asked only for its first item. Ties are broken by a hash of `request_id` and the library, so that a request
+    always gets the same list, and requests are spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
     """
     tomorrow = after(civil(choice.now), 1)
 
@@ -110,9 +120,9 @@ def may_lend(
     *,
     known: bool = True,
 ) -> Holding | Refusal:
-    """Return the copy of ours that goes to a partner, the lowest barcode first, or a refusal.
+    """Return the item that we lend to a partner (with the lowest barcode), or a refusal.
 
-    `copies` are our own of the title, without those that another request holds; `known`: we have any at all.
+    `copies` are our own items of the title that no request uses. `known` tells whether we own the title at all.
     Source: HKALL rules R1, R5, R7, R8.
     """
     if partner is None:
@@ -131,7 +141,7 @@ def may_lend(
 
 
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
-    """Return whether a copy's material and status allow lending to another library. Source: HKALL rules R5, R7."""
+    """Return whether the material and status of an item allow lending to another library. Source: HKALL rules R5, R7."""
     if copy.material not in policy.materials:
         return Refusal(Reason.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
     if not copy.lendable:
@@ -141,7 +151,7 @@ def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
 
 
 def passed_over(copy: Holding, choice: LenderChoice) -> str:
-    """Return why this copy is not asked for, as text for staff; "" if it can be. Source: HKALL rules R3, R5, R7, R8, R22."""
+    """Return why an item cannot be requested, as text for staff, or "". Source: HKALL rules R3, R5, R7, R8, R22."""
     if copy.agency == choice.own:
         return "our own copy"
     partner = choice.partners.get(copy.agency)
@@ -177,7 +187,7 @@ def _copy_passed_over(copy: Holding, choice: LenderChoice) -> str:
 
 
 def _rank_words(rank: Rank) -> str:
-    """Return the criteria of a copy's rank as text, in the order of their weight."""
+    """Return the ranking criteria of an item as text, in order of importance."""
     asked, priority, closed_tomorrow, balance, declines, *_chance = rank
     closed = "closed tomorrow, " if closed_tomorrow else ""
     rivals = "asked for by another request, " if asked else ""

@@ -1,6 +1,6 @@
-"""The life cycle of a request, both sides, as one table: for each position and event the next position and the messages.
+"""The life cycle of a request on both sides, as one table: for each position and event, the next position and the messages.
 
-Guards are not here: the policy decides first, then the table names the position. Only this table changes a position (law 1).
+The table has no guards: the policy decides whether an event is allowed. Positions change only by this table (law 1).
 Source: lifecycle of INN-Reach style consortial borrowing; HKALL rules R11 to R17, R22 to R45.
 """
 
@@ -16,9 +16,9 @@ P = Position
 
 
 class Event(StrEnum):
-    """Events of a request, already decided. Events of the two sides have different names."""
+    """Events of a request that the policy has allowed. The borrowing and lending side have different events."""
 
-    # we borrow
+    # We borrow.
     ASK = auto()
     NO_LENDER = auto()
     ASK_NEXT = auto()
@@ -56,7 +56,7 @@ class Event(StrEnum):
     DAMAGE = auto()
     SETTLE = auto()
     HOME = auto()
-    # we lend
+    # We lend.
     PRINT = auto()
     SUBSTITUTE = auto()
     LEND = auto()
@@ -72,12 +72,12 @@ class Event(StrEnum):
     BORROWER_CLAIMS = auto()
     BORROWER_LOST = auto()
     SETTLE_LENT = auto()
-    # either
+    # Both sides.
     FORCE = auto()
 
 
 class Notification(StrEnum):
-    """Messages to send, in our terms. The partner's dialect says whether it has a document for one."""
+    """Kinds of messages to partners and patrons. A partner's dialect may have no document for some of them."""
 
     ASK_LENDER = auto()
     CANCEL_AT_LENDER = auto()
@@ -106,7 +106,7 @@ class Notification(StrEnum):
 
 
 class Stage(StrEnum):
-    """Coarse progress of a request, which changes seldom: without a copy, with a copy, ended."""
+    """Coarse progress of a request, which changes seldom: without an item, with an item, ended."""
 
     ASKED = "wish"
     IN_HAND = auto()
@@ -115,7 +115,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row: position, event, next position, messages."""
+    """One row of the table: position, event, next position, messages to send."""
 
     source: Position
     event: Event
@@ -132,32 +132,32 @@ TABLE: tuple[Step, ...] = (
     Step(P.NEW,            E.ASK,                    P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.NEW,            E.NO_LENDER,              P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.NEW,            E.CANCEL,                 P.CANCELLED),
-    Step(P.NEW,            E.SHIP,                   P.IN_TRANSIT),    # a lender that declined sends it all the same
+    Step(P.NEW,            E.SHIP,                   P.IN_TRANSIT),    # the lender declined, and then sent it anyway
     Step(P.NEW,            E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ASK_NEXT,               P.REQUESTED,      (S.ASK_LENDER, S.LETTER_DECLINED)),
     Step(P.REQUESTED,      E.ASK_NEXT_AFTER_SILENCE, P.REQUESTED,      (S.CANCEL_AT_LENDER, S.ASK_LENDER)),
-    Step(P.REQUESTED,      E.POSTPONE,               P.NEW),           # no lender is asked while the service rests
+    Step(P.REQUESTED,      E.POSTPONE,               P.NEW),           # no lender is asked while the service is suspended
     Step(P.REQUESTED,      E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
     Step(P.REQUESTED,      E.CANCEL,                 P.CANCELLING,     (S.CANCEL_AT_LENDER,)),
     Step(P.CANCELLING,     E.CANCEL_SETTLED,         P.CANCELLED),
     Step(P.CANCELLING,     E.SHIP_UNWANTED,          P.IN_TRANSIT),
-    # ---- the way here
+    # ---- we borrow: shipment to us
     Step(P.REQUESTED,      E.SHIP,                   P.IN_TRANSIT),
     Step(P.IN_TRANSIT,     E.NOT_SENT,               P.REQUESTED,      (S.ASK_LENDER,)),
     Step(P.IN_TRANSIT,     E.POSTPONE,               P.NEW),
     Step(P.IN_TRANSIT,     E.END_OF_LIST,            P.UNFILLED,       (S.LETTER_UNFILLED,)),
-    Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # an orphan copy that never left
+    Step(P.IN_TRANSIT,     E.HOME,                   P.CLOSED),        # an orphan item that never left its library
     Step(P.IN_TRANSIT,     E.ARRIVE,                 P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.REQUESTED,      E.ARRIVE_UNANNOUNCED,     P.RECEIVED,       (S.TELL_LENDER_RECEIVED, S.LETTER_PICKUP)),
     Step(P.IN_TRANSIT,     E.ARRIVE_UNWANTED,        P.TO_RETURN,      (S.TELL_LENDER_RECEIVED,)),
     Step(P.CANCELLING,     E.ARRIVE_UNWANTED,        P.TO_RETURN,      (S.TELL_LENDER_RECEIVED,)),
-    # ---- on our hold shelf
+    # ---- we borrow: on our hold shelf
     Step(P.RECEIVED,       E.NOTIFY,                 P.RECEIVED),
     Step(P.RECEIVED,       E.EXPIRE_PICKUP,          P.RECEIVED,       (S.LETTER_EXPIRED,)),
     Step(P.RECEIVED,       E.CHECK_OUT,              P.ON_LOAN,        (S.TELL_LENDER_ON_LOAN,)),
     Step(P.RECEIVED,       E.RETURN_UNUSED,          P.TO_RETURN),
     Step(P.RECEIVED,       E.HOME,                   P.CLOSED),
-    # ---- with the patron
+    # ---- we borrow: on loan
     Step(P.ON_LOAN,        E.UNDO_CHECK_OUT,         P.RECEIVED),
     Step(P.ON_LOAN,        E.RENEW,                  P.ON_LOAN,        (S.TELL_LENDER_RENEWED,)),
     Step(P.ON_LOAN,        E.RENEW_PENDING,          P.ON_LOAN,        (S.ASK_LENDER_TO_RENEW,)),
@@ -180,7 +180,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.ON_LOAN,        E.SETTLE,                 P.CLOSED),
     Step(P.ON_LOAN,        E.RETURN,                 P.TO_RETURN,      (S.TELL_LENDER_RETURNED,)),
     Step(P.ON_LOAN,        E.HOME,                   P.CLOSED),
-    # ---- the way home
+    # ---- we borrow: return to the lender
     Step(P.TO_RETURN,      E.DISPATCH,               P.RETURN_TRANSIT, (S.TELL_LENDER_ON_ITS_WAY,)),
     Step(P.TO_RETURN,      E.UNDO_RETURN,            P.ON_LOAN,        (S.TELL_LENDER_ON_LOAN,)),
     Step(P.TO_RETURN,      E.DAMAGE,                 P.TO_RETURN),
@@ -200,7 +200,7 @@ TABLE: tuple[Step, ...] = (
     Step(P.PAGED,          E.DECLINE,                P.DECLINED,       (S.TELL_BORROWER_DECLINED,)),
     Step(P.PAGED,          E.WITHDRAW,               P.WITHDRAWN),
     Step(P.PAGED,          E.BORROWER_HAS_IT,        P.AT_BORROWER),
-    Step(P.PAGED,          E.COMING_HOME,            P.RETURN_TRANSIT),  # it had left without a scan
+    Step(P.PAGED,          E.COMING_HOME,            P.RETURN_TRANSIT),  # it was shipped without a scan
     Step(P.PAGED,          E.CHECK_IN_HOME,          P.CLOSED,         (S.TELL_BORROWER_HOME,)),
     Step(P.SHIPPED,        E.DECLINE_SHIPPED,        P.DECLINED,       (S.TELL_BORROWER_HOME,)),  # too late to decline
     Step(P.SHIPPED,        E.BORROWER_HAS_IT,        P.AT_BORROWER),
@@ -227,7 +227,7 @@ TABLE: tuple[Step, ...] = (
 )
 
 FIRST: Mapping[Side, frozenset[Position]] = {
-    Side.BORROWING: frozenset({P.NEW, P.IN_TRANSIT}),   # IN_TRANSIT: an orphan copy
+    Side.BORROWING: frozenset({P.NEW, P.IN_TRANSIT}),   # IN_TRANSIT: an orphan item
     Side.LENDING:   frozenset({P.PAGED}),
 }
 
@@ -242,7 +242,7 @@ LENDING_EVENTS: frozenset[Event] = frozenset({
     E.RECALL_LENT, E.CANCEL_RECALL_LENT, E.COMING_HOME, E.CHECK_IN_HOME, E.BORROWER_CLAIMS, E.BORROWER_LOST, E.SETTLE_LENT,
 })
 
-# A request counts towards the quota until the patron has returned the book; see rules R20 and R21.
+# A request counts towards the quota until the patron has returned the book (R20, R21).
 TAKES_QUOTA: frozenset[Position] = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN})
 HOLDS_ITEM: frozenset[Position] = frozenset({
     P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED, P.SHIPPED, P.AT_BORROWER,
@@ -256,7 +256,7 @@ STAGES: Mapping[Position, Stage] = {
 
 
 def side_of(event: Event) -> Side:
-    """Return the side of an event."""
+    """Return the side on which an event occurs."""
     return Side.LENDING if event in LENDING_EVENTS else Side.BORROWING
 
 
@@ -264,12 +264,12 @@ _STEPS: Mapping[tuple[Side, Position, Event], Step] = {(side_of(s.event), s.sour
 
 
 def can(side: Side, position: Position, event: Event) -> bool:
-    """Return whether the table has a row for it on that side."""
+    """Return whether the table has a row for an event in a position."""
     return (side, position, event) in _STEPS
 
 
 def step(side: Side, position: Position, event: Event) -> Step:
-    """Return the row for it; raises BadStep if the table has none."""
+    """Return the row for an event in a position. Raises BadStep if there is none."""
     found = _STEPS.get((side, position, event))
     if found is None:
         raise BadStep(f"{side}: no step {event} from {position}")

@@ -1,4 +1,4 @@
-"""Which MARC fields hold the facts of a title and of its copies: the usual ones, which a site overlays.
+"""The MARC fields that hold the data of a title and of its items: defaults, which a site can override.
 
 Source: MARC 21 Formats for Bibliographic and for Holdings Data (Library of Congress); field 952 of Koha, 949 as Sierra and
 Millennium commonly export it.
@@ -21,7 +21,7 @@ _SOURCE: Final = re.compile(r"(?P<tag>[0-9A-Z]{3})(?:/(?P<first>\d{1,3})(?:-(?P<
 
 @dataclass(frozen=True, slots=True)
 class MarcSource:
-    """Where a fact is in a record: subfields of a field, or places `first` to `last` of a control field (None: all)."""
+    """A place in a record: subfields `codes` of a field, or characters `first` to `last` of a control field (None = all)."""
 
     tag: str
     codes: str = ""
@@ -30,7 +30,7 @@ class MarcSource:
 
 
 def source(text: str) -> MarcSource:
-    """Return the source that `245abnp`, `001` or `008/35-37` means. Raises ValueError for another text."""
+    """Parse a source such as `245abnp`, `001` or `008/35-37`. Raises ValueError for a malformed text."""
     found = _SOURCE.fullmatch(text)
     if not found or (found["tag"] < "010") is bool(found["codes"]):
         raise ValueError(f"{text!r} is no MARC field with subfields (245ab) or control field (001, 008/35-37)")
@@ -44,9 +44,9 @@ Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
 
 @dataclass(frozen=True)
 class ItemField:
-    """A field that describes one copy each time it occurs, with the subfields of its facts ("": not there).
+    """A field that describes one item per occurrence, and the subfields with its data ("" = none).
 
-    `beside` is the field with the same number in subfield 8, else the first.
+    Missing data come from the `beside` field with the same link number in subfield 8, or else from the first such field.
     """
 
     tag: Annotated[Tag, Field(description="the field")]
@@ -69,7 +69,7 @@ ITEM_FIELDS: Final = (
     ItemField("876", barcode="p", volume="3", status="j", beside="852"),
     ItemField("852", barcode="p", call_number="khijm", volume="3", agency="a"),
 )
-"""The first field of these that has a barcode in a record describes its copies."""
+"""The items of a record are described by the first of these fields that has a barcode."""
 
 TITLE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "bib_id":       ("001",),
@@ -80,10 +80,10 @@ TITLE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "published":    ("264abc", "260abc"),
     "language":     ("008/35-37", "041a"),
 })
-"""The facts of a title. Of several sources the first that has text counts; authors and ISBNs are taken from all."""
+"""Data of a title -> its sources. The first source with text is used. Authors and ISBNs are collected from all sources."""
 
 MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"as": "journal", "ab": "journal", "ai": "journal", "gm": "dvd"})
-"""The material of a copy by the type and level of its record (leader 06 and 07); others are books."""
+"""Type and level of a record (leader 06 and 07) -> material of its items. The default is book."""
 # fmt: on
 
 
@@ -92,9 +92,9 @@ NUMBER_IN_IDENTIFIER: Final = "{bib_id}"
 
 @dataclass(frozen=True, slots=True)
 class MarcMapping:
-    """The mapping of one site. `agencies` are our names of libraries by the codes in the records.
+    """The mapping of one site. `agencies` maps library codes in the records to AgencyIds.
 
-    `oai_identifier` is the form of the identifiers of OAI-PMH, with {bib_id} for the number; "" = they do not hold it.
+    `oai_identifier` is a pattern of OAI-PMH identifiers with {bib_id} for the record number, or "" if they do not contain it.
     """
 
     titles: Mapping[str, tuple[MarcSource, ...]] = field(
@@ -107,6 +107,6 @@ class MarcMapping:
 
 
 def overlaid(rows: tuple[ItemField, ...]) -> tuple[ItemField, ...]:
-    """Return a site's own fields of copies, which come first, and the usual ones with other tags."""
+    """Return a site's own item fields, followed by the default item fields with other tags."""
     site_tags = {row.tag for row in rows}
     return (*rows, *(row for row in ITEM_FIELDS if row.tag not in site_tags))

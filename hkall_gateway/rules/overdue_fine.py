@@ -1,4 +1,4 @@
-"""The fine for an overdue book."""
+"""Computes the fine for an overdue book."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CURRENCY: Final = "HKD"
 
 @dataclass(frozen=True, slots=True)
 class RecallFacts:
-    """The recall of a loan, for its fine: its date, whether it shortened the due date, the date of its cancellation."""
+    """The recall of a loan: its date, whether it shortened the due date, and the date of its cancellation."""
 
     recalled_on: date | None = None
     shortened: bool = False
@@ -24,16 +24,16 @@ class RecallFacts:
 
 
 def fine_for(request: Request, returned_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> int:
-    """Return the fine of a loan in cents, charges already made included; 0 if it was never on loan.
+    """Return the total fine for a loan in cents, including amounts already charged; 0 if it has no due date.
 
-    The days after `due` are charged, up to and including `returned_on`, which is today for a book that is still out. Days after
-    `stopped_on` cost no more. A cancelled recall counts only for its own days. Source: HKALL rules R40, R41.
+    The days after `due` are charged, up to and including `returned_on`, which is today for a book that is still on loan. Days
+    after `stopped_on` are free. A cancelled recall raises the rate only until its cancellation. Source: HKALL rules R40, R41.
     """
     if request.due is None:
         return 0
     stopped, recall = stopped_on(request, policy), _recall_facts(request)
     last = returned_on if stopped is None else min(returned_on, stopped)
-    # A recall that came after the book was back, or after accrual stopped, does not count.
+    # A recall after the return, or after the fine stopped accruing, does not count.
     counted = recall if recall.recalled_on is not None and recall.recalled_on <= last else RecallFacts()
     total = sum(
         _daily_rate(day, counted, policy) for day in days_after(request.due, last) if _is_charged(day, policy, closures)
@@ -43,21 +43,22 @@ def fine_for(request: Request, returned_on: date, policy: Policy, closures: Clos
 
 
 def stopped_on(request: Request, policy: Policy) -> date | None:
-    """Return the last chargeable day of a loan that was lost or claimed, or, if the policy says so, put into the book drop.
+    """Return the last chargeable day of a loan. None while the fine accrues.
 
-    None while the fine runs on. Source: HKALL rules R17, R41.
+    A fine stops when the book is lost, claimed returned, or, if the policy says so, put into the book drop.
+    Source: HKALL rules R17, R41.
     """
     dropped_on = request.dropped_on if policy.bookdrop.fine == "until_drop" else None
     return min((day for day in (request.claimed_on, request.lost_on, dropped_on) if day), default=None)
 
 
 def rate_for(request: Request, day: date, policy: Policy) -> int:
-    """Return the cents for one overdue day of a loan, if it is still out then. Source: HKALL rules R40, R41."""
+    """Return the fine in cents for one overdue day of a loan. Source: HKALL rules R40, R41."""
     return _daily_rate(day, _recall_facts(request), policy)
 
 
 def _recall_facts(request: Request) -> RecallFacts:
-    """Return the facts of the recall in force, else of a cancelled one, which counts only for its own days."""
+    """Return the facts of the recall in force, or of the last cancelled recall."""
     before, due = request.due_before_recall, request.due
     shortened = before is not None and due is not None and before > due
     cancelled_on = None if request.recalled_on else request.recall_cancelled_on

@@ -1,6 +1,6 @@
-"""The libraries of the consortium, as the directory and the configuration's [[partners]] have them.
+"""The libraries of the consortium, as stored in the directory and configured in [[partners]].
 
-Apart from the vocabulary, since pydantic, which checks the fields, takes longer to load than a command's `--help`.
+This is not in the vocabulary module because importing pydantic would slow down commands such as `--help`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Charges:
 
 
 Meaning = Literal["fault", "later", "refused", "already"]
-"""The meaning of a partner's refusal.
+"""The meaning of a partner's problem.
 
-fault: the channel is misconfigured and a person must correct it; later: temporary; refused: final; already: known before.
+fault: the channel is misconfigured, and a person must fix it; later: temporary; refused: final; already: done before.
 """
 
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -36,10 +36,10 @@ RenewalMode = Literal["local_then_notify", "ask_first"]
 
 @dataclass(frozen=True)
 class Partner:
-    """A library of the consortium, as it stands in the directory and in a row of [[partners]] of the configuration.
+    """A library of the consortium, as stored in the directory and configured in a row of [[partners]].
 
-    `problems`: meanings of its own ProblemTypes, or of words in its ProblemDetail or ProblemValue, as (words, meaning); they
-    precede the standard's.
+    `problems` has (text, meaning) pairs for the partner's own ProblemTypes, or for texts in its ProblemDetail or ProblemValue.
+    They take precedence over the meanings of standard problems.
     """
 
     agency: Agency

@@ -1,4 +1,4 @@
-"""Decides every permission about a request, from placing it to its return, as a pure function of the facts."""
+"""Decides what is allowed during the life of a request, from placing it to the return, by pure functions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ P = Position
 class RequestFacts:
     """The facts about a requested title.
 
-    `pickup_locations`: our pickup locations. `materials`: kinds of the title's copies. `statuses_at_home`: our own copies of
-    the wanted volume, None = the local system could not be asked. `candidates`: how many copies elsewhere could be sent.
-    `need_before`: the last day on which it is wanted.
+    Attributes:
+        pickup_location: The desired pickup location.
+        pickup_locations: All our pickup locations.
+        materials: Kinds of material among the title's items.
+        statuses_at_home: Statuses of our own items of the wanted volume; None if the local system is unreachable.
+        candidates: Number of items that other libraries could send.
+        duplicate: Whether the borrower has requested the title already.
+        hold: Whether the patron wants to reserve an item that is on loan.
+        need_before: Last day on which the patron needs the book.
     """
 
     known_title: bool = True
@@ -39,10 +45,13 @@ class RequestFacts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The quota that a borrower uses now, without the request under judgement.
+    """A borrower's current numbers of books, without the request being checked.
 
-    `hkall_used`: our own count. `local_loans` and `total_quota`: from the local system, None = it does not say.
-    `ils_counts_hkall`: its count includes our books (also true if the policy says so).
+    Attributes:
+        hkall_used: HKALL books, by our own count.
+        local_loans: Loans according to the local system; None if unknown.
+        total_quota: Total quota according to the local system; None if unknown.
+        ils_counts_hkall: Whether `local_loans` includes HKALL books; the policy can also say so.
     """
 
     hkall_used: int = 0
@@ -53,7 +62,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
+    """The place where an item is scanned. `role` is a role in the policy (counter, selfcheck, bookdrop, lookup)."""
 
     role: str
     location: str = ""
@@ -73,9 +82,9 @@ def may_request(
     staff: bool = False,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether a title may be requested. `staff` lifts the ban on duplicates. Grant's facts flag unchecked conditions.
+    """Return whether a borrower may request a title. `staff` may request duplicates.
 
-    Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
+    `Grant.facts` flags conditions that could not be checked. Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
     """
     who = may_use(borrower, policy, now, blocks)
     room = quota(borrower, counts, policy)
@@ -93,19 +102,16 @@ def may_request(
 
 
 def may_be_requested(wanted: RequestFacts, policy: Policy, now: datetime) -> Grant | Refusal:
-    """Return whether a title may be requested at all, before a borrower is known: what refuses it refuses every borrower.
-
-    Source: HKALL rules R1, R5 to R7.
-    """
+    """Return whether a title may be requested by any borrower at all. Source: HKALL rules R1, R5 to R7."""
     refusal = suspended("borrow_request", policy, now) or _title_refusal(wanted, policy)
     refusal = refusal or _home_refusal(wanted, policy) or _supply_refusal(wanted)
     return refusal or Grant(facts=_unchecked_facts(wanted, policy))
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
-    """Return whether there is room for one more book. Grant's facts: `left` (books, including this one), `quota` and `total`.
+    """Return whether the quota allows one more book. `Grant.facts` has `left` (including this book), `quota` and `total`.
 
-    An unknown limit is allowed and flagged (`quota_check="unknown"`), or refused, as `quota.unknown` says.
+    If a number is unknown, the setting `quota.unknown` decides whether to refuse, or to grant with `quota_check="unknown"`.
     Source: HKALL rules R18, R20, R21.
     """
     category = category_of(borrower, policy)
@@ -121,7 +127,7 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
     if total is None or counts.local_loans is None:
         unknown = facts | {"quota_check": "unknown"}
         return Refusal(Reason.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
-    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
+    # The local count does not include requests that have not arrived, so the larger count is the better estimate.
     both = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
     used = max(counts.local_loans, counts.hkall_used) if both else counts.local_loans + counts.hkall_used
     facts |= {"left": min(left, total - used), "total": total, "used": used}
@@ -136,7 +142,7 @@ def quota_positions(policy: Policy) -> frozenset[Position]:
 
 
 def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
-    """Return whether the patron may still cancel: only while the record says HKALL REQUESTD. Source: HKALL rules R34."""
+    """Return whether the patron may still cancel: only while the status is HKALL REQUESTD. Source: HKALL rules R34."""
     again = request.attempt > 1 and not policy.cancel.in_rerequested
     if request.position in (P.NEW, P.REQUESTED) and not again:
         return Grant()
@@ -147,31 +153,31 @@ PAYMENT = "37"
 
 
 def messages_of(role: str, policy: Policy, *, takes_money: bool = False) -> frozenset[str]:
-    """Return the SIP2 messages that a terminal of this role may send besides login, status and resend; with a till, 37 too."""
+    """Return the SIP2 messages that terminals with a role may send besides login, status, resend, and 37 if `takes_money`."""
     named = frozenset(code for row in policy.roles if row.role == role for code in row.messages)
     return named | {PAYMENT} if takes_money else named
 
 
 def lends(role: str, policy: Policy) -> bool:
-    """Return whether terminals of this role lend books of other libraries. Source: HKALL rules R16."""
+    """Return whether terminals with a role lend books of other libraries. Source: HKALL rules R16."""
     return any(row.checkout for row in policy.roles if row.role == role)
 
 
 def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> date:
-    """Return the last day to collect a book after its letter was sent on that day. Source: HKALL rules R14."""
+    """Return the last day to collect a book if its letter was sent on `notified_on`. Source: HKALL rules R14."""
     days = policy.pickup.days - policy.pickup.count_notice_day
     return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
 
 
 def pickup_expired(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Return whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
+    """Return whether the pickup period is over. It starts with the letter, or else on arrival. Source: HKALL rules R14."""
     letter_day = request.notified_on or request.received_on
     last = request.pickup_last or (letter_day and pickup_last(letter_day, policy, closures))
     return last is not None and civil(now) > last
 
 
 def waited_too_long(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Return whether a book on our hold shelf was not collected in time; a check-in without a card then sends it home.
+    """Return whether a book on our hold shelf was not collected in time, so that a check-in sends it back to the lender.
 
     Source: HKALL rules R14, R15.
     """
@@ -191,9 +197,9 @@ def may_borrow(
     staff: bool = False,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether this borrower may take this copy here and now, and until when. `counts` leave this request out.
+    """Return whether a borrower may check out the requested item at a terminal, and the due date.
 
-    `staff` may lend a book that waited too long or was recalled since, unless the policy denies it to all.
+    `counts` exclude this request. `staff` may lend a book after the pickup period or after a recall, if the policy allows it.
     Source: HKALL rules R13 to R21.
     """
     if refusal := suspended("checkout", policy, now):
@@ -219,7 +225,7 @@ def may_borrow(
 
 
 def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
-    """Return the refusal for a borrower other than the requester of a copy; None for the requester. Source: HKALL rules R13."""
+    """Return the refusal for a borrower who is not the requester, or None. Source: HKALL rules R13."""
     if request.patron == borrower.barcode:
         return None
     return Refusal(Reason.ON_LOAN_TO_ANOTHER if request.position is P.ON_LOAN else Reason.NOT_REQUESTER)
@@ -228,7 +234,7 @@ def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
 def loan_due(
     borrower: Borrower, request: Request, policy: Policy, happened: datetime, closures: Closures = ALWAYS_OPEN
 ) -> date:
-    """Return the due date of a loan that began at `happened`; a borrower without a category gets the shortest period.
+    """Return the due date of a loan that began at `happened`. Borrowers without a category get the shortest loan period.
 
     Source: HKALL rules R19, due date on a closure.
     """
@@ -238,9 +244,9 @@ def loan_due(
 
 
 def may_return(terminal: Place, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
-    """Return whether a copy may be returned here. `places`: the locations that take them, none = all.
+    """Return whether an item may be returned at a terminal. `places` has the locations that accept returns; empty = all.
 
-    Grant's fact `flag` asks staff to look at a copy from the book drop. Source: HKALL rules R16, R17.
+    For the book drop, `Grant.facts` has the `flag` for staff. Source: HKALL rules R16, R17.
     """
     if terminal.role == "bookdrop":
         taken = policy.bookdrop.policy == "accept_and_flag"
@@ -260,9 +266,9 @@ def may_renew(
     borrower: Borrower | None = None,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether a loan may be renewed, and until when. A renewal that would gain no day is refused.
+    """Return whether a loan may be renewed, and the new due date. A renewal that would not extend the loan is refused.
 
-    `borrower` is the patron with the loan, None if unknown. Source: HKALL rules R2, R27 to R29, R32, R33.
+    `borrower` is the patron with the loan, or None if unknown. Source: HKALL rules R2, R27 to R29, R32, R33.
     """
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
@@ -278,7 +284,7 @@ def may_renew(
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
-    """Return whether the same renewal asked again is a repetition: within the window, while the renewal is in force.
+    """Return whether another renewal request is a repetition of the last one: within `repeat_window_s`, of an unchanged loan.
 
     Source: HKALL rules R27, R28.
     """
@@ -288,19 +294,19 @@ def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
 
 
 def renewal_stands(request: Request) -> bool:
-    """Return whether a loan is unchanged since its last renewal: still out, not returned in between, not recalled."""
+    """Return whether a loan is unchanged since its last renewal: still on loan, not returned in between, not recalled."""
     renewed_at, moved_at = request.renewed_at, request.moved_at
     moved = renewed_at is not None and moved_at is not None and moved_at > renewed_at
     return is_out(request) and not moved and request.recalled_on is None
 
 
 def is_out(request: Request) -> bool:
-    """Return whether a copy is with a patron, or with a partner of ours, and neither lost nor claimed to be returned."""
+    """Return whether an item is with a patron or partner, and neither lost nor claimed returned."""
     return request.position in _OUT and request.lost_on is None and request.claimed_on is None
 
 
 def _renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
-    """Return the first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
+    """Return the first reason to refuse a renewal today, or None. Source: HKALL rules R27 to R29."""
     if request.recalled_on is not None:
         return Refusal(Reason.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
     if request.lost_on is not None or request.claimed_on is not None:
@@ -339,9 +345,9 @@ def _home_refusal(wanted: RequestFacts, policy: Policy) -> Refusal | None:
 
 
 def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
-    """Return whether one of our own copies is on its shelf, by the words for their states; UNKNOWN if `statuses` is None.
+    """Return AVAILABLE if any status of our own items means available, else UNKNOWN if any is unknown, else OUT.
 
-    A copy on its shelf decides, then one with an unknown word. Source: HKALL rules R6.
+    UNKNOWN if `statuses` is None. Source: HKALL rules R6.
     """
     if statuses is None:
         return Availability.UNKNOWN

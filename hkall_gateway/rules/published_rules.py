@@ -1,4 +1,4 @@
-"""The published rules of HKALL, one sentence each in our words and in both languages, by the number that the code cites."""
+"""The published rules of HKALL by number, as one sentence each in our own words, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -> dict[str, object]:
-    """Return every key of these rules with its value in force, named as in the file: `renewal.window_days`.
+    """Return the policy keys (such as `renewal.window_days`) that implement these rules, with their current values.
 
-    `about` names the rows of categories and roles to include (`categories[undergraduates].quota`); service windows and
-    fine-free days have no name and are all included, by their index in the list.
+    `about` names the categories and roles to include (`categories[undergraduates].quota`). Service windows and fine-free days
+    are always included, by their index.
     """
     wanted = set(rules)
     return {name: value for name, rule, value in _walk(policy, "", about) if rule in wanted}

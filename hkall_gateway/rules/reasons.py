@@ -1,6 +1,6 @@
-"""Every reason for a refusal: one row with the rule behind it and its words, in English and Traditional Chinese.
+"""All reasons for refusals, each with its rule and its texts in English and Traditional Chinese.
 
-A protocol maps a reason to its own codes in a table of its own (`ncip/tables/problems.py`).
+Protocols map reasons to their own codes in separate tables (such as `ncip/tables/problems.py`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from enum import StrEnum
 from typing import Final
 
 Texts = tuple[str, str]
-"""A text in English and in Traditional Chinese; places such as {due} are filled by the refusal's details."""
+"""A text in English and Traditional Chinese. Placeholders such as {due} are replaced by the details of the refusal."""
 NO_TEXTS: Final[Texts] = ("", "")
 
 
 # fmt: off
 class Reason(StrEnum):
-    """A reason: its stored word, the number of the published rule ("" for none), and its words.
+    """A reason for a refusal. The value is the word that is stored.
 
-    `staff` is a sentence for the counter. `terminal` is a screen message of a terminal, which adds the rule's number: the
-    sentence for staff without its full stop where no other is given. `patron` is a sentence that speaks to the patron: the one
-    for staff where no other is given.
+    Attributes:
+        rule: Number of the published rule, or "".
+        staff: Sentence for staff.
+        terminal: Screen message, to which the terminal appends the rule; defaults to `staff` without the full stop.
+        patron: Sentence that addresses the patron; defaults to `staff`.
     """
 
     rule: str
@@ -30,7 +32,7 @@ class Reason(StrEnum):
     def __new__(
         cls, word: str, rule: str = "", staff: Texts = NO_TEXTS, terminal: Texts = NO_TEXTS, patron: Texts = NO_TEXTS
     ) -> Reason:
-        """Make a member whose value is its stored word. The defaults let `Reason(word)` look up a member."""
+        """Create a member. The defaults exist so that `Reason(word)` can look up a member."""
         made = str.__new__(cls, word)
         made._value_ = word
         made.rule, made.staff, made.patron = rule, staff, patron if any(patron) else staff

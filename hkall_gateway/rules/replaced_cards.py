@@ -1,4 +1,4 @@
-"""Determines the replaced cards in a patron file, and the rows that contradict the known owner of a card."""
+"""Finds the replaced cards in a patron file, and the rows that contradict the known owner of a card."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Borrower
 
 UNNAMED: Final = "former_barcode: the row has no name and no e-mail to compare with those of that card's owner"
-"""The reason to refuse a row that may be of another person: loans, charges and the PIN would move to a stranger."""
+"""Reason to refuse a row that may belong to another person, who would get the owner's loans, charges and PIN."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatronRow:
-    """A patron, the patron's former cards, oldest first, and the FILE:LINE of the row."""
+    """A patron with former cards (oldest first), and the place of the row (FILE:LINE)."""
 
     where: str
     borrower: Borrower
@@ -23,13 +23,13 @@ class PatronRow:
 
     @property
     def card(self) -> str:
-        """The present card."""
+        """The current card."""
         return self.borrower.barcode
 
 
 @dataclass(frozen=True, slots=True)
 class KnownCards:
-    """The data before a file is loaded: loaded patrons by card, and the present card of each replaced one."""
+    """The data before a file is loaded: loaded patrons by card, and (`replaced`) former card -> current card."""
 
     patrons: Mapping[str, Borrower] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
@@ -37,17 +37,14 @@ class KnownCards:
 
 @dataclass(frozen=True, slots=True)
 class Replacements:
-    """The replaced cards of a file: the present card by each former one, and the reasons of refused rows, by their index."""
+    """The replaced cards in a file: former card -> current card, and place of a refused row -> reason."""
 
     present: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
-    """Return the cards that these rows replace.
-
-    A row is refused if its former card belongs, or may belong, to another person.
-    """
+    """Find the cards that rows replace. Refuse a row if its former card belongs, or may belong, to another person."""
     owners = {row.card: row for row in rows}
     claims: dict[str, list[PatronRow]] = {}
     for row in rows:
@@ -61,21 +58,21 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
         ):
             refused[row.where] = why
             continue
-        for former in _former_cards(row):  # A was replaced by B, and C replaces A: then it replaces B too
+        for former in _former_cards(row):  # if A was replaced by B before, and C replaces A, then C also replaces B
             between = known.replaced.get(former, row.card)
             present |= {card: row.card for card in (former, between) if card != row.card}
     return Replacements(present, refused)
 
 
 def _former_cards(row: PatronRow) -> Iterator[str]:
-    """Return the former cards of a row, without the present one, which some exports name too."""
+    """Return the former cards of a row without the current card, which some exports include."""
     return (former for former in row.former if former != row.card)
 
 
 def _why_not(
     former: str, row: PatronRow, owners: Mapping[str, PatronRow], claims: Sequence[PatronRow], known: KnownCards
 ) -> str:
-    """Return why a card cannot be a former one of this row; "" if it can."""
+    """Return why `former` cannot be a former card of a row's patron, or ""."""
     card_words = f"former_barcode: {former!r}"
     if former in owners:
         return f"{card_words} is the present card of {owners[former].where}"
@@ -94,7 +91,7 @@ def _why_not(
 
 
 def _why_another(before: Borrower, now: Borrower, card_words: str) -> str:
-    """Return why two records are not taken for one person; "" if a field agrees, or the earlier record has none of them."""
+    """Return why two records may be of different persons. "" if a name or e-mail agrees, or `before` has neither."""
     if _is_same(before, now) or not any((before.name, before.name_zh, before.email)):
         return ""
     differs = bool(_agreements(before, now))
@@ -106,11 +103,11 @@ def _is_same(before: Borrower, now: Borrower) -> bool:
 
 
 def _agreements(before: Borrower, now: Borrower) -> list[bool]:
-    """Compare name, Chinese name and e-mail, as far as both records have them; returns for each whether they agree."""
+    """Compare name, Chinese name and e-mail. Return for each field that both records have whether it is equal."""
     pairs = ((before.name, now.name), (before.name_zh, now.name_zh), (before.email, now.email))
     return [_name_words(one.reveal()) == _name_words(other.reveal()) for one, other in pairs if one and other]
 
 
 def _name_words(text: str) -> list[str]:
-    """Return the words of a name in one case, sorted: CHAN, Tai-man is Tai Man Chan."""
+    """Return the words of a name, sorted and in lower case, so that "CHAN, Tai-man" equals "Tai Man Chan"."""
     return sorted(re.findall(r"[^\W_]+", text.casefold()))

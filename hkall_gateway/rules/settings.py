@@ -1,8 +1,8 @@
-"""Every number and choice of the published rules, as one frozen record with its defaults.
+"""The settings of the published rules, as one frozen record with default values.
 
-A site's policy file overlays them key by key. A field's metadata names the rule and describes the key, so that docs/policy.md
-is generated from here. A table of the file has the name of its field, without the trailing underscore that Python's keywords
-need (`return_` is `[return]`). None = absent in the file.
+A site's policy file overrides individual keys. The metadata of a field have its rule and description, from which docs/policy.md
+is generated. Tables in the file are named like the fields, without a trailing underscore (`return_` is `[return]`). None means
+that the key is absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Scope = Literal["borrow_request", "lend_request", "checkout", "renew", "all"]
 Doubt = Literal["allow_and_flag", "deny"]
 OnClosure = Literal["roll_forward", "keep", "roll_back"]
 TerminalMessage = Literal["01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65"]
-"""SIP2 messages that a terminal may send after login; 93, 97 and 99 are open to all. Source: SIP2 2.00."""
+"""SIP2 messages that a role can allow. All terminals may send 93, 97 and 99. Source: SIP2 2.00."""
 
 
 def _option(default: T, rule: str, doc: str) -> T:
@@ -69,7 +69,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class StudyModes:
-    """The local system's words for the two modes of study. Case, blanks, hyphens and full stops do not count."""
+    """The local system's words for the two modes of study. Case, blanks, hyphens and full stops are ignored."""
 
     full_time: tuple[str, ...] = _option(("full_time", "FT", "F", "全日制"), "R2", "Words that mean full time.")
     part_time: tuple[str, ...] = _option(
@@ -79,7 +79,7 @@ class StudyModes:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """The permissions of a kind of terminal. `checkout` and `checkin` concern only books of other libraries."""
+    """The permissions of one kind of terminal. `checkout` and `checkin` apply only to books of other libraries."""
 
     role: str = field(metadata=_required("R16", "counter, selfcheck, bookdrop or lookup."))
     checkout: bool = field(metadata=_required("R16", "Whether it lends them."))
@@ -91,7 +91,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The gateway's own reasons to refuse a borrower, beside the local system's. All are off by default."""
+    """The gateway's own reasons to refuse a borrower, in addition to the local system's. All are off by default."""
 
     max_debt_cents: int | None = _option(None, "R2", "Refuse borrowers with a higher debt.")
     on_overdue_recall: bool = _option(False, "R2", "Refuse borrowers with an overdue recalled book.")
@@ -264,7 +264,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long ended records are kept. Unpaid, claimed and unsent ones are never touched."""
+    """How long ended records are kept. Records with unpaid charges, claims or unsent messages are left unchanged."""
 
     anonymise_days: int = _option(180, "R44", "Days after its end until a request is anonymised; 0 = never.")
     archive_days: int = _option(0, "R44", "Days after its end until a request moves to the archive; 0 = never.")

@@ -1,7 +1,7 @@
-"""Sort keys of call numbers: texts whose plain order is the order of the books on the shelf.
+"""Sort keys for call numbers, whose text order is the order of the books on the shelf.
 
-A key has lower-case letters, digits, the full stop and the space. The space sorts before all others, so that a shorter call
-number stands before a longer one ("nothing before something"), and a digit sorts before every letter.
+A key consists of lower-case letters, digits, full stops and spaces. Spaces sort first, so that a shorter call number precedes a
+longer one ("nothing before something"), and digits sort before letters.
 
 Source: the published shelving guides of the libraries named in tests/rules/test_shelving.py.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 MOST: Final = 160
-"""The longest key, in characters; the rest of a longer call number does not count."""
+"""Maximum length of a key. The rest of a longer call number is ignored."""
 
 _TAKEN: Final = 400
 _LETTERS: Final = r"[^\W\d_]"
@@ -23,22 +23,22 @@ _DEWEY: Final = re.compile(r"(\d{3})(?!\d)(?:\.(\d+))?")
 _WORD_BEFORE: Final = re.compile(rf"{_LETTERS}+\.? ")
 _PART: Final = re.compile(rf"({_LETTERS}*)(\d+)((?:{_LETTERS}+(?![^\W_]))?)|({_LETTERS}+)")
 _MARKS: Final = re.compile(r"['\u2019\u2032]|/(?=\.\d)")
-"""Prime marks and the slash by which a Dewey number shows where it may be cut; they do not count."""
+"""Ignored characters: primes and slashes that mark where a Dewey number may be shortened."""
 
 _CUTTERS: Final = {"lc": 2, "dewey": 1, "": 0}
-"""How many book numbers a call number of each scheme has; their digits are decimals, all later ones are whole numbers."""
+"""Scheme -> number of book numbers (Cutters). Their digits sort as decimals, all later numbers as integers."""
 
 
 def shelving_key(call_number: str) -> str:
-    """Return the sort key of a call number; "" if it has neither letters nor digits.
+    """Return the sort key of a call number. "" if it has neither letters nor digits.
 
-    Library of Congress and Dewey are recognised, also after words such as "Ref."; in all other schemes letters compare as
-    letters, and digits as whole numbers. At most MOST characters. Keys compare by code point (PostgreSQL: COLLATE "C").
+    Recognises Library of Congress and Dewey numbers, also after words such as "Ref.". In other schemes, letters sort as text
+    and digits as integers. Keys must be compared by code point (PostgreSQL: COLLATE "C").
     """
     text = call_number[:_TAKEN]
     if text.isascii():
         text = text.lower()
-    else:  # compatibility forms, case and digits of all scripts are made equal
+    else:  # normalise compatibility forms, case, and digits of all scripts
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())[:_TAKEN]
         text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
     text = " ".join(_MARKS.sub("", text).split())
@@ -47,7 +47,7 @@ def shelving_key(call_number: str) -> str:
 
 
 def _split_class(text: str) -> tuple[list[str], str, list[str], str]:
-    """Return the words before the class, the scheme, the parts of the class, and the rest."""
+    """Split a call number into words before the class, scheme, parts of the class, and the rest."""
     place, before = 0, list[str]()
     while place < len(text):
         if found := _LC.match(text, place):
@@ -68,7 +68,7 @@ def _class_key(whole: str, decimals: str | None) -> str:
 
 
 def _part_keys(rest: str, cutters: int) -> Iterator[str]:
-    """Yield the parts after the class: book numbers as decimals, then dates, volumes and copies as whole numbers."""
+    """Yield sort keys for the parts after the class: book numbers as decimals; dates, volumes and copies as integers."""
     dated = False
     for found in _PART.finditer(rest):
         letters, digits, suffix, word = found.groups()
@@ -86,7 +86,7 @@ def _part_keys(rest: str, cutters: int) -> Iterator[str]:
 
 
 def _number_key(digits: str) -> str:
-    """Return a whole number as text that sorts by value: the count of its digits, then the digits."""
+    """Return an integer as text that sorts by value: the number of digits, then the digits."""
     value = digits.lstrip("0")[:99]
     count = len(value)
     return (str(count) if count < 9 else f"9{count:02d}") + value

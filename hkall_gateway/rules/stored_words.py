@@ -1,4 +1,4 @@
-"""Enums of the words that the database stores. Their values never change; a release only adds some."""
+"""Enums whose values are stored in the database. Releases may add values, but never change them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum, StrEnum
 
 
 class StaffRole(IntEnum):
-    """The role of a member of staff; each role includes the rights of those before it."""
+    """The role of a member of staff. Each role includes the rights of the lower roles."""
 
     VIEWER = 1
     CLERK = 2
@@ -15,17 +15,17 @@ class StaffRole(IntEnum):
 
     @classmethod
     def of(cls, word: str) -> StaffRole:
-        """Return the role of a configuration's word, "clerk"."""
+        """Return the role for a word in the configuration, such as "clerk"."""
         return cls[word.upper()]
 
     @property
     def word(self) -> str:
-        """The configuration's word for it."""
+        """The word for this role in the configuration."""
         return self.name.lower()
 
 
 class StoredWord(StrEnum):
-    """A word with a fixed set of values. A word that a newer release stored is kept, and equals no member."""
+    """Base class for stored enums. A value stored by a newer release is read as a word that equals no member."""
 
     @classmethod
     def _missing_(cls, value: object) -> StoredWord | None:
@@ -37,7 +37,7 @@ class StoredWord(StrEnum):
 
 
 class RenewalSync(StoredWord):
-    """Whether a lender decides about a renewal of this loan, or has denied the last one (R28)."""
+    """Whether the lender's decision about a renewal is pending, or the last renewal was denied (R28)."""
 
     NONE = "none"
     PENDING = "pending"
@@ -45,11 +45,11 @@ class RenewalSync(StoredWord):
 
 
 class DeliveryKind(StoredWord):
-    """How a delivery attempt ended.
+    """The outcome of a delivery attempt.
 
-    accepted; already: the recipient knew; refused: a final no; later: a temporary no; fault: the recipient rejects our
-    identity, version or the service, so the request is undecided and a person must fix it; unreachable: never sent; unknown:
-    sent, no usable answer; undeliverable: no address; not_needed: a letter that lost its reason, never sent.
+    accepted; already: the recipient knew already; refused: refused for good; later: refused temporarily; fault: the recipient
+    rejects our identity, version or the service, which a person must fix; unreachable: not sent; unknown: sent, but no usable
+    reply; undeliverable: no address; not_needed: a letter that became obsolete before it was sent.
     """
 
     ACCEPTED = "accepted"
@@ -64,7 +64,7 @@ class DeliveryKind(StoredWord):
 
 
 class OutboxKind(StoredWord):
-    """The kind of a row of the outbox: a document to a partner, a letter, or a message to the library's own system."""
+    """The kind of an outbox row: a document to a partner, a letter, or a message to the library's own system."""
 
     NCIP = "ncip"
     MAIL = "mail"
@@ -72,10 +72,10 @@ class OutboxKind(StoredWord):
 
 
 class OutboxState(StoredWord):
-    """The state of a row of the outbox.
+    """The state of an outbox row.
 
-    unsure: it left, and it is unknown whether it arrived; dead: given up, staff must look. Staff settle a row as done (told
-    by other means) or dropped (not to be told).
+    unsure: sent, but it may not have arrived; dead: given up, so that staff must act. Staff settle a row as done (the recipient
+    was informed by other means) or dropped (the recipient need not be informed).
     """
 
     WAITING = "waiting"
@@ -87,7 +87,7 @@ class OutboxState(StoredWord):
 
 
 class NoticeState(StoredWord):
-    """The state of a letter to a patron. not_needed: its reason was gone before it left; dropped: by staff, never sent."""
+    """The state of a letter to a patron. not_needed: it became obsolete before it was sent; dropped: staff discarded it."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -97,7 +97,7 @@ class NoticeState(StoredWord):
 
 
 class QuarantineState(StoredWord):
-    """The state of a document that matches no request: kept until staff replay or drop it."""
+    """The state of a quarantined document, which is kept until staff replay or drop it."""
 
     KEPT = "kept"
     REPLAYED = "replayed"
@@ -105,19 +105,19 @@ class QuarantineState(StoredWord):
 
 
 class CandidateOutcome(StoredWord):
-    """The first word of a lender's answer in `Candidate.outcome`; `because` adds the reason."""
+    """The lender's decision, with which `Candidate.outcome` begins."""
 
     ACCEPTED = "accepted"
     DECLINED = "declined"
     REFUSED = "refused"
 
     def because(self, reason: str) -> str:
-        """Return the outcome with its reason: "declined: not on the shelf"."""
+        """Return the outcome with a reason, such as "declined: not on the shelf"."""
         return f"{self.value}: {reason}"
 
 
 class StaffFlag(StoredWord):
-    """A task for staff: a word of `Request.flags`. Two families carry a value: `offline` and `refused_there`."""
+    """A task for staff, as a word in `Request.flags`. The flags `offline` and `refused_there` contain a value."""
 
     LOCAL_CHECK_UNKNOWN = "local_check:unknown"
     QUOTA_CHECK_UNKNOWN = "quota_check:unknown"
@@ -133,10 +133,10 @@ class StaffFlag(StoredWord):
 
     @staticmethod
     def offline(reason: str) -> str:
-        """Return the flag of a transaction that a terminal made while offline, against a rule."""
+        """Return the flag for an offline transaction of a terminal that violated a rule."""
         return f"offline:{reason}"
 
     @staticmethod
     def refused_there(send: str) -> str:
-        """Return the flag of a message that its recipient finally refuses."""
+        """Return the flag for a message that its recipient refused for good."""
         return f"refused:{send}"

@@ -1,4 +1,4 @@
-"""Types of configured values that depend on nothing but the value, for the records that a configuration fills."""
+"""Types for configuration values, with checks that need only the value itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field
 
 NUMBER: Final = "{instance}"
-"""Stands in an endpoint for the number of the gateway on this machine, so that all of them share one configuration."""
+"""Placeholder in an endpoint for the number of the gateway process, so that all processes can share one configuration."""
 
 
 def _web_url(url: str) -> str:
@@ -44,7 +44,7 @@ def _network(text: str) -> str:
 
 
 def _certificate(text: str) -> str:
-    """Return a fingerprint in lower case and without colons; a common name unchanged."""
+    """Normalise a fingerprint to lower case without colons. Return a common name unchanged."""
     digits = text.replace(":", "").lower()
     return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
 

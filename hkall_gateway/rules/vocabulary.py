@@ -1,4 +1,4 @@
-"""The vocabulary of the rules: borrowers, items, requests and their positions, reasons of refusals."""
+"""The record types of the rules: borrowers, items, requests and their positions, grants and refusals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hkall_gateway.rules.stored_words import RenewalSync
 
 
 class Sensitive:
-    """Text that must not be shown: a PIN, a password, a name, an address.
+    """Text that must not be shown, such as a PIN, password, name or address.
 
-    It prints as a dot, so that a log line, an error message or a `repr` cannot leak it. `reveal()` is the only way to the plain
-    text; searching for that word finds every place that needs it.
+    It prints as a dot, so that log lines, error messages and `repr` cannot leak it. The plain text is only available through
+    `reveal()`, so that a search for this name finds all uses.
     """
 
     __slots__ = ("_text",)
@@ -42,14 +42,14 @@ class Sensitive:
 
 
 class Side(StrEnum):
-    """Our part in a request."""
+    """Our role in a request."""
 
     BORROWING = "borrow"
     LENDING = "lend"
 
 
 class Position(StrEnum):
-    """The position of a request in its life cycle. All else is a field of the request (recalled, overdue, lost …)."""
+    """The position of a request in its life cycle. Other conditions (recalled, overdue, lost) are fields of the request."""
 
     NEW = "NEW"
     REQUESTED = "REQUESTED"
@@ -75,7 +75,7 @@ NOTHING = Sensitive("")
 
 
 class ItemKey(NamedTuple):
-    """An item's identity. Barcodes of eight universities overlap, so a barcode alone identifies no item."""
+    """The identity of an item. A barcode alone is not unique, since the barcodes of different libraries overlap."""
 
     agency: str
     barcode: str
@@ -83,10 +83,13 @@ class ItemKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The actor of a change and its channel, for the journal and the log.
+    """The actor of a change, for the journal and the log.
 
-    `who` is a terminal, an agency, a member of staff or "timer"; `channel` is sip2, ncip, cli or timer; `message` is the code
-    or service; `corr` follows one conversation from the first byte to the last delivery.
+    Attributes:
+        who: A terminal, an agency, a member of staff, or "timer".
+        channel: The interface, such as sip2, ncip, cli or timer.
+        message: Message code or service.
+        corr: Correlation id, from receiving a message to the last delivery that it causes.
     """
 
     who: str
@@ -97,10 +100,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Borrower:
-    """One of our patrons, as the local library system knows them.
+    """One of our patrons, with data from the local system.
 
-    `category` is a key of the policy file or an ILS group that it maps; `local_loans` counts books on loan from our own
-    shelves; `total_quota` is None where the local system does not say.
+    `category` is a category key of the policy, or a group of the local system that the policy maps to one. `local_loans` is the
+    number of our own books on loan. `local_loans` and `total_quota` are None if unknown.
     """
 
     barcode: str
@@ -119,9 +122,10 @@ class Borrower:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One physical copy on one library's shelf, as the union catalogue knows it.
+    """One item of a library, as described in the union catalogue.
 
-    `status` is an NCIP CirculationStatus; `bib_id` the union catalogue's number, `local_bib_id` the owner's own.
+    `bib_id` is the title's record number in the union catalogue, `local_bib_id` the number in the owner's system. `status` is a
+    status word of the owner's system, or a CirculationStatus.
     """
 
     agency: str
@@ -139,7 +143,7 @@ class Holding:
 
     @property
     def key(self) -> ItemKey:
-        """The copy's identity."""
+        """The identity of the item."""
         return ItemKey(self.agency, self.barcode)
 
 
@@ -147,16 +151,16 @@ BETWEEN_AUTHORS = " ; "
 
 
 def authors_of(text: str) -> list[str]:
-    """Return the authors of a title, the main one first."""
+    """Split the `author` of a Title into authors, with the main author first."""
     return [author for author in text.split(BETWEEN_AUTHORS) if author]
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """One title of the union catalogue, as its MARC record or its copies describe it.
+    """One title of the union catalogue, from its MARC record or its items.
 
-    `author` may be several, with BETWEEN_AUTHORS; the main one is first. `isbns` are ISBN-13s; `linked_title` and
-    `linked_author` are in the original script (field 880 of MARC).
+    `author` may hold several authors, joined by BETWEEN_AUTHORS, with the main author first. `isbns` are ISBN-13s.
+    `linked_title` and `linked_author` are in the original script (MARC field 880).
     """
 
     bib_id: str
@@ -171,17 +175,23 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One book for one borrower, on either side, from placing the request to its end.
+    """A request for one book, on the borrowing or lending side, from placing it to its end. Dates are civil dates in Hong Kong.
 
-    Borrowing: `partner` is the lender asked now, `patron` our patron. Lending: `partner` is the borrowing library and `patron`
-    is empty, since a lender never learns the patron. `wire_agency` and `wire_id` are the RequestId under which `partner` knows
-    it; `placed_by` and `placed_id` the RequestId of the system that placed it. Dates are civil dates in Hong Kong: the book is
-    on time on the whole of `due`; `lender_due` is the date the lender expects it back. `recalled_on` is set while a recall is
-    in force; a cancelled one is kept only for the fine, as `recall_was_on` and `recall_cancelled_on`. `due_before_recall` is
-    the date that a recall shortened: `due` when we borrow, `lender_due` when we lend. `due_before_renewal` is the date that the
-    last renewal moved, `due_asked` the one for which a lender is being asked. `dropped_on`: the day on which it was put into
-    the book drop, while it is on loan and the counter does not have it. The book is not wanted after `need_before`.
-    `anonymised`: the request has ended, and its borrower was removed.
+    Attributes:
+        patron: Card of our patron; empty if we lend, since a lender does not learn who the patron is.
+        partner: The current lender if we borrow, the borrowing library if we lend.
+        wire_agency, wire_id: The RequestId in messages to and from `partner`.
+        placed_by, placed_id: The RequestId assigned by the system that placed the request.
+        due: Last day on which the patron can return the book in time.
+        due_before_recall: The date that a recall shortened: `due` if we borrow, `lender_due` if we lend.
+        due_before_renewal: `due` before the last renewal.
+        due_asked: New due date for which the lender's approval is pending.
+        lender_due: Date on which the lender expects the book back.
+        recalled_on: Set while a recall is in force.
+        recall_was_on, recall_cancelled_on: Dates of a cancelled recall, which matter only for the fine.
+        dropped_on: Day on which the book was put into the book drop, until it is returned at the counter.
+        need_before: Last day on which the patron needs the book.
+        anonymised: Whether the request has ended and the patron's data were removed.
     """
 
     id: str
@@ -238,12 +248,12 @@ class Request:
 
     @property
     def item(self) -> ItemKey | None:
-        """The copy that the request has, if any."""
+        """The item of the request, or None."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
 class RequestChange(TypedDict, total=False):
-    """The fields of a request that a step may change, all but its number, side and position."""
+    """The fields of a request that a step may change: all except id, side and position."""
 
     title: str
     bib_id: str
@@ -297,7 +307,7 @@ class RequestChange(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class RequestEntry:
-    """The fields of a request that a patron's record and the checks of a borrower need, named as in `Request`."""
+    """The fields of a Request that are needed for a patron's record and the checks of a borrower."""
 
     id: str
     position: Position
@@ -321,16 +331,20 @@ class RequestEntry:
 
     @property
     def item(self) -> ItemKey | None:
-        """The copy that the request has, if any."""
+        """The item of the request, or None."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One copy that could fill a request, with its rank, or the reason why it was passed over.
+    """One item that could fill a request.
 
-    `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` explains its rank.
-    `their_number` is the RequestId that the library uses itself, as AGENCY:VALUE; "" if it uses ours.
+    Attributes:
+        skip: Why the item cannot be requested, or "".
+        wire_id: RequestId value in our request to its library; empty before that.
+        outcome: The library's decision.
+        reason: Explanation of `rank`.
+        their_number: The library's own RequestId, as AGENCY:VALUE; "" if it uses ours.
     """
 
     request: str
@@ -347,7 +361,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A permission. `due` if the answer is a date; `facts` are the facts that decided, for `explain`."""
+    """A permission. `due` is the due date, if any. `facts` are the facts behind the decision, for the command `explain`."""
 
     due: date | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -355,7 +369,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal and its reason. `detail` fills the placeholders of the text shown to people (numbers, dates, a place)."""
+    """A refusal. `detail` has the values to substitute into the reason's text. `facts` are the facts behind the decision."""
 
     why: Reason
     detail: Mapping[str, object] = field(default_factory=dict)
@@ -363,13 +377,13 @@ class Refusal:
 
     @property
     def rule(self) -> str:
-        """The number of the published rule, or "" where the reason is not a rule."""
+        """The number of the published rule, or ""."""
         return self.why.rule
 
 
 class BadStep(Exception):
-    """A step that is not in the life cycle: a bug."""
+    """A step that the life cycle does not have. This is a bug."""
 
 
 class LostRace(BadStep):
-    """Another unit moved the request first. The unit is run again on its new position."""
+    """Another unit of work has moved the request. The unit must be run again, with the new position."""

@@ -1,1 +1,1 @@
-"""Messages that the rules cause, as records: to partners, to patrons, to the library's own system."""
+"""Records for messages to partners, patrons and the library's own system."""

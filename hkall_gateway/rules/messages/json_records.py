@@ -1,7 +1,7 @@
 """Converts frozen records to JSON and back, for the outbox and the inbox.
 
-A dataclass becomes an object with its name under "_"; dates, instants, enums and item keys keep their type the same way.
-Only registered classes are read, so that a row in the database can never name arbitrary code.
+A dataclass becomes an object with its class name under "_". Dates, timestamps, enums and item keys store their type likewise.
+Only registered classes can be read, so that a row in the database cannot instantiate arbitrary classes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ T = TypeVar("T")
 _KNOWN: dict[str, Callable[..., object]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
 _NAMES: dict[type, str] = {}
 _DROPPED: dict[str, frozenset[str]] = {}
-"""Fields in rows of earlier releases that a class has no more, by its stored name."""
+"""Stored name of a class -> fields that only earlier releases wrote."""
 
 
 def record(cls: type[T], name: str = "", dropped: Iterable[str] = ()) -> type[T]:
-    """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator.
+    """Register a dataclass or a StrEnum for `to_json` and `from_json`. Use this as a decorator.
 
-    A StrEnum that is not registered is written as plain text. `name` is the name by which stored rows know the class, where
-    that differs from its own. Rows of earlier releases may have the `dropped` fields, which the class has no more.
+    `name` is the name of the class in stored rows, if different. `dropped` fields are ignored in rows of earlier releases. A
+    StrEnum that is not registered is written as plain text.
     """
     stored = name or cls.__name__
     _DROPPED[stored] = frozenset(("_", *dropped))
@@ -37,12 +37,12 @@ def record(cls: type[T], name: str = "", dropped: Iterable[str] = ()) -> type[T]
 
 
 def record_as(name: str) -> Callable[[type[T]], type[T]]:
-    """Register a class under the name by which stored rows know it, where that differs from the name of the class."""
+    """Register a class under the name `name` in stored rows."""
     return lambda cls: record(cls, name)
 
 
 def to_json(value: object) -> str:
-    """Return `value` as JSON text. Raises TypeError for a value that is not a registered record or a plain value."""
+    """Return `value` as JSON text. Raises TypeError for unsupported types."""
     kind = type(value)
     write = _WRITERS.get(kind)
     if write is None:
@@ -50,19 +50,19 @@ def to_json(value: object) -> str:
     return write(value)
 
 
-def from_json(text: str) -> Any:  # the text names its class
-    """Return the value given to `to_json`. Raises KeyError for a class that is not registered."""
+def from_json(text: str) -> Any:  # the type depends on the text
+    """Return the value that was passed to `to_json`. Raises KeyError for a class that is not registered."""
     return _from_plain(json.loads(text))
 
 
 def _stored_name(kind: type) -> str:
-    """Return the stored name of a class. The name of an unregistered class is never read back."""
+    """Return the stored name of a class, or the class name if it is not registered (such rows cannot be read)."""
     return _NAMES.get(kind, kind.__name__)
 
 
 Write = Callable[[Any], str]
 
-_json_text: Write = json.encoder.encode_basestring  # with the letters of every language as they are
+_json_text: Write = json.encoder.encode_basestring  # does not escape non-ASCII letters
 
 
 def _tagged_json(name: str, value: str) -> str:
@@ -93,7 +93,7 @@ _WAYS: tuple[tuple[type, Write], ...] = (
     (list,       _json_list),
 )
 # fmt: on
-"""Writers by class: the first row with a class of the value counts."""
+"""(class, writer) pairs. The first class of which the value is an instance counts."""
 
 _WRITERS: dict[type, Write] = {}
 
@@ -110,9 +110,9 @@ def _make_writer(kind: type) -> Write:
 
 
 def _record_writer(kind: type) -> Write:
-    """Return a writer for one dataclass, with its keys prepared once.
+    """Make a writer for one dataclass.
 
-    A field with its default value is left out, so that a gateway of an older release can read records that use no new field.
+    It omits fields that have their default value, so that older releases can read records that do not use new fields.
     """
     head, keys = f'{{"_":"{_stored_name(kind)}"', [(f',"{name}":', name, default) for name, default in _record_fields(kind)]
 
@@ -127,7 +127,7 @@ def _record_writer(kind: type) -> Write:
 
 @cache
 def _record_fields(cls: type) -> tuple[tuple[str, object], ...]:
-    """Return each field's name and default; MISSING if it has none."""
+    """Return (name, default) of each field. The default is MISSING for a required field."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 

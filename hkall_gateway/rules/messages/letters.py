@@ -1,7 +1,7 @@
-"""The letters to patrons, one row for each kind: its occasion, its policy key, its value of once, and its condition.
+"""The kinds of letters to patrons: when each is sent, its policy key, what prevents duplicates, and when it becomes obsolete.
 
-All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that sends a letter; one that belongs to
-no step is sent by `unit.tell`. The texts are two templates in `delivery/templates`, named after the letter.
+All letters go to the patron of the request. Most are sent by a step of the life cycle (`lifecycle.TABLE`), the others by
+`unit.tell`. Each kind has a template per language in `delivery/templates`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ P = Position
 S = Notification
 
 Occasion = Callable[[Request, Request], object]
-"""(the request after the event, before it) -> the date or number that one letter is written for; None = one for the request."""
+"""(request after the event, request before it) -> a value that allows one letter each; None allows one letter per request."""
 Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
-"""(the letter, the present request, the kinds of letters sent about it) -> whether the letter is still true."""
+"""(letter, current request, kinds of letters already sent about it) -> whether the letter is still true."""
 
 
 @dataclass(frozen=True, slots=True)
 class LetterKind:
     """One kind of letter.
 
-    `when` is its sentence in docs/letters.md and names the rule. `notice` is the key of the policy's `[notices]` for it. One
-    letter is written for each value of `once_for`, even if the event is repeated: the register of letters stores the value as
-    text, which therefore stays the same from release to release. `true_while` is checked when the letter is sent. A letter that
-    `asks_back` is not written while the book lies in the book drop. One `of_the_former_lender` names the library that was asked
-    before the event.
+    Attributes:
+        send: The notification that sends this letter.
+        when: Sentence with the rule, for docs/letters.md.
+        notice: Key in the policy's `[notices]` that enables the letter.
+        once_for: Only one letter is written for each value that this returns, even if the event is repeated. The value is
+            stored as text, and must therefore not change between releases.
+        true_while: Checked when the letter is about to be sent.
+        asks_back: Whether it asks the patron to return the book; not written while the book is in the book drop.
+        of_the_former_lender: Whether the letter names the lender from before the event.
     """
 
     send: Notification
@@ -49,18 +53,18 @@ class LetterKind:
 
     @property
     def template(self) -> str:
-        """The name of its templates: `{template}.{language}.txt`."""
+        """The name of the templates: `{template}.{language}.txt`."""
         return self.send.value.removeprefix("letter_")
 
 
 def _per_value_of(fact: str) -> Occasion:
-    """Return an occasion: one letter for each value of a field of the request."""
+    """Make an occasion that allows one letter for each value of a request field."""
     read = attrgetter(fact)
     return lambda after, _before: read(after)
 
 
 def _recalled_again(after: Request, before: Request) -> object:
-    """Return the occasion of a recall letter: a second recall counts if it names an earlier date, or follows a cancellation."""
+    """Return the occasion of a recall letter. It differs for a recall with another due date or after a cancellation."""
     again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
     return f"{after.recalled_on} {after.due}{again}"
 
@@ -74,22 +78,18 @@ def _while_due(letter: PatronNotice, request: Request, _sent: Collection[str]) -
 
 
 def _while_recalled(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
-    """Return whether a recall letter holds.
-
-    A second recall with an earlier date has its own letter; one with a later date has none, and this letter states the later
-    date.
-    """
+    """Return whether a recall letter is still true. If the due date has become earlier, another letter will state it."""
     known = letter.due is None or request.due is None or request.due >= letter.due
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
 def _while_overdue(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Return whether an overdue letter holds: the book was not renewed, lost, or claimed to be returned."""
+    """Return whether an overdue letter is still true: the loan was not renewed, and the book not lost or claimed returned."""
     return _while_due(letter, request, sent) and request.claimed_on is None and request.lost_on is None
 
 
 def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Return whether a letter about a cancelled recall holds: only if the patron received the recall letter."""
+    """Return whether a letter about a cancelled recall is still true. The patron must have received the recall letter."""
     return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in sent
 
 
@@ -121,17 +121,17 @@ LETTERS: Final[Mapping[Notification, LetterKind]] = {row.send: row for row in _R
 
 @cache
 def silent(notices: Notices) -> frozenset[Notification]:
-    """Return the letters that a policy does not send."""
+    """Return the kinds of letters that the policy disables."""
     return frozenset(row.send for row in _ROWS if not getattr(notices, row.notice))
 
 
 def rests(send: Notification, about: Request) -> bool:
-    """Return whether a letter is not written because the book lies in the book drop. Source: HKALL rules R17, R39."""
+    """Return whether a letter is withheld because the book is in the book drop. Source: HKALL rules R17, R39."""
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
 def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Return whether a letter is still true and may be sent. `sent` are the kinds of letters sent about the request."""
+    """Return whether a letter is still true and may be sent. `sent` has the kinds of letters sent about the request."""
     send = Notification(letter.send)
     return not rests(send, request) and LETTERS[send].true_while(letter, request, sent)
 
@@ -139,17 +139,17 @@ def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str])
 REVOKED_BY: Final[Mapping[Notification, Notification]] = MappingProxyType(
     {S.LETTER_RECALLED: S.LETTER_RECALL_CANCELLED, S.LETTER_RECALL_CANCELLED: S.LETTER_RECALLED}
 )
-"""Letters that another letter revokes, so that the same occasion may come again on one day."""
+"""Kind of letter -> the kind that revokes it, after which the same occasion may be used again."""
 
 
 def occasion(send: Notification, about: Request, before: Request) -> str:
-    """Return the value that a letter is written for, as the register stores it, so that one event never sends two."""
+    """Return the occasion of a letter as stored in the register of letters, which prevents duplicates."""
     value = LETTERS[send].once_for(about, before)
     return "" if value is None else str(value)
 
 
 def letter(send: Notification, about: Request, before: Request, now: datetime, notice: int) -> PatronNotice:
-    """Return the letter that a step sends to the patron. `notice` is its row in the register of letters."""
+    """Make the letter that a step sends to the patron. `notice` is the id of its row in the register of letters."""
     lender = before if LETTERS[send].of_the_former_lender else about
     return PatronNotice(
         send=send.value,

@@ -1,4 +1,4 @@
-"""Messages to partners and letters to patrons about a request, as records in the outbox."""
+"""The records in the outbox: messages to partners and to the local system, and letters to patrons."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 
 ILS_RECIPIENT: Final = "local-system"
-"""The outbox channel to the library's own system; no agency may have this name."""
+"""The outbox recipient that stands for the library's own system. No agency may have this name."""
 
 
 class LocalSend(StrEnum):
-    """Kinds of notifications and questions to the local system."""
+    """Kinds of notifications and queries to the local system."""
 
     TELL_ILS_BLOCKED = auto()
     TELL_ILS_ENABLED = auto()
@@ -29,20 +29,24 @@ class LocalSend(StrEnum):
 
 
 CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN, LocalSend.CHECK_ILS_PAYMENT})
-"""Questions about transactions of the local system's own that have no answer, and may have been done."""
+"""Queries whether the local system has performed a transaction to which it did not reply."""
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class LocalMessage:
-    """One action at a terminal, to be reported to the local system or checked there. No PIN and no password is kept.
+    """An action at a terminal that is reported to the local system, or checked there. Never contains a PIN or password.
 
-    An action that concerns both sides is done here and reported to the local system, later if it was away. If the local system
-    did not answer an action of its own, it is asked whether it has done it.
+    Actions that concern both systems are performed here and reported to the local system, later if it is unreachable. If the
+    local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed.
 
-    `request` is our request, if any; `amount` as the terminal sent it. `transaction` is a payment's own number (BK), and `text`
-    the fee that it names, or the text of a block. `was_in`: the local system reported just before a checkout that the item was
-    not on loan, so a loan that is found later can only be this one.
+    Attributes:
+        request: Id of our request, or "".
+        text: The fee that a payment names, or the text of a block.
+        amount: Amount of a payment as the terminal sent it.
+        transaction: Transaction id of a payment (BK).
+        was_in: The local system reported just before a checkout that the item was not on loan, so that any loan found later
+            must result from this checkout.
     """
 
     send: str
@@ -59,10 +63,10 @@ class LocalMessage:
 
     @property
     def ordering_key(self) -> str:
-        """The key of messages that are sent in order: those of one copy, across requests, or of one card.
+        """The key within which messages are sent in order: by item (across requests), or by card, which is hashed.
 
-        Each payment has a key of its own, so it neither waits nor holds up others: staff settle it. A payment without a number
-        is the same as another one of the same card, amount and fee. A card is only in a key as a hash.
+        Each payment has a separate key, so that it neither waits for other messages nor delays them. Payments without a
+        transaction id share a key if card, amount and fee are equal.
         """
         if self.barcode:
             return key_of_copy(self.barcode)
@@ -77,17 +81,17 @@ def _digest(*parts: str) -> str:
 
 
 def key_of_copy(barcode: str) -> str:
-    """Return the ordering key of messages about one copy of the local system's own."""
+    """Return the ordering key for messages to the local system about an item."""
     return f"item:{barcode}"
 
 
 @record_as("Telling")
 @dataclass(frozen=True, slots=True)
 class PartnerMessage:
-    """A message to a partner about a request, with the facts at the time of the event. Dates are civil dates.
+    """A message to a partner about a request, with the data at the time of the event. Dates are civil dates.
 
-    `their_number` is the lender's own number of the request, as AGENCY:VALUE; it, `author` and `call_number` are looked up when
-    the message is sent.
+    `their_number` is the lender's own number for the request, as AGENCY:VALUE. It is looked up when the message is sent, like
+    `author` and `call_number`.
     """
 
     send: str
@@ -115,9 +119,9 @@ class PartnerMessage:
 @record_as("Letter")
 @dataclass(frozen=True, slots=True)
 class PatronNotice:
-    """A letter to a patron. Name and address are looked up when it is sent, never kept in the outbox.
+    """A letter to a patron. Name and address are not stored, but looked up when the letter is sent.
 
-    `lender` is the library that the letter names: the one that declined, in a letter about that, else the present lender.
+    `lender` is the library named in the letter: the current lender, or the lender that declined.
     """
 
     send: str
@@ -135,18 +139,18 @@ class PatronNotice:
 
 
 def is_letter(send: Notification) -> bool:
-    """Return whether it goes to a patron by mail; all others go to a partner."""
+    """Return whether a notification is a letter to a patron, not a message to a partner."""
     return send.name.startswith("LETTER_")
 
 
 ABOUT_THE_CHOSEN = frozenset({Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER})
-"""Messages about the copy that a lender is asked for; all others are about a copy that the request has."""
+"""Messages about the item requested from a lender. All others are about the item that the request has received."""
 DESCRIBED = frozenset({Notification.ASK_LENDER, Notification.TELL_BORROWER_SHIPPED})
-"""Messages with the title, the author and the call number of the copy."""
+"""Messages that include the title, the author and the call number of the item."""
 
 
 def partner_message(send: Notification, about: Request, now: datetime, chosen: Candidate | None = None) -> PartnerMessage:
-    """Return the message to the partner about a request in its present state; `chosen` is the copy to ask a lender for."""
+    """Make a message to the partner about the current state of a request. `chosen` is the item to request from a lender."""
     asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen else None
     return PartnerMessage(
         send=send.value,

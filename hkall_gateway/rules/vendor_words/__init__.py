@@ -1,1 +1,1 @@
-"""Tables that map the words of other systems to our own."""
+"""Tables that map words used by other systems to our own."""

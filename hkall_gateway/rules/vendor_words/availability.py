@@ -1,7 +1,7 @@
-"""Maps a system's word for a copy's state to a status: one table, for holdings, look-ups and the local system alike.
+"""Maps status words of library systems to NISO's CirculationStatus, for holdings, look-ups and the local system.
 
-Every word becomes a CirculationStatus of NISO's list, and the status says whether the copy is available. Case, blanks, hyphens
-and underscores do not count. Source: NISO Z39.83, circulationstatus; HKALL rules R6, R7; the systems' own lists.
+The CirculationStatus tells whether an item is available. Case, blanks, hyphens and underscores in words are ignored.
+Source: NISO Z39.83, circulationstatus; HKALL rules R6, R7; the systems' own lists.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 VendorRows = tuple[tuple[str, str, tuple[str, ...]], ...]
-"""Each system, a meaning, and the words of that system for it."""
+"""Rows of (system, meaning, words of the system with this meaning)."""
 
 # fmt: off
 CIRCULATION_STATUS: Final = (
@@ -69,7 +69,7 @@ _ROWS: Final[VendorRows] = (
     ("koha",       _ORDER,    ("Ordered",)),
     # Sierra and Millennium: codes that the system itself sets, or that most libraries give one meaning, and texts that OPACs
     # show for them. Source: code lists of NYPL (nypl-core), Marmot, Mid-Hudson and Minuteman; Pika's Sierra driver.
-    # A library's own definitions belong into its policy.
+    # A library's own definitions belong in its policy.
     ("sierra",     ON_SHELF,  ("-", "Check shelf", "Check shelves")),
     ("sierra",     _LOAN,     ("DUE *", "Charged", "Off campus", "@")),
     ("sierra",     _WAITS,    ("!", "On holdshelf", "Hold shelf")),
@@ -122,15 +122,15 @@ _ROWS: Final[VendorRows] = (
 
 @lru_cache(maxsize=4096)
 def folded(word: str) -> str:
-    """Return the word for comparison: in one case, and with one blank for blanks, hyphens or underscores."""
+    """Normalise a word for comparison: fold the case, and replace blanks, hyphens and underscores with single blanks."""
     return " ".join(re.split(r"[\s_-]+", word.strip())).strip().casefold() or word.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class VendorWord:
-    """One row: the system, its word in its own spelling, and what the word means here.
+    """One word of a system, and its meaning.
 
-    A status that ends with " *" matches every text that begins so and continues with a digit: "DUE 03-16-17".
+    A word that ends with " *" matches texts with this prefix, followed by a digit: "DUE *" matches "DUE 03-16-17".
     """
 
     system: str
@@ -139,7 +139,7 @@ class VendorWord:
 
 
 def vendor_words(rows: VendorRows) -> tuple[VendorWord, ...]:
-    """Return a row for each word."""
+    """Expand rows to one VendorWord per word."""
     return tuple(VendorWord(system, word, meaning) for system, meaning, words in rows for word in words)
 
 
@@ -151,7 +151,7 @@ _MEANT: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Availability(Enum):
-    """Whether a copy in that state is available. `UNKNOWN`: the word is not in the table."""
+    """Whether an item is available. UNKNOWN: the status word is not in the table."""
 
     AVAILABLE = "available"
     OUT = "not available"
@@ -159,7 +159,7 @@ class Availability(Enum):
 
 
 def circulation_status(word: str) -> str:
-    """Return the CirculationStatus that a system's word means; "" for a word that is not in the table."""
+    """Return the CirculationStatus for a system's word. "" if the word is not in the table."""
     spelling = folded(word)
     first, _, rest = spelling.partition(" ")
     return _MEANT.get(spelling) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
@@ -167,9 +167,9 @@ def circulation_status(word: str) -> str:
 
 @lru_cache(maxsize=1024)
 def availability(word: str, listed: tuple[str, ...]) -> Availability:
-    """Return whether a copy with this word for its state is available.
+    """Return whether an item with a status word is available.
 
-    `listed` are the words that the policy counts as available; each stands for all words of the same meaning.
+    `listed` has the words that mean available in the policy. Words with the same CirculationStatus count too.
     Source: HKALL rules R6, R7.
     """
     meant = _meaning_of(word)
@@ -180,7 +180,7 @@ def availability(word: str, listed: tuple[str, ...]) -> Availability:
 
 
 def is_known(word: str, listed: Collection[str] = ()) -> bool:
-    """Return whether the table or a policy has this word; the place that reads an unknown one logs a warning."""
+    """Return whether a word is in the table or in `listed`. Callers log a warning about unknown words."""
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 

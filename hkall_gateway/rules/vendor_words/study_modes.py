@@ -1,4 +1,4 @@
-"""The mode of study, by the words that local systems write for it: FT, Part-time, 全日制."""
+"""Maps words of local systems (FT, Part-time, 全日制) to modes of study."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from hkall_gateway.rules.settings import StudyModes
 
 
 class StudyMode(StrEnum):
-    """A student's mode of study; the values are those of `categories.study_mode_required`."""
+    """A student's mode of study. The values are used in `categories.study_mode_required`."""
 
     FULL_TIME = "full_time"
     PART_TIME = "part_time"
 
 
 def study_mode_of(word: str, words: StudyModes) -> StudyMode | None:
-    """Return the mode that a word of the local system means; None for no word, and for one that the policy does not list.
+    """Return the mode of study for a word of the local system. None if the policy does not list the word.
 
-    Case, blanks, hyphens, underscores and full stops do not count.
-    Source: HKALL rules R2.
+    Ignores case, blanks and punctuation. Source: HKALL rules R2.
     """
     return _modes_by_word(words).get(folded(word))
 
 
 def folded(word: str) -> str:
-    """Return a word for comparison: `Full-time`, `FULL TIME` and `full_time` are one; "" for a word of signs only."""
+    """Normalise a word for comparison to its letters and digits: `Full-time`, `FULL TIME` and `full_time` are equal."""
     return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
