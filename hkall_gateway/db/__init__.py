@@ -1,4 +1,4 @@
-"""The database: tables, the unit of work and its repositories, queries. `database.py` has the two ways into it."""
+"""The database: tables, the unit of work with its repositories, and queries. `database.py` runs units of work and queries."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ T = TypeVar("T")
 
 
 def bind(work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> Callable[[UnitOfWork], T]:
-    """Return `work` with all arguments but the first, the unit of work: what `write` and `read` of the database run."""
+    """Bind all arguments of `work` except the unit of work, for `write` and `read` of the database."""
     return lambda unit: work(unit, *args, **named)

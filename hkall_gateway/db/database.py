@@ -1,4 +1,4 @@
-"""The two ways into the database: `write` for units of work with a durable commit, `read` for queries in a snapshot.
+"""Access to the database: `write` runs units of work with a durable commit, `read` runs queries in a snapshot.
 
 All units that were queued during the last commit share the next commit, and get their results after it (law 2). A unit that
 raises is rolled back alone. There is no timer, so a single message does not wait for other messages.
@@ -40,12 +40,12 @@ INLINE_WAIT_MS = 100
 
 
 def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
-    """Measure nothing: the default `watch`."""
+    """Measure nothing. This is the default `watch`."""
     return nullcontext()
 
 
 class Store(Protocol):
-    """The two ways into the database."""
+    """Access to the database by units of work and queries."""
 
     def write(
         self,

@@ -32,7 +32,7 @@ def charged_cents(unit: UnitOfWork, request: Request) -> int:
 
 
 def charges_of(unit: UnitOfWork, request: str, kind: str = "") -> tuple[Charged, ...]:
-    """Return the charges for one request, of one kind or of all, oldest first."""
+    """Return the charges for one request, of one kind or ("") of all kinds, oldest first."""
     return _find_charges(unit, FINES.c.request == request, *([FINES.c.kind == kind] if kind else []))
 
 

@@ -1,4 +1,4 @@
-"""Repository of the copies of all libraries, as their catalogues were loaded."""
+"""Repository of the copies of all libraries, as loaded from their catalogues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HoldingRepository(Repository):
     """The copies in the catalogue."""
 
     def find(self, item: ItemKey) -> Holding | None:
-        """Return the copy with this identity."""
+        """Return the copy with this agency and barcode."""
         rows = _HOLDING.cells(self._connection, agency=item.agency, barcode=item.barcode)
         return Holding(*rows[0]) if rows else None
 
@@ -29,7 +29,7 @@ class HoldingRepository(Repository):
         )
 
     def in_use(self, bib_id: str, request: str = "") -> InUse:
-        """Return the copies of a title that open requests hold, and those that requests other than `request` wait for."""
+        """Return the copies of a title that open requests hold, and the copies that requests except `request` wait for."""
         held, asked = dict[ItemKey, str](), set[ItemKey]()
         for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
             if position:

@@ -34,7 +34,7 @@ class JournalEntry:
 
 
 def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
-    """Ignore the journal lines of a unit: the default listener."""
+    """Ignore the journal lines of a unit. This is the default listener."""
 
 
 class JournalRepository(Repository):

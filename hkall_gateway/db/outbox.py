@@ -307,7 +307,7 @@ class Outbox(Repository):
             self._connection.execute(update(OUTBOX).where(M.id.in_(rows)).values(claimed_by="", lease_until=None))
 
     def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
-        """Release the rows that `instance` had claimed before it died, except the rows `in_hand`."""
+        """Release the rows that `instance` had claimed before it failed, except the rows `in_hand`."""
         lost = (M.lease_until.is_not(None), M.claimed_by == instance, M.id.not_in(in_hand))
         self.interrupted(self._connection.execute(select(M.id).where(*lost)).scalars().all(), now)
 
@@ -318,7 +318,7 @@ class Outbox(Repository):
             self.record_attempt(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
-        """Move unsettled letters, and unsent partner messages about `requests`, from a former card to the present card.
+        """Move unsettled letters, and unsent partner messages about `requests`, from a former card to the current card.
 
         Messages that may have reached a partner already are repeated unchanged.
         """
@@ -376,7 +376,7 @@ class Outbox(Repository):
     def set_aside(self) -> Mapping[str, int]:
         """Return the number of rows by channel that `claim` could not read."""
         counted = select(M.line, func.count()).where(IS_WAITING, M.last_error == UNREADABLE).group_by(M.line)
-        return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is no pair
+        return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is not a pair
 
     def request_of(self, number: int) -> str:
         """Return the request of a row, even of an unreadable row, or "" if it has none."""
@@ -388,7 +388,7 @@ class Outbox(Repository):
         return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
     def depths(self) -> tuple[tuple[str, OutboxState, int, datetime], ...]:
-        """Return (recipient, state, count, oldest) of all unsettled rows, with letters under "mail"."""
+        """Return (recipient, state, count, oldest) for all unsettled rows. Letters have the recipient "mail"."""
         counted = select(M.line, M.state, func.count(), func.min(M.made_at)).group_by(M.line, M.state)
         found = [self._transaction.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
         return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)

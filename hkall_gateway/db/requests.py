@@ -169,7 +169,7 @@ class RequestRepository(Repository):
         self._transaction.execute(update(REQUESTS).where(R.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
-        """Move the ended requests of a former card to the present card. The caller amends open requests one by one."""
+        """Move the ended requests of a former card to the current card. The caller amends open requests one by one."""
         ended = update(REQUESTS).where(IS_CLOSED_OF, R.patron == former)
         self._transaction.execute(ended.values(patron=present))
 

@@ -26,7 +26,7 @@ LONGEST_LEASE = timedelta(minutes=15)
 
 
 def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return books on the hold shelf past their last pickup day and not yet marked so, by number, after `cursor`."""
+    """Return books on the hold shelf past their last pickup day and not marked as expired, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
 
 

@@ -54,7 +54,7 @@ def pending(found: str) -> list[tuple[str, str]]:
 
 
 def revision(engine: Engine) -> str:
-    """Return the revision of the database, or "" for an empty one."""
+    """Return the revision of the database, or "" for an empty database."""
     if not inspect(engine).has_table("alembic_version"):
         return ""
     with engine.connect() as connection:

@@ -110,7 +110,6 @@ class WebSession:
     """A session, API token or known browser, either of staff (`login`) or of a patron (`patron`).
 
     Attributes:
-        role: The staff role.
         source: How the user logged in: local, pin or oidc.
         csrf: Secret for the forms of the session.
         credential: Digest of the stored hash of the PIN or password, or "" for an external login.

@@ -1,1 +1,1 @@
-"""Backups beside a running gateway, and restoring them."""
+"""Back up the database while gateways run, and restore it."""

@@ -85,10 +85,7 @@ def counts(unit: UnitOfWork) -> Counts:
 
 
 def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
-    """Finish a restore: check the number of rows, and repeat the erasures that happened after the backup.
-
-    Raises NotRestored, erased.OtherKey.
-    """
+    """Check the number of rows, and repeat the erasures that followed the backup. Raises NotRestored, erased.OtherKey."""
     here = counts(unit)
     lost = [name for name, count in rows.items() if count != here[name]]
     if lost:

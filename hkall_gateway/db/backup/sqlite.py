@@ -42,11 +42,8 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
     Args:
         source: The backup file.
         target: The database file.
-        work: Called before the new file replaces `target`, with its engine and its number of rows by table.
+        work: Called before the new file replaces `target`, with its engine and row counts. `restore` returns its result.
         damaged: Whether to replace a target that is no longer a database.
-
-    Returns:
-        The result of `work`.
     """
     with _exclusive(target, damaged=damaged):
         pass  # refuse a file that is in use before the work begins
@@ -82,7 +79,7 @@ def _copy_backup(source: Path, new: Path) -> Counts:
             _check_integrity(copy, source)
             there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             names = [table.name for table in METADATA.sorted_tables if table.name in there]
-            return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # ours
+            return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # names of our tables
     except sqlite3.Error as error:
         raise NotRestored(f"{source}: {error}") from None
 

@@ -1,1 +1,1 @@
-"""The engine below the unit of work: connections, threads, groups with one commit, locks, deadlines, compiled statements."""
+"""The engine below the unit of work: connections, threads, group commit, locks, deadlines, compiled statements."""

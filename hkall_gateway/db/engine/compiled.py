@@ -108,7 +108,6 @@ class _DriverStatement:
     Attributes:
         names: Parameter names in the order of the placeholders.
         given: Values that are part of the statement itself.
-        binds: Converters for parameter values, by parameter name.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
         rows_text: Text of an INSERT of many rows from one JSON parameter `rows`, or "" for other statements.

@@ -108,10 +108,7 @@ def current() -> Deadline | None:
 
 @contextmanager
 def without() -> Iterator[None]:
-    """Run the units inside the block without a deadline, such as the units of a bulk change.
-
-    Raises Expired if the deadline has passed before the block.
-    """
+    """Run the block, such as a bulk change, without a deadline. Raises Expired if the deadline has passed before."""
     deadline = current()
     if deadline is not None and not deadline.begin(again=False, late=False):
         raise Expired
@@ -124,10 +121,7 @@ def without() -> Iterator[None]:
 
 
 class DatabaseClock:
-    """The offset of the database's clock, measured in the last transaction.
-
-    It reveals that this whole machine was paused, which the machine's own clocks do not show.
-    """
+    """The offset of the database's clock. It reveals a pause of this whole machine, which its own clocks do not show."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds

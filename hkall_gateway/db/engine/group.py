@@ -185,10 +185,7 @@ class _Transaction:
 
 
 def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
-    """Run units without savepoints, and return the replies to send after the commit. Skip units whose deadline has passed.
-
-    Any exception fails the whole group.
-    """
+    """Run units whose deadline has not passed, and return the replies for after the commit. Any exception fails all units."""
     units, there_s = transaction.open(jobs, briefly=briefly)
     answers: list[ReplyCallback] = []
     for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):

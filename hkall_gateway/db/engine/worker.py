@@ -48,11 +48,7 @@ class Job:
     _begun: bool = False
 
     def begin(self, there_s: float | None) -> bool:
-        """Begin a run of the job, with its locks held. Return False if its deadline has passed.
-
-        Args:
-            there_s: The database's time in seconds, or None if it was not measured.
-        """
+        """Begin a run of the job at the database's time `there_s`, if known. Return False if its deadline has passed."""
         if self.deadline is None:
             return True
         late = there_s is not None and self.until_there_s is not None and there_s >= self.until_there_s
@@ -82,12 +78,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """Outcome of a group.
+    """Outcome of a group: the replies to send, and the jobs to retry alone (`again`) after `pause_s` seconds.
 
     Attributes:
-        answers: Replies to send.
-        again: Jobs to retry, each alone.
-        pause_s: Seconds to wait before the retries.
         lost: The error that broke the connection.
         in_doubt: Called with a new connection to query the outcome of an unanswered COMMIT, or with None to give up.
         refused: The error with which the database temporarily refused units, such as a full disk.

@@ -23,7 +23,7 @@ MOST_ASKED: Final = 500
 
 
 def present_card(unit: UnitOfWork, card: str) -> str:
-    """Return the card that replaced this one, or "" if none did."""
+    """Return the card that replaced this card, or "" if this card was not replaced."""
     return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
 
 

@@ -42,10 +42,7 @@ def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
-    """Write missing shelving keys of at most `limit` copies after the copy `after`. Return the last copy, or None at the end.
-
-    Copies without a shelving key were written by a gateway of an earlier release.
-    """
+    """Write missing shelving keys of at most `limit` copies after the copy `after`. Return the last copy, or None if done."""
     found = connection.execute(_MISSING, {"agency": after[0], "barcode": after[1], "most": limit}).all()
     if not found:
         return None

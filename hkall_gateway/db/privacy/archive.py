@@ -1,7 +1,7 @@
 """The archive: a file of compressed JSON lines that grows by whole blocks, each on disk before `append` returns.
 
 Every block is a separate gzip member, so that `zcat` reads the whole file. Its header contains its length, so that a block cut
-off by a crash is found without reading the other blocks. `append` removes it before it writes. `rewrite` creates a new file
+off by a crash is found without reading the other blocks. `append` removes such a block. `rewrite` creates a new file
 beside the old file and renames it. A lock on the file prevents the loss of records that another process appends meanwhile.
 """
 

@@ -60,7 +60,7 @@ CHUNK: Final = 256
 
 
 def unwatched(_done: int, _all: int) -> None:
-    """Ignore the progress: the default `watch`."""
+    """Ignore the progress. This is the default `watch`."""
 
 
 def keyed_mark_of(card: str, salt: str, key: bytes) -> str:

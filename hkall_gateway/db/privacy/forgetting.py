@@ -114,7 +114,7 @@ def find(unit: UnitOfWork, who: Person, but: Sequence[Found] = ()) -> list[Found
 def forget(
     unit: UnitOfWork, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
 ) -> ErasureResult:
-    """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
+    """Erase the person from the `found` rows, store the marks, and write a journal line about the erasure.
 
     A row that has changed since it was found is handled in its current state. Until the transaction ends, locks prevent other
     gateways from changing data of these cards or archiving rows. An archive read afterwards thus has all archived rows.
@@ -274,7 +274,7 @@ def cards_in_archive(path: Path) -> Iterator[str]:
 
 
 def _record_rows(record: Row) -> Iterator[tuple[Table, Row]]:
-    """Yield a record's own row, and all rows that belong to it."""
+    """Yield the request or journal row of an archived record, and all rows of its parts."""
     if JOURNAL.name not in record:
         yield JOURNAL, record
         return

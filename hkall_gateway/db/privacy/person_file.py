@@ -1,7 +1,4 @@
-"""Export or erase all data of one person, in the tables and the archives (Hong Kong's PDPO: access, erasure).
-
-The command line and the console use the same functions.
-"""
+"""Export or erase all data of one person, in the tables and the archives (Hong Kong's PDPO: access, erasure)."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def archives(unit: UnitOfWork) -> tuple[str, ...]:
 
 
 def records(unit: UnitOfWork, requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """Return each request with all its rows, for the archive: its own columns, and a list of rows for each of PARTS."""
+    """Return an archive record for each request: its columns, and a list of rows for each table of PARTS."""
     ids = [request.id for request in requests]
     found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
     for part in PARTS:

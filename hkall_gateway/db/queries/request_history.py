@@ -84,7 +84,7 @@ def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
     """Return the time of sending by outbox number, for each sent message about a request."""
     query = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
-    return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is no pair
+    return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is not a pair
 
 
 def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Attempt, ...]]:
