@@ -1,4 +1,4 @@
-"""Query by its number in PostgreSQL whether a transaction was committed, after the reply to its COMMIT was lost.
+"""Find out from PostgreSQL whether a transaction was committed, by its number, if the reply to COMMIT was lost.
 
 Each transaction queries its number once its locks are held. After a crash or failover the server may reuse the number of a
 transaction that left no trace. Therefore the status "committed" is trusted only if the same server has run without a restart.

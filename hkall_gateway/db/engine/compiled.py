@@ -41,7 +41,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 
 if TYPE_CHECKING:
-    from sqlalchemy.dialects.postgresql import Insert as Upsert  # SQLite's has the same methods
+    from sqlalchemy.dialects.postgresql import Insert as Upsert  # SQLite's Insert has the same methods
 
 Values = Mapping[str, object]
 Convert = Callable[[Any], object]  # Any: SQLAlchemy does not type the values of the driver

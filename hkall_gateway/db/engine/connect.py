@@ -91,7 +91,7 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
     With pysqlite's own transaction handling, other connections would see a released savepoint, and ROLLBACK would not undo it.
-    SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. Commands wait BUSY_MS for a lock.
+    SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. Commands wait BUSY_MS for locked files.
 
     Args:
         url: Database URL in SQLAlchemy's format.

@@ -115,7 +115,7 @@ def _state(error: BaseException) -> str:
 
 
 def error_for_caller(error: BaseException) -> BaseException:
-    """Return the error to report after all retries: Unavailable, but a lost race or a duplicate row unchanged."""
+    """Return the error to report after all retries: a lost race or a duplicate row unchanged, else Unavailable."""
     broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 

@@ -6,8 +6,8 @@ rolled back and divided, and its parts run one after the other in separate trans
 
 A unit in conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change
 was made, and the group is retried once. If it broke during COMMIT, a new connection queries the outcome (`commit_fate`):
-committed units get their results, and others are retried. If the outcome stays unknown, repeatable units are retried, and the
-callers of the others get no reply: neither "done" nor "try again" would be certain.
+committed units get their results, and uncommitted units are retried. If the outcome stays unknown, repeatable units are
+retried, and the callers of all other units get no reply, because both "done" and "try again" might be wrong.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run_group(
     Args:
         connection: The writer's connection.
         make_unit: Creates a unit of work on the connection.
-        jobs: At least one.
+        jobs: The jobs, at least one.
         before_commit: Called before each COMMIT. Its exception counts as a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Records the time of a database on another machine.

@@ -34,7 +34,7 @@ class LockSet:
     """The objects that a unit of work decides about. Empty fields are not locked.
 
     Attributes:
-        request: Our number of the request.
+        request: Our request number.
         item: (agency, barcode) of a copy. Only the barcode is locked.
         partner_ids: (agency, value) of RequestIds used between libraries.
         placed: (agency, value) of the RequestId of a discovery system.

@@ -95,7 +95,7 @@ class GroupResult:
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:
-    """Call every reply callback in order, even if one raises, and raise its error at the end."""
+    """Call every reply callback in order, even if one raises, and raise the last error at the end."""
     raised: BaseException | None = None
     for answer in answers:
         try:
@@ -144,7 +144,7 @@ class Worker:
         self._loop_thread.start()
 
     def put(self, job: Job) -> None:
-        """Queue a job, or refuse it while the database is away. Called from the reactor's thread.
+        """Queue a job, or refuse it while the database is unavailable. Called from the reactor's thread.
 
         Raises:
             RuntimeError: The worker was stopped.
