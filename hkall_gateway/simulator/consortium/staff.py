@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from hkall_gateway.circulation.command import in_context
@@ -27,6 +28,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
 from hkall_gateway.simulator.consortium.gateways import Consortium
+from hkall_gateway.simulator.scenario.world import World
 
 P = Position
 T = TypeVar("T")
@@ -55,6 +57,11 @@ NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
 """Chances that a paged copy is not found, that its pull slip is lost for days, that it is found unfit after its checkout, and
 that a terminal cannot finish its operation.
 """
+
+
+def _retry(world: World, row: int) -> object:
+    """Send a message again that was given up."""
+    return world.store.now(in_context(unsent.retry, world.circulation.library, world.now, unsent.Settle(STAFF, row)))
 
 
 class Staff:
@@ -176,8 +183,7 @@ class Staff:
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._handle_desk_copy(agency, book)
         for row in self.read(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
-            again = unsent.Settle(STAFF, row.id)
-            self.all.perform(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
+            self.all.perform(agency, partial(_retry, row=row.id))
         for kept in self.read(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
                 self._judge_document(agency, kept)
