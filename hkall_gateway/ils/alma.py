@@ -1,8 +1,7 @@
 """Converts Alma's user XML (version 2), as one file or several in a zip file, to rows like those of patrons.csv.
 
 Source: the schema of Alma's user object. Real files have elements in any order, with or without a namespace. A patron's barcode
-is the active identifier of type BARCODE, else the primary id. Inactive identifiers of this type are former cards. The XML does
-not contain the number of books that a patron has on loan.
+is the active identifier of type BARCODE, else the primary id. Inactive identifiers of this type are former cards.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "former_barcode": _former_barcodes,
 }
 # fmt: on
-"""Column of patrons.csv -> function that reads it from the user element."""
+"""Column of patrons.csv -> function that reads it from the user element. The XML does not contain the number of loans."""
 
 
 def _find_children(user: User, name: str) -> Iterator[User]:

@@ -28,7 +28,7 @@ Trial = Callable[[], Coroutine[Deferred[object], object, None]]
 class Timer(Protocol):
     """A reactor's `callLater`."""
 
-    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall:  # noqa: N802  # Twisted's own name
+    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall:  # noqa: N802  # named by Twisted
         """Call `call` after `delay` seconds."""
 
 

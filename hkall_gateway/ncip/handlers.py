@@ -108,20 +108,13 @@ def respond(
     challenge: Callable[[tuple[str, ...]], object] = _ignore_argument,
     deadline: Deadline | None = None,
 ) -> Deferred[bytes]:
-    """Reply to one document. Any bytes are accepted.
+    """Reply to one document, which may be any bytes. `charset` is the charset in the transport's headers.
 
-    Args:
-        services: The services and settings of the responder.
-        body: The document as received.
-        charset: The charset in the transport's headers.
-        peer: The peer that sent the document.
-        proven: Called with the caller after successful authentication.
-        challenge: Called with WWW-Authenticate headers if authentication fails.
-        deadline: Time limit for this document.
+    `proven` is called with the caller after successful authentication, `challenge` with WWW-Authenticate headers if
+    authentication fails. `deadline` limits the time for this document.
 
-    Returns:
-        The encoded reply. The Deferred can only fail with Undecided, if the outcome is unknown: the transport must then close
-        the connection, since any reply might be wrong.
+    The returned Deferred can only fail with Undecided, if the outcome of the command is unknown. The transport must then close
+    the connection, since any reply might be wrong.
     """
     began = services.now()
     received, unread = _read_document(body, charset)
@@ -207,7 +200,7 @@ class _Answering:
 
     def too_late(self, failure: Failure) -> bytes:
         """Reply "try again" if the command had not started before the timeout. Re-raise Undecided if it had."""
-        failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # it has no types
+        failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
         with self.bound():
             if failure.check(Undecided):  # type: ignore[no-untyped-call]
                 LOG.error("ncip.undecided", service=self.received.service)

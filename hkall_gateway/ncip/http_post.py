@@ -97,7 +97,7 @@ class HttpResponse(Protocol):
     code: int
     headers: Headers
 
-    def deliverBody(self, protocol: TwistedProtocol) -> object:  # noqa: N802  # Twisted's own name
+    def deliverBody(self, protocol: TwistedProtocol) -> object:  # noqa: N802  # named by Twisted
         """Deliver the body to a protocol."""
 
 
@@ -160,9 +160,9 @@ class AgentPost:
 
 
 def _make_agent(reactor: object, most_bytes: int) -> object:
-    pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
+    pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web is untyped
     endpoints = BoundedEndpoints(reactor, CONNECT_S, 2 * most_bytes + MOST_HEAD)
-    return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # nor here
+    return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # twisted.web is untyped
 
 
 def _make_headers() -> Headers:
@@ -200,19 +200,19 @@ class _Document:
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
 
-    def startProducing(self, consumer: Transport) -> Deferred[None]:  # noqa: N802  # Twisted's own name
+    def startProducing(self, consumer: Transport) -> Deferred[None]:  # noqa: N802  # named by Twisted
         self.left = True
         consumer.write(self._body)
         return succeed(None)
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """All of it was written at once."""
+        """Do nothing, since the body is written all at once."""
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """All of it was written at once."""
+        """Do nothing, since the body is written all at once."""
 
     def stopProducing(self) -> None:  # noqa: N802
-        """All of it was written at once."""
+        """Do nothing, since the body is written all at once."""
 
 
 def _read_response(response: HttpResponse, most_bytes: int) -> Deferred[HttpReply]:
@@ -249,7 +249,7 @@ def _parse_http_date(text: str) -> datetime | None:
 class _Reader(TwistedProtocol):
     """Collects the body of a response up to a limit. A truncated body is an error."""
 
-    transport: Transport | None  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
+    transport: Transport | None  # type: ignore[assignment]  # mypy does not treat zope interfaces as protocols
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._chunks, self._size, self._pieces = most_bytes, list[bytes](), 0, 0

@@ -87,7 +87,7 @@ async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
 
 
 async def lookup_item(call: ServiceRequest) -> Payload:
-    """Return the status of an item. The borrower is never named."""
+    """Return the status of an item. The reply never names the borrower."""
     agency, value = read_request_id(call)
     wanted, execute = read_item(call, ""), call.services.circulation.execute
     if wanted is None:

@@ -110,7 +110,7 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     "innreach": MappingProxyType({**HANDLERS, **INNREACH}),
     "openrs":   MappingProxyType({**HANDLERS, **BROKER, **OPENRS}),
 })
-"""The services of each flow that a dialect may name."""
+"""Flow of a dialect -> its services."""
 # fmt: on
 
 

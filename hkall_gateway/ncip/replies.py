@@ -61,8 +61,6 @@ class Frame:
     """The data for a reply apart from the result of the command.
 
     Attributes:
-        agency: Our AgencyId.
-        zone: Our time zone.
         institution: The UserId to return to a partner: the user in its message, or its institutional card.
         labels: Whether the caller expects our own status labels in RequestStatusType.
         described: Whether the caller requested a description of the item.
@@ -145,12 +143,8 @@ def make_patron_fields(
 ) -> Fields:
     """Make the desired parts of a patron's record.
 
-    Args:
-        seen: The patron's record.
-        wanted: Requested UserElementTypes, in lower case.
-        flags: Names of the …Desired elements in the request.
-        frame: The data that does not come from the record.
-        fixed: Request ids of loans that cannot be renewed at the moment.
+    `wanted` has the requested UserElementTypes in lower case, `flags` the names of the …Desired elements in the request, and
+    `fixed` the request ids of loans that cannot be renewed at the moment.
     """
     loans = [
         _make_loaned_item(line, frame, fixed=line.request.id in fixed)

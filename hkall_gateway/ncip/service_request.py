@@ -75,8 +75,7 @@ Kind = Literal["partner", "client"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
-"""Seconds for which the reply to a document is stored for repetitions: LONG_S if the document has an element of OCCASION,
-which identifies the event; else SHORT_S, since an equal document may be a new request."""
+"""Seconds for which replies are stored for repetitions: LONG_S if an element of OCCASION identifies the event, else SHORT_S."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
 """Service -> seconds to be used instead of SHORT_S: only a double click repeats the request so soon."""
 
@@ -140,7 +139,7 @@ class Caller:
 
     @property
     def agency(self) -> str:
-        """The AgencyId."""
+        """The caller's AgencyId."""
         return self.access.agency
 
     @property
@@ -150,7 +149,7 @@ class Caller:
 
     @property
     def pin(self) -> str:
-        """How the caller's PINs are checked, as `Client.pin` says."""
+        """How PINs from the caller are checked; see `Client.pin`."""
         return self.access.pin if isinstance(self.access, Client) else "checked"
 
 
@@ -172,7 +171,6 @@ class NcipServices:
     Attributes:
         callers: Callers by AgencyId.
         now: Returns the current time, aware, in UTC.
-        rate: Limits look-ups per caller.
         timeout: Limits the time for a reply; None for no limit.
         other_names: Further AgencyIds by which peers may address us.
         proofs: Counts recent failed authentications.

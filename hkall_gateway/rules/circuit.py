@@ -1,8 +1,8 @@
 """Circuit breaker for a channel to another system, as pure functions of its state.
 
-A channel goes down after a number of failures in a row. While it is down, one message per interval is sent as a trial. Any
-reply, even a refusal, brings it up again. If the partner rejects our agency, version or service, the channel goes down at once,
-since a person must fix the configuration, and is tried at growing intervals.
+A channel goes down after several failures in a row. Then one message per interval is sent as a trial, and any reply brings the
+channel up again. If the partner rejects our agency, version or service, which a person must fix, the channel goes down at once,
+and is tried at growing intervals.
 """
 
 from __future__ import annotations
@@ -36,11 +36,8 @@ class CircuitSettings:
 class CircuitState:
     """The state of the channel to one partner.
 
-    Attributes:
-        failures: Failures in a row.
-        heard_at: Time of the last reply.
-        rests_until: Time before which no message may be sent.
-        fault: The partner's problem with our agency, version or service while it rejects us, else "".
+    `failures` counts failures since the last reply, which arrived at `heard_at`. No message may be sent before `rests_until`.
+    `fault` is the partner's problem with our agency, version or service while it rejects us, else "".
     """
 
     agency: str
@@ -73,7 +70,7 @@ def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datet
     failures = channel.failures + 1 if channel.fault else 1
     wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))
     rests = {"rests_until": _later_of(None, now, wait_s), "down_since": channel.down_since or now}
-    return replace(channel, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
+    return replace(channel, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # both values are datetimes
 
 
 def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:

@@ -1,7 +1,6 @@
 """Dates in the rules: civil days, due dates, rounds, service windows, and time limits for positions.
 
-All dates in the rules are civil dates in Asia/Hong_Kong (UTC+8, no daylight saving time). Timestamps are aware and in UTC. Only
-this module converts them to dates.
+All dates in the rules are civil dates in Hong Kong (UTC+8). Only this module converts timestamps (aware, in UTC) to dates.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ class Record:
     """Data about a partner that influence its rank as a lender.
 
     Attributes:
-        closures: Days on which it is closed.
         lent: Number of books that it lent to us in the last 30 days, including open requests.
         borrowed: Number of books that it borrowed from us in the last 30 days.
         declines: Recent share of declined requests, 0 to 1.
@@ -65,7 +64,6 @@ class LenderChoice:
         volume: The wanted volume; "" accepts any item.
         tried: AgencyIds of libraries that were already asked.
         records: Data about lenders by AgencyId.
-        in_use: Items that our open requests use.
     """
 
     partners: Mapping[str, Partner]

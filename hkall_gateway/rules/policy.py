@@ -22,12 +22,10 @@ class RequestFacts:
     """The facts about a requested title.
 
     Attributes:
-        pickup_location: The desired pickup location.
         pickup_locations: All our pickup locations.
         materials: Kinds of material among the title's items.
         statuses_at_home: Statuses of our own items of the wanted volume; None if the local system is unreachable.
         candidates: Number of items that other libraries could send.
-        duplicate: Whether the borrower has requested the title already.
         hold: Whether the patron wants to reserve an item that is on loan.
         need_before: Last day on which the patron needs the book.
     """

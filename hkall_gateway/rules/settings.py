@@ -1,8 +1,7 @@
 """The settings of the published rules, as one frozen record with default values.
 
-A site's policy file overrides individual keys. The metadata of a field have its rule and description, from which docs/policy.md
-is generated. Tables in the file are named like the fields, without a trailing underscore (`return_` is `[return]`). None means
-that the key is absent.
+A site's policy file overrides individual keys; None means that a key is absent. docs/policy.md is generated from the metadata
+of the fields. Tables in the file are named like the fields, without a trailing underscore (`return_` is `[return]`).
 """
 
 from __future__ import annotations

@@ -85,11 +85,8 @@ class ItemKey(NamedTuple):
 class Actor:
     """The actor of a change, for the journal and the log.
 
-    Attributes:
-        who: A terminal, an agency, a member of staff, or "timer".
-        channel: The interface, such as sip2, ncip, cli or timer.
-        message: Message code or service.
-        corr: Correlation id, from receiving a message to the last delivery that it causes.
+    `who` is a terminal, an agency, a member of staff, or "timer". `channel` is the interface, such as sip2, ncip, cli or timer.
+    `message` is a message code or service. `corr` is the correlation id, which all deliveries caused by a message share.
     """
 
     who: str
@@ -342,7 +339,6 @@ class Candidate:
     Attributes:
         skip: Why the item cannot be requested, or "".
         wire_id: RequestId value in our request to its library; empty before that.
-        outcome: The library's decision.
         reason: Explanation of `rank`.
         their_number: The library's own RequestId, as AGENCY:VALUE; "" if it uses ours.
     """

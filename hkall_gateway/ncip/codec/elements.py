@@ -21,7 +21,6 @@ class Child:
     """One child element in the content model of its parent.
 
     Attributes:
-        name: Name of the child element.
         required: Whether a valid document must have it.
         repeats: Whether it may occur more than once.
         since: Minor version (0, 1, 2 for 2.0, 2.01, 2.02) that added the child to an existing parent.
@@ -38,7 +37,6 @@ class Element:
     """The content model of one element.
 
     Attributes:
-        name: Name of the element.
         kind: "complex" (with children), "any" (Ext: all elements in any number), "scheme" (text with a Scheme attribute),
             "empty" (a flag); all other kinds are text, where a "count" is 0 or more and an "ordinal" 1 or more.
         children: Child elements by name, in schema order.

@@ -121,7 +121,6 @@ class ServiceShape:
     """One service.
 
     Attributes:
-        service: Name of the service.
         kind: L (look-up), U (request for an action, whose reply carries a result), or N (notification of a completed action,
             to which an empty reply means success).
         reply: Name of the response element.

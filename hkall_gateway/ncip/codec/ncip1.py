@@ -175,7 +175,7 @@ def _convert_error(error: etree._Element, kind: str) -> etree._Element:
         node = node.find(f"{kind}ErrorElement")
     problem = etree.Element("Problem")
     problem.extend(_copy_renamed(one, "ProblemType", lambda _: None) for one in error.findall(f"{kind}ErrorType"))
-    _add_text(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # no element of NCIP 1; Koha sent it until 2019
+    _add_text(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # not in NCIP 1, but Koha sent it until 2019
     _add_text(problem, "ProblemElement", "/".join(filter(None, steps)))
     _add_text(problem, "ProblemValue", next(filter(None, values), None))
     return problem

@@ -1,8 +1,7 @@
 """NCIP 2: converts an XML tree to a message, and a message to text.
 
 The reader ignores namespaces, prefixes and element order. The writer puts children in schema order, and raises an error with
-the path of a field that does not fit. It writes text directly, since an XML tree would take five times as long as the rest of
-a reply.
+the path of a field that does not fit. It writes text directly, since building a tree would take five times as long.
 """
 
 from __future__ import annotations

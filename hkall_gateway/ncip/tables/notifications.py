@@ -224,7 +224,7 @@ def _make_borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fi
 def _describe_item(message: PartnerMessage, more: Fields) -> Fields:
     """Make ItemOptionalFields with a description of the item (which iNCIPit and lib-ncip-client use) and with `more`."""
     title = _without_empty(Author=message.author, Title=message.title)
-    about = _without_empty(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
+    about = _without_empty(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # it is a mapping
     return {**more, **_without_empty(BibliographicDescription=title, ItemDescription=about)}
 
 

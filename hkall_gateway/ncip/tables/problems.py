@@ -45,7 +45,6 @@ class ProblemRow:
     """The NCIP problem for one refusal reason.
 
     Attributes:
-        why: The reason.
         problem: Default ProblemType.
         element: The element at fault.
         sentence: Template of the ProblemDetail with {placeholders}.
@@ -245,7 +244,7 @@ NOT_UNDERSTOOD: Final = (
 _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (TRY_LATER,                                                   "",                     "later"),
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
-    ("",                                                          "",                     "later"),  # mod-ncip's last resort
+    ("",                                                          "",                     "later"),  # mod-ncip, at worst
     # Our identity is wrong, so the peer rejects all our documents.
     *((problem, "", "fault") for problem in (AUTHENTICATION_FAILED, "System Authentication Failed", UNKNOWN_AGENCY)),
     *((problem, "", "fault") for problem in ("Unknown System", "Unsupported Version", "Unknown Version")),

@@ -44,7 +44,7 @@ BLANK: Final = b" \t\r\n\0\x04"
 class NcipConnection(Protocol):
     """One connection: splits the received bytes into documents, and answers them one after the other."""
 
-    transport: Transport  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
+    transport: Transport  # type: ignore[assignment]  # mypy does not treat zope interfaces as protocols
 
     def __init__(self, factory: NcipConnectionFactory) -> None:
         self._factory, self._buffer, self._seen = factory, bytearray(), 0
@@ -60,7 +60,7 @@ class NcipConnection(Protocol):
         """Whether a document is waiting or being answered."""
         return self._busy or bool(self._waiting)
 
-    def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+    def connectionMade(self) -> None:  # noqa: N802  # named by Twisted
         """Take a connection slot, or abort the connection if none is free."""
         self._seat = self._factory.enter(self)
         if self._seat is None:
@@ -113,7 +113,7 @@ class NcipConnection(Protocol):
 
     # ---- IPushProducer: called by the transport as its write buffer fills and drains
 
-    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+    def pauseProducing(self) -> None:  # noqa: N802  # named by Twisted
         """Pause reading while the write buffer is full."""
         self._choked = True
         self._hold_back()

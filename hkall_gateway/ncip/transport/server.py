@@ -59,7 +59,7 @@ class NcipRequest(BoundedRequest):
 class NcipChannel(BoundedChannel):
     """An HTTP connection, registered with its site so that it can be closed."""
 
-    requests: Any  # of twisted.web, which has no types here
+    requests: Any  # twisted.web is untyped
 
     @cached_property
     def peer(self) -> Peer:
@@ -92,7 +92,7 @@ class NcipSite(BoundedSite):
         self.services, self._balancers = services, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
-        root: Any = _Root()  # to mypy no Resource is the IResource that putChild takes
+        root: Any = _Root()  # mypy does not see that a Resource is the IResource for putChild
         root.putChild(b"ncip", Responder(self))
         known: Any = _Root()
         known.putChild(b"jwks.json", PublicKeys(self))
@@ -126,7 +126,7 @@ class NcipSite(BoundedSite):
         self._channels.discard(channel)
 
     def too_long(self, request: BoundedRequest) -> None:
-        """Log a body above the limit."""
+        """Log that the body of a request exceeds the limit."""
         LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
 
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
@@ -164,7 +164,7 @@ class NcipSite(BoundedSite):
 
 def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
     """Close the connection without a reply, since the outcome of the document is unknown."""
-    failure.trap(Undecided)  # type: ignore[no-untyped-call]  # it has no types
+    failure.trap(Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
     request.channel.transport.abortConnection()
 
 
@@ -172,7 +172,7 @@ class _Root(Resource):
     """A resource that answers 404 for every path without a child."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types here
+        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web is untyped
 
     def getChild(self, path: bytes, request: object) -> object:  # noqa: ARG002, N802
         return notFound(message="Documents are posted to /ncip.")

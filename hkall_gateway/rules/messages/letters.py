@@ -33,7 +33,6 @@ class LetterKind:
     """One kind of letter.
 
     Attributes:
-        send: The notification that sends this letter.
         when: Sentence with the rule, for docs/letters.md.
         notice: Key in the policy's `[notices]` that enables the letter.
         once_for: Only one letter is written for each value that this returns, even if the event is repeated. The value is

@@ -41,7 +41,6 @@ class LocalMessage:
     local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed.
 
     Attributes:
-        request: Id of our request, or "".
         text: The fee that a payment names, or the text of a block.
         amount: Amount of a payment as the terminal sent it.
         transaction: Transaction id of a payment (BK).

@@ -35,8 +35,8 @@ _ROWS: Final[VendorRows] = (
     # The status AVAILABLE of the published page, and texts that OPACs commonly show.
     ("page",       ON_SHELF,  ("AVAILABLE", "Available on the shelf", "On shelf")),
     ("page",       _NOT,      ("Unavailable",)),
-    # Alma: the base status in words or as a number, and the codes and texts of the code table PROCESSTYPE, as public clients of
-    # its REST interface have them (Princeton's bibdata, Michigan's catalogue, OpenRS).
+    # Alma: the base status in words or as a number, and the codes and texts of the code table PROCESSTYPE, as found in public
+    # clients of its REST API (Princeton's bibdata, Michigan's catalogue, OpenRS).
     ("alma",       ON_SHELF,  ("Item in place", "1")),
     ("alma",       _NOT,      ("Item not in place", "0", "ILL", "Resource sharing request")),
     ("alma",       _LOAN,     ("Loan",)),
@@ -46,7 +46,7 @@ _ROWS: Final[VendorRows] = (
     ("alma",       _LOST,     ("LOST_LOAN", "LOST_ILL", "Lost resource sharing item", "LOST_LOAN_AND_PAID")),
     ("alma",       _CLAIMED,  ("CLAIM_RETURNED_LOAN",)),
     ("alma",       _PROCESS,  ("TECHNICAL", "Technical - Migration", "WORK_ORDER_DEPARTMENT")),
-    # FOLIO: the item statuses of ui-inventory and ui-requests (mod-inventory-storage, item.json, has the older part of them).
+    # FOLIO: the item statuses in ui-inventory and ui-requests. The list in mod-inventory-storage (item.json) is incomplete.
     ("folio",      ON_SHELF,  ("Available in ASR",)),
     ("folio",      UNDEFINED, ("Unknown",)),
     ("folio",      _SHELVING, ("Recently returned",)),
@@ -67,8 +67,8 @@ _ROWS: Final[VendorRows] = (
     ("koha",       _LOST,     ("Item lost", "Long overdue (lost)", "Lost and paid for")),
     ("koha",       _LOAN,     ("Checked out to a patron", "Onloan")),
     ("koha",       _ORDER,    ("Ordered",)),
-    # Sierra and Millennium: codes that the system itself sets, or that most libraries give one meaning, and texts that OPACs
-    # show for them. Source: code lists of NYPL (nypl-core), Marmot, Mid-Hudson and Minuteman; Pika's Sierra driver.
+    # Sierra and Millennium: codes that the system itself sets, or that most libraries use with the same meaning, and the texts
+    # for them in OPACs. Source: code lists of NYPL (nypl-core), Marmot, Mid-Hudson and Minuteman; Pika's Sierra driver.
     # A library's own definitions belong in its policy.
     ("sierra",     ON_SHELF,  ("-", "Check shelf", "Check shelves")),
     ("sierra",     _LOAN,     ("DUE *", "Charged", "Off campus", "@")),
@@ -80,7 +80,7 @@ _ROWS: Final[VendorRows] = (
     ("sierra",     _NOT,      ("o", "Lib use only", "Library use only", "Use in library", "d", "p", "On display",
                                "Noncirculating", "Staff use only", "Temporarily unavailable")),
     ("sierra",     _PROCESS,  ("In processing", "Cataloguing", "Binding", "Mending")),
-    # Symphony: current locations; the policy names are a library's own, these are common. Source: WorkFlows help (Indiana
+    # Symphony: common names of current locations, which each library defines itself. Source: WorkFlows help (Indiana
     # University), Stanford's SearchWorks, TRLN's location map, Edmonton Public Library's reports.
     ("symphony",   ON_SHELF,  ("STACKS",)),
     ("symphony",   _LOAN,     ("CHECKEDOUT", "LONGOVRDUE")),
@@ -97,7 +97,7 @@ _ROWS: Final[VendorRows] = (
     ("evergreen",  _NOT,      ("Reserves", "Discard/Weed")),
     ("evergreen",  _LOST,     ("Long overdue",)),
     ("evergreen",  _WAY,      ("Canceled transit",)),
-    # Polaris: the descriptions of its item statuses interface, as OpenRS has them (PolarisConstants, PolarisItemMapperTests).
+    # Polaris: the descriptions in its item status API, as listed in OpenRS (PolarisConstants, PolarisItemMapperTests).
     ("polaris",    ON_SHELF,  ("In",)),
     ("polaris",    _LOAN,     ("Out", "Out-ILL", "EContent external loan")),
     ("polaris",    _WAITS,    ("Held",)),
@@ -106,7 +106,7 @@ _ROWS: Final[VendorRows] = (
     ("polaris",    _SHELVING, ("Shelving",)),
     ("polaris",    _PROCESS,  ("In-Repair",)),
     ("polaris",    _NOT,      ("Non-circulating",)),
-    # XC's NCIP toolkit: XcCirculationStatus, which are Voyager's item statuses.
+    # XC's NCIP toolkit: the values of XcCirculationStatus, which are Voyager's item statuses.
     ("xc",         ON_SHELF,  ("Not charged",)),
     ("xc",         _SHELVING, ("Discharged",)),
     ("xc",         _LOAN,     ("Renewed", "Overdue")),
