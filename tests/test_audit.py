@@ -30,13 +30,15 @@ VERDICTS = (
 
 
 @pytest.mark.parametrize(("libraries", "code", "said"), VERDICTS)
-def test_audit_of_an_unreadable_database_reports_no_success(libraries: list[dict[str, Any]], code: int, said: str) -> None:
+def test_audit_of_an_unreadable_vulnerability_database_reports_no_success(
+    libraries: list[dict[str, Any]], code: int, said: str
+) -> None:
     report = json.dumps({"dependencies": libraries, "fixes": []})
     ended, shown = audited("print(sys.argv[1])", report)
     assert (ended, shown.startswith(said)) == (code, True), shown
 
 
-def test_audit_of_an_unavailable_database_fails_in_one_line() -> None:
+def test_audit_without_the_vulnerability_database_fails_in_one_line() -> None:
     assert audited("sys.exit('Traceback …\\nConnectionError: pypi.org')") == (
         1,
         "NOT AUDITED: no data about any library: ConnectionError: pypi.org\n",

@@ -51,7 +51,7 @@ def slow() -> Iterator[Slow]:
     stream.let.set()
 
 
-def test_lines_stay_whole_and_in_order_and_the_end_writes_what_waits() -> None:
+def test_lines_stay_whole_and_in_order_and_are_flushed_on_stop() -> None:
     stream = io.BytesIO()
     behind = BackgroundWriter(stream)
     for number in range(1000):
@@ -109,7 +109,7 @@ def test_loss_handler_may_log_even_during_the_stop(slow: Slow) -> None:
     assert b"".join(slow.taken) in {b"first\nsecond\ndropped 1\n", b"first\ndropped 1\nsecond\n"}
 
 
-def test_log_continues_in_the_new_file_without_losing_a_line(tmp_path: Path) -> None:
+def test_log_continues_in_the_new_file_without_losing_lines(tmp_path: Path) -> None:
     first, second = (tmp_path / "first").open("ab"), (tmp_path / "second").open("ab")
     behind = BackgroundWriter(first, pause_s=0.0)
     for number in range(100):
@@ -129,7 +129,7 @@ class Stuck(io.BytesIO):
         raise OSError(28, "No space left on device")
 
 
-def test_file_that_cannot_be_closed_does_not_stop_the_log() -> None:
+def test_close_error_does_not_stop_the_log() -> None:
     after = io.BytesIO()
     behind = BackgroundWriter(Stuck(), pause_s=0.0)
     behind.continue_on(after)

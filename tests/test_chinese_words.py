@@ -62,25 +62,25 @@ def chinese_texts() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("thing", GLOSSARY)
-def test_chinese_texts_use_the_word_of_the_glossary(thing: str) -> None:
+def test_chinese_texts_use_the_glossary_term(thing: str) -> None:
     word, others = GLOSSARY[thing]
     texts = list(chinese_texts())
     assert [text for text in texts if any(other in text for other in others)] == []
     assert any(word in text for text in texts)
 
 
-def test_published_rule_about_lenders_does_not_say_that_our_library_never_lends() -> None:
+def test_chinese_rule_r3_does_not_say_that_our_library_never_lends() -> None:
     english, chinese = PUBLISHED["R3"], PUBLISHED_ZH["R3"]
     assert "our own" in english
     assert "本館讀者申請的圖書" in chinese
     assert "從不" not in chinese
 
 
-def test_holds_have_their_own_chinese_word() -> None:
+def test_holds_have_their_own_chinese_term() -> None:
     assert [(english, chinese) for english, chinese in pairs() if bool(HOLD.search(english)) != (HELD in chinese)] == []
 
 
-def test_letters_use_the_word_for_requests_only() -> None:
+def test_letters_use_the_request_term_only_for_requests() -> None:
     letters = "".join(path.read_text("utf-8") for path in sorted(LETTERS.glob("*.zh-Hant.txt")))
     assert REQUEST in letters
     assert HELD not in letters

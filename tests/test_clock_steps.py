@@ -66,7 +66,7 @@ def _events(gateway: Gateway, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("offset", "step_s"), [("-1h", -3600), ("+3h", 10_800)])
-def test_a_gateway_answers_and_delivers_when_its_clock_is_set(gateway: Gateway, clock: Clock, offset: str, step_s: int) -> None:
+def test_gateway_answers_and_delivers_after_a_clock_step(gateway: Gateway, clock: Clock, offset: str, step_s: int) -> None:
     cuhk = gateway.party.partners["CUHK"]
     assert not gateway.request("before").has("Problem")
     (asked,) = until(lambda: cuhk.seen, "the lender is asked")

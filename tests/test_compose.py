@@ -28,7 +28,7 @@ def compose() -> dict[str, Any]:
     return found
 
 
-def test_the_gateway_has_no_rights_and_only_haproxy_publishes_ports(compose: dict[str, Any]) -> None:
+def test_gateway_runs_unprivileged_and_only_haproxy_publishes_ports(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert set(services) == {"gateway", "postgres", "haproxy"}
     assert (services["gateway"]["read_only"], services["gateway"]["cap_drop"]) == (True, ["ALL"])
@@ -36,7 +36,7 @@ def test_the_gateway_has_no_rights_and_only_haproxy_publishes_ports(compose: dic
     assert all((ROOT / mount["source"]).exists() for mount in services["haproxy"]["volumes"])
 
 
-def test_a_command_may_run_in_a_container_of_its_own_beside_the_gateway(compose: dict[str, Any]) -> None:
+def test_command_may_run_in_a_separate_container(compose: dict[str, Any]) -> None:
     fixed = {name for name, service in compose["services"].items() for one in service["networks"].values() if one}
     (pool,) = compose["networks"]["outside"]["ipam"]["config"]
     address = ip_address(compose["services"]["haproxy"]["networks"]["outside"]["ipv4_address"])
@@ -45,14 +45,14 @@ def test_a_command_may_run_in_a_container_of_its_own_beside_the_gateway(compose:
     assert address not in ip_network(pool["ip_range"])
 
 
-def test_the_gateway_believes_the_address_of_haproxy_alone(compose: dict[str, Any]) -> None:
+def test_gateway_trusts_only_the_address_of_haproxy(compose: dict[str, Any]) -> None:
     config = gateway.load(ROOT / "packaging" / "container" / "gateway.toml", {})
     address = compose["services"]["haproxy"]["networks"]["outside"]["ipv4_address"]
     assert [str(one) for one in (*config.sip2.proxy_from, *config.ncip.proxy_from)] == [f"{address}/32"] * 2
     assert not any("127.0.0.1" in text for text in (*config.sip2.listen, *config.ncip.listen, *config.ops.listen))
 
 
-def test_haproxy_takes_its_configuration() -> None:
+def test_haproxy_accepts_its_configuration() -> None:
     haproxy = program("haproxy", "haproxy")
     done = subprocess.run(
         [haproxy, "-c", "-f", HAPROXY], capture_output=True, text=True, timeout=60, env=os.environ, check=False

@@ -11,7 +11,7 @@ from hkall_gateway.cli import add_credentials
 from tests.company import COMMAND, gateway_ports
 
 
-def test_a_credential_is_a_variable_unless_one_is_set(tmp_path: Path) -> None:
+def test_credential_becomes_a_variable_unless_already_set(tmp_path: Path) -> None:
     (tmp_path / "HKALL_SECRET_CUHK").write_text("two words\n", encoding="utf-8")
     (tmp_path / "HKALL_LOG_KEY").write_text("of the file", encoding="utf-8")
     (tmp_path / "not-a-name").write_text("x", encoding="utf-8")
@@ -21,13 +21,13 @@ def test_a_credential_is_a_variable_unless_one_is_set(tmp_path: Path) -> None:
     assert environ == {"CREDENTIALS_DIRECTORY": str(tmp_path), **found}
 
 
-def test_environment_is_used_without_credentials() -> None:
+def test_environment_is_unchanged_without_credentials() -> None:
     environ = {"HKALL_LOG_KEY": "a"}
     add_credentials(environ)
     assert environ == {"HKALL_LOG_KEY": "a"}
 
 
-def test_a_command_takes_its_secrets_from_credentials(tmp_path: Path) -> None:
+def test_command_reads_secrets_from_credentials(tmp_path: Path) -> None:
     ports = gateway_ports()
     config = demo_setup.write_config(tmp_path, ports)
     folder = tmp_path / "credentials"

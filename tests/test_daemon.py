@@ -110,7 +110,7 @@ def _check_log(log: str) -> None:
 
 
 @pytest.mark.long
-def test_acknowledged_work_is_done_once_after_a_kill_and_restart(gateway: Gateway) -> None:
+def test_acknowledged_work_takes_effect_once_after_a_kill_and_restart(gateway: Gateway) -> None:
     gateway.start()
     assert not gateway.request("d-1").has("Problem")  # answered, and no lender can be reached
     gateway.kill()
@@ -147,7 +147,7 @@ def test_lost_reply_is_requested_again_under_the_same_request_id(gateway: Gatewa
 
 
 @pytest.mark.long
-def test_sigterm_answers_pending_requests_and_exits_with_0(gateway: Gateway) -> None:
+def test_pending_requests_are_answered_on_sigterm_and_the_exit_code_is_0(gateway: Gateway) -> None:
     gateway.start()
     counter = gateway.counter()
     answers: list[str] = []
@@ -163,7 +163,7 @@ def test_sigterm_answers_pending_requests_and_exits_with_0(gateway: Gateway) -> 
     assert "daemon.stopped" in gateway.log()
 
 
-def test_database_of_another_revision_stops_the_start_and_names_the_command(reactor: Any, tmp_path: Path) -> None:
+def test_start_with_another_database_revision_fails_and_names_the_upgrade_command(reactor: Any, tmp_path: Path) -> None:
     ports = gateway_ports()
     path = demo_setup.write_config(tmp_path, ports)
     done = subprocess.run(
@@ -179,7 +179,7 @@ def test_database_of_another_revision_stops_the_start_and_names_the_command(reac
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_configuration_lists_every_error_with_its_path(tmp_path: Path) -> None:
+def test_invalid_configuration_is_reported_with_every_error_and_path(tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text('[library]\nagency = 7\nname = "x"\n[sip2]\nidle_timeout_s = -1\nlisten = ["nonsense"]\n[surprise]\n')
     done = subprocess.run(

@@ -38,7 +38,7 @@ def told(answer: tuple[int, str]) -> Any:
     return json.loads(answer[1].partition("\n\n")[2])
 
 
-def test_a_program_with_a_token_of_the_command_line_places_a_request(gateway: Gateway, curl: Curl) -> None:
+def test_client_with_a_token_from_the_command_line_places_a_request(gateway: Gateway, curl: Curl) -> None:
     secret = gateway.command("token", "make", "reports", "--role", "clerk").strip()
     bearer = ("-H", f"Authorization: Bearer {secret}")
     assert curl("/api/v1/lists")[0] == 401
@@ -57,7 +57,7 @@ def test_a_program_with_a_token_of_the_command_line_places_a_request(gateway: Ga
     assert curl("/api/v1/lists", *bearer)[0] == 401
 
 
-def test_the_example_of_the_docs_requests_a_title(gateway: Gateway) -> None:
+def test_documented_example_requests_a_title(gateway: Gateway) -> None:
     environ = {"HKALL": f"http://127.0.0.1:{gateway.ports.web}", "CARD": "P0002", "PIN": "1234"}
     words: list[Any] = [sys.executable, EXAMPLE, "香港散步學"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -75,7 +75,7 @@ def test_the_example_of_the_docs_requests_a_title(gateway: Gateway) -> None:
     assert (wrong.returncode, "card or PIN is wrong" in wrong.stderr) == (1, True)
 
 
-def test_wrong_pins_of_the_api_lock_no_card_at_a_terminal(gateway: Gateway, curl: Curl) -> None:
+def test_wrong_pins_at_the_api_do_not_lock_the_card_at_terminals(gateway: Gateway, curl: Curl) -> None:
     guess = json.dumps({"barcode": "P0003", "pin": "0000"})
     codes = {curl("/api/v1/patron-token", "--json", guess)[0] for _ in range(8)}
     assert codes == {401, 429}
@@ -85,7 +85,7 @@ def test_wrong_pins_of_the_api_lock_no_card_at_a_terminal(gateway: Gateway, curl
     assert "P0003" not in gateway.log()
 
 
-def test_a_title_shows_what_a_partner_says_now_also_in_a_process_of_its_own(reactor: Any, tmp_path: Path) -> None:
+def test_title_shows_live_status_also_with_pages_in_their_own_process(reactor: Any, tmp_path: Path) -> None:
     made = Gateway(reactor, tmp_path, pages=True)
     text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
     made.path.write_text(text, encoding="utf-8")
@@ -108,7 +108,7 @@ def copies(curl: Curl) -> Any:
     return told(curl(f"/api/v1/titles/{BIB}"))["copies"]
 
 
-def test_the_description_is_everybodys(curl: Curl) -> None:
+def test_openapi_description_is_public(curl: Curl) -> None:
     assert told(curl("/api/v1/openapi.json"))["openapi"].startswith("3.1")
 
 

@@ -63,7 +63,7 @@ def undelivered(gateway: Gateway) -> list[Any]:
     return list(json.loads(gateway.command("outbox", "list", "--json")))
 
 
-def test_deliveries_go_on_when_a_full_disk_has_space_again(gateway: Gateway, disk: SmallDisk) -> None:
+def test_deliveries_resume_when_a_full_disk_has_space_again(gateway: Gateway, disk: SmallDisk) -> None:
     gateway.do(gateway.party.start)
     gateway.start()
     for library in gateway.party.partners.values():
@@ -89,7 +89,7 @@ def test_deliveries_go_on_when_a_full_disk_has_space_again(gateway: Gateway, dis
     assert gateway.stop() == 0
 
 
-def test_requests_are_refused_before_the_disk_is_full_and_returns_continue(gateway: Gateway, disk: SmallDisk) -> None:
+def test_requests_are_refused_before_the_disk_is_full_but_returns_are_accepted(gateway: Gateway, disk: SmallDisk) -> None:
     gateway.do(gateway.party.start)
     gateway.start()
     assert not gateway.request("d-1").has("Problem")
@@ -108,7 +108,7 @@ def test_requests_are_refused_before_the_disk_is_full_and_returns_continue(gatew
 
 
 @pytest.mark.parametrize("in_use", [False, True], ids=["closed", "in use"])
-def test_start_on_a_full_disk_is_refused_in_plain_text(gateway: Gateway, disk: SmallDisk, in_use: bool) -> None:
+def test_start_on_a_full_disk_is_refused_with_a_clear_message(gateway: Gateway, disk: SmallDisk, in_use: bool) -> None:
     other = sqlite3.connect(disk.folder / "hkall.db")
     if in_use:  # SQLite's files beside the database are there already, and the start gets as far as its first write
         other.execute("SELECT count(*) FROM patrons").fetchall()

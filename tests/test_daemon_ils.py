@@ -117,7 +117,7 @@ def ncip_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     yield from opened(reactor, tmp_path, ils, lambda system: web(ResponderPage(IlsResponder(system, "s3cret"))))
 
 
-def test_borrower_and_pin_are_looked_up_by_ncip(ncip_site: Site) -> None:
+def test_patron_and_pin_are_looked_up_by_ncip(ncip_site: Site) -> None:
     terminal = ncip_site.terminal()
     right, wrong = (f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD{pin}|" for pin in ("1234", "4321"))
     assert "BLY|CQY|" in ncip_site.asks(terminal, right)
@@ -129,7 +129,7 @@ def test_borrower_and_pin_are_looked_up_by_ncip(ncip_site: Site) -> None:
     ncip_site.do(terminal.hang_up)
 
 
-def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_system_is_gone(site: Site) -> None:
+def test_local_checkout_is_relayed_and_a_local_system_outage_is_reported_to_the_terminal(site: Site) -> None:
     terminal = site.terminal()
     loan = f"11NN{DATE}{' ' * 18}AOHKU|AA{CARD}|ABL1|AC|"
     assert site.asks(terminal, loan) == f"121NUY{DATE}AOHKU|AA{CARD}|ABL1|AJEmma|AH31/03/2017|"
@@ -156,7 +156,7 @@ def test_metrics_show_the_state_of_the_local_system(site: Site) -> None:
     site.do(terminal.hang_up)
 
 
-def test_patron_waits_once_when_the_local_system_hangs(site: Site) -> None:
+def test_only_the_first_request_waits_when_the_local_system_hangs(site: Site) -> None:
     """Their card, their record, a book: only the first of these messages waits for an answer."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
@@ -174,7 +174,7 @@ def test_patron_waits_once_when_the_local_system_hangs(site: Site) -> None:
     site.do(terminal.hang_up)
 
 
-def test_terminal_waits_two_seconds_however_many_requests_its_message_causes(site: Site) -> None:
+def test_terminal_waits_at_most_two_seconds_for_any_number_of_upstream_requests(site: Site) -> None:
     """With the relay, a borrower and a PIN it is three; each alone may take a second here."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
@@ -219,7 +219,7 @@ def touchy_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     yield from opened(reactor, tmp_path, ils, lambda system: factory(lambda: Touchy(system)))
 
 
-def test_broken_connection_of_one_terminal_keeps_the_local_system_for_the_others(touchy_site: Site) -> None:
+def test_broken_connection_of_one_terminal_does_not_affect_other_terminals(touchy_site: Site) -> None:
     site = touchy_site
     one, other = site.terminal("counter-1"), site.terminal()
     for number in range(5):

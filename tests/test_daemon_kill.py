@@ -94,7 +94,7 @@ def _happened(unit: UnitOfWork) -> dict[str, Counter[str]]:
     return found
 
 
-def test_nothing_that_was_answered_is_lost_and_nothing_is_done_twice(gateway: Gateway, reactor: Any) -> None:
+def test_acknowledged_work_is_neither_lost_nor_repeated(gateway: Gateway, reactor: Any) -> None:
     draw = random.Random(SEED)
     crowd = Crowd(gateway, reactor, draw)
     gateway.do(gateway.party.start)
@@ -174,7 +174,7 @@ class Reader:
         return answer
 
 
-def test_no_request_of_a_page_is_lost_or_placed_twice_when_a_process_is_killed(with_pages: Gateway, tmp_path: Path) -> None:
+def test_page_requests_are_neither_lost_nor_placed_twice_when_a_process_is_killed(with_pages: Gateway, tmp_path: Path) -> None:
     made, draw = with_pages, random.Random(SEED)
     made.do(made.party.start)
     made.start()
@@ -199,9 +199,7 @@ def test_no_request_of_a_page_is_lost_or_placed_twice_when_a_process_is_killed(w
     assert made.stop() == 0
 
 
-def test_a_form_that_was_obeyed_and_not_answered_gets_the_first_answer_when_it_is_sent_again(
-    with_pages: Gateway, tmp_path: Path
-) -> None:
+def test_resubmitted_unanswered_form_gets_the_first_result(with_pages: Gateway, tmp_path: Path) -> None:
     made = with_pages
     made.start()
     curl = Curl(made.ports.web, tmp_path)

@@ -48,12 +48,12 @@ def written(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_running_gateway_replies_as_the_file_says(replay: Replay) -> None:
+def test_running_gateway_replies_as_the_scenario_says(replay: Replay) -> None:
     done = replay(DEMO)
     assert (done.stderr, done.stdout) == ("", "1 of 1 scenarios hold\n")
 
 
-def test_recorded_message_appears_in_the_database_shortly_afterwards(replay: Replay, tmp_path: Path) -> None:
+def test_replay_waits_until_an_expected_message_is_in_the_database(replay: Replay, tmp_path: Path) -> None:
     done = replay(
         written(
             tmp_path,
@@ -67,7 +67,7 @@ def test_recorded_message_appears_in_the_database_shortly_afterwards(replay: Rep
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_the_first_difference_is_shown_and_the_command_fails(replay: Replay, tmp_path: Path) -> None:
+def test_first_difference_is_shown_and_the_command_fails(replay: Replay, tmp_path: Path) -> None:
     done = replay(written(tmp_path, "sip2 counter-1 > 9900802.00", "sip2 counter-1 < 98NNNN*"))
     assert done.returncode == 1
     assert "some.txt:3: sip2 counter-1 < 98NNNN*\n  expected  98NNNN*\n  got       98Y" in done.stderr

@@ -49,7 +49,7 @@ def _lines(gateway: Gateway) -> list[dict[str, Any]]:
     return [json.loads(line) for line in gateway.log().splitlines()]
 
 
-def test_every_line_is_an_event_of_the_table_with_its_fields_and_level(gateway: Gateway) -> None:
+def test_every_line_is_a_documented_event_with_its_fields_and_level(gateway: Gateway) -> None:
     lines = _lines(gateway)
     assert len({line["event"] for line in lines}) > 8
     for line in lines:
@@ -59,7 +59,7 @@ def test_every_line_is_an_event_of_the_table_with_its_fields_and_level(gateway: 
         assert list(line)[:4] == list(EVERY_LINE)
 
 
-def test_the_start_names_the_version_of_the_contract(gateway: Gateway) -> None:
+def test_start_line_contains_the_log_contract_version(gateway: Gateway) -> None:
     assert [line["log_version"] for line in _lines(gateway) if line["event"] == "daemon.started"] == [VERSION]
 
 
@@ -67,7 +67,7 @@ def test_trace_of_a_peer_is_logged_with_its_document(gateway: Gateway) -> None:
     assert [line["event"] for line in _lines(gateway) if line.get("traceparent") == TRACE] == ["ncip.answered"]
 
 
-def test_tail_shows_the_request_its_answer_and_its_delivery_together(gateway: Gateway) -> None:
+def test_tail_groups_a_request_with_its_reply_and_delivery(gateway: Gateway) -> None:
     (number,) = {line["request_id"] for line in _lines(gateway) if line["event"] == "transition"}
     (file,) = gateway.path.parent.glob("log1.jsonl")
     found = [json.loads(line) for line in gateway.command("tail", str(file), "--json", "--request", number).splitlines()]

@@ -106,7 +106,7 @@ def look_up(agency: str, secret: str, dialect: str = "direct") -> bytes:
     return encode(NcipMessage("LookupItem", {"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
 
 
-def test_two_documents_on_a_bare_connection_are_answered_on_it(site: Site) -> None:
+def test_two_documents_on_one_raw_tcp_connection_are_answered(site: Site) -> None:
     question = look_up("CUHK", demo_setup.PASSWORD, "innreach")
     with socket.create_connection(("127.0.0.1", site.raw), PATIENCE_S) as line:
         line.sendall(question + b"\n" + question)
@@ -139,11 +139,11 @@ def over_tls(site: Site, body: bytes, who: str) -> NcipMessage:
         ("", "CUHK", demo_setup.PASSWORD, "Unknown Item"),
     ],
 )
-def test_a_certificate_or_a_secret_proves_who_calls(site: Site, who: str, agency: str, secret: str, problem: str) -> None:
+def test_certificate_or_secret_authenticates_the_caller(site: Site, who: str, agency: str, secret: str, problem: str) -> None:
     assert over_tls(site, look_up(agency, secret), who).text("Problem/ProblemType") == problem
 
 
-def test_a_certificate_that_no_authority_of_ours_signed_is_turned_away(site: Site) -> None:
+def test_certificate_from_an_unknown_authority_is_refused(site: Site) -> None:
     with pytest.raises((ssl.SSLError, ConnectionError, OSError)):
         over_tls(site, look_up("HKUST", ""), "stranger")
 
@@ -161,7 +161,7 @@ TERMINALS = {
 
 
 @pytest.mark.parametrize("name", TERMINALS)
-def test_a_terminal_behind_a_balancer_logs_in_after_the_header(site: Site, name: str) -> None:
+def test_terminal_behind_a_load_balancer_logs_in_after_the_proxy_header(site: Site, name: str) -> None:
     source, header, answer = TERMINALS[name]
     with socket.create_connection(("127.0.0.1", site.sip2), PATIENCE_S, (source, 0)) as line:
         line.sendall(header + b"9300CNcounter-1|COdemo|\r")
@@ -182,7 +182,7 @@ BALANCED = {
 
 @pytest.mark.parametrize("port", ["plain", "raw"])
 @pytest.mark.parametrize("name", BALANCED)
-def test_caller_is_the_one_named_by_a_trusted_balancer(site: Site, name: str, port: str) -> None:
+def test_caller_address_comes_from_a_trusted_load_balancer(site: Site, name: str, port: str) -> None:
     source, caller, problem = BALANCED[name]
     body = look_up("CUHK", demo_setup.PASSWORD, "innreach")
     head = b"" if port == "raw" else b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)

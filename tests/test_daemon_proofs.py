@@ -113,21 +113,21 @@ def token(**more: Any) -> str:
     return jwt.encode({**said, **more}, private("rsa"), "RS256", headers={"kid": "k1"})
 
 
-def test_curl_with_a_name_and_a_password_is_answered(site: Site) -> None:
+def test_curl_with_basic_authentication_is_answered(site: Site) -> None:
     status, _, body = site.curl("--user", f"vufind:{PASSWORD}")
     assert (status, decode(body.encode()).text("AgencyId")) == (200, "HKU")
 
 
-def test_curl_that_waits_for_the_challenge_is_accepted(site: Site) -> None:
+def test_curl_waiting_for_the_challenge_is_answered(site: Site) -> None:
     assert site.curl("--anyauth", "--user", f"vufind:{PASSWORD}")[0] == 200
 
 
-def test_curl_with_a_bearers_secret_is_answered(site: Site) -> None:
+def test_curl_with_a_bearer_secret_is_answered(site: Site) -> None:
     assert site.curl("--oauth2-bearer", BEARER)[0] == 200
     assert site.curl("--header", f"Authorization: Bearer {BEARER}")[0] == 200
 
 
-def test_curl_with_a_signed_token_is_answered_by_the_keys_that_its_issuer_publishes(site: Site) -> None:
+def test_curl_with_a_signed_token_is_verified_with_the_issuers_published_keys(site: Site) -> None:
     assert site.curl("--oauth2-bearer", token())[0] == 200
 
 
@@ -141,7 +141,7 @@ def test_curl_with_a_signed_token_is_answered_by_the_keys_that_its_issuer_publis
         ("--oauth2-bearer", token(sub="DCB-2")),
     ],
 )
-def test_a_wrong_proof_is_401_with_a_challenge_and_a_problem(site: Site, proof: tuple[str, str]) -> None:
+def test_wrong_credentials_get_401_with_a_challenge_and_a_problem(site: Site, proof: tuple[str, str]) -> None:
     status, head, body = site.curl(*proof)
     assert status == 401
     assert 'WWW-Authenticate: Bearer realm="NCIP"' in head
@@ -149,11 +149,11 @@ def test_a_wrong_proof_is_401_with_a_challenge_and_a_problem(site: Site, proof: 
     assert decode(body.encode()).text("Problem/ProblemType") == "Agency Authentication Failed"
 
 
-def test_document_without_a_sender_is_401_when_http_authentication_is_possible(site: Site) -> None:
+def test_document_without_a_sender_gets_401_when_http_authentication_is_possible(site: Site) -> None:
     assert site.curl()[0] == 401
 
 
-def test_no_secret_and_no_token_is_in_the_log(site: Site) -> None:
+def test_log_contains_no_secret_or_token(site: Site) -> None:
     proofs = {"1": f"vufind:{PASSWORD}", "2": "vufind:another-wrong-one"}
     for number, proof in proofs.items():
         site.curl("--user", proof, "--header", f"traceparent: {trace(number)}")

@@ -60,7 +60,7 @@ def ask(gateway: Gateway, number: int) -> bool:
     return not gateway.do(lambda: gateway.party.discovery.say("RequestItem", *words)).has("Problem")
 
 
-def test_a_reply_leaves_after_its_effect_is_on_the_disk(gateway: Gateway, tmp_path: Path) -> None:
+def test_reply_is_sent_after_its_effect_is_synced_to_disk(gateway: Gateway, tmp_path: Path) -> None:
     gateway.do(gateway.party.start)
     gateway.start()
     counter = gateway.counter()

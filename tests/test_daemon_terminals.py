@@ -129,7 +129,7 @@ def test_terminal_command_logs_in_and_shows_replies(site: Site) -> None:
     assert "CQ valid patron password Y" in done.stdout
 
 
-def test_a_wrong_password_ends_the_command_with_one_line(site: Site) -> None:
+def test_wrong_password_is_reported_in_one_line(site: Site) -> None:
     words = (f"127.0.0.1:{site.plain}", "--login", "counter-1", "--password-env", "PASSWORD", "99")
     done = site.terminal(*words, password="wrong")
     assert (done.returncode, done.stdout) == (1, "")
@@ -149,7 +149,7 @@ def test_untrusted_certificate_is_refused(site: Site) -> None:
     assert "certificate" in done.stderr
 
 
-def test_tls_port_refuses_plain_text(site: Site) -> None:
+def test_tls_port_refuses_plaintext(site: Site) -> None:
     assert site.terminal(f"127.0.0.1:{site.tls}", "--timeout", "5", "99").returncode == 1
 
 
@@ -161,7 +161,7 @@ def test_port_without_a_required_login_serves_its_terminal_and_framing(site: Sit
     assert heard.endswith(b"\r\n")
 
 
-def test_pin_is_refused_after_five_wrong_ones_and_other_messages_work(site: Site) -> None:
+def test_pin_is_refused_after_five_wrong_pins_while_other_messages_work(site: Site) -> None:
     wrong = [f"23 AA={OTHER_CARD} AD=999{number}" for number in range(5)]
     without = [f"63 AA={OTHER_CARD}"] * 6
     done = site.counter(*without, *wrong, f"23 AA={OTHER_CARD} AD={PIN}", *without)

@@ -71,7 +71,7 @@ def lines(log: str, event: str) -> list[dict[str, Any]]:
     return [line for text in log.splitlines() if text.startswith("{") and (line := json.loads(text))["event"] == event]
 
 
-def test_a_clerk_logs_in_sees_the_first_page_and_logs_out(curl: Curl) -> None:
+def test_clerk_logs_in_sees_the_dashboard_and_logs_out(curl: Curl) -> None:
     assert curl("/staff/")[0] == 303
     assert curl.log_in()[0] == 303
     code, page = curl("/staff/")
@@ -80,27 +80,27 @@ def test_a_clerk_logs_in_sees_the_first_page_and_logs_out(curl: Curl) -> None:
     assert curl("/staff/")[0] == 303
 
 
-def test_a_list_is_downloaded_as_a_file(curl: Curl) -> None:
+def test_list_is_downloaded_as_a_file(curl: Curl) -> None:
     curl.log_in()
     code, told = curl("/staff/lists/pull.csv?sort=call-number")
     assert (code, "text/csv; charset=utf-8" in told) == (200, True)
     assert "\ufeffRequest,Title,Author" in told
 
 
-def test_a_wrong_password_is_refused(curl: Curl) -> None:
+def test_wrong_password_is_refused(curl: Curl) -> None:
     code, page = curl.post("/staff/login", "/staff/login", "login=head", "password=wrong")
     assert (code, "Login or password is wrong." in page) == (401, True)
 
 
-def test_a_form_without_its_secret_is_refused(curl: Curl) -> None:
+def test_form_without_a_csrf_token_is_refused(curl: Curl) -> None:
     assert curl("/staff/login", "-d", "login=x&password=y")[0] == 400
 
 
-def test_a_body_that_is_too_long_is_refused(curl: Curl) -> None:
+def test_oversized_body_is_refused(curl: Curl) -> None:
     assert curl("/staff/login", "-d", "login=" + "x" * 70_000)[0] == 413
 
 
-def test_strangers_from_many_addresses_keep_no_page_from_a_clerk(gateway: Gateway, curl: Curl, tmp_path: Path) -> None:
+def test_visitors_from_many_addresses_do_not_block_pages_for_a_clerk(gateway: Gateway, curl: Curl, tmp_path: Path) -> None:
     curl.log_in()
     words = [sys.executable, "-m", "tests.attacks.floods.strangers", str(gateway.ports.web), "5", "110", "0", "/help"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as crowd:
@@ -113,13 +113,13 @@ def test_strangers_from_many_addresses_keep_no_page_from_a_clerk(gateway: Gatewa
     until(lambda: stranger("/help")[0] == 200, "strangers are served again")
 
 
-def test_every_page_comes_with_its_policy(curl: Curl) -> None:
+def test_every_page_has_its_content_security_policy(curl: Curl) -> None:
     _, page = curl("/help")
     assert "Content-Security-Policy: default-src 'self'" in page
     assert page.count("Content-Security-Policy") == 1
 
 
-def test_a_request_is_one_line_of_the_log_with_a_number(gateway: Gateway, curl: Curl) -> None:
+def test_page_request_is_logged_in_one_line_with_an_id(gateway: Gateway, curl: Curl) -> None:
     curl("/help?q=Chan+Tai+Man")
     of_curl = {"page": "/help", "peer": "127.0.0.1"}
     (*_, line) = until(
@@ -137,7 +137,7 @@ def test_metrics_count_the_requests(gateway: Gateway, curl: Curl) -> None:
     assert 'hkall_web_latency_seconds_count{code="200",page="/help"}' in page
 
 
-def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path) -> None:
+def test_stop_closes_idle_browser_connections(reactor: Any, tmp_path: Path) -> None:
     made = Gateway(reactor, tmp_path, pages=True)
     try:
         made.start()
@@ -151,7 +151,7 @@ def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize("address", ["b/9%3Fx%23y%25", "b%2F9%3Fx%23y%25"])
-def test_a_title_with_a_slash_in_its_number_has_its_pages(gateway: Gateway, curl: Curl, address: str) -> None:
+def test_title_with_a_slash_in_its_id_has_working_pages(gateway: Gateway, curl: Curl, address: str) -> None:
     copy = Holding("CUHK", "Z1", "b/9?x#y%", "Zymurgy for beginners")
 
     def load(unit: UnitOfWork) -> None:
@@ -177,7 +177,7 @@ def lock(gateway: Gateway, terminal: SocketTerminal, card: str) -> None:
     until(lambda: gateway.plant(lambda unit: cards.is_locked(unit, card, now())), "the lock of the card")
 
 
-def test_wrong_pins_on_the_web_lock_no_card_at_a_terminal(gateway: Gateway, curl: Curl) -> None:
+def test_wrong_pins_on_the_web_do_not_lock_the_card_at_terminals(gateway: Gateway, curl: Curl) -> None:
     tries = [pin(curl, "P0004", "0000")[0] for _ in range(7)]
     assert tries[:3] == [401] * 3
     assert 429 in tries
@@ -188,7 +188,7 @@ def test_wrong_pins_on_the_web_lock_no_card_at_a_terminal(gateway: Gateway, curl
         assert "|CQY|" in gateway.ask(terminal, f"23000{stamp()}AOHKU|AA{card}|AC|AD1234|")
 
 
-def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_the_web(gateway: Gateway, curl: Curl) -> None:
+def test_card_locked_by_wrong_pins_at_a_terminal_is_locked_on_the_web(gateway: Gateway, curl: Curl) -> None:
     terminal = gateway.counter()
     lock(gateway, terminal, "P0005")
     code, page = pin(curl, "P0005", "1234")
@@ -196,7 +196,7 @@ def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_the_web(gatewa
     assert pin(curl, "P0006", "1234")[0] == 303
 
 
-def test_an_unknown_card_is_refused_as_late_as_a_wrong_pin(gateway: Gateway, tmp_path: Path) -> None:
+def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway: Gateway, tmp_path: Path) -> None:
     """The answers' own times, the shortest of several: a hash takes some 20 ms, a page without one a few."""
 
     def posts() -> list[float]:
@@ -243,7 +243,7 @@ def two_processes(reactor: Any, tmp_path: Path) -> Iterator[tuple[Gateway, subpr
     made.end()
 
 
-def test_the_pages_alone_serve_beside_the_gateway_on_its_database(
+def test_separate_pages_process_serves_on_the_gateways_database(
     two_processes: tuple[Gateway, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     made, web = two_processes
@@ -264,7 +264,7 @@ def test_the_pages_alone_serve_beside_the_gateway_on_its_database(
     assert curl("/help")[0] == 0
 
 
-def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_pages_in_a_process_of_their_own(
+def test_card_locked_at_a_terminal_is_locked_on_a_separate_pages_process(
     two_processes: tuple[Gateway, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     made, _ = two_processes
@@ -280,7 +280,7 @@ def test_a_card_that_wrong_pins_locked_at_a_terminal_is_locked_on_pages_in_a_pro
     assert pin(curl, "P0006", "1234")[0] == 303
 
 
-def test_the_pages_alone_need_a_web_table(tmp_path: Path) -> None:
+def test_separate_pages_process_requires_a_web_table(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, demo_setup.Ports())
     environ = demo_setup.environment(demo_setup.Ports())
     done = subprocess.run(

@@ -67,7 +67,7 @@ def _commands(page: Path) -> list[str]:
     return [found[1] for line in (*lines, *inline) if (found := re.match(r"(?:\S*/)?hkall-gateway +(.*)", line.strip()))]
 
 
-def test_the_first_site_s_configuration_and_policy_are_right(tmp_path: Path) -> None:
+def test_configuration_and_policy_of_the_first_site_are_valid(tmp_path: Path) -> None:
     config, policy, later = _blocks(FIRST_SITE, "toml")
     (tmp_path / "gateway.toml").write_text(config, encoding="utf-8")
     (tmp_path / "policy.toml").write_text(policy, encoding="utf-8")
@@ -80,26 +80,26 @@ def test_the_first_site_s_configuration_and_policy_are_right(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "block", [block for block in walked("ils.md") if block.language == "toml"], ids=lambda block: block.place
 )
-def test_the_rows_of_each_library_system_are_right(block: Block, tmp_path: Path) -> None:
+def test_documented_rows_of_each_library_system_are_valid(block: Block, tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(re.sub(r"\[ils\]\n(.+\n)*", "", LEAST) + block.text, encoding="utf-8")
     assert load(tmp_path / "gateway.toml", {"HKALL_ILS": "x"}).ils.is_living
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_for_the_shell_is_one(page: Path) -> None:
+def test_every_shell_block_has_valid_syntax(page: Path) -> None:
     for block in _blocks(page, "sh"):
         checked = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, f"{page.name}: {checked.stderr}\n{block}"
 
 
 @pytest.mark.parametrize("page", [page.name for page in PAGES if page.name not in {*WALKED, "README.md", "point-in-time.md"}])
-def test_commands_that_no_test_types_are_marked_as_examples(page: str) -> None:
+def test_untested_commands_are_marked_as_examples(page: str) -> None:
     """The walk types those of its pages, `test_readme.py` and `test_point_in_time.py` those of theirs."""
     assert {block.mark for block in walked(page) if block.language == "sh"} <= {"example"}
 
 
 @pytest.mark.parametrize("page", WALKED)
-def test_a_walked_page_uses_programs_that_the_first_site_installs(page: str) -> None:
+def test_tested_pages_use_only_programs_installed_by_the_first_site(page: str) -> None:
     for block in walked(page):
         if block.language == "sh" and block.mark != "elsewhere":
             assert programs(block.text) <= BASE | INSTALLED, block.place
@@ -113,7 +113,7 @@ def programs(text: str) -> set[str]:
     return {Path(re.sub(r"^\w+=\$\(", "", word)).name for word in words}
 
 
-def test_the_rows_of_vufind_and_openrs_are_right(tmp_path: Path) -> None:
+def test_documented_rows_of_vufind_and_openrs_are_valid(tmp_path: Path) -> None:
     client, peer = _blocks(ROOT / "docs" / "callers.md", "toml")
     (tmp_path / "ours.pem").write_bytes(pem("ours"))
     partner = (
@@ -127,19 +127,19 @@ def test_the_rows_of_vufind_and_openrs_are_right(tmp_path: Path) -> None:
     assert (found.clients[0].request_type, ours.subject) == ("Hold", found.partners[0].from_system_id)
 
 
-def test_the_row_for_a_replaced_card_can_be_loaded(tmp_path: Path) -> None:
+def test_documented_row_for_a_replaced_card_can_be_loaded(tmp_path: Path) -> None:
     (example,) = _blocks(ROOT / "docs" / "loading.md", "csv")
     (tmp_path / "patrons.csv").write_text(example, encoding="utf-8")
     assert exports.read_patron_rows(tmp_path / "patrons.csv").rows[0].former == ("35002011223344",)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_of_toml_can_be_read(page: Path) -> None:
+def test_every_toml_block_is_valid(page: Path) -> None:
     assert all(tomllib.loads(block) for block in _blocks(page, "toml"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_that_a_page_shows_is_there(page: Path) -> None:
+def test_every_documented_command_exists(page: Path) -> None:
     for shown in _commands(page):
         found: click.Command = main
         context = click.Context(main)
@@ -152,7 +152,7 @@ def test_every_command_that_a_page_shows_is_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_option_that_a_page_shows_is_there(page: Path) -> None:
+def test_every_documented_option_exists(page: Path) -> None:
     known = {name for command in _all(main) for parameter in command.params for name in parameter.opts} | {"--help"}
     shown = {word for line in _commands(page) for word in re.findall(r"(?<![\w-])--[a-z-]+", line)}
     assert shown <= known

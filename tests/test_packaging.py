@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hkall_gateway"
 
 
-def test_every_file_that_is_not_python_is_named_as_package_data() -> None:
+def test_every_non_python_file_is_package_data() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
     named = {path for pattern in settings["hkall_gateway"] for path in PACKAGE.glob(pattern)}
     there = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc", ".so"}}
@@ -28,20 +28,20 @@ def test_every_file_that_is_not_python_is_named_as_package_data() -> None:
     assert all(any(PACKAGE.glob(pattern)) for pattern in settings["hkall_gateway"])
 
 
-def test_the_licence_is_in_the_package_s_metadata_and_is_the_one_that_is_named() -> None:
+def test_licence_in_the_package_metadata_matches_the_licence_file() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (file,) = project["license-files"]
     assert (ROOT / file).read_text(encoding="utf-8").startswith(f"{project['license']} License\n")
 
 
-def test_every_page_that_a_project_page_links_to_is_there() -> None:
+def test_every_linked_page_exists() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "ops" / "README.md"):
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
             assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_every_anchor_that_a_project_page_links_to_is_a_heading() -> None:
+def test_every_linked_anchor_is_a_heading() -> None:
     pages = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "ops" / "README.md")
     for page in pages:
         for link, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
@@ -49,7 +49,7 @@ def test_every_anchor_that_a_project_page_links_to_is_a_heading() -> None:
             assert anchor in _anchors(target), f"{page.name}: {link}#{anchor}"
 
 
-def test_every_module_and_folder_that_a_page_names_is_there() -> None:
+def test_every_documented_module_and_folder_exists() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for name in re.findall(r"`(\w[\w./-]*(?:\.py|/))`", page.read_text(encoding="utf-8")):
             found = any(any(ROOT.glob(f"{folder}/{name}")) for folder in (".", "hkall_gateway/**", "tests/**"))
@@ -79,14 +79,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_twine_finds_no_fault_in_the_wheel_and_the_source_archive(dist: Path) -> None:
+def test_twine_accepts_wheel_and_source_archive(dist: Path) -> None:
     check = [sys.executable, "-m", "twine", "check", "--strict", *sorted(map(str, dist.iterdir()))]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout + done.stderr
 
 
 @pytest.mark.long
-def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path) -> None:
+def test_wheel_contains_units_completions_and_man_page(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
     assert {
@@ -104,7 +104,7 @@ def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path)
 
 
 @pytest.mark.parametrize("name", ["etc", "container"])
-def test_the_configurations_that_come_along_are_right_and_write_only_where_the_service_may(name: str) -> None:
+def test_packaged_configurations_are_valid_and_write_only_to_service_folders(name: str) -> None:
     config = gateway.load(ROOT / "packaging" / name / "gateway.toml", {})
     assert erased_file(config, Path("/etc/hkall/gateway.toml")).is_relative_to("/var/lib/hkall")
     assert config.privacy.erased_file  # without it, on PostgreSQL, the console refuses to erase
@@ -112,7 +112,7 @@ def test_the_configurations_that_come_along_are_right_and_write_only_where_the_s
 
 
 @pytest.mark.long
-def test_the_source_archive_has_the_changelog_the_licence_and_what_a_debian_package_needs(dist: Path) -> None:
+def test_source_archive_contains_changelog_licence_and_debian_files(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
@@ -123,7 +123,7 @@ def test_the_source_archive_has_the_changelog_the_licence_and_what_a_debian_pack
     assert set(known.stdout.split()) <= names  # a Debian package is built from it
 
 
-def test_each_place_that_names_the_version_names_the_same() -> None:
+def test_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     for page in ("compose.yaml", "docs/containers.md", "docs/first-site.md", "docs/upgrade.md"):
         found = re.findall(r"hkall[-_]gateway[-:](\d+\.\d+\.\d+)", (ROOT / page).read_text(encoding="utf-8"))

@@ -106,7 +106,7 @@ def test_pooled_connection_that_does_not_respond_is_dropped(server: postgres_ser
     engine.dispose()
 
 
-def test_a_pooled_connection_that_has_ended_is_replaced(server: postgres_server.PostgresServer) -> None:
+def test_closed_pooled_connection_is_replaced(server: postgres_server.PostgresServer) -> None:
     engine = open_engine(server.url())
     engine.connect().close()
     postgres_server.ask(

@@ -96,7 +96,7 @@ def page() -> dict[str, list[str]]:
     return found
 
 
-def test_the_page_brings_back_the_second_that_it_names_and_nobody_who_was_erased(machine: Machine) -> None:
+def test_documented_point_in_time_recovery_restores_the_chosen_second_without_erased_patrons(machine: Machine) -> None:
     sections = page()
     assert [*sections] == ["", "## Archive", "## Recover"]
     (variables,) = sections[""]

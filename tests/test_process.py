@@ -106,7 +106,7 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("services", ["sip2", "ncip", "ops"])
-def test_listener_whose_port_is_taken_ends_the_start(site: Site, services: str) -> None:
+def test_port_in_use_aborts_the_start(site: Site, services: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(sys.executable, "-c", UNCHECKED, site.path)
     line = not_started(log)
@@ -123,7 +123,7 @@ def test_failed_start_does_not_count_as_an_outage(site: Site) -> None:
 
 
 @pytest.mark.parametrize("files", ["missing", "empty"])
-def test_a_certificate_that_cannot_be_used_is_one_line_without_the_start_checks_too(site: Site, files: str) -> None:
+def test_unusable_certificate_is_reported_in_one_line_even_without_start_checks(site: Site, files: str) -> None:
     key = site.path.with_name("key.pem")
     if files == "empty":
         key.touch()
@@ -134,7 +134,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line_without_the_start_checks_
 
 
 @pytest.mark.parametrize("command", ["serve", "check-config"])
-def test_a_port_that_another_program_has_is_one_line(site: Site, command: str) -> None:
+def test_port_in_use_is_reported_in_one_line(site: Site, command: str) -> None:
     with socket.create_server(("127.0.0.1", site.ports.ncip)):
         said = subprocess.run(
             (COMMAND, command, "--config", site.path), env=site.environ, capture_output=True, text=True, check=False
@@ -144,13 +144,13 @@ def test_a_port_that_another_program_has_is_one_line(site: Site, command: str) -
     assert said.stderr == f"{told}, or end the program that has it\n"
 
 
-def test_failing_companion_ends_the_start(site: Site) -> None:
+def test_failing_companion_process_aborts_the_start(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", BESIDE, site.path)
     assert (code, log.count(b"daemon.not_started")) == (1, 1), log
 
 
 @pytest.mark.parametrize("socket_", ["name=ops", "index=0"])
-def test_a_socket_that_systemd_has_not_passed_is_named_in_one_line(site: Site, socket_: str) -> None:
+def test_socket_not_passed_by_systemd_is_reported_in_one_line(site: Site, socket_: str) -> None:
     site.listen("ops", f"systemd:domain=INET:{socket_}")
     code, log = site.ends(COMMAND, "serve", "--config", site.path)
     line = not_started(log)
@@ -159,7 +159,7 @@ def test_a_socket_that_systemd_has_not_passed_is_named_in_one_line(site: Site, s
     assert ".socket unit" in line["why"]
 
 
-def test_reload_requested_during_the_start_follows_it(site: Site) -> None:
+def test_reload_requested_during_the_start_runs_afterwards(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", EARLY, site.path)
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert code == 0, log
@@ -167,7 +167,7 @@ def test_reload_requested_during_the_start_follows_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_signal_to_stop_during_the_start_is_obeyed_after_it(site: Site, number: signal.Signals) -> None:
+def test_stop_signal_during_the_start_takes_effect_afterwards(site: Site, number: signal.Signals) -> None:
     code, log = site.ends(sys.executable, "-c", LEAVING, site.path, str(int(number)))
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert code == 0, log
@@ -177,7 +177,7 @@ def test_signal_to_stop_during_the_start_is_obeyed_after_it(site: Site, number: 
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_second_signal_to_stop_ends_a_hanging_start(site: Site, number: signal.Signals) -> None:
+def test_second_stop_signal_aborts_a_hanging_start(site: Site, number: signal.Signals) -> None:
     assert site.ends(sys.executable, "-c", LEAVING, site.path, *[str(int(number))] * 2)[0] == -number
 
 
@@ -187,7 +187,7 @@ def test_reload_before_the_configuration_is_read_is_ignored(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_signal_to_stop_before_the_configuration_is_read_exits_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+def test_stop_signal_before_the_configuration_is_read_exits_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     assert reading_its_configuration(tmp_path, number) == (0, f"{number.name} before the start: nothing was begun\n".encode())
 
 
@@ -231,7 +231,7 @@ def written_by(site: Site, *options: str) -> bytes:
     return seen
 
 
-def test_log_on_a_terminal_is_for_people_unless_json_is_requested(site: Site) -> None:
+def test_log_on_a_terminal_is_text_unless_json_is_requested(site: Site) -> None:
     assert re.search(rb"\[.*error.*\].*daemon.not_started.*already in use", written_by(site))
     assert b'"event":"daemon.not_started"' in written_by(site, "json")
 

@@ -12,7 +12,7 @@ OUTCOMES = {"": pytest.skip.Exception, "true": pytest.fail.Exception}
 
 
 @pytest.mark.parametrize("ci", OUTCOMES)
-def test_machines_of_debian_are_required_under_ci_only(
+def test_debian_machines_are_required_only_in_ci(
     ci: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

@@ -38,7 +38,7 @@ BY_NAME = [f"{table}.{key}" for table, key in KEYS]
 # ---- the table
 
 
-def test_the_table_names_every_key_of_the_configuration_and_no_other() -> None:
+def test_table_has_exactly_the_configuration_keys() -> None:
     assert all(takes_effect(table, key) in TakesEffect for table, key in KEYS)
     assert {*TABLES} == {*GatewayConfig.model_fields}
     for table, listed in TABLES.items():
@@ -49,12 +49,12 @@ def test_the_table_names_every_key_of_the_configuration_and_no_other() -> None:
         assert {*named} <= {*model.model_fields}
 
 
-def test_a_key_without_a_row_is_an_error() -> None:
+def test_key_without_a_row_raises() -> None:
     with pytest.raises(KeyError, match=r"sip2\.new_key is in no list"):
         takes_effect("sip2", "new_key")
 
 
-def test_the_page_on_configuration_shows_how_each_key_changes() -> None:
+def test_configuration_page_says_how_each_key_is_changed() -> None:
     rows = [line for line in describe().replace("\\|", "/").splitlines() if line.startswith("| `")]
     assert [row.split("|")[4].strip() for row in rows] == [takes_effect(table, key).value for table, key in _in_page_order()]
 
@@ -240,7 +240,7 @@ def lines(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_reload_applies_the_new_address_of_a_partner(gateway: Gateway) -> None:
+def test_reload_applies_a_new_partner_url(gateway: Gateway) -> None:
     wrong, right = gateway_ports().ops, gateway.ports.partners["CUHK"]
     text = gateway.path.read_text(encoding="utf-8")
     gateway.path.write_text(text.replace(f"127.0.0.1:{right}/", f"127.0.0.1:{wrong}/"), encoding="utf-8")
@@ -255,7 +255,7 @@ def test_reload_applies_the_new_address_of_a_partner(gateway: Gateway) -> None:
 
 
 @pytest.mark.long
-def test_reload_reports_keys_that_need_a_restart_and_applies_the_others(gateway: Gateway) -> None:
+def test_reload_reports_keys_that_need_a_restart_and_applies_the_rest(gateway: Gateway) -> None:
     gateway.start()
     free = gateway_ports().sip2
     told = reloaded(
@@ -323,7 +323,7 @@ def test_systemctl_reload_fails_for_an_invalid_configuration_without_contacting_
 
 
 @pytest.mark.long
-def test_systemctl_reload_fails_for_a_variable_that_the_running_gateway_does_not_have(service: Gateway) -> None:
+def test_systemctl_reload_fails_for_a_variable_missing_in_the_running_gateway(service: Gateway) -> None:
     """systemd gives the command the environment file as it is now, and the gateway has that of its start."""
     edit(service, '"HKALL_SECRET_LU"', '"HKALL_NEW"')
     done = reload_service(service, HKALL_NEW="new")
@@ -348,13 +348,13 @@ def test_reload_without_an_outcome_folder_refers_to_the_log(gateway: Gateway) ->
 
 
 @pytest.mark.long
-def test_a_reload_of_no_process_fails(service: Gateway) -> None:
+def test_reload_without_a_running_process_fails(service: Gateway) -> None:
     service.kill()
     done = reload_service(service)
     assert (done.returncode, done.stderr) == (1, f"process {service.pid}: No such process\n")
 
 
-def test_the_directory_of_partners_follows_a_reload(reactor: Any, site: tuple[Path, dict[str, str]]) -> None:
+def test_partner_directory_is_updated_by_a_reload(reactor: Any, site: tuple[Path, dict[str, str]]) -> None:
     path, environ = site
 
     async def change() -> tuple[Reloaded, tuple[Any, ...]]:

@@ -105,7 +105,7 @@ def pair(reactor: Any, tmp_path: Path, postgres_programs: Path, released: Path) 
             gateway.end()
 
 
-def test_gateways_of_the_release_and_of_this_version_serve_one_book_together(pair: Pair) -> None:
+def test_gateways_of_previous_and_current_version_complete_one_loan_together(pair: Pair) -> None:
     first, second = pair.both
     _upgrade_the_database(pair)
 

@@ -69,7 +69,7 @@ def schemas() -> Schemas | None:
     return Schemas(XSDS) if XSDS.exists() else None
 
 
-def test_the_schemas_find_what_is_wrong_in_a_document(schemas: Schemas | None) -> None:
+def test_schemas_detect_invalid_documents(schemas: Schemas | None) -> None:
     if schemas is None:
         pytest.skip(f"the schemas of NCIP are not at {XSDS}: no document of a scenario is validated")
     wrong = (
@@ -79,7 +79,7 @@ def test_the_schemas_find_what_is_wrong_in_a_document(schemas: Schemas | None) -
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine, schemas: Schemas | None) -> None:
+def test_gateway_behaves_as_the_scenario_says(file: Path, engine: Engine, schemas: Schemas | None) -> None:
     """And every document that leaves, and every reply, is valid."""
     world = play(file, engine, command_line=COMMANDS)
     replies = map(with_user, world.replies) if file.stem == BLOCKS_ALONE else world.replies
@@ -88,5 +88,5 @@ def test_the_gateway_does_what_the_scenario_says(file: Path, engine: Engine, sch
     assert schemas is None or [error for body in bodies for error in schemas.errors(body)] == []
 
 
-def test_there_are_scenarios() -> None:
+def test_scenarios_are_found() -> None:
     assert len(FILES) >= 11

@@ -20,7 +20,7 @@ atexit.register(lambda: open(os.environ["MODULES"] + str(os.getpid()), "w").writ
 ENDS_S = 60.0
 
 
-def test_serve_imports_nothing_of_the_simulator(tmp_path: Path) -> None:
+def test_serve_does_not_import_the_simulator(tmp_path: Path) -> None:
     sip2, ncip, ops, smtp, web = free_ports(5)
     ports = demo_setup.Ports(sip2, ncip, ops, smtp, {}, web)
     config = demo_setup.write_config(tmp_path / "site", ports, pages=True)

@@ -7,12 +7,12 @@ import pytest
 from tests.side_by_side import HERE, LONG, longest_first
 
 
-def test_every_long_file_is_there_and_named_once() -> None:
+def test_every_long_file_exists_and_is_listed_once() -> None:
     assert [name for name in LONG if not (HERE / name).is_file()] == []
     assert len(set(LONG)) == len(LONG)
 
 
-def test_slow_files_run_first_and_the_others_keep_their_order(request: pytest.FixtureRequest) -> None:
+def test_slow_files_run_first_and_other_files_keep_their_order(request: pytest.FixtureRequest) -> None:
     items = list(request.session.items)
     longest_first(items)
     known = [item.path for item in items if item.path in {HERE / name for name in LONG}]

@@ -45,7 +45,7 @@ def analyze() -> str:
 
 
 @pytest.mark.long
-def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
+def test_systemd_analyze_verifies_the_units(tmp_path: Path) -> None:
     found = shutil.copytree(UNITS, tmp_path / "units")
     for unit in found.glob("*.service"):  # the program may not be installed where systemd looks for it
         unit.write_text(unit.read_text().replace("=hkall-gateway ", f"={COMMAND} "))
@@ -54,7 +54,7 @@ def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_work_of_the_night_has_the_rights_of_the_gateway_and_is_off_until_enabled() -> None:
+def test_nightly_unit_has_the_gateways_permissions_and_is_off_by_default() -> None:
     def rights(unit: Path) -> list[str]:
         text = unit.read_text(encoding="utf-8")
         lines = text[text.index("# Its folders") :].partition("[Install]")[0].splitlines()
@@ -75,7 +75,7 @@ def test_systemd_analyze_rates_the_exposure_as_low(unit: Path) -> None:
     assert float(level) <= MOST_EXPOSED
 
 
-def test_the_template_adds_only_the_number_of_the_gateway() -> None:
+def test_template_unit_adds_only_the_gateway_number() -> None:
     def kept(line: str) -> bool:
         return not line.startswith(("#", "Environment=HKALL_INSTANCE=", "RuntimeDirectory=")) and "%i" not in line
 
@@ -169,7 +169,7 @@ def whole(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.mark.long
-def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: Gateway, tmp_path: Path) -> None:
+def test_gateway_with_pages_uses_only_the_system_calls_allowed_by_the_units(whole: Gateway, tmp_path: Path) -> None:
     strace = program("strace", "strace")
     if run(strace, "-o", os.devnull, "true").returncode:
         pytest.skip("strace may not trace here")
@@ -193,7 +193,7 @@ def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: 
 
 
 @pytest.mark.long
-def test_systemd_can_hold_the_sockets_and_start_the_gateway_on_the_first_connection(tmp_path: Path) -> None:
+def test_systemd_socket_activation_starts_the_gateway_on_the_first_connection(tmp_path: Path) -> None:
     activate = program("systemd-socket-activate", "systemd")
     ports, (held,) = gateway_ports(), free_ports(1)
     environ = {**os.environ, **demo_setup.environment(ports)}

@@ -49,18 +49,18 @@ def test_every_template_belongs_to_a_letter() -> None:
     assert named == {row.template for row in LETTERS.values()}
 
 
-def test_every_message_is_sent_by_a_step_or_by_name() -> None:
+def test_every_message_is_sent_by_a_transition_or_explicitly() -> None:
     """A message that nobody sends would never be written."""
     by_step = {send for step in TABLE for send in step.sends}
     by_name = {getattr(arg, "attr", "") for _, call in _calls("enqueue") for arg in call.args[:1]}
     assert {send for send in Notification if send not in by_step and send.name not in by_name} == set()
 
 
-def test_every_letter_is_shown_on_the_page() -> None:
+def test_every_letter_is_documented() -> None:
     assert {sample.send for sample in SAMPLES} == LETTERS.keys()
 
 
-def test_every_other_message_has_a_document_in_every_flow() -> None:
+def test_every_partner_message_has_a_document_in_every_flow() -> None:
     """A row that a flow has no document for says None; a missing row would be a KeyError at the courier."""
     partner_messages = {send for send in Notification if not is_letter(send)}
     assert all(flow.keys() == partner_messages for flow in FLOWS.values())
@@ -75,12 +75,12 @@ def test_every_position_of_a_patrons_request_has_a_label_for_the_patron() -> Non
     assert {p.value for p in seen} <= Policy().labels.keys()
 
 
-def test_the_three_labels_that_patrons_know_stand_where_the_rules_say() -> None:
+def test_three_published_labels_are_at_the_positions_the_rules_name() -> None:
     labels = Policy().labels
     assert (labels["REQUESTED"], labels["IN_TRANSIT"], labels["RECEIVED"]) == ("HKALL REQUESTD", "TRANSFERRED", "HKALL RECVD")
 
 
-def test_a_final_position_stands_nowhere_as_a_source() -> None:
+def test_final_positions_have_no_transitions() -> None:
     assert not {s.source for s in TABLE} & FINAL
 
 
@@ -104,7 +104,7 @@ def _about_requests(call: ast.Call) -> bool:
         *((verb, {"db/unit_of_work.py", "db/requests.py"}) for verb in ("update", "delete")),
     ],
 )
-def test_law_1_only_the_unit_writes_requests(verb: str, writing: set[str]) -> None:
+def test_law_1_only_the_unit_of_work_writes_requests(verb: str, writing: set[str]) -> None:
     """The repository of requests forgets persons and deletes what is past its retention; it moves no request."""
     assert {path for path, call in _calls(verb) if _about_requests(call)} <= writing
 

@@ -11,19 +11,19 @@ import pytest
 from tests import temporary
 
 
-def test_a_folder_that_is_not_there_has_no_room(tmp_path: Path) -> None:
+def test_missing_folder_has_no_free_space(tmp_path: Path) -> None:
     assert not temporary.roomy(tmp_path / "none")
 
 
 @pytest.mark.parametrize(("room", "roomy"), [(1, True), (1 << 60, False)])
-def test_a_folder_needs_as_much_room_as_the_suite(
+def test_folder_requires_the_free_space_of_the_suite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, roomy: bool
 ) -> None:
     monkeypatch.setattr(temporary, "ROOM", room)
     assert temporary.roomy(tmp_path) is roomy
 
 
-def test_a_folder_that_was_named_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_explicitly_chosen_folder_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     before = tempfile.tempdir
     temporary.use_memory()

@@ -71,18 +71,18 @@ def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.name in MIDNIGHT], ids=lambda row: row.name)
-def test_midnight_is_that_of_hong_kong(row: Row, elsewhere: str, make_library: Callable[..., DeskWorld]) -> None:  # noqa: F811
+def test_midnight_is_in_hong_kong_time(row: Row, elsewhere: str, make_library: Callable[..., DeskWorld]) -> None:  # noqa: F811
     assert time.localtime(0).tm_gmtoff != 8 * 3600, elsewhere
     assert said(row.do(make_library(row.policy))) == row.wanted
 
 
-def test_every_midnight_is_a_boundary() -> None:
+def test_every_midnight_case_is_in_the_boundary_table() -> None:
     assert set(MIDNIGHT) <= {row.name for row in ROWS}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("zone", ELSEWHERE)
-def test_terminals_and_partners_of_a_machine_elsewhere_hear_the_same_dates(zone: str) -> None:
+def test_dates_sent_to_terminals_and_partners_do_not_depend_on_the_machines_time_zone(zone: str) -> None:
     files = [ROOT / "fixtures" / "scenarios" / f"{name}.txt" for name in SCENARIOS]
     done = subprocess.run(
         [COMMAND, "replay", *files], env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=False

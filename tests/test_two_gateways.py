@@ -142,7 +142,7 @@ def number_of(reply: NcipMessage) -> str:
 # ---- together they do it once
 
 
-def test_two_gateways_fight_over_one_reader_one_shelf_and_one_outbox(pair: Pair) -> None:
+def test_two_gateways_compete_for_one_patron_one_hold_shelf_and_one_outbox(pair: Pair) -> None:
     _status_shows_both(pair)
     _the_same_document(pair)
     _the_same_line(pair)
@@ -257,7 +257,7 @@ def _expired(gateway: Gateway, why: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["why"] == why]
 
 
-def test_a_check_in_has_no_effect_when_its_gateway_was_paused_and_its_terminal_has_hung_up(hasty: Pair) -> None:
+def test_checkin_has_no_effect_when_its_gateway_was_paused_and_its_terminal_disconnected(hasty: Pair) -> None:
     counter = hasty.first.counter()
     os.kill(hasty.first.pid, signal.SIGSTOP)
     answer = hasty.first.begin(counter, _received())
@@ -270,7 +270,7 @@ def test_a_check_in_has_no_effect_when_its_gateway_was_paused_and_its_terminal_h
     assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
 
 
-def test_a_check_in_has_no_effect_when_its_gateway_was_paused_for_longer_than_the_terminal_waits(hasty: Pair) -> None:
+def test_checkin_has_no_effect_when_its_gateway_was_paused_beyond_the_terminal_timeout(hasty: Pair) -> None:
     counter = hasty.first.counter()
     os.kill(hasty.first.pid, signal.SIGSTOP)
     answer = hasty.first.begin(counter, _received())
@@ -283,7 +283,7 @@ def test_a_check_in_has_no_effect_when_its_gateway_was_paused_for_longer_than_th
     assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
 
 
-def test_a_check_in_has_no_effect_when_its_gateway_was_cut_off_from_the_database(hasty: Pair) -> None:
+def test_checkin_has_no_effect_when_its_gateway_lost_the_database(hasty: Pair) -> None:
     sessions = hasty.sessions_of_first()
     counter = hasty.first.counter()
     for session in sessions:
@@ -305,7 +305,7 @@ def test_a_check_in_has_no_effect_when_its_gateway_was_cut_off_from_the_database
 # ---- and lose nothing
 
 
-def test_nothing_that_was_answered_is_lost_when_a_gateway_or_the_server_is_killed(pair: Pair) -> None:
+def test_acknowledged_work_survives_killing_a_gateway_or_the_database_server(pair: Pair) -> None:
     draw, numbers, promised = random.Random(SEED), count(), set[str]()
     for kill in range(KILLS):
         victim = pair.both[kill % 2]

@@ -154,7 +154,7 @@ def smallest(walks: Iterable[Walk]) -> Walk:
 
 
 @pytest.mark.long
-def test_a_checkout_alone_passes_few_files_and_functions(recorder: Recorder) -> None:
+def test_checkout_without_its_delivery_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     first, *others = (library.take_in(title, number) for number, title in enumerate(TITLES, 1))
     library.check_out(first)
@@ -168,7 +168,7 @@ def test_a_checkout_alone_passes_few_files_and_functions(recorder: Recorder) -> 
 
 
 @pytest.mark.long
-def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
+def test_checkout_with_its_delivery_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     first, *others = (library.take_in(title, number) for number, title in enumerate(TITLES, 1))
     library.check_out(first)
@@ -184,7 +184,7 @@ def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
 
 
 @pytest.mark.long
-def test_a_request_alone_passes_few_files_and_functions(recorder: Recorder) -> None:
+def test_request_without_its_delivery_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     library.request("b0001")
     library.asked(1)
@@ -198,7 +198,7 @@ def test_a_request_alone_passes_few_files_and_functions(recorder: Recorder) -> N
 
 
 @pytest.mark.long
-def test_a_request_passes_few_files_and_functions(recorder: Recorder) -> None:
+def test_request_with_its_delivery_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     library.request("b0001")
     library.asked(1)

@@ -110,7 +110,7 @@ def test_reply_is_correct_without_a_problem_and_with_the_expected_content(page: 
 
 
 @given(st.binary(max_size=600))
-def test_generated_checksum_is_valid_in_the_codec(text: bytes) -> None:
+def test_checksum_check_accepts_only_the_checksum_of_the_codec(text: bytes) -> None:
     summed = text + b"AZ"
     whole = summed + checksum(summed) + b"\r"
     assert checksum_holds(whole)

@@ -80,7 +80,7 @@ def test_bounce_with_the_letter_or_its_headers_identifies_the_letter(original_ty
         ("Action: delayed\nStatus: 4.2.2\n\nAction: failed\nStatus: 5.2.2\n", "failed", "5.2.2", True),
     ],
 )
-def test_only_a_permanent_failure_counts_as_a_bounce(recipients: str, action: str, status: str, final: bool) -> None:
+def test_only_a_permanent_failure_is_final(recipients: str, action: str, status: str, final: bool) -> None:
     told = read_bounce(report(recipients=recipients))
     assert (told.action, told.status, told.final) == (action, status, final)
 

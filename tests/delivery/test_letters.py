@@ -215,7 +215,7 @@ def test_bidirectional_marks_in_a_title_are_kept() -> None:
     assert one_line("\u200fאבג\u200e 1") == "\u200fאבג\u200e 1"
 
 
-def test_letter_without_title_or_name_is_complete() -> None:
+def test_letter_without_title_or_name_uses_generic_text() -> None:
     nameless = replace(reader("en"), name=Sensitive(""))
     message = compose(letter(title="\r\n"), nameless, SENDER, FACTS)
     text, _ = parts(message)

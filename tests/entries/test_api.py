@@ -97,7 +97,7 @@ def ask(site: Site, one: Operation, caller: Program, where: str, name: str, valu
     return client.open("/", method=one.verb, environ_overrides={"PATH_INFO": path}, query_string=asked, headers=headers, **sent)
 
 
-def test_no_operation_takes_a_value_that_no_field_may_hold(
+def test_every_operation_refuses_invalid_field_values(
     site: Site, callers: dict[str, Program], capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked, wrong = 0, []
@@ -114,7 +114,7 @@ def test_no_operation_takes_a_value_that_no_field_may_hold(
     assert "Traceback" not in capsys.readouterr().out
 
 
-def test_every_text_and_every_number_of_a_request_is_described_as_bounded(site: Site) -> None:
+def test_every_request_text_and_number_is_bounded_in_the_description(site: Site) -> None:
     for one in operations(site):
         for _, name, schema in one.fields():
             kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
@@ -128,7 +128,7 @@ def test_every_text_and_every_number_of_a_request_is_described_as_bounded(site: 
 
 @pytest.mark.parametrize("kind", DEEP)
 @pytest.mark.parametrize("path", ["/patron-token", "/requests/search", "/patron/record"])
-def test_a_body_of_any_depth_is_a_problem(
+def test_deeply_nested_body_returns_a_problem(
     site: Site, callers: dict[str, Program], path: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caller = callers["client" if path.startswith("/patron") else "sysadmin"]
@@ -140,14 +140,14 @@ def test_a_body_of_any_depth_is_a_problem(
 
 
 @pytest.mark.parametrize("body", ['{"\\u0000": 1}', '{"\\ud800": 1}', '{"q": {"\\u001b": 1}}', '{"q": ["\\ud800"]}'])
-def test_a_key_that_is_no_text_is_a_problem(site: Site, callers: dict[str, Program], body: str) -> None:
+def test_non_text_key_returns_a_problem(site: Site, callers: dict[str, Program], body: str) -> None:
     headers = callers["sysadmin"].headers()
     answer = site.app.test_client().post("/api/v1/requests/search", data=body, content_type="application/json", headers=headers)
     assert (answer.status_code, answer.content_type) == (400, PROBLEM)
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "1899-12-31", "2200-01-01", "9999-12-31"])
-def test_a_day_in_no_year_that_is_taken_is_a_problem(site: Site, callers: dict[str, Program], day: str) -> None:
+def test_date_outside_the_accepted_years_returns_a_problem(site: Site, callers: dict[str, Program], day: str) -> None:
     answer = callers["sysadmin"].post("/requests/R-1/extend", on=day)
     assert (answer.status_code, answer.json["detail"].split(":")[0]) == (422, "on")
     assert callers["sysadmin"].get(f"/statistics?from={day}&to=2017-03-01").status_code == 422

@@ -95,7 +95,7 @@ def world(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def test_no_element_takes_a_text_that_no_document_may_have() -> None:
+def test_every_element_refuses_invalid_characters() -> None:
     taken, asked = [], 0
     for service, path in places():
         fields = with_value(usual(service, CUHK, "c-key"), ELEMENTS[service], path, PLACE.decode())
@@ -125,7 +125,7 @@ def sender(world: World, service: str) -> tuple[str, str]:
 
 
 @pytest.mark.long
-def test_every_element_is_answered_whatever_its_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_element_is_answered_for_any_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     wrong, asked = [], 0
     senders = {service: sender(world, service) for service in HANDLERS}
     capsys.readouterr()

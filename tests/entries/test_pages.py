@@ -117,7 +117,7 @@ def encoded(value: str) -> str:
 
 
 @pytest.mark.long
-def test_no_page_takes_a_value_that_no_field_may_hold(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_page_refuses_invalid_field_values(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
     asked, wrong = 0, []
     for verb, rule, endpoint in walk.routes:
         names = walk.fields(verb, rule, endpoint)
@@ -156,7 +156,7 @@ def broken(walk: Walk, verb: str, rule: str, names: Sequence[str]) -> list[str]:
 @pytest.mark.long
 @pytest.mark.thorough
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-def test_no_form_and_no_query_of_any_values_breaks_a_page(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_form_or_query_value_causes_an_internal_error(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
     found = [broken(walk, verb, rule, walk.fields(verb, rule, endpoint)) for verb, rule, endpoint in walk.routes]
     assert [one for several in found for one in several] == []
     assert "Traceback" not in capsys.readouterr().out
@@ -164,6 +164,6 @@ def test_no_form_and_no_query_of_any_values_breaks_a_page(walk: Walk, capsys: py
 
 @pytest.mark.parametrize("header", ["User-Agent", "Cookie", "Accept-Language", "Referer", "X-Refresh"])
 @pytest.mark.parametrize("value", ["a\0b", "a\x1b[31mb"])
-def test_a_header_with_a_control_character_is_refused(walk: Walk, header: str, value: str) -> None:
+def test_header_with_a_control_character_is_refused(walk: Walk, header: str, value: str) -> None:
     key = "HTTP_" + header.upper().replace("-", "_")
     assert walk.site.app.test_client(use_cookies=False).get("/help", environ_overrides={key: value}).status_code == 400

@@ -13,7 +13,7 @@ from hkall_gateway.rules.stored_words import DeliveryKind
 from tests.entries.test_ncip import PLACE, RAW, leaves, with_value
 
 
-def test_no_reply_with_a_text_that_no_document_may_have_is_believed() -> None:
+def test_reply_with_invalid_characters_is_not_accepted() -> None:
     believed, asked = [], 0
     for service, shape in SHAPES.items():
         if not shape.reply:

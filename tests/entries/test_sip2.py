@@ -57,7 +57,7 @@ def world(engine: Engine) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_no_field_that_is_read_has_a_text_that_may_not_enter(dialect: str) -> None:
+def test_decoded_fields_contain_no_invalid_characters(dialect: str) -> None:
     """Neither a terminal's nor one of the local system's replies."""
     asked = 0
     for shape, tag in places(SHAPES.values()):
@@ -71,7 +71,7 @@ def test_no_field_that_is_read_has_a_text_that_may_not_enter(dialect: str) -> No
     assert asked > 1500
 
 
-def test_every_field_is_answered_whatever_its_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_is_answered_for_any_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.sip2("counter-1", "9900802.00").startswith("98")
     connection = world.terminals._connections["counter-1"]
     asked, wrong = 0, []

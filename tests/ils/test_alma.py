@@ -103,7 +103,7 @@ def test_zip_file_may_contain_several_files(tmp_path: Path) -> None:
         ("<expiry_date>2036-08-31Z</expiry_date>", "", {"expires": None}),
     ],
 )
-def test_user_data_may_vary(tmp_path: Path, before: str, after: str, facts: dict[str, object]) -> None:
+def test_optional_user_data_is_read(tmp_path: Path, before: str, after: str, facts: dict[str, object]) -> None:
     assert before in CHAN
     assert read(tmp_path, users(CHAN.replace(before, after))) == (replace(PATRON, **facts),)  # type: ignore[arg-type]
 
@@ -140,7 +140,7 @@ def test_malformed_user_xml_is_refused_without_fetching_anything(tmp_path: Path,
     assert mistakes(tmp_path, text)[0].startswith(said)
 
 
-def test_a_zip_without_users_is_refused(tmp_path: Path) -> None:
+def test_zip_without_users_is_refused(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "users.zip", "w") as archive:
         archive.writestr("readme.txt", "nothing")
     with pytest.raises(BadFile, match="there is no XML file in it"):

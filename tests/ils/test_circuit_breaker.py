@@ -51,7 +51,7 @@ def test_first_success_closes_the_breaker(watched: Watched) -> None:
     assert watched.health.down_since is None
 
 
-def test_breaker_records_since_when_it_is_open(watched: Watched) -> None:
+def test_breaker_records_when_it_opened(watched: Watched) -> None:
     watched.misses(3)
     watched.now += timedelta(minutes=5)
     watched.misses(1)
@@ -88,7 +88,7 @@ def test_two_connectors_to_one_system_share_a_breaker(watched: Watched) -> None:
     assert [value(watched.metrics, "ils_up", channel) for channel in ("relay", "connector")] == [1, 1]
 
 
-def test_after_one_timeout_nobody_waits_until_a_probe_succeeds() -> None:
+def test_requests_fail_at_once_after_a_timeout_until_a_probe_succeeds() -> None:
     clock, tried = Clock(), list[str]()
 
     async def trial() -> None:

@@ -37,7 +37,7 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [m.replace(str(path), "some.csv") for m in caught.value.mistakes]
 
 
-def test_every_fact_of_a_copy_is_a_column_of_the_holdings_file() -> None:
+def test_every_item_field_is_a_column_of_the_holdings_file() -> None:
     assert {column.name for column in HOLDINGS} == {field.name for field in fields(Holding)}
 
 
@@ -51,12 +51,12 @@ def test_patron_is_read_from_its_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("told", "kept"), [("", "en"), ("zh-HK", "zh-Hant"), ("chi", "zh-Hant"), ("eng", "en"), ("fr", "fr")])
-def test_a_language_is_kept_as_the_one_that_letters_are_written_in(tmp_path: Path, told: str, kept: str) -> None:
+def test_language_is_mapped_to_a_letter_language(tmp_path: Path, told: str, kept: str) -> None:
     (patron,) = read_patrons(file(tmp_path, f"barcode,category,language\nP1,undergraduates,{told}\n"))
     assert patron.language == kept
 
 
-def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> None:
+def test_empty_loan_count_is_unknown_not_zero(tmp_path: Path) -> None:
     (patron,) = read_patrons(file(tmp_path, "barcode,category,local_loans\nP1,undergraduates,\n"))
     assert patron.local_loans is None
 
@@ -64,7 +64,7 @@ def test_an_empty_number_of_loans_is_unknown_and_not_nought(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "former"), [("", ()), ("P0", ("P0",)), (" P0 ; P00;", ("P0", "P00")), ("P0;P0", ("P0",)), (";", ())]
 )
-def test_former_cards_stand_in_a_column_of_their_own(tmp_path: Path, text: str, former: tuple[str, ...]) -> None:
+def test_former_cards_have_their_own_column(tmp_path: Path, text: str, former: tuple[str, ...]) -> None:
     (row,) = read_patron_rows(file(tmp_path, f"barcode,category,former_barcode\nP1,undergraduates,{text}\n")).rows
     assert (row.card, row.former) == ("P1", former)
 
@@ -99,13 +99,13 @@ def test_unknown_and_missing_columns_are_reported(tmp_path: Path, text: str, sai
     assert said in mistakes(tmp_path, text)
 
 
-def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> None:
+def test_title_may_contain_line_breaks_and_any_white_space(tmp_path: Path) -> None:
     text = 'agency,bib_id,title,barcode,status\nCUHK,b1,"Dune:\na novel",C1,LOST\nCUHK,b2,A\u2028B\u0098The\u009cC,C2,LOST\n'
     found = read_holdings(file(tmp_path, text))
     assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\u0098The\u009cC", "C2")]
 
 
-def test_nul_character_is_reported_with_line_and_column_and_no_name(tmp_path: Path) -> None:
+def test_nul_character_is_reported_by_line_and_column_without_the_name(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "barcode,name,category\nP\0,Ch\0n,undergraduates\n") == [
         "some.csv:2: barcode: the character U+0000 is not allowed",
         "some.csv:2: name: the character U+0000 is not allowed",
@@ -117,7 +117,7 @@ def test_unclosed_quotation_mark_is_reported_with_its_line(tmp_path: Path, row: 
     assert mistakes(tmp_path, f"barcode,category\n{row}\n")[0].startswith("some.csv:2: ")
 
 
-def test_closure_that_ends_before_it_begins_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_closure_ending_before_its_start_is_reported_with_its_line(tmp_path: Path) -> None:
     path = file(tmp_path, "agency,from,to\nHKU,2017-07-01,2017-07-02\nHKU,2017-08-03,2017-08-01\nCUHK,2017-01-01,2019-01-01\n")
     with pytest.raises(BadFile) as caught:
         read_closures(path)
@@ -146,9 +146,7 @@ OPEN |= {"bib_id": "b1", "position": "ON_LOAN", "placed": "2017-06-01", "first_c
         ({"position": "RETURN_TRANSIT"}, []),
     ],
 )
-def test_an_open_request_whose_row_contradicts_itself_is_refused(
-    tmp_path: Path, changed: dict[str, str], wrong: list[str]
-) -> None:
+def test_contradictory_open_request_row_is_refused(tmp_path: Path, changed: dict[str, str], wrong: list[str]) -> None:
     row = OPEN | changed
     path = file(tmp_path, ",".join(c.name for c in REQUESTS) + "\n" + ",".join(row.get(c.name, "") for c in REQUESTS) + "\n")
     if not wrong:
@@ -159,7 +157,7 @@ def test_an_open_request_whose_row_contradicts_itself_is_refused(
     assert list(caught.value.mistakes)[: len(wrong)] == [f"{path}:2: {what}" for what in wrong]
 
 
-def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="not UTF-8"):
         read_patrons(file(tmp_path, "barcode,name,category\nP1,é,x\n", "latin-1"))
 

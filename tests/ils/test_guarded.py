@@ -59,7 +59,7 @@ def test_other_queries_are_passed_on(site: Site) -> None:
     assert [copy.barcode for copy in finished(site.ils.copies("b1")) or ()] == ["B1"]
 
 
-def test_pin_is_not_queried_and_wrong_after_five_wrong_ones(site: Site) -> None:
+def test_pin_is_refused_without_a_query_after_five_wrong_pins(site: Site) -> None:
     assert not any(site.tries(WRONG) for _ in range(5))
     assert not site.tries(RIGHT)
     assert site.system.asked == 5
@@ -73,13 +73,13 @@ def test_pin_is_queried_again_after_fifteen_minutes(site: Site) -> None:
     assert site.tries(RIGHT)
 
 
-def test_right_pin_resets_the_count_of_wrong_ones(site: Site) -> None:
+def test_correct_pin_resets_the_failure_count(site: Site) -> None:
     for pin in (WRONG,) * 4 + (RIGHT,) + (WRONG,) * 4:
         site.tries(pin)
     assert site.tries(RIGHT)
 
 
-def test_outage_counts_no_pin_as_wrong(site: Site) -> None:
+def test_pins_are_not_counted_as_wrong_during_an_outage(site: Site) -> None:
     site.system.away = True
     for _ in range(6):
         with pytest.raises(Unreachable):

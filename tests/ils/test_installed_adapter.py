@@ -175,7 +175,7 @@ def test_keys_of_an_installed_adapter_are_refused_with_another_adapter(site: Pat
         ("rets", "must be broken, manual, ncip, old, rest, sip2, snapshot or strange (did you mean `rest`?)"),
     ],
 )
-def test_an_adapter_that_cannot_be_used_is_an_error_of_the_configuration(site: Path, name: str, told: str) -> None:
+def test_unusable_adapter_is_a_configuration_error(site: Path, name: str, told: str) -> None:
     configured(site, f'connector = "{name}"\n')
     assert faults(site)["ils.connector"].startswith(told)
 
@@ -206,7 +206,7 @@ def test_adapter_in_the_former_entry_point_group_works_with_a_note(site: Path) -
     assert Verb.LOADED in find_adapter("old").build(tools).supports
 
 
-def test_no_module_outside_ils_decides_by_the_name_of_an_adapter() -> None:
+def test_modules_outside_ils_do_not_depend_on_adapter_names() -> None:
     root = Path(hkall_gateway.__file__).parent
     found = [
         f"{path.relative_to(root)}:{node.lineno}"
@@ -268,7 +268,7 @@ def _arrived(unit: UnitOfWork) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("version", "told"), [(1, "version 1"), ("new", "TypeError")])
-def test_doctor_gives_the_advice_of_an_installed_adapter(site: Path, library: Library, version: object, told: str) -> None:
+def test_doctor_shows_the_advice_of_an_installed_adapter(site: Path, library: Library, version: object, told: str) -> None:
     library.version = version
     configured(site, rest(library))
     environ = {**os.environ, **demo_setup.environment(demo_setup.Ports()), "REST_TOKEN": TOKEN}

@@ -95,7 +95,7 @@ def test_answer_of_the_local_system_is_returned_without_a_flag(store: Immediate,
     assert (facts.borrower.category, facts.flag, facts.reachable) == ("living", "", True)
 
 
-def test_card_blocked_at_a_terminal_is_blocked_whatever_the_local_system_says(store: Immediate, system: System) -> None:
+def test_card_blocked_at_a_terminal_is_blocked_regardless_of_the_local_system(store: Immediate, system: System) -> None:
     store.now(_block)
     facts = finished(local(store, system).borrower("P1"))
     assert facts.borrower is not None
@@ -136,7 +136,7 @@ def test_card_without_a_loaded_record_is_undecided_during_an_outage(store: Immed
     assert (facts.borrower, facts.reachable) == (None, False)
 
 
-def test_strict_library_decides_nothing_during_an_outage(store: Immediate, system: System) -> None:
+def test_stale_data_is_not_used_during_an_outage_if_the_policy_forbids_it(store: Immediate, system: System) -> None:
     asked = local(store, system, fallback="refuse")
     finished(asked.borrower("P1"))
     system.away = True
@@ -170,7 +170,7 @@ def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system:
         ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
     ],
 )
-def test_pin_is_right_wrong_or_undecided_during_an_outage(
+def test_pin_is_valid_invalid_or_undecided_during_an_outage(
     store: Immediate, system: System, terms: dict[str, str], pin: str, right: bool | None
 ) -> None:
     system.away = True
@@ -201,7 +201,7 @@ def test_pin_without_a_loaded_hash_is_wrong(store: Immediate) -> None:
 # ---- the shelves
 
 
-def test_shelf_that_cannot_be_queried_is_not_empty(store: Immediate, system: System) -> None:
+def test_availability_is_unknown_when_the_shelf_cannot_be_queried(store: Immediate, system: System) -> None:
     asked = local(store, system)
     assert [copy.barcode for copy in finished(asked.at_home("b1")) or ()] == ["B1"]
     system.away = True
@@ -247,7 +247,7 @@ def patron_of(store: Immediate, number: str) -> str:
     return request.patron
 
 
-def test_stored_data_follows_the_card_returned_by_the_local_system(store: Immediate) -> None:
+def test_stored_data_moves_to_the_card_returned_by_the_local_system(store: Immediate) -> None:
     number = wish_of(store, "P1")
     facts = asked(store, Renumbering(present={"P1": "P2"}), "P1")
     assert facts.borrower is not None
@@ -299,7 +299,7 @@ def test_reissued_card_belongs_to_its_new_patron(store: Immediate) -> None:
 
 
 @pytest.mark.parametrize("held", ["P1", "P2", "P3"])
-def test_card_is_followed_only_while_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
+def test_card_replacement_is_skipped_while_another_gateway_locks_either_card(postgres_engine: Engine, held: str) -> None:
     """The other gateway decides about one of the cards until it commits; in this test it never does."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
@@ -350,14 +350,14 @@ class Listed(System):
         return await super().verify_pin(card, pin)
 
 
-def test_checkout_with_a_pin_reads_once_before_and_after_a_live_query(store: Immediate) -> None:
+def test_checkout_with_a_pin_reads_the_database_once_before_and_after_a_live_query(store: Immediate) -> None:
     system = Listed()
     counting: Any = Counting(store, system.told)
     assert isinstance(finished(local(counting, system).for_checkout("P1", Sensitive("1234"))), Gathered)
     assert system.told == ["read", "question", "read", "PIN"]
 
 
-def test_a_checkout_with_a_pin_reads_once_where_patrons_are_loaded(store: Immediate) -> None:
+def test_checkout_with_a_pin_reads_the_database_once_with_loaded_patrons(store: Immediate) -> None:
     @dataclass
     class Loaded(Listed):
         supports: frozenset[Verb] = ALL | {Verb.LOADED}
@@ -376,7 +376,7 @@ def test_a_checkout_with_a_pin_reads_once_where_patrons_are_loaded(store: Immedi
     ],
     ids=["live", "loaded"],
 )
-def test_a_whole_checkout_with_a_pin_has_these_transactions(
+def test_checkout_with_a_pin_uses_the_expected_transactions(
     store: Immediate, supports: frozenset[Verb], pin: str, order: list[str]
 ) -> None:
     system = Listed(supports)

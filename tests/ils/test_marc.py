@@ -90,7 +90,7 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
     return written
 
 
-def test_a_record_is_a_title_with_its_linked_fields(write: Write) -> None:
+def test_record_is_a_title_with_its_linked_fields(write: Write) -> None:
     assert read(write(hong_lou_meng()), PLAIN).titles == {
         "b9": Title(
             "b9",
@@ -105,7 +105,7 @@ def test_a_record_is_a_title_with_its_linked_fields(write: Write) -> None:
     }
 
 
-def test_each_field_with_a_barcode_is_a_copy(write: Write) -> None:
+def test_each_field_with_a_barcode_is_an_item(write: Write) -> None:
     rows = read(write(hong_lou_meng()), replace(PLAIN, agencies={"HK-CU": "CUHK"})).rows
     title = ("b9", "Hong lou meng : a novel", "Cao, Xueqin", "9787020002207")
     assert [copy for _, copy in rows] == [
@@ -115,7 +115,7 @@ def test_each_field_with_a_barcode_is_a_copy(write: Write) -> None:
     assert [where.rpartition(":")[2] for where, _ in rows] == ["record 1", "record 1"]
 
 
-def test_library_of_the_file_precedes_codes_in_it(write: Write) -> None:
+def test_library_of_the_file_takes_precedence_over_codes_in_it(write: Write) -> None:
     rows = read(write(hong_lou_meng()), PLAIN, "CUHK").rows
     assert {copy.agency for _, copy in rows} == {"CUHK"}
 
@@ -134,18 +134,18 @@ def test_library_of_the_file_precedes_codes_in_it(write: Write) -> None:
         ([data("952", "oNo barcode"), data("949", "i7")], {}),
     ],
 )
-def test_the_fields_of_copies_that_systems_export(write: Write, fields: list[Field], copy: dict[str, Any]) -> None:
+def test_item_fields_of_known_systems_are_read(write: Write, fields: list[Field], copy: dict[str, Any]) -> None:
     ((_, found),) = read(write(record("b1", *fields)), PLAIN, "CUHK").rows
     assert found == replace(Holding("CUHK", "7", "b1", "Dune"), **copy)
 
 
-def test_field_of_the_site_precedes_the_default_ones(write: Write) -> None:
+def test_site_specific_field_takes_precedence_over_default_fields(write: Write) -> None:
     own = MarcMapping(items=overlaid((ItemField("999", barcode="i", agency="m"),)))
     both = record("b1", data("999", "i7", "mCUHK"), data("952", "p8"))
     assert [copy.barcode for _, copy in read(write(both), own).rows] == ["7"]
 
 
-def test_row_of_the_site_replaces_the_default_of_its_tag() -> None:
+def test_site_specific_row_replaces_the_default_with_the_same_tag() -> None:
     own = ItemField("952", barcode="x")
     assert overlaid((own,)) == (own, *(row for row in ITEM_FIELDS if row.tag != "952"))
 
@@ -173,7 +173,7 @@ def test_record_lists_all_items_of_its_libraries(write: Write) -> None:
 # ---- bad records
 
 
-def test_every_bad_record_is_named_by_its_number(write: Write) -> None:
+def test_every_invalid_record_is_reported_by_its_number(write: Write) -> None:
     good = record("b1", data("952", "p1"))
     path = write(good, record("", data("952", "p2")), record("b3", title=()), record("b4", data("952", "p1")), good)
     with pytest.raises(BadFile) as bad:
@@ -186,13 +186,13 @@ def test_every_bad_record_is_named_by_its_number(write: Write) -> None:
     )
 
 
-def test_bad_records_are_skipped_on_request(write: Write) -> None:
+def test_invalid_records_are_skipped_on_request(write: Write) -> None:
     path = write(record("", data("952", "p2")), record("b3", data("952", "p3")))
     found = read(path, PLAIN, "CUHK", skip=True)
     assert ([copy.barcode for _, copy in found.rows], len(found.mistakes)) == (["3"], 1)
 
 
-def test_a_copy_without_a_library_is_bad(write: Write) -> None:
+def test_item_without_a_library_is_an_error(write: Write) -> None:
     path = write(record("b1", data("952", "p1")))
     with pytest.raises(BadFile, match="record 1: agency: is empty"):
         read(path, PLAIN)
@@ -202,7 +202,7 @@ def test_a_copy_without_a_library_is_bad(write: Write) -> None:
     "broken",
     [b"garbage\x1d", b"00050nam a2200037   4500\x1d", b"\xff\xfe\x00\x1d", b"99999nam a22000250  4500\x1e\x1d"],
 )
-def test_a_broken_record_does_not_hide_those_after_it(tmp_path: Path, broken: bytes) -> None:
+def test_broken_record_does_not_hide_later_records(tmp_path: Path, broken: bytes) -> None:
     path = tmp_path / "some.mrc"
     path.write_bytes(record("b1", data("952", "p1")).as_marc() + broken + b"\r\n" + record("b3", data("952", "p3")).as_marc())
     found = read(path, PLAIN, "CUHK", skip=True)
@@ -225,7 +225,7 @@ def test_truncated_file_is_refused_with_every_option(tmp_path: Path, name: str, 
         read(tmp_path / name, PLAIN, "CUHK", skip=True)
 
 
-def test_entities_in_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
+def test_xml_entities_do_not_open_files(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     path = tmp_path / "some.xml"
     entity = f'<!DOCTYPE c [<!ENTITY x SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
@@ -270,12 +270,12 @@ def titles_of(tmp_path: Path, content: bytes, name: str = "some.mrc") -> list[st
         (b"\xef" + bytes_of(b"Dune"), "its leader is not that of MARC21"),
     ],
 )
-def test_errors_of_a_file_are_reported(tmp_path: Path, content: bytes, said: str) -> None:
+def test_file_errors_are_reported(tmp_path: Path, content: bytes, said: str) -> None:
     assert titles_of(tmp_path, content) == [said]
 
 
 @pytest.mark.parametrize("name", ["some.mrc.gz", "some.MARC.GZ"])
-def test_a_compressed_file_is_read(tmp_path: Path, name: str) -> None:
+def test_compressed_file_is_read(tmp_path: Path, name: str) -> None:
     assert titles_of(tmp_path, gzip.compress(bytes_of(b"Dune")), name) == ["Dune"]
     assert marc_records.is_marc(tmp_path / name)
 
@@ -302,7 +302,7 @@ def test_unknown_field_is_ignored(tmp_path: Path) -> None:
     assert titles_of(tmp_path, noted) == ["Dune"]
 
 
-def test_records_of_oai_pmh_and_odd_leaders_are_read(tmp_path: Path) -> None:
+def test_oai_pmh_records_and_unusual_leaders_are_read(tmp_path: Path) -> None:
     inner = record_to_xml(record("b1", data("952", "p1")), namespace=True).decode()  # type: ignore[no-untyped-call]
     inner = re.sub("<leader>.*</leader>", "<leader>nam</leader>", inner)
     oai = f"<OAI-PMH><ListRecords><record><header/><metadata>{inner}</metadata></record></ListRecords></OAI-PMH>"
@@ -346,9 +346,7 @@ def test_record_deleted_by_a_harvest_loses_its_items(tmp_path: Path) -> None:
         (HARVEST, "oai:cuhk.example.hk:77 b1", "by its OAI-PMH identifier its number is '77', by its fields 'b1'"),
     ],
 )
-def test_identifier_without_the_record_number_makes_its_record_bad(
-    tmp_path: Path, mapping: MarcMapping, part: str, said: str
-) -> None:
+def test_identifier_without_the_record_number_is_an_error(tmp_path: Path, mapping: MarcMapping, part: str, said: str) -> None:
     path = harvest(tmp_path, part)
     with pytest.raises(BadFile, match=re.escape(said)) as bad:
         read(path, mapping, "CUHK")
@@ -364,7 +362,7 @@ def test_identifier_is_ignored_while_no_record_is_deleted(tmp_path: Path) -> Non
     ("field", "said"),
     [('<subfield code="a">T</subfield>', "T"), ("<subfield>T</subfield>", "a subfield of field 245 has no code")],
 )
-def test_a_bad_record_of_an_xml_file_is_named(tmp_path: Path, field: str, said: str) -> None:
+def test_invalid_record_in_an_xml_file_is_named(tmp_path: Path, field: str, said: str) -> None:
     fields = f'<controlfield tag="001">b1</controlfield><controlfield>x</controlfield><datafield tag="245">{field}</datafield>'
     assert titles_of(tmp_path, f"<collection><record>{fields}</record></collection>".encode(), "some.xml") == [said]
 
@@ -374,7 +372,7 @@ FIELDS = st.lists(st.tuples(st.sampled_from(["020", "100", "245", "880"]), st.li
 
 
 @given(FIELDS)
-def test_a_record_is_read_as_pymarc_reads_it(fields: list[tuple[str, list[tuple[str, str]]]]) -> None:
+def test_record_is_read_like_pymarc_does(fields: list[tuple[str, list[tuple[str, str]]]]) -> None:
     made = record("b1", *(Field(tag, Indicators("1", "0"), [Subfield(*one) for one in parts]) for tag, parts in fields))
     written = made.as_marc()
     theirs: dict[str, list[list[tuple[str, str]]]] = {}
@@ -397,5 +395,5 @@ def test_invalid_source_is_refused(text: str) -> None:
         source(text)
 
 
-def test_tags_of_copies_are_unique() -> None:
+def test_item_tags_are_unique() -> None:
     assert len({row.tag for row in ITEM_FIELDS}) == len(ITEM_FIELDS)

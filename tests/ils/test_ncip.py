@@ -73,11 +73,11 @@ def ils(store: Immediate, system: SimulatedIls) -> LocalIls:
     return made(store, system)
 
 
-def test_capabilities_are_reported(ils: LocalIls) -> None:
+def test_adapter_reports_its_capabilities(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS}
 
 
-def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
+def test_patron_loans_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1")
     system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
     system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
@@ -86,7 +86,7 @@ def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> N
     assert finished(listed.loans("NOBODY")) == ()
 
 
-def test_blocks_and_counts_are_live_and_other_data_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+def test_blocks_and_counts_are_live_and_other_data_is_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", blocked=True, loans=3)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -95,24 +95,24 @@ def test_blocks_and_counts_are_live_and_other_data_as_loaded(ils: LocalIls, syst
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
-def test_other_card_in_the_reply_is_the_present_card(ils: LocalIls, system: SimulatedIls) -> None:
+def test_different_card_in_the_reply_is_the_current_card(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.borrower.category) == ("P1-NEW", "undergraduates")
 
 
-def test_unknown_user_is_unknown_despite_a_loaded_record(ils: LocalIls) -> None:
+def test_unknown_user_is_unknown_even_with_a_loaded_record(ils: LocalIls) -> None:
     assert finished(ils.borrower("P1")).borrower is None
 
 
 @pytest.mark.parametrize(("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P9", "1234", False)])
-def test_pin_is_judged_by_the_local_system(ils: LocalIls, system: SimulatedIls, card: str, pin: str, right: bool) -> None:
+def test_pin_is_verified_by_the_local_system(ils: LocalIls, system: SimulatedIls, card: str, pin: str, right: bool) -> None:
     system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin(card, Sensitive(pin))) is right
 
 
-def test_items_are_looked_up_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
+def test_items_are_looked_up_until_an_available_one_is_found(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
@@ -128,14 +128,14 @@ QUESTIONS: dict[str, Callable[[LocalIls], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("state", ["away", "silent"])
-def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: SimulatedIls, question: str, state: str) -> None:
+def test_unavailable_system_raises_unreachable(ils: LocalIls, system: SimulatedIls, question: str, state: str) -> None:
     system.become(state)
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](ils))
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_refused_secret_is_no_verdict_on_the_patron(store: Immediate, system: SimulatedIls, question: str) -> None:
+def test_refused_secret_does_not_mean_an_unknown_patron(store: Immediate, system: SimulatedIls, question: str) -> None:
     system.readers["P1"] = IlsPatron("P1")
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](made(store, system, password="wrong")))
@@ -198,7 +198,7 @@ def privilege(kind: str, status: str = "", until: str = "") -> dict[str, Any]:
         ({"BlockOrTrapType": "Block Check Out", "ValidToDate": "2017-12-31T00:00:00Z"}, True),
     ],
 )
-def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, str], stops: bool) -> None:
+def test_only_current_blocks_on_borrowing_count(block: dict[str, str], stops: bool) -> None:
     assert borrower_facts(reply(UserOptionalFields={"BlockOrTrap": [block]}), NOW).blocked is stops
 
 
@@ -213,12 +213,12 @@ def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, st
         ([], "", False),
     ],
 )
-def test_privileges_are_read_in_three_forms(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
+def test_privileges_are_read_in_three_formats(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
     said = borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW)
     assert (said.category, said.blocked) == (category, blocked)
 
 
-def test_expiry_is_that_of_the_latest_privilege_in_hong_kong() -> None:
+def test_expiry_is_the_latest_privilege_date_in_hong_kong_time() -> None:
     rows = [privilege("A", until="2017-06-30T15:59:59Z"), privilege("B", until="2017-09-29T16:00:00Z")]
     assert borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW).expires == date(2017, 9, 30)
 
@@ -232,11 +232,11 @@ def test_expiry_is_that_of_the_latest_privilege_in_hong_kong() -> None:
         ({}, 0),
     ],
 )
-def test_loans_are_counted_or_listed(fields: dict[str, Any], loans: int) -> None:
+def test_loan_count_comes_from_the_count_or_the_list(fields: dict[str, Any], loans: int) -> None:
     assert borrower_facts(reply(**fields), NOW).local_loans == loans
 
 
-def test_names_and_addresses_are_read_from_all_known_places() -> None:
+def test_names_and_addresses_are_read_from_all_known_elements() -> None:
     name = {"PersonalNameInformation": {"StructuredPersonalUserName": {"GivenName": "Tai Man", "Surname": "Chan"}}}
     posts = [
         {"PhysicalAddress": {}},
@@ -272,7 +272,7 @@ def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     ), keeper
 
 
-def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(store: Immediate) -> None:
+def test_folio_gets_the_user_id_and_verifies_the_pin(store: Immediate) -> None:
     ils, keeper = folio(store, "folio-lookup-user.xml")
 
     assert finished(ils.verify_pin("UG1", Sensitive("1234")))
@@ -283,18 +283,18 @@ def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(st
 
 
 @pytest.mark.parametrize("reply", ["folio-lookup-user-wrong-pin.xml", "folio-lookup-user-unknown.xml"])
-def test_pin_verdict_of_folio_is_read_from_its_details(store: Immediate, reply: str) -> None:
+def test_pin_result_of_folio_is_read_from_the_problem_detail(store: Immediate, reply: str) -> None:
     ils, _ = folio(store, reply)
     assert [finished(ils.verify_pin("UG1", Sensitive("1"))) for _ in range(4)] == [False] * 4
 
 
-def test_failure_of_folio_is_no_verdict(store: Immediate) -> None:
+def test_folio_failure_is_not_a_pin_result(store: Immediate) -> None:
     ils, _ = folio(store, "folio-lookup-user-failed.xml")
     with pytest.raises(Unreachable):
         finished(ils.borrower("UG1"))
 
 
-def test_folio_returns_no_loans_and_the_loaded_count_is_kept(store: Immediate) -> None:
+def test_loaded_loan_count_is_kept_because_folio_returns_no_loans(store: Immediate) -> None:
     ils, _ = folio(store, "folio-lookup-user.xml")
     borrower = finished(ils.borrower("P1")).borrower  # whom it answers as UG1, a card that nobody has loaded
     assert borrower is not None
@@ -309,7 +309,7 @@ def test_folio_is_not_queried_about_items(store: Immediate) -> None:
     ("kind", "read"),
     [("mailto", True), ("mailserver", True), ("Electronic Mail Address", True), ("TEL", False), ("http", False)],
 )
-def test_any_electronic_address_that_looks_like_mail_is_used(kind: str, read: bool) -> None:
+def test_any_electronic_address_with_email_syntax_is_used(kind: str, read: bool) -> None:
     where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
     person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
     assert bool(borrower_facts(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read

@@ -41,7 +41,7 @@ def test_loans_of_a_patron_are_cached_for_a_minute() -> None:
     assert system.asked == ["P1", "P2", "P1"]
 
 
-def test_forgotten_loans_are_queried_again() -> None:
+def test_discarded_loans_are_queried_again() -> None:
     system = System()
     own = system.open()
     finished(own.of("P1"))

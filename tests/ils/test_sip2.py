@@ -76,11 +76,11 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
     store.close()
 
 
-def test_capabilities_are_reported(ils: LocalIls) -> None:
+def test_adapter_reports_its_capabilities(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS}
 
 
-def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
+def test_patron_loans_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1")
     system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
     system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
@@ -89,7 +89,7 @@ def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> N
     assert finished(listed.loans("NOBODY")) == ()
 
 
-def test_blocks_and_counts_are_live_and_other_data_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+def test_blocks_and_counts_are_live_and_other_data_is_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", loans=3, limit=60)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -105,7 +105,7 @@ def test_patron_without_a_loaded_record_has_no_category(ils: LocalIls, system: S
     assert (facts.borrower.name.reveal(), facts.borrower.category) == ("Lee", "")
 
 
-def test_other_card_in_the_reply_is_the_present_card(ils: LocalIls, system: SimulatedIls) -> None:
+def test_different_card_in_the_reply_is_the_current_card(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -117,33 +117,33 @@ def test_other_card_in_the_reply_is_the_present_card(ils: LocalIls, system: Simu
 
 
 @pytest.mark.parametrize("settings", [{"answered_card": "ignore"}])
-def test_card_is_kept_when_the_reply_has_another_kind_of_number(ils: LocalIls, system: SimulatedIls) -> None:
+def test_card_is_kept_when_the_reply_has_a_different_kind_of_identifier(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["77123"] = IlsPatron("77123", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert facts.borrower.barcode == "P1"
 
 
-def test_card_reported_invalid_is_unknown_despite_a_loaded_record(ils: LocalIls) -> None:
+def test_card_reported_invalid_is_unknown_even_with_a_loaded_record(ils: LocalIls) -> None:
     assert finished(ils.borrower("P1")).borrower is None
 
 
-def test_requests_use_the_institution_of_the_local_system(ils: LocalIls, system: SimulatedIls) -> None:
+def test_requests_use_the_institution_id_of_the_local_system(ils: LocalIls, system: SimulatedIls) -> None:
     finished(ils.borrower("P1"))
     assert "AOMAIN|" in system.heard[0]
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("4321", False)])
-def test_pin_is_judged_by_the_local_system(ils: LocalIls, system: SimulatedIls, pin: str, right: bool) -> None:
+def test_pin_is_verified_by_the_local_system(ils: LocalIls, system: SimulatedIls, pin: str, right: bool) -> None:
     system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin("P1", Sensitive(pin))) is right
 
 
-def test_a_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
+def test_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
     assert finished(ils.verify_pin("P9", Sensitive("1234"))) is False
 
 
-def test_items_are_looked_up_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
+def test_items_are_looked_up_until_an_available_one_is_found(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
@@ -157,18 +157,18 @@ def test_item_without_a_status_is_not_taken_from_the_loaded_file(ils: LocalIls, 
     assert [(c.barcode, c.status) for c in copies][:2] == [("B1", "Circulation Status Undefined"), ("B2", "On Loan")]
 
 
-def test_every_circulation_status_of_the_standard_means_one_of_nisos() -> None:
+def test_every_sip2_circulation_status_maps_to_a_niso_status() -> None:
     assert sorted(STATUS) == [f"{number:02}" for number in range(1, 14)]
     assert set(STATUS.values()) <= set(CIRCULATION_STATUS)
 
 
-def test_title_of_another_library_needs_no_query(ils: LocalIls, system: SimulatedIls) -> None:
+def test_availability_of_another_librarys_title_needs_no_query(ils: LocalIls, system: SimulatedIls) -> None:
     assert finished(ils.copies("b9")) == ()
     assert system.heard == []
 
 
 @pytest.mark.parametrize("question", ["borrower", "verify_pin", "copies"])
-def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: SimulatedIls, question: str) -> None:
+def test_unavailable_system_raises_unreachable(ils: LocalIls, system: SimulatedIls, question: str) -> None:
     system.become("away")
     questions: dict[str, Callable[[], Awaitable[object]]] = {
         "borrower": lambda: ils.borrower("P1"),
@@ -198,7 +198,7 @@ def heard(status: str, counts: str, tags: str) -> bytes:
         (heard("", "0000    x   ", "CBmany|"), False, None, None),
     ],
 )
-def test_counts_and_marks_are_read(line: bytes, blocked: bool, loans: int | None, limit: int | None) -> None:
+def test_counts_and_patron_status_flags_are_read(line: bytes, blocked: bool, loans: int | None, limit: int | None) -> None:
     said = borrower_facts(decode(line, DIALECTS["standard"]))
     assert (said.blocked, said.local_loans, said.total_quota) == (blocked, loans, limit)
 
@@ -228,7 +228,7 @@ class Waiting:
         return await answer
 
 
-def test_requests_share_connections_with_one_at_a_time_each() -> None:
+def test_requests_share_connections_one_request_at_a_time() -> None:
     made = [Waiting(), Waiting()]
     lines = ConnectionPool(iter(made).__next__, 2)
     outcomes: list[object] = []

@@ -30,7 +30,7 @@ def tools() -> ConnectorTools:
     return ConnectorTools(Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), "HKU", plain)
 
 
-def test_loaded_patron_is_found_with_its_source(tools: ConnectorTools) -> None:
+def test_loaded_patron_is_found_with_source_snapshot(tools: ConnectorTools) -> None:
     facts = finished(Snapshot(tools).borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.source, facts.reachable) == ("P1", "snapshot", True)
@@ -43,17 +43,17 @@ def test_unloaded_card_is_unknown(tools: ConnectorTools) -> None:
 @pytest.mark.parametrize(
     ("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P2", "", False), ("P9", "1234", False)]
 )
-def test_a_pin_is_right_only_where_one_is_loaded_and_fits(tools: ConnectorTools, card: str, pin: str, right: bool) -> None:
+def test_pin_is_valid_only_if_it_matches_a_loaded_hash(tools: ConnectorTools, card: str, pin: str, right: bool) -> None:
     assert finished(Snapshot(tools).verify_pin(card, Sensitive(pin))) is right
 
 
-def test_items_at_home_are_our_own(tools: ConnectorTools) -> None:
+def test_local_availability_lists_own_items(tools: ConnectorTools) -> None:
     copies = finished(Snapshot(tools).copies("b1"))
     assert copies is not None
     assert [c.agency for c in copies] == ["HKU"]
 
 
-def test_library_without_an_interface_knows_patrons_and_verifies_no_pin(tools: ConnectorTools) -> None:
+def test_loaded_system_finds_patrons_but_cannot_verify_pins(tools: ConnectorTools) -> None:
     manual: LocalIls = Manual(tools)
     assert manual.supports == {Verb.BORROWER}
     assert finished(manual.borrower("P1")).borrower is not None

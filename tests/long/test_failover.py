@@ -86,7 +86,7 @@ def asked_of_partners(gateway: Gateway) -> list[str]:
     )
 
 
-def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_promoted(
+def test_acknowledged_work_survives_a_failover_to_the_standby(
     pair: tuple[Gateway, Gateway], servers: tuple[postgres_server.PostgresServer, postgres_server.PostgresServer], reactor: Any
 ) -> None:
     primary, standby = servers
@@ -127,7 +127,7 @@ def lossy(reactor: Any, tmp_path: Path, postgres_programs: Path) -> Iterator[tup
         gateway.end()
 
 
-def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tuple[Gateway, Proxy], reactor: Any) -> None:
+def test_lost_commit_reply_causes_neither_repetition_nor_a_wrong_reply(lossy: tuple[Gateway, Proxy], reactor: Any) -> None:
     gateway, between = lossy
     load, end = Load([gateway]), time.monotonic() + 60
 
@@ -148,7 +148,7 @@ def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tupl
     assert gateway.log().count('"fate":"committed"') >= ANSWERS_LOST // 2
 
 
-def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minute_old(
+def test_messages_of_a_dead_gateway_are_released_after_a_minute_without_heartbeat(
     reactor: Any, tmp_path: Path, postgres_programs: Path
 ) -> None:
     with postgres_server.server(postgres_programs, STANDBY) as server, ExitStack() as ends:

@@ -32,21 +32,21 @@ JSON = st.recursive(
 NAMES = st.text() | st.sampled_from(["ts", "level", "event", "exception", "trace", "stack", "exc_info", "logger"])
 
 
-def test_a_line_has_hong_kong_s_time_and_the_terminal_first_and_no_empty_field() -> None:
+def test_line_starts_with_hong_kong_time_and_terminal_and_omits_empty_fields() -> None:
     assert plain(ANSWERED) == (
         "2017-03-02 00:30:00.123 [info     ] sip2.answered      terminal=counter-1 peer=127.0.0.1 ok=True ms=14 "
         "corr_id=counter-1/1.5"
     )
 
 
-def test_on_a_terminal_levels_have_colours() -> None:
+def test_levels_are_coloured_on_a_terminal() -> None:
     assert "\x1b[" not in plain(ANSWERED)
     info, error = (coloured({**ANSWERED, "level": level}) for level in ("info", "error"))
     assert "\x1b[31m" not in info
     assert "\x1b[31m" in error
 
 
-def test_traceback_shows_the_exception_and_its_place() -> None:
+def test_traceback_shows_the_exception_and_its_location() -> None:
     try:
         ANSWERED["none"]
     except KeyError:
@@ -66,5 +66,5 @@ def test_chinese_text_is_not_escaped() -> None:
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=4))
-def test_any_json_object_is_drawn_as_one_printable_line(event: dict[str, Any]) -> None:
+def test_any_json_object_is_formatted_as_one_printable_line(event: dict[str, Any]) -> None:
     assert plain(event).isprintable()

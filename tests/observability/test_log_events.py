@@ -28,17 +28,17 @@ def test_every_logged_event_has_a_row_and_every_row_is_logged(logged: dict[str, 
     assert sorted(logged) == sorted(row.name for row in EVENTS)
 
 
-def test_levels_equal_those_of_the_source(logged: dict[str, Event]) -> None:
+def test_documented_levels_match_the_source(logged: dict[str, Event]) -> None:
     assert {name: sorted(one.levels) for name, one in logged.items()} == {row.name: row.levels.split() for row in EVENTS}
 
 
-def test_fields_equal_those_of_the_source(logged: dict[str, Event]) -> None:
+def test_documented_fields_match_the_source(logged: dict[str, Event]) -> None:
     assert {name: sorted(one.fields) for name, one in logged.items()} == {
         row.name: sorted(row.fields.split()) for row in EVENTS
     }
 
 
-def test_contexts_equal_those_of_the_source() -> None:
+def test_documented_contexts_match_the_source() -> None:
     told = {name for fields in CONTEXTS.values() for name in fields.split()}
     by_kind = {"partner", "patron_ref", "line"}  # the courier names its recipient by the kind of the row
     assert context_fields() | by_kind == told
@@ -50,12 +50,12 @@ def test_every_field_is_described_once_and_used() -> None:
     assert sorted(names) == sorted(used | set(EVERY_LINE))
 
 
-def test_every_row_ends_its_sentence_and_no_event_is_listed_twice() -> None:
+def test_event_descriptions_end_with_a_period_and_events_are_unique() -> None:
     assert all(about.endswith(".") for about in (*(row.about for row in EVENTS), *(row.about for row in FIELDS)))
     assert len({row.name for row in EVENTS}) == len(EVENTS)
 
 
-def test_contract_keeps_its_events_and_fields() -> None:
+def test_log_contract_keeps_its_events_and_fields() -> None:
     """A missing one needs a new version: raise VERSION, and write the tables into a new file."""
     promised = json.loads(CONTRACT.read_text(encoding="utf-8"))
     now = {row.name: set(row.fields.split()) for row in EVENTS}

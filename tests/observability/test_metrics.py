@@ -82,7 +82,7 @@ def families(metrics: Metrics) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(page(metrics))}
 
 
-def test_counter_adds_up_by_labels() -> None:
+def test_counter_is_kept_per_label_set() -> None:
     metrics = Metrics()
     metrics.transitions.labels("NEW", "REQUESTED").inc()
     metrics.transitions.labels("NEW", "REQUESTED").inc(2)
@@ -114,7 +114,7 @@ def test_registries_of_two_gateways_are_separate() -> None:
     assert (value(one, "log_dropped_total"), value(other, "log_dropped_total")) == (5, 0)
 
 
-def test_names_and_labels_in_the_exposition_are_stable() -> None:
+def test_metric_names_and_labels_are_stable() -> None:
     counters = {f"{one._name}_total" if isinstance(one, Counter) else one._name: one for one in own(Metrics()).values()}
     labels = {name.removeprefix(f"{NAMESPACE}_"): set(one._labelnames) for name, one in counters.items()}
     assert labels | {name: set(row[0].split()) for name, row in GAUGES.items()} == WIRE
@@ -142,13 +142,13 @@ def test_number_of_label_values_from_peers_is_bounded() -> None:
     assert len(families(metrics)["hkall_sip2_events"].samples) == MAX_SERIES + 1
 
 
-def test_source_updates_its_metrics_before_each_collection() -> None:
+def test_metric_source_runs_before_each_collection() -> None:
     metrics = Metrics()
     metrics.before_collection(metrics.sip2_events.labels("received").inc)
     assert [value(metrics, "sip2_events_total", "received") for _ in range(3)] == [1, 2, 3]
 
 
-def test_every_metric_has_a_help_text_and_is_counted_somewhere() -> None:
+def test_every_metric_has_a_help_text_and_is_updated() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     for name, metric in own(Metrics()).items():
         assert re.search(rf"metrics\.{name}\b", code), name
@@ -174,7 +174,7 @@ def test_labels_round_trip(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.floats(0, 1e7), max_size=30))
-def test_histogram_buckets_increase_and_end_with_all(seconds: list[float]) -> None:
+def test_histogram_buckets_are_monotonic_and_end_with_inf(seconds: list[float]) -> None:
     metrics = Metrics()
     for each in seconds:
         metrics.ages.labels("ON_LOAN").observe(each)

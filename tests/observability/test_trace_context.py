@@ -18,7 +18,7 @@ def test_valid_header_is_accepted(text: str) -> None:
 
 
 @pytest.mark.parametrize("rest", ["", "-", "-what-the-future-holds"])
-def test_only_the_known_part_of_a_later_version_is_used(rest: str) -> None:
+def test_only_known_fields_of_a_later_version_are_used(rest: str) -> None:
     assert valid_traceparent("cc" + W3C[2:] + rest) == "cc" + W3C[2:]
 
 
@@ -40,7 +40,7 @@ def test_only_the_known_part_of_a_later_version_is_used(rest: str) -> None:
         W3C + "," + W3C,
     ],
 )
-def test_an_invalid_header_is_ignored(text: str) -> None:
+def test_invalid_header_is_ignored(text: str) -> None:
     assert valid_traceparent(text) == ""
 
 
@@ -49,7 +49,7 @@ def test_any_text_is_ignored_or_a_header_of_55_characters(text: str) -> None:
     assert len(valid_traceparent(text)) in (0, 55)
 
 
-def test_deliveries_of_one_conversation_share_a_trace_with_separate_parents() -> None:
+def test_deliveries_of_one_request_share_a_trace_id_with_separate_parent_ids() -> None:
     with log_context(corr_id="counter-1/20170301.1"):
         first, second = own_traceparent(), own_traceparent()
     assert valid_traceparent(first) == first
@@ -61,6 +61,6 @@ def test_document_without_a_conversation_starts_its_own_trace() -> None:
     assert own_traceparent().split("-")[1] != own_traceparent().split("-")[1]
 
 
-def test_logged_trace_equals_the_one_sent() -> None:
+def test_logged_trace_id_equals_the_one_sent() -> None:
     with log_context(corr_id="c", trace_id="ab" * 16):
         assert own_traceparent().startswith("00-" + "ab" * 16)

@@ -201,7 +201,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield made
 
 
-def test_the_image_runs_without_rights_and_has_a_health_check(engine: Engine) -> None:
+def test_image_runs_unprivileged_and_has_a_health_check(engine: Engine) -> None:
     settings: dict[str, Any] = json.loads(engine.buildah("inspect", "--type=image", IMAGE))["Docker"]["config"]
     assert settings["User"] == str(USER)
     assert settings["Healthcheck"]["Test"][0] == "CMD"
@@ -231,7 +231,7 @@ def write_project(folder: Path, password: str) -> dict[str, str]:
     return own
 
 
-def test_the_services_of_compose_lend_the_first_book(engine: Engine) -> None:
+def test_compose_services_complete_a_first_loan(engine: Engine) -> None:
     project, password = engine.folder / "hkall", secrets.token_hex(8)
     own = write_project(project, password)
     with engine.serving():

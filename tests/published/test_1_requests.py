@@ -24,7 +24,7 @@ from tests.published.table import CATEGORIES
         ("2017-07-18 00:00:00", True),
     ],
 )
-def test_from_6_june_to_17_july_nobody_requests_and_readers_are_sent_to_interlibrary_loans(
+def test_requests_are_suspended_from_6_june_to_17_july_with_reference_to_interlibrary_loans(
     page: Page, when: str, taken: bool
 ) -> None:
     """R1. Both days belong to the suspension, to the second in Hong Kong; the terminal says the same as the catalogue."""
@@ -37,7 +37,7 @@ def test_from_6_june_to_17_july_nobody_requests_and_readers_are_sent_to_interlib
         assert screen.says == "HKALL is suspended until 2017-07-17: use Interlibrary Loans Services (R1)"
 
 
-def test_during_the_suspension_books_arrive_are_lent_renewed_and_returned_as_ever(page: Page) -> None:
+def test_other_services_continue_during_the_suspension(page: Page) -> None:
     """R1. Only requests rest."""
     page.clock("2017-06-05 15:00:00")
     reader = page.reader()
@@ -50,7 +50,7 @@ def test_during_the_suspension_books_arrive_are_lent_renewed_and_returned_as_eve
     assert page.counter.check_in(book).ok
 
 
-def test_during_the_suspension_no_further_library_is_asked(page: Page) -> None:
+def test_no_further_lender_is_asked_during_the_suspension(page: Page) -> None:
     """R1. A request that its lender cancels then waits until requests are taken again."""
     page.clock("2017-06-05 15:00:00")
     title = page.requested(page.reader(), page.title(CUHK=SHELF, HKUST=SHELF))
@@ -72,7 +72,7 @@ def test_students_and_staff_of_hku_and_of_hku_space_may_borrow(page: Page) -> No
 
 
 @pytest.mark.parametrize("category", ["space_cdp", "space_community_college"])
-def test_of_hku_space_students_only_those_who_study_full_time_may_borrow(page: Page, category: str) -> None:
+def test_only_full_time_hku_space_students_may_borrow(page: Page, category: str) -> None:
     """R2. A student whose mode of study is not known asks at the counter."""
     part_time, unknown = page.reader(category, study_mode="part_time"), page.reader(category)
     assert page.counter.request(part_time, page.title()).says == "Part-time HKU SPACE students may not use HKALL (R2)"
@@ -86,7 +86,7 @@ def test_part_time_tutors_of_hku_space_may_borrow(page: Page) -> None:
     assert page.catalogue.request(page.reader("space_non_academic_staff", study_mode="part_time"), page.title()).ok
 
 
-def test_others_may_not_borrow(page: Page) -> None:
+def test_other_categories_may_not_borrow(page: Page) -> None:
     """R2. Neither who is in none of the twelve categories, nor a card that has expired or is blocked, nor an unknown one."""
     page.clock("2017-03-06 10:00:00")
     said = {
@@ -129,14 +129,14 @@ def test_books_are_delivered_to_the_lending_services_counter(page: Page) -> None
 # ---- What can be requested
 
 
-def test_books_can_be_requested_and_nothing_else(page: Page) -> None:
+def test_only_books_can_be_requested(page: Page) -> None:
     """R5. A film that another library has on the shelf stays there."""
     reader, film = page.reader(), page.title("dvd", CUHK=SHELF)
     assert page.catalogue.request(reader, film).rule == "R5"
     assert page.counter.request(reader, film).says == "Only books can be requested (R5)"
 
 
-def test_a_book_that_is_available_in_hku_libraries_cannot_be_requested(page: Page) -> None:
+def test_book_available_in_hku_libraries_cannot_be_requested(page: Page) -> None:
     """R6. One that HKU has lent to somebody can."""
     reader = page.reader()
     here = page.title(HKU=SHELF, CUHK=SHELF)
@@ -145,7 +145,7 @@ def test_a_book_that_is_available_in_hku_libraries_cannot_be_requested(page: Pag
     assert page.catalogue.request(reader, page.title(HKU="On Loan", CUHK=SHELF)).ok
 
 
-def test_a_book_that_is_available_in_any_other_library_can_be_requested(page: Page) -> None:
+def test_book_available_in_any_other_library_can_be_requested(page: Page) -> None:
     """R7. One copy is enough; without one there is no queue."""
     reader, six = page.reader(), dict.fromkeys(LENDERS[:6], "On Loan")
     page.requested(reader, page.title(**six, EDUHK=SHELF))
@@ -157,7 +157,7 @@ def test_a_book_that_is_available_in_any_other_library_can_be_requested(page: Pa
 
 
 @pytest.mark.parametrize("word", ["AVAILABLE", "Available", "available on shelf"])
-def test_the_status_available_is_understood_as_the_page_writes_it(page: Page, word: str) -> None:
+def test_status_available_is_recognised_as_spelled_on_the_page(page: Page, word: str) -> None:
     """R6, R7. Elsewhere it makes a title requestable, at home it does not."""
     reader = page.reader()
     assert page.catalogue.request(reader, page.title(CUHK=word)).ok
@@ -165,7 +165,7 @@ def test_the_status_available_is_understood_as_the_page_writes_it(page: Page, wo
 
 
 @pytest.mark.parametrize("where", WITH_US)
-def test_a_book_that_is_with_us_for_another_reader_is_not_available(page: Page, where: str) -> None:
+def test_book_borrowed_for_another_patron_is_not_available(page: Page, where: str) -> None:
     """R7, R22. Whether it is on its way to us, on the hold shelf or on loan here; the terminal says so, too."""
     title = page.title()
     STAGES[where](page, page.reader(), title)
@@ -179,14 +179,14 @@ def test_a_book_that_is_with_us_for_another_reader_is_not_available(page: Page, 
 # ---- How to make a request
 
 
-def test_a_title_is_requested_and_the_system_chooses_the_copy(page: Page) -> None:
+def test_patron_requests_a_title_and_the_system_chooses_the_item(page: Page) -> None:
     """R8. The reader names the title; the first library of the order is asked for its copy on the shelf."""
     title = page.requested(page.reader(), page.title(CUHK="On Loan", HKUST=SHELF, LU=SHELF))
     (asked,) = page.lenders["HKUST"].documents
     assert asked.text("ItemId/ItemIdentifierValue") == title.at("HKUST").barcode
 
 
-def test_a_request_is_sent_after_the_reader_is_authenticated(page: Page) -> None:
+def test_request_is_sent_after_the_patron_is_authenticated(page: Page) -> None:
     """R10. With a wrong PIN nothing is sent and nothing is recorded, online and at a terminal."""
     reader, title = page.reader(), page.title()
     assert page.catalogue.request(reader, title, pin="9999").rule == "R10"
@@ -196,7 +196,7 @@ def test_a_request_is_sent_after_the_reader_is_authenticated(page: Page) -> None
     assert page.lenders["CUHK"].heard == ["RequestItem"]
 
 
-def test_a_request_is_directed_to_one_potential_lending_library_at_a_time(page: Page) -> None:
+def test_request_is_sent_to_one_potential_lender_at_a_time(page: Page) -> None:
     """R11. The next one is asked when the first has declined."""
     title = page.requested(page.reader(), page.title(CUHK=SHELF, HKUST=SHELF))
     assert (page.lenders["CUHK"].heard, page.lenders["HKUST"].heard) == (["RequestItem"], [])
@@ -204,7 +204,7 @@ def test_a_request_is_directed_to_one_potential_lending_library_at_a_time(page: 
     assert page.lenders["HKUST"].heard == ["RequestItem"]
 
 
-def test_a_reader_requests_a_title_once(page: Page) -> None:
+def test_patron_can_request_a_title_only_once(page: Page) -> None:
     """R11a. While the request or the loan lasts; not any more when the book has been given back."""
     reader, title = page.reader(), page.title(CUHK=SHELF, HKUST=SHELF)
     page.requested(reader, title)

@@ -14,7 +14,7 @@ from tests.published.terminals import READY
 # ---- How a book is borrowed and returned
 
 
-def test_the_reader_is_notified_by_email_when_the_book_is_available(page: Page) -> None:
+def test_patron_is_notified_by_email_when_the_book_is_available(page: Page) -> None:
     """R12. Not before it is here, and once however often it is scanned."""
     reader = page.reader()
     book = page.coming(reader)
@@ -29,7 +29,7 @@ def test_the_reader_is_notified_by_email_when_the_book_is_available(page: Page) 
     assert page.counter.record(reader).says == f"HKALL books ready to collect: 1 / {book.title}: HKALL RECVD"
 
 
-def test_the_reader_who_was_notified_borrows_the_book_at_the_counter(page: Page) -> None:
+def test_notified_patron_borrows_the_book_at_the_counter(page: Page) -> None:
     """R13, R16. Nobody else does, not before it has arrived, and not at a self-check."""
     reader, other = page.reader(), page.reader()
     book = page.coming(reader)
@@ -40,7 +40,7 @@ def test_the_reader_who_was_notified_borrows_the_book_at_the_counter(page: Page)
     assert page.counter.check_out(reader, book).ok
 
 
-def test_the_reader_has_five_calendar_days_to_pick_the_book_up(page: Page) -> None:
+def test_patron_has_five_calendar_days_to_pick_up_the_book(page: Page) -> None:
     """R14. The day of the letter is day 0; the fifth day lasts to its last second."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-11 23:59:59")
@@ -49,7 +49,7 @@ def test_the_reader_has_five_calendar_days_to_pick_the_book_up(page: Page) -> No
     assert page.counter.check_out(reader, book).due == date(2017, 3, 26)
 
 
-def test_a_last_day_on_which_the_counter_is_closed_is_followed_by_another(page: Page) -> None:
+def test_last_pickup_day_moves_to_the_next_open_day(page: Page) -> None:
     """R14. A choice of ours where the page is silent: nobody collects a book at a closed counter."""
     page.close_library("2017-03-11", "2017-03-12")
     reader, book = _on_the_shelf_since_6_march(page)
@@ -60,7 +60,7 @@ def test_a_last_day_on_which_the_counter_is_closed_is_followed_by_another(page: 
     assert page.counter.record(reader).count(READY) == 0
 
 
-def test_from_the_sixth_day_on_the_book_is_not_ready_any_more(page: Page) -> None:
+def test_pickup_expires_on_the_sixth_day(page: Page) -> None:
     """R14, R15. The circulation record does not count it, and the counter's scan sends it home."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-12 00:00:00")
@@ -73,14 +73,14 @@ def test_from_the_sixth_day_on_the_book_is_not_ready_any_more(page: Page) -> Non
     assert home.field("CV") == "04", "the alert for a book of another library"
 
 
-def test_on_the_sixth_day_the_counter_may_still_lend_a_book_that_has_not_left(page: Page) -> None:
+def test_counter_may_still_lend_a_book_on_the_sixth_day_before_its_return(page: Page) -> None:
     """R14. A choice of ours where the page is silent: the book is here, and so is its reader."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-12 09:00:00")
     assert page.counter.check_out(reader, book).due == date(2017, 3, 27)
 
 
-def test_staff_may_give_more_days(page: Page) -> None:
+def test_staff_may_extend_the_pickup_period(page: Page) -> None:
     """R14. Then the last of them is the last, and the scan keeps the book on the hold shelf until then."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.staff(f"request extend {book.barcode} --on 2017-03-14 --reason illness")
@@ -123,7 +123,7 @@ def test_books_are_returned_to_the_lending_services_counter(page: Page) -> None:
     assert page.catalogue.record(reader).due == {}
 
 
-def test_the_book_drop_is_not_for_hkall_books(page: Page) -> None:
+def test_book_drop_does_not_end_an_hkall_loan(page: Page) -> None:
     """R17. The loan goes on, and the fine with it, until the counter has the book; staff may date the return back."""
     reader = page.reader()
     book, late = page.lent(reader), page.lent(reader)
@@ -138,7 +138,7 @@ def test_the_book_drop_is_not_for_hkall_books(page: Page) -> None:
     assert page.catalogue.record(reader).owed_cents == 400
 
 
-def test_a_book_in_the_book_drop_brings_no_overdue_letter(page: Page) -> None:
+def test_book_in_the_book_drop_causes_no_overdue_letter(page: Page) -> None:
     """R17, R39. Letters rest from the drop's scan on; what remains is the counter's task."""
     reader = page.reader()
     book = page.lent(reader)
@@ -152,7 +152,7 @@ def test_a_book_in_the_book_drop_brings_no_overdue_letter(page: Page) -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_each_category_has_its_maximum_number_of_books(page: Page, category: str) -> None:
+def test_maximum_number_of_books_depends_on_the_category(page: Page, category: str) -> None:
     """R18, R20. The last one of the maximum is granted, the next one is not."""
     reader, most = page.reader(category, study_mode="full_time"), CATEGORIES[category][QUOTA]
     *within, last, beyond = page.titles(most + 1)
@@ -164,7 +164,7 @@ def test_each_category_has_its_maximum_number_of_books(page: Page, category: str
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_each_category_has_its_loan_period_in_calendar_days(page: Page, category: str) -> None:
+def test_loan_period_in_calendar_days_depends_on_the_category(page: Page, category: str) -> None:
     """R19. The day of the checkout is day 0; the terminal and the record show the same due date."""
     reader, days = page.reader(category, study_mode="full_time"), CATEGORIES[category][DAYS]
     book = page.arrived(reader)
@@ -174,28 +174,28 @@ def test_each_category_has_its_loan_period_in_calendar_days(page: Page, category
 
 
 @pytest.mark.parametrize(("lent_at", "due"), [("2017-03-01 23:59:59", 16), ("2017-03-02 00:00:00", 17)])
-def test_the_loan_period_counts_from_the_day_in_hong_kong(page: Page, lent_at: str, due: int) -> None:
+def test_loan_period_starts_on_the_hong_kong_date(page: Page, lent_at: str, due: int) -> None:
     """R19. A book lent one second later is due one day later."""
     reader = page.reader()
     page.clock(lent_at)
     assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, due)
 
 
-def test_a_loan_that_would_end_on_a_closed_day_ends_on_the_next_open_one(page: Page) -> None:
+def test_due_date_on_a_closed_day_moves_to_the_next_open_day(page: Page) -> None:
     """R19. A choice of ours where the page is silent: the book drop is not for HKALL books, so the counter must be open."""
     page.close_library("2017-03-16", "2017-03-17")
     reader = page.reader()
     assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, 18)
 
 
-def test_the_loan_period_is_the_borrowers_whatever_date_the_lender_writes(page: Page) -> None:
+def test_loan_period_does_not_depend_on_the_lenders_due_date(page: Page) -> None:
     """R19. An earlier date of the lender is kept for staff, and shortens no loan."""
     reader = page.reader()
     book = page.arrived(reader, due="2017-03-10")
     assert page.counter.check_out(reader, book).due == date(2017, 3, 16)
 
 
-def test_hkall_books_take_places_of_the_hku_library_quota(page: Page) -> None:
+def test_hkall_books_count_towards_the_hku_library_quota(page: Page) -> None:
     """R20, R21. With 59 of 60 places taken by our own books one HKALL book is granted, and none more."""
     reader, wanted = page.reader(local_loans=59), page.title()
     book = page.lent(reader)
@@ -206,7 +206,7 @@ def test_hkall_books_take_places_of_the_hku_library_quota(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("category", "places"), [("undergraduates", 60), ("postgraduates", 120), ("academic_staff", 200)])
-def test_the_maximum_depends_on_the_library_quota_of_each_category(page: Page, category: str, places: int) -> None:
+def test_maximum_is_limited_by_the_library_quota_of_the_category(page: Page, category: str, places: int) -> None:
     """R21. Whatever room its maximum of HKALL books leaves: the library's own system says how many places a reader has."""
     full, beyond = (page.reader(category, total_quota=places, local_loans=taken) for taken in (places - 1, places))
     title = page.title(CUHK=SHELF, LU=SHELF)
@@ -215,7 +215,7 @@ def test_the_maximum_depends_on_the_library_quota_of_each_category(page: Page, c
     assert refused.says == f"You have all the {places} books that you may have (R21)"
 
 
-def test_the_quota_is_looked_at_again_when_the_book_is_borrowed(page: Page) -> None:
+def test_quota_is_checked_again_at_checkout(page: Page) -> None:
     """R21. Who has filled it with our own books meanwhile does not get the HKALL book, until one of them is back."""
     reader = page.reader(local_loans=59)
     book = page.arrived(reader)

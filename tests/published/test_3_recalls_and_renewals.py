@@ -23,7 +23,7 @@ def test_holds_cannot_be_placed_on_checked_out_hkall_books(page: Page) -> None:
     assert page.catalogue.request(other, page.title(CUHK="On Loan"), "RequestType=Hold").rule == "R22"
 
 
-def test_the_owning_library_recalls_and_no_other(page: Page) -> None:
+def test_only_the_owning_library_may_recall(page: Page) -> None:
     """R23. Another library is told that the book is not its own, and the loan stays as it is."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
@@ -34,7 +34,7 @@ def test_the_owning_library_recalls_and_no_other(page: Page) -> None:
     assert page.catalogue.record(reader).due == {book.barcode: date(2017, 3, 16)}
 
 
-def test_hku_users_recall_what_hku_has_lent_to_another_library(page: Page) -> None:
+def test_hku_users_may_recall_books_lent_to_another_library(page: Page) -> None:
     """R23. HKU is an owning library, too: its user asks, staff recall, and the borrowing library hears the date."""
     borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
     book = title.at("HKU")
@@ -47,7 +47,7 @@ def test_hku_users_recall_what_hku_has_lent_to_another_library(page: Page) -> No
 
 
 @pytest.mark.parametrize("where", WITH_US)
-def test_a_book_may_be_recalled_at_any_time(page: Page, where: str) -> None:
+def test_book_may_be_recalled_at_any_time(page: Page, where: str) -> None:
     """R23, R24. On its way and on the hold shelf, too: the counter is told when it lends the book."""
     reader, title = page.reader(), page.title()
     STAGES[where](page, reader, title)
@@ -60,7 +60,7 @@ def test_a_book_may_be_recalled_at_any_time(page: Page, where: str) -> None:
     assert page.counter.renew(reader, book).says == "Recalled by its library. Please return it by 2017-03-16 (R28)"
 
 
-def test_the_user_receives_an_email_upon_recall(page: Page) -> None:
+def test_user_receives_an_email_upon_recall(page: Page) -> None:
     """R24, R26. With the date that was and the date that is; one letter, however often the lender says it."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
@@ -74,7 +74,7 @@ def test_the_user_receives_an_email_upon_recall(page: Page) -> None:
 
 
 @pytest.mark.parametrize("where", ["TRANSFERRED", "HKALL RECVD"])
-def test_who_borrows_a_book_that_was_recalled_before_receives_an_email(page: Page, where: str) -> None:
+def test_patron_borrowing_an_already_recalled_book_receives_an_email(page: Page, where: str) -> None:
     """R24. At the checkout, with the date."""
     reader, title = page.reader("postgraduates"), page.title()
     STAGES[where](page, reader, title)
@@ -98,7 +98,7 @@ def test_who_borrows_a_book_that_was_recalled_before_receives_an_email(page: Pag
         ("postgraduates", "2017-03-28", date(2017, 3, 31)),  # never later than it was
     ],
 )
-def test_the_due_date_may_be_shortened_and_fifteen_calendar_days_of_use_remain(
+def test_due_date_may_be_shortened_but_fifteen_calendar_days_of_use_remain(
     page: Page, category: str, recalled: str, due: date
 ) -> None:
     """R25, R26. Lent on 1 March; whatever date the lender asks for."""
@@ -109,7 +109,7 @@ def test_the_due_date_may_be_shortened_and_fifteen_calendar_days_of_use_remain(
     assert page.catalogue.record(reader).due == {book.barcode: due}
 
 
-def test_early_date_of_the_lender_does_not_shorten_the_fifteen_days(page: Page) -> None:
+def test_lenders_earlier_date_does_not_shorten_the_fifteen_days(page: Page) -> None:
     """R25. It wrote 8 March when it sent the book, and recalls it on the 6th."""
     reader = page.reader("postgraduates")
     book = page.lent(reader, due="2017-03-08")
@@ -157,7 +157,7 @@ def test_two_renewals_are_allowed(page: Page) -> None:
     assert page.catalogue.renew(reader, book).rule == "R27"
 
 
-def test_a_recalled_book_is_not_renewed(page: Page) -> None:
+def test_recalled_book_is_not_renewed(page: Page) -> None:
     """R28. The terminal and the catalogue name the date by which it is to be returned, or the rule."""
     reader = page.reader()
     book = page.lent(reader)
@@ -168,7 +168,7 @@ def test_a_recalled_book_is_not_renewed(page: Page) -> None:
 
 
 @pytest.mark.parametrize("services", ["terminal", "catalogue"])
-def test_a_renewal_that_is_repeated_after_a_recall_is_refused(page: Page, services: str) -> None:
+def test_renewal_repeated_after_a_recall_is_refused(page: Page, services: str) -> None:
     """R28. The lender recalled it a minute after the renewal: the first answer holds no more."""
     reader = page.reader()
     book = page.lent(reader)
@@ -192,7 +192,7 @@ def test_a_renewal_that_is_repeated_after_a_recall_is_refused(page: Page, servic
         ("2017-03-17 00:00:00", None, "Overdue since 2017-03-16: cannot be renewed. Please return it (R29)"),
     ],
 )
-def test_books_are_renewed_within_seven_calendar_days_of_the_due_date(
+def test_renewal_is_possible_within_seven_calendar_days_of_the_due_date(
     page: Page, when: str, due: date | None, says: str
 ) -> None:
     """R29. From the seventh day before the due date to its last second; the terminal says the same as the catalogue."""
@@ -204,7 +204,7 @@ def test_books_are_renewed_within_seven_calendar_days_of_the_due_date(
     assert page.counter.renew(reader, other).says == says
 
 
-def test_no_email_is_sent_on_renewal_and_the_new_due_date_stands_in_the_record(page: Page) -> None:
+def test_no_email_is_sent_on_renewal_and_the_record_shows_the_new_due_date(page: Page) -> None:
     """R30, R31. The reader looks it up."""
     reader = page.reader()
     book = page.lent(reader)
@@ -216,7 +216,7 @@ def test_no_email_is_sent_on_renewal_and_the_new_due_date_stands_in_the_record(p
 
 
 @pytest.mark.parametrize(("category", "later"), [("undergraduates", "postgraduates"), ("postgraduates", "undergraduates")])
-def test_the_renewal_period_is_the_same_as_the_original_loan_period(page: Page, category: str, later: str) -> None:
+def test_renewal_period_equals_the_original_loan_period(page: Page, category: str, later: str) -> None:
     """R32. Counted from the day of the renewal, whatever category the reader has become."""
     reader, days = page.reader(category), CATEGORIES[category][DAYS]
     book = page.lent(reader)
@@ -225,7 +225,7 @@ def test_the_renewal_period_is_the_same_as_the_original_loan_period(page: Page, 
     assert page.catalogue.renew(reader, book).due == {15: date(2017, 3, 31), 30: date(2017, 4, 30)}[days]
 
 
-def test_a_renewal_is_as_long_whatever_date_the_lender_wrote(page: Page) -> None:
+def test_renewal_period_does_not_depend_on_the_lenders_due_date(page: Page) -> None:
     """R27, R32. The lender wrote 15 April; both renewals are granted in full."""
     reader = page.reader("postgraduates")
     book = page.lent(reader, due="2017-04-15")
@@ -235,7 +235,7 @@ def test_a_renewal_is_as_long_whatever_date_the_lender_wrote(page: Page) -> None
     assert page.catalogue.renew(reader, book).due == date(2017, 5, 30)
 
 
-def test_a_renewed_book_is_still_subject_to_recall(page: Page) -> None:
+def test_renewed_book_is_still_subject_to_recall(page: Page) -> None:
     """R33. The renewal is a continuation: the fifteen days of use were those from the first checkout."""
     reader = page.reader()
     book = page.lent(reader)
@@ -248,7 +248,7 @@ def test_a_renewed_book_is_still_subject_to_recall(page: Page) -> None:
     assert page.catalogue.record(reader).due == {book.barcode: date(2017, 3, 24)}
 
 
-def test_only_a_recall_stands_against_a_renewal(page: Page) -> None:
+def test_renewal_stands_when_the_lender_refuses_it_without_a_recall(page: Page) -> None:
     """R28. A lender that will not hear of it for another reason is shown to staff, and the date that was told stays."""
     reader = page.reader()
     book = page.lent(reader)
@@ -260,7 +260,7 @@ def test_only_a_recall_stands_against_a_renewal(page: Page) -> None:
     assert book.barcode in page.staff("flagged")
 
 
-def test_an_expired_or_blocked_card_does_not_renew(page: Page) -> None:
+def test_expired_or_blocked_card_cannot_renew(page: Page) -> None:
     """R2, R28. As it does not borrow."""
     reader = page.reader()
     book = page.lent(reader)

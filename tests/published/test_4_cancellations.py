@@ -17,7 +17,7 @@ STATUSES: Final = [ON_TIME, "TRANSFERRED", "HKALL RECVD"]
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_requests_can_be_cancelled_while_the_status_is_hkall_requestd_and_not_later(page: Page, status: str) -> None:
+def test_requests_can_be_cancelled_only_while_the_status_is_hkall_requestd(page: Page, status: str) -> None:
     """R34. Not any more when it is TRANSFERRED or HKALL RECVD; the catalogue says the same as the terminal."""
     reader, online, here = page.reader(), page.title(), page.title()
     for title in (online, here):
@@ -31,7 +31,7 @@ def test_requests_can_be_cancelled_while_the_status_is_hkall_requestd_and_not_la
         assert screen.says == "Too late to cancel: the book is on its way (R34)"
 
 
-def test_a_cancelled_request_is_off_the_record_and_its_lender_is_told(page: Page) -> None:
+def test_cancelled_request_leaves_the_record_and_its_lender_is_notified(page: Page) -> None:
     """R34, R21. Its place in the quota is free again; the reader, who knows, gets no letter."""
     reader = page.reader(local_loans=59)
     title = page.requested(reader)
@@ -43,7 +43,7 @@ def test_a_cancelled_request_is_off_the_record_and_its_lender_is_told(page: Page
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_circulation_record_shows_the_status_of_a_request(page: Page, status: str) -> None:
+def test_circulation_record_shows_the_request_status(page: Page, status: str) -> None:
     """R35, R36. In the words of the page, at a terminal."""
     reader, title = page.reader(), page.title()
     STAGES[status](page, reader, title)
@@ -51,14 +51,14 @@ def test_the_circulation_record_shows_the_status_of_a_request(page: Page, status
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_the_circulation_record_online_shows_the_status_of_a_request(page: Page, status: str) -> None:
+def test_online_circulation_record_shows_the_request_status(page: Page, status: str) -> None:
     """R35, R36. In the words of the page, where the discovery system reads it."""
     reader, title = page.reader(), page.title()
     STAGES[status](page, reader, title)
     assert status in page.catalogue.record(reader).status[title.name]
 
 
-def test_lending_libraries_may_cancel_and_the_user_is_notified_when_none_is_left(page: Page) -> None:
+def test_user_is_notified_when_every_lending_library_has_declined(page: Page) -> None:
     """R37, R38. The first cancellation moves the request on, without a letter; after the last one the reader is told."""
     reader = page.reader()
     title = page.requested(reader, page.title(CUHK=SHELF, LU=SHELF))
@@ -86,7 +86,7 @@ THREE_REASONS: Final = {
     ("reason", "status"),
     [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Not Available")],
 )
-def test_hku_may_cancel_as_a_lending_library_for_the_same_three_reasons(page: Page, reason: str, status: str) -> None:
+def test_hku_may_decline_as_a_lender_for_the_same_three_reasons(page: Page, reason: str, status: str) -> None:
     """R37. The library whose user asked hears the reason in the state of the copy."""
     borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
     assert borrower.borrows(title).ok
@@ -96,7 +96,7 @@ def test_hku_may_cancel_as_a_lending_library_for_the_same_three_reasons(page: Pa
 
 
 @pytest.mark.parametrize("reason", THREE_REASONS)
-def test_the_letter_names_the_lenders_reason(page: Page, reason: str) -> None:
+def test_letter_states_the_lenders_reason(page: Page, reason: str) -> None:
     """R37, R38. Not found on the shelf, checked out by a local user, not suitable for loan."""
     reader = page.reader()
     page.lenders["CUHK"].will_answer(reason)
@@ -117,7 +117,7 @@ IN_OTHER_WORDS: Final = {
 
 
 @pytest.mark.parametrize("answer", IN_OTHER_WORDS)
-def test_the_letter_names_the_reason_whatever_words_the_lenders_system_has(page: Page, answer: str) -> None:
+def test_letter_states_the_reason_for_every_wording_of_lender_systems(page: Page, answer: str) -> None:
     """R37, R38. The three reasons in the words of several systems, and a fourth one in the lender's own."""
     reader = page.reader()
     page.lenders["CUHK"].will_answer(answer)

@@ -12,7 +12,7 @@ from tests.published.table import CATEGORIES, DAYS
 # ---- Overdues and fines
 
 
-def test_an_overdue_notice_is_sent_to_all_categories_as_soon_as_the_loan_period_expires(page: Page) -> None:
+def test_overdue_notice_is_sent_to_all_categories_as_soon_as_the_loan_period_expires(page: Page) -> None:
     """R39. At the first second of the next day, and once."""
     readers = {category: page.reader(category, study_mode="full_time") for category in CATEGORIES}
     for reader in readers.values():
@@ -28,7 +28,7 @@ def test_an_overdue_notice_is_sent_to_all_categories_as_soon_as_the_loan_period_
     assert [page.letters_to(reader) for reader in readers.values()] == [[]] * len(readers)
 
 
-def test_the_overdue_notice_says_what_is_late_since_when_and_what_a_day_costs(page: Page) -> None:
+def test_overdue_notice_states_item_due_date_and_daily_fine(page: Page) -> None:
     """R39, R40. For a recalled book the higher rate."""
     reader, other = page.reader(), page.reader()
     book, recalled = page.lent(reader), page.lent(other)
@@ -52,14 +52,14 @@ def test_the_overdue_notice_says_what_is_late_since_when_and_what_a_day_costs(pa
         ("2017-03-19 12:00:00", " Fine HKD 6.00"),
     ],
 )
-def test_an_overdue_item_costs_two_dollars_a_calendar_day(page: Page, returned: str, fine: str) -> None:
+def test_overdue_item_is_fined_two_dollars_per_calendar_day(page: Page, returned: str, fine: str) -> None:
     """R40. The due date itself is free, to its last second; the screen names the sum."""
     book = page.lent(page.reader())
     page.clock(returned)
     assert page.counter.check_in(book).says == f"Returned: send to CUHK{'.' if fine else ''}{fine}"
 
 
-def test_each_item_costs_on_its_own_and_closed_days_cost_too(page: Page) -> None:
+def test_items_are_fined_separately_and_closed_days_count(page: Page) -> None:
     """R40. Three books three days late, over a weekend on which the library was closed."""
     reader = page.reader()
     books = [page.lent(reader) for _ in range(3)]
@@ -79,7 +79,7 @@ def test_each_item_costs_on_its_own_and_closed_days_cost_too(page: Page) -> None
         ("undergraduates", "2017-03-18", "2017-03-18", "4.00"),  # the day of the recall costs the lower rate
     ],
 )
-def test_a_recalled_item_costs_four_dollars_a_calendar_day(
+def test_recalled_item_is_fined_four_dollars_per_calendar_day(
     page: Page, category: str, recalled: str, returned: str, fine: str
 ) -> None:
     """R41. From the day after the recall on, whether it shortened the loan or not."""
@@ -90,7 +90,7 @@ def test_a_recalled_item_costs_four_dollars_a_calendar_day(
     assert page.counter.check_in(book).says.endswith(f"Fine HKD {fine}")
 
 
-def test_the_letter_of_a_recall_that_comes_late_agrees_with_the_fine(page: Page) -> None:
+def test_letter_about_a_recall_of_an_overdue_item_agrees_with_the_fine(page: Page) -> None:
     """R24, R41. The higher rate begins tomorrow, and the letter says so."""
     reader = page.reader()
     book = page.lent(reader)
@@ -103,7 +103,7 @@ def test_the_letter_of_a_recall_that_comes_late_agrees_with_the_fine(page: Page)
 
 
 @pytest.mark.parametrize("address", ["", "nobody"])
-def test_a_current_email_address_is_the_users_responsibility(page: Page, address: str) -> None:
+def test_current_email_address_is_the_users_responsibility(page: Page, address: str) -> None:
     """R42. Without one the book waits its five days all the same, is lent and falls due; staff see what was not delivered."""
     reader = page.reader(email=address)
     book = page.arrived(reader)
@@ -118,7 +118,7 @@ def test_a_current_email_address_is_the_users_responsibility(page: Page, address
 # ---- Loss and damage
 
 
-def test_no_hkall_book_is_taken_overseas_without_permission(page: Page) -> None:
+def test_taking_a_book_overseas_requires_permission(page: Page) -> None:
     """R43. Nobody can enforce it: the letter says it, and a permission is written down."""
     reader = page.reader()
     book = page.arrived(reader)
@@ -128,7 +128,7 @@ def test_no_hkall_book_is_taken_overseas_without_permission(page: Page) -> None:
     assert book.barcode in page.staff(f'request overseas {book.barcode} --on 2017-03-14 --reason "CUHK agreed by telephone"')
 
 
-def test_users_are_responsible_for_lost_books_by_the_lenders_own_policy(page: Page) -> None:
+def test_lost_book_is_charged_by_the_lenders_own_policy(page: Page) -> None:
     """R44, R45. Lingnan wants the price of another copy and HK$100; other libraries of this test the price alone."""
     reader = page.reader()
     book, other = page.lent(reader, page.title(LU=SHELF)), page.lent(reader)
@@ -139,7 +139,7 @@ def test_users_are_responsible_for_lost_books_by_the_lenders_own_policy(page: Pa
     assert "CirculationStatusChangeReported" in page.lenders["LU"].heard
 
 
-def test_a_lost_book_without_a_price_is_shown_and_charged_when_the_price_is_known(page: Page) -> None:
+def test_lost_book_without_a_price_is_flagged_and_charged_once_the_price_is_known(page: Page) -> None:
     """R44, R45. Nothing is forgotten because the lender has not written yet."""
     reader = page.reader()
     book = page.lent(reader)
@@ -149,7 +149,7 @@ def test_a_lost_book_without_a_price_is_shown_and_charged_when_the_price_is_know
     assert page.catalogue.record(reader).owed_cents == 40000
 
 
-def test_users_are_responsible_for_damage_until_the_book_is_at_home_again(page: Page) -> None:
+def test_users_are_responsible_for_damage_until_the_book_is_back_at_its_owner(page: Page) -> None:
     """R44, R45. Also where the damage is seen after the counter took the book in."""
     reader = page.reader()
     book = page.lent(reader)
@@ -162,7 +162,7 @@ def test_users_are_responsible_for_damage_until_the_book_is_at_home_again(page: 
 
 
 @pytest.mark.parametrize("letter", ["Ready for you", "Recalled by its library", "Overdue"])
-def test_every_letter_about_a_book_says_which_book_it_is_and_where_it_goes(page: Page, letter: str) -> None:
+def test_every_letter_about_a_book_identifies_it_and_says_where_to_return_it(page: Page, letter: str) -> None:
     """R12, R16, R17, R24, R39. Title, author, barcode, its library, the counter, and not the book drop."""
     reader = page.reader()
     book = page.arrived(reader)

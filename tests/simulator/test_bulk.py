@@ -32,7 +32,7 @@ def filled(engine: Engine, store: Immediate, now: datetime) -> Immediate:
     return store
 
 
-def test_there_are_as_many_requests_and_lines_as_were_asked_for(filled: Immediate) -> None:
+def test_requested_number_of_requests_and_journal_lines_is_written(filled: Immediate) -> None:
     assert (count(filled, REQUESTS), count(filled, JOURNAL)) == (60, 600)
 
 
@@ -41,7 +41,7 @@ def test_every_table_of_a_request_has_rows(filled: Immediate, kind: bulk.RowTemp
     assert count(filled, kind.table) > 0
 
 
-def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetime) -> None:
+def test_every_generated_request_is_ended(filled: Immediate, now: datetime) -> None:
     found = [filled.now(lambda unit: unit.requests.find(bulk.at(MANY, number, now).id)) for number in range(60)]  # noqa: B023  # it runs at once
     assert {r.position in FINAL for r in found if r} == {True}
     assert {r.side for r in found if r} == set(Side)
@@ -53,7 +53,7 @@ def test_bulk_requests_are_completed_and_delivered(filled: Immediate) -> None:
     assert filled.now(cli_lists.charges) == ()
 
 
-def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate, now: datetime) -> None:
+def test_every_journal_line_is_a_lifecycle_step(filled: Immediate, now: datetime) -> None:
     for number in (0, 1):
         request = bulk.at(MANY, number, now)
         first, *lines = filled.now(lambda unit: unit.journal.history(request.id))  # noqa: B023  # it runs at once
@@ -69,13 +69,13 @@ def test_bulk_requests_are_spread_over_the_days_until_now(filled: Immediate, now
     assert last.placed == now - timedelta(days=10)
 
 
-def test_a_long_directory_is_as_long_as_was_asked_for(engine: Engine, store: Immediate) -> None:
+def test_directory_has_the_requested_length(engine: Engine, store: Immediate) -> None:
     bulk.fill_directory(engine, 30)
     assert count(store, LINKS) == 30
     assert store.now(lambda unit: unit.partners.find("L0000029")) == bulk.partner(29)
 
 
-def test_the_command_fills_a_database_that_the_gateway_can_open(tmp_path: Path) -> None:
+def test_command_fills_a_database_the_gateway_can_open(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'big.db'}"
     done = CliRunner().invoke(bulk.main, [url, "--requests", "20", "--lines", "3", "--partners", "5"])
     assert done.exit_code == 0, done.output

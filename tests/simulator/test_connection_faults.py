@@ -101,12 +101,12 @@ EFFECTS = (
 # fmt: on
 
 
-def test_every_fault_of_a_connection_is_tried_here() -> None:
+def test_every_connection_fault_is_tested() -> None:
     assert {name for name, *_ in EFFECTS} == BY_NAME.keys() - {"not_sent"}
 
 
 @pytest.mark.parametrize(("fault", "taken", "heard", "over"), EFFECTS)
-def test_each_fault_does_to_a_connection_what_its_name_says(fault: str, taken: set[int], heard: bytes, over: bool) -> None:
+def test_each_connection_fault_has_its_documented_effect(fault: str, taken: set[int], heard: bytes, over: bool) -> None:
     met = [meet(fault, seed) for seed in range(12)]
     assert {took.count(b"head;") for took, _, _ in met} == taken
     for _, client, _ in met:
@@ -114,7 +114,7 @@ def test_each_fault_does_to_a_connection_what_its_name_says(fault: str, taken: s
         assert (client.heard[: len(heard)], bool(client.heard), client.over) == (heard, bool(heard), over)
 
 
-def test_where_nobody_listens_there_is_no_connection() -> None:
+def test_connection_to_a_closed_port_is_refused() -> None:
     assert meet("not_sent")[:2] == ([], None)
 
 
@@ -131,7 +131,7 @@ def test_delayed_message_arrives_complete_within_hours(fault: str) -> None:
     assert took[before:] == [b"head;body."]
 
 
-def test_a_slow_reply_comes_within_twice_the_wait() -> None:
+def test_slow_reply_arrives_within_twice_the_timeout() -> None:
     _, client, clock = meet("slow")
     assert client is not None
     clock.pump([1.0] * int(2 * TIMEOUT_S))
@@ -229,7 +229,7 @@ def test_request_takes_effect_once_however_often_the_connection_breaks() -> None
     assert met.keys() == BY_NAME.keys()
 
 
-def test_the_same_seed_breaks_the_line_in_the_same_way() -> None:
+def test_same_seed_causes_the_same_connection_faults() -> None:
     assert played(seed=2) == played(seed=2)
 
 

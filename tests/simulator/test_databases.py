@@ -27,11 +27,11 @@ def assert_apart(ground: DatabaseFactory) -> None:
     ground.close()
 
 
-def test_databases_in_memory_are_apart() -> None:
+def test_in_memory_databases_are_separate() -> None:
     assert_apart(Memory())
 
 
-def test_schemas_are_apart_and_gone_at_the_end(postgres_url: str) -> None:
+def test_schemas_are_separate_and_dropped_at_the_end(postgres_url: str) -> None:
     owner = open_engine(postgres_url)
     before = inspect(owner).get_schema_names()
     assert_apart(Schemas(postgres_url))
@@ -39,7 +39,7 @@ def test_schemas_are_apart_and_gone_at_the_end(postgres_url: str) -> None:
     owner.dispose()
 
 
-def test_the_same_seed_is_the_same_story_on_postgresql(postgres_url: str) -> None:
+def test_same_seed_gives_the_same_run_on_postgresql(postgres_url: str) -> None:
     setting = Setting(libraries=2, days=1, seed=7, requests_a_day=2)
     here, there = simulate(setting), simulate(replace(setting, database=postgres_url))
     assert there.broken == ()

@@ -25,7 +25,7 @@ def occupied() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-def test_port_in_use_is_named_with_how_to_choose_another(occupied: int) -> None:
+def test_port_in_use_is_reported_with_the_option_to_change_it(occupied: int) -> None:
     free = free_ports(5)
     told = demo_ports.why_not(Ports(free[0], free[1], free[2], free[3], {"CUHK": occupied, "HKUST": free[4]}))
     assert told == f"taken on this machine: port {occupied} (CUHK); choose others: make run SHIFT=100 adds 100 to each"
@@ -36,13 +36,13 @@ def test_free_ports_cause_no_output() -> None:
     assert demo_ports.why_not(Ports(free[0], free[1], free[2], free[3], {"CUHK": free[4]})) == ""
 
 
-def test_a_shift_moves_every_port() -> None:
+def test_port_shift_moves_every_port() -> None:
     before, after = (dict(made.named()) for made in (Ports(), Ports().shifted(100)))
     assert after == {name: port + 100 for name, port in before.items()}
 
 
 @pytest.mark.parametrize(("shift", "told"), [("60000", "the ports must stay between"), ("x", "must be a whole number")])
-def test_invalid_shift_is_reported_in_one_line(shift: str, told: str) -> None:
+def test_invalid_port_shift_is_reported_in_one_line(shift: str, told: str) -> None:
     done = subprocess.run([sys.executable, "-P", FILE, shift], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"SHIFT={shift}: {told}")

@@ -20,7 +20,7 @@ from hkall_gateway.db.search.searching import FoundTitles
 from tests import databases
 
 
-def test_every_title_has_its_own_number_isbn_and_copies() -> None:
+def test_demo_titles_have_unique_ids_isbns_and_items() -> None:
     made, copies = list(demo_setup.invented_titles()), list(demo_setup.invented_copies())
     assert len({title.bib_id for title in made}) == len({title.isbns for title in made}) == len(made) > 36
     assert all(isbn_13(number) == number for title in made for number in title.isbns)
@@ -39,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str,
 
 
 @pytest.mark.parametrize("typed", ["statistics", "香港", "图书馆", "Müller", "luo haiqing", "羅海晴", "QC948", "red chamber"])
-def test_a_search_in_the_demo_finds_something(filled: tuple[Path, Mapping[str, str]], typed: str) -> None:
+def test_demo_search_finds_titles(filled: tuple[Path, Mapping[str, str]], typed: str) -> None:
     config = gateway.load(*filled)
     library, engine = library_of(config), open_engine(config.database.url)
     store = Immediate(engine, make_unit(library))

@@ -68,35 +68,35 @@ def test_every_fault_has_one_row_and_is_tested() -> None:
 
 
 @pytest.mark.parametrize(("fault", "taken_now", "taken_later", "came"), EFFECTS)
-def test_each_fault_does_what_its_name_says(fault: str, taken_now: int, taken_later: int, came: object) -> None:
+def test_each_document_fault_has_its_documented_effect(fault: str, taken_now: int, taken_later: int, came: object) -> None:
     peer, what = meet(fault)
     assert (len(peer.took), len(peer.waiting), seen(what)) == (taken_now, taken_later, came)
 
 
 @pytest.mark.parametrize("fault", EITHER)
-def test_some_faults_affect_either_direction(fault: str) -> None:
+def test_some_faults_affect_the_request_or_the_reply(fault: str) -> None:
     met = [meet(fault, seed) for seed in range(20)]
     assert {(len(peer.took), seen(came)) for peer, came in met} == EITHER[fault]
 
 
-def test_a_garbled_document_arrives_damaged() -> None:
+def test_garbled_document_arrives_damaged() -> None:
     peer, _ = meet("garbled")
     assert peer.took == [damage_bytes(BODY)]
     assert peer.took != [BODY]
 
 
-def test_a_garbled_reply_comes_back_damaged() -> None:
+def test_garbled_reply_arrives_damaged() -> None:
     _, came = meet("garbled_reply")
     assert isinstance(came, HttpReply)
     assert came.body == damage_bytes(REPLY.body)
 
 
-def test_damaged_document_keeps_its_length_and_is_no_text() -> None:
+def test_damaged_document_keeps_its_length_but_is_not_valid_text() -> None:
     assert damage_bytes(b"<Reply/>") == b"<Rep\0y/>"
     assert damage_bytes(b"") == b""
 
 
-def test_a_busy_peer_says_when_to_come_again() -> None:
+def test_busy_peer_sends_retry_after() -> None:
     waits = [came.retry_after_s for seed in range(9) for _, came in [meet("busy", seed)] if isinstance(came, HttpReply)]
     assert len(waits) == 9
     assert max(waits) > 60

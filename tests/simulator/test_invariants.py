@@ -244,7 +244,7 @@ def test_planted_defect_is_detected(
     assert any(words in line for line in found), found
 
 
-def test_command_answered_with_try_again_has_no_effect_after_waiting(story: PreparedSimulation) -> None:
+def test_command_answered_with_try_again_never_takes_effect_later(story: PreparedSimulation) -> None:
     an_old_check_in_waits(story)
     step(story, lambda: story.consortium.let_go(HKU))
     assert story.consortium.worlds[HKU].request("R1").position is P.ON_LOAN
@@ -279,7 +279,7 @@ def test_item_sent_for_one_request_and_received_for_another_is_one_loan(story: P
     assert [*AT_THE_END["the borrower agrees"](story.watcher.look), *AT_THE_END["the lender agrees"](story.watcher.look)] == []
 
 
-def test_disconnected_library_may_learn_last_that_its_item_moved_on(story: PreparedSimulation) -> None:
+def test_disconnected_library_may_be_notified_last_about_its_item(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))

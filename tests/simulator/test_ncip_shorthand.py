@@ -35,21 +35,21 @@ SAYINGS = [
 
 
 @pytest.mark.parametrize("saying", SAYINGS, ids=lambda saying: saying[0])
-def test_line_sets_the_fields_of_the_document(saying: tuple[str, ...]) -> None:
+def test_shorthand_sets_the_document_fields(saying: tuple[str, ...]) -> None:
     assert find_differences(message(*saying), saying[1:]) == []
 
 
-def test_identity_without_an_agency_belongs_to_the_agency_of_its_key() -> None:
+def test_identifier_without_an_agency_gets_the_agency_of_its_key() -> None:
     shipped = message("RequestItem", "user=U1", "item=C1", "bib=b1", "request=c-1")
 
     assert find_differences(shipped, ["user=HKU:U1", "item=CUHK:C1", "bib=HKALL:b1", "request=CUHK:c-1"]) == []
 
 
-def test_date_means_its_last_second_in_hong_kong() -> None:
+def test_date_stands_for_its_last_second_in_hong_kong() -> None:
     assert message("ItemRenewed", "item=C1", "due=2017-04-20").text("DateDue") == "2017-04-20T15:59:59Z"
 
 
-def test_a_document_is_dated_where_its_service_wants_a_date() -> None:
+def test_document_is_dated_if_its_service_requires_a_date() -> None:
     assert message("ItemReceived", "item=C1").text("DateReceived") == "2017-03-01T02:00:00Z"
 
 
@@ -72,11 +72,11 @@ def test_sender_is_given_with_its_secret() -> None:
         ("LoanedItem/Title=Dune", "LoanedItem/Title=none"),
     ],
 )
-def test_difference_is_shown_in_the_syntax_of_a_line(expected: str, found: str) -> None:
+def test_difference_is_shown_in_shorthand_syntax(expected: str, found: str) -> None:
     assert find_differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), [expected]) == [found]
 
 
-def test_absent_field_that_must_be_absent_is_no_difference() -> None:
+def test_absent_field_matches_an_expected_absence() -> None:
     assert find_differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), ["renewals=none", "user=none"]) == []
 
 
@@ -90,36 +90,36 @@ def test_any_of_several_repetitions_may_match() -> None:
     ("said", "error"),
     [(["colour=blue"], "ItemShipped has no colour"), (["item"], "'item' is not key=value"), (["pickup=X"], "has no pickup")],
 )
-def test_words_that_the_service_has_no_place_for_are_refused(said: list[str], error: str) -> None:
+def test_keys_without_a_place_in_the_service_are_refused(said: list[str], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         make_message("ItemShipped", said, "CUHK", "HKU", "a-secret", NOW)
 
 
-def test_a_service_that_ncip_does_not_have_is_refused() -> None:
+def test_unknown_ncip_service_is_refused() -> None:
     with pytest.raises(ValueError, match="ItemSold is no NCIP service"):
         make_message("ItemSold", [], "CUHK", "HKU", "a-secret", NOW)
 
 
-def test_every_short_key_names_places_of_the_content_model() -> None:
+def test_every_short_key_maps_to_existing_elements() -> None:
     for key in KEYS.values():
         for path in key.paths:
             assert all(name in ELEMENTS for name in path.split("/")), path
         assert not key.value or key.value in ELEMENTS[key.paths[0].split("/")[-1]].children
 
 
-def test_default_fields_have_a_place_in_the_content_model() -> None:
+def test_default_fields_map_to_existing_elements() -> None:
     assert all(path in ELEMENTS[service].children for service, filled in FILLED.items() for path, _ in filled)
     assert FILLED.keys() <= SHAPES.keys()
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="*")))
-def test_a_pattern_without_a_star_fits_itself_alone(text: str) -> None:
+def test_pattern_without_a_star_matches_only_itself(text: str) -> None:
     assert matches_pattern(text, text)
     assert not matches_pattern(f"{text}x", text)
 
 
 @given(st.text(), st.text(), st.text(alphabet=st.characters(exclude_characters="*")))
-def test_a_star_stands_for_any_text(before: str, after: str, middle: str) -> None:
+def test_star_matches_any_text(before: str, after: str, middle: str) -> None:
     assert matches_pattern(f"{before}{middle}{after}", f"*{middle}*")
 
 

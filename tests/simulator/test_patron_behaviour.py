@@ -20,7 +20,7 @@ def test_behaviour_has_a_probability_between_zero_and_one() -> None:
     assert all(0 < whim.chance < 1 for whim in BEHAVIOURS)
 
 
-def test_behaviour_concerns_an_open_request() -> None:
+def test_behaviour_applies_only_to_open_requests() -> None:
     there = {step.source for step in TABLE}
     assert all(whim.where and whim.where <= there - FINAL for whim in BEHAVIOURS)
 

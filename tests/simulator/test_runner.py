@@ -56,7 +56,7 @@ def test_matching_scenario_passes(write: Write) -> None:
     world.close()
 
 
-def test_a_wrong_reply_is_shown_beside_the_right_one(write: Write) -> None:
+def test_wrong_reply_is_shown_with_the_expected_reply(write: Write) -> None:
     found = difference(write(CHECK_OUT, "sip2 counter-1 < 120NU*"))
 
     assert found.where.endswith("x.txt:3")
@@ -64,38 +64,38 @@ def test_a_wrong_reply_is_shown_beside_the_right_one(write: Write) -> None:
     assert found.got.startswith("121NUY20170306    100000AOHKU|AAUG1|")
 
 
-def test_blanks_in_a_line_of_fixed_width_count(write: Write) -> None:
+def test_blanks_in_fixed_width_fields_are_significant(write: Write) -> None:
     found = difference(write(CHECK_OUT, "sip2 counter-1 < 121NUY20170306 100000*"))
 
     assert found.where.endswith("x.txt:3")
 
 
-def test_a_document_that_nobody_expected_is_a_difference(write: Write) -> None:
+def test_unexpected_document_is_a_difference(write: Write) -> None:
     found = difference(write(CHECK_OUT, "state R1 ON_LOAN"))
 
     assert found.where.endswith("x.txt:end")
     assert found.got == "CUHK ItemCheckedOut"
 
 
-def test_a_letter_that_nobody_expected_is_a_difference(write: Write) -> None:
+def test_unexpected_letter_is_a_difference(write: Write) -> None:
     found = difference(write(CHECK_IN, "expect ncip CUHK ItemReceived", world="on-its-way"))
 
     assert found.got == "mail UG1"
 
 
-def test_a_letter_that_nobody_wrote_is_a_difference(write: Write) -> None:
+def test_missing_letter_is_a_difference(write: Write) -> None:
     found = difference(write(CHECK_OUT, "expect ncip CUHK ItemCheckedOut", "mail UG1 contains Dune"))
 
     assert (found.expected, found.got) == ("a letter to UG1", "no letter")
 
 
-def test_other_words_in_a_letter_are_a_difference(write: Write) -> None:
+def test_different_letter_text_is_a_difference(write: Write) -> None:
     found = difference(write(CHECK_IN, "mail UG1 contains Ready for you: Emma", world="on-its-way"))
 
     assert "Ready for you: Dune" in found.got
 
 
-def test_mail_nothing_is_a_difference_when_there_is_a_letter(write: Write) -> None:
+def test_letter_is_a_difference_when_none_is_expected(write: Write) -> None:
     found = difference(write(CHECK_IN, "mail nothing", world="on-its-way"))
 
     assert found.got == "UG1: Ready for you: Dune"
@@ -112,7 +112,7 @@ def test_mail_nothing_is_a_difference_when_there_is_a_letter(write: Write) -> No
         ("state R1 none", "RECEIVED"),
     ],
 )
-def test_a_request_that_stands_elsewhere_is_a_difference(write: Write, line: str, got: str) -> None:
+def test_different_request_position_is_a_difference(write: Write, line: str, got: str) -> None:
     assert difference(write(line)).got == got
 
 
@@ -126,17 +126,17 @@ def test_a_request_that_stands_elsewhere_is_a_difference(write: Write, line: str
         ("outbox ncip CUHK ItemReceived", "CUHK ItemCheckedOut"),
     ],
 )
-def test_another_document_than_the_expected_one_is_a_difference(write: Write, line: str, got: str) -> None:
+def test_different_document_is_a_difference(write: Write, line: str, got: str) -> None:
     assert difference(write(CHECK_OUT, line)).got == got
 
 
-def test_an_outbox_that_is_not_empty_is_a_difference(write: Write) -> None:
+def test_nonempty_outbox_is_a_difference(write: Write) -> None:
     found = difference(write("partner CUHK answers away", CHECK_OUT, "outbox nothing"))
 
     assert found.got.startswith("1: CUHK tell_lender_on_loan (waiting: unreachable")
 
 
-def test_a_reply_that_is_no_problem_is_a_difference_where_one_is_expected(write: Write) -> None:
+def test_reply_without_an_expected_problem_is_a_difference(write: Write) -> None:
     renewal = "ncip HKU-DISCOVERY > RenewItem user=UG1 item=CUHK:C1"
 
     assert difference(write(renewal, "< ok")).got.startswith("Problem Item Not Checked Out")
@@ -147,11 +147,11 @@ def test_unused_script_is_a_difference(write: Write) -> None:
     assert difference(write("partner CUHK answers 503 x2")).got == "CUHK answers 503; CUHK answers 503"
 
 
-def test_gateway_left_down_is_a_difference(write: Write) -> None:
+def test_gateway_still_down_at_the_end_is_a_difference(write: Write) -> None:
     assert difference(write("crash", CHECK_OUT)).got == "the gateway is down"
 
 
-def test_the_reply_of_a_gateway_that_died_is_lost(write: Write) -> None:
+def test_reply_of_a_crashed_gateway_is_lost(write: Write) -> None:
     found = difference(write("crash", CHECK_OUT, "sip2 counter-1 < 121*"))
 
     assert found.got == "no reply"
@@ -176,7 +176,7 @@ def test_the_reply_of_a_gateway_that_died_is_lost(write: Write) -> None:
         (f"world {WORLDS}/on-loan.toml", "there is a world already"),
     ],
 )
-def test_a_line_that_cannot_be_played_is_refused_by_file_and_number(write: Write, line: str, what: str) -> None:
+def test_unplayable_line_is_refused_with_file_and_line_number(write: Write, line: str, what: str) -> None:
     with pytest.raises(BadLine) as caught:
         play(write("", line))
 
@@ -184,17 +184,17 @@ def test_a_line_that_cannot_be_played_is_refused_by_file_and_number(write: Write
     assert what in str(caught.value)
 
 
-def test_every_line_is_read_before_the_first_is_played(write: Write) -> None:
+def test_every_line_is_parsed_before_the_first_is_played(write: Write) -> None:
     with pytest.raises(BadLine, match="unknown line"):
         play(write("state R1 ON_LOAN", "wave hello"))
 
 
-def test_a_gateway_that_is_down_answers_nobody(write: Write) -> None:
+def test_gateway_that_is_down_does_not_answer(write: Write) -> None:
     with pytest.raises(BadLine, match=r"x.txt:4: the gateway is down"):
         play(write("crash", CHECK_OUT, "state R1 RECEIVED"))
 
 
-def test_a_scenario_begins_with_a_world(tmp_path: Path) -> None:
+def test_scenario_must_begin_with_a_world(tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
     file.write_text("state R1 ON_LOAN\n", "utf-8")
 
@@ -202,7 +202,7 @@ def test_a_scenario_begins_with_a_world(tmp_path: Path) -> None:
         play(file)
 
 
-def test_a_world_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_world_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
     file.write_text("world atlantis.toml\n", "utf-8")
 
@@ -217,7 +217,7 @@ def test_comments_are_ignored(write: Write) -> None:
     world.close()
 
 
-def test_a_round_is_run_by_its_name(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_round_is_run_by_name(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(World, "round", lambda _world, name: seen.append(name))
 
@@ -240,7 +240,7 @@ def test_command_line_and_its_output_are_compared(write: Write) -> None:
         play(write("cli requests show R1", "< ON_LOAN and 3"), command_line=command_line)
 
 
-def test_crashed_commit_leaves_nothing(write: Write) -> None:
+def test_crashed_commit_is_rolled_back(write: Write) -> None:
     world = play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing"))
 
     assert position_of_r1(world) is Position.RECEIVED
@@ -259,7 +259,7 @@ def test_stopped_gateway_of_a_failed_scenario_releases_its_resources(write: Writ
     assert caught.value.got == "no reply"
 
 
-def test_replay_plays_on_after_a_failure(write: Write) -> None:
+def test_replay_continues_after_a_failure(write: Write) -> None:
     files = [write("state R1 ON_LOAN", name="a"), write("wave", name="b"), write("state R1 RECEIVED", name="c")]
 
     played = list(replay(files))

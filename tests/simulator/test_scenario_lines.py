@@ -42,7 +42,7 @@ def test_every_verb_of_the_grammar_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("verb", GRAMMAR)
-def test_line_is_identified_by_its_first_word(tmp_path: Path, verb: str) -> None:
+def test_line_type_is_determined_by_its_first_word(tmp_path: Path, verb: str) -> None:
     assert [found for found, _ in lines_of(tmp_path / "x.txt", LINES[verb])] == [verb]
 
 
@@ -58,7 +58,7 @@ def test_line_is_split_into_its_parts(tmp_path: Path) -> None:
     assert said == {"agency": "CUHK", "service": "ItemCheckedOut", "words": " item=C1 due=2017-03-16"}
 
 
-def test_the_blanks_of_a_terminals_line_are_kept(tmp_path: Path) -> None:
+def test_blanks_in_a_terminal_message_are_kept(tmp_path: Path) -> None:
     said = lines_of(tmp_path / "x.txt", "sip2 counter-1 < 120NNN20170301    100000AO #1|")[0][1]
 
     assert said["said"] == "120NNN20170301    100000AO #1|"
@@ -72,5 +72,5 @@ def test_comment_may_follow_a_line(tmp_path: Path) -> None:
     ("text", "length"),
     [("90s", timedelta(seconds=90)), ("2d4h", timedelta(days=2, hours=4)), ("30m", timedelta(minutes=30))],
 )
-def test_a_duration_is_the_sum_of_its_parts(text: str, length: timedelta) -> None:
+def test_duration_is_the_sum_of_its_parts(text: str, length: timedelta) -> None:
     assert duration(text) == length

@@ -45,14 +45,14 @@ def test_partner_requires_its_secret() -> None:
     assert answer.text("Problem/ProblemType") == "Agency Authentication Failed"
 
 
-def test_a_problem_is_answered_with_its_type() -> None:
+def test_problem_is_answered_with_its_type() -> None:
     partners = peers()
     partners.script("CUHK", *manner("Problem Unknown Item"))
 
     assert documents.decode(post(partners, document()).body).text("Problem/ProblemType") == "Unknown Item"
 
 
-def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> None:
+def test_busy_partner_sends_retry_after_without_an_effect() -> None:
     partners = peers()
     partners.script("CUHK", *manner("503 after 1h20m"))
     found = post(partners, document())
@@ -67,7 +67,7 @@ def test_unreadable_reply_can_be_scripted() -> None:
     assert partners.arrived("CUHK") is not None
 
 
-def test_scripted_503_is_repeated_as_often_as_given_without_effect() -> None:
+def test_scripted_503_is_repeated_as_specified_without_an_effect() -> None:
     partners = peers()
     partners.script("CUHK", *manner("503 x2"))
 
@@ -75,7 +75,7 @@ def test_scripted_503_is_repeated_as_often_as_given_without_effect() -> None:
     assert partners.unasked() == ["CUHK RequestItem"]
 
 
-def test_dropped_connection_takes_the_document_and_gives_no_reply() -> None:
+def test_dropped_connection_receives_the_document_without_replying() -> None:
     partners = peers()
     partners.script("CUHK", *manner("cut"))
 
@@ -85,7 +85,7 @@ def test_dropped_connection_takes_the_document_and_gives_no_reply() -> None:
 
 
 @pytest.mark.parametrize(("words", "error"), [("silence", NoReply), ("away", NotSent)])
-def test_a_lost_document_never_arrives(words: str, error: type[Exception]) -> None:
+def test_lost_document_never_arrives(words: str, error: type[Exception]) -> None:
     partners = peers()
     partners.script("CUHK", *manner(words))
 
@@ -114,22 +114,22 @@ def test_unplayed_script_is_reported() -> None:
 
 
 @pytest.mark.parametrize("name", MANNERS)
-def test_manner_is_identified_by_its_row(name: str) -> None:
+def test_scripted_behaviour_is_identified_by_its_row(name: str) -> None:
     assert manner(name) == (MANNERS[name], 1)
     assert manner(f"{name} x3") == (MANNERS[name], 3)
 
 
-def test_a_problem_of_several_words_may_come_several_times() -> None:
+def test_problem_type_of_several_words_may_be_repeated() -> None:
     assert manner("Problem Unknown Item x2") == (PartnerBehaviour("Problem", taken=True, problem="Unknown Item"), 2)
 
 
-def test_unknown_manners_are_refused() -> None:
+def test_unknown_scripted_behaviours_are_refused() -> None:
     with pytest.raises(ValueError, match="not 'maybe'"):
         manner("maybe")
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_every_service_has_a_reply_that_can_be_written(service: str) -> None:
+def test_every_service_has_a_valid_reply(service: str) -> None:
     question = NcipMessage(service, {"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
 
     assert documents.decode(reply(question, "CUHK")).service == SHAPES[service].reply

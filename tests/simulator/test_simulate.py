@@ -35,7 +35,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.long)])
-def test_nothing_is_lost_when_connections_drop_and_gateways_die(seed: int) -> None:
+def test_no_message_is_lost_when_connections_drop_and_gateways_crash(seed: int) -> None:
     report = simulate(Setting(libraries=3, days=3, seed=seed, loss=0.2, crash=True))
     assert report.broken == ()
     assert report.deaths > 0
@@ -44,7 +44,7 @@ def test_nothing_is_lost_when_connections_drop_and_gateways_die(seed: int) -> No
 
 
 @pytest.mark.long
-def test_same_seed_gives_the_same_journals_in_another_process() -> None:
+def test_same_seed_gives_identical_journals_in_another_process() -> None:
     words = ["simulate", "--libraries", "3", "--days", "3", "--seed", "1", "--loss", "0.2", "--crash"]
     elsewhere = {**os.environ, "PYTHONHASHSEED": "4711", "TZ": "America/St_Johns"}
     there = subprocess.run([COMMAND, *words], env=elsewhere, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def test_same_seed_gives_the_same_journals_in_another_process() -> None:
 
 
 @pytest.mark.long
-def test_other_seed_gives_another_story() -> None:
+def test_different_seed_gives_a_different_run() -> None:
     calm = Setting(libraries=2, days=2, seed=1, loss=0, crash=False)
     assert simulate(calm).fingerprint != simulate(Setting(libraries=2, days=2, seed=2, loss=0, crash=False)).fingerprint
 
@@ -82,7 +82,7 @@ def test_simulation_detects_a_lost_message() -> None:
 
 
 @pytest.mark.long
-def test_simulation_detects_a_command_run_after_its_caller_got_try_again(
+def test_simulation_detects_a_command_that_runs_after_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the check of the deadline, commands that waited at a gateway cut off from its database run once it is back."""
@@ -95,7 +95,7 @@ def test_simulation_detects_a_command_run_after_its_caller_got_try_again(
 
 
 @pytest.mark.long
-def test_nothing_is_lost_when_clocks_step_disks_fail_and_gateways_are_partitioned() -> None:
+def test_no_message_is_lost_when_clocks_step_disks_fail_and_networks_partition() -> None:
     report = simulate(Setting(libraries=3, days=6, seed=3, loss=0.1, crash=True))
     assert report.broken == ()
     assert {"clock_step", "cut_off_from_database", "disk_error", "late_command"} <= report.faults.keys()
@@ -103,7 +103,7 @@ def test_nothing_is_lost_when_clocks_step_disks_fail_and_gateways_are_partitione
 
 @pytest.mark.long
 @pytest.mark.skipif(not SEEDS, reason="HKALL_SEEDS is not set: only the short stories were played")
-def test_nothing_is_lost_in_any_of_many_stories() -> None:
+def test_no_message_is_lost_in_many_random_runs() -> None:
     settings = [Setting(libraries=3, days=10, seed=seed, loss=0.1, crash=True) for seed in range(1, SEEDS + 1)]
     reports = list(simulate_all(settings, jobs=os.cpu_count() or 1))
     assert {report.setting.seed: report.broken for report in reports if report.broken} == {}

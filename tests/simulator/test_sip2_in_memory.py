@@ -27,13 +27,13 @@ def test_sequence_number_in_a_line_is_used(seal: Seal) -> None:
     assert seal.sealed("9900802.00AY7") == sealed(b"9900802.00AY7AZ")
 
 
-def test_a_right_reply_is_opened(seal: Seal) -> None:
+def test_valid_reply_is_decoded(seal: Seal) -> None:
     seal.sealed("9900802.00AY7")
 
     assert seal.opened(sealed(b"98YYYAO|AY7AZ")) == "98YYYAO|"
 
 
-def test_a_reply_without_a_number_is_opened(seal: Seal) -> None:
+def test_reply_without_a_sequence_number_is_decoded(seal: Seal) -> None:
     assert seal.opened(sealed(b"96AZ")) == "96"
 
 

@@ -34,7 +34,7 @@ def test_request_is_answered_and_the_lender_contacted_by_the_courier(world: Worl
     assert world.request("R1").position is Position.REQUESTED
 
 
-def test_requests_are_numbered_after_those_of_the_file() -> None:
+def test_new_requests_are_numbered_after_those_in_the_file() -> None:
     world = World.open(WORLDS / "on-loan.toml")
 
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dream request=d-2")
@@ -43,7 +43,7 @@ def test_requests_are_numbered_after_those_of_the_file() -> None:
     world.close()
 
 
-def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_path: Path) -> None:
+def test_world_may_override_a_patron_and_an_item_of_its_base(tmp_path: Path) -> None:
     file = tmp_path / "w.toml"
     reader = "[[patrons]]\nbarcode = 'UG1'\nlanguage = 'zh-Hant'\n"
     copy = "[[holdings]]\nagency = 'CUHK'\nbarcode = 'C1'\nstatus = 'On Loan'\n"
@@ -59,7 +59,7 @@ def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_pa
     world.close()
 
 
-def test_work_due_while_time_passes_is_done_at_its_own_time(world: World) -> None:
+def test_work_due_while_time_passes_runs_at_its_due_time(world: World) -> None:
     world.peers.script("CUHK", *manner("503 x2"))
     world.tell("HKU-DISCOVERY", WISH)
     world.pump()
@@ -70,12 +70,12 @@ def test_work_due_while_time_passes_is_done_at_its_own_time(world: World) -> Non
     assert world.outbox() == ()
 
 
-def test_time_does_not_run_backwards(world: World) -> None:
+def test_time_cannot_run_backwards(world: World) -> None:
     with pytest.raises(ValueError, match="backwards"):
         world.go_to(datetime.fromisoformat("2017-02-28T10:00+08:00"))
 
 
-def test_restarted_world_has_its_former_state(world: World) -> None:
+def test_restarted_world_keeps_its_state(world: World) -> None:
     world.crash()
     with pytest.raises(Died):
         world.tell("HKU-DISCOVERY", WISH)
@@ -99,7 +99,7 @@ def test_messages_claimed_before_a_crash_are_delivered_afterwards(world: World) 
     assert world.outbox() == ()
 
 
-def test_a_terminal_logs_in_before_its_first_line(world: World) -> None:
+def test_terminal_logs_in_before_its_first_message(world: World) -> None:
     assert world.sip2("counter-1", "9900802.00").startswith("98YYY")
 
 
@@ -111,7 +111,7 @@ def test_restart_disconnects_terminals(world: World) -> None:
     assert world.sip2("counter-1", "9900802.00").startswith("98YYY")
 
 
-def test_a_pin_is_checked_without_a_slow_hash(world: World) -> None:
+def test_pin_is_checked_without_a_slow_hash(world: World) -> None:
     right = world.sip2("counter-1", "6300120170301    100000          AOHKU|AAUG1|AC|AD1234|")
     wrong = world.sip2("counter-1", "6300120170301    100000          AOHKU|AAUG1|AC|AD4321|")
 

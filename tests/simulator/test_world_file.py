@@ -37,29 +37,29 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.mark.parametrize("file", sorted(WORLDS.glob("*.toml")), ids=lambda file: file.stem)
-def test_every_world_can_be_read(file: Path) -> None:
+def test_every_world_file_is_valid(file: Path) -> None:
     assert read_world(file).agency == "HKU"
 
 
-def test_a_time_is_kept_in_utc(write: Write) -> None:
+def test_times_are_converted_to_utc(write: Write) -> None:
     assert read_world(write("")).time == datetime(2017, 3, 1, 1, 0, tzinfo=UTC)
 
 
-def test_a_policy_table_changes_only_what_it_names(write: Write) -> None:
+def test_policy_table_changes_only_the_keys_it_contains(write: Write) -> None:
     policy = read_world(write("[policy.renewal]\nmax_count = 3\n[policy.return]\nannounce = 'on_dispatch'\n")).policy
 
     assert (policy.renewal.max_count, policy.renewal.window_days) == (3, 7)
     assert policy.return_.announce == "on_dispatch"
 
 
-def test_a_policy_table_changes_one_category(write: Write) -> None:
+def test_policy_table_changes_one_category(write: Write) -> None:
     categories = read_world(write("[[policy.categories]]\nkey = 'technicians'\nquota = 3\n")).policy.categories
 
     changed = next(row for row in categories if row.key == "technicians")
     assert (len(categories), changed.quota, changed.label) == (12, 3, "Technicians")
 
 
-def test_a_request_that_was_asked_for_has_the_list_it_was_placed_with(write: Write) -> None:
+def test_request_sent_to_a_lender_has_its_candidate_list(write: Write) -> None:
     start = read_world(
         write(
             "[[holdings]]\nagency='CUHK'\nbarcode='C1'\nbib_id='b1'\nlocal_bib_id='99'\ntitle='Dune'\n"
@@ -77,7 +77,7 @@ def test_a_request_that_was_asked_for_has_the_list_it_was_placed_with(write: Wri
     )
 
 
-def test_a_copy_in_hand_is_the_one_that_was_asked_for(write: Write) -> None:
+def test_received_item_is_the_requested_candidate(write: Write) -> None:
     start = read_world(write("[[requests]]\nid='R1'\nposition='RECEIVED'\nitem='CUHK:C1'\n"))
 
     assert start.requests[0].item == ItemKey("CUHK", "C1")
@@ -91,20 +91,20 @@ def test_lent_items_have_no_candidate_list(write: Write) -> None:
     assert start.requests[0].wire_agency == "CUHK"
 
 
-def test_a_closure_is_every_day_of_it(write: Write) -> None:
+def test_closure_covers_every_day_of_its_range(write: Write) -> None:
     start = read_world(write("[[closures]]\nagency='HKU'\nfrom=2017-04-14\nto=2017-04-15\nreason='Easter'\n"))
 
     assert start.closures == (("HKU", date(2017, 4, 14), "Easter"), ("HKU", date(2017, 4, 15), "Easter"))
 
 
-def test_a_world_may_be_built_on_another(write: Write) -> None:
+def test_world_may_be_based_on_another(write: Write) -> None:
     write("[[clients]]\nagency='D1'\n", "base.toml")
     start = read_world(write("based_on = 'base.toml'\n[library]\nname = 'Other'\n[[clients]]\nagency='D2'\n", head=""))
 
     assert (start.agency, start.name, tuple(client.agency for client in start.clients)) == ("HKU", "Other", ("D1", "D2"))
 
 
-def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None:
+def test_world_overrides_a_row_of_its_base(write: Write) -> None:
     """Key by key, at its place in the list; the other keys and the other rows stay."""
     write("[[patrons]]\nbarcode='A'\ncategory='x'\ntotal_quota=60\n[[patrons]]\nbarcode='B'\ncategory='x'\n", "base.toml")
     start = read_world(write("based_on = 'base.toml'\n[[patrons]]\nbarcode='A'\ncategory='y'\n", head=""))
@@ -128,6 +128,6 @@ def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None
         ("[[patrons]\n", "w.toml: "),
     ],
 )
-def test_error_is_reported_with_file_and_line(write: Write, text: str, what: str) -> None:
+def test_world_file_error_is_reported_with_file_and_line(write: Write, text: str, what: str) -> None:
     with pytest.raises(WorldError, match=what):
         read_world(write(text))

@@ -118,7 +118,7 @@ def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
     print(f"\n{name} | {SUITES[request.param.suite]} | {request.param} | {time.monotonic() - begun:.0f} s")  # noqa: T201
 
 
-def test_the_pages_lead_to_the_first_lent_book(walk: Walk) -> None:
+def test_documentation_leads_to_the_first_loan(walk: Walk) -> None:
     walk.bring(walk.way.built())
     for page in PAGES:
         for block in blocks(page):
@@ -275,7 +275,7 @@ def main_process(walk: Walk, unit: str = UNIT) -> str:
     return walk.type(f"systemctl show --property=MainPID --value {unit}").strip()
 
 
-def test_an_upgrade_while_a_book_is_lent_loses_nothing(walk: Walk) -> None:
+def test_upgrade_during_a_loan_loses_no_data(walk: Walk) -> None:
     lent = lend_on_the_former_version(walk)
     was = main_process(walk)
     said = install_later(walk)
@@ -315,7 +315,7 @@ def purge(walk: Walk) -> None:
 
 
 @pytest.mark.parametrize("walk", [way for way in WAYS if way.database == "postgresql"], ids=str, indirect=True)
-def test_two_gateways_are_upgraded_one_after_the_other(walk: Walk) -> None:
+def test_two_gateways_are_upgraded_sequentially(walk: Walk) -> None:
     lent = lend_on_the_former_version(walk)
     edits = (
         r's|, "ssl:6443[^"]*"||; s|"tcp:6001|"tcp:600{instance}|',
