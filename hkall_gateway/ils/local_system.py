@@ -61,7 +61,7 @@ class OfflineRules:
     """Rules for deciding without the local system.
 
     Attributes:
-        fallback: While the system is unreachable, "allow" uses its last reply, or else the loaded file; "refuse" refuses.
+        fallback: While the system is unreachable, "allow" uses its last reply, or else the loaded file; "refuse" refuses all.
         keep_s: Age in seconds up to which the last reply is used.
         pin: If the connector cannot check PINs: "refuse", compare with the "loaded" hash, or accept PINs "unchecked".
         verify: (card, stored hash, PIN) -> whether they match.

@@ -46,7 +46,7 @@ CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 STATUS: Final[Mapping[str, str]] = {
     **{code: name.title() for name, code in ON_SHELF.items()},
     "01": UNDEFINED,  # other
-    "05": "On Loan",  # charged, and not to be recalled yet
+    "05": "On Loan",  # charged; not to be recalled until the earliest recall date
 }
 """SIP2 circulation status -> NCIP CirculationStatus. Source: SIP2 2.00, circulation status."""
 AVAILABLE: Final = "03"

@@ -35,7 +35,7 @@ LONGEST_S: Final = 900
 
 Key: TypeAlias = RSAKey | ECKey
 
-"""Type of a signing key of ours. It is always asymmetric."""
+"""Type of our signing keys, which are always asymmetric."""
 
 
 NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm, RecursionError)

@@ -106,7 +106,7 @@ def _find_input(inputs: Mapping[str, NcipMessage], kinds: frozenset[str]) -> str
 
 
 WRONG_PROOFS: Final = 10
-"""Failed authentications of one agency from one network within fifteen minutes before further attempts are rejected."""
+"""Maximum failed authentications of one agency from one network within fifteen minutes."""
 WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
 LONGEST_CLAIM: Final = 40
 """Maximum characters of a claimed AgencyId that are counted and logged, to help recognise a misconfigured partner."""
@@ -179,7 +179,7 @@ def _schemes_for_address(services: NcipServices, peer: Peer) -> frozenset[str]:
 async def _find_proven_caller(
     services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs
 ) -> Caller | Problem:
-    # Compare the secrets of all callers, so that the response time does not reveal which agencies exist.
+    # Compare the secrets of all callers, so that the response time does not depend on which secret matches.
     owners = {row.agency for row in services.callers.values() if _is_proved_by_document(row, offered)}
     if claimed and not rows:
         return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")

@@ -69,7 +69,7 @@ def redact_document(message: NcipMessage) -> str:
 
 
 async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
-    """Replay a quarantined document `kept` of a partner that staff have accepted, and return the payload of the reply."""
+    """Replay `kept`, a quarantined document that staff have accepted, and return the payload of the reply."""
     message = decode(kept.encode())
     caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
     service = service_for(services, caller, message.service)
@@ -172,10 +172,7 @@ class _Answering:
         return written
 
     def tell(self, payload: Fields | Problem) -> None:
-        """Update the metrics and log one line. Lines about unauthenticated documents are rate-limited.
-
-        The line about an unreadable document has its size and the reason, never the body.
-        """
+        """Update the metrics and log one line, never with the body. Lines about unauthenticated documents are rate-limited."""
         services, received, named = self.services, self.received, self.services.known(self.sender)
         seconds = (services.now() - self.began).total_seconds()
         known = named if named in services.callers else "unknown"

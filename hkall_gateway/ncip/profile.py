@@ -56,7 +56,7 @@ HANDLERS: Final = _table(
     ("CreateItem",                                                    frozenset(), make_broker_handler("announce")),
     ("UpdateItem",                                                    frozenset(), make_broker_handler("describe")),
     ("DeleteItem",                                                    frozenset(), make_broker_handler("delete")),
-    # Notices of partners.
+    # Notices from partners.
     ("ItemRequestCancelled",                 PARTNER,     make_notice_handler(RequestCancelled)),
     ("ItemShipped",                          PARTNER,     make_notice_handler(ItemShipped, "ItemOptionalFields/DateDue")),
     ("AcceptItem",                           PARTNER,     make_notice_handler(ItemShipped, "DateForReturn")),

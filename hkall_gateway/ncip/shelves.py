@@ -57,7 +57,7 @@ class LookUp:
 
 
 def is_asked_by_copy(partner: Partner) -> bool:
-    """Whether to look up a partner's items individually: it is configured so, or has NCIP 1, which has only LookupItem."""
+    """Whether to look up a partner's items individually, as configured, or because NCIP 1 has only LookupItem."""
     return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
 
 

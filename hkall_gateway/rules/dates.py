@@ -189,7 +189,7 @@ def lent_until(
 
 
 def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
-    """Return the due date after a renewal today: another loan period, capped, but never earlier than the present due date.
+    """Return the due date after a renewal today: another loan period, capped, but never earlier than the current due date.
 
     Source: HKALL rules R32, due date on a closure.
     """

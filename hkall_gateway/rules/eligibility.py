@@ -25,10 +25,7 @@ NO_BLOCKS = LocalBlocks()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
-    """Return a borrower's category, by its key or by a group code of the local system. None if the borrower is not eligible.
-
-    Source: HKALL rules R2, R18.
-    """
+    """Return a borrower's category by its key or group code, or None if not eligible. Source: HKALL rules R2, R18."""
     group = borrower.category
     for category in policy.categories if group else ():
         if group == category.key or group in category.ils_groups:

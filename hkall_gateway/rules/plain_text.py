@@ -48,10 +48,7 @@ def without_faults(text: str) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Make a text safe to print on a terminal: replace unusual spaces with blanks, and unprintable characters with U+FFFD.
-
-    `lines` keeps LF and TAB.
-    """
+    """Make a text safe to print: blanks for unusual spaces, U+FFFD for unprintable characters. `lines` keeps LF and TAB."""
     if text.isprintable():
         return text
     kept = "\n\t" if lines else ""

@@ -61,7 +61,7 @@ def dtd(root: etree._Element) -> Dtd | None:
 
 
 def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
-    """Return the DTD's identifiers as received, or the standard ones of the version if the reply cannot repeat them."""
+    """Return the DTD's identifiers as received, or the standard identifiers if the reply cannot repeat the received ones."""
     if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
         return system, public_id
     named = version if "v1_" in version and len(version) < _SYSTEM_LENGTH else NCIP_1_0

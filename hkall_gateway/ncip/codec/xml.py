@@ -138,11 +138,7 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """Parse text to a tree, without fetching resources or resolving entities.
-
-    Raises TooLarge, before parsing, for a text that exceeds the `limits`, and BadDocument for a DOCTYPE with declarations and
-    for text that is not well-formed.
-    """
+    """Parse text to a tree, without fetching resources or resolving entities. Raises BadDocument, or TooLarge if too large."""
     document = text.encode()
     if why := find_exceeded_limit(document, limits):
         raise TooLarge(SYNTAX, why)
@@ -183,7 +179,7 @@ def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) 
 
 
 def read_header(root: etree._Element) -> Header:
-    """Read the sender and the addressee of a document of any version. "" if not found there."""
+    """Read the sender and the addressee of a document of any version. "" if missing."""
     return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 

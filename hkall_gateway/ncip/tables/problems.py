@@ -244,7 +244,7 @@ NOT_UNDERSTOOD: Final = (
 _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (TRY_LATER,                                                   "",                     "later"),
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
-    ("",                                                          "",                     "later"),  # mod-ncip, at worst
+    ("",                                                          "",                     "later"),  # mod-ncip sends no type
     # Our identity is wrong, so the peer rejects all our documents.
     *((problem, "", "fault") for problem in (AUTHENTICATION_FAILED, "System Authentication Failed", UNKNOWN_AGENCY)),
     *((problem, "", "fault") for problem in ("Unknown System", "Unsupported Version", "Unknown Version")),

@@ -110,10 +110,7 @@ def _make_writer(kind: type) -> Write:
 
 
 def _record_writer(kind: type) -> Write:
-    """Make a writer for one dataclass.
-
-    It omits fields that have their default value, so that older releases can read records that do not use new fields.
-    """
+    """Make a writer for one dataclass. It omits default values, so that older releases can read rows without new fields."""
     head, keys = f'{{"_":"{_stored_name(kind)}"', [(f',"{name}":', name, default) for name, default in _record_fields(kind)]
 
     def write(value: object) -> str:

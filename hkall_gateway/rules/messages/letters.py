@@ -23,7 +23,7 @@ P = Position
 S = Notification
 
 Occasion = Callable[[Request, Request], object]
-"""(request after the event, request before it) -> a value that allows one letter each; None allows one letter per request."""
+"""(request after the event, request before it) -> value for which only one letter is sent; None = one letter per request."""
 Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
 """(letter, current request, kinds of letters already sent about it) -> whether the letter is still true."""
 
