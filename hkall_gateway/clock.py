@@ -18,7 +18,7 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-# ---- Timers of the reactor, or of the fake clock in tests.
+# Timers of the reactor, or of the fake clock in tests.
 
 
 class ScheduledCall(Protocol):

@@ -22,8 +22,6 @@ from hkall_gateway.rules.vocabulary import NOTHING, Holding, Sensitive
 from hkall_gateway.sip2.client import Ask
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
-# ---- Protection against PIN guessing.
-
 
 class Guarded:
     """Wraps a connector, and locks a card for some time after too many wrong PINs. Then even the right PIN is rejected."""

@@ -24,7 +24,7 @@ from joserfc.jws import extract_compact
 
 from hkall_gateway.rules.callers import OurClaims, PeerClaims
 
-# ---- Signed tokens. All signature algorithms that the configuration can name use a private key. HMAC and "none" are never
+# Signed tokens. All signature algorithms that the configuration can name use a private key. HMAC and "none" are never
 # accepted.
 
 
@@ -138,9 +138,6 @@ def _make_claims_registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegist
     )
 
 
-# ---- The Authorization header that we send to partners that authenticate us over HTTP.
-
-
 OurProof: TypeAlias = Callable[[datetime], str]
 """(the current time, aware UTC) -> the Authorization header for a document."""
 
@@ -159,9 +156,6 @@ def bearer(secret: str) -> OurProof:
 def signed(signer: Signer) -> OurProof:
     """Make Bearer headers with a newly signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"
-
-
-# ---- Credentials in the Authorization header of a caller's HTTP request: Basic (RFC 7617) and Bearer (RFC 6750).
 
 
 BASIC: Final = "basic"

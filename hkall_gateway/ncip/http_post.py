@@ -285,9 +285,6 @@ class _Reader(TwistedProtocol):
             self.transport.loseConnection()
 
 
-# ---- Blocking requests, for commands. The daemon uses AgentPost.
-
-
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
     """Post a document and wait for the reply, with any status. Raises ValueError for a malformed URL, NoReply otherwise."""
     headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}

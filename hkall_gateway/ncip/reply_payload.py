@@ -28,9 +28,6 @@ from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
-# ---- The position of a request at a partner, derived from the partner's reply to a look-up by inverting our reply tables.
-
-
 P = Position
 SHELF: Final = "Available On Shelf"
 KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})

@@ -19,9 +19,6 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
-# ---- The shelf check before a request: makes the look-up of the lender's items, and reads the reply.
-
-
 STATUS: Final = "Circulation Status"
 UNKNOWN_ITEM: Final = "Unknown Item"
 MOST_COPIES: Final = 5

@@ -43,7 +43,7 @@ def logged_context() -> Mapping[str, str]:
     return _ABOUT.get()
 
 
-# ---- The `traceparent` header of W3C Trace Context: validated in received documents, created for documents that we send.
+# The `traceparent` header of W3C Trace Context: validated in received documents, created for documents that we send.
 # Source: W3C Trace Context, Recommendation of 2021-11-23, 3.2.
 
 

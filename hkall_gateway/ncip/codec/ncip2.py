@@ -246,9 +246,6 @@ class _Misfit(ValueError):
     """A field does not fit the content model. The text begins with its path below the current element."""
 
 
-# ---- The content model of an element with its preformatted tags.
-
-
 @dataclass(frozen=True, slots=True)
 class _Slot:
     """One child in the content model of an element. `foreign`: it may hold XML of other vocabularies."""

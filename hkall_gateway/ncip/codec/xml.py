@@ -16,7 +16,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec.messages import BadDocument, Header
 from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
-# ---- Limits for XML documents. They are checked before parsing, by counting characters that may be markup.
+# Limits for XML documents. They are checked before parsing, by counting characters that may be markup.
 
 
 @dataclass(frozen=True, slots=True)

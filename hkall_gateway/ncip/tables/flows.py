@@ -36,9 +36,6 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position
 
-# ---- Words for the status of a request: NISO's list, and the labels that this consortium shows in the patron's record.
-
-
 P = Position
 IN_PROCESS: Final = "In Process"
 LABELS_SCHEME: Final = "urn:x-hkall:requeststatustype"
@@ -76,9 +73,6 @@ def request_status(position: Position, label: str, *, as_label: bool, uncollecte
     return {"RequestStatusType": status_of(position, uncollected=uncollected), "Ext": {"RequestStatusType": word}}
 
 
-# ---- Brokers: commands.
-
-
 def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """Request that the lending system puts the item on its pull list. None if the broker itself placed the request."""
     if is_placed_by_partner(message, agency):
@@ -103,9 +97,6 @@ def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipM
 def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Cancel the recall of our item."""
     return NcipMessage("CancelRecallItem", item_recall_cancelled(message, partner, agency).fields)
-
-
-# ---- INN-Reach: events of NCIP 1.0.
 
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
@@ -134,9 +125,6 @@ def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) ->
 def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
     """Whether the partner itself placed the request (under its own number), so that we need not send it one."""
     return message.wire_agency != agency
-
-
-# ---- OpenRS: sends commands to both libraries, and gets notifications from both.
 
 
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:

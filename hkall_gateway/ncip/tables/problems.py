@@ -224,8 +224,6 @@ class _Blanks(dict[str, str]):
         return "…"
 
 
-# ---- The meanings of problems that peers send.
-
 # "already": the peer is in the wanted state, so the message counts as delivered. "later": the same document may succeed later.
 # "refused": it will never succeed. "fault": the problem is about our agency, our version or the service, not about the item.
 # An administrator must correct the configuration, and the document waits until then. A row with a service takes precedence over

@@ -12,9 +12,6 @@ from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode, seal_body
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
 
-# ---- Telnet login: prompts for a name and a password, then ordinary SIP2 on the same connection.
-
-
 LOGIN: Final = b"login: "
 PASSWORD: Final = b"password: "
 WELCOME: Final = b"Login OK.  Initiating SIP\r\n"
