@@ -15,8 +15,7 @@ class Run:
     """Figures of one work at one subject, for a second or so. 0 stands for an unknown figure.
 
     Attributes:
-        rate: Answers per second.
-        p50_ms: Median waiting time.
+        rate: Answers per second. `p50_ms` is the median waiting time.
         p99_ms: 99th percentile of the waiting time.
         cpu_us: CPU time of the subject per answer.
         generator: Share of one core that the load generator used.

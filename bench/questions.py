@@ -23,12 +23,7 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|".encode()
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of question.
-
-    Attributes:
-        yes: Beginning of a positive line, or content of a positive page.
-        once: Whether each question may be asked only once.
-    """
+    """One kind of question, which may be asked only `once`. `yes` begins a positive line, or is in a positive page."""
 
     key: str
     framing: str
