@@ -1,4 +1,4 @@
-"""Bounds for doors that tests open: as wide as a test wants them."""
+"""Connection limits for ports that tests open."""
 
 from __future__ import annotations
 

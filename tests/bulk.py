@@ -1,7 +1,7 @@
-"""Bulk data for years of work: closed requests with journal, notices and candidates, and a directory of any length.
+"""Bulk data for years of operation: closed requests with journal, notices and candidates, and a directory of any length.
 
-The benchmarks and the tests of growth fill a database with it. Every value follows from a row's number, so that the same plan
-always gives the same rows. They go through the store in plain `executemany`, one transaction per chunk, in key order.
+The benchmarks and the growth tests fill a database with it. Every value is derived from a row's number, so that the same plan
+always gives the same rows. Rows are written with plain `executemany`, one transaction per chunk, in key order.
 
     python -m tests.bulk sqlite:////tmp/big.db --requests 1000000 --partners 1000000
 """

@@ -1,4 +1,4 @@
-"""The daemon in a process of its own, on real sockets, and the company around it: what the tests that kill it share."""
+"""The daemon in its own process, on real sockets, with its partners and mail server; shared by the tests that kill it."""
 
 from __future__ import annotations
 

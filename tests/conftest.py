@@ -1,8 +1,8 @@
-"""What every room's tests may use: a clock that stands still, and a store on SQLite and on PostgreSQL.
+"""Fixtures for all tests: a fixed clock, and stores on SQLite and PostgreSQL.
 
-PostgreSQL is one throw-away server for the whole session, made where `initdb` is found. Where it is not, those tests are
-skipped and say so; under CI they fail. Tests marked `sql_differs` run on both databases. With HKALL_TEST_DATABASE=postgresql
-(`make test-long`, `make test-postgres`) everything that may stand on either database stands on that one.
+PostgreSQL is one throw-away server for the whole session, created if `initdb` is found. Otherwise those tests are skipped with
+a message; under CI they fail. Tests marked `sql_differs` run on both databases. With HKALL_TEST_DATABASE=postgresql
+(`make test-long`, `make test-postgres`) every test that may run on either database runs on PostgreSQL.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A crowd around a gateway that is killed under it: readers, counters and lenders who all speak at once, and try again.
+"""Concurrent patrons, counters and lenders around a gateway that is killed while they work and who retry.
 
-A book goes through STEPS. Whoever was not answered does the same step again; whoever was answered never does, so that a step
-whose effect was lost shows as the no to the next one.
+Each book goes through STEPS. A step without a reply is repeated; an answered step never is, so that the loss of its effect
+shows as a refusal of the next step.
 """
 
 from __future__ import annotations

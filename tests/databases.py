@@ -1,6 +1,6 @@
-"""The database of tests that may stand on either: SQLite, or PostgreSQL where HKALL_TEST_DATABASE=postgresql says so.
+"""The database for tests that may run on either: SQLite, or PostgreSQL with HKALL_TEST_DATABASE=postgresql.
 
-A demo site's SQLite file is made once in a process, since the revisions and the demo's files take longer than most tests.
+A demo site's SQLite file is built once per process, since the revisions and the demo's files take longer than most tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Machines with Debian: base systems by mmdebstrap, booted with systemd by systemd-nspawn, and entered by nsenter.
+"""Debian machines: base systems from mmdebstrap, booted with systemd by systemd-nspawn, and entered by nsenter.
 
-A machine has no network but while it installs packages. What is slow is kept in a cache: base systems, and what is built there.
+A machine has a network only while it installs packages. Slow results are cached: base systems, and what is built there.
 """
 
 from __future__ import annotations

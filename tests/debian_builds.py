@@ -1,4 +1,4 @@
-"""What a library installs: the wheel, and the package of each release of Debian, built once for each state of their source."""
+"""What a library installs: the wheel, and the package of each Debian release, built once for each state of their source."""
 
 from __future__ import annotations
 

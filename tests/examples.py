@@ -1,4 +1,4 @@
-"""How many examples a property gets: a fifth of the thorough number in `make test`, all of them in `make test-long`."""
+"""Number of examples per property test: a fifth of the thorough number in `make test`, all of them in `make test-long`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A real mail server for the tests: Debian's exim4, as a process of its own, which delivers into a folder.
+"""A real mail server for the tests: Debian's exim4 in its own process, delivering into a folder.
 
-Its configuration and its spool are in a temporary folder; it listens on a high port of this machine and sends nothing
-anywhere else. Where the package is not installed the tests are skipped and say so; under CI they fail.
+Its configuration and spool are in a temporary folder; it listens on a high port of this machine and sends no mail elsewhere.
+Without the package the tests are skipped with a message; under CI they fail.
 """
 
 from __future__ import annotations

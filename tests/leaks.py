@@ -1,4 +1,4 @@
-"""What must not stand in any line that a test run logged: names and addresses of our fixtures' readers, PINs as fields."""
+"""Data that no log line of a test run may contain: names and addresses of the fixtures' patrons, PINs as fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds every log event in the source of the package, with its levels and the fields that the call adds."""
+"""Find every log event in the source of the package, with its levels and fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway's metrics show to a monitoring tool."""
+"""Read a gateway's metrics as a monitoring tool sees them."""
 
 from __future__ import annotations
 

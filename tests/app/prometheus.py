@@ -1,4 +1,4 @@
-"""What a PromQL expression asks for: its metrics, the labels that it names, and those that the gateway's metrics have."""
+"""Extract metrics and labels from PromQL expressions and compare them with the gateway's metrics."""
 
 from __future__ import annotations
 

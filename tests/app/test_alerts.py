@@ -1,4 +1,4 @@
-"""The alert rules, played by Prometheus's own tool: each has a test, metrics that exist, and a section in the runbook."""
+"""Test the alert rules with promtool: each has tests, uses existing metrics, and has a runbook section."""
 
 from __future__ import annotations
 

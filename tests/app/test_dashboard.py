@@ -1,4 +1,4 @@
-"""The dashboard asks for metrics and labels that exist, in expressions that Prometheus can read."""
+"""The Grafana dashboard queries existing metrics and labels, in expressions that Prometheus can parse."""
 
 from __future__ import annotations
 

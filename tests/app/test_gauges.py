@@ -1,4 +1,4 @@
-"""Gauges are read from the database, and committed steps, letters and refusals are counted."""
+"""Gauges are read from the database; committed steps, letters and refusals are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics, asked the way a monitoring tool asks."""
+"""Health, readiness and metrics pages, queried like a monitoring tool does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway says that it is there, takes no name that another has, and hands on what the silent ones had."""
+"""A gateway registers itself, refuses a name that is in use, and releases the work of silent gateways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a log line shows, and what it never shows."""
+"""What a log line contains, and what it must never contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages' process: `serve` starts it as its child and answers for it. Real processes, asked as people and tools ask them."""
+"""The pages process, which `serve` starts and supervises as its child. Tested with real processes and tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How late the main loop is, as /metrics tells it."""
+"""The delay of the main loop, as shown by /metrics."""
 
 from __future__ import annotations
 

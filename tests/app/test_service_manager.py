@@ -1,4 +1,4 @@
-"""The states that systemd is told, and the sign of life while the main loop runs."""
+"""State notifications to systemd, and the watchdog notification while the main loop runs."""
 
 from __future__ import annotations
 

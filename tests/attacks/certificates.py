@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and the certificates that it issues, as files of a folder."""
+"""A certificate authority for tests, and the certificates that it issues, as files in a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own, and what a dishonest terminal, partner or stranger needs to speak to it."""
+"""A gateway in its own process, and the clients that a dishonest terminal, partner or stranger would use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partner that speaks for others, guesses, or listens: whose request, whose copy, for whom, what proves whom, who hears."""
+"""A partner that acts for other libraries, guesses secrets, or tries to read data of others."""
 
 from __future__ import annotations
 

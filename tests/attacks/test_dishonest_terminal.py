@@ -1,4 +1,4 @@
-"""A terminal that does more than it may: other messages, other people's books, other people's PINs, other terminals' names."""
+"""A terminal that exceeds its role: other messages, other patrons' items and PINs, other terminals' names."""
 
 from __future__ import annotations
 

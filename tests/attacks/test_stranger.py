@@ -1,4 +1,4 @@
-"""A stranger on the machine or on the wire: files, certificates, ciphers, a balancer's header over TLS."""
+"""A stranger on the machine or the network: file permissions, certificates, ciphers, a PROXY header over TLS."""
 
 from __future__ import annotations
 

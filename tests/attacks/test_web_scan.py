@@ -1,4 +1,4 @@
-"""A web vulnerability scanner that somebody else wrote at the pages of a gateway, logged in: `make scan-web`."""
+"""A third-party web vulnerability scanner, logged in to the pages of a gateway: `make scan-web`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The counter's lists beside a million ended requests and 20,000 open ones: a first page takes a tenth of a second at most."""
+"""Work lists beside a million ended and 20,000 open requests: a first page takes at most a tenth of a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench` as its user meets it: it starts a real gateway, asks it, and says what came out."""
+"""`make bench` as a user runs it: it starts a real gateway, measures it and reports the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a run that compares builds."""
+"""The rows of a benchmark run that compares builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a run and of many rounds."""
+"""The figures of one run and of several rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The load generator: it asks each question once, checks every answer, and ends at the first wrong one."""
+"""The load generator sends each request once, checks every reply, and stops at the first wrong one."""
 
 from __future__ import annotations
 

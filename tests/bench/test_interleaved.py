@@ -1,4 +1,4 @@
-"""Who measures when: subjects take turns on fresh copies, and one that fails does not take the others with it."""
+"""The order of measurements: subjects take turns on fresh copies, and a failing subject does not affect the others."""
 
 from __future__ import annotations
 

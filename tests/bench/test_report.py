@@ -1,4 +1,4 @@
-"""What the benchmark says of its records."""
+"""The report that the benchmark prints from its records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows as a table, and what the page of figures says of them."""
+"""The table of benchmark rows, and its agreement with docs/performance.md."""
 
 from __future__ import annotations
 

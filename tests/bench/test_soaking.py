@@ -1,4 +1,4 @@
-"""What is made of many looks at a daemon: how much grew, and how late its main loop was."""
+"""Evaluation of many samples of a daemon: its growth, and the delay of its main loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A desk without doors: the real store, rules and desk, four lenders, three readers, and a clock that stands still."""
+"""The circulation service without network: real database and rules, four lenders, three patrons, and a fixed clock."""
 
 from __future__ import annotations
 

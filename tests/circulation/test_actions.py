@@ -1,4 +1,4 @@
-"""What staff do by hand: each deed where it is possible, again as a success, elsewhere a no; all with actor and reason."""
+"""Staff commands: each runs in the positions that allow it, succeeds when repeated, and records actor and reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published rules at their boundaries, one row each, through the desk: what was asked when, and what was answered."""
+"""The published rules at their boundaries, one row per case, through the circulation service."""
 
 # ruff: noqa: E501  # a row is one line
 

@@ -1,4 +1,4 @@
-"""Two people at one request: the second one hears what has changed, and nothing is done."""
+"""Two users work on one request: the second is told what has changed, and nothing is done."""
 
 from __future__ import annotations
 

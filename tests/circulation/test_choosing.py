@@ -1,4 +1,4 @@
-"""Who is asked for a book: by priority, record and calendar; afresh before each attempt; and as staff will have it."""
+"""Choice of the lender: by priority, record and calendar, anew before each attempt, or as staff decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A closure that was announced late moves dates when staff say so, forward only, and in batches of any size."""
+"""A closure announced late moves dates only when staff apply it, only forward, and in batches of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The console's queries: one request in full, search, what was not told, and the bounds of statistics."""
+"""The console's queries: one request in full, search, unsent messages, and the limits of statistics."""
 
 from __future__ import annotations
 

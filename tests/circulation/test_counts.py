@@ -1,4 +1,4 @@
-"""When a book has waited too long on the hold shelf, and when the calendar is asked about it."""
+"""Expiry of the pickup period, and when the calendar is queried for it."""
 
 from __future__ import annotations
 

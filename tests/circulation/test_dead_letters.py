@@ -1,4 +1,4 @@
-"""What could not be told: when it moves a request on by itself, and what done, drop and retry make of it."""
+"""Dead letters: when they move a request automatically, and the effects of done, drop and retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what a document was answered still stands, for each kind of outcome that the inbox keeps."""
+"""Whether a stored reply is still valid, for each kind of outcome that the inbox stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partner's news against our own record: every row of the table, played at the desk in each relation of the two dates."""
+"""Partner notifications that contradict our record: every table row, with each order of the two dates."""
 
 from __future__ import annotations
 

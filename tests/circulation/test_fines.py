@@ -1,4 +1,4 @@
-"""Money at the desk: assessed, shown, paid once, waived with a reason, and a standing that may bar (R2, R40, R41, R45)."""
+"""Fines and payments: charged, shown, paid once, waived with a reason, and blocks by threshold (R2, R40, R41, R45)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same document again: its outcome while the window is open, a new wish afterwards, a refusal never kept."""
+"""Repeated documents: the stored reply within the window, a new request afterwards; refusals are never stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lender that expects its book earlier than the patron returns it: the loan stays, and the lender is asked or told."""
+"""A lender's due date before the patron's: the loan is unchanged, and the lender is asked or notified."""
 
 from __future__ import annotations
 

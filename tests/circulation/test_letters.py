@@ -1,4 +1,4 @@
-"""What became of a letter, written down at the desk: not needed any more, or come back for good."""
+"""Recording the outcome of a letter: not needed any more, or bounced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lender's news without a RequestId: its copy says which request it is about, and where none does it is about none."""
+"""Notifications without a RequestId are matched by item; without a match they belong to no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What staff may do with a request: the table agrees with the commands themselves, in every position."""
+"""The table of permitted staff commands agrees with the commands themselves, in every position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: both quotas hold, an end is an end, and the journal alone tells the whole story."""
+"""After any sequence of events both quotas hold, final positions are final, and the journal is complete."""
 
 from __future__ import annotations
 

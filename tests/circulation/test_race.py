@@ -1,9 +1,9 @@
-"""Two wishes of one reader race for the fifteenth place (R20): two threads, then two processes, on one SQLite file.
+"""Two requests of one patron race for the fifteenth place (R20): two threads, then two processes, on one SQLite file.
 
-How we know that they interleaved: both start from a barrier, and whoever comes first into its transaction waits, before it
-commits, until the other one has begun to ask. Each notes by the machine's clock, which both share, when it asked and when it
-had decided; `overlapped` counts the rounds in which the loser had asked before the winner's decision was on disk, and that is
-every one. A gateway that counted in one transaction and wrote in another would let both in.
+Proof that they interleave: both start from a barrier, and whichever enters its transaction first waits before its commit until
+the other one has started. Each records by the machine's clock, which both share, when it started and when it had decided;
+`overlapped` counts the rounds in which the loser had started before the winner's decision was on disk, and that must be every
+round. A gateway that counted in one transaction and wrote in another would grant both requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recalls at the desk: who may, what date comes of it, who is told, and what a cancellation gives back (R23 to R28, R41)."""
+"""Recalls: who may recall, the new due date, who is notified, and what a cancellation restores (R23 to R28, R41)."""
 
 from __future__ import annotations
 

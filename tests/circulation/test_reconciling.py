@@ -1,4 +1,4 @@
-"""Two libraries that see a request differently: the table of what mends it, and that it does."""
+"""Two libraries with different records of a request: the table of corrections, and their effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renewals in which the lender has the last word: asked first, or told and refusing (R28)."""
+"""Renewals that the lender decides: asked first, or notified and refusing (R28)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is over is forgotten: on the day, never while something is open about it, and never lost on the way to the archive."""
+"""Ended requests are anonymised and archived on their day, never while anything about them is open, and without loss."""
 
 from __future__ import annotations
 

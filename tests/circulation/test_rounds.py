@@ -1,4 +1,4 @@
-"""What time alone does: on the right day, once, in batches, by one gateway only, and after three days without one."""
+"""Scheduled rounds: on the right day, once, in batches, on one gateway only, and after three days of downtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A poison row: what a round cannot do for one request is set aside; the others are done, and it is tried again next time."""
+"""A request that a round cannot process is set aside and retried in the next round; the other requests are processed."""
 
 from __future__ import annotations
 

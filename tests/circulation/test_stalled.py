@@ -1,4 +1,4 @@
-"""What stands still is written down once, and again when it stands still in another place."""
+"""A stalled request is recorded once, and again when it stalls in another position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many SQL statements a command needs, from BEGIN to COMMIT, without the delivery of its messages. The limits only fall."""
+"""Number of SQL statements per command, from BEGIN to COMMIT, without the delivery of messages. The limits may only fall."""
 
 from __future__ import annotations
 

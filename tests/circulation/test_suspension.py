@@ -1,4 +1,4 @@
-"""A lender says no while requests are suspended (R1): the request waits, or ends where the policy says so."""
+"""A lender declines while requests are suspended (R1): the request waits, or ends if the policy says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recall that is taken back while nobody knows whether its letter arrived: the patron hears that it is over."""
+"""A recall is cancelled while the outcome of its letter is unknown: the patron is notified of the cancellation."""
 
 from __future__ import annotations
 

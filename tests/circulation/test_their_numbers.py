@@ -1,4 +1,4 @@
-"""A lender that numbers our requests itself: its news is understood under its number, ours, or before its answer came."""
+"""A lender with its own request numbers: notifications match by its number, by ours, or before its reply arrived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A title before a patron is known: its copies, and the answer that every patron would get."""
+"""A title before login: its items, and the result that every patron would get."""
 
 from __future__ import annotations
 

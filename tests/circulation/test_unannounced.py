@@ -1,4 +1,4 @@
-"""A copy at our counter that nobody announced: received where exactly one request waits for it, put aside everywhere else."""
+"""An unannounced item at our counter: received if exactly one request waits for it, otherwise set aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that come twice, late, early or out of order, on both sides, as one table (lifecycle.md 2.4)."""
+"""Repeated, late, early and misordered messages, on both sides, as one table (lifecycle.md 2.4)."""
 
 from __future__ import annotations
 

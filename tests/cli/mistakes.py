@@ -1,4 +1,4 @@
-"""Mistakes that system administrators make: sixty ways in which a site is not ready, and the words that must name each."""
+"""Mistakes that system administrators make: sixty ways in which a site is not ready, and the expected messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""load: a column that a file lacks changes nothing of what is stored; one that is there and empty empties."""
+"""load: a missing column keeps the stored values; an empty column clears them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit of address space that would end the gateway in a library written in C is refused at the start."""
+"""An address space limit that would crash the gateway in a C library is refused at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""backup and restore at the command line, on both databases: all comes back, but for those who were erased."""
+"""backup and restore on the command line, on both databases: everything is restored except erased patrons."""
 
 from __future__ import annotations
 

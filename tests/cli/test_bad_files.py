@@ -1,4 +1,4 @@
-"""A file with one bad row: its file, line and column are named, nothing of it is loaded, and the old data stay in force."""
+"""A file with one invalid row: file, line and column are reported, nothing is loaded, and the old data stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated pages are what the tables say now."""
+"""The generated pages match the tables."""
 
 from __future__ import annotations
 

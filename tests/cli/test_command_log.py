@@ -1,4 +1,4 @@
-"""What a command logs: lines on standard error without names or variables; standard output is the command's own."""
+"""Log lines of a command: on standard error, without names or variables; standard output has only the command's output."""
 
 from __future__ import annotations
 

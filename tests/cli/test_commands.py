@@ -1,4 +1,4 @@
-"""The command line as a sysadmin meets it: what it prints, and how it ends."""
+"""The commands as a system administrator uses them: output and exit codes."""
 
 from __future__ import annotations
 

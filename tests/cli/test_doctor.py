@@ -1,4 +1,4 @@
-"""`hkall-gateway doctor` as a sysadmin runs it: in a process, beside a running gateway and without one."""
+"""`hkall-gateway doctor` as a system administrator runs it: as a process, with and without a running gateway."""
 
 from __future__ import annotations
 

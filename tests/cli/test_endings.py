@@ -1,4 +1,4 @@
-"""Faults of the world end a command in one line with the way out; a bug keeps its traceback."""
+"""Environment errors end a command with one line and advice; a bug keeps its traceback."""
 
 from __future__ import annotations
 

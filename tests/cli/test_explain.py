@@ -1,4 +1,4 @@
-"""explain, as staff meet it: for every reason for a no the rule, the facts with their source and age, and the policy's keys."""
+"""explain, as staff use it: for every refusal reason the rule, the facts with source and age, and the policy keys."""
 
 # ruff: noqa: E501  # a row is one line
 

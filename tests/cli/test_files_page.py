@@ -1,4 +1,4 @@
-"""docs/files.md: each column has its values, and each sample can be loaded by the command beside it."""
+"""docs/files.md: every column lists its values, and each sample can be loaded by the command next to it."""
 
 from __future__ import annotations
 

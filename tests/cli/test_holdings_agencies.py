@@ -1,4 +1,4 @@
-"""load holdings: an agency that is no partner is named with a count, and its copies wait until it is one."""
+"""load holdings: an unknown agency is reported with a count, and its items are not requested until it is a partner."""
 
 from __future__ import annotations
 

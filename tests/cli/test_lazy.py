@@ -1,4 +1,4 @@
-"""A command imports what it needs when it runs: `--help` comes at once."""
+"""A command imports modules only when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 

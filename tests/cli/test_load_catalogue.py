@@ -1,4 +1,4 @@
-"""load holdings: MARC files, deleted copies, bad records, and the titles that readers find afterwards."""
+"""load holdings: MARC files, deleted items, invalid records, and the titles found afterwards."""
 
 from __future__ import annotations
 

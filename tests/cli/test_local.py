@@ -1,4 +1,4 @@
-"""The library's own system as a command asks it: over a real socket, waiting for the answer."""
+"""Command-line queries to the local system, over a real socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manual page and the completion scripts, read by the programs that they are for."""
+"""The manual page and the completion scripts, checked with man, lexgrog and bash."""
 
 from __future__ import annotations
 

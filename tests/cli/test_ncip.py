@@ -1,4 +1,4 @@
-"""`ncip`: a document goes to a responder on this machine, and its reply is printed for people or for programs."""
+"""`ncip`: a document is sent to a responder on this machine, and its reply printed as text or JSON."""
 
 from __future__ import annotations
 

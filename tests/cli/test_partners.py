@@ -1,4 +1,4 @@
-"""Partners and what could not be told to them, as an operator sees and mends it at the command line."""
+"""Partners and undelivered messages, as an operator sees and settles them on the command line."""
 
 from __future__ import annotations
 

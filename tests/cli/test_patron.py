@@ -1,4 +1,4 @@
-"""patron export and patron erase at the command line, on a site with a file, archives and a register of the erased."""
+"""patron export and patron erase on the command line, on a site with a database file, archives and an erasure list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""purge at the command line: what it would do, what it does, and what it refuses."""
+"""purge on the command line: its preview, its effect, and its refusals."""
 
 from __future__ import annotations
 

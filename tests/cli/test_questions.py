@@ -1,5 +1,6 @@
-"""The nine o'clock questions cost what is open, not what ever was: none reads the requests, the journal, the outbox or the
-fines from end to end, on either database."""
+"""The cost of work list queries depends on open requests only: none scans the requests, the journal, the outbox or the
+fines, on either database.
+"""
 
 from __future__ import annotations
 

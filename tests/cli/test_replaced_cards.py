@@ -1,4 +1,4 @@
-"""load patrons with former cards: what it says, what it refuses by line, and that the rest goes on."""
+"""load patrons with former cards: its report, the rows it refuses, and the rows it still loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No rule is missing: each has a place in the code, or a reason why none is needed, and a test."""
+"""Every rule has a place in the code, or a reason why none is needed, and a test."""
 
 from __future__ import annotations
 

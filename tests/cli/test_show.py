@@ -1,4 +1,4 @@
-"""How records are printed: for people on a terminal, in a pipe, and for programs."""
+"""How records are printed: on a terminal, in a pipe, and as JSON."""
 
 from __future__ import annotations
 

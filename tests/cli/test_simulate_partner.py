@@ -1,4 +1,4 @@
-"""simulate-partner: one configured partner on this machine, which never stands in for a real library."""
+"""simulate-partner: simulates one configured partner on this machine, and never replaces a real library."""
 
 from __future__ import annotations
 

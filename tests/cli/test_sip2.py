@@ -1,4 +1,4 @@
-"""The terminal on the command line: what a line means, what a reply looks like."""
+"""The SIP2 terminal on the command line: parsing messages and showing replies."""
 
 from __future__ import annotations
 

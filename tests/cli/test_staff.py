@@ -1,4 +1,4 @@
-"""What staff do and ask at the command line, on a database with a request in every place that matters."""
+"""Staff commands and queries on the command line, on a database with a request in every important position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever `serve` refuses, `check-config` says: a table of mistakes, each shown to both commands."""
+"""`check-config` reports everything that `serve` refuses: a table of mistakes, each shown to both commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tail finds the lines of the log that belong to a request, a terminal, a partner or a patron, and draws them for people."""
+"""tail finds the log lines of a request, terminal, partner or patron, and formats them for reading."""
 
 from __future__ import annotations
 

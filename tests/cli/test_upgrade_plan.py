@@ -1,4 +1,4 @@
-"""db upgrade --plan: what an upgrade would add, on databases of released versions and on none."""
+"""db upgrade --plan: the changes an upgrade would make, for databases of released versions and for a missing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no key can tell alone: it is told with all other errors, whatever shape the rest of the file has."""
+"""Checks across several keys are reported with all other errors, even if other parts of the file are malformed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[[sip2.dialects]]: a site's own makes of terminals."""
+"""[[sip2.dialects]]: a site's own terminal models."""
 
 from __future__ import annotations
 

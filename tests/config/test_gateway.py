@@ -1,4 +1,4 @@
-"""gateway.toml: what is read, and what is said of a wrong one."""
+"""gateway.toml: which keys are read, and how errors are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[[sip2.listeners]] and [[sip2.framings]]: ports for terminals that differ from the plain ones."""
+"""[[sip2.listeners]] and [[sip2.framings]]: ports for terminals with special settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML files that cannot be read, and words for what is wrong."""
+"""Unreadable TOML files, and their error messages."""
 
 from __future__ import annotations
 

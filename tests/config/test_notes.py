@@ -1,4 +1,4 @@
-"""What check-config notes: what a site has still to decide, and what people would stumble over."""
+"""Notes from check-config: open decisions of the site, and surprising defaults."""
 
 from __future__ import annotations
 

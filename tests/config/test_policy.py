@@ -1,4 +1,4 @@
-"""policy.toml: what a site changes, and what it cannot."""
+"""policy.toml: what a site can change, and what it cannot."""
 
 from __future__ import annotations
 

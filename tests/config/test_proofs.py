@@ -1,4 +1,4 @@
-"""How a caller proves who it is, and how we do, as the configuration says it: whole, one row a name, files that can be read."""
+"""Credentials in the configuration, of callers and our own: complete, unambiguous, and in readable files."""
 
 from __future__ import annotations
 

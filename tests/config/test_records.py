@@ -1,4 +1,4 @@
-"""A thing is one record: a table of the configuration inherits the record that it fills, and repeats none of its fields."""
+"""Each thing has one record: a configuration table inherits the record that it fills, and repeats none of its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/config.md and docs/policy.md as they are written from the models."""
+"""docs/config.md and docs/policy.md as generated from the models."""
 
 from __future__ import annotations
 

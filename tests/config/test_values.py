@@ -1,4 +1,4 @@
-"""Kinds of values: endpoints, networks, zones, URLs, files."""
+"""Value types: endpoints, networks, time zones, URLs, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[web]: what `check-config` says about the pages for browsers."""
+"""[web]: what `check-config` reports about the web pages."""
 
 from __future__ import annotations
 

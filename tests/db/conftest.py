@@ -1,4 +1,4 @@
-"""What the store's tests share: people, requests at any position, and plain questions to the tables."""
+"""Shared by the database tests: patrons, requests at any position, and plain queries of the tables."""
 
 from __future__ import annotations
 

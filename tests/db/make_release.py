@@ -1,8 +1,7 @@
-"""Writes the pair of databases of a release into fixtures/databases: python -m tests.db.make_release 0.2.0
+"""Write the pair of databases of a release into fixtures/databases: python -m tests.db.make_release 0.2.0
 
-The story is that of the files before (their README tells it): three weeks of March 2017 in the demo world, each message over
-the gateway's own ports, the last ones while the partners and the mail server are away. It needs PostgreSQL's programs, as the
-tests do.
+The events are those of the earlier files (see their README): three weeks of March 2017 in the demo world, each message over the
+gateway's own ports, the last ones while partners and mail server are unavailable. It needs PostgreSQL's programs, as the tests do.
 """
 
 from __future__ import annotations

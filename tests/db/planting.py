@@ -1,4 +1,4 @@
-"""One person in every place of a database where a text may name one."""
+"""Put one patron into every column of a database that may contain patron data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases as released versions left them, out of fixtures/databases."""
+"""Databases of released versions, from fixtures/databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of programs, and the numbers of patrons in addresses."""
+"""Tokens of API clients, and the page numbers that stand for patrons in URLs."""
 
 from __future__ import annotations
 

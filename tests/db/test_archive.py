@@ -1,4 +1,4 @@
-"""The archive: whole blocks that any gzip reads, and nothing lost or unreadable wherever a crash cut it off."""
+"""The archive: complete blocks that any gzip program reads, without loss after a crash at any point."""
 
 from __future__ import annotations
 

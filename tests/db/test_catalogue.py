@@ -1,4 +1,4 @@
-"""Titles behind the copies: made by a load, kept in line with it, and filled in for databases of an earlier release."""
+"""Titles behind the items: created by a load, kept in sync with it, and completed for databases of an earlier release."""
 
 from __future__ import annotations
 

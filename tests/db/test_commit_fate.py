@@ -1,4 +1,4 @@
-"""A COMMIT whose answer is lost: PostgreSQL is asked what became of it, so that nothing is done twice and nobody is misled."""
+"""A COMMIT without a reply: PostgreSQL is queried for its outcome, so that no work is repeated or wrongly confirmed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CompiledStatement statements: the same types, the same errors and the same listeners as SQLAlchemy's own way."""
+"""CompiledStatement gives the same types, errors and listener calls as SQLAlchemy."""
 
 from __future__ import annotations
 

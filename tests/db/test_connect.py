@@ -1,4 +1,4 @@
-"""How a database is opened: the transaction is ours, so that a savepoint is neither seen early nor kept by mistake."""
+"""Opening a database: we control transactions, so that a savepoint is neither visible early nor kept by mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of the console's first page are read by an index, however much has ended."""
+"""The dashboard's figures are read through an index, however many requests have ended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The one writer: one durable commit for all that wait, nobody answered before it, everybody told when it fails.
+"""The writer: one durable commit for all waiting units, no reply before it, and an error to every caller if it fails.
 
-The reactor here is a queue that the test drains itself. The first job of a test holds the writer until all others wait,
-so that they are one group for certain.
+The reactor here is a queue that the test drains itself. The first job of a test blocks the writer until all others are queued,
+so that they form one group.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Questions that decide nothing: they see what is committed, leave nothing, and do not wait for the writer."""
+"""Read-only queries: they see committed data, leave no open transaction, and do not wait for the writer."""
 
 from __future__ import annotations
 

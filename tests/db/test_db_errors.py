@@ -1,6 +1,7 @@
-"""A server that restarts, a connection that breaks, another gateway in the way: tried again where that is safe, else refused.
+"""Server restarts, broken connections, locks of another gateway: retried where that is safe, otherwise refused.
 
-PostgreSQL's own sessions are ended from another one; what cannot be timed so is raised where the driver would raise it.
+PostgreSQL sessions are terminated from another session; errors that cannot be timed that way are raised where the driver would
+raise them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A unit of work begins before its deadline or never, on both databases, whoever takes it: the writer or the timer.
+"""A unit of work begins before its deadline or never, on both databases, whether the writer or the timer takes it.
 
-The clock of the deadlines is a number that the test moves.
+The clock of the deadlines is a number that the test changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Marks of the erased: they find a card again, tell nobody which one it was, and are not lost."""
+"""Erasure marks: they match their card, do not reveal it, and are not lost."""
 
 from __future__ import annotations
 

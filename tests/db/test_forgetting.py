@@ -1,4 +1,4 @@
-"""After an erasure no table, no byte of the file and no record of the archive names the person."""
+"""After an erasure no table, no byte of the database file and no archive record names the patron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A card is replaced: everything that is kept of its owner is found under the new number, and nothing collides."""
+"""Card replacement: all data of the patron moves to the new card, without conflicts."""
 
 from __future__ import annotations
 

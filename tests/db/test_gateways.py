@@ -1,4 +1,4 @@
-"""Two gateways on one PostgreSQL: neither stops the other, and together they decide once."""
+"""Two gateways on one PostgreSQL database: neither blocks the other, and each decision is made once."""
 
 from __future__ import annotations
 

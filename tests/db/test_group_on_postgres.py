@@ -1,4 +1,4 @@
-"""A group of units on PostgreSQL: few trips, and each unit as if it were alone."""
+"""A group of units on PostgreSQL: few round trips, and each unit isolated from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same document many times at once, in one gateway and in two: one outcome, the others wait for it."""
+"""The same document several times at once, at one gateway and at two: one outcome, for which the others wait."""
 
 from __future__ import annotations
 

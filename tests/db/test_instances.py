@@ -1,4 +1,4 @@
-"""The gateways on one database: each is seen, one that falls silent is gone, and what it had in hand is free for the others."""
+"""The gateways on one database: each is listed, a silent one counts as gone, and its work is released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SQLite leaves of rows that are gone, and that writing the file anew removes it."""
+"""Remnants of deleted rows in an SQLite file, and their removal by a vacuum."""
 
 from __future__ import annotations
 

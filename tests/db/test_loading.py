@@ -1,4 +1,4 @@
-"""Loading: what a file changes, what vanishes and when, and what is left of a load that died."""
+"""Loading: the changes of a file, when rows are removed, and the state after an interrupted load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway has locked no other decides about, however each of them names it."""
+"""An object locked by one gateway is not changed by another, under any of its identifiers."""
 
 from __future__ import annotations
 

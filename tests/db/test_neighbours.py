@@ -1,6 +1,6 @@
-"""A unit of work fails alone: in groups of good and bad units, every good one has its effect and its answer, on both databases.
+"""Failures are isolated: in mixed groups every valid unit takes effect and is answered, on both databases.
 
-A bad unit is one of BAD. The writer is held until all units of an example are queued, so that they are one group.
+A bad unit is one of BAD. The writer is blocked until all units of an example are queued, so that they form one group.
 """
 
 from __future__ import annotations

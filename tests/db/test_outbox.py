@@ -1,4 +1,4 @@
-"""The outbox: lanes keep their order, a dead letter holds only its own lane, what a dead gateway took comes back."""
+"""The outbox: lanes keep their order, a dead letter blocks only its own lane, messages of a dead gateway are released."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which messages may leave: found by line, so that what waits for a partner that rests, or has enough to do, costs nothing."""
+"""Selecting sendable messages by channel, so that messages for a paused or busy partner cost nothing."""
 
 from __future__ import annotations
 

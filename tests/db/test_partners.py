@@ -1,4 +1,4 @@
-"""What is remembered of partners: what went each way, how they answered and how long it took, to the instant."""
+"""Partner statistics: loans in both directions, replies and turnaround times, with exact period bounds."""
 
 from __future__ import annotations
 

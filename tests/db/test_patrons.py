@@ -1,4 +1,4 @@
-"""What is known of many patrons is what is known of each, whether it was read at once or one after the other."""
+"""Reading many patrons at once gives the same as reading each of them."""
 
 from __future__ import annotations
 

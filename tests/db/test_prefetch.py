@@ -1,4 +1,4 @@
-"""A group reads ahead what the locks of its units name; each unit sees what those before it wrote."""
+"""A group prefetches the rows that its units lock; each unit sees the writes of those before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are closed to others by our own hand, whatever the umask is."""
+"""Files are created inaccessible to other users, whatever the umask is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a unit can ask: records come out, open work is found by its indexes, quotas count what they should."""
+"""Queries of a unit of work: records, open requests by index, quota counts."""
 
 from __future__ import annotations
 

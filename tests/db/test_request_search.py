@@ -1,4 +1,4 @@
-"""The search of requests: every question is answered by an index. What it finds is tested with the console."""
+"""The request search uses an index for every query. Its results are tested with the console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is over is found in batches, one after another, on either database."""
+"""Ended requests are selected in batches, one after another, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of the database: the revisions make what tables.py says, on both databases."""
+"""The schema: the revisions create what tables.py defines, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search: the same titles on both databases and by a plain loop over all of them, in one order."""
+"""Title search: both databases and a linear search give the same titles in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of a file on their way into the database: kept once, in both orders, off the memory."""
+"""Items of a file before they are written to the database: kept once, readable in both orders, not in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics: each figure from a few requests whose outcome is known, and none of them about a person."""
+"""Statistics: each figure from a few requests with known outcomes, without patron data."""
 
 from __future__ import annotations
 

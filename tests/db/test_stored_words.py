@@ -1,4 +1,4 @@
-"""Stored words keep their values, are read as enums on both databases, and a word of a newer release breaks nothing."""
+"""Stored enums keep their values, are read as enums on both databases, and tolerate a value of a newer release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables: instants keep their order, and the database itself refuses what must never be."""
+"""The tables: timestamps sort correctly, and the database refuses impossible rows."""
 
 from __future__ import annotations
 

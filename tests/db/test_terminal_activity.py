@@ -1,4 +1,4 @@
-"""The terminals of each gateway: replaced with every heartbeat, forgotten after a month."""
+"""The terminals of each gateway: replaced with every heartbeat, deleted after a month."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A unit of work: births, steps, letters once, the inbox; what it writes and what it never writes."""
+"""The unit of work: new requests, steps, letters once, the inbox; what it writes and what it never writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a unit writes beside the request itself: letters once an occasion, the journal without secrets, the inbox."""
+"""Records written beside a request: letters once per occasion, the journal without secrets, the inbox."""
 
 from __future__ import annotations
 

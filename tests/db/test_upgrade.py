@@ -1,6 +1,6 @@
-"""Databases of released versions, with open work in them, are brought to the present revision and worked on.
+"""Databases of released versions, with open requests, are upgraded to the current revision and used.
 
-The files are in fixtures/databases; its README says what is in them.
+The files are in fixtures/databases; its README describes them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of browsers' sessions, on both databases."""
+"""The rows of browser sessions, on both databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work lists: what each has, in which order, page after page, and that no page reads all requests."""
+"""The work lists: contents, order and paging, and that no page reads all requests."""
 
 from __future__ import annotations
 

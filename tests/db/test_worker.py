@@ -1,4 +1,4 @@
-"""A lane: what waits is a group, in order; nothing that waits is lost at the end; every answer is given."""
+"""A worker lane: waiting jobs form a group in order, none is lost at the stop, and every result is delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounces: what a notification of each shape says of a letter, and what is none."""
+"""Bounces: parsing delivery notifications of every form, and refusing other mail."""
 
 from __future__ import annotations
 

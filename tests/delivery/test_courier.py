@@ -1,4 +1,4 @@
-"""The courier: at least once, in order, by a schedule that survives, and a dead letter at the end."""
+"""The courier: at-least-once delivery, in order, by a persistent schedule, with dead letters at the end."""
 
 from __future__ import annotations
 

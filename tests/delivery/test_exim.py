@@ -1,4 +1,4 @@
-"""Every kind of letter, in both languages, from the real daemon through a real mail server, as a reader's program finds it."""
+"""Every kind of letter, in both languages, from the real daemon through a real mail server into a mailbox."""
 
 from __future__ import annotations
 

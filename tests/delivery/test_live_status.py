@@ -1,4 +1,4 @@
-"""What partners say now of a title's copies: asked in the background, one question a partner at a time, kept for a minute."""
+"""Live item status from partners: queried in the background, one query per partner at a time, cached for a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way out for letters: what a mail server's answer means, and what is never sent."""
+"""Sending letters: how SMTP replies are interpreted, and what is never sent."""
 
 from __future__ import annotations
 

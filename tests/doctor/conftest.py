@@ -1,4 +1,4 @@
-"""A site to examine, whose keys a test changes, and the examination itself, in the reactor's thread."""
+"""A site whose keys a test changes, and the doctor's checks, run in the reactor thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A library system whose SIP2 is PyPI's pysip2: `python -m tests.doctor.sip2_server PORT MANNER …`.
+"""A library system whose SIP2 server is PyPI's pysip2: `python -m tests.doctor.sip2_server PORT MANNER …`.
 
 Manners: known, no-bl, off-line, no-63.
 """

@@ -1,4 +1,4 @@
-"""NCIP peers: strangers' HTTP servers that answer badly, and responders that answer well."""
+"""NCIP peers: third-party HTTP servers that reply incorrectly, and responders that reply correctly."""
 
 from __future__ import annotations
 

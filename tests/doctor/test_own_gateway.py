@@ -1,4 +1,4 @@
-"""The gateway's own things: files, disk, ports, certificates, database. What is looked at stays as it is."""
+"""The gateway's own resources: files, disk, ports, certificates, database. The checks change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a peer's row would admit it, and how far its clock is off."""
+"""Whether the configuration would admit a peer, and the difference between the clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library's own system: pysip2's server by SIP2, in a process and a time zone of its own, and an NCIP responder."""
+"""The local system: pysip2's SIP2 server, in a process and a time zone of its own, and an NCIP responder."""
 
 from __future__ import annotations
 

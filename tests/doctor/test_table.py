@@ -1,4 +1,4 @@
-"""The table of checks, and the sheet on which their findings are collected."""
+"""The table of checks, and the sheet that collects their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS to a peer, against openssl's own server: each fault of a certificate is told by its own check."""
+"""TLS to a peer, tested with openssl's own server: each certificate fault fails its own check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that no entry takes, and what a walk over fields has counted."""
+"""Values that every entry point must refuse, and the counts of a walk over all fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every parameter and every field of the API, with values that no field takes, and bodies that are none."""
+"""Every parameter and field of the API with invalid values, and invalid bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every column of every file, every option of every command, and mail, with values that none of them takes."""
+"""Every column of every file, every option of every command, and mail, with invalid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every element that a partner may send in every service, with values that no element takes."""
+"""Every element that a partner may send in every service, with invalid values."""
 
 from __future__ import annotations
 

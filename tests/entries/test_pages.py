@@ -1,4 +1,4 @@
-"""Every route of the pages and every field of its forms and queries, with values that no field takes, and with any others."""
+"""Every page route and every field of its forms and queries, with invalid and with random values."""
 
 from __future__ import annotations
 

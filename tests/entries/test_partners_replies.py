@@ -1,4 +1,4 @@
-"""Every element that a partner may send in a reply to us, with texts that no element takes: the reply counts as unreadable."""
+"""Every element of a partner's replies with invalid text: the reply counts as unreadable."""
 
 from __future__ import annotations
 

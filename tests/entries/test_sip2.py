@@ -1,4 +1,4 @@
-"""Every field of every message that a terminal sends, with values that no field takes: a control character is a blank."""
+"""Every field of every terminal message with invalid values: control characters become blanks."""
 
 from __future__ import annotations
 

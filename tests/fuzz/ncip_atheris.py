@@ -1,11 +1,11 @@
-"""A coverage-guided fuzzer for the NCIP codec; run by hand, it is no part of the suite.
+"""A coverage-guided fuzzer for the NCIP codec; run manually, not part of the suite.
 
     python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris -e .
     /tmp/fuzz/bin/python tests/fuzz/ncip_atheris.py -max_total_time=600 CORPUS
 
-Whatever comes, bytes of any kind or one of our documents with its elements turned upside down: a message or a BadMessage,
-soon; what was read can be written in the version in which it came, and but for what held nothing it says the same from then
-on. An empty CORPUS begins with our own documents. A crash is written to a file by Atheris; make a test of it.
+Any input, arbitrary bytes or one of our documents with shuffled elements, must give a message or a BadMessage in bounded time.
+A decoded message can be written in its own version, and from then on round-trips except for skipped content. An empty CORPUS
+starts with our own documents. Atheris writes a crash to a file; make a test of it.
 """
 
 from __future__ import annotations

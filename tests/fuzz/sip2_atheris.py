@@ -1,11 +1,11 @@
-"""A coverage-guided fuzzer for the SIP2 codec and session; run by hand, it is no part of the suite.
+"""A coverage-guided fuzzer for the SIP2 codec and session; run manually, not part of the suite.
 
     python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris -e .
     /tmp/fuzz/bin/python tests/fuzz/sip2_atheris.py -max_total_time=600 CORPUS
 
-Whatever comes, in whatever pieces: no exception, no more memory than the cap of a line, replies that are one well-formed line,
-and the next good message is handed out. An empty CORPUS begins with our own lines. A crash is written to a file by Atheris;
-make a test of it.
+For any input in any segmentation: no exception, no more memory than the line limit, replies that are one well-formed line, and
+the next valid message is delivered. An empty CORPUS starts with our own messages. Atheris writes a crash to a file; make a test
+of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Patrons in Alma's user XML: what a row of patrons.csv would say, and mistakes by file and line."""
+"""Patrons in Alma's user XML: the same data as in patrons.csv, and errors by file and line."""
 
 from __future__ import annotations
 

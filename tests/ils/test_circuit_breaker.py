@@ -1,4 +1,4 @@
-"""How the local system is: when it may be asked, and what is counted and said."""
+"""The local system's circuit breaker: when queries are allowed, and what is counted and logged."""
 
 from __future__ import annotations
 

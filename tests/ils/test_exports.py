@@ -1,4 +1,4 @@
-"""CSV files: every mistake is named by file, line and column, and one mistake loads nothing."""
+"""CSV files: every error is reported by file, line and column, and a single error prevents the load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PINs of a living system are not to be guessed at a terminal."""
+"""PINs of a connected local system cannot be guessed at a terminal."""
 
 from __future__ import annotations
 

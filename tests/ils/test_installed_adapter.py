@@ -1,4 +1,4 @@
-"""An adapter of another distribution: found by its entry point, configured, checked, examined and used."""
+"""An adapter from another distribution: found by its entry point, configured, checked and used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local system as the desk sees it: who stands in for it while it is away, and what is never guessed."""
+"""The local system as the circulation service sees it: fallbacks during an outage, and what is never assumed."""
 
 from __future__ import annotations
 

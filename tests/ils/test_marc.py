@@ -1,4 +1,4 @@
-"""MARC files: which fields become titles and copies, in both formats, and what is said of bad records."""
+"""MARC files: fields that become titles and items, in both formats, and errors about invalid records."""
 
 from __future__ import annotations
 

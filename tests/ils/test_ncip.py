@@ -1,4 +1,4 @@
-"""The local system asked by NCIP: what its answers mean, in the habits of several systems."""
+"""The local system over NCIP: interpreting the replies of several systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library's own loans are asked once a minute for each borrower, and forgotten at the logout."""
+"""A patron's loans at the own library are queried once a minute, and discarded at logout."""
 
 from __future__ import annotations
 

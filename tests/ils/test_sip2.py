@@ -1,4 +1,4 @@
-"""The local system asked by SIP2: what its answers mean, over a simulated system and over lines of real ones."""
+"""The local system over SIP2: interpreting replies of a simulated system and recorded replies of real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local system as its last export, and a library that has no interface at all."""
+"""The local system as its last export, and a library without any interface."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Readers who ask one or two gateways for books while something fails, lenders who ship them, counters that take them in.
+"""Load on one or two gateways while something fails: patrons place requests, lenders ship, counters receive.
 
-Whatever was asked is asked once: `Answers` says what became of it, and the database whether it was done.
+Each operation is sent once: `Answers` records its reply, and the database shows whether it took effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A primary that dies with all its processes and a standby in its place; answers to COMMIT that are lost on the way."""
+"""A primary that dies with all its processes and its standby that takes over; COMMIT replies that are lost in transit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patron who repeats a form with text that no database takes costs no check-in at the counters its answer."""
+"""A patron who resubmits a form with text that no database accepts does not affect check-ins at the counters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the NCIP room share: the schemas where they are at hand, and a door with a real desk behind it."""
+"""Shared by the NCIP tests: the schemas if available, and a responder with a real circulation service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks: a secret, a certificate or an address, each bound to one agency; and how often."""
+"""Authentication of callers: a secret, a certificate or an address, each bound to one agency; and the lookup limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is said is written valid in NCIP 1, and what NCIP 1 can say comes back as it went."""
+"""Every message is written valid in NCIP 1, and content that NCIP 1 supports round-trips."""
 
 from __future__ import annotations
 

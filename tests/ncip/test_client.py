@@ -1,4 +1,4 @@
-"""The initiator: what is told is written as the examples are, and whatever a peer or the network does becomes one answer."""
+"""The initiator: documents match the examples, and any reply or network error gives one outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in an Ext is kept and goes back as it came, and a peer without a namespace is answered as its dialect says."""
+"""Ext content is kept and echoed unchanged; peers without a namespace are answered as their dialect says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that nobody should act upon are refused, quickly, and with what a reply needs."""
+"""Invalid documents are refused, quickly, and with the data that a reply needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages become documents that are valid and come back the same."""
+"""Messages are written as valid documents and round-trip."""
 
 from __future__ import annotations
 

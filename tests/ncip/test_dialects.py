@@ -1,4 +1,4 @@
-"""A dialect is one row, and a version string is read for the schema it names."""
+"""Each dialect is one row; the schema is identified from the version string."""
 
 from __future__ import annotations
 

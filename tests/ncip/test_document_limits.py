@@ -1,6 +1,6 @@
-"""Documents made to cost: what exceeds a limit is refused on its bytes, and what passes is visited once.
+"""Costly documents: excessive ones are refused before parsing, and accepted ones are traversed once.
 
-The work is counted, not timed: the calls that reading makes, and the nodes that each look-up of lxml walks over.
+The work is counted, not timed: the calls made while reading, and the nodes that each lxml lookup visits.
 """
 
 from __future__ import annotations

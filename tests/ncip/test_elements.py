@@ -1,4 +1,4 @@
-"""The table of elements is the standard's content model, nothing more and nothing less."""
+"""The table of elements is exactly the standard's content model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of NCIP 1 is the DTD's, and every word of it has a place in NCIP 2."""
+"""The NCIP 1 tables match the DTD, and every NCIP 1 element maps to NCIP 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a copy, a bill and a change of mind, beyond the stories: who may, what is refused, what is not touched."""
+"""Notifications about items, charges and request changes: who may send them, refusals, and their effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves us in each flow: a row for everything that can be told, and documents that are valid in their version."""
+"""Documents sent in each flow: a row for every message, and documents valid in their version."""
 
 from __future__ import annotations
 

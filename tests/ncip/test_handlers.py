@@ -1,4 +1,4 @@
-"""One document in, one document out: who may ask what, what look-ups show, and what happens when it goes wrong."""
+"""One request document and its reply: permissions, lookup contents, and errors."""
 
 from __future__ import annotations
 

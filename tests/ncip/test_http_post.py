@@ -1,4 +1,4 @@
-"""One document by HTTP: what leaves us, and whether a failure came before or after that."""
+"""Sending one document by HTTP: the bytes sent, and whether a failure happened before or after sending."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks, by the Authorization header of an HTTP request: Basic, a secret or a signed token as Bearer."""
+"""Authentication by the Authorization header: Basic, or a secret or signed token as Bearer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same document twice and five times, one after another and all at once: one effect, the same reply."""
+"""The same document twice and five times, sequentially and concurrently: one effect, the same reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is who in a document: whose request, whose copy, for whom it is, who is told of a patron, and what proves a patron."""
+"""Parties of a document: owner of a request, owner of an item, addressee, access to patron data, and patron credentials."""
 
 from __future__ import annotations
 

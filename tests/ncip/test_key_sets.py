@@ -1,4 +1,4 @@
-"""A peer's public keys: read again when their file changes, fetched again when a token names one that nobody knows."""
+"""A peer's public keys: reread when their file changes, fetched again when a token names an unknown key."""
 
 from __future__ import annotations
 

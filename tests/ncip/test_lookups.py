@@ -1,4 +1,4 @@
-"""What is told of requests, shelves and ourselves, and to whom."""
+"""Lookups of requests, items and our own agency, and who may see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of services is complete, and a message answers questions about what it says."""
+"""The table of services is complete, and a message gives access to its content."""
 
 from __future__ import annotations
 

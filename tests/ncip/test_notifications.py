@@ -1,4 +1,4 @@
-"""Documents become messages whatever their style."""
+"""Documents are read as messages in every XML style."""
 
 from __future__ import annotations
 

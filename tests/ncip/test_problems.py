@@ -1,4 +1,4 @@
-"""Our reasons and their problems: the two tables."""
+"""The tables that map our reasons to NCIP problems and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of services as a table: who may call what, in which flow, and why."""
+"""The table of services: who may call a service, in which flow, and why."""
 
 from __future__ import annotations
 

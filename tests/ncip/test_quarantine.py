@@ -1,4 +1,4 @@
-"""News that fits nothing here: what is kept, what is not, and that it is heard again."""
+"""Quarantine of notifications that match no request: what is stored, what is not, and reprocessing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NCIP 1 on a bare connection: documents are found by their closing tag, answered in order, and silence ends the connection."""
+"""NCIP 1 on raw TCP: documents end with their closing tag, are answered in order, and idle connections are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that others really wrote, and documents that nobody should: each is answered, and by the right response."""
+"""Documents from other systems, and invalid documents: each is answered by the right response."""
 
 from __future__ import annotations
 

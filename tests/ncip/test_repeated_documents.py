@@ -1,8 +1,8 @@
-"""Repeated documents in any order: a document sent again at once changes nothing, and counts anew after its effect was undone.
+"""Repeated documents in any order: an immediate repetition changes nothing, a repetition after an undo takes effect.
 
-Three gateways are told the same. `once` hears every document once, `often` hears it up to three times before the next one, and
-`forgetful` cannot answer from its inbox what is sent again after it was undone. All three have the same record after each step.
-HKALL_SEEDS=50 plays 200 more stories.
+Three gateways receive the same documents. `once` receives every document once, `often` receives it up to three times before the
+next one, and `forgetful` cannot use its inbox for documents repeated after an undo. All three have the same record after each
+step. HKALL_SEEDS=50 plays 200 more sequences.
 """
 
 from __future__ import annotations

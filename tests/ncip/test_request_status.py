@@ -1,4 +1,4 @@
-"""Where a partner says that a request stands: our own replies read backwards, and no more than they say."""
+"""A partner's status of a request: our own replies parsed back, without further assumptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients and partners ask and tell: the desk is asked, and its outcome read back as a reply."""
+"""Requests and notifications of clients and partners, through the circulation service, and their replies."""
 
 from __future__ import annotations
 

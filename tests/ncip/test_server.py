@@ -1,4 +1,4 @@
-"""The HTTP side of the door: bytes of requests in, bytes of responses out."""
+"""The HTTP server of the NCIP responder: request bytes in, response bytes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lender's shelf is looked at before it is asked (R7): what its answer means, and what leaves us then."""
+"""Availability is looked up at the lender before a request (R7): interpreting replies, and what is sent next."""
 
 from __future__ import annotations
 

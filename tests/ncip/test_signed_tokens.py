@@ -1,4 +1,4 @@
-"""Signed tokens that PyJWT made, which nobody of us wrote: what is believed of them, and what is not."""
+"""Signed tokens made by PyJWT, an independent implementation: which are accepted and which refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request stands: in NISO's words, and in those of the patron's record (R35). Every reply is checked by its schema."""
+"""Request status in NISO's terms and in those of the patron record (R35). Every reply is validated."""
 
 from __future__ import annotations
 

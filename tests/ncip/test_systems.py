@@ -1,4 +1,4 @@
-"""The table of systems, as a table; and what `system = "…"` does to a row of gateway.toml."""
+"""The table of library systems, and the effect of `system = "…"` on a table of gateway.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is at the other end, on real TLS in memory: a certificate of our authority is read, any other is as none or refused."""
+"""Client certificates over in-memory TLS: ours identify the caller, missing ones are accepted, others refused."""
 
 from __future__ import annotations
 

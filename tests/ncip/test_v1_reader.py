@@ -1,4 +1,4 @@
-"""A document of NCIP 1 is read as the message that NCIP 2 would have said it by."""
+"""An NCIP 1 document is read as the equivalent NCIP 2 message."""
 
 from __future__ import annotations
 

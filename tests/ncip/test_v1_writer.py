@@ -1,4 +1,4 @@
-"""What is written in NCIP 1 is what its DTD asks for."""
+"""Documents written in NCIP 1 follow its DTD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A document of NCIP 1 that nobody should act upon is refused, quickly, and its reply can be written in NCIP 1."""
+"""Invalid NCIP 1 documents are refused, quickly, and the reply can be written in NCIP 1."""
 
 from __future__ import annotations
 

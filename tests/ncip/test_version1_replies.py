@@ -1,4 +1,4 @@
-"""A partner of NCIP 1 is answered in NCIP 1, by the response of the service it asked for."""
+"""An NCIP 1 partner is answered in NCIP 1, by the response to the requested service."""
 
 from __future__ import annotations
 

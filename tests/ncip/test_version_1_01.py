@@ -1,4 +1,4 @@
-"""NCIP 1.01 in the form of Denmark's library systems (danZIG): another address of the DTD, ISIL schemes, text beside tags."""
+"""NCIP 1.01 as used by Danish library systems (danZIG): another DTD URL, ISIL schemes, text beside tags."""
 
 from __future__ import annotations
 

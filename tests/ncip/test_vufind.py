@@ -1,4 +1,4 @@
-"""VuFind's XCNCIP2 driver (10.0), in the documents that it sends: every answer is valid and says what the driver reads."""
+"""VuFind's XCNCIP2 driver (10.0), with the documents it sends: every reply is valid and has what the driver reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What comes twice, late, early or out of order, over the wire and on both sides: each row is played as a scenario of its own.
+"""Repeated, late, early and misordered messages over the wire, on both sides: each row is one scenario.
 
-The documents are real ones and pass through the whole responder; the lines of terminals pass through the whole session.
-Source: the table of repeated and misplaced messages of the life cycle (lifecycle.md 2.4).
+The documents are real and pass through the whole responder; terminal messages pass through the whole session. Source: the table
+of repeated and misplaced messages of the life cycle (lifecycle.md 2.4).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A daemon to attack: a process of its own with every kind of port, and the honest terminal and partner beside the attack."""
+"""A daemon under attack, in its own process with every kind of port, and the honest terminal and partner beside the attack."""
 
 from __future__ import annotations
 

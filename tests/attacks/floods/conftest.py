@@ -1,4 +1,4 @@
-"""One daemon for all attacks; what one of them does must not hurt the next."""
+"""One daemon for all attacks; no attack may affect the next one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Two thousand hostile connections from four addresses, of every kind at once: a process of its own.
+"""Two thousand hostile connections of every kind from four addresses, opened by a separate process.
 
-`python -m tests.attacks.floods.crowd PLAIN SECURE NCIP RAW OPS NUMBER SECONDS` opens them, keeps each at its kind of attack,
-opens one again a second after it was closed, and ends by itself. It prints how many were open at most and how often one was
-closed.
+`python -m tests.attacks.floods.crowd PLAIN SECURE NCIP RAW OPS NUMBER SECONDS` opens the connections, keeps each at its kind of
+attack, reopens a closed connection after one second, and ends by itself. It prints the highest number of open connections and
+how many were closed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A crowd of searchers that type what costs most: `python -m tests.attacks.floods.readers PORT SECONDS ADDRESSES`.
+"""Many visitors running the most expensive searches: `python -m tests.attacks.floods.readers PORT SECONDS ADDRESSES`.
 
-Each address of this machine asks four times at once without pause, whatever it hears. It prints how often each status came.
+Each address of this machine runs four searches at once without pause, whatever the reply. Prints how often each status came.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Strangers on kept-alive connections: `python -m tests.attacks.floods.strangers PORT SECONDS ADDRESSES FORGED PATH …`.
+"""Unknown clients on persistent connections: `python -m tests.attacks.floods.strangers PORT SECONDS ADDRESSES FORGED PATH …`.
 
-Each address of this machine asks for the paths again and again on one connection, and always has the next request under way,
-whatever it hears; with FORGED = 1 with cookies and a token that nobody has given it. It prints how often each status came.
+Each address of this machine requests the paths repeatedly on one connection and always has the next request in flight, whatever
+the reply; with FORGED = 1 it sends forged cookies and a forged token. Prints how often each status occurred.
 """
 
 from __future__ import annotations

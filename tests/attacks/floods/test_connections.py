@@ -1,4 +1,4 @@
-"""Connections that are opened and not used, bodies that do not end, answers that nobody takes, and floods of resends."""
+"""Idle connections, endless bodies, unread replies, and floods of resends."""
 
 from __future__ import annotations
 

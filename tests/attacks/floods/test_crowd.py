@@ -1,4 +1,4 @@
-"""Two thousand hostile connections of every kind at once, and how a terminal and a partner elsewhere are served meanwhile."""
+"""Two thousand hostile connections of every kind at once must not slow down a terminal and a partner at other addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anonymous documents that are made to cost: each is answered, and a terminal elsewhere hardly notices."""
+"""Costly anonymous documents: each is answered, and a terminal at another address is hardly delayed."""
 
 from __future__ import annotations
 

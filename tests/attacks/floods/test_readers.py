@@ -1,4 +1,4 @@
-"""Searchers that type what costs most, from one address and from many: terminals and staff are served as before."""
+"""Expensive searches from one address and from many must not slow down terminals or staff."""
 
 from __future__ import annotations
 

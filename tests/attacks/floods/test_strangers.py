@@ -1,4 +1,4 @@
-"""Strangers from 110 addresses on any page: staff, patrons and the API get every page, and terminals their answers."""
+"""Unknown clients from 110 addresses on any page: staff, patrons, API clients and terminals are still served."""
 
 from __future__ import annotations
 
