@@ -48,10 +48,10 @@ FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """The amounts: `requests` that are closed, `lines` of the journal each, placed evenly over `days` up to now.
+    """Amounts of data: `requests` closed requests with `lines` of journal each, spread evenly over `days` up to now.
 
-    Half of them are borrowed, by `patrons` readers and by more readers without a row in the table of patrons, AT_A_TIME of
-    them at any time, since readers come and go; a copy serves ten requests.
+    Half of the requests are borrowed, by `patrons` patrons and by others without a row in the table of patrons, AT_A_TIME of them
+    at any time, since patrons come and go; each item serves ten requests.
     """
 
     requests: int = 1_000_000
@@ -102,7 +102,7 @@ class ClosedRequest:
 
 
 def at(plenty: Amounts, number: int, now: datetime) -> ClosedRequest:
-    """The request with this number, 0 the oldest."""
+    """The request with this number; 0 is the oldest."""
     left = timedelta(days=plenty.days) * ((plenty.requests - number) / plenty.requests)
     return ClosedRequest(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
 
@@ -158,7 +158,7 @@ def _fines(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
 
 @dataclass(frozen=True, slots=True)
 class RowTemplate:
-    """One table's rows of a request, and their columns."""
+    """The rows that one request has in a table, and their columns."""
 
     table: Table
     rows: Callable[[ClosedRequest, datetime], Iterator[Sequence[object]]]
@@ -182,7 +182,7 @@ KINDS: Final = (
 
 
 def fill(engine: Engine, plenty: Amounts, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:
-    """Writes all rows into tables that have none of them. `tell` is called with the number of requests written so far."""
+    """Write all rows into tables that are empty. `tell` is called with the number of requests written so far."""
     with open_store(engine) as store:
         for first in range(0, plenty.requests, CHUNK):
             some = range(first, min(first + CHUNK, plenty.requests))
@@ -191,7 +191,7 @@ def fill(engine: Engine, plenty: Amounts, now: datetime, tell: Callable[[int], N
 
 
 def fill_directory(engine: Engine, partners: int, tell: Callable[[int], None] = lambda _done: None) -> None:
-    """Adds so many further libraries, L0000000 and up, each with its own card at our counter."""
+    """Add `partners` further libraries, L0000000 and up, each with its own card at our counter."""
     with open_store(engine) as store:
         for first in range(0, partners, CHUNK * 4):
             some = range(first, min(first + CHUNK * 4, partners))
@@ -241,7 +241,7 @@ def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
 
 
 def _text(instant: datetime) -> str:
-    """An instant in the tables' format."""
+    """A timestamp in the tables' format."""
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -259,7 +259,7 @@ _STEPS: Final = dict(_steps())
 @click.option("--partners", default=0, show_default=True, help="Further libraries in the directory.")
 @click.option("--now", "until", type=click.DateTime(), default="2026-01-05 04:00:00", show_default=True, help="In UTC.")
 def main(url: str, requests: int, lines: int, days: int, partners: int, until: datetime) -> None:
-    """Fills the database at URL with closed requests and a long directory; missing tables are created.
+    """Fill the database at URL with closed requests and a long directory; missing tables are created.
 
     Example: python -m tests.bulk sqlite:////tmp/big.db --requests 100000
     """

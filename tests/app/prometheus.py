@@ -18,7 +18,7 @@ _GROUPING: Final = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_rig
 
 
 def series() -> Mapping[str, frozenset[str]]:
-    """The labels of every series that Prometheus has of a gateway, by the name of the series."""
+    """The labels of every gateway time series in Prometheus, by series name."""
     found: dict[str, frozenset[str]] = {"up": TARGET}
     for metric in map(_unwrapped, vars(Metrics()).values()):
         if hasattr(metric, "_labelnames"):
@@ -36,7 +36,7 @@ def _scraped(labels: list[str]) -> frozenset[str]:
 
 
 def faults(expression: str, known: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """What an expression asks for that no gateway has."""
+    """The metrics and labels in an expression that no gateway has."""
     grouping: set[str] = set()
     for name, matchers in _METRIC.findall(expression):
         if name not in known:

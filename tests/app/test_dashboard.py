@@ -30,7 +30,7 @@ def _targets() -> Iterator[tuple[str, Any]]:
 
 
 def _expression(target: Any) -> str:
-    """The expression as Prometheus gets it, with values in place of Grafana's variables."""
+    """The expression as sent to Prometheus, with values in place of Grafana's variables."""
     return str(target["expr"]).replace("$__rate_interval", "5m").replace("$partner", ".*")
 
 

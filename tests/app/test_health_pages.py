@@ -27,7 +27,7 @@ NOW = datetime(2017, 3, 1, 4, tzinfo=UTC)
 
 
 class Store:
-    """A store that answers at once, or cannot."""
+    """A store that answers at once, or is unavailable."""
 
     def __init__(self, broken: bool = False, gauges: Any = None) -> None:
         self._broken, self.gauges = broken, gauges or {}
@@ -54,7 +54,7 @@ def made(
 
 
 def ask(site: BoundedSite, path: str, accept: str = "*/*") -> tuple[int, str, str]:
-    """The status, the Content-Type and the page."""
+    """Status, Content-Type and body of a page."""
     protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
     protocol.makeConnection(transport)
@@ -80,7 +80,7 @@ def test_ready_with_database_and_listeners() -> None:
 
 
 class SlowStore(Store):
-    """A store that answers when it is told to."""
+    """A store that answers only when told to."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ def machine() -> Iterator[Machine]:
 
 
 def start(gateway: Heartbeat) -> BaseException | None:
-    """How it went: None is well."""
+    """Start a gateway; return the error, or None."""
     told: list[Any] = []
     ensureDeferred(gateway.start()).addBoth(told.append)
     return told[0].value if told[0] else None

@@ -44,7 +44,7 @@ def listening(level: str = "debug", titles: bool = False) -> io.BytesIO:
 
 
 def heard(event: dict[str, object]) -> None:
-    """What Twisted does with an observer; mypy cannot read the signature of a zope interface."""
+    """Call a log observer as Twisted does; mypy cannot read the signature of a zope interface."""
     log_twisted_event(event)
 
 

@@ -46,7 +46,7 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def gateway(running: Gateway) -> Gateway:
-    """A gateway whose pages are served: the test before may have killed them."""
+    """A gateway with running pages; restart it if the previous test killed them."""
     until(lambda: answers(running), "the pages")
     return running
 
@@ -64,7 +64,7 @@ def answers(gateway: Gateway) -> bool:
 
 
 def fetched(port: int, path: str) -> tuple[int, str]:
-    """The code and the body of an answer; 0 for none."""
+    """Status code and body of a reply; code 0 without a reply."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as page:
             return page.status, page.read().decode()
@@ -75,7 +75,7 @@ def fetched(port: int, path: str) -> tuple[int, str]:
 
 
 def pages_of(gateway: Gateway) -> int:
-    """The process id of its pages."""
+    """The process id of a gateway's pages process."""
     (child,) = until(lambda: found if len(found := gateway.children()) == 1 else None, "one child")
     return int(child)
 
@@ -165,7 +165,7 @@ def test_serve_fails_if_systemd_has_not_passed_the_socket_of_the_pages(own: Gate
 
 
 def listens_on(gateway: Gateway, table: str, endpoint: str) -> None:
-    """Replace the endpoint of a table of the configuration."""
+    """Replace the endpoint of a configuration table."""
     text = gateway.path.read_text(encoding="utf-8")
     head, _, rest = text.partition(f"[{table}]\n")
     first = rest[rest.index("listen = ") :].splitlines()[0]
@@ -371,7 +371,7 @@ def test_new_certificates_are_loaded_by_both_processes(own: Gateway, tmp_path: P
 
 
 def certificate(port: int) -> int:
-    """The serial number of the certificate that a port shows."""
+    """The serial number of the certificate that a port presents."""
     return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port)).encode()).serial_number
 
 
@@ -439,7 +439,7 @@ def test_patron_reference_is_the_same_in_both_logs(own: Gateway, tmp_path: Path)
 
 
 def of_both(gateway: Gateway) -> list[dict[str, Any]]:
-    """The first steps of requests by way of a page and of a document, once there are both."""
+    """The first log lines of one page request and one document, once both are logged."""
     found = [
         line for line in lines(gateway.log(), "transition") if line.get("channel") in {"web", "ncip"} and "patron_ref" in line
     ]
@@ -461,7 +461,7 @@ def test_concurrent_writers_keep_lines_whole() -> None:
 
 
 def written_by_two(shared: str) -> dict[tuple[str, int], int]:
-    """How many lines of which letter and length two processes have written to one pipe, with a slow reader."""
+    """Count lines by letter and length that two processes wrote to one pipe with a slow reader."""
     reading, writing = os.pipe()
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, letter, shared], stdout=writing) for letter in "ab"]
     os.close(writing)

@@ -15,7 +15,7 @@ NAMES = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0
 
 
 class Authority:
-    """Signs certificates for this machine; `pem` is its own."""
+    """A certificate authority for this machine; `pem` is its own certificate."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
@@ -25,7 +25,7 @@ class Authority:
         self.pem.write_bytes(ours.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str) -> int:
-        """Write `name`.key and `name`.pem, over what is there; the certificate's serial number."""
+        """Write `name`.key and `name`.pem, replacing existing files; return the certificate's serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = self._signed(_named("localhost"), key.public_key(), x509.BasicConstraints(ca=False, path_length=None))
         secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -48,7 +48,7 @@ class Authority:
 
 
 def _use(*, signs: bool) -> x509.KeyUsage:
-    """What a key may do: an authority's signs certificates, a server's signs handshakes."""
+    """Key usage: an authority's key signs certificates, a server's key signs handshakes."""
     never = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
     never |= dict.fromkeys(("encipher_only", "decipher_only"), False)
     return x509.KeyUsage(digital_signature=not signs, key_cert_sign=signs, crl_sign=signs, **never)

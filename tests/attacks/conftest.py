@@ -37,7 +37,7 @@ _SOURCES = count(20)
 
 
 def source() -> str:
-    """An address of this machine that no other test calls from: what is counted by address is counted from nought."""
+    """An address of this machine that no other test uses, so that per-address counters start at zero."""
     number = next(_SOURCES)
     return f"127.0.{number // 250 + 1}.{number % 250 + 1}"
 
@@ -55,9 +55,9 @@ PROBE = b"9900802.00"
 
 
 class LocalSystem:
-    """The library's own system: notes every line, lets everybody log in, knows every copy, finds every PIN wrong.
+    """A fake local system: records every message, accepts every login, knows every item, rejects every PIN.
 
-    It has no sequence numbers and no checksums, so that a client without a login asks it once to repeat its reply (97).
+    It uses no sequence numbers or checksums, so that a client without a login requests one repetition of its reply (97).
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ def _until_cr(heard: Any) -> bytes:
 
 @dataclass
 class Site:
-    """A running gateway and where it listens."""
+    """A running gateway and its ports."""
 
     folder: Path
     config: Path
@@ -117,12 +117,12 @@ class Site:
         return (self.folder / "gateway.log").read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The log's lines of one event, once they are written."""
+        """The log lines of one event, once they are written."""
         lines = (json.loads(line) for line in self.log.splitlines())
         return [line for line in lines if line["event"] == name]
 
     def terminal(self, login: str = "", at: str = "", password: str = demo_setup.PASSWORD) -> Terminal:
-        """A connection from `at`; logged in where a login is given."""
+        """Connect from `at`; log in if a login is given."""
         line = socket.create_connection(("127.0.0.1", self.sip2), PATIENCE_S, (at or source(), 0))
         self._callers.append(line)
         made = Terminal(line)
@@ -149,7 +149,7 @@ class Site:
         return float(found[1]) if found else 0
 
     def rows(self, question: str) -> list[Any]:
-        """What stands in the gateway's database."""
+        """The rows of a query on the gateway's database."""
         with closing(sqlite3.connect(f"file:{self.folder / 'hkall.db'}?mode=ro", uri=True)) as database:
             return database.execute(question).fetchall()
 
@@ -160,7 +160,7 @@ class Site:
 
 
 class Terminal:
-    """One end of a SIP2 connection."""
+    """The client end of a SIP2 connection."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line, self._rest = line, b""
@@ -228,7 +228,7 @@ def site(running: Site) -> Iterator[Site]:
 
 
 def until(happened: Callable[[], Any], told: Callable[[], str] = lambda: "") -> Any:
-    """Wait until it is true; its value."""
+    """Wait until the function returns a true value; return it."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if found := happened():

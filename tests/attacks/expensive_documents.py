@@ -62,7 +62,7 @@ def posted(document: bytes) -> bytes:
 
 
 def post_without_pause(port: int, connections: int, go_on: Callable[[], bool]) -> int:
-    """Posts every document repeatedly over so many connections, until `go_on` returns False; returns the number of replies."""
+    """Post every document repeatedly on all connections until `go_on` returns False; return the number of replies."""
     counts = [0] * connections
 
     def post(mine: int) -> None:
@@ -89,7 +89,7 @@ def _answered(port: int, document: bytes) -> bool:
 
 
 def main(port: int, connections: int, seconds: float) -> None:
-    """Posts for so many seconds, and prints how many documents were answered."""
+    """Post for the given seconds, and print how many documents were answered."""
     end = time.monotonic() + seconds
     print(post_without_pause(port, connections, lambda: time.monotonic() < end))  # noqa: T201  # the process's answer
 

@@ -81,7 +81,7 @@ def test_wrong_logins_lock_out_only_their_own_address(site: Site) -> None:
 
 
 def seconds(site: Site, name: str, number: int) -> float:
-    """How long a first wrong login with this name takes, from an address of its own."""
+    """Duration of a first wrong login with this name, from an address not used before."""
     line = site.terminal(at=source())
     began = time.perf_counter()
     assert line.ask(f"9300CN{name}|COwrong {number}|") == "940"
@@ -121,7 +121,7 @@ def test_unusual_line_separator_does_not_reach_the_local_system(site: Site, cont
     numbers = count()
 
     def heard() -> list[bytes]:
-        """Ask until the local system is asked: the gateway leaves it alone for a while after a late answer."""
+        """Repeat a request until it reaches the local system, which the gateway pauses after a late reply."""
         line.ask(f"17{DATE}AOHKU|ABHKU".encode() + control + b"99|XX9300CN" + root + b"|AC%d|" % next(numbers))
         return [one for one in site.ils.lines if root in one]
 

@@ -147,7 +147,7 @@ def test_unreadable_certificate_keeps_the_current_one(site: Site) -> None:
 
 @pytest.fixture(scope="session")
 def sslyze() -> Path:
-    """sslyze in an environment of its own, since it pins older libraries; made once in the user's cache."""
+    """sslyze in a separate environment, since it pins older libraries; created once in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hkall-gateway-tests"
     folder = cache / f"sslyze-{sys.version_info.major}.{sys.version_info.minor}"
     found = folder / "bin" / "sslyze"

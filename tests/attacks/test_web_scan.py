@@ -32,7 +32,7 @@ FAILED = re.compile(r'"code": ?5\d\d|"level": ?"error"')
 
 @pytest.fixture(scope="module")
 def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with open work, its pages over TLS: a scanner sends Secure cookies nowhere else."""
+    """A gateway with open requests and its pages over TLS, since a scanner sends Secure cookies only there."""
     folder = tmp_path_factory.mktemp("scan")
     made = Gateway(reactor, folder, pages=True)
     Authority(folder).issue("pages")
@@ -50,7 +50,7 @@ def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def scan(address: str, folder: Path) -> Any:
-    """What Wapiti found, by its categories."""
+    """Wapiti's findings by category."""
     report = folder / "report.json"
     person = ["--form-user", demo_setup.STAFF[1]["login"], "--form-password", demo_setup.PASSWORD]
     where = ["-u", f"{address}/", "-s", f"{address}/staff/", "--form-url", f"{address}/staff/login"]

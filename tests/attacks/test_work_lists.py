@@ -30,7 +30,7 @@ PAGE_S = 0.1
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Immediate]:
-    """Years of work, and the open requests of a large consortium."""
+    """Years of ended requests, and the open requests of a large consortium."""
     file: Path = tmp_path_factory.mktemp("lists") / "big.db"
     engine = open_engine(f"sqlite:///{file}" if request.param == "sqlite" else request.getfixturevalue("postgres_url"))
     if request.param == "sqlite":
@@ -47,7 +47,7 @@ def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def best_s(store: Immediate, work: Callable[..., Any], *args: Any) -> float:
-    """The quickest of three times, in seconds: other work of the machine is not measured."""
+    """The shortest of three durations in seconds, to exclude other load of the machine."""
     times = []
     for _ in range(3):
         began = perf_counter()

@@ -28,7 +28,7 @@ def bench(*words: str) -> Result:
 
 
 def figures(done: Result) -> Any:
-    """Return the JSON of a run. The gateway of a test before may write a line of its log in front."""
+    """Return the JSON of a run. The gateway of an earlier test may write a log line before it."""
     return json.loads(done.stdout[done.stdout.index("{\n") :])
 
 
@@ -126,7 +126,7 @@ RATIO = {"median": 0.5, "lowest": 0.5, "highest": 0.5, "by_cpu": None, "demand":
 
 
 def _measures(monkeypatch: pytest.MonkeyPatch, found: Mapping[str, Any]) -> None:
-    """Let the command find this without measuring."""
+    """Patch the command so that it gets these results without measuring."""
 
     def measured(_rows: object, how: Plan, _means: object) -> Records:
         return {"machine": machine(), **records_of(how, {}, {}, {}, {}), **found}

@@ -19,14 +19,14 @@ from hkall_gateway.sip2.codec.lines import checksum
 
 
 def ticks() -> Callable[[], float]:
-    """A clock on which every look takes a millisecond."""
+    """A clock that advances by a millisecond per call."""
     numbers = count()
     return lambda: next(numbers) / 1000
 
 
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server that says every line again."""
+    """The port of a server that echoes every line."""
     port = next(ports())
     process = Process([*SERVING, "echo", str(port)], tmp_path_factory.mktemp("echo") / "log")
     process.until_it_listens(port)

@@ -19,7 +19,7 @@ PEER = Cell("sip2_11", 64, "echo")
 
 
 class Told(Subject):
-    """Writes down what it was told to do; `trouble` is raised when it is closed."""
+    """A subject that records its calls; `trouble` is raised when it is closed."""
 
     def __init__(self, name: str, heard: list[str], trouble: Exception | None = None) -> None:
         self._name, self._heard, self._trouble = name, heard, trouble

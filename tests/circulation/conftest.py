@@ -80,7 +80,7 @@ COPIES = (
 
 
 def hkt(text: str) -> datetime:
-    """An instant of Hong Kong in UTC: `2017-03-06 10:00`."""
+    """Convert Hong Kong time, such as `2017-03-06 10:00`, to UTC."""
     return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
 
 
@@ -103,7 +103,7 @@ def sent_as(kind: Any, notice: PartnerNotice) -> Any:
 
 
 class DeskWorld:
-    """One desk and its database. `now` may be moved; whatever is asked is answered at once."""
+    """The circulation service and its database. `now` may be changed; every command is answered at once."""
 
     def __init__(
         self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
@@ -139,29 +139,29 @@ class DeskWorld:
     # ---- doing
 
     def ask(self, asked: Coroutine[Any, Any, Any]) -> Any:
-        """What the desk answers."""
+        """Run a command or query and return its result."""
         return finished(asked)
 
     def go_to(self, text: str) -> None:
         self.now = hkt(text)
 
     def clock(self, text: str) -> datetime:
-        """An instant of Hong Kong."""
+        """Convert Hong Kong time."""
         return hkt(text)
 
     def gateway(self, name: str, batch: int = 200) -> Rounds:
-        """The rounds of a gateway of this name on the same database."""
+        """The rounds of a gateway with this name on the same database."""
         return Rounds(self.store, lambda: self.library, lambda: self.now, NoTimer(), name, batch)
 
     def accept(self, number: str) -> None:
-        """The lender that is asked has said that it will send it."""
+        """Let the current lender accept the request."""
         self.store.now(lambda unit: unit.candidates.update(unit.candidates.of_request(number)[0], outcome="accepted"))
 
     def round(self, name: str) -> int:
         return finished(self.rounds.do(name))
 
     def given(self, position: Position, **facts: Any) -> Request:
-        """A request of UG1 for Dune, copy CUHK:C1, that stands there."""
+        """Insert a request of UG1 for Dune, item CUHK:C1, at a position."""
         copy: dict[str, Any]
         lent = facts.get("side") is Side.LENDING
         made = Request("", Side.BORROWING, position, "Dune", "dune", partner="CUHK", pickup_location=PLACE)
@@ -175,7 +175,7 @@ class DeskWorld:
         return self.store.now(_open, request, self.now)
 
     def lent_out(self, on: str = "2017-03-01", days: int = 15, **facts: Any) -> Request:
-        """A loan of UG1 that began on that day."""
+        """Insert a loan of UG1 that began on this day."""
         first = date.fromisoformat(on)
         dates = {"first_checkout": first, "loan_days": days, "due": first + timedelta(days=days), "used": True}
         return self.given(Position.ON_LOAN, **{**dates, **facts})
@@ -184,7 +184,7 @@ class DeskWorld:
         return self.ask(self.circulation.execute(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
 
     def heard(self, **facts: Any) -> PartnerNotice:
-        """What CUHK says of its copy C1, unless told otherwise."""
+        """Receive a notification from CUHK, by default about its item C1."""
         agency = facts.get("partner", "CUHK")
         said = {"by": Actor(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
         return PartnerNotice(**{**said, **facts})
@@ -209,19 +209,19 @@ class DeskWorld:
         return self.ask(self.circulation.execute(Pay(TERMINAL, card, cents)))
 
     def say(self, name: str, request: Request, **more: Any) -> Any:
-        """What the partner of a request says of it: a method of the desk."""
+        """Receive a notification about a request from its partner, by the name of a service method."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
         ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
         return self.ask(self.circulation.execute(sent_as(NEWS_KINDS[name], ask)))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
-        """CUHK asks for a title of ours."""
+        """Let CUHK request a title of ours."""
         by = Actor("CUHK", "ncip", "RequestItem")
         return self.ask(self.circulation.execute(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
 
     def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
-        """The courier has brought the newest message of this kind where it belongs."""
+        """Record the delivery of the newest message of this kind."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
         return self.ask(self.circulation.execute(Delivered(row, answer, None, CircuitSettings())))
 
@@ -237,11 +237,11 @@ class DeskWorld:
         return civil(self.now)
 
     def count(self) -> int:
-        """How many requests there are."""
+        """The number of requests."""
         return len(self.rows(REQUESTS))
 
     def requests(self) -> list[Request]:
-        """All of them, in the order of their birth."""
+        """All requests, in the order of creation."""
         born = [line["request"] for line in self.journal() if line["event"] == "OPEN"]
         return [self.request(number) for number in born]
 
@@ -249,7 +249,7 @@ class DeskWorld:
         return tuple(ROUNDS)
 
     def status(self, item: ItemKey) -> str:
-        """The circulation status of a copy, as the catalogue knows it."""
+        """The circulation status of an item in the catalogue."""
         found: Holding | None = self.store.now(lambda unit: unit.holdings.find(item))
         assert found is not None
         return found.status
@@ -260,11 +260,11 @@ class DeskWorld:
         return found
 
     def told(self) -> list[str]:
-        """Everything that was put into the outbox: `CUHK ask_lender`, `UG1 letter_pickup`."""
+        """Everything enqueued in the outbox, as `CUHK ask_lender` or `UG1 letter_pickup`."""
         return [f"{row['recipient']} {row['send']}" for row in self.rows(OUTBOX)]
 
     def letters(self, send: Notification) -> int:
-        """How many letters of a kind there are."""
+        """The number of letters of a kind."""
         return sum(row["kind"] == send.value for row in self.rows(NOTICES))
 
     def letter(self, send: Notification) -> PatronNotice:
@@ -275,7 +275,7 @@ class DeskWorld:
         return found
 
     def message(self) -> PartnerMessage:
-        """What was put into the outbox last, for a partner."""
+        """The last message enqueued for a partner."""
         found = from_json(self.rows(OUTBOX)[-1]["payload"])
         assert isinstance(found, PartnerMessage)
         return found
@@ -288,7 +288,7 @@ class DeskWorld:
         return [(row["kind"], row["cents"]) for row in self.rows(FINES)]
 
     def job(self, name: str) -> RoundState:
-        """How a round stands."""
+        """The stored state of a round."""
         return next(job for job in self.store.now(rounds.jobs) if job.name == name)
 
     def journal(self) -> list[Mapping[str, Any]]:
@@ -300,13 +300,13 @@ class DeskWorld:
 
 
 class NoTimer:
-    """A clock whose calls the test makes itself."""
+    """A clock whose scheduled calls the test runs itself."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[..., Any]] = []
 
     def ring(self) -> None:
-        """A minute is over."""
+        """Run the call that is due after a minute."""
         waiting, self.waiting = self.waiting, []
         for call in waiting:
             call()
@@ -363,7 +363,7 @@ def timer() -> NoTimer:
 
 @pytest.fixture
 def make_library() -> Iterator[Callable[..., DeskWorld]]:
-    """Libraries with a policy or partners of their own."""
+    """A factory of libraries with a given policy or given partners."""
     made: list[DeskWorld] = []
 
     def make(policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS) -> DeskWorld:

@@ -61,7 +61,7 @@ OUT, MISSING, HERE = "On Loan", "Missing", "Available On Shelf"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A rule, a day and a question; `wanted` is the reason for a no, a date, cents, or the name of what was done."""
+    """A rule, a day and a query; `wanted` is the reason of a refusal, a date, an amount in cents, or an outcome."""
 
     name: str
     do: Callable[[DeskWorld], object]
@@ -70,7 +70,7 @@ class Row:
 
 
 def said(outcome: object) -> object:
-    """An answer as a row writes it."""
+    """A result in the notation of a row."""
     match outcome:
         case Refused():
             return outcome.why
@@ -125,7 +125,7 @@ def copy(agency: str, status: str = HERE, **more: Any) -> Holding:
 
 
 def having(hkall: int, local: int = 0, total: int | None = 60, category: str = CATEGORY.key) -> Callable[[DeskWorld], object]:
-    """The next wish of somebody who has so many books."""
+    """The next request of a patron who has this many items."""
 
     def do(library: DeskWorld) -> object:
         library.set_patron("UG1", category=category, local_loans=local, total_quota=total)
@@ -139,7 +139,7 @@ def having(hkall: int, local: int = 0, total: int | None = 60, category: str = C
 def on_shelf(
     at: str, role: str = "counter", card: str = "UG1", place: str = "HKU-MAIN-LENDING", **facts: Any
 ) -> Callable[[DeskWorld], object]:
-    """A checkout of a book whose letter left on Monday, 6 March."""
+    """A checkout of an item whose letter was sent on Monday, 6 March."""
 
     def do(library: DeskWorld) -> object:
         told = {"received_on": date(2017, 3, 6), "notified_on": date(2017, 3, 6), "pickup_last": date(2017, 3, 11)}
@@ -156,7 +156,7 @@ def loan(on: str = "2017-03-01", days: int = 15, **facts: Any) -> Callable[[Desk
 
 
 def then(*deeds: Callable[[DeskWorld], object]) -> Callable[[DeskWorld], object]:
-    """One after another; the last one answers."""
+    """Run actions in sequence; the last one gives the result."""
 
     def do(library: DeskWorld) -> object:
         answer: object = None
@@ -194,7 +194,7 @@ def dropped(at: str) -> Callable[[DeskWorld], object]:
 
 
 def scanned(when: str, **more: Any) -> Callable[[DeskWorld], object]:
-    """What a check-in at the counter was, in the desk's word."""
+    """The outcome of a check-in at the counter."""
     return then(at(when), lambda library: library.check_in(**more).what)
 
 
@@ -247,12 +247,12 @@ def fact(name: str) -> Callable[[DeskWorld], object]:
 
 
 def lent(when: str) -> Callable[[DeskWorld], object]:
-    """A checkout, of a book that came on that day."""
+    """A checkout of an item that arrived on this day."""
     return then(standing(P.RECEIVED), at(when), lambda library: library.check_out())
 
 
 def comes(library: DeskWorld) -> object:
-    """The newest wish is sent by its lender and scanned at our counter."""
+    """Ship the newest request and scan its item at our counter."""
     newest = library.requests()[-1]
     library.say("shipped", newest)
     library.check_in(library.request(newest.id).item_barcode)
@@ -260,7 +260,7 @@ def comes(library: DeskWorld) -> object:
 
 
 def letter_leaves(when: str) -> Callable[[DeskWorld], object]:
-    """The pickup letter is on its way at last; its own day counts (R14)."""
+    """Send the pickup letter; its own day counts (R14)."""
 
     def do(library: DeskWorld) -> object:
         library.go_to(when)
@@ -278,18 +278,18 @@ def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDIN
 
 
 def record(name: str) -> Callable[[DeskWorld], object]:
-    """What the first line of the patron's own record says."""
+    """The first row of the patron's own record."""
     see = SeePatron(Actor("t", "sip2", "63"), "UG1")
     return lambda library: attrgetter(name)(library.ask(library.circulation.execute(see)).lines[0])
 
 
 def lends(bib: str, number: str = "c-1") -> Callable[[DeskWorld], object]:
-    """CUHK asks for a title of ours."""
+    """Let CUHK request a title of ours."""
     return lambda library: library.borrow_from_us(bib, number)
 
 
 def outcomes(library: DeskWorld) -> object:
-    """What became of each attempt, in the order in which libraries were asked."""
+    """The outcome of each attempt, in the order in which libraries were asked."""
     return library.store.now(lambda unit: [c.outcome for c in unit.candidates.of_request("R1") if c.wire_id])
 
 
@@ -298,7 +298,7 @@ def declines(reason: str) -> Callable[[DeskWorld], object]:
 
 
 def told_of(send: Notification, name: str) -> Callable[[DeskWorld], object]:
-    """What the newest letter of a kind says."""
+    """The content of the newest letter of a kind."""
     return lambda library: getattr(library.letter(send), name)
 
 
@@ -323,7 +323,7 @@ def changed(**tables: Any) -> Policy:
 
 
 def window(scope: Scope, day: str = "2017-03-09", partner: str = "") -> Policy:
-    """Something is suspended on one day, for everybody or with one partner."""
+    """A suspension on one day, for all partners or for one."""
     on = date.fromisoformat(day)
     return changed(service_windows=(Window(scope, on, on, partner=partner),))
 

@@ -26,7 +26,7 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 
 def seen(desk: DeskWorld) -> int:
-    """The newest line of the journal on the page of R1."""
+    """The id of the newest journal line displayed on the page of R1."""
     page = finished(
         desk.store.read(in_context(console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR), is_long=True)
     )

@@ -36,7 +36,7 @@ DECLINE = "ItemRequestCancelled request=HKU:R1-1 item=C1 user=HKU-INST"
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """Dune stands at CUHK (C1), HKUST (S1) and LU (L1), asked in this order."""
+    """Dune is held by CUHK (C1), HKUST (S1) and LU (L1), asked in this order."""
     made = World.open(WORLDS / "consortium.toml")
     put(made, "LU", "L1")
     yield made

@@ -22,7 +22,7 @@ OPEN = date(2017, 3, 18)
 
 
 def moved(library: DeskWorld, limit: int = 200) -> dict[str, date | None]:
-    """What moves, and until when."""
+    """The moved dates and their new values."""
     found: dict[str, date | None] = {}
     after: str | None = ""
     while after is not None:

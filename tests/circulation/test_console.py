@@ -41,7 +41,7 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 
 def ask(desk: DeskWorld, query: Callable[..., Any], *args: Any) -> Any:
-    """What the desk answers to a query of the console."""
+    """Run a query of the console."""
     return finished(desk.store.read(in_context(query, desk.library, desk.now, *args), is_long=True))
 
 
@@ -225,7 +225,7 @@ def found(desk: DeskWorld, words: str, most: int = 100) -> list[tuple[str, Found
 
 @pytest.fixture
 def searched(desk: DeskWorld) -> DeskWorld:
-    """R1 borrowed and on loan, R2 lent, R3 ended, R4 another person's."""
+    """R1 is borrowed and on loan, R2 lent, R3 ended, and R4 belongs to another patron."""
     desk.lent_out(wire_id="w-77")
     desk.given(P.SHIPPED, side=Side.LENDING, wire_id="cu-5", title="Love in a Fallen City")
     desk.given(P.CLOSED, title="Dune Messiah", item_barcode="C8", wire_id="w-78")

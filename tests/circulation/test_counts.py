@@ -19,7 +19,7 @@ ARRIVED, LAST = date(2017, 3, 1), date(2017, 3, 6)
 
 
 class Calendar:
-    """A unit of work that counts who asks it for closed days."""
+    """A unit of work that counts queries for closed days."""
 
     def __init__(self, *closed: date) -> None:
         self.asked, self._closed = 0, frozenset(closed)

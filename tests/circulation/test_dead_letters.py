@@ -39,7 +39,7 @@ def world() -> Iterator[World]:
 
 
 def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
-    """The first thing to tell CUHK becomes a dead letter, as `how` says."""
+    """Turn the first message to CUHK into a dead letter, with outcome `how`."""
     world.peers.script("CUHK", *manner(f"{how} x12"))
     world.tell("HKU-DISCOVERY", said)
     world.pump()

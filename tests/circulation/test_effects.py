@@ -133,7 +133,7 @@ def test_renew_all_is_checked_per_loan_except_pending_renewals() -> None:
 
 
 def outcome_types() -> set[type]:
-    """Every record of the service layer that can be stored, and so kept for a repeated document, but a refusal."""
+    """Every result record of the service layer that can be stored for a repeated document, except a refusal."""
     modules = [import_module(found.name) for found in walk_packages(circulation.__path__, f"{circulation.__name__}.")]
     kinds = {kind for module in modules for kind in vars(module).values() if is_dataclass(kind) and isinstance(kind, type)}
     return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(circulation.__name__)} - {Refused}

@@ -53,7 +53,7 @@ CHANGES = frozenset({"position", "due", "lender_due", "recalled_on", "claimed_on
 
 
 def given(library: DeskWorld, side: Side, position: Position, news: News) -> Request:
-    """A request that stands there since our scan, with the lender's date that a late message would fill in."""
+    """A request at the position set by our scan, with the lender's date that a late message would fill in."""
     facts = {"lender_due": date(2017, 4, 15), **GIVEN.get(position, {})}
     if side is Side.LENDING:
         facts = {"side": side, "lender_due": date(2017, 4, 15)}
@@ -82,7 +82,7 @@ def tell(library: DeskWorld, request: Request, news: News, at: datetime | None) 
 
 
 def verdict(library: DeskWorld, before: Request, answer: Any) -> Verdict:
-    """What became of it, as an outsider sees it: the answer, the request, the flags for staff, a new request."""
+    """The visible outcome: the reply, the request, the flags for staff, a new request."""
     after = library.request(before.id)
     changed = any(getattr(after, name) != getattr(before, name) for name in CHANGES) or library.count() > 1
     if isinstance(answer, Refused):
@@ -148,7 +148,7 @@ def test_returned_notification_confirmed_by_staff_closes_the_request(library: De
 
 
 def two_requests(library: DeskWorld) -> tuple[Request, Request]:
-    """R1 waits for Dune, CUHK:C1; R2 of another patron waits for another title, CUHK:C2."""
+    """R1 waits for Dune, item CUHK:C1; R2 of another patron waits for another title, item CUHK:C2."""
     library.add_copies([Holding("CUHK", "C2", "emma", "Emma")])
     first = library.given(P.REQUESTED)
     library.wish("UG2", "emma", "d-2")

@@ -30,7 +30,7 @@ CLERK = Actor("mei", "cli", "waive")
 
 
 def late(library: DeskWorld, number: int, days: int) -> None:
-    """A loan that came back `days` late, and costs HK$2 a day."""
+    """A loan returned `days` late at HK$2 a day."""
     copy = f"C{number}"
     library.go_to("2017-03-01 10:00")
     library.lent_out(item_barcode=copy, wire_id=copy)

@@ -22,7 +22,7 @@ WINDOW = timedelta(seconds=KEY.keep_s)
 
 
 class Wish:
-    """Work that counts how often it was done."""
+    """Work that counts its runs."""
 
     def __init__(self, *outcomes: Renewed | Refused) -> None:
         self._outcomes = list(outcomes)
@@ -35,7 +35,7 @@ class Wish:
 
 @pytest.fixture
 def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Renewed | Refused]:
-    """One document arrives at an instant."""
+    """Receive one document at a given time."""
     return lambda wish, when, key: store.now(in_context(once, LIBRARY, when, key, wish))
 
 

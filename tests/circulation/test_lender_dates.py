@@ -34,7 +34,7 @@ CLERK = Actor("mei", "cli", "extend")
 
 
 def lent_past(make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date) -> DeskWorld:
-    """Dune is lent on 7 March, until the 22nd; its lender expects it on `lender_due`."""
+    """Dune is lent on 7 March, due on the 22nd; the lender's due date is `lender_due`."""
     made = make_library(partners=partners)
     made.given(P.RECEIVED, lender_due=lender_due)
     made.go_to("2017-03-07 10:00")

@@ -23,7 +23,7 @@ C1, S1 = ItemKey("CUHK", "C1"), ItemKey("HKUST", "S1")
 
 @pytest.fixture
 def world() -> World:
-    """R1 is asked of CUHK, for C1; HKUST's S1 stands next in its list."""
+    """R1 is requested from CUHK for C1; HKUST's S1 is next in its list."""
     made = World.open(WORLDS / "consortium.toml")
     made.peers.script("CUHK", manner("ok")[0])
     made.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")

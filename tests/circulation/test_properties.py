@@ -69,7 +69,7 @@ QUICK = settings(max_examples=example_count(30), suppress_health_check=list(Heal
 
 @pytest.fixture
 def make_small(make_library: Callable[..., DeskWorld]) -> Callable[[], DeskWorld]:
-    """A library with small quotas, eight titles at each of two lenders, and a reader who has two books of our own."""
+    """A library with small quotas, eight titles at each of two lenders, and a patron who has two items of our own."""
 
     def make() -> DeskWorld:
         library = make_library(SMALL)
@@ -82,7 +82,7 @@ def make_small(make_library: Callable[..., DeskWorld]) -> Callable[[], DeskWorld
 
 
 def happen(library: DeskWorld, event: tuple[Any, ...]) -> None:
-    """One event; what the desk refuses has not happened."""
+    """Run one event; a refused event has no effect."""
     name, what = event[0], event[1]
     request = _numbered(library, what) if isinstance(what, int) else None
     if name == "wish":
@@ -118,7 +118,7 @@ def _about(library: DeskWorld, name: str, request: Request) -> None:
 
 
 def places(library: DeskWorld) -> dict[str, int]:
-    """How many places each reader takes."""
+    """The quota places each patron uses."""
     taking = [r for r in library.requests() if r.position in TAKES_QUOTA and not r.unwanted and r.side is Side.BORROWING]
     return {card: sum(r.patron == card for r in taking) for card in CARDS}
 
@@ -156,7 +156,7 @@ last day is `floor` (R25, R26); no other event moves it at all."""
 
 
 def wrong_dates(journal: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The journal's lines that move a due date as they may not."""
+    """Journal lines that change a due date against the rules."""
     facts: dict[str, dict[str, Any]] = {}
     return [
         line for line in journal if line["event"] in CHANGES and _moves_wrongly(facts.setdefault(line["request"], {}), line)
@@ -164,7 +164,7 @@ def wrong_dates(journal: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _moves_wrongly(known: dict[str, Any], line: Mapping[str, Any]) -> bool:
-    """Whether a line moves the due date of what is known of its request; what it says is known from now on."""
+    """Whether a journal line changes the due date of its request against the rules; updates the replayed state."""
     was, new = known.get("due"), from_json(line["detail"])
     known.update(new)
     if line["outcome"] != "ok" or not was or not new.get("due"):
@@ -173,7 +173,7 @@ def _moves_wrongly(known: dict[str, Any], line: Mapping[str, Any]) -> bool:
 
 
 def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, Any]]:
-    """The overdue charges of loans that cost nothing, less than nothing, or more than so many days at the higher rate."""
+    """Overdue charges of zero, of negative amounts, or above the days at the higher rate."""
     overdue = [row for row in charges if row["kind"] == "overdue"]
     sums = {row["request"]: sum(one["cents"] for one in overdue if one["request"] == row["request"]) for row in overdue}
     return [row for row in overdue if row["cents"] <= 0 or sums[row["request"]] > days * SMALL.fine.recalled_cents]
@@ -198,7 +198,7 @@ CHANGES = frozenset({"OPEN", "AMEND", *(event.name for event in Event)})
 
 
 def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:
-    """The requests as the journal's own lines make them."""
+    """The requests reconstructed from the journal alone."""
     blank = Request("", Side.BORROWING, P.NEW, "", "")
     facts: dict[str, dict[str, Any]] = {}
     for line in journal:

@@ -51,7 +51,7 @@ TITLES = ("left", "right")
 
 
 class Turn(NamedTuple):
-    """What one side of a round was answered, and when it had asked and was about to commit, in nanoseconds."""
+    """The result of one side of a round, and the times of its start and its decision in nanoseconds."""
 
     number: int
     side: int
@@ -67,7 +67,7 @@ def card(number: int) -> str:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """A database in a file, where each of some readers has fourteen of fifteen books."""
+    """A file database in which each of several patrons has fourteen of fifteen items."""
     url = f"sqlite:///{tmp_path / 'race.db'}"
     engine = open_engine(url)
     create_all(engine)
@@ -86,7 +86,7 @@ def fill(unit: UnitOfWork) -> None:
 
 
 def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None) -> Immediate:
-    """A store with a connection of its own, as each gateway has; its requests are numbered by its name."""
+    """A store with its own connection, like each gateway has; request numbers start with its name."""
     numbers = count(1)
 
     def make_unit(connection: Connection) -> UnitOfWork:
@@ -96,7 +96,7 @@ def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None
 
 
 def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) -> None:
-    """One racer: in every round it asks for its own title for the same reader. `begun[round][side]` is set when it asks."""
+    """One racer: requests its own title for the same patron in every round. Sets `begun[round][side]` at its start."""
     now_in, decided = [0], [0]
 
     def wait_for_the_other() -> None:
@@ -125,7 +125,7 @@ def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
 
 
 def overlapped(turns: list[Turn]) -> int:
-    """In how many rounds the loser had asked before the winner's place was on disk."""
+    """The number of rounds in which the loser started before the winner's place was on disk."""
     winner = {turn.number: turn for turn in turns if turn.won == "won"}
     return sum(turn.asked_ns < winner[turn.number].decided_ns for turn in turns if turn.won == "lost")
 
@@ -143,7 +143,7 @@ def run(url: str, racer: Callable[..., Any], event: Callable[[], Any], barrier: 
 
 
 def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
-    """Exactly one wins in every round, the other is told why and was truly in between, and the database says the same."""
+    """Assert that one side wins each round, that the other was refused while overlapping, and that the database agrees."""
     by_round = [sorted((turn.won, turn.why) for turn in turns if turn.number == number) for number in range(ROUNDS)]
     assert by_round == [[("lost", Reason.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
     assert overlapped(turns) == ROUNDS

@@ -23,7 +23,7 @@ P = Position
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """R1 is asked of CUHK under HKU:R1-1."""
+    """R1 is requested from CUHK under HKU:R1-1."""
     made = World.open(WORLDS / "asked.toml")
     yield made
     made.close()
@@ -49,7 +49,7 @@ def mend(world: World, position: str, reason: str = "their list of today") -> No
 
 
 def number_it(world: World, number: str) -> None:
-    """The lender has given R1 a number of its own."""
+    """Let the lender give R1 its own number."""
 
     def mark(unit: UnitOfWork) -> None:
         asked = unit.requests.find_by_wire_id("R1-1")

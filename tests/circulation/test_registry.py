@@ -18,7 +18,7 @@ for module in pkgutil.walk_packages(desk.__path__, f"{desk.__name__}."):
 
 
 def leaves(kind: type[Any]) -> Iterator[type[Any]]:
-    """The classes below this one that have no class below them."""
+    """The subclasses of this class that have no subclasses."""
     for one in kind.__subclasses__():
         yield from leaves(one) if one.__subclasses__() else (one,)
 

@@ -38,7 +38,7 @@ CLERK = Actor("mei", "cli", "outbox")
 
 @pytest.fixture
 def asking(make_library: Callable[..., DeskWorld]) -> DeskWorld:
-    """A lender that wants to be asked; UG1's loan is due on 16 March, and may be renewed today until the 29th."""
+    """A lender that must be asked about renewals; UG1's loan is due on 16 March and renewable today until the 29th."""
     made = make_library(partners=ASKED)
     made.lent_out(lender_due=date(2017, 3, 20))
     made.go_to("2017-03-14 10:00")
@@ -47,12 +47,12 @@ def asking(make_library: Callable[..., DeskWorld]) -> DeskWorld:
 
 @pytest.fixture
 def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
-    """A library that takes a renewal back when the lender refuses it."""
+    """A library that reverts a renewal when the lender refuses it."""
     return make_library(Policy(renewal=REVERT))
 
 
 def told(library: DeskWorld, answer: DeliveryResult) -> Request:
-    """The lender's answer to what was told last."""
+    """Receive the lender's reply to the last message."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
     library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
     return library.request()
@@ -158,7 +158,7 @@ def test_reply_after_the_return_changes_nothing(asking: DeskWorld) -> None:
 
 
 def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
-    """The lender's answer to the first that waits."""
+    """Receive the lender's reply to the first waiting message."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
     library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
     return library.request()

@@ -55,13 +55,13 @@ LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
 
 
 def keeping(library: DeskWorld, **terms: Any) -> None:
-    """The policy's section [retention]."""
+    """Set the policy's section [retention]."""
     policy = replace(library.library.policy, retention=Retention(**{"anonymise_days": 0, "messages_days": 0, **terms}))
     library.library = replace(library.library, policy=policy)
 
 
 def ended(library: DeskWorld, at: str = "2017-03-01 23:59:59", position: Position = P.CLOSED, **facts: Any) -> Request:
-    """A request of UG1 that came to its end at that instant."""
+    """A request of UG1 that ended at this time."""
     when = library.clock(at)
     return library.given(position, moved_at=when, placed_at=when, returned_on=date(2017, 3, 1), **facts)
 
@@ -307,7 +307,7 @@ def on_disk(tmp_path: Path) -> Iterator[DeskWorld]:
 
 
 def _whole_life(library: DeskWorld) -> None:
-    """A book borrowed, kept too long, paid for, and home; a refusal, and letters."""
+    """An item borrowed, returned late, paid for and sent home; a refusal, and letters."""
     card, name, email = PERSONAL
     row = {"barcode": card, "name": name, "email": email, "category": "undergraduates", "local_loans": 0, "total_quota": 60}
     library.store.now(lambda unit: unit.execute(insert(PATRONS), row))
@@ -345,7 +345,7 @@ def test_anonymised_database_file_contains_no_card_name_or_address(on_disk: Desk
 
 
 def _bytes(library: DeskWorld, folder: Path) -> bytes:
-    """The whole database, with what its log still holds."""
+    """The bytes of the database file and of its log."""
     library.engine.dispose()
     with library.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -391,7 +391,7 @@ def test_nothing_is_archived_without_a_configured_file(library: DeskWorld) -> No
 
 
 class Died(BaseException):
-    """The process is gone."""
+    """The process has crashed."""
 
 
 def _die() -> None:

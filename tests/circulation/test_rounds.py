@@ -289,7 +289,7 @@ def test_batch_is_rolled_back_when_the_gateway_lost_its_lease(library: DeskWorld
 
 
 class HalfSeconds:
-    """A clock on which every look takes half a second; the test makes the calls itself."""
+    """A clock that advances by half a second per call; the test runs its scheduled calls."""
 
     def __init__(self) -> None:
         self.now, self.waiting = 0.0, list[tuple[float, Callable[..., Any]]]()

@@ -37,7 +37,7 @@ def say(library: DeskWorld, statements: dict[str, tuple[str, ...]]) -> None:
 
 
 def three_late(library: DeskWorld) -> None:
-    """Three loans are due on the same day; the second cannot be written."""
+    """Three loans due on the same day; the second cannot be written."""
     for barcode in ("C1", "C2", "C3"):
         library.lent_out(item_barcode=barcode)
     say(library, POISONED)

@@ -25,7 +25,7 @@ def world() -> Iterator[DeskWorld]:
 
 @pytest.fixture
 def statements(world: DeskWorld) -> Count:
-    """The statements of some work."""
+    """The SQL statements of a function."""
     heard: list[str] = []
     event.listen(world.engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: heard.append(text))
 

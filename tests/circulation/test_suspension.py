@@ -17,7 +17,7 @@ END = replace(PUBLISHED, declined_while_suspended="end")
 
 
 def declined(made: DeskWorld) -> Position:
-    """A request of the last open day, whose lender declines in the suspension's first second."""
+    """A request of the last open day, declined by its lender in the first second of the suspension."""
     made.go_to("2017-06-05 23:59")
     made.wish()
     made.go_to("2017-06-06 00:00")
@@ -76,7 +76,7 @@ def test_r1_lender_skipped_by_staff_gets_a_cancellation(library: DeskWorld) -> N
 
 
 def rivals(library: DeskWorld, *, accepted: bool) -> None:
-    """CUHK is asked for its one copy for UG1 (R1) and for UG2 (R2)."""
+    """CUHK's only item is requested for UG1 (R1) and for UG2 (R2)."""
     library.wish()
     library.wish("UG2", number="d-2")
     second = library.request("R2")

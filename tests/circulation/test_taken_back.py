@@ -23,7 +23,7 @@ BUSY = SMTPDeliveryError(450, b"busy")
 
 
 class Post:
-    """A mail server that fails as told, one answer a letter, then takes what comes."""
+    """A mail server that fails as told, one result per letter, then accepts every letter."""
 
     def __init__(self, library: DeskWorld) -> None:
         self.library, self.fails, self.taken = library, list[Exception](), list[str]()
@@ -37,7 +37,7 @@ class Post:
         self.taken.append(str(message["Subject"]))
 
     def round(self, *, again: bool = True) -> None:
-        """Deliver all that may leave; what fails is tried `again` at once, or is dead."""
+        """Deliver all sendable messages; a failed one is retried `again` at once, or becomes a dead letter."""
         while rows := self.library.store.now(self._claim):
             for row in rows:
                 answer = self.library.ask(self.mailer.deliver(row))

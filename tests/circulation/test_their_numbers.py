@@ -30,7 +30,7 @@ def world() -> World:
 
 
 def place(world: World, answer: str = "ok request=CUHK:77") -> None:
-    """R1 is asked of CUHK, which answers so; with "" nothing is delivered yet."""
+    """R1 is requested from CUHK, which replies with this number; "" leaves the message undelivered."""
     if answer:
         world.peers.script("CUHK", manner(answer)[0])
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")

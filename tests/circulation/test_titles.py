@@ -55,7 +55,7 @@ def reason(world: World, bib: str, volume: str = "") -> Reason | None:
 
 
 def explained(world: World, bib: str, volume: str = "") -> Reason | None:
-    """What `explain` says to a patron who may do everything."""
+    """The result of `explain` for a patron without any restriction."""
 
     def decide(unit: Any) -> Reason | None:
         question = explaining.request(BY, "UG1", bib, volume)
@@ -70,7 +70,7 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
 
 
 def lent_through_us(world: World, agency: str, barcode: str) -> None:
-    """The copy is with a patron of ours."""
+    """The item is on loan to a patron of ours."""
     loan = Request(
         "",
         Side.BORROWING,
@@ -152,7 +152,7 @@ def test_search_counts_libraries_that_could_lend(world: World) -> None:
 
 
 def available_at(world: World, typed: str) -> dict[str, tuple[str, ...]]:
-    """The libraries with an available copy, by title, as a search for available titles lists them."""
+    """The libraries with an available item, by title, from the availability search."""
     found = ask(world, titles.search_titles, typed, available=True)
     assert isinstance(found, FoundTitles)
     return {one.bib_id: one.agencies for one in found.titles}

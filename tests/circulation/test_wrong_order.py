@@ -30,7 +30,7 @@ DUE = date(2017, 4, 20)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`arrives` (a method of the desk) in `position`: the position after it, its note or the reason of its no, and facts."""
+    """`arrives` (a service method) in `position`: the resulting position, note or refusal reason, and field values."""
 
     arrives: str
     position: Position
@@ -120,7 +120,7 @@ def arrive(library: DeskWorld, row: Row, inbox: InboxKey | None = None, **more: 
 
 
 def said(answer: Any) -> str:
-    """The reason of a no, "late", or the note of a yes."""
+    """The refusal reason, "late", or the note of a success."""
     if isinstance(answer, Refused):
         return answer.why.value
     return "late" if answer.late else answer.note if isinstance(answer, Noted) else ""

@@ -1,7 +1,7 @@
 """Write the pair of databases of a release into fixtures/databases: python -m tests.db.make_release 0.2.0
 
 The events are those of the earlier files (see their README): three weeks of March 2017 in the demo world, each message over the
-gateway's own ports, the last ones while partners and mail server are unavailable. It needs PostgreSQL's programs, as the tests do.
+gateway's own ports, the last ones while partners and mail server are unavailable. PostgreSQL's programs must be installed.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|\r".encode()
 
 
 def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
-    """A LookupUser of the discovery system, as it is posted."""
+    """A LookupUser document of the discovery system, as an HTTP request."""
     header: Fields = {
         "FromAgencyId": {"AgencyId": DISCOVERY},
         "FromAgencyAuthentication": secret,
@@ -49,10 +49,10 @@ def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
 
 
 class Arena:
-    """The daemon. `plain` and `secure` are its ports for terminals, `ncip`, `raw` and `ops` the others."""
+    """The daemon under attack. `plain` and `secure` are its terminal ports; `ncip`, `raw` and `ops` are the others."""
 
     def __init__(self, folder: Path, titles: Sequence[Holding] = ()) -> None:
-        """Start it. With `titles`, copies of a catalogue, it has the pages for browsers too."""
+        """Start the daemon. With `titles`, the items of a catalogue, it also serves the web pages."""
         self._folder = folder
         self.ports = gateway_ports()
         self.plain, self.ncip, self.ops = self.ports.sip2, self.ports.ncip, self.ports.ops
@@ -82,7 +82,7 @@ class Arena:
         return self._log.read_text(encoding="utf-8")
 
     def end(self) -> None:
-        """It still lives, ends when it is told to, and has met no bug of ours."""
+        """Assert that the daemon still runs, stops when told to, and has logged no bug."""
         assert self._process.poll() is None, self.log()[-3000:]
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -93,31 +93,31 @@ class Arena:
         assert not errors, errors[:3]
 
     def rss_mib(self) -> float:
-        """Its resident memory."""
+        """Resident memory of the daemon in MiB."""
         cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return int(cells[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def cpu_s(self) -> float:
-        """CPU seconds that it used so far."""
+        """CPU seconds used by the daemon so far."""
         cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
 
     # ---- honest people
 
     def terminal(self) -> Honest:
-        """A terminal elsewhere, logged in; it asks for the status."""
+        """A logged-in terminal at another address that requests the status."""
         made = Honest(connected(self.plain, HONEST), STATUS, lambda heard: heard.endswith(b"\r"))
         made.line.sendall(LOGIN)
         assert made.line.recv(100).startswith(b"941")
         return made
 
     def partner(self) -> Honest:
-        """The discovery system elsewhere; it looks up a reader."""
+        """The discovery system at another address; it looks up a patron."""
         return Honest(connected(self.ncip, HONEST), post(lookup()), lambda heard: heard.endswith(b"NCIPMessage>"))
 
     @contextmanager
     def asked_meanwhile(self) -> Iterator[list[float]]:
-        """The seconds that the honest terminal waited for each answer, from the beginning of the block to its end."""
+        """Measure in seconds how long the honest terminal waits for each reply during the block."""
         terminal, waits, over = self.terminal(), list[float](), threading.Event()
 
         def ask() -> None:
@@ -136,13 +136,13 @@ class Arena:
 
 
 class Honest:
-    """Somebody who asks the same thing again and again on one connection."""
+    """A client that repeats one request on one connection."""
 
     def __init__(self, line: socket.socket, question: bytes, whole: Callable[[bytes], bool]) -> None:
         self.line, self._question, self._whole = line, question, whole
 
     def asks(self) -> float:
-        """Ask once; the seconds until the answer is there."""
+        """Send one request; return the seconds until its reply."""
         began, heard = time.perf_counter(), b""
         self.line.sendall(self._question)
         while not self._whole(heard):
@@ -153,7 +153,7 @@ class Honest:
 
 
 def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.socket:
-    """A connection from an address of this machine."""
+    """Connect from an address of this machine."""
     line = socket.socket()
     line.settimeout(PATIENCE_S)
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -169,7 +169,7 @@ def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.
 
 
 def is_open(line: socket.socket) -> bool:
-    """Whether the other side has not closed this connection; what it said is taken."""
+    """Whether the peer has kept this connection open; reads and discards what it sent."""
     line.settimeout(0.05)
     try:
         while line.recv(65_536):
@@ -182,7 +182,7 @@ def is_open(line: socket.socket) -> bool:
 
 
 def said(line: socket.socket, data: bytes) -> bytes:
-    """All that comes back until the other side closes, or is silent."""
+    """Everything received until the peer closes the connection or is silent."""
     heard = b""
     try:
         line.sendall(data)
@@ -194,6 +194,6 @@ def said(line: socket.socket, data: bytes) -> bytes:
 
 
 def closing(document: bytes, kind: bytes = b"application/xml") -> bytes:
-    """A document on its way over HTTP, on a connection that is then closed."""
+    """A document as an HTTP request with `Connection: close`."""
     head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " + kind
     return head + b"\r\nContent-Length: %d\r\n\r\n" % len(document) + document

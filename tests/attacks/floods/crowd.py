@@ -30,7 +30,7 @@ WRONG: Final = b"9300CNcounter-1|COwrong|\r"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of attack: what is sent first, what is sent again and again (by drips or as fast as it goes), who reads."""
+    """A kind of attack: its first bytes, its repeated bytes (in drips or as fast as possible), and whether it reads."""
 
     services: str
     first: bytes = b""
@@ -66,7 +66,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 class Hostile:
-    """One connection of a kind, opened again and again."""
+    """One connection of a kind, reopened whenever it is closed."""
 
     def __init__(self, kind: Kind, port: int, source: str, picker: selectors.BaseSelector) -> None:
         self._kind, self._where, self._source, self._picker = kind, (HOST, port), source, picker
@@ -74,7 +74,7 @@ class Hostile:
         self.due_s, self._left = 0.0, memoryview(b"")
 
     def tick(self, now_s: float) -> None:
-        """Open it, or send the next drip, if it is time."""
+        """Open the connection, or send the next drip, if due."""
         if now_s < self.due_s:
             return
         self.due_s = now_s + (AGAIN_S if self.line is None else DRIP_S)
@@ -85,7 +85,7 @@ class Hostile:
             self._watch(writing=True)
 
     def handle(self, events: int, now_s: float) -> bool:
-        """Read and write what goes; True if the other side has closed."""
+        """Read and write what is possible; return True if the peer has closed."""
         assert self.line is not None
         try:
             if events & selectors.EVENT_READ and not self.line.recv(PIECE):
@@ -129,7 +129,7 @@ class Hostile:
 
 
 def main(plain: int, secure: int, ncip: int, raw: int, ops: int, number: int, seconds: int) -> None:
-    """Attack for so many seconds."""
+    """Attack for the given seconds."""
     doors = {"plain": plain, "secure": secure, "ncip": ncip, "raw": raw, "ops": ops}
     os.nice(19)  # in truth they are other machines, and take no time of this one
     picker, refused, most = selectors.DefaultSelector(), 0, 0

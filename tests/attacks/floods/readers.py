@@ -26,7 +26,7 @@ COMMON: Final = "的"
 
 
 def copies(number: int) -> Iterator[Holding]:
-    """Yield a copy of each of so many titles: few words in many titles, which is what costs most."""
+    """Yield one item for each of `number` titles, built from few words, which makes searches expensive."""
     for n in range(number):
         words = " ".join(ENGLISH[(n * step) % len(ENGLISH)] for step in (1, 3, 5, 7))
         script = "".join(CHINESE[(n * step + step) % len(CHINESE)] for step in (1, 2, 3, 5, 7, 11))
@@ -36,7 +36,7 @@ def copies(number: int) -> Iterator[Holding]:
 
 
 def queries() -> list[str]:
-    """Return the paths: common words, phrases of common words that seldom meet, as many words as are allowed, the last page."""
+    """Return the paths: common words, phrases that rarely match, the maximum number of words, the last page."""
     typed = [COMMON, "的香", "香的港的", "the of and", '"of the" "the and"', "的 " * 64, "香港 " * 32, "the " * 64, "qa"]
     typed += ["".join(CHINESE[-n] for n in range(1, 20)), "的中國文學史研究", "zz 的 the of 香"]
     paths = [f"/search?q={quote(words)}" for words in typed]
@@ -44,7 +44,7 @@ def queries() -> list[str]:
 
 
 def ask(port: int, source: str, end: float, found: Counter[int]) -> None:
-    """Ask on one connection after the other until the end; -1 counts a connection that was refused or cut."""
+    """Send requests on new connections until the end; -1 counts a refused or cut connection."""
     for path in cycle(queries()):
         if time.monotonic() > end:
             return

@@ -25,7 +25,7 @@ CUT: Final = "-1"
 
 
 class Stranger:
-    """One address with its connection, which is opened again when it is cut."""
+    """One client address with its connection, which is reopened when cut."""
 
     def __init__(self, port: int, source: str, paths: list[str], *, forged: bool) -> None:
         self._port, self._source, self._paths, self._forged = port, source, cycle(paths), forged
@@ -33,7 +33,7 @@ class Stranger:
         self.line = self._open()
 
     def heard(self, found: Counter[str]) -> bool:
-        """Count the answers that have come, and ask as often again; False if the connection was cut."""
+        """Count the received replies and send as many new requests; return False if the connection was cut."""
         try:
             data = self.line.recv(1 << 20)
             if not data:
@@ -49,7 +49,7 @@ class Stranger:
         return True
 
     def again(self) -> None:
-        """Open the connection again."""
+        """Reopen the connection."""
         self.line.close()
         self.line = self._open()
 

@@ -29,7 +29,7 @@ GROWN_MIB = 48
 
 
 def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[socket.socket]:
-    """So many connections from one address, but for those that the daemon closed at once; it may have closed more since."""
+    """Open connections from one address and return those that the daemon did not close at once."""
     lines: list[socket.socket] = []
     for _ in range(number):
         with suppress(ConnectionError):
@@ -38,19 +38,19 @@ def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[soc
 
 
 def readable(lines: list[socket.socket]) -> list[socket.socket]:
-    """The connections that have an answer, or are closed."""
+    """The connections that have received a reply or were closed."""
     return select.select(lines, [], [], 0)[0]
 
 
 def unverified() -> ssl.SSLContext:
-    """TLS without a look at the certificate."""
+    """A TLS context that does not verify certificates."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     return made
 
 
 def log_in(line: socket.socket) -> bytes:
-    """The answer to a login, with the handshake where it is encrypted."""
+    """The reply to a login, after the handshake if the port is encrypted."""
     if isinstance(line, ssl.SSLSocket):
         line.do_handshake()
     line.sendall(LOGIN)
@@ -135,7 +135,7 @@ def test_partner_that_does_not_read_replies_is_not_read(arena: Arena) -> None:
 
 
 def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
-    """Bytes that were taken until nothing more was for half a second; a connection that is closed takes nothing more."""
+    """Number of bytes sent until the peer accepted nothing for half a second or closed the connection."""
     line.setblocking(False)
     sent, since, end = 0, time.monotonic(), time.monotonic() + PATIENCE_S
     while time.monotonic() - since < 0.5 and time.monotonic() < end:
@@ -154,7 +154,7 @@ def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
 
 @contextmanager
 def answering(head: bytes, piece: bytes) -> Iterator[tuple[int, list[int]]]:
-    """A server that says `head` and then `piece` without end: its port, and how many bytes were taken from it."""
+    """A server that sends `head` and then `piece` endlessly; yields its port and the number of bytes taken from it."""
     taken = [0]
     with closing(socket.create_server((HOST, 0))) as server:
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def p99s(people: list[Honest], seconds: float) -> list[float]:
-    """Each one's p99, asking at the same time for so long."""
+    """The p99 of each client while all send requests at the same time."""
     waits = [list[float]() for _ in people]
 
     def ask(one: Honest, mine: list[float]) -> None:

@@ -54,7 +54,7 @@ def crowd(arena: Arena, paths: tuple[str, ...], *, forged: bool) -> subprocess.P
 
 
 class Program:
-    """An app with a patron's token."""
+    """An API client with a patron's token."""
 
     def __init__(self, port: int, card: str) -> None:
         self._port, self._head = port, {"Content-Type": "application/json"}
