@@ -50,8 +50,8 @@ FIRST: Final = {Side.BORROWING: P.NEW, Side.LENDING: P.PAGED}
 class Amounts:
     """Amounts of data: `requests` closed requests with `lines` of journal each, spread evenly over `days` up to now.
 
-    Half of the requests are borrowed, by `patrons` patrons and by others without a row in the table of patrons, AT_A_TIME of them
-    at any time, since patrons come and go; each item serves ten requests.
+    Half of the requests are borrowed, by `patrons` patrons and by others without a row in the table of patrons. Of the
+    latter, AT_A_TIME borrow at any time, since patrons come and go. Each item serves ten requests.
     """
 
     requests: int = 1_000_000

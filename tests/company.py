@@ -42,12 +42,16 @@ ANY_DAY = "[renewal]\nwindow_days = 365\n"
 
 
 class Gateway:
-    """The daemon in a process, its folder, and the company around it.
+    """The daemon in its own process, with its folder, partners and mail server.
 
-    `database` is the URL of an empty database; without one it has a file of its own. `beside` is another gateway whose
-    database, partners and mailbox it shares; `number` is which of them it is. `under` is a command that starts it and
-    becomes it; `shared` is a port on which several of them listen for partners, beside their own. `pages`: with the pages for
-    browsers. `sip2` are further keys of that table.
+    Args:
+        database: URL of an empty database; by default the gateway has its own SQLite file.
+        beside: Another gateway, whose database, partners and mailbox this one shares.
+        number: Gateway number of this one.
+        under: Command that starts the daemon by exec.
+        shared: Port for partners that several gateways share, besides their own.
+        pages: Whether to serve the web pages.
+        sip2: Further keys of the [sip2] table.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class Gateway:
         self._starts, self._is_of_pages = 0, False
 
     def plant(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Do something in its database, before it starts, or read there while it runs."""
+        """Change its database before it starts, or read it while it runs."""
         found = config.load(self.path, self.environ)
         engine = open_engine(found.database.url)
         store = Immediate(engine, make_unit(library_of(found)))
@@ -107,22 +111,22 @@ class Gateway:
         until(lambda: self.count_starts() == self._starts, "the daemon's start")
 
     def count_starts(self) -> int:
-        """How often it has started, by the log; the pages' process of a gateway, which is named otherwise, does not count."""
+        """The number of starts according to the log, without those of the pages process, which has another name."""
         started = (line for line in self.log().splitlines() if "daemon.started" in line)
         return sum(self._is_of_pages or '-web"' not in line for line in started)
 
     def children(self) -> list[int]:
-        """The processes that the present one has started and that run: that of the pages, where it has some."""
+        """The running child processes of the daemon, such as the pages process."""
         return [pid for pid, parent in _running() if parent == self.pid]
 
     @property
     def pid(self) -> int:
-        """The process that runs, or ran last."""
+        """The id of the current or last process."""
         assert self._process is not None
         return self._process.pid
 
     def kill(self) -> None:
-        """Kill it; its pages' process finishes its pages and ends."""
+        """Kill the daemon; its pages process finishes its pages and ends."""
         assert self._process is not None
         pages = self.children()
         self._process.kill()
@@ -130,7 +134,7 @@ class Gateway:
         until(lambda: not {*pages} & {pid for pid, _ in _running()}, "the end of the pages")
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code; at most five seconds."""
+        """Send SIGTERM and return the exit code; allow at most five seconds."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(5)
@@ -173,7 +177,7 @@ class Gateway:
         return found
 
     def begin(self, terminal: SocketTerminal, line: str) -> Callable[[], Any]:
-        """Send a line; what is returned waits for the answer, or for the error of a connection that ends without one."""
+        """Send a message; the returned function waits for the reply, or raises the error of a closed connection."""
         asked: list[Any] = []
         blockingCallFromThread(self._reactor, lambda: asked.append(terminal.ask(line).addErrback(lambda lost: lost.value)))
 
@@ -195,7 +199,7 @@ class Gateway:
 
 
 def _running() -> Iterator[tuple[int, int]]:
-    """The processes of this machine that have not ended, each with its parent."""
+    """The running processes of this machine, each with its parent."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
@@ -204,13 +208,13 @@ def _running() -> Iterator[tuple[int, int]]:
 
 
 def gateway_ports() -> demo_setup.Ports:
-    """Eight ports of this machine that nobody uses now."""
+    """Eight unused ports of this machine."""
     sip2, ncip, ops, smtp, web, *partners = free_ports(8)
     return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)), web)
 
 
 def until(happened: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Wait until it is true, at most `patience_s` seconds; its value."""
+    """Wait until the function returns a true value, at most `patience_s` seconds; return it."""
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
         if found := happened():

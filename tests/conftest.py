@@ -74,21 +74,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_repetition(item: pytest.Item) -> bool:
-    """Whether a test only repeats on PostgreSQL what it does on SQLite; `make test-postgres` does that for the whole suite."""
+    """Whether a test on PostgreSQL only repeats its SQLite variant; `make test-postgres` covers the whole suite."""
     chosen = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     second = "postgresql" in (chosen.get("engine"), chosen.get("shared_engine"))
     return second and not databases.ON_POSTGRESQL and item.get_closest_marker("sql_differs") is None
 
 
 def pytest_collection_finish() -> None:
-    """The tests that were collected, and all that they imported, stay until the end: the garbage collector skips them."""
+    """Exclude the collected tests and imported modules from garbage collection, since they live until the end."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test whose log shows a name, an address or a PIN has failed, whatever else it asserts."""
+    """Fail a test whose log contains a name, an address or a PIN."""
     report = yield
     if report.when == "call" and report.passed and item.fspath.basename not in {"test_logs.py", "test_leaks.py"}:
         shown = leaks(report.capstdout + report.capstderr)
@@ -100,14 +100,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(autouse=True)
 def fresh_log() -> None:
-    """Whatever an earlier test did with the log, this one begins with structlog's own defaults, and plain tracebacks."""
+    """Reset logging to structlog's defaults with plain tracebacks, whatever an earlier test configured."""
     structlog.reset_defaults()
     structlog.configure([*structlog.get_config()["processors"][:-1], FOR_PEOPLE])
 
 
 @pytest.fixture(scope="session")
 def reactor() -> Iterator[Any]:
-    """Twisted's reactor in a thread of its own: the partners, the terminals and the mail server live there."""
+    """Twisted's reactor in its own thread, where partners, terminals and the mail server run."""
     from twisted.internet import reactor as the_reactor  # noqa: TID251  # the tests' own process has one too
 
     found: Any = the_reactor
@@ -120,20 +120,20 @@ def reactor() -> Iterator[Any]:
 
 @pytest.fixture
 def now() -> datetime:
-    """Wednesday, 1 March 2017, ten in the morning in Hong Kong."""
+    """Wednesday, 1 March 2017, 10:00 in Hong Kong."""
     return datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
 
 @pytest.fixture
 def bootable() -> None:
-    """Tests of machines of Debian are skipped where none can be made; under CI they fail."""
+    """Skip tests of Debian machines where none can be created; fail them under CI."""
     if why := debian.why_not():
         skip_or_fail(why)
 
 
 @pytest.fixture
 def make_unit() -> Callable[[Connection], UnitOfWork]:
-    """Units that number requests R1, R2 …"""
+    """A factory of units of work that number requests R1, R2 …"""
     numbers = count(1)
     return lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}")
 
@@ -152,7 +152,7 @@ def shared_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[En
 
 @pytest.fixture
 def store(engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Immediate]:
-    """A store without a thread on each database."""
+    """A store without a thread, on each database."""
     opened = Immediate(engine, make_unit)
     yield opened
     opened.close()
@@ -160,7 +160,7 @@ def store(engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iter
 
 @pytest.fixture(scope="session", autouse=True)
 def everything_on_postgresql(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where the suite is told to, every world and every store that is made without a database stands on PostgreSQL."""
+    """Create every world and store without an explicit database on PostgreSQL, if the suite is configured so."""
     if not databases.ON_POSTGRESQL:
         yield
         return
@@ -173,7 +173,7 @@ def everything_on_postgresql(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def each_world_file_is_read_once() -> Iterator[None]:
-    """Thousands of worlds are opened from some dozens of files."""
+    """Cache world files: thousands of worlds are created from a few dozen files."""
     read = cache(lambda path, _changed: read_world(path))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world, "read_world", lambda path: read(path, path.exists() and path.stat().st_mtime_ns))
@@ -182,7 +182,7 @@ def each_world_file_is_read_once() -> Iterator[None]:
 
 @pytest.fixture
 def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[Engine]:
-    """An empty database with all tables on PostgreSQL only."""
+    """An empty database with all tables, on PostgreSQL only."""
     engine = open_engine(postgres_url)
     share_compiled(engine, postgres_dialect)
     _cleared(engine)
@@ -192,7 +192,7 @@ def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[En
 
 @pytest.fixture(scope="session")
 def postgres_programs() -> Path:
-    """Where initdb and postgres are."""
+    """The folder of initdb and postgres."""
     programs = postgres_server.programs()
     if programs is None:
         skip_or_fail("initdb was not found on the PATH or under /usr/lib/postgresql: no PostgreSQL to test with")
@@ -212,7 +212,7 @@ def postgres_url(postgres_programs: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_dialect(postgres_url: str) -> Dialect:
-    """The dialect of all engines on that database."""
+    """The dialect shared by all engines on that database."""
     engine = open_engine(postgres_url)
     engine.connect().close()
     engine.dispose()
@@ -238,7 +238,7 @@ def _with_tables(url: str) -> Engine:
 
 
 def _cleared(engine: Engine) -> None:
-    """Empty tables with numbers from 1; quicker than new ones. Only those that are in use: each one that is emptied costs the
+    """Empty the tables and restart their numbering; faster than creating new ones. Only used tables are emptied: each costs the
     server half a millisecond.
     """
     with engine.connect() as connection:

@@ -34,7 +34,7 @@ GONE = (NotSent, NoReply, ConnectionClosed, ConnectError)
 
 @dataclass(slots=True, eq=False)
 class Wish:
-    """What a reader asked for: `done` counts the steps that were answered with yes."""
+    """A patron's request: `done` counts the steps that succeeded."""
 
     number: str
     reader: str
@@ -47,7 +47,7 @@ class Wish:
 
 
 class Crowd:
-    """`yes` counts what was answered, `no` is every step that was refused: there must be none."""
+    """All participants: `yes` counts successful steps; `no` lists refused steps, of which there must be none."""
 
     def __init__(self, gateway: Gateway, reactor: Any, draw: Random) -> None:
         self._gateway, self._reactor, self._draw = gateway, reactor, draw
@@ -62,7 +62,7 @@ class Crowd:
         self._closing, self._end = False, 0.0
 
     async def live(self, lives_s: float | None) -> None:
-        """All of them at once until the gateway is killed, `lives_s` from now; or, without that, until every book is home."""
+        """Run all participants until the gateway is killed in `lives_s` seconds or, without that, until every item is home."""
         self._closing, self._end = lives_s is None, self._reactor.seconds() + PATIENCE_S
         counters = [await self._logged_in() for _ in range(COUNTERS)]
         work = [self._reads] * READERS + [self._lends] + [partial(self._serves, counter) for counter in counters]
@@ -106,7 +106,7 @@ class Crowd:
         return f"P{self._draw.randrange(1, 100):04}"
 
     def _new(self) -> Wish | None:
-        """A wish for a title that nobody waits for; none while all go home."""
+        """Request a title that nobody has requested yet; None while all items are being returned."""
         title = f"b{self._draw.randrange(1, 121):04}"
         if title in self.open or (self._closing and len(self.all) >= FEWEST):
             return None
@@ -138,7 +138,7 @@ class Crowd:
         self._stepped(wish, step, not reply.has("Problem"), reply.text("Problem/ProblemType"))
 
     def _hear(self, library: PartnerLibrary, message: NcipMessage) -> None:
-        """A wish comes: it is in hand from now on, once, however often it is said."""
+        """Record a request at the lender, once, however often it is repeated."""
         if message.service != "RequestItem":
             return
         barcode, number = message.text("ItemId/ItemIdentifierValue"), message.text("RequestId/RequestIdentifierValue")

@@ -30,12 +30,12 @@ def empty() -> Engine:
 
 
 def url(otherwise: str) -> str:
-    """The address of an empty database without tables: `otherwise`, where that is SQLite."""
+    """The URL of an empty database without tables; `otherwise` for SQLite."""
     return SCHEMAS.fresh_url() if SCHEMAS else otherwise
 
 
 def fill(config: Path, environ: Mapping[str, str]) -> None:
-    """Bring the database of a configuration to the present revision, with the demo's patrons and holdings."""
+    """Upgrade the database of a configuration to the current revision and load the demo's patrons and holdings."""
     place = make_url(gateway.load(config, environ).database.url)
     if place.drivername != "sqlite" or place.database is None:
         demo_setup.fill_database(config, environ)

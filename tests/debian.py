@@ -33,7 +33,7 @@ HIERARCHIES: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgrou
 
 
 def why_not() -> str:
-    """Why no machine can be made here; "" where one can."""
+    """The reason why no machine can be created here; "" if possible."""
     if os.geteuid() != 0:
         return "a Debian machine can be made by root only"
     missing = [name for name in TOOLS if not shutil.which(name)]
@@ -48,7 +48,7 @@ def release() -> str:
 
 
 def bootstrap(target: Path, *packages: str, suite: str = "") -> None:
-    """Makes a minimal Debian with these packages, of this machine's release or of `suite`.
+    """Create a minimal Debian with these packages, of this machine's release or of `suite`.
 
     `target` becomes a folder, or an archive if its name ends with .tar.
     """
@@ -70,7 +70,7 @@ def base_system(suite: str, name: str, *packages: str) -> Path:
 
 @contextmanager
 def system(archive: Path) -> Iterator[Path]:
-    """The folder with the files of a base system, and this machine's way to the package archives; gone afterwards."""
+    """A folder with the files of a base system that can reach the package archives; removed afterwards."""
     with tempfile.TemporaryDirectory(prefix=f"{archive.stem}-", dir="/var/tmp") as folder, in_memory(Path(folder)):
         root = Path(folder) / "root"
         root.mkdir()
@@ -83,7 +83,7 @@ def system(archive: Path) -> Iterator[Path]:
 
 @contextmanager
 def in_memory(folder: Path) -> Iterator[None]:
-    """A file system in memory: a disk takes minutes to delete the many files of a system."""
+    """A file system in memory, since a disk takes minutes to delete the many files of a system."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8g,mode=755", "tmpfs", folder], check=True)
     try:
         yield
@@ -99,7 +99,7 @@ def container(root: Path, *options: str) -> list[str]:
 
 @contextmanager
 def machine(suite: str) -> Iterator[Machine]:
-    """A machine of this Debian release that has just been installed and booted; all its processes end with it."""
+    """A newly installed and booted machine of this Debian release; all its processes end with it."""
     archive = base_system(suite, "systemd", "ca-certificates", "dbus", "systemd", "systemd-sysv")
     with system(archive) as root, _control_group(root.parent.name) as group:
         # Its own group: systemd in a container would take over that of another container otherwise.
@@ -123,7 +123,7 @@ def machine(suite: str) -> Iterator[Machine]:
 
 @contextmanager
 def _control_group(name: str) -> Iterator[list[Path]]:
-    """A group of its own in every hierarchy of systemd."""
+    """A separate control group in every hierarchy of systemd."""
     made = [Path(place, name) for place in HIERARCHIES if Path(place, "cgroup.procs").exists()]
     for folder in made:
         folder.mkdir()
@@ -135,7 +135,7 @@ def _control_group(name: str) -> Iterator[list[Path]]:
 
 
 def _remove(group: Path) -> None:
-    """Removes a control group with those below it, once the last process in them has ended."""
+    """Remove a control group and its subgroups once their last process has ended."""
     end = time.monotonic() + BOOT_S
     for folder in (*sorted(group.rglob("*/"), reverse=True), group):
         while folder.exists():
@@ -149,7 +149,7 @@ def _remove(group: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a block did: exit code, output of both streams, seconds."""
+    """The result of a block: exit code, combined output, seconds."""
 
     code: int
     output: str
@@ -165,7 +165,7 @@ class Machine:
     _spawned: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def wait_until_booted(self) -> None:
-        """Returns once systemd has started everything; RuntimeError with its console if that fails."""
+        """Wait until systemd has started everything; raise RuntimeError with the console output if that fails."""
         end = time.monotonic() + BOOT_S
         said = ""
         while time.monotonic() < end and self._begun.poll() is None:
@@ -181,21 +181,21 @@ class Machine:
             )
 
     def end(self) -> None:
-        """Ends all processes at once, as a power cut does."""
+        """End all processes at once, like a power cut."""
         with suppress(IndexError, OSError):
             os.kill(self._first(), signal.SIGKILL)
         for process in (self._begun, *self._spawned):
             process.wait(BOOT_S)
 
     def _first(self) -> int:
-        """Its process 1, by its number on this machine."""
+        """The id on this machine of its process 1."""
         pid = self._begun.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0])
 
     def run(self, *words: str, network: bool = False, check: bool = True, timeout_s: float = PATIENCE_S) -> Ended:
-        """Runs a command as root, with the network of this machine if `network` is set.
+        """Run a command as root, with this machine's network if `network` is set.
 
-        AssertionError with its output if it fails and `check` is set.
+        Raise AssertionError with its output if it fails and `check` is set.
         """
         begun = time.monotonic()
         done = subprocess.run(
@@ -212,25 +212,25 @@ class Machine:
         return ended
 
     def said(self, *words: str) -> str:
-        """What a command prints that succeeds."""
+        """The output of a command that must succeed."""
         return self.run(*words).output.strip()
 
     def type(self, text: str, *, network: bool = False, timeout_s: float = PATIENCE_S) -> Ended:
-        """Runs a block in the root shell; folder and exported variables stay for the next one. It ends at the first failure."""
+        """Run a block in the root shell; folder and exported variables persist. The block ends at its first failure."""
         script = f"set -euo pipefail\n[ ! -e {STATE} ] || . {STATE}\n{text}\n" + (
             f"{{ declare -px; printf 'cd %q\\n' \"$PWD\"; }} > {STATE}\n"
         )
         return self.run("bash", "-c", script, network=network, check=False, timeout_s=timeout_s)
 
     def background(self, text: str, name: str) -> None:
-        """Runs a block in a shell of its own until the machine ends; its output is in /var/log/NAME.log."""
+        """Run a block in a separate shell until the machine ends; its output is in /var/log/NAME.log."""
         with (self.root / f"var/log/{name}.log").open("ab") as log:
             words = self._inside(("bash", "-c", f"[ ! -e {STATE} ] || . {STATE}\n{text}"))
             begun = subprocess.Popen(words, env=_variables(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         self._spawned.append(begun)
 
     def save(self, path: str, text: str) -> None:
-        """Saves a file, as a reader would with an editor."""
+        """Save a file, as a user would with an editor."""
         saved = self.root / path.lstrip("/")
         saved.parent.mkdir(parents=True, exist_ok=True)
         saved.write_text(text, encoding="utf-8")
@@ -245,7 +245,7 @@ class Machine:
 
 
 def _variables() -> Mapping[str, str]:
-    """The environment of a fresh root shell, with this machine's way to the package index."""
+    """The environment of a fresh root shell, with access to the package index."""
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_FIND_LINKS"}
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     plain = {"HOME": "/root", "USER": "root", "PATH": path, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}

@@ -27,7 +27,7 @@ LATER_VERSION, LATER_REVISION = "99.0.0", "9999"
 
 
 def unpack(commit: str, target: Path) -> None:
-    """Puts the source of a commit into a folder, or that of this checkout as it is: as LATER, or if `commit` is ""."""
+    """Put the source of a commit into a folder, or that of this checkout: unchanged if `commit` is "", or as LATER."""
     target.mkdir(parents=True, exist_ok=True)
     if commit not in {"", LATER}:
         words, names = ["git", "archive", commit], None

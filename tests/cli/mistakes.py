@@ -33,7 +33,7 @@ SOMEBODY = 65534
 
 
 class Place:
-    """A site that is ready to serve, with pages, and the means to spoil it."""
+    """A site that is ready to serve, with pages, and methods to break it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ports = folder, gateway_ports()
@@ -44,7 +44,7 @@ class Place:
         self.opened: list[socket.socket] = []
 
     def replace(self, old: str, new: str) -> None:
-        """Replace a text of the configuration, which must be there."""
+        """Replace a text of the configuration; it must be present."""
         text = self.path.read_text(encoding="utf-8")
         assert old in text, old
         self.path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -64,11 +64,11 @@ class Place:
         self.path.write_text(changed, encoding="utf-8")
 
     def secure(self, key: str, certificate: str = "", *, more: str = "") -> None:
-        """Let partners connect by TLS, with these files."""
+        """Let partners connect by TLS with these files."""
         self.listen("ncip", f"ssl:{self.ports.ncip}:privateKey={key}:certKey={certificate or key}:interface=127.0.0.1{more}")
 
     def take(self, port: int) -> None:
-        """Listen on a port, as another program."""
+        """Listen on a port, like another program."""
         self.opened.append(socket.create_server(("127.0.0.1", port)))
 
     def run_sql(self, statement: str) -> None:
@@ -77,7 +77,7 @@ class Place:
         connection.close()
 
     def another_gateway(self, name: str, machine: str, ahead: timedelta = timedelta()) -> None:
-        """Write the row of a gateway that works on the database."""
+        """Insert the row of another gateway running on the database."""
         engine = open_engine(f"sqlite:///{self.database}")
         seen = now() + ahead
         row = {"name": name, "host": machine, "pid": os.getpid(), "version": "1", "since": seen, "seen_at": seen}
@@ -86,7 +86,7 @@ class Place:
         engine.dispose()
 
     def pem(self, name: str, first: int = -1, last: int = 30) -> str:
-        """Write a key and a certificate that is valid between so many days from now; return the name of their file."""
+        """Write a key and a certificate valid between these numbers of days from now; return the file name."""
         key, certificate = _key(), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         builder = x509.CertificateBuilder(certificate, certificate, key.public_key(), x509.random_serial_number())
         builder = builder.not_valid_before(_days(first)).not_valid_after(_days(last))
@@ -114,10 +114,10 @@ def _days(number: int) -> datetime:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: its kind, what is done to the site, and words of the line that tells it.
+    """One mistake: its kind, the change to the site, and the expected words of its message.
 
-    `serve`: "refused" or "started". `pending`: `check-config` notes it, as a step that is still to be taken. `as_user`: the
-    commands are run by SOMEBODY. `mount`: a shell command that is run before, in a mount namespace of its own.
+    `serve`: "refused" or "started". `pending`: `check-config` notes the mistake as a step still to be taken. `as_user`: the
+    commands are run by SOMEBODY. `mount`: a shell command that is run before, in a separate mount namespace.
     """
 
     kind: str
@@ -147,7 +147,7 @@ def policy(text: str) -> Callable[[Place], object]:
 
 
 def closed(place: Place, path: Path) -> None:
-    """Give a file or folder to another user, who keeps it to himself."""
+    """Give a file or folder to another user without access for anyone else."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     if os.geteuid() == 0:
         os.chown(path, 0, 0)
@@ -226,7 +226,7 @@ def no_server(place: Place) -> None:
 
 
 def mounted(place: Place) -> None:
-    """Move the database into a folder of its own, over which a test mounts."""
+    """Move the database into a separate folder, over which a test mounts."""
     inner = place.folder / "data"
     inner.mkdir()
     place.database.rename(inner / "hkall.db")
@@ -596,7 +596,7 @@ MISTAKES = (
 
 
 def in_namespace(mount: str, command: Sequence[str | Path], place: Place) -> subprocess.CompletedProcess[str]:
-    """Run a command after a mount that no other process sees."""
+    """Run a command after a mount that other processes do not see."""
     script = f'set -e; {mount}; exec "$@"'
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", *map(str, command)],

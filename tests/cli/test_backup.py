@@ -80,7 +80,7 @@ class Site:
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
-        """A connection; nothing of it is left open afterwards."""
+        """A connection that is closed afterwards."""
         engine = self.engine()
         with engine.connect() as connection:
             yield connection
@@ -135,7 +135,7 @@ def _site(folder: Path, url: str) -> Site:
 
 
 def _nearly_empty(unit: UnitOfWork) -> None:
-    """Keep two patrons: a restore compares every card with the marks of erased ones, at ten milliseconds each."""
+    """Keep two patrons: a restore compares every card with the erasure marks, at ten milliseconds each."""
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode > "P0002"))
 
 
@@ -153,7 +153,7 @@ def erase(site: Site) -> None:
 
 
 def rows_of(unit: UnitOfWork) -> dict[str, Any]:
-    """Everything but what the commands write themselves."""
+    """All rows except those that the commands write themselves."""
     return {name: count for name, count in counts(unit).items() if name not in {"jobs", "journal"}}
 
 
@@ -209,7 +209,7 @@ def test_restore_into_an_empty_database_needs_no_force(site: Site, tmp_path: Pat
 
 
 def _emptied(site: Site) -> None:
-    """The disk is new."""
+    """Replace the disk with an empty one."""
     if site.url.startswith("sqlite"):
         site.file.unlink()
         return
@@ -648,7 +648,7 @@ def _numbered(unit: UnitOfWork, number: str) -> None:
 
 
 def _kill_a_restore(site: Site, copy: Path, after_s: float) -> None:
-    """Kill it so long after it has begun to look at the backup."""
+    """Kill a restore this long after it has started to read the backup."""
     command = [sys.executable, "-c", "from hkall_gateway.cli import main; main()", "restore", str(copy), "--force"]
     environ = {**os.environ, **site.environ, "HKALL_CONFIG": str(site.config)}
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:

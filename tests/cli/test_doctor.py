@@ -36,7 +36,7 @@ def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def idle(tmp_path: Path) -> Path:
-    """A site whose gateway does not run and whose partners are closed ports."""
+    """A site whose gateway is stopped and whose partners are closed ports."""
     path = demo_setup.write_config(tmp_path, _ports())
     databases.fill(path, ENVIRON)
     return path
@@ -193,7 +193,7 @@ def test_invalid_recipient_address_is_a_usage_error(idle: Path) -> None:
 
 @pytest.fixture
 def silent(tmp_path: Path) -> Iterator[Path]:
-    """A site whose partners all accept connections and say nothing."""
+    """A site whose partners accept connections and send nothing."""
     listening = [socket.create_server(("127.0.0.1", port)) for port in free_ports(3)]
     sip2, ncip, ops, smtp = free_ports(4)
     names = ("CUHK", "HKUST", "LU")

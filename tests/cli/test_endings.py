@@ -32,7 +32,7 @@ def site(folder: Path, url: str = "") -> Path:
 
 
 def run(*words: str, largest: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
-    """A command as a process of its own, which may write files of at most so many bytes: one that is full at some point."""
+    """Run a command in its own process with a file size limit, which acts like a full disk."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))

@@ -86,7 +86,7 @@ STANDING = (
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with somebody for every reason; nothing that is explained changes it."""
+    """A library with a patron for every refusal reason; explaining changes nothing."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "patrons.csv").write_text(PATRONS)
     (folder / "holdings.csv").write_text(HOLDINGS)
@@ -122,7 +122,7 @@ def explained(config: Path, words: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A reason, a question to which it is the answer, and one fact that must be among those told, with its source."""
+    """A reason, a query that gives it, and one fact that the result must contain, with its source."""
 
     why: Reason
     words: str

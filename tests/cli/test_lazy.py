@@ -54,13 +54,13 @@ print(count() - before)
 
 
 def loaded(*words: str, environ: dict[str, str] | None = None) -> frozenset[str]:
-    """The heavy packages that a command has loaded when it ends."""
+    """The heavy packages that a command has imported when it ends."""
     done = subprocess.run([sys.executable, "-c", SPY, *words], capture_output=True, text=True, check=True, env=environ)
     return HEAVY & set(done.stdout.splitlines()[-1].split())
 
 
 def cpu_s(command: Sequence[str], environ: dict[str, str] | None = None) -> float:
-    """The processor time of a command, the best of three."""
+    """CPU seconds of a command, the best of three runs."""
 
     def once() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=DATABASES)
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """The configuration of a site on each database."""
+    """The configuration of a site, on each database."""
     schemas = Schemas(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else None
     url = schemas.fresh_url() if schemas else "sqlite:///hkall.db"
     path = demo_setup.write_config(tmp_path / "site", PORTS, keys={"database": {"url": url}})

@@ -23,7 +23,7 @@ SEEN = b"180301011720170301    100000AB1|AJEmma|"
 
 
 class System:
-    """A SIP2 server of one thread: it says the next of its lines to each line that comes, in the number that was asked."""
+    """A single-threaded SIP2 server: answers each message with its next line, using the request's sequence number."""
 
     def __init__(self, *says: bytes) -> None:
         self.says, self.heard = list(says), list[bytes]()

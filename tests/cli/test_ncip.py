@@ -32,7 +32,7 @@ REPLIES = {
 
 
 class Responder(BaseHTTPRequestHandler):
-    """Answers by the address that was posted to."""
+    """Replies depending on the request path."""
 
     def do_POST(self) -> None:  # the library's own name
         SEEN.append((self.rfile.read(int(self.headers["Content-Length"])), dict(self.headers)))
@@ -43,7 +43,7 @@ class Responder(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """No log."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_unreadable_folder_is_treated_as_missing_document(
 
 @contextmanager
 def without_access(folder: Path) -> Iterator[None]:
-    """Take away this user's access to a folder; root becomes another user meanwhile."""
+    """Remove this user's access to a folder; root switches to another user meanwhile."""
     root = os.geteuid() == 0
     folder.chmod(0o700 if root else 0)
     if root:

@@ -33,7 +33,7 @@ SECRET = demo_setup.PASSWORD
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """One wish of P0001's could not be told to its first lender, and is a dead letter that may have arrived."""
+    """A site where P0001's request to its first lender is a dead letter that may have arrived."""
     path = demo_setup.write_config(tmp_path, PORTS)
     databases.fill(path, demo_setup.environment(PORTS))
     site = gateway.load(path, demo_setup.environment(PORTS))

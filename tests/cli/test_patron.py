@@ -291,7 +291,7 @@ def test_rows_written_during_the_erasure_are_erased(config: Path, monkeypatch: p
 
 @contextmanager
 def open_as(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """The site, as the command opens it."""
+    """Open the site as the command does."""
     for name, value in _environment().items():
         monkeypatch.setenv(name, value)
     site = open_site(config)
@@ -301,7 +301,7 @@ def open_as(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
-    """The site, on which another process does `other` just before the first `work`."""
+    """The site, with another process running `other` just before the first `work`."""
     left = [other]
 
     def before(do: Callable[..., Any], asked: Callable[..., Any]) -> Any:

@@ -32,7 +32,7 @@ OWED = bulk.at(MANY, 0, now()).id
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Twenty ended requests, placed over a thousand days; something is owed for the oldest."""
+    """Twenty ended requests, placed over a thousand days; the oldest has an unpaid charge."""
     path = demo_setup.write_config(tmp_path, PORTS, "[retention]\nanonymise_days = 0\n")
     databases.fill(path, demo_setup.environment(PORTS))
     engine = open_engine(f"sqlite:///{next(tmp_path.glob('*.db'))}")

@@ -29,7 +29,7 @@ PENDING, ONE_LINE = 0, 2
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A site in a folder that any user may enter; `serve` ends where it would begin."""
+    """A site in a folder that any user may enter; `serve` ends just before it would start."""
     folder = Path(tempfile.mkdtemp(prefix="hkall-mistakes-", dir="/tmp"))  # pytest's folders are closed to others
     folder.chmod(0o755)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
@@ -45,7 +45,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 @contextmanager
 def somebody(place: Place) -> Iterator[None]:
-    """Work as a user who is not root, to whom the site belongs."""
+    """Run as an unprivileged user who owns the site."""
     if os.geteuid() != 0:
         yield
         return
@@ -57,7 +57,7 @@ def somebody(place: Place) -> Iterator[None]:
 
 
 def outcome(place: Place, mistake: Mistake, command: str) -> tuple[int, list[str]]:
-    """The exit code of a command, and the lines on its standard error, or its notes."""
+    """Exit code of a command, and the lines on its standard error or its notes."""
     if mistake.mount:
         done = in_namespace(mistake.mount, [COMMAND, command, "--config", place.path], place)
         return done.returncode, done.stderr.splitlines()

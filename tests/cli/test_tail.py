@@ -216,7 +216,7 @@ LINES = 100_000
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of that many lines, each with a message of a terminal."""
+    """A log of this many lines, each with a terminal message."""
     path = tmp_path_factory.mktemp("busy") / "busy.log"
     same: dict[str, Any] = {"channel": "sip2", "code": "12", "ok": True, "ms": 14, "peer": "127.0.0.1"}
     with path.open("w") as file:
@@ -276,7 +276,7 @@ class Writing:
 
 
 class StopFollowing(Exception):
-    """The script is at its end."""
+    """The script has ended."""
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_fetching_keys_without_tls_causes_a_warning(tmp_path: Path, scheme: str,
 
 
 def ours(folder: Path, text: str) -> str:
-    """What we send to the partner."""
+    """The credentials that we send to the partner."""
     return config_mapping.our_proofs(read(folder, ONE_PARTNER + text), SECRETS)["CUHK"](NOW)
 
 

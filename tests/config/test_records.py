@@ -67,7 +67,7 @@ def fields_of(kind: type) -> set[str]:
 
 
 def repeated(one: type, other: type) -> set[str]:
-    """The fields of both that neither inherits from the other nor both from a third."""
+    """The fields that both classes define without inheriting them from each other or from a common base."""
     shared = {*one.__mro__} & {*other.__mro__}
     common = {
         name for kind in shared if dataclasses.is_dataclass(kind) or kind is gateway.EndpointConfig for name in fields_of(kind)

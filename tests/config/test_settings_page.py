@@ -32,7 +32,7 @@ def test_every_row_of_the_page_has_five_cells_and_a_meaning() -> None:
 
 
 def sections() -> dict[str, list[list[str]]]:
-    """The page on the policy by its headings, each with the cells of its keys: key, rule, type, default, meaning."""
+    """The policy page by heading, each with the cells of its keys: key, rule, type, default, meaning."""
     found: dict[str, list[list[str]]] = {}
     for line in describe_policy().replace("\\|", "/").splitlines():
         if line.startswith("## "):

@@ -24,7 +24,7 @@ def by() -> Actor:
 
 @pytest.fixture
 def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
-    """A request that stands at a position already, with the facts that such a request has; `copy` is its barcode."""
+    """A factory of requests at a position, with the fields that such requests have; `copy` is the item barcode."""
 
     def put(position: Position, copy: str = "", side: Side = Side.BORROWING, **facts: Any) -> Request:
         known: dict[str, Any] = {
@@ -47,7 +47,7 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
 
 @pytest.fixture
 def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
-    """Every row of a table, in the order of its key."""
+    """All rows of a table, in primary key order."""
 
     def ask(unit: UnitOfWork, table: Table) -> list[dict[str, Any]]:
         return [dict(row) for row in unit.execute(select(table).order_by(*table.primary_key)).mappings()]
@@ -57,10 +57,9 @@ def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
 
 @pytest.fixture
 def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
-    """How the database answers a question of `work(unit, *args)`, the first if not another, in its own words.
+    """The database's plan for a query of `work(unit, *args)`, by default the first one.
 
-    Tables in tests are too small for PostgreSQL to bother with an index; it is told not to read whole tables if it can
-    do without.
+    Tables in tests are too small for PostgreSQL to choose an index, so sequential scans are disabled where possible.
     """
 
     def explain(work: Callable[..., Any], *args: Any, question: int = 0) -> str:

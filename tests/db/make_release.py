@@ -60,11 +60,11 @@ class Story:
         return now() + self._ahead
 
     def go_to(self, day: int) -> None:
-        """Go on at ten o'clock of this day of March."""
+        """Continue at ten o'clock on this day of March."""
         self._ahead = BEGIN.replace(day=day) - now()
 
     async def begin(self) -> None:
-        """Start the gateway at the present time of the story."""
+        """Start the gateway at the current time of the story."""
         self.gateway = await start_gateway(self.config, self.ports, self._reactor, self.now)
         self.counter = await call(self._reactor, self.ports.sip2)
         await self.scan(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|", "941")
@@ -79,7 +79,7 @@ class Story:
         subprocess.run([COMMAND, *words, "--config", self.config], env=environ, check=True, stdout=subprocess.DEVNULL)
 
     async def scan(self, line: str, start: str) -> None:
-        """Send a line at the counter, whose answer must begin so; {t} is the time, {b} no time."""
+        """Send a message at the counter and check the start of its reply; {t} is the time, {b} a blank time."""
         local = self.now().astimezone(dates.HONG_KONG)
         answer = await self.counter.ask(line.format(t=f"{local:%Y%m%d}    {local:%H%M%S}", b=" " * 18))
         if not answer.startswith(start):
@@ -110,7 +110,7 @@ class Story:
         return copy
 
     async def arrive(self, card: str, bib: str) -> str:
-        """A book is requested, shipped and received; return its barcode."""
+        """Request, ship and receive an item; return its barcode."""
         await self.request(card, bib)
         copy = await self.ship(bib)
         await self.check_in(copy)
@@ -146,7 +146,7 @@ def accepted(reply: NcipMessage) -> None:
 
 
 async def first_day(story: Story) -> None:
-    """Six books come and are lent."""
+    """Six items arrive and are lent."""
     for number, bib in enumerate(LOANS, 1):
         copy = await story.arrive(f"P000{number}", bib)
         await story.quiet()  # the letter of arrival is not needed once the book is lent
@@ -155,7 +155,7 @@ async def first_day(story: Story) -> None:
 
 
 async def tenth_day(story: Story) -> None:
-    """One is renewed, one recalled, one goes home."""
+    """One loan is renewed, one recalled, one returned."""
     accepted(await story.peers.discovery.say("RenewItem", "user=P0001", f"item=CUHK:{RENEWED}"))
     accepted(await story.peers.partners["CUHK"].say("RecallItem", f"item=CUHK:{RECALLED}"))
     await story.check_in(BACK)
@@ -163,7 +163,7 @@ async def tenth_day(story: Story) -> None:
 
 
 async def twentieth_day(story: Story) -> None:
-    """Late books come back, a fine is half paid, our own books are asked for; then the partners are away."""
+    """Late items are returned, a fine is half paid, our own items are requested; then the partners are unavailable."""
     await story.check_in(HALF_PAID)
     await story.scan("37{t}0400HKDBV2.00|AOHKU|AAP0003|AC|BKtx-1|", "38Y")
     await story.arrive("P0007", "b0016")
@@ -182,7 +182,7 @@ async def twentieth_day(story: Story) -> None:
 
 
 async def _lending(story: Story) -> None:
-    """LU asks for three of our books and gets one; HKUST speaks of a request that we do not know."""
+    """LU requests three of our items and gets one; HKUST sends a notification about an unknown request."""
     lu, hkust = story.peers.partners["LU"], story.peers.partners["HKUST"]
     for number, bib in enumerate(("b0003", "b0004", "b0007")):
         accepted(await lu.say("RequestItem", "user=HKU:LU-INST", f"bib={bib}", f"request=LU:l-{number}"))
@@ -206,7 +206,7 @@ async def played(reactor: Any, folder: Path, url: str) -> None:
 
 
 def _prepare(story: Story, folder: Path) -> None:
-    """Work by commands: closed days, a replaced card, an erased person, a token of the API."""
+    """Run commands: closed days, a replaced card, an erased patron, an API token."""
     (folder / "closures.csv").write_text("agency,from,to,reason\nHKU,2017-04-14,2017-04-17,Easter\n", encoding="utf-8")
     (folder / "patrons.csv").write_text(
         "barcode,name,category,former_barcode\nP9014,Wong Lai Ying,centennial_college,P0014\n", encoding="utf-8"
@@ -230,7 +230,7 @@ async def both(reactor: Any, version: str) -> None:
 
 
 def _keep_sqlite(file: Path, version: str) -> None:
-    """The file as it is in rest, without free pages."""
+    """Store the database file after a checkpoint, without free pages."""
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("VACUUM")

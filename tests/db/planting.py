@@ -28,9 +28,9 @@ TEXTS = (
 
 
 def plant(unit: UnitOfWork, marks: Sequence[str] = PERSON) -> int:
-    """A row for each column that may name a person, each of the marks and each kind of text; how many.
+    """Insert a row for each column that may name a patron, each mark and each kind of text; return their number.
 
-    A column of card numbers has nothing else around them.
+    A column of card numbers contains nothing but the card.
     """
     patron = {"barcode": CARD, "name": NAME, "name_zh": NAME_ZH, "email": EMAIL}
     unit.execute(insert(METADATA.tables["patrons"]), patron)
@@ -50,7 +50,7 @@ def _rows(table: Table, marks: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(table: Table, number: int) -> dict[str, Any]:
-    """A row about nobody."""
+    """A row without patron data."""
     row = {c.name: _value(c, number) for c in table.c if c.computed is None}
     return {**row, **ENDED} if table.name == "requests" else row
 

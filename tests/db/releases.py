@@ -18,7 +18,7 @@ VERSIONS = sorted(file.name.removesuffix(".sql") for file in RELEASES.glob("*.sq
 
 @contextmanager
 def on_postgresql(url: str, programs: Path, version: str) -> Iterator[Engine]:
-    """The database of a version, beside the one of the server at `url`; gone afterwards."""
+    """The database of a version, created on the server at `url` and dropped afterwards."""
     server, name = open_engine(url), "released"
     with server.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")

@@ -20,7 +20,7 @@ ONE, TWO, THREE = ({"id": f"R{n}", "title": "紅樓夢" * n} for n in (1, 2, 3))
 
 
 def read(path: Path) -> list[Any]:
-    """As anybody would read it."""
+    """Read the archive with the standard gzip module."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

@@ -47,7 +47,7 @@ class Site:
 
 
 def write(unit: UnitOfWork, name: str) -> str:
-    """A row that may be there once only in each try."""
+    """Insert a row that may exist only once per attempt."""
     unit.execute(insert(INBOX).values(agency="CUHK", digest=f"{name}-{next(NUMBERS)}", made_at=DAY, keep_until=DAY))
     return name
 

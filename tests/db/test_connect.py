@@ -18,7 +18,7 @@ from hkall_gateway.rules.partners import Partner
 
 
 def _script(connection: Connection, look: Callable[[], int]) -> tuple[int, int]:
-    """A unit inside a savepoint, and then its group fails: (rows others see before that, rows left after it)."""
+    """Run a unit inside a savepoint and let its group fail: (rows visible to others before, rows left afterwards)."""
     connection.exec_driver_sql("SAVEPOINT unit")
     connection.exec_driver_sql("INSERT INTO loans VALUES (1)")
     connection.exec_driver_sql("RELEASE SAVEPOINT unit")
@@ -51,7 +51,7 @@ def _path(url: str) -> str:
 
 
 def _rows(url: str) -> Callable[[], int]:
-    """What a second connection sees."""
+    """The rows visible to a second connection."""
 
     def look() -> int:
         engine = open_engine(url)

@@ -33,7 +33,7 @@ NAMES = [f"n{number:02}" for number in range(12)]
 
 
 class Reactor:
-    """callFromThread as a queue: what the threads hand over runs when the test takes it."""
+    """callFromThread as a queue: calls from threads run when the test drains it."""
 
     def __init__(self) -> None:
         self._pending: Queue[Callable[[], None]] = Queue()
@@ -45,12 +45,12 @@ class Reactor:
         self._pending.get(timeout=PATIENCE_S)()
 
     def until(self, waiters: list[Deferred[Any]]) -> list[Any]:
-        """Take turns until every waiter has fired; results and errors, in the order of the waiters."""
+        """Drain the queue until every waiter has fired; return results and errors in the order of the waiters."""
         return turns.told(waiters, self.turn)
 
 
 class Gate:
-    """Work that holds the writer until the test opens the gate."""
+    """Work that blocks the writer until the test opens the gate."""
 
     def __init__(self, database: Database) -> None:
         self._inside, self._open = Event(), Event()
@@ -79,7 +79,7 @@ def database(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork
 
 @pytest.fixture
 def commits(shared_engine: Engine) -> list[str]:
-    """Every COMMIT that is said from here on."""
+    """Records every COMMIT from here on."""
     said: list[str] = []
 
     def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
@@ -92,7 +92,7 @@ def commits(shared_engine: Engine) -> list[str]:
 
 @pytest.fixture
 def promises(shared_engine: Engine) -> Iterator[None]:
-    """A table whose rows are checked when the transaction commits: a real failing COMMIT."""
+    """A table with deferred constraints, which make a real COMMIT fail."""
     with shared_engine.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE kept (id INTEGER PRIMARY KEY)")
         connection.exec_driver_sql("CREATE TABLE promised (id INTEGER REFERENCES kept (id) DEFERRABLE INITIALLY DEFERRED)")
@@ -121,7 +121,7 @@ def _names(connection: Connection) -> list[str]:
 
 
 def _kept(engine: Engine) -> list[str]:
-    """What another connection sees."""
+    """The rows visible to another connection."""
     with engine.connect() as other:
         return _names(other)
 

@@ -45,7 +45,7 @@ def database(
 
 @pytest.fixture
 def answered(turns: Queue[Callable[[], None]]) -> Answered:
-    """What a waiter gets: a result or an error, in the reactor's turn."""
+    """The result or error of a waiter, delivered in a reactor iteration."""
 
     def wait(waiter: Deferred[Any]) -> Any:
         while not waiter.called:

@@ -35,7 +35,7 @@ SHORT = Limits(lock_s=0.05)
 
 
 class Site:
-    """A gateway's database, the sessions of others beside it, and the reactor's turns, which the test takes."""
+    """A gateway's database, other sessions beside it, and a reactor queue that the test drains."""
 
     def __init__(self, engine: Engine, others: Engine, make_unit: MakeUnit) -> None:
         self.engine, self._others = engine, others
@@ -81,7 +81,7 @@ def write(unit: UnitOfWork, name: str) -> str:
 
 
 def at(site: Site, word: str, work: Callable[[], None]) -> None:
-    """Do `work` once, just before the gateway's session says `word`."""
+    """Run `work` once, just before the gateway's session executes a statement containing `word`."""
 
     def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:
         if statement == word:
@@ -171,7 +171,7 @@ def test_command_line_survives_a_broken_connection(site: Site, make_unit: MakeUn
 
 
 class Holder:
-    """Another session that keeps a patron's row locked until it is told to let go."""
+    """Another session that locks a patron's row until it is told to release it."""
 
     def __init__(self, engine: Engine) -> None:
         self._connection = engine.connect()

@@ -40,7 +40,7 @@ def write(unit: UnitOfWork, name: str) -> str:
 
 
 class Site:
-    """A gateway's database. `now_s` is the time of its deadlines."""
+    """A gateway's database. `now_s` is the clock of its deadlines."""
 
     def __init__(self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
         self.engine, self.now_s = engine, 1000.0

@@ -44,7 +44,7 @@ def erase(store: Immediate, now: datetime, card: str = CARD) -> ErasureResult:
 
 
 def naming(store: Immediate) -> list[tuple[str, Any]]:
-    """Every row of every table, things included, in which one of the marks stands."""
+    """All rows of all tables that contain one of the marks."""
 
     def look(unit: UnitOfWork) -> list[tuple[str, Any]]:
         rows = ((table.name, dict(row)) for table in TABLES for row in unit.execute(select(table)).mappings())

@@ -32,12 +32,12 @@ P1 = Borrower("P1", Sensitive("Chan"), "undergraduates", pin_hash=Sensitive("h")
 
 @pytest.fixture
 def replaced(store: Immediate, now: datetime, by: Actor) -> Callable[[str, str], None]:
-    """One card is replaced by another."""
+    """Replace one card by another."""
     return lambda former, present: store.now(former_cards.replace_card, former, present, now, by)
 
 
 def load(store: Immediate, now: datetime, by: Actor, *people: PatronRow, full: bool = False) -> int:
-    """As the command does: judged, written, finished; how many patrons vanished."""
+    """Load like the command does: check, write, finish; return the number of removed patrons."""
     judged = store.now(former_cards.judge, people)
     rows = [one.borrower for one in people if one.where not in judged.refused]
     number = store.now(loading.begin, "patrons")

@@ -38,7 +38,7 @@ Turns = Queue[Callable[[], None]]
 
 @pytest.fixture
 def turns() -> Turns:
-    """Stands for the reactor of both: what their threads hand over waits until the test takes it."""
+    """The reactor queue of both gateways: calls from their threads wait until the test drains it."""
     return Queue()
 
 
@@ -60,7 +60,7 @@ def _gateway(engine: Engine, name: str, turns: Turns) -> Database:
 
 
 def _outcomes(turns: Turns, waiters: list[Deferred[Any]]) -> list[Any]:
-    """Values and errors, in the order of the waiters."""
+    """Results and errors, in the order of the waiters."""
     while not all(waiter.called for waiter in waiters):
         turns.get(timeout=PATIENCE_S)()
     told: list[Any] = []
@@ -71,7 +71,7 @@ def _outcomes(turns: Turns, waiters: list[Deferred[Any]]) -> list[Any]:
 
 @contextmanager
 def _at_the_same_time(pair: Pair) -> Iterator[None]:
-    """Both writers are held: what is asked meanwhile is one group each, and both groups begin together."""
+    """Block both writers, so that work submitted meanwhile forms one group each, and start both groups together."""
     inside, go = Barrier(3, timeout=PATIENCE_S), Barrier(3, timeout=PATIENCE_S)
     for database in pair:
         database.write(lambda _unit: (inside.wait(), go.wait()))
@@ -100,7 +100,7 @@ def test_groups_locking_the_same_patrons_in_different_order_do_not_deadlock(
 
 
 def _request_if_first(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> str:
-    """A quota of one: the decision counts, and then writes."""
+    """Count and then write, with a quota of one."""
     if unit.requests.quota_used(card, TAKES_QUOTA):
         return "quota"
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id

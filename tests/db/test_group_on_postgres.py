@@ -31,13 +31,13 @@ ADD = insert_row(PATRONS, "barcode", "name")
 
 @dataclass
 class Desk:
-    """One gateway: a group is done at once, and `statements` are the statements of the last one."""
+    """One gateway: a group runs at once, and `statements` are those of the last group."""
 
     connection: Connection
     statements: list[str]
 
     def group(self, *jobs: tuple[Any, ...], do: Callable[..., Any] = run_group) -> list[Any]:
-        """What the waiters of (work, locks, *args) hear, in their order, after all that is tried again."""
+        """The results of (work, locks, *args), in order, after all retries."""
         heard: dict[int, Any] = {}
         waiting = [
             Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
@@ -54,7 +54,7 @@ class Desk:
 
 @pytest.fixture
 def desk(postgres_engine: Engine) -> Iterator[Desk]:
-    """Twelve patrons, and for each of them one book on the hold shelf: Rx00x is the copy Cx00x, and so on."""
+    """Twelve patrons, each with one item on the hold shelf: request Rx00x has item Cx00x, and so on."""
     statements: list[str] = []
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card, "name": card} for card in CARDS])
@@ -73,7 +73,7 @@ def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
 
 
 def _lend(unit: UnitOfWork, card: str, barcode: str, now: datetime, by: Actor) -> tuple[str, int]:
-    """What a checkout does: the patron, the copy, what they have; then the step."""
+    """The queries and the step of a checkout: patron, item, loans, then the step."""
     patron, (held,) = unit.patrons.find(card), unit.requests.open_with_item(barcode)
     assert patron is not None
     unit.advance(held, Event.CHECK_OUT, now, by, due=now.date(), used=True)

@@ -22,7 +22,7 @@ MakeUnit = Callable[[Connection], UnitOfWork]
 
 
 class Answers:
-    """Answers a document once; every answer that is worked out has a number of its own."""
+    """Replies to a document once; every computed reply has its own number."""
 
     def __init__(self, now: datetime) -> None:
         self._now, self._numbers = now, count(1)
@@ -78,7 +78,7 @@ def test_second_gateway_waits_for_the_outcome_of_the_first(postgres_engine: Engi
 
 
 def _wait_until_somebody_waits(engine: Engine) -> None:
-    """Until PostgreSQL says that a session waits for another one's row: the race is a real one."""
+    """Wait until PostgreSQL reports a session waiting for another one's row, so that the race is real."""
     with engine.connect() as connection:
         for _ in range(10_000):
             waiting = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()

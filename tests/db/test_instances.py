@@ -21,7 +21,7 @@ def _gateway(name: str, seen_at: datetime) -> Instance:
 
 
 def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
-    """A message in its hands."""
+    """Claim a message for this gateway."""
     message = PartnerMessage(Notification.ASK_LENDER.value, request, "CUHK", "HKU", "w-1", now)
     store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", now))
     assert store.now(lambda unit: unit.outbox.claim(now, name, LEASE_S, 1))

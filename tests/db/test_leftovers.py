@@ -17,7 +17,7 @@ HISTORIES = 30
 
 
 def lived(file: Path, seed: int) -> Engine:
-    """A database in which rows grew, shrank and moved, and from which every row with the card is gone."""
+    """A database in which rows grew, shrank and moved, and from which every row with the card was deleted."""
     chance = random.Random(seed)
     engine = open_engine(f"sqlite:///{file}")
     with engine.connect() as connection:

@@ -46,7 +46,7 @@ def _many(count: int) -> list[Borrower]:
 
 
 def _load(store: Immediate, rows: Sequence[Any], *, full: bool = False, kind: str = "patrons") -> int:
-    """As the command does: number, chunks, the end; how many vanished."""
+    """Load like the command does: number, chunks, finish; return the number of removed rows."""
     number = store.now(loading.begin, kind)
     for start in range(0, len(rows), CHUNK):
         store.now(loading.write, kind, rows[start : start + CHUNK], number)
@@ -58,7 +58,7 @@ def _cards(store: Immediate) -> list[str]:
 
 
 def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
-    """(number, rows) of the import that is current."""
+    """(number, rows) of the current import."""
     asked = select(JOBS.c.cursor, JOBS.c.count).where(JOBS.c.name == f"load {kind}")
     found = store.now(lambda unit: unit.execute(asked).first())
     return (found[0], found[1]) if found else None
@@ -152,11 +152,11 @@ def test_finished_import_becomes_current_and_counts_its_rows(store: Immediate) -
 
 
 class _Death(BaseException):
-    """The end of the process."""
+    """The process has crashed."""
 
 
 def _dying_at(engine: Engine, commit: int) -> Immediate:
-    """A command whose process ends when it is about to commit for that time."""
+    """A command whose process crashes just before this commit."""
     left = iter(range(1, commit))
 
     def before_commit() -> None:

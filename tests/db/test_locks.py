@@ -25,7 +25,7 @@ CANDIDATE = Candidate("R1", 1, "LU", "L1", "", "", "R1-1", "")
 
 @pytest.fixture
 def request_r1(postgres_engine: Engine, now: datetime) -> None:
-    """One loan of P1: R1, the copy C1, asked first of LU under R1-1 and then of CUHK under R1-2, placed by D as d-1."""
+    """One loan of P1: R1, item C1, requested first from LU under R1-1 and then from CUHK under R1-2, placed by D as d-1."""
     store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, str))
     loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
     named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
@@ -36,7 +36,7 @@ def request_r1(postgres_engine: Engine, now: datetime) -> None:
 
 @pytest.fixture
 def two(postgres_engine: Engine) -> Iterator[tuple[Connection, Connection]]:
-    """Two gateways, of which the second waits for a moment only."""
+    """Two gateways; the second waits only briefly for locks."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as one, engine.connect() as other:
         one.exec_driver_sql("BEGIN")
@@ -46,7 +46,7 @@ def two(postgres_engine: Engine) -> Iterator[tuple[Connection, Connection]]:
 
 
 def waits(two: tuple[Connection, Connection], first: LockSet, second: LockSet) -> bool:
-    """Whether what the first gateway has locked keeps the second one waiting."""
+    """Whether a lock of the first gateway blocks the second."""
     _lock(two[0], first)
     try:
         _lock(two[1], second)

@@ -40,13 +40,13 @@ NUMBERS = count()
 
 
 def write(unit: UnitOfWork, name: str) -> str:
-    """The effect of every unit: a row of its own."""
+    """The effect of every unit: its own row."""
     unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
 
 def write_later(unit: UnitOfWork, name: str) -> str:
-    """The same by statements that PostgreSQL receives with the next query or with COMMIT."""
+    """The same with statements that PostgreSQL receives with the next query or with COMMIT."""
     ADD.write(unit.connection, barcode=name, name="buffered")
     return write(unit, name)
 
@@ -99,7 +99,7 @@ def swallow_an_error(unit: UnitOfWork, name: str) -> str:
 
 
 def end_as(state: str) -> Callable[[UnitOfWork, str], str]:
-    """Work that PostgreSQL ends with this SQLSTATE, and SQLite with a lost race."""
+    """Work that ends with this SQLSTATE on PostgreSQL, and with a lost race on SQLite."""
 
     def end(unit: UnitOfWork, name: str) -> str:
         write_later(unit, name)
@@ -144,7 +144,7 @@ GOOD: Final = {"good": (write, NO_LOCKS), "good and buffered": (write_later, Loc
 
 
 class Site:
-    """A gateway's database, and the turns of its reactor, which the test takes."""
+    """A gateway's database, and a reactor queue that the test drains."""
 
     def __init__(self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
         self.engine = engine
@@ -155,7 +155,7 @@ class Site:
         return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
     def group(self, *asked: tuple[Callable[[UnitOfWork, str], str], LockSet]) -> list[tuple[str, Any]]:
-        """Queue units while the writer is held; return (name, what its waiter heard) of each, in order."""
+        """Queue units while the writer is blocked; return (name, result) of each, in order."""
         inside, let_go = Event(), Event()
 
         def hold(_unit: UnitOfWork) -> None:
@@ -177,7 +177,7 @@ class Site:
 
 @pytest.fixture
 def site(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Site]:
-    """A database with a row that a flush finds, a constraint that COMMIT checks, and a lock of another gateway."""
+    """A database with a row for a flush to find, a constraint checked at COMMIT, and a lock of another gateway."""
     engine = open_engine(shared_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with shared_engine.connect() as other:
         other.exec_driver_sql("CREATE TABLE kept (id BIGINT PRIMARY KEY)")

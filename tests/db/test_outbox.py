@@ -382,7 +382,7 @@ def test_messages_of_a_lane_are_sent_in_order_after_any_sequence_of_events(
 
 
 def _played(store: Immediate, now: datetime, steps: list[str], choice: object) -> list[int]:
-    """The rows that were sent, in the order in which they were."""
+    """The rows sent, in the order of sending."""
     held: list[int] = []
     sent: list[int] = []
     for step in steps:

@@ -31,7 +31,7 @@ Look = Callable[[UnitOfWork, datetime], object]
 
 
 def _put(unit: UnitOfWork, now: datetime, partner: str, requests: range, each: int = 1) -> None:
-    """So many messages about each of these requests."""
+    """Enqueue this many messages about each of these requests."""
     for number in requests:
         for _ in range(each):
             message = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
@@ -56,7 +56,7 @@ def _rest(unit: UnitOfWork, now: datetime, agency: str = "CUHK") -> None:
 
 
 def _hold_lanes(unit: UnitOfWork, now: datetime, state: str = "waiting") -> None:
-    """Of each lane, which has two, the first is dead or must wait."""
+    """Make the first of the two messages of each lane dead or delayed."""
     unit.execute(update(OUTBOX).where(OUTBOX.c.id % 2 == 1).values(state=state, next_at=now + HOUR))
 
 
@@ -65,7 +65,7 @@ def _hold_lanes(unit: UnitOfWork, now: datetime, state: str = "waiting") -> None
 
 @pytest.fixture
 def memory() -> Iterator[Immediate]:
-    """A store on SQLite, which counts the steps that it takes."""
+    """A store on SQLite that counts its virtual machine steps."""
     engine = databases.MEMORY.fresh()
     opened = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     opened.now(lambda unit: unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "PolyU")]))
@@ -75,7 +75,7 @@ def memory() -> Iterator[Immediate]:
 
 
 def _steps(store: Immediate, look: Look, now: datetime) -> int:
-    """How many steps of SQLite's machine it takes."""
+    """The number of SQLite virtual machine steps of some work."""
     counted = [0]
 
     def count() -> None:
@@ -178,7 +178,7 @@ def test_postgresql_uses_indexes_for_sendable_rows_regardless_of_statistics(
 
 
 def _explained(store: Immediate, engine: Engine, now: datetime) -> str:
-    """How PostgreSQL answers the last question of a claim, which asks for the rows themselves."""
+    """PostgreSQL's plan for the last query of a claim, which selects the rows themselves."""
     asked: list[tuple[str, Any]] = []
 
     def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:

@@ -20,7 +20,7 @@ Standing = Callable[..., Request]
 
 @pytest.fixture
 def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., Request]:
-    """A wish that CUHK was asked for under w-N; `last` = it is the lender asked last."""
+    """A request sent to CUHK under w-N; `last`: CUHK is the current lender."""
     numbers = iter(range(1, 100))
 
     def put(position: Position, outcome: str = "", *, last: bool = True, placed_at: datetime = now) -> Request:

@@ -27,7 +27,7 @@ CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
 
 @pytest.fixture
 def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> Immediate:
-    """P1 has books and a charge, P2 nothing, P3 a book that came back; the others are no patrons."""
+    """P1 has loans and a charge, P2 nothing, P3 a returned item; the other cards belong to no patron."""
     people = [Borrower(card, Sensitive(f"Reader {card}"), "staff") for card in CARDS[:3]]
     store.now(loading.write, "patrons", people, 1)
     late = standing(Position.ON_LOAN, "C1", wire_id="w-1")
@@ -39,7 +39,7 @@ def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> I
 
 @pytest.fixture
 def asked(engine: Engine) -> Iterator[list[str]]:
-    """Every question to the table of patrons from here on."""
+    """Every query of the table of patrons from here on."""
     said: list[str] = []
 
     def listen(_c: object, _cursor: object, statement: str, *_more: object) -> None:

@@ -39,13 +39,13 @@ Asked = tuple[Any, ...]
 
 @dataclass
 class Gateway:
-    """A gateway whose groups are done at once; `statements` are those of the last one."""
+    """A gateway whose groups run at once; `statements` are those of the last group."""
 
     connection: Connection
     statements: list[str]
 
     def group(self, *asked: Asked) -> list[Any]:
-        """The answers to (work, locks, *args), which are one group."""
+        """The results of (work, locks, *args) in one group."""
         heard: dict[int, Any] = {}
         jobs: list[Job] = [
             Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
@@ -61,12 +61,12 @@ class Gateway:
         return [heard[n] for n in range(len(jobs))]
 
     def close(self) -> None:
-        """Give the database back."""
+        """Release the database."""
         self.connection.close()
         self.connection.engine.dispose()
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """All that can change; a number that a sequence of PostgreSQL gave before a rollback is not given again."""
+        """All mutable data; PostgreSQL sequence numbers lost in a rollback are not reused."""
         tables = (REQUESTS, JOURNAL, OUTBOX)
         asked = (select(*[c for c in table.c if table is REQUESTS or c.name != "id"]) for table in tables)
         sorted_ = (one.order_by(*table.primary_key) for one, table in zip(asked, tables, strict=True))
@@ -74,7 +74,7 @@ class Gateway:
 
 
 def _gateway() -> Gateway:
-    """Four patrons; each has a book on the hold shelf, and one that is on its way without a copy yet."""
+    """Four patrons, each with an item on the hold shelf and a request that has no item yet."""
     engine = databases.empty()
     connection, statements = engine.connect(), list[str]()
     connection.execute(insert(PATRONS), [{"barcode": card, "name": card} for card in CARDS])
@@ -98,7 +98,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def _seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
-    """All that may have been read ahead."""
+    """All data that may have been prefetched."""
     owner, partner = unit.patrons.find(card), unit.partners.with_card(card)
     return (
         owner,
@@ -125,7 +125,7 @@ def _end(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
 
 
 def _arrive(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
-    """Another request of the patron gets this copy."""
+    """Assign this item to another request of the patron."""
     seen = _seen(unit, card, copy)
     for awaited in unit.requests.open_of_patron(card):
         if not awaited.item_barcode and not seen[2]:
@@ -140,14 +140,14 @@ def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
 
 
 def _hand_on(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
-    """The request of this copy is another patron's from now on."""
+    """Give the request of this item to another patron."""
     for held in unit.requests.open_with_item(copy):
         unit.amend(held, NOW, BY, patron=card)
     return _seen(unit, card, copy)
 
 
 def _fail(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
-    """It fails apart, after it lent the copy."""
+    """Check out the item, then fail."""
 
     def poison(about: str) -> None:
         _lend(unit, about, copy)

@@ -27,7 +27,7 @@ OWN_SCHEMA = "migrated"
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """A database without any table."""
+    """A database without tables."""
     if request.param == "sqlite":
         engine = open_engine(f"sqlite:///{tmp_path / 'bare.db'}")
         yield engine
@@ -113,7 +113,7 @@ def _operations(source: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 def _takes_away(source: str) -> list[str]:
-    """What a revision does that a gateway of the version before would not survive."""
+    """The operations of a revision that a gateway of the previous version would not survive."""
     done = list(_operations(source))
     columns = [call.args[-1] for name, call in done if name == "add_column"]
     needed = [ast.unparse(column) for column in columns if not _may_be_left_out(column)]
@@ -121,7 +121,7 @@ def _takes_away(source: str) -> list[str]:
 
 
 def _may_be_left_out(column: ast.expr) -> bool:
-    """Whether an INSERT of a program that does not know the column is taken."""
+    """Whether an INSERT without this column is accepted."""
     given = {word.arg: ast.unparse(word.value) for word in getattr(column, "keywords", [])}
     return "server_default" in given or given.get("nullable") != "False"
 
@@ -162,7 +162,7 @@ def test_previous_version_works_with_a_newer_database(bare: Engine, now: datetim
 
 
 def _indexes(engine: Engine) -> dict[str, str]:
-    """Name -> definition in the database's own words."""
+    """The database's definition of each index, by name."""
     question = {
         "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
         "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()",

@@ -110,12 +110,12 @@ def _reference(made: Sequence[tuple[Title, Holding]], query: TitleQuery) -> set[
 
 @cache
 def _in_made(query: TitleQuery) -> set[str]:
-    """The same for MADE, once for both databases."""
+    """The same for MADE, created once for both databases."""
     return _reference(MADE, query)
 
 
 def _typed(chance: random.Random, made: Sequence[tuple[Title, Holding]]) -> tuple[str, SearchField]:
-    """A query such as a reader types, most of them with hits."""
+    """A query such as a patron types, mostly with hits."""
     title, copy = chance.choice(made)
     text = chance.choice([title.title, title.author, title.linked_title, copy.call_number, copy.isbn, _text(chance)])
     parts = text.split()
@@ -148,7 +148,7 @@ def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, 
 
 
 def _all(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> list[str]:
-    """Every hit, page by page."""
+    """All hits, read page by page."""
     first = _search(store, typed, field, **more)
     assert isinstance(first, FoundTitles)
     found = [title.bib_id for title in first.titles]
@@ -188,7 +188,7 @@ def test_any_text_is_searched_literally(titles: list[tuple[str, str]], typed: li
 
 
 def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]:
-    """The texts for which the index and the loop find different titles."""
+    """The texts for which the index and the linear search find different titles."""
     made = [
         (
             Title(f"b{number}", title.replace("\0", ""), author.replace("\0", "")),

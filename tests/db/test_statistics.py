@@ -39,7 +39,7 @@ def patron(store: Immediate) -> None:
 
 @pytest.fixture
 def placed(standing: Standing, now: datetime) -> Standing:
-    """A request of March without a copy that came."""
+    """A request placed in March that has not been received."""
     return lambda position, **facts: standing(position, **{"placed_at": now, "received_on": None, **facts})
 
 

@@ -81,7 +81,7 @@ def _states(store: Immediate) -> tuple[NoticeState, QuarantineState]:
 
 
 def _over(store: Immediate, table: Table, **words: str) -> None:
-    """Store these words in every row, as a newer release would."""
+    """Store these values in every row, like a newer release would."""
     store.now(lambda unit: unit.execute(update(table).values(**words)))
 
 

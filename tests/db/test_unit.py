@@ -214,7 +214,7 @@ def test_latest_item_status_is_returned(store: Immediate) -> None:
 
 
 def _keywords(names: set[str]) -> Iterator[tuple[str, str]]:
-    """(file, function) of every call of one of these functions that is given a `position`, and of every `_change_to`."""
+    """(file, function) of every call of these functions with a `position` argument, and of every `_change_to`."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):

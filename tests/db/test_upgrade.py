@@ -43,7 +43,7 @@ WAITING = [
 
 @pytest.fixture(params=[(version, database) for version in VERSIONS for database in ("sqlite", "postgresql")], ids="-".join)
 def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """A database as a release left it."""
+    """A database of a released version."""
     version, database = request.param
     if database == "sqlite":
         file = tmp_path / "hkall.db"
@@ -59,7 +59,7 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 
 @pytest.fixture
 def upgraded(released: Engine) -> Iterator[Immediate]:
-    """The same, brought to the present revision and opened."""
+    """The same database, upgraded to the current revision and opened."""
     schema.upgrade(released)
     store = Immediate(released, lambda connection: UnitOfWork(connection, lambda: "R-NEW"))
     yield store
@@ -109,7 +109,7 @@ def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: Immediat
 
 
 def _told(store: Immediate) -> tuple[OutboxRow, ...]:
-    """What leaves next: the first message of each request to each recipient, and what waited behind it."""
+    """The messages sent next: the first one of each request and recipient, and those behind it."""
 
     def leave(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         rows = unit.outbox.claim(NEXT_DAY, "gw-2", 60, 100)

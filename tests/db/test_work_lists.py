@@ -292,7 +292,7 @@ def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> N
 
 
 def asked(engine: Engine, store: Immediate, work: Callable[..., Any], *args: Any) -> list[tuple[str, Any]]:
-    """Every query that a function makes."""
+    """Every query that a function runs."""
     seen: list[tuple[str, Any]] = []
 
     def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
@@ -306,7 +306,7 @@ def asked(engine: Engine, store: Immediate, work: Callable[..., Any], *args: Any
 
 
 def full_scans(plan: str) -> list[str]:
-    """The steps of a plan that read all requests: the table, or an index that has the ended ones too."""
+    """The steps of a query plan that read all requests: the table, or an index that includes ended ones."""
     lines = plan.splitlines()
     whole = [line for line in lines if "SCAN requests" in line and "USING INDEX ix_requests_open" not in line]
     return whole + [line for line in lines if "Seq Scan on requests" in line]

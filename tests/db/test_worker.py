@@ -22,7 +22,7 @@ NO_UNIT: Any = None
 
 
 class Desk:
-    """Does groups of names; the first group stays on the desk until it is told to go on."""
+    """Processes groups of names; the first group blocks until it is told to continue."""
 
     def __init__(self) -> None:
         self.inside, self.go_on = Event(), Event()
@@ -31,7 +31,7 @@ class Desk:
         self.turns: Queue[Callable[[], None]] = Queue()
 
     def job(self, name: str) -> Job:
-        """A job that answers with its name."""
+        """A job whose result is its name."""
         return Job(lambda _unit: name, NO_LOCKS, lambda result, _error: self.answered.append(str(result)))
 
     def do(self, _connection: Connection, jobs: Sequence[Job]) -> GroupResult:
@@ -52,7 +52,7 @@ def engine(tmp_path: Path) -> Engine:
 
 
 def _lane(engine: Engine, desk: Desk, batch: int) -> Worker:
-    """A lane whose thread holds the first name; whatever is put now waits."""
+    """A lane whose thread is busy with the first name, so that further jobs wait."""
     lane = Worker(engine, desk.do, desk.turns.put, "writer", batch)
     lane.put(desk.job("first"))
     assert desk.inside.wait(PATIENCE_S)

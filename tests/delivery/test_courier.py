@@ -37,7 +37,7 @@ NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 
 
 class Post:
-    """A courier on a fake clock, with a carrier that answers what it is told to."""
+    """A courier on a fake clock, with a carrier that replies as told."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Post:
         self.courier = self.beside("test")
 
     def beside(self, name: str) -> Courier:
-        """The courier of a gateway of that name."""
+        """The courier of another gateway with this name."""
         schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
         agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
         return Courier(self.store, self.circulation, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
@@ -97,7 +97,7 @@ class Post:
             self.clock.advance(1)
 
     def nudge(self) -> None:
-        """Nudged, and a moment later."""
+        """Nudge the courier and let a moment pass."""
         self.courier.nudge()
         self.clock.advance(APART_S)
 
@@ -110,7 +110,7 @@ class Post:
 
 
 class Two:
-    """Two gateways on one database: one that has the post, and one beside it that carries in the same way."""
+    """Two gateways on one database with carriers that behave the same."""
 
     def __init__(self, **post: Any) -> None:
         self.one = Post(**post)
@@ -184,7 +184,7 @@ def test_frequent_nudges_are_combined_into_one_poll() -> None:
 
 
 class Restless(Clock):
-    """A clock that has gone on, by a little more or less, whenever it is looked at, as a real one has."""
+    """A clock that advances by varying amounts at every call, like a real one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ def test_messages_of_a_dead_gateway_are_claimed_at_the_next_start() -> None:
 
 
 class Flaky:
-    """A store that is away for as many writes as it is told."""
+    """A store that fails for a given number of writes."""
 
     def __init__(self, store: Immediate) -> None:
         self._store, self.away = store, 0
@@ -571,7 +571,7 @@ def test_partner_outage_of_a_day_loses_none_of_a_thousand_messages() -> None:
 
 
 def _drains_in_order_at_the_limit(post: Post) -> None:
-    """The partner is back and slow: at most four are under way, and a request's wish goes before its withdrawal."""
+    """Assert that a slow partner has at most four messages in flight, and gets each request before its cancellation."""
     post.down, post.slow, post.carried, most = set(), [], [], 0
     for _ in range(2000):
         post.clock.advance(60)

@@ -50,7 +50,7 @@ KEY: Final = "opensesame-of-the-letters"
 
 
 def facts(send: Notification, today: date) -> dict[str, Any]:
-    """Where a request stands of which this kind of letter is true."""
+    """The position of a request for which this kind of letter is valid."""
 
     def day(number: int) -> date:
         return today + timedelta(days=number)
@@ -85,7 +85,7 @@ LENDER: Final = {"en": "The Chinese University of Hong Kong Library", "zh-Hant":
 
 
 class _Recorder(portforward.ProxyServer):
-    """One conversation: what the gateway says to the mail server, byte by byte."""
+    """One SMTP session: the bytes that the gateway sends to the mail server."""
 
     def connectionMade(self) -> None:  # noqa: N802
         self.said = bytearray()
@@ -99,7 +99,7 @@ class _Recorder(portforward.ProxyServer):
 
 
 class Relay(portforward.ProxyFactory):
-    """Stands between the gateway and the mail server, and writes down what the gateway says."""
+    """A proxy between the gateway and the mail server that records what the gateway sends."""
 
     protocol = _Recorder
 
@@ -114,7 +114,7 @@ Read = tuple[bytes, EmailMessage]
 
 @dataclass(frozen=True)
 class Sent:
-    """The gateway, the mail server, what the one said to the other, and the letters that came of it."""
+    """The gateway, the mail server, the recorded sessions, and the delivered letters."""
 
     gateway: Gateway
     server: Exim
