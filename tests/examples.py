@@ -13,12 +13,12 @@ FEWEST: Final = 3
 
 
 def register_profiles() -> None:
-    """Load the profile `fast`, in whose place `--hypothesis-profile=thorough` puts the other one."""
+    """Load the profile `fast`; `--hypothesis-profile=thorough` replaces it."""
     for name, most in (("fast", FAST), ("thorough", THOROUGH)):
         settings.register_profile(name, deadline=None, max_examples=most)  # on a busy machine an example may take long
     settings.load_profile("fast")
 
 
 def example_count(thorough: int) -> int:
-    """Return the number of examples in the present profile for a property that has `thorough` of them in `make test-long`."""
+    """Return the number of examples in the current profile for a property that has `thorough` examples in `make test-long`."""
     return max(FEWEST, thorough * settings().max_examples // THOROUGH)

@@ -89,7 +89,7 @@ begin retry
 
 
 def _own() -> str:
-    """What a person who is not root must say to run exim under their own name."""
+    """Options that let an unprivileged user run exim."""
     if os.geteuid() == 0:
         return ""
     user = pwd.getpwuid(os.geteuid())
@@ -97,14 +97,15 @@ def _own() -> str:
 
 
 def refuse_or_skip() -> None:
-    """Skip where there is no exim; fail under CI, which installs it."""
+    """Skip the test without exim; fail it under CI, which installs exim."""
     if PROGRAM is None:
         skip_or_fail(f"exim4 was not found (Debian's {PACKAGE}): no real mail server to send letters to")
 
 
 class Exim:
-    """The server. What it has delivered is in `delivered()`. With an `identity`, a key and a certificate in one file, it offers
-    STARTTLS.
+    """The mail server; `delivered()` returns its delivered mail.
+
+    With an `identity`, a key and a certificate in one file, it offers STARTTLS.
     """
 
     def __init__(self, port: int, identity: Path | None = None) -> None:
@@ -121,7 +122,7 @@ class Exim:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _encryption(self, identity: Path | None) -> dict[str, str]:
-        """The lines about STARTTLS, and when a login is offered."""
+        """The configuration lines for STARTTLS and for offering a login."""
         if identity is None:
             return {"tls": "tls_advertise_hosts =", "offers": "no"}
         own = shutil.copy(identity, self.folder / "identity.pem")
@@ -138,11 +139,11 @@ class Exim:
             time.sleep(0.05)
 
     def run_queue(self) -> None:
-        """Try what waits once more."""
+        """Retry queued messages once."""
         subprocess.run(self._command("-qff"), check=True, timeout=PATIENCE_S)
 
     def delivered(self) -> list[bytes]:
-        """Every message that was delivered, as it stands in its file, oldest first."""
+        """Every delivered message as stored in its file, oldest first."""
         return [path.read_bytes() for path in sorted((self.folder / "mail").glob("new/*"), key=lambda p: p.stat().st_mtime_ns)]
 
     def log(self) -> str:
@@ -159,7 +160,7 @@ class Exim:
         return [self._program, "-C", str(self._configuration), *words]
 
     def _hand_over(self) -> None:
-        """Started by root, exim goes on as its own user, to whom the folder must belong; its configuration stays root's."""
+        """Give the folder to exim's own user, to which exim switches when started by root; the configuration stays root's."""
         if os.geteuid() != 0:
             return
         user = pwd.getpwnam("Debian-exim")

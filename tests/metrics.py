@@ -8,7 +8,7 @@ from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 
 
 def value(metrics: Metrics, name: str, *labels: str) -> float:
-    """A counter or gauge by its name without the prefix, of a histogram the number of observations; 0 for no such series."""
+    """The value of a counter or gauge by its name without prefix; of a histogram, the number of observations; 0 if absent."""
     wanted = {f"{NAMESPACE}_{name}", f"{NAMESPACE}_{name}_count"}
     samples = (sample for family in metrics.registry.collect() for sample in family.samples)
     return next((one.value for one in samples if one.name in wanted and tuple(one.labels.values()) == labels), 0)

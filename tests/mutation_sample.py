@@ -26,7 +26,7 @@ LIVED, NOT_REACHED = 0, 33
 
 
 def main(size: int = 300, seed: int = 1) -> None:
-    """Print how many of the sample were noticed, and what lives as a diff. Exit 1 where a change could not be tried."""
+    """Print how many mutations were detected, and the survivors as diffs. Exit with 1 if one could not be tried."""
     with tempfile.TemporaryDirectory(prefix="hkall-mutants-") as folder:
         copy = Path(folder) / "checkout"
         copied(copy)
@@ -47,7 +47,7 @@ def main(size: int = 300, seed: int = 1) -> None:
 
 
 def copied(copy: Path) -> None:
-    """A copy of the package and its tests whose configuration names the desk instead of the rules."""
+    """A copy of the package and its tests, configured to mutate `circulation/` instead of the rules."""
     for name in ("hkall_gateway", "tests", "demo", "docs", "fixtures"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -60,12 +60,12 @@ def copied(copy: Path) -> None:
 
 
 def mutmut(copy: Path, *words: str) -> str:
-    """What mutmut prints; it tells by its exit code of changes that live, too, so only a missing result counts as an error."""
+    """The output of mutmut; surviving mutations also give an exit code, so only a missing result is an error."""
     return subprocess.run([MUTMUT, *words], cwd=copy, capture_output=True, text=True, check=False).stdout
 
 
 def exit_codes(copy: Path) -> dict[str, int | None]:
-    """The exit code by the name of each change, None for those that were not tried."""
+    """The exit code of each mutation by name; None if not tried."""
     found: dict[str, int | None] = {}
     for file in sorted((copy / "mutants").rglob("circulation/**/*.meta")):
         found |= json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]

@@ -31,7 +31,7 @@ POSITIONS: Final = tuple(sorted(set(Position) - FINAL)) + (P.ON_LOAN,) * 5 + (P.
 
 
 def requests(count: int, now: datetime) -> Iterator[Request]:
-    """Yield open requests, the oldest first: every third loan is overdue, every 30th request recalled, every 50th flagged.
+    """Yield open requests, oldest first: every third loan is overdue, every 30th request recalled, every 50th flagged.
 
     Four of five have moved within two days, the others within a fortnight.
     """
@@ -77,7 +77,7 @@ def _call_number(number: int) -> str:
 
 
 def copies(count: int, now: datetime) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `holdings` of the copies that these requests hold; every hundredth has no call number."""
+    """Yield the `holdings` rows of the items of these requests; every hundredth has no call number."""
     for number, request in enumerate(requests(count, now)):
         if request.item:
             copy = Holding(*request.item, request.bib_id, request.title, material=MATERIALS[number % len(MATERIALS)])
@@ -86,7 +86,7 @@ def copies(count: int, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def fill(engine: Engine, count: int, now: datetime) -> None:
-    """Write so many open requests, their copies and their partners."""
+    """Write this many open requests, with their items and partners."""
     made = [{**facts_of(one), "stage": STAGES[one.position]} for one in requests(count, now)]
     held = with_keys(copies(count, now))
     partners = [Partner(agency, agency, courier_days=number % 4) for number, agency in enumerate(OTHERS)]

@@ -18,7 +18,7 @@ _ALL: Final = (FIRST + _WORKER % WORKERS * EACH + number % EACH for number in co
 
 
 def free_ports(number: int) -> list[int]:
-    """So many that nobody uses now."""
+    """Return this many unused ports."""
     return list(islice(filter(_is_free, _ALL), number))
 
 

@@ -16,7 +16,7 @@ NAME: Final = ".s.PGSQL.5432"
 
 
 class Proxy:
-    """Passes every byte between clients of a socket in `folder` and the server, until it is told to lose an answer."""
+    """Forwards all bytes between clients of a socket in `folder` and the server, until told to lose a reply."""
 
     def __init__(self, folder: Path, server: Path) -> None:
         self.folder, self._server = folder, server / NAME

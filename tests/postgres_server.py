@@ -25,7 +25,7 @@ LEAVING_S: Final = 30.0
 
 
 class NoServer(Exception):
-    """The server did not start; the text holds its own output."""
+    """The server did not start; the text contains its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class PostgresServer:
     pid: int
 
     def url(self, database: str = "postgres") -> str:
-        """Returns the `[database] url` of one of its databases."""
+        """Return the `[database] url` of one of its databases."""
         return f"postgresql+psycopg://{RUNNER}@/{database}?host={self.folder}"
 
 
 def programs() -> Path | None:
-    """The folder with initdb and postgres, the newest where there are several; None where there is none."""
+    """The folder with the newest initdb and postgres; None if there is none."""
     on_path = shutil.which("initdb")
     found = [Path(on_path)] if on_path else sorted(DEBIAN.glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     return found[-1].resolve().parent if found else None
@@ -50,7 +50,7 @@ def programs() -> Path | None:
 
 @contextmanager
 def server(found: Path, settings: Sequence[str], primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
-    """A new server with the programs in `found` and these settings, each `name=value`; a standby of `primary` if it is given.
+    """Start a new server with the programs in `found` and these settings (`name=value`), as a standby of `primary` if given.
 
     Raises NoServer.
     """
@@ -71,7 +71,7 @@ def server(found: Path, settings: Sequence[str], primary: PostgresServer | None 
 
 
 def ask(found: PostgresServer, statement: str, database: str = "postgres") -> str:
-    """Returns the output of psql for a statement outside any transaction, its values alone.
+    """Return the output of psql for a statement outside any transaction, values only.
 
     Raises CalledProcessError if the statement is refused.
     """
@@ -94,7 +94,7 @@ def _run(program: Path, *arguments: str) -> None:
 
 
 def _as_runner() -> dict[str, object]:
-    """Arguments for subprocess that drop root's rights: initdb and postgres refuse to run as root."""
+    """Arguments for subprocess that drop root privileges, since initdb and postgres refuse to run as root."""
     return {"user": RUNNER, "group": RUNNER, "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -52,7 +52,7 @@ file = "policy.toml"
 
 @dataclass
 class Site:
-    """A configuration in a folder, and who examines it. `times` says how long one peer may take."""
+    """A configuration in a folder, and the doctor's checks for it. `times` sets the time limit per peer."""
 
     reactor: Any
     folder: Path
@@ -64,7 +64,7 @@ class Site:
         return self.folder / "gateway.toml"
 
     def write(self, tables: str = "", base: str = SITE) -> None:
-        """The configuration: the shortest one, and these tables, with a policy that decides what a site has to."""
+        """Write the configuration: the minimal one plus these tables, with a policy that makes the required decisions."""
         (self.folder / "policy.toml").write_text(decided_policy(), encoding="utf-8")
         self.path.write_text(base + tables, encoding="utf-8")
         self.path.chmod(0o640)
@@ -76,7 +76,7 @@ class Site:
         self.write(f"\n[[partners]]\n{row}{more}\n")
 
     def examine(self, who: str, to: str = "", seconds: float = 10.0) -> Sheet:
-        """What doctor finds of one peer."""
+        """The doctor's results for one peer."""
         config = gateway.load(self.path, self.environ)
         means = Resources(self.reactor, now, self.environ, Metrics(), lambda: config)
         tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
@@ -88,12 +88,12 @@ class Site:
 
 
 def status(sheet: Sheet) -> dict[str, str]:
-    """How each check ended; where one looked at several things, the last of them."""
+    """The status of each check; of a check with several results, the last one."""
     return {one.check: one.status.value for one in sheet.found}
 
 
 def finding(sheet: Sheet, check: str) -> Finding:
-    """The one finding of a check."""
+    """The only result of a check."""
     (found,) = (one for one in sheet.found if one.check == check)
     return found
 
@@ -112,7 +112,7 @@ Web = Callable[..., str]
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    """Starts Python's own HTTP server, which answers each POST and GET by a function; its address."""
+    """Start Python's HTTP server, which answers each POST and GET with a function; return its URL."""
     running: list[ThreadingHTTPServer] = []
 
     def start(answer: Answer, identity: Path | None = None) -> str:
@@ -124,7 +124,7 @@ def web() -> Iterator[Web]:
                 answer(self, b"")
 
             def log_message(self, *_: Any) -> None:
-                """Nothing for the terminal."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", free_ports(1)[0]), Handler)
         running.append(server)
@@ -151,7 +151,7 @@ def openssl(*words: str, folder: Path) -> None:
 
 @dataclass
 class Authority:
-    """A certificate authority of openssl's, in a folder."""
+    """A certificate authority made with openssl, in a folder."""
 
     folder: Path
 
@@ -164,7 +164,7 @@ class Authority:
         return self.folder / "ca.pem"
 
     def issue(self, name: str, days: int = 90, names: str = "DNS:localhost,IP:127.0.0.1") -> Path:
-        """A key and a certificate in one file; `days` from now until it ends, less than 0 for one that has ended."""
+        """Write a key and a certificate into one file; it expires in `days` days, or has expired if negative."""
         begin, end = (f"{datetime.now(UTC) + timedelta(days=d):%Y%m%d%H%M%SZ}" for d in (-400, days))  # noqa: TID251
         new = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-addext", f"subjectAltName={names}", folder=self.folder)
@@ -182,13 +182,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """The authority, as one that this machine trusts."""
+    """The authority, trusted by this machine."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     return authority
 
 
 class TlsServers:
-    """Starts `openssl s_server` with a key and a certificate in one file; what it is called with is its port."""
+    """Starts `openssl s_server` with a key and a certificate in one file; calling it returns the port."""
 
     def __init__(self, folder: Path) -> None:
         self._output = folder / "s_server.txt"
@@ -206,7 +206,7 @@ class TlsServers:
         return port
 
     def said(self) -> bytes:
-        """What the last one printed: the data that it was sent, without `-www`."""
+        """The output of the last server: the data it received, without `-www`."""
         return self._output.read_bytes()
 
     def stop(self) -> None:
@@ -224,6 +224,6 @@ def tls_server(tmp_path: Path) -> Iterator[TlsServers]:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the machine of the test trusts is the test's own matter."""
+    """Isolate the trusted certificates of the test from those of the machine."""
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)

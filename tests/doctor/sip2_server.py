@@ -26,7 +26,7 @@ COUNTS: Final = ("hold_items", "overdue_items", "charged_items", "fine_items", "
 
 
 def make(manners: set[str]) -> SIP2Server:
-    """The server; it knows the login `gateway` with the password `opensesame`."""
+    """Create the server; it accepts the login `gateway` with the password `opensesame`."""
     server = SIP2Server(
         login_required=True, institution_id="HKU", min_protocol_version="9.99" if "off-line" in manners else "1.00"
     )

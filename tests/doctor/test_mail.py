@@ -26,7 +26,7 @@ Start = Callable[..., Exim]
 
 @pytest.fixture
 def mail() -> Iterator[Start]:
-    """Starts exim, with a key and a certificate for STARTTLS or without."""
+    """Starts exim with or without a key and a certificate for STARTTLS."""
     exim.refuse_or_skip()
     running: list[Exim] = []
 

@@ -34,7 +34,7 @@ def answering(
     off_s: float = 0,
     location: str = "",
 ) -> Answer:
-    """A server that gives one answer to everybody; its clock is off by `off_s` seconds."""
+    """A server that gives the same reply to every request; its clock is off by `off_s` seconds."""
 
     def answer(request: BaseHTTPRequestHandler, _body: bytes) -> None:
         request.send_response_only(code)
@@ -50,7 +50,7 @@ def answering(
 
 
 def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUPPORTED, **by_service: str) -> Answer:
-    """A responder that knows nothing: every look-up gets this Problem, or the one of its service."""
+    """A responder without data: every lookup gets this Problem, or the one set for its service."""
 
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
         asked = decode(body)

@@ -26,7 +26,7 @@ LISTENS = '\n[smtp]\nfrom = "lending@lib.example.hk"\n\n[ncip]\nlisten = [{}]\n'
 
 
 def ready(site: Site, *endpoints: str) -> Path:
-    """A database at the newest revision, and ports to listen on; the database's file."""
+    """A database at the newest revision and free ports; returns the database file."""
     site.write(LISTENS.format(", ".join(f'"{text}"' for text in endpoints or (f"tcp:{free_ports(1)[0]}:interface=127.0.0.1",))))
     file = site.folder / "hkall.db"
     engine = open_engine(f"sqlite:///{file}")
@@ -199,7 +199,7 @@ def test_missing_time_zone_data_fails() -> None:
 
 
 def running(file: Path, pid: int, seen_at: datetime | None = None, host: str = "") -> None:
-    """The row that a running gateway writes."""
+    """Insert the row of a running gateway."""
     row = {"name": INSTANCE, "host": host or os.uname().nodename, "pid": pid, "version": "0.1.0", "since": now()}
     engine = open_engine(f"sqlite:///{file}")
     with engine.begin() as connection:

@@ -30,7 +30,7 @@ WELL = NO_TLS | dict.fromkeys(("login", "status", "version", "clock", "lookup.pa
 
 @pytest.fixture
 def pysip2() -> Iterator[Start]:
-    """Starts the stranger's server; its port."""
+    """Starts pysip2's server; returns its port."""
     running: list[subprocess.Popen[str]] = []
 
     def start(*manners: str, zone: str = "Asia/Hong_Kong") -> int:
@@ -136,7 +136,7 @@ def test_password_is_not_sent_when_the_certificate_is_wrong(site: Site, authorit
 
 @pytest.fixture
 def responder(reactor: Any) -> Iterator[str]:
-    """The NCIP responder of a simulated system, which wants the secret "agreed"; its URL."""
+    """The NCIP responder of a simulated system that requires the secret "agreed"; returns its URL."""
     site: Any = server.Site
     page = site(ResponderPage(IlsResponder(SimulatedIls("HKU", now), "agreed")))
     port = blockingCallFromThread(reactor, reactor.listenTCP, 0, page, 50, "127.0.0.1")

@@ -14,7 +14,7 @@ WELL = {"tls.version": "ok", "tls.chain": "ok", "tls.name": "ok", "tls.expiry": 
 
 
 def found(site: Site, port: int, host: str = "localhost", seconds: float = 3.0) -> dict[str, str]:
-    """How the four checks ended at an https partner on this port."""
+    """The status of the four TLS checks for an https partner on this port."""
     site.partner(f"https://{host}:{port}/ncip")
     sheet = site.examine("CUHK", seconds=seconds)
     return {name: word for name, word in status(sheet).items() if name in WELL}
@@ -102,7 +102,7 @@ def test_server_with_only_old_tls_versions_fails_the_version_check(
 
 @pytest.fixture
 def plain() -> Iterator[int]:
-    """A socket that accepts and says nothing."""
+    """A socket that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as listening:
         yield listening.getsockname()[1]
 

@@ -51,7 +51,7 @@ USUAL: Final[dict[str, Any]] = {
 
 @cache
 def leaves(parent: str, above: tuple[str, ...] = ()) -> tuple[tuple[str, ...], ...]:
-    """The paths to each leaf below an element, each name of a leaf once."""
+    """The paths to each leaf below an element; each leaf name once."""
     found: dict[str, tuple[str, ...]] = {}
     for name in ELEMENTS[parent].children:
         inside = ELEMENTS[name]
@@ -115,7 +115,7 @@ def test_every_element_refuses_invalid_characters() -> None:
 
 
 def sender(world: World, service: str) -> tuple[str, str]:
-    """Who may ask for a service, with the secret."""
+    """A caller that may use the service, with its secret."""
     for agency in (CUHK, DISCOVERY, BROKER):
         secret = world.services.callers[agency].secret
         document = encode(NcipMessage(service, usual(service, agency, secret)), DIALECTS["direct"])

@@ -63,13 +63,13 @@ class Walk:
 
     @cached_property
     def patron_number(self) -> str:
-        """The number with which pages of staff address UG1."""
+        """The page number of UG1 in URLs of staff pages."""
         found = self.browsers["staff"].send("/staff/patrons", q="UG1")
         return found.location.rpartition("/")[2]
 
     @property
     def routes(self) -> Iterator[tuple[str, str, str]]:
-        """Verb, rule and endpoint of every page but those that end the session."""
+        """Verb, rule and endpoint of every page except those that end the session."""
         for rule in self.site.app.url_map.iter_rules():
             for verb in sorted((rule.methods or set()) & {"GET", "POST"}):
                 if not rule.rule.endswith("logout"):
@@ -83,7 +83,7 @@ class Walk:
         return PLACE.sub(lambda found: other.get(found[1]) or usual.get(found[1], "R-1"), rule)
 
     def fields(self, verb: str, rule: str, endpoint: str) -> list[str]:
-        """The names that the endpoint's module reads, and those of the fields on its page."""
+        """The field names that the endpoint's module reads, and those on its page."""
         module = sys.modules[self.site.app.view_functions[endpoint].__module__]
         read = {name for found in READ.findall(inspect.getsource(module)) for name in found if name}
         page = self.address(rule if verb == "GET" else rule.rpartition("/")[0] or "/")
@@ -92,7 +92,7 @@ class Walk:
         return sorted((read | set(constants) | set(shown)) - {"csrf_token", "apply"})
 
     def ask(self, verb: str, rule: str, address: str, fields: Mapping[str, str]) -> int:
-        """The status of an answer; 599 for an error while it was sent."""
+        """The status of a response; 599 for an error while it was sent."""
         data = urlencode(fields, errors="surrogatepass")
         path = {"PATH_INFO": unquote_to_bytes(address).decode("latin-1"), "REMOTE_ADDR": "192.0.2.7"}
         sent: dict[str, Any] = {"query_string": data} if verb == "GET" else {"data": data, "content_type": FORM}
@@ -138,7 +138,7 @@ def test_every_page_refuses_invalid_field_values(walk: Walk, capsys: pytest.Capt
 
 
 def broken(walk: Walk, verb: str, rule: str, names: Sequence[str]) -> list[str]:
-    """What a page does not answer, of some queries or forms with any values."""
+    """Failed responses to queries or forms with arbitrary values."""
     found: list[str] = []
     values = {name: st.one_of(st.just(USUAL.get(name, "")), ODD) for name in names}
 

@@ -35,7 +35,7 @@ SLOW_S = 2.0
 
 
 def fuzz(data: bytes) -> None:
-    """One input: its first byte says whether the rest is a body, or edits of a document."""
+    """Run one input: its first byte decides whether the rest is a body or a list of edits to a document."""
     chosen = atheris.FuzzedDataProvider(data[1:])
     charset = CHARSETS[chosen.ConsumeIntInRange(0, len(CHARSETS) - 1)]
     body = _edited(chosen) if data[:1] > b"\x7f" else chosen.ConsumeBytes(chosen.remaining_bytes())
@@ -91,7 +91,7 @@ def _edit(chosen: Any, node: Any, other: Any) -> None:
 
 
 def seed(corpus: Path) -> None:
-    """Our own documents as a beginning, and some edits."""
+    """Write our own documents and some edits as the initial corpus."""
     if not any(corpus.iterdir()):
         for number, body in enumerate(DOCUMENTS):
             (corpus / f"document-{number}").write_bytes(b"\0" + body + b"\0")

@@ -29,7 +29,7 @@ GOOD = b"\r3520170301    100000AOHKU|AAP1|\r"
 
 
 def fuzz(data: bytes) -> None:
-    """One input: its first byte chooses the dialect, its second the size of the pieces."""
+    """Run one input: its first byte selects the dialect, its second the segment size."""
     if len(data) < 3:
         return
     dialect, size, said = ROWS[data[0] % len(ROWS)], data[1] % 40 + 1, data[2:]
@@ -47,7 +47,7 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def _served(session: Session, piece: bytes) -> Iterator[object]:
-    """Each request is answered with everything that it said, which must come out as one line that can be read."""
+    """Answer each request with everything it contained; the reply must be one readable line."""
     for event in list(session.receive(piece)):
         if isinstance(event, Sip2Message | Refuse):
             message = event.message if isinstance(event, Refuse) else event
@@ -69,7 +69,7 @@ def _telnet(data: bytes, size: int) -> None:
 
 
 def _read_and_written(data: bytes) -> None:
-    """What can be read can be written, and is then the same."""
+    """Assert that every decoded message can be encoded and decodes to the same message."""
     try:
         message = decode(data, DIALECTS["standard"])
     except BadMessage:
@@ -79,7 +79,7 @@ def _read_and_written(data: bytes) -> None:
 
 
 def seed(corpus: Path) -> None:
-    """Our own lines as a beginning, in every dialect."""
+    """Write our own messages in every dialect as the initial corpus."""
     if not any(corpus.iterdir()):
         said = [line for file in sorted(SEEDS.glob("*.txt")) for line in file.read_bytes().splitlines() if line[:1].isdigit()]
         for number, line in enumerate(said):
@@ -87,7 +87,7 @@ def seed(corpus: Path) -> None:
 
 
 def both(data: bytes) -> None:
-    """Both properties on one input."""
+    """Check both properties on one input."""
     fuzz(data)
     _read_and_written(data)
 

@@ -16,7 +16,7 @@ from hkall_gateway.sip2.codec.session import Close, Refuse, SendBytes, Session
 
 
 class IlsServer(TwistedProtocol):
-    """The same system on a real socket."""
+    """The simulated library system on a real socket."""
 
     def __init__(self, system: SimulatedIls) -> None:
         self._system, self._session = system, Session(DIALECTS["standard"])
@@ -36,13 +36,13 @@ class IlsServer(TwistedProtocol):
 
 
 def listening(system: SimulatedIls) -> object:
-    """Returns the factory of its SIP2 server."""
+    """Return the factory of its SIP2 server."""
     factory: object = Factory.forProtocol(lambda: IlsServer(system))
     return factory
 
 
 class ResponderPage(resource.Resource):
-    """The same responder on a real socket: `server.Site(ResponderPage(responder))`."""
+    """Its NCIP responder on a real socket: `server.Site(ResponderPage(responder))`."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 

@@ -15,7 +15,7 @@ RIGHT, WRONG = Sensitive("1234"), Sensitive("0000")
 
 
 class System:
-    """A living system; everybody's PIN is 1234. It answers at once, or, where it is slow, when it is told to."""
+    """A fake local system; every PIN is 1234. It replies at once or, if slow, when told to."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
 

@@ -47,7 +47,7 @@ def make(tools):
 
 @dataclass
 class Library:
-    """A library system with a REST interface."""
+    """A fake library system with a REST interface."""
 
     version: object = 2
     patrons: dict[str, dict[str, object]] = field(
@@ -74,7 +74,7 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(found).encode())
 
     def log_message(self, *_: object) -> None:
-        """Standard error is the test's own."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def library() -> Iterator[Library]:
 
 
 def install(folder: Path, name: str, module: str, source: str, group: str, where: str) -> None:
-    """Write a module and what an installer writes beside it."""
+    """Write a module and its distribution metadata."""
     (folder / f"{module}.py").write_text(source, encoding="utf-8")
     about = folder / f"{module}-1.0.dist-info"
     about.mkdir()
@@ -101,7 +101,7 @@ def install(folder: Path, name: str, module: str, source: str, group: str, where
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of installed distributions, for this process and for those that it starts."""
+    """A folder of installed distributions, visible to this process and its children."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     install(folder, "rest", "library_rest", SOURCE.read_text(encoding="utf-8"), "hkall_gateway.ils", "ADAPTER")
@@ -258,7 +258,7 @@ def test_item_is_lent_to_a_patron_known_only_to_an_installed_adapter(
 
 
 def _arrived(unit: UnitOfWork) -> None:
-    """A book of another library that waits for a reader who stands in no file."""
+    """A partner item on the hold shelf for a patron who is not in any loaded file."""
     at, today = now(), civil(now())
     held = Request("R-1", Side.BORROWING, Position.RECEIVED, "Dune", "b1", partner="CUHK", patron=CARD, item_agency="CUHK",
                    item_barcode=COPY, wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION, placed_at=at,

@@ -42,7 +42,7 @@ async def plain(card: str, stored: Sensitive, pin: Sensitive) -> bool:
 
 @dataclass
 class System:
-    """A living system; everybody's PIN is 1234, and everybody has three books."""
+    """A fake local system; every PIN is 1234, and every patron has three loans."""
 
     supports: frozenset[Verb] = ALL
     away: bool = False
@@ -217,7 +217,7 @@ def _block(unit: UnitOfWork) -> None:
 
 @dataclass
 class Renumbering(System):
-    """A system in which some readers have another card now, and tell of former ones."""
+    """A system in which some patrons have new cards, and which reports former ones."""
 
     present: dict[str, str] = field(default_factory=dict)
     former: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -231,12 +231,12 @@ class Renumbering(System):
 
 
 def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
-    """What the desk hears of a card, once everything is followed."""
+    """The circulation service's data about a card, after all replacements were applied."""
     return finished(local(store, system).facts(card))
 
 
 def wish_of(store: Immediate, card: str) -> str:
-    """A request of this card; its number."""
+    """Place a request for this card; return its number."""
     wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
     return store.now(UnitOfWork.open, wish, BEGIN, Actor("test", "world")).id
 
@@ -321,7 +321,7 @@ def test_card_replacement_is_skipped_while_another_gateway_locks_either_card(pos
 
 
 class Counting:
-    """A store that counts its read transactions, and when each was."""
+    """A store that counts its read transactions and records their order."""
 
     def __init__(self, store: Immediate, told: list[str]) -> None:
         self._store, self._told = store, told
@@ -337,7 +337,7 @@ class Counting:
 
 @dataclass
 class Listed(System):
-    """A system that notes its questions among the transactions."""
+    """A system that records its queries among the transactions."""
 
     told: list[str] = field(default_factory=list)
 

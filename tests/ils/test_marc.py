@@ -28,7 +28,7 @@ PLAIN = MarcMapping()
 
 @dataclass(frozen=True)
 class Read:
-    """A file as it was read, with its copies."""
+    """A parsed file with its items."""
 
     file: marc.MarcFile
     rows: tuple[Placed, ...]
@@ -44,7 +44,7 @@ def read(path: Path, mapping: MarcMapping, agency: str = "", *, skip: bool = Fal
 
 
 def data(tag: str, *parts: str) -> Field:
-    """A field; each part is a subfield's code and text."""
+    """A data field; each part is a subfield code followed by its text."""
     return Field(tag, Indicators(" ", " "), [Subfield(part[0], part[1:]) for part in parts])
 
 
@@ -76,7 +76,7 @@ def hong_lou_meng() -> Record:
 
 @pytest.fixture(params=["mrc", "xml"])
 def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
-    """Writes records in each format; bytes among them go as they are into MARC21."""
+    """Writes records in each format; bytes are written unchanged into MARC21."""
 
     def written(*records: Record | bytes) -> Path:
         path = tmp_path / f"some.{request.param}"
@@ -238,7 +238,7 @@ def test_xml_entities_do_not_open_files(tmp_path: Path) -> None:
 
 
 def bytes_of(title: bytes, scheme: str = "a", *, length: int | None = None) -> bytes:
-    """A record with a copy whose title has these bytes, whatever its leader says."""
+    """A record with an item whose title has these bytes, whatever its leader says."""
     mark = b"#" * len(title)
     made = record("b1", data("952", "p1"), title=(f"a{mark.decode()}",)).as_marc()
     made = made[:9] + scheme.encode() + made[10:]
@@ -313,7 +313,7 @@ HARVEST = replace(PLAIN, oai_identifier="oai:cuhk.example.hk:{bib_id}")
 
 
 def harvest(tmp_path: Path, *parts: str) -> Path:
-    """An answer to ListRecords; each part is the identifier of a deleted record, or an identifier and the number of one."""
+    """A ListRecords response; each part is the identifier of a deleted record, or an identifier and a record number."""
 
     def record_of(part: str) -> str:
         identifier, _, number = part.partition(" ")

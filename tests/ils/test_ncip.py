@@ -251,7 +251,7 @@ def test_names_and_addresses_are_read_from_all_known_elements() -> None:
 
 
 class Keeper:
-    """A responder that answers one document and keeps what it was asked."""
+    """A responder that gives one reply and records its requests."""
 
     def __init__(self, reply: str) -> None:
         self.reply = (DOCUMENTS / reply).read_bytes()

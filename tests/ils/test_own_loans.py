@@ -15,7 +15,7 @@ BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 @dataclass
 class System:
-    """A local system that counts its questions, and a clock that is set by hand."""
+    """A local system that counts its queries, and a clock that is set manually."""
 
     away: bool = False
     now: datetime = BEGIN

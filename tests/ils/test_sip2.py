@@ -44,7 +44,7 @@ def system() -> SimulatedIls:
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    """What the [ils] table says beside the institution."""
+    """The [ils] table besides the institution."""
     return {}
 
 
@@ -217,7 +217,7 @@ def test_invalid_expiry_date_is_ignored(text: str) -> None:
 
 
 class Waiting:
-    """A line that answers when it is told to."""
+    """A connection that replies when told to."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Deferred[bytes]]] = []

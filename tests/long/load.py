@@ -45,7 +45,7 @@ def _taken_in(unit: UnitOfWork) -> list[str]:
 
 @dataclass
 class Answers:
-    """Questions by their answer. One that was `unanswered` may have had its effect or not."""
+    """Requests by their reply. An `unanswered` one may have taken effect or not."""
 
     acknowledged: dict[str, float] = field(default_factory=dict)
     """By the second of the answer."""
@@ -70,7 +70,7 @@ class Answers:
 
 @dataclass
 class Load:
-    """Requests by the number under which the reader's system asked, check-ins by the barcode."""
+    """Requests by the discovery system's number, check-ins by the barcode."""
 
     gateways: Sequence[Gateway]
     requests: Answers = field(default_factory=Answers)
@@ -78,7 +78,7 @@ class Load:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def run(self, reactor: Any, askers: int, until: Callable[[], bool]) -> None:
-        """Let so many readers ask at once, each anew after its answer, until `until` is true."""
+        """Let patrons place requests concurrently, each after its previous reply, until `until` is true."""
 
         async def asks(gateway: Gateway) -> None:
             while not until():
@@ -109,7 +109,7 @@ class Load:
             self.requests.refused[problem] += 1
 
     async def _serve(self, reactor: Any, until: Callable[[], bool]) -> None:
-        """Lenders ship what they were asked for, and a counter of each gateway in turn takes it in, each copy once."""
+        """Let lenders ship requested items, and a counter of each gateway in turn receive each of them once."""
         terminals, handled = dict[int, SocketTerminal](), set[str]()
         while not until():
             await deferLater(reactor, 0.02)

@@ -35,7 +35,7 @@ LONGEST_S = GONE_S + BEAT_S + 5.0
 
 
 def processes(server: postgres_server.PostgresServer) -> list[int]:
-    """The server's main process, then all that it has started."""
+    """The server's main process and all its children."""
     found = [server.pid]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -48,7 +48,7 @@ def processes(server: postgres_server.PostgresServer) -> list[int]:
 
 @pytest.fixture
 def servers(postgres_programs: Path) -> Iterator[tuple[postgres_server.PostgresServer, postgres_server.PostgresServer]]:
-    """A primary and its synchronous standby, which follows it."""
+    """A primary and its synchronous standby."""
     with (
         postgres_server.server(postgres_programs, PRIMARY) as primary,
         postgres_server.server(postgres_programs, STANDBY, primary) as standby,
@@ -62,7 +62,7 @@ def servers(postgres_programs: Path) -> Iterator[tuple[postgres_server.PostgresS
 def pair(
     reactor: Any, tmp_path: Path, servers: tuple[postgres_server.PostgresServer, postgres_server.PostgresServer]
 ) -> Iterator[tuple[Gateway, Gateway]]:
-    """Two gateways that know both servers, and use the one that takes writes."""
+    """Two gateways that know both servers and use the writable one."""
     hosts = "&".join(f"host={server.folder}" for server in servers)
     url = f"postgresql+psycopg://{postgres_server.RUNNER}@/postgres?{hosts}&target_session_attrs=read-write"
     first = Gateway(reactor, tmp_path / "one", database=url, courier=PATIENT)
@@ -76,7 +76,7 @@ def pair(
 
 
 def asked_of_partners(gateway: Gateway) -> list[str]:
-    """Every RequestId that a partner was asked under, once for each partner that was."""
+    """Every RequestId sent to partners, once per partner."""
     return sorted(
         number
         for library in gateway.party.partners.values()

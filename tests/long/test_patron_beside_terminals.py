@@ -26,7 +26,7 @@ CHECK_INS, TERMINALS, BROWSERS = 1_000, 4, 3
 
 
 def token(browser: Browser, path: str) -> str:
-    """The token of the forms on a page."""
+    """The CSRF token of the forms on a page."""
     return browser.fetch("GET", path)[1].split('name="csrf_token" value="')[1].split('"')[0]
 
 
@@ -73,7 +73,7 @@ def test_checkins_succeed_while_a_patron_resubmits_a_form_with_a_nul(gateway: Ga
 
 
 def check_ins(gateway: Gateway) -> Counter[str]:
-    """The answers to check-ins of copies that are nobody's, at all terminals at once, by their text on the screen."""
+    """Screen messages of check-ins of unknown items, at all terminals concurrently."""
     answers = Counter[str]()
 
     async def serves(terminal: SocketTerminal, first: int) -> None:

@@ -71,7 +71,7 @@ def models() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def spelled() -> Callable[[object], object]:
-    """A value with its schemes in sight, which equality passes over."""
+    """A value including its schemes, which equality ignores."""
 
     def spell(value: object) -> object:
         if isinstance(value, Mapping):
@@ -109,12 +109,12 @@ LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
 
 
 def make_ext(*elements: etree._Element) -> dict[str, Any]:
-    """The value of an Ext that holds elements of another vocabulary; NCIP's own may stand beside them."""
+    """The value of an Ext that contains foreign elements; NCIP's own elements may be added."""
     return {"Ext": [serialize_foreign(element) for element in elements]}
 
 
 class FakeIls:
-    """The library's own system, answering from what was loaded; everybody's PIN is 1234."""
+    """The local system, replying from loaded data; every PIN is 1234."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
 
@@ -151,7 +151,7 @@ SECRETS = {CUHK: "c-key", LU: "l-key", BROKER: "b-key", CENTRAL: "i-key", "MUTE"
 
 
 class World:
-    """A door with a real desk behind it."""
+    """A responder with a real circulation service."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -181,7 +181,7 @@ class World:
         self.services = NcipServices(desk, callers, "HKU", HONG_KONG, Metrics(), lambda: self.now)
 
     def admit(self, agency: str, **facts: Any) -> None:
-        """Change facts of a caller: its secret or other proof, what it may use, or its row in the directory."""
+        """Change the configuration of a caller: its secret or other credentials, its permissions, or its directory row."""
         caller = self.services.callers[agency]
         for name in ("access", "partner"):
             row: Any = getattr(caller, name)
@@ -191,14 +191,14 @@ class World:
         self.services = replace(self.services, callers={**self.services.callers, agency: replace(caller, **facts)})
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
-        """A document of an agency, with the agency's own secret unless another is given."""
+        """A document from an agency, with the agency's own secret by default."""
         caller = self.services.callers.get(agency)
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": "HKU"}}
         header["FromAgencyAuthentication"] = secret or (caller.secret if caller else "")
         return encode(NcipMessage(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
 
     def send(self, body: bytes, peer: Peer = HERE) -> NcipMessage:
-        """The reply to a document; it must be valid."""
+        """The reply to a document; asserts that it is valid."""
         return read(finished(respond(self.services, body, None, peer)))
 
     def ask(self, agency: str, service: str, **fields: Any) -> NcipMessage:
@@ -209,7 +209,7 @@ class World:
         return self.ask(DISCOVERY, "RequestItem", UserId=user, BibliographicId=[DUNE], RequestId=mine, **LOAN, **more)
 
     def put(self, position: Position, **facts: Any) -> Request:
-        """A request as it stands; unless said, UG1 borrows C1 of CUHK."""
+        """Insert a request at a position; by default UG1 borrows C1 from CUHK."""
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "UG1", "partner": CUHK}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "placed_by": DISCOVERY, "placed_id": "d-1", **facts}
         return self.store.now(UnitOfWork.open, Request(id="", position=position, **given), self.now, Actor("test", "world"))
@@ -229,7 +229,7 @@ def read(reply: bytes) -> NcipMessage:
 
 
 def assert_valid(reply: bytes) -> None:
-    """A reply is valid by the schema of the version that it is written in; one without a namespace as if it had it."""
+    """Assert that a reply is valid in its version; one without a namespace is validated as if it had one."""
     if not SCHEMAS:
         return
     root = etree.fromstring(reply)
@@ -246,7 +246,7 @@ def assert_valid(reply: bytes) -> None:
 
 
 def namespaced(root: etree._Element) -> etree._Element:
-    """The tree in the namespace of NCIP 2, its attributes too."""
+    """The tree in the NCIP 2 namespace, including its attributes."""
     if str(root.tag).startswith("{"):
         return root
     for node in root.iter():

@@ -33,7 +33,7 @@ def spoken(version: str, service: str = "") -> Dtd:
 
 @pytest.fixture(scope="session")
 def dtd_of_1_01() -> etree.DTD:
-    """The DTD that our own table describes; the real one of 1.01 is not to be had."""
+    """The DTD generated from our own table, since the real 1.01 DTD is not available."""
     rows = [f"<!ELEMENT NCIPMessage ({'|'.join(sorted(SERVICES))})><!ATTLIST NCIPMessage version CDATA #REQUIRED>"]
     rows += [f"<!ELEMENT {name} {declared(part)}>" for name, part in CONTENT.items()]
     plain = {"empty": "EMPTY", "scheme": "(Scheme, Value)"}
@@ -60,7 +60,7 @@ def words(kind: str) -> st.SearchStrategy[Value]:
 
 @st.composite
 def content(draw: st.DrawFn, part: ContentPart, late: bool) -> list[ContentPart]:
-    """The places of a content model that are used, each as often as it stands."""
+    """The children of a content model, repeated as often as it uses them."""
     if (part.late and not late) or (not part.required and not part.repeats and draw(st.integers(0, 3))):
         return []
     if part.name:
@@ -79,7 +79,7 @@ def problems(draw: st.DrawFn, scheme: str, times: int) -> list[Value]:
 
 @st.composite
 def fields(draw: st.DrawFn, name: str, late: bool) -> dict[str, Value]:
-    """What an element of NCIP 1 may say, in the names of NCIP 2."""
+    """Possible content of an NCIP 1 element, in NCIP 2 names."""
     made: dict[str, Value] = {}
     for place in draw(content(CONTENT[name], late)):
         child = place.name
@@ -135,7 +135,7 @@ def test_message_of_1_01_round_trips(service: str, spelled: Spelled) -> None:
 
 
 def anything(name: str, order: random.Random) -> Value:
-    """Some value of an element of NCIP 2, whatever the schema says about alternatives."""
+    """Any value of an NCIP 2 element, ignoring the schema's alternatives."""
     element = ELEMENTS[name]
     if element.kind != "complex":
         samples: dict[str, Value] = {"empty": True, "scheme": Coded("Loan", "urn:s"), "any": {}}

@@ -36,7 +36,7 @@ XML = 'application/xml; charset="utf-8"'
 def partner_message(
     send: Notification, at: str = "2017-03-01T02:00:00+00:00", due: str = "2017-03-17", **facts: object
 ) -> PartnerMessage:
-    """Request R-1001 at CUHK; `at` and `due` as the examples have them."""
+    """Request R-1001 at CUHK, with `at` and `due` as in the examples."""
     said: dict[str, object] = {"item": C1, "bib_id": "b1", "local_bib_id": "990012", "pickup_location": "HKU-MAIN-LENDING"}
     said |= {"wire_agency": "HKU", "wire_id": "R-1001-1", "renewals": 1, "patron": "UG1", **facts}
     when, until = datetime.fromisoformat(at), date.fromisoformat(due)
@@ -119,7 +119,7 @@ def test_lender_gets_no_patron_data_unless_configured() -> None:
 
 
 class Script:
-    """A post that answers as told, and remembers what it was given."""
+    """A transport that replies as told, and records what it sends."""
 
     def __init__(self, reply: HttpReply | Exception) -> None:
         self.reply = reply
@@ -294,7 +294,7 @@ def test_timestamps_are_written_in_utc() -> None:
 
 
 class Replies(Script):
-    """A post that answers one after another."""
+    """A transport that gives these replies in sequence."""
 
     def __init__(self, *replies: HttpReply | Exception) -> None:
         super().__init__(replies[0])
@@ -308,7 +308,7 @@ class Replies(Script):
 def again(
     post: Replies, send: Notification = Notification.ASK_LENDER, *, asks: bool = True
 ) -> tuple[DeliveryResult, list[str]]:
-    """The answer to something that may have arrived, and what left us to get it."""
+    """The outcome of resending a message of unknown outcome, and the documents sent."""
     partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
     answer = finished(NcipClient(post, "HKU", {}).deliver(partner_message(send), partner, unsure=True))
     return answer, [decode(body).service for _, body, _ in post.given]

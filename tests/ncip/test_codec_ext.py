@@ -49,7 +49,7 @@ def test_foreign_elements_are_kept_as_text_and_returned_unchanged(name: str) -> 
 
 
 def bare(node: etree._Element) -> str:
-    """A node by itself, without the namespaces that only its surroundings use and whatever its prefixes."""
+    """A standalone node, without unused namespaces and regardless of prefixes."""
     alone = etree.fromstring(etree.tostring(node, with_tail=False))
     etree.cleanup_namespaces(alone)
     return etree.canonicalize(etree.tostring(alone, encoding="unicode"), rewrite_prefixes=True)

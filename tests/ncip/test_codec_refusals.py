@@ -30,7 +30,7 @@ def refusal(body: bytes, charset: str | None = None) -> BadDocument:
 
 
 def outcome(body: bytes) -> str:
-    """The service that was understood, or the problem with it."""
+    """The decoded service, or the problem."""
     try:
         return decode(body).service
     except BadDocument as bad:

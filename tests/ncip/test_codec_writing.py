@@ -32,7 +32,7 @@ def fixture(name: str) -> bytes:
 
 
 def words(element: Element) -> st.SearchStrategy[Value]:
-    """Values an element without children may have."""
+    """Possible values of an element without children."""
     letters = st.characters(exclude_categories=("Cc", "Cs", "Cn"))
     if element.kind == "empty":
         return st.just(True)
@@ -44,7 +44,7 @@ def words(element: Element) -> st.SearchStrategy[Value]:
 
 @st.composite
 def fields(draw: st.DrawFn, element: Element, needs: tuple[str, ...] = ()) -> Fields:
-    """Some of what an element may hold, in any order, and `needs` for certain."""
+    """Some of the content of an element, in any order, always including `needs`."""
     if element.kind == "any":
         return {"ItemNote": draw(st.lists(words(ELEMENTS["ItemNote"]), min_size=1, max_size=2))}
     some = draw(st.lists(st.sampled_from(sorted(element.children)), max_size=4, unique=True))
@@ -81,7 +81,7 @@ def test_message_round_trips(service: str, spelled: Spelled) -> None:
 
 
 def instance(content: Mapping[str, Any], models: Mapping[str, Any], order: random.Random) -> dict[str, Value]:
-    """A valid content of an element, drawn from the schema's own model rather than from our table."""
+    """Valid content of an element, drawn from the schema's model rather than from our table."""
     if content["k"] == "any":
         return {}
     times = order.randint(content["min"], 2 if content["max"] is None else content["max"])

@@ -69,7 +69,7 @@ SERVICES = st.sampled_from(["LookupUser", "RequestItem", "Nonsense", "Problem"])
 
 @st.composite
 def monsters(draw: st.DrawFn) -> bytes:
-    """A document, nearly always well-formed, whose parts come by the hundred."""
+    """A mostly well-formed document whose parts come in hundreds."""
     service, body = draw(SERVICES), draw(BODIES)
     version = draw(st.sampled_from(["", f' version="{V1}"']))
     return f'<NCIPMessage xmlns:n="urn:n"{version}><{service}>{body}</{service}></NCIPMessage>'.encode()
@@ -79,7 +79,7 @@ def monsters(draw: st.DrawFn) -> bytes:
 
 
 class Counted:
-    """What expat, which is no part of the gateway, finds in a document."""
+    """The node counts that expat, an independent parser, finds in a document."""
 
     def __init__(self, document: bytes) -> None:
         self.elements = self.attributes = self.attributes_each = self.depth = self.others = self.namespaces = 0
@@ -136,7 +136,7 @@ def test_small_document_is_accepted(document: bytes) -> None:
 
 
 class Walks:
-    """How many nodes lxml walked over on behalf of the look-ups that were made."""
+    """The number of nodes that lxml visited for the lookups."""
 
     def __init__(self) -> None:
         self.nodes = 0
@@ -146,7 +146,7 @@ WALKS = Walks()
 
 
 class Watched(etree.ElementBase):
-    """An element whose look-ups count what they walk over in C, where no profiler sees it."""
+    """An element whose lookups count the nodes visited in C, which no profiler sees."""
 
     def find(self, path: str, namespaces: Any = None) -> Any:  # type: ignore[override]
         WALKS.nodes += sum(1 for _ in self.iter()) if path.startswith(".//") else len(self)
@@ -171,7 +171,7 @@ def watched() -> Iterator[None]:
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many calls of Python and of C the work makes."""
+    """The number of Python and C calls made by some work."""
     made = 0
 
     def count(_frame: object, event: str, _arg: object) -> None:

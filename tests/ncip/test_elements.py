@@ -47,7 +47,7 @@ def schema(version: str) -> dict[str, Model]:
 
 
 def bounds(model: Model) -> dict[str, tuple[int, float]]:
-    """How often each child stands in a valid document: at least, at most."""
+    """The minimum and maximum occurrences of each child in a valid document."""
     low, high = model["min"], float("inf") if model["max"] is None else model["max"]
     if model["k"] == "el":
         return {model["n"]: (low, high)}
@@ -66,7 +66,7 @@ def names(model: Model) -> list[str]:
 
 
 def before(model: Model) -> Iterator[tuple[str, str]]:
-    """Every pair of names of which the schema wants the first in front."""
+    """Every pair of names that the schema requires in this order."""
     parts = model.get("c", [])
     yield from chain.from_iterable(before(part) for part in parts)
     if model["k"] == "seq":

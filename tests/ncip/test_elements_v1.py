@@ -62,7 +62,7 @@ def elements() -> dict[str, Any]:
 
 
 def rendered(part: ContentPart) -> str:
-    """A part of 1.0 as the DTD writes it."""
+    """A content part of 1.0 in DTD syntax."""
     mark = {(True, False): "", (False, False): "?", (False, True): "*", (True, True): "+"}[part.required, part.repeats]
     if part.name:
         return part.name + mark

@@ -22,7 +22,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/xml; charset="utf-8"\r\nCont
 
 
 class Partner:
-    """An endpoint without a socket. `error` is how it fails to connect; None: it waits for `accept`."""
+    """An endpoint without a socket. `error` is its connection failure; with None it waits for `accept`."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -52,7 +52,7 @@ class Partner:
 
 
 class Sending:
-    """One posted document, its partner, and how it went."""
+    """One posted document, its partner, and the outcome."""
 
     def __init__(self, partner: Partner, most_bytes: int = 1000) -> None:
         self.clock = Clock()
@@ -105,7 +105,7 @@ def test_credentials_are_generated_for_each_document() -> None:
 
 
 def fetched(partner: Partner) -> list[Any]:
-    """What comes of a page that is asked for, when it does."""
+    """The result of fetching a page."""
     agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
     seen: list[Any] = []
     ensureDeferred(AgentPost(Clock(), agent).get("http://dcb.test/keys", 5.0)).addBoth(seen.append)

@@ -29,7 +29,7 @@ COPY = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
 
 
 class Door:
-    """A world whose discovery system, or the agency named, proves who it is by `proof` alone."""
+    """A world whose discovery system, or the named agency, authenticates only by `proof`."""
 
     def __init__(self, world: World, proof: HttpProof, agency: str = DISCOVERY, **facts: Any) -> None:
         self.world, self.compared, self.challenges = world, list[str](), list[tuple[str, ...]]()
@@ -41,7 +41,7 @@ class Door:
         return stored == f"hash of {secret}"
 
     def ask(self, authorization: str, sender: str = DISCOVERY, address: str = "10.0.0.7") -> str:
-        """The problem with which a look-up is answered; "" for none."""
+        """The problem in the reply to a lookup; "" if none."""
         header = {"InitiationHeader": {"FromAgencyId": {"AgencyId": sender}}} if sender else {}
         document = encode(NcipMessage("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
         peer = Peer(address, authorization=authorization)

@@ -33,7 +33,7 @@ SENT = {"PhysicalAddress": {"UnstructuredAddress": PLACE, "PhysicalAddressType":
 
 
 def nothing(_world: World) -> None:
-    """The world as it is."""
+    """Leave the world unchanged."""
 
 
 def asked(world: World) -> None:
@@ -83,7 +83,7 @@ ROWS: Mapping[str, tuple[Callable[[World], None], str, str, dict[str, Any]]] = {
 
 
 def effects(world: World) -> list[list[Any]]:
-    """Everything that is remembered, but for the journal's refusals: requests, letters, what is to be told, what happened."""
+    """All stored data except journalled refusals: requests, letters, outbox, journal."""
     return [world.rows(table) for table in (REQUESTS, NOTICES, OUTBOX, JOURNAL)]
 
 
@@ -104,7 +104,7 @@ def test_repeated_document_has_one_effect_and_the_same_reply(world: World, name:
 
 
 class WaitingIls:
-    """A local system that answers nobody until it is told to."""
+    """A local system that does not reply until told to."""
 
     def __init__(self, inner: Any) -> None:
         self._inner, self.waiting = inner, list[Deferred[None]]()
@@ -175,7 +175,7 @@ def test_five_pipelined_documents_have_one_effect_and_the_same_reply(world: Worl
 
 
 class Twin:
-    """What one document alone does, in a world of its own."""
+    """The effects of one document in a separate world."""
 
     def __init__(self, world: World, name: str) -> None:
         twin = type(world)()

@@ -32,7 +32,7 @@ def page(*kids: str) -> bytes:
 
 
 class Web:
-    """An address, and what it answers; an exception is raised."""
+    """URLs and their replies; an exception is raised."""
 
     def __init__(self, *answers: bytes | HttpReply | Exception) -> None:
         self.answers, self.asked = list(answers), 0

@@ -190,7 +190,7 @@ def test_missing_namespace_is_recorded() -> None:
 
 
 def shipped(inside: str) -> bytes:
-    """A no-frills ItemShipped for a request with `inside` in it."""
+    """A minimal ItemShipped for a request, with `inside` in it."""
     start = f'<NCIPMessage xmlns="{NISO}"><ItemShipped><RequestId><RequestIdentifierValue>R1</RequestIdentifierValue>'
     return f"{start}</RequestId>{inside}</ItemShipped></NCIPMessage>".encode()
 

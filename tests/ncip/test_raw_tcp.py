@@ -31,7 +31,7 @@ CLOSED = b"</NCIPMessage>"
 
 
 class Raw:
-    """The raw door of a world, on a fake clock."""
+    """The raw TCP listener of a world, on a fake clock."""
 
     def __init__(self, world: World, within: Bounds | None = None) -> None:
         self.clock = Clock()
@@ -142,7 +142,7 @@ def test_listener_at_its_limit_refuses_connections(world: World) -> None:
 
 
 class Slow:
-    """A desk that answers when it is told to."""
+    """A responder that replies when told to."""
 
     def __init__(self, world: World) -> None:
         self._execute, self.turns = world.circulation.execute, list[Deferred[None]]()

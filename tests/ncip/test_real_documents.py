@@ -22,7 +22,7 @@ HERE = Peer("10.0.0.7")
 
 
 def service_of(file: Path) -> str:
-    """The service of an initiation, whether it is done here or not; "" for every other file."""
+    """The service of an initiation message, implemented or not; "" for every other file."""
     try:
         service = decode(file.read_bytes()).service
     except BadDocument as bad:
@@ -46,7 +46,7 @@ INCOMPLETE = {
 
 
 def presented(body: bytes, agency: str, secret: str) -> bytes:
-    """The document with a known caller's identity put in, in its own version."""
+    """The document with a known caller's identity inserted, in its own version."""
     root = etree.fromstring(body)
     names = SHAPES.keys() | {"AuthenticateUser"}
     service = next(node for node in root.iter() if isinstance(node.tag, str) and etree.QName(node).localname in names)
@@ -70,7 +70,7 @@ _AGENCY = {True: "{}UniqueAgencyId", False: "{}AgencyId"}
 
 
 def answered(world: World, body: bytes) -> tuple[str, str]:
-    """The service and the problem of the reply, which must be valid."""
+    """Service and problem of the reply, which must be valid."""
     reply = world.send(body, HERE)
     return reply.service, reply.text("Problem/ProblemType")
 

@@ -111,7 +111,7 @@ UNDONE: tuple[tuple[tuple[str, str], tuple[tuple[str, str] | str, ...]], ...] = 
 
 
 class RepeatedDocuments(RuleBasedStateMachine):
-    """Tells three gateways the same, and compares their records after each step."""
+    """Sends the same documents to three gateways, and compares their records after each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class RepeatedDocuments(RuleBasedStateMachine):
 
 
 def record(world: World) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything that a gateway knows of requests, letters, messages, money and copies."""
+    """All data of a gateway about requests, letters, messages, charges and items."""
     return {table.name: world.store.now(_rows, table) for table in KEPT}
 
 

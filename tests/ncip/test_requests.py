@@ -109,7 +109,7 @@ def test_partner_borrows_an_item_of_ours(world: World) -> None:
 
 
 def asked(world: World) -> str:
-    """UG1's request of CUHK, and the number under which CUHK knows it."""
+    """UG1's request sent to CUHK, and its wire number."""
     world.place()
     return world.request("R1").wire_id
 

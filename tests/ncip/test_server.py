@@ -40,7 +40,7 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 
 class SlowDesk:
-    """A desk whose answers come when the test says so."""
+    """A responder that replies when told to."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[str, Deferred[None]]] = []
@@ -72,7 +72,7 @@ class House:
         self.site = NcipSite(self.services, within or bounds(LIMIT), self.clock)
 
     def connect(self, source: str = "127.0.0.1") -> Any:
-        """A transport from an address, the client's own, with its protocol."""
+        """A transport from an address, by default the client's own, with its protocol."""
         address = IPv4Address("TCP", source, 40000)
         line: Any = StringTransport(peerAddress=address)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
         line.protocol = self.site.buildProtocol(address)  # type: ignore[no-untyped-call]  # nor has twisted.web
@@ -80,7 +80,7 @@ class House:
         return line
 
     def say(self, data: bytes) -> bytes:
-        """What one connection gets for these bytes."""
+        """The response on one connection to these bytes."""
         line = self.connect()
         line.protocol.dataReceived(data)
         return bytes(line.value())
@@ -103,7 +103,7 @@ def lookup(card: str = "UG1") -> bytes:
 
 
 def parts(response: bytes) -> tuple[bytes, set[bytes], bytes]:
-    """Status line, headers in lower case, body."""
+    """Status line, headers in lower case, and body."""
     head, _, body = response.partition(b"\r\n\r\n")
     first, *rest = head.split(b"\r\n")
     return first, {line.lower() for line in rest}, body

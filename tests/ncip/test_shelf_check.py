@@ -32,7 +32,7 @@ FREE = ("Available On Shelf",)
 
 
 def shelf(*copies: tuple[str, str], **more: Any) -> NcipMessage:
-    """A LookupItemSetResponse with these copies, barcode and status."""
+    """A LookupItemSetResponse with these items, barcode and status."""
     told = [{"ItemId": {"ItemIdentifierValue": code}, "ItemOptionalFields": {"CirculationStatus": s}} for code, s in copies]
     return NcipMessage("LookupItemSetResponse", {"BibInformation": [{"HoldingsSet": [{"ItemInformation": told}]}], **more})
 
@@ -50,7 +50,7 @@ def problem(*types: str) -> list[dict[str, str]]:
 
 
 def several(problems: tuple[str, ...], copies: tuple[tuple[str, str], ...]) -> NcipMessage:
-    """A LookupItemSetResponse with a title of which there is a problem, beside one with these copies."""
+    """A LookupItemSetResponse with a problem for one title and these items for another."""
     told = shelf(*copies).each("BibInformation") if copies else []
     return NcipMessage(
         "LookupItemSetResponse", {"BibInformation": [{"Problem": problem(*problems)}, *(one.fields for one in told)]}
@@ -114,7 +114,7 @@ def asked(
 
 
 def peers(*statuses: str, manner: PartnerBehaviour = OK) -> Peers:
-    """CUHK with copies C1, C2 … that have these statuses; the first question is treated in that manner."""
+    """CUHK with items C1, C2 … in these statuses; the first lookup gets this behaviour."""
     copies = [Holding("CUHK", f"C{n}", "b1", "Dune", status=s, local_bib_id="990001") for n, s in enumerate(statuses, 1)]
     made = Peers({CUHK.url: "CUHK"}, lambda _agency: "s", copies)
     made.script("CUHK", manner)

@@ -35,7 +35,7 @@ ISSUER, US = "https://dcb.example.org", "hku-gateway"
 
 @cache
 def private(name: str) -> Any:
-    """A key of a peer. `name` makes it another one."""
+    """A peer's private key; each `name` gives a different one."""
     return ec.generate_private_key(ec.SECP256R1()) if name == "ec" else rsa.generate_private_key(65537, 2048)
 
 
@@ -52,7 +52,7 @@ def public(name: str, kid: str) -> dict[str, Any]:
 
 
 class Known:
-    """Keys that are at hand; `None` for a peer whose keys cannot be had."""
+    """Keys that are available; `None` for a peer whose keys are not."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.keys: KeySet | None = key_set(json.dumps({"keys": rows})) if rows else None
@@ -64,7 +64,7 @@ class Known:
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """What OpenRS says in a token; None leaves a claim out."""
+    """The claims in an OpenRS token; None removes a claim."""
     said = {"iss": ISSUER, "sub": "DCB-1", "aud": [US], "iat": NOW, "nbf": NOW, "exp": NOW + timedelta(minutes=5)}
     return {name: value for name, value in {**said, "protocol": "NCIP2", **more}.items() if value is not None}
 

@@ -30,7 +30,7 @@ WAITS = sorted(WAITING)
 
 
 def shown(world: World) -> None:
-    """From here on the discovery system's row says request_status = "label"."""
+    """Configure the discovery system with request_status = "label"."""
     world.admit(DISCOVERY, request_status="label")
 
 

@@ -22,7 +22,7 @@ START = datetime(2017, 1, 1, tzinfo=UTC)
 
 
 class Identity:
-    """A key and its certificate, signed by itself or by another, in files of a folder."""
+    """A key and its certificate, self-signed or signed by another one, in files of a folder."""
 
     def __init__(self, folder: Path, name: str, issuer: Identity | None = None) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -54,7 +54,7 @@ def server(people: dict[str, Identity], authorities: Path | None) -> SSL.Context
 
 
 def shaken(context: SSL.Context, who: Identity | None) -> SSL.Connection:
-    """The server's end after a caller with this identity, or none, has come. Raises SSL.Error where it is turned away."""
+    """The server's end after a handshake with this identity, or without one. Raises SSL.Error if refused."""
     theirs = SSL.Context(SSL.TLS_CLIENT_METHOD)
     theirs.set_max_proto_version(SSL.TLS1_2_VERSION)  # there a refused certificate is told within the handshake
     if who:
@@ -85,7 +85,7 @@ def _carry(near: SSL.Connection, far: SSL.Connection) -> None:
 
 
 class Line:
-    """A transport over TLS, as Twisted shows it."""
+    """A TLS transport with Twisted's interface."""
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection

@@ -28,7 +28,7 @@ def refusal(body: bytes) -> BadDocument:
 
 
 def outcome(body: bytes) -> str:
-    """The service that was understood and can be written again, or the problem with it."""
+    """The decoded service, if it can be encoded again, or the problem."""
     try:
         message = decode(body)
     except BadDocument as bad:

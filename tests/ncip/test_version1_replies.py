@@ -26,7 +26,7 @@ QUESTIONS = ("lookup-user", "authenticate-user", "request-item", "item-requested
 
 
 def reply(world: World, name: str, who: tuple[str, str]) -> bytes:
-    """The answer to one of our documents, sent by somebody else."""
+    """The reply to one of our documents, sent by another agency."""
     body = (OURS / f"{name}.xml").read_bytes()
     for agency, secret in ((b"CENTR", b"central-key"), (b"CUHK", b"c-key")):
         header, end, rest = body.partition(b"</InitiationHeader>")

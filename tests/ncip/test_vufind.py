@@ -29,7 +29,7 @@ HERE = Peer("10.0.0.7")
 
 
 def vufind(world: World, **facts: Any) -> None:
-    """The discovery system of the world is a VuFind that names no sender."""
+    """Configure the world's discovery system as a VuFind that names no sender."""
     world.admit(DISCOVERY, by_address=True, without_header=True, request_type="Hold", **facts)
 
 

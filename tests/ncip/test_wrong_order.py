@@ -41,11 +41,11 @@ RENEWED: Facts = {**LENT, "renewals": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`said` comes while R1 stands `at` a position, with `given` facts: what is answered, where it stands then, who is told.
+    """`said` arrives while R1 is `at` a position with `given` fields: the reply, the new position, and notifications.
 
-    `then`: position and facts as a scenario's `state` says them. `told`: documents as `expect` names them, and letters as
-    `delivery` does. `later`: where the same news an hour later is answered otherwise. `also` are further lines of the
-    scenario. A row is named by what is said, where, and `case`.
+    `then`: position and fields as in a scenario's `state`. `told`: documents as in `expect`, and letters as in `delivery`.
+    `later`: if the same notification an hour later gets another reply. `also`: further lines of the scenario. A row is named
+    by what arrives, the position, and `case`.
     """
 
     said: str
@@ -262,7 +262,7 @@ ROWS = [*((row, False) for row in OURS), *((row, True) for row in THEIRS)]
 
 
 def world(row: Row, *, lent: bool) -> str:
-    """The world file in which R1 stands where the row says."""
+    """The world file in which R1 is at the row's position."""
     facts = {"id": '"R1"', "position": f'"{row.at}"'}
     facts |= {"side": '"lend"', "partner": '"CUHK"', "item": '"HKU:K9"'} if lent else _borrowed(row.at)
     lines = (f"{name} = {value}" for name, value in {**facts, **(row.given or {})}.items())
@@ -276,7 +276,7 @@ def _borrowed(at: Position) -> dict[str, str]:
 
 
 def scenario(row: Row) -> str:
-    """It is said, said again in the same words, and an hour later in other words: one effect, and nobody is told twice."""
+    """The message, its exact repetition, and an hour later a different wording: one effect, and one notification."""
     state = f"state R1 {row.then}"
     told = [f"{'mail' if ' contains ' in one else 'expect ncip'} {one}" for one in row.told]
     first = [row.said, f"< {row.answered}", state, *told, *row.also]

@@ -8,7 +8,7 @@ from hkall_gateway.net.limits.connection_limit import AddressQueue
 
 
 class Bench:
-    """Work that is done when the test says so."""
+    """Work that finishes when told to."""
 
     def __init__(self, most: int = 10) -> None:
         self.queue = AddressQueue(most)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(TCP_INFO is None, reason="only Linux tells it")
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """A caller's socket, and a transport of ours that a TLS protocol wraps."""
+    """A client socket, and a transport of ours wrapped by a TLS protocol."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         with socket.create_connection(listening.getsockname()) as caller:
             ours, _ = listening.accept()

@@ -16,7 +16,7 @@ from hkall_gateway.net.limits.fair_reads import BodyBudget
 
 class Silent:
     def note(self, *_what: str) -> None:
-        """Keep nothing."""
+        """Record nothing."""
 
 
 class Page(Resource):
@@ -31,12 +31,12 @@ class Transport(StringTransport):
         self.loseConnection()  # type: ignore[no-untyped-call]  # twisted has no types here
 
     def unregisterProducer(self) -> None:  # noqa: N802
-        """A connection lets go of its producer twice, as a real one may."""
+        """Allow unregistering twice, as a real connection may do."""
         self.producer = None
 
 
 def answer(request: bytes) -> bytes:
-    """What the server writes for these bytes, without the text of the page."""
+    """The server's response to these bytes, without the page text."""
     bounds = Bounds(ConnectionLimit(9, 9, 9), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
     page: Any = Page
     connection: Any = Transport

@@ -11,7 +11,7 @@ from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Connectio
 
 
 def nothing() -> None:
-    """A connection that closes."""
+    """Close a connection that does nothing."""
 
 
 def seats(limit: ConnectionLimit, address: str, number: int) -> list[ConnectionSlot]:

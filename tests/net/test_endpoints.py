@@ -19,7 +19,7 @@ from hkall_gateway.net.limits.fair_reads import FairReads, send_at_once, use_fai
 
 
 class Counting(Factory):
-    """Counts who calls, and hangs up."""
+    """Counts connections, and closes them."""
 
     def __init__(self) -> None:
         self.callers = 0
@@ -36,7 +36,7 @@ class HangingUp(Protocol):
 
 
 class Talking(Protocol):
-    """Writes numbered lines, more than any socket takes at once, and hangs up. Every third line waits for the reactor."""
+    """Writes more numbered lines than any socket takes at once, and disconnects. Every third line waits for the reactor."""
 
     LINES = 40_000
 
@@ -52,7 +52,7 @@ class Talking(Protocol):
 
 
 class Doors:
-    """Doors that are closed at the end."""
+    """Listeners that are closed at the end."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -80,7 +80,7 @@ def doors(reactor: Any) -> Iterator[Doors]:
 
 
 def call(port: int) -> None:
-    """Until the other end has hung up."""
+    """Connect, and read until the peer disconnects."""
     with socket.create_connection(("127.0.0.1", port), 20) as caller:
         assert caller.recv(1) == b""
 
@@ -121,7 +121,7 @@ def test_slow_reader_gets_the_whole_reply_in_order(doors: Doors) -> None:
 
 
 class Answering(Protocol):
-    """Answers at once, and notes what is left to write."""
+    """Replies at once, and records the unsent rest."""
 
     def __init__(self) -> None:
         self.left: list[int] = []

@@ -15,7 +15,7 @@ PAUSE_S = READ_S * (1 / SHARE - 1)
 
 
 class Stranger:
-    """A connection on which something came; `started` counts its turns."""
+    """An unauthenticated connection with pending input; `started` counts its reads."""
 
     def __init__(self) -> None:
         self.started = 0
@@ -25,7 +25,7 @@ class Stranger:
 
 
 class Room:
-    """Strangers around a fake clock."""
+    """Unauthenticated connections around a fake clock."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -115,7 +115,7 @@ def test_connection_trusted_while_queued_leaves_the_queue(room: Room) -> None:
 
 
 class Line:
-    """A connection as the reactor has it: it is read while it is polled, not paused and something came."""
+    """A connection as the reactor sees it: it is read if polled, not paused and with input."""
 
     def __init__(self, room: Room) -> None:
         self._reads = room.reads
@@ -136,7 +136,7 @@ class Line:
         self.startReading()
 
     def look(self) -> None:
-        """What the reactor does in one iteration."""
+        """Run one reactor iteration."""
         if not self.polled or not self.data:
             return
         if not self._reads.admits(self, trusted=self.trusted):

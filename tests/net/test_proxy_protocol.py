@@ -25,7 +25,7 @@ ITSELF = b"PROXY UNKNOWN\r\n"
 
 
 class Behind(Protocol):
-    """What lies behind the balancer: it notes whom it saw and what it heard."""
+    """The protocol behind the load balancer; records the caller and the received data."""
 
     transport: Any
 
@@ -45,7 +45,7 @@ made: list[Behind] = []
 
 
 class Site:
-    """A door behind a balancer, on a fake clock."""
+    """A listener behind a load balancer, on a fake clock."""
 
     def __init__(self) -> None:
         made.clear()

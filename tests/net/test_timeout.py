@@ -12,7 +12,7 @@ from hkall_gateway.net.limits.timeout import Timeout, TooLate
 
 
 class Work:
-    """Work that ends when the test says so, and tells whether it was broken off."""
+    """Work that ends when the test says so, and records its cancellation."""
 
     def __init__(self) -> None:
         self.turn: Deferred[str] = Deferred()
@@ -24,7 +24,7 @@ class Work:
 
 
 def _held(clock: Clock, work: Work) -> list[object]:
-    """What the one who waits is told: an answer, or the kind of failure."""
+    """The result delivered to the caller: a value, or the type of the failure."""
     said: list[object] = []
     Timeout(clock, 20).run(work.do()).addCallbacks(said.append, lambda failed: said.append(failed.type))
     return said

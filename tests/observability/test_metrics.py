@@ -72,13 +72,13 @@ WIRE = {
 
 
 def own(metrics: Metrics) -> dict[str, MetricWrapperBase]:
-    """The metrics of the gateway's own by the name of the attribute that holds them."""
+    """The gateway's own metrics by attribute name."""
     made = {name: one._metric if isinstance(one, Labelled) else one for name, one in vars(metrics).items()}
     return {name: one for name, one in made.items() if isinstance(one, MetricWrapperBase)}
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
-    """What prometheus_client's own parser reads on the page."""
+    """The metric families that prometheus_client's parser reads from the page."""
     return {family.name: family for family in text_string_to_metric_families(page(metrics))}
 
 

@@ -35,13 +35,13 @@ def test_lintian_finds_no_error() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Debian:
-    """A machine of a release of Debian."""
+    """A machine with a Debian release."""
 
     suite: str
     machine: Machine
 
     def install(self, commit: str = "") -> str:
-        """Install the package that is built of a commit; its dependencies come from the archive."""
+        """Install the package built from a commit; its dependencies come from the Debian archive."""
         shutil.copy(debian_package(self.suite, commit), self.machine.root / "root" / "package.deb")
         return self.machine.run(
             "apt-get", "install", "--yes", "-o", "Dpkg::Options::=--force-confold", "./package.deb", network=True
@@ -54,7 +54,7 @@ class Debian:
 
 @pytest.fixture(params=SUITES)
 def debian(request: pytest.FixtureRequest) -> Iterator[Debian]:
-    """A machine that has just been booted."""
+    """A newly booted machine."""
     with machine(request.param) as made:
         made.run("apt-get", "update", network=True)
         made.run("apt-get", "install", "--yes", "logrotate", "man-db", network=True)

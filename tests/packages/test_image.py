@@ -92,14 +92,14 @@ FILES: Final = {
 
 
 def limits() -> list[str]:
-    """The limits of this process, which a build without all rights cannot raise."""
+    """The limits of this process, which an unprivileged build cannot raise."""
     kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
     hard = {name: resource.getrlimit(kind)[1] for name, kind in kinds.items()}
     return [f"--ulimit={name}={most}:{most}" for name, most in hard.items() if most != resource.RLIM_INFINITY]
 
 
 def done(words: list[str], variables: Mapping[str, str], folder: Path | None = None) -> str:
-    """What a command prints; AssertionError with all its output if it fails."""
+    """The output of a command; raises AssertionError with all output if it fails."""
     environ = {**os.environ, **variables}
     ended = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 0, f"{words}: {ended.stdout}{ended.stderr}"
@@ -108,7 +108,7 @@ def done(words: list[str], variables: Mapping[str, str], folder: Path | None = N
 
 @dataclass
 class Engine:
-    """podman in a network of its own, with images and containers below `folder`."""
+    """podman with a separate network, and with images and containers below `folder`."""
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
@@ -119,7 +119,7 @@ class Engine:
         return done([program("buildah", "buildah"), *map(str, store), *map(str, words)], {})
 
     def inside(self, *words: str) -> str:
-        """A command in the network of the containers."""
+        """Run a command in the network of the containers."""
         return done(self._entered(words), self._variables())
 
     def podman(self, *words: str) -> list[str]:
@@ -133,7 +133,7 @@ class Engine:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Serve Docker's API, and run the health checks, which podman leaves to timers of systemd."""
+        """Serve Docker's API, and run the health checks, which podman leaves to systemd timers."""
         (self.folder / "containers.conf").write_text(ENGINE, encoding="utf-8")
         serve = self.podman("system", "service", "--time=0", f"unix://{self.folder}/podman.sock")
         alone = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -172,7 +172,7 @@ class Engine:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """podman with the image of this checkout, and the two images that stand in."""
+    """podman with the image of this checkout, and the two substitute images."""
     folder = tmp_path_factory.mktemp("image")
     with in_memory(folder):
         made = Engine(folder)
@@ -210,7 +210,7 @@ def test_image_runs_unprivileged_and_has_a_health_check(engine: Engine) -> None:
 
 
 def write_project(folder: Path, password: str) -> dict[str, str]:
-    """What docs/containers.md has an administrator write. Returns the secrets."""
+    """Write the files that docs/containers.md describes. Returns the secrets."""
     (folder / "secrets").mkdir(parents=True)
     shutil.copy(ROOT / "compose.yaml", folder)
     shutil.copytree(ROOT / "packaging" / "container", folder / "packaging" / "container")

@@ -20,14 +20,14 @@ PAUSE_S = 600.0
 
 
 class Recording:
-    """The calls of all threads while it runs."""
+    """The recorded calls of all threads."""
 
     def __init__(self, target: Path) -> None:
         self._target, self._runs, self._statements = target, False, 0
         self._functions: dict[CodeType, None] = {}
 
     def note(self, frame: FrameType, event: str, called: Any) -> None:
-        """Take an event of the interpreter; the profile function of every thread."""
+        """Handle a profile event; the profile function of every thread."""
         if not self._runs:
             return
         if event == "call":
@@ -37,11 +37,11 @@ class Recording:
             self._statements += 1
 
     def begin(self, *_signal: object) -> None:
-        """Begin anew."""
+        """Start a new recording."""
         self._functions, self._statements, self._runs = {}, 0, True
 
     def end(self, *_signal: object) -> None:
-        """Write what was called since the beginning."""
+        """Write the calls recorded since the beginning."""
         self._runs = False
         names = [f"{code.co_filename.partition(PACKAGE)[2]}:{code.co_qualname}" for code in self._functions]
         draft = self._target.with_suffix(".draft")
