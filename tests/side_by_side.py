@@ -50,11 +50,11 @@ LONG: Final = (
 
 
 def workers() -> int:
-    """Return one more than there are cores: much of the suite's time is waiting for other processes."""
+    """Return the number of workers: one more than cores, since the suite often waits for other processes."""
     return (os.cpu_count() or 1) + 1
 
 
 def longest_first(items: list[pytest.Item]) -> None:
-    """Move LONG to the front, so that no worker is busy with one of them at the end while the others have nothing to do."""
+    """Move the files in LONG to the front, so that no worker still runs one of them when the others have finished."""
     rank = {HERE / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))

@@ -32,25 +32,25 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self, but_bytes: int = 0) -> None:
-        """Write until nothing more fits, but for `but_bytes`."""
+        """Write until only `but_bytes` are free."""
         with self._ballast.open("ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12):
                 while self.free - but_bytes >= size and _written(file.fileno(), size):
                     pass
 
     def fill_beside(self, database: Path) -> None:
-        """Fill it so that the next commit to this database needs space: its write-ahead log is emptied first."""
+        """Fill the disk so that the next commit to this database needs space: its write-ahead log is emptied first."""
         with sqlite3.connect(database, timeout=20) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         self.fill()
 
     def empty(self) -> None:
-        """Remove what `fill` wrote."""
+        """Remove the file written by `fill`."""
         self._ballast.unlink(missing_ok=True)
 
     def shut_down(self) -> None:
-        """Make it fail every access from now on, as a disk that is gone does."""
+        """Make every further access fail, like a failed disk."""
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.ioctl(folder, SHUTDOWN, struct.pack("I", WITHOUT_FLUSH))
@@ -59,7 +59,7 @@ class SmallDisk:
 
     @property
     def free(self) -> int:
-        """Bytes that a process of any user may still write."""
+        """Free bytes for unprivileged processes."""
         state = os.statvfs(self.folder)
         return state.f_bavail * state.f_frsize
 
@@ -73,7 +73,7 @@ def _written(file: int, size: int) -> bool:
 
 @contextmanager
 def mounted(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """A file system of this size in a folder below `folder`, until the end of the block."""
+    """Mount a file system of this size in a folder below `folder`, until the end of the block."""
     image, place = folder / "disk.img", folder / "disk"
     place.mkdir()
     image.touch()

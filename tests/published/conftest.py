@@ -14,13 +14,13 @@ from tests.published.premises import Premises
 
 @pytest.fixture(scope="session")
 def premises(tmp_path_factory: pytest.TempPathFactory) -> Premises:
-    """The library as it is before anybody comes."""
+    """The library in its initial state."""
     return Premises(tmp_path_factory.mktemp("premises"))
 
 
 @pytest.fixture
 def page(reactor: Any, premises: Premises, tmp_path: Path) -> Iterator[Page]:
-    """A gateway of its own for each statement, on Wednesday, 1 March 2017, ten in the morning."""
+    """A gateway for each statement, on Wednesday, 1 March 2017, 10:00 in Hong Kong."""
     made = Page(reactor, premises, tmp_path)
     yield made
     made.close()

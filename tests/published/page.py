@@ -56,7 +56,7 @@ PEOPLE: Final = read_patrons(demo_setup.DEMO_FILES / "patrons.csv")
 
 
 class Page:
-    """One library, its readers and its books. Everything is named as on the page."""
+    """One library with its patrons and items. Names are those of the published page."""
 
     def __init__(self, reactor: Any, premises: Premises, folder: Path) -> None:
         self._reactor, self._folder, self._numbers = reactor, folder, count(1)
@@ -75,7 +75,7 @@ class Page:
         self.lenders = {agency: Lender(self._peers.partners[agency], self._do, self.settle) for agency in LENDERS}
 
     def close(self) -> None:
-        """Everybody goes home; nothing of them stands in the log."""
+        """Close all connections and check that the log contains no personal data."""
         for terminal in (self.counter, self.selfcheck, self.bookdrop):
             terminal.close()
         self._do(self._daemon.stop)
@@ -86,13 +86,13 @@ class Page:
     # ---- time
 
     def now(self) -> datetime:
-        """The time of day for everybody."""
+        """The current time for the gateway and all its partners."""
         return self._now
 
     def clock(self, when: str) -> None:
-        """Let the time pass until `when` in Hong Kong, with every night between: the daily work is done at 00:00:00.
+        """Advance the time to `when` in Hong Kong and run the daily work at every midnight in between.
 
-        Before the first reader and the first title there is nothing to do at night.
+        Before the first patron and title exist, there is no daily work.
         """
         until = _hong_kong(when)
         assert until >= self._now, "time does not run backwards"
@@ -102,7 +102,7 @@ class Page:
         self._at(until)
 
     def settle(self) -> None:
-        """Wait until everything that is due now has been told to lenders and readers."""
+        """Wait until all messages due now have been delivered to lenders and patrons."""
         self._do(self._told)
 
     def _at(self, when: datetime) -> None:
@@ -139,16 +139,16 @@ class Page:
         return reader
 
     def change(self, reader: Reader, category: str = "undergraduates", **facts: object) -> None:
-        """Say something new of a reader in the library's own system."""
+        """Change a patron's data in the local system."""
         row = {"barcode": reader.card, "name": "Reader", "category": category, "email": reader.email, "total_quota": 60}
         self._load("patrons", PATRONS, [row | facts])
 
     def title(self, material: str = "book", **statuses: str) -> Title:
-        """A new title. `statuses` are those of its copies by library; without any, Chinese University has it on the shelf."""
+        """A new title. `statuses` are those of its items by library; by default, Chinese University has it on the shelf."""
         return self._titles(1, material, statuses)[0]
 
     def titles(self, number: int) -> list[Title]:
-        """So many titles that Chinese University has on the shelf."""
+        """This many titles that Chinese University has on the shelf."""
         return self._titles(number, "book", {})
 
     def _titles(self, number: int, material: str, statuses: Mapping[str, str]) -> list[Title]:
@@ -172,13 +172,13 @@ class Page:
         self.staff(f"load {kind} {path}")
 
     def close_library(self, first: str, last: str) -> None:
-        """Close HKU's library on these days, both included."""
+        """Close HKU's library on these days, both inclusive."""
         self._load("closures", ("agency", "from", "to", "reason"), [{"agency": "HKU", "from": first, "to": last, "reason": ""}])
 
     # ---- letters, and what staff do by hand
 
     def letters_to(self, reader: Reader) -> list[Letter]:
-        """The letters that came to a reader since the mailbox was last opened."""
+        """The letters to a patron since the mailbox was last read."""
         self.settle()
         box = self._peers.mailbox.messages
         theirs = [message for message in box if message["To"] == reader.email]
@@ -187,7 +187,7 @@ class Page:
         return [Letter.of(message) for message in theirs]
 
     def staff(self, command: str) -> str:
-        """What a command of `hkall-gateway` prints. It must succeed."""
+        """The output of an `hkall-gateway` command, which must succeed."""
         done = CliRunner().invoke(main, shlex.split(command), obj=self._site)
         assert done.exit_code == 0, done.output
         self.settle()
@@ -196,27 +196,27 @@ class Page:
     # ---- the way of a book, told at once
 
     def requested(self, reader: Reader, title: Title | None = None) -> Title:
-        """A title that was requested just now."""
+        """A title requested just now."""
         wanted = title or self.title()
         answer = self.catalogue.request(reader, wanted)
         assert answer.ok, answer.says
         return wanted
 
     def coming(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
-        """A copy that was requested, and that its lender has just sent. `said`: what it says with it, `due="2017-04-15"`."""
+        """An item that was requested and has just been shipped. `said`: further data of the shipment, `due="2017-04-15"`."""
         copy = self.requested(reader, title).elsewhere
         self.lenders[copy.library].sends(copy, **said)
         return copy
 
     def arrived(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
-        """A copy that stands on the hold shelf since just now; its letter is in the reader's mailbox."""
+        """An item just placed on the hold shelf, with its letter in the patron's mailbox."""
         copy = self.coming(reader, title, **said)
         assert self.counter.check_in(copy).ok
         self.settle()
         return copy
 
     def lent(self, reader: Reader, title: Title | None = None, **said: str) -> Copy:
-        """A copy that the reader has borrowed just now; its letter is read."""
+        """An item just checked out to the patron, whose letter has been read."""
         copy = self.arrived(reader, title, **said)
         screen = self.counter.check_out(reader, copy)
         assert screen.ok, screen.says
@@ -242,7 +242,7 @@ WITH_US: Final = ("TRANSFERRED", "HKALL RECVD", "ON LOAN")
 
 
 def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> tuple[Engine, Site]:
-    """The library as commands see it, beside the running gateway, at the time of the test."""
+    """The library as commands see it, with the gateway running, at the time of the test."""
     engine = open_engine(daemon.config.database.url)
 
     def transact(work: Callable[[UnitOfWork], T]) -> T:
@@ -265,7 +265,7 @@ def _hong_kong(when: str) -> datetime:
 
 
 def _midnights(since: datetime, until: datetime) -> Iterator[datetime]:
-    """Every 00:00:00 in Hong Kong after `since` and before `until`."""
+    """Every midnight in Hong Kong after `since` and before `until`."""
     midnight = dates.start_of(dates.after(dates.civil(since), 1))
     while midnight < until:
         yield midnight

@@ -21,7 +21,7 @@ Do = Callable[[Callable[[], Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply. `ok`: it was done; `says`: why not, in the words that the other side can show."""
+    """A reply. `ok`: success; `says`: the refusal reason as text for display."""
 
     message: NcipMessage
 
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def rule(self) -> str:
-        """The rule that is behind a no, "" if none is named."""
+        """The rule of a refusal, "" if none is named."""
         found = re.search(r"\bR\d+a?(?=:)", self.says)
         return found[0] if found else ""
 
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A reader's own circulation record. `due` by barcode; `status` by title; `owed_cents` what is to be paid now."""
+    """A patron's circulation record. `due` by barcode; `status` by title; `owed_cents` is the balance."""
 
     due: dict[str, date | None]
     status: dict[str, str]
@@ -55,7 +55,7 @@ class Record:
 
 
 class Catalogue:
-    """HKALL on the web, as far as it speaks for a reader who has logged in there."""
+    """The HKALL discovery system, acting for a logged-in patron."""
 
     def __init__(self, speaker: PartnerLibrary, do: Do) -> None:
         self._speaker, self._do = speaker, do
@@ -63,7 +63,7 @@ class Catalogue:
         self._numbers = count(1)
 
     def request(self, reader: Reader, title: Title, *more: str, pin: str = "") -> Answer:
-        """Request a title. `pin` as on the authentication page; `more` are further words of the document, `pickup=…`."""
+        """Request a title. `pin` as on the login page; `more` are further fields of the document, `pickup=…`."""
         number = f"d-{next(self._numbers)}"
         self._placed[reader.card, title.number] = number
         asked = (f"user={reader.card}", f"bib={title.number}", f"request={number}")
@@ -94,45 +94,45 @@ class Catalogue:
 
 
 class Lender:
-    """One of the other libraries: what it was told, and what it does."""
+    """One of the other libraries: the messages it received, and its actions."""
 
     def __init__(self, library: PartnerLibrary, do: Do, settle: Callable[[], None]) -> None:
         self._library, self._do, self._settle, self._numbers = library, do, settle, count(1)
 
     @property
     def heard(self) -> list[str]:
-        """The services of all documents that it was sent."""
+        """The services of all documents it received."""
         return [message.service for message in self.documents]
 
     @property
     def documents(self) -> list[NcipMessage]:
-        """All documents that it was sent."""
+        """All documents it received."""
         self._settle()
         return list(self._library.seen)
 
     def sends(self, copy: Copy, due: str = "2017-06-30") -> None:
-        """Put the copy that it was asked for into the courier's bag, due back there on a day."""
+        """Ship the requested item, due back on this day."""
         self._tell("ItemShipped", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}", f"due={due}")
 
     def cancels(self, copy: Copy) -> None:
-        """Say that the copy it was asked for will not come."""
+        """Decline the requested item."""
         self._tell("ItemRequestCancelled", f"request=HKU:{self._asked(copy)}", f"item={copy.barcode}", "user=HKU-INST")
 
     def borrows(self, title: Title) -> Answer:
-        """Ask for a title of HKU, for a user of its own."""
+        """Request a title of HKU for one of its own users."""
         me = self._library.agency
         return self.say("RequestItem", f"user=HKU:{me}-INST", f"bib={title.number}", f"request={me}:{next(self._numbers)}")
 
     def recalls(self, copy: Copy, *more: str) -> Answer:
-        """Ask for a copy back, for a user of its own."""
+        """Recall an item for one of its own users."""
         return self.say("ItemRecalled", f"item={copy.library}:{copy.barcode}", *more)
 
     def takes_recall_back(self, copy: Copy) -> None:
-        """Let the copy stay after all."""
+        """Cancel the recall."""
         self._tell("ItemRecallCancelled", f"item={copy.barcode}")
 
     def will_answer(self, problem: str) -> None:
-        """Answer the next document with this problem."""
+        """Reply to the next document with this problem."""
         self._library.script.append(PartnerBehaviour("Problem", taken=True, problem=problem))
 
     def say(self, service: str, *words: str) -> Answer:
@@ -144,7 +144,7 @@ class Lender:
         assert answer.ok, answer.says
 
     def _asked(self, copy: Copy) -> str:
-        """The number under which it was last asked for a copy."""
+        """The RequestId under which an item was last requested."""
         asked = [
             m for m in self.documents if m.service == "RequestItem" and m.text("ItemId/ItemIdentifierValue") == copy.barcode
         ]
@@ -158,7 +158,7 @@ def _authentication(pin: str) -> tuple[str, ...]:
 
 
 def day(text: str) -> date | None:
-    """The day in Hong Kong of an instant in a document."""
+    """The Hong Kong date of a timestamp in a document."""
     when = instant(text, dates.HONG_KONG) if text else None
     return dates.civil(when) if when else None
 

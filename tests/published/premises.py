@@ -50,7 +50,7 @@ class Premises:
         demo_setup.fill_database(self._config, self.environ, self._patrons, self._holdings)
 
     def copy(self, folder: Path) -> Path:
-        """The configuration file of a new library in `folder`, with an empty database of its own."""
+        """Create the configuration file of a new library in `folder`, with its own empty database."""
         url, config = databases.url(_OWN_FILE), folder / self._config.name
         text = self._config.read_text(encoding="utf-8")
         config.write_text(text.replace(json.dumps(_OWN_FILE), json.dumps(url)), encoding="utf-8")

@@ -35,25 +35,25 @@ class Title:
     copies: Mapping[str, Copy]
 
     def at(self, library: str) -> Copy:
-        """That library's copy."""
+        """The item of this library."""
         return self.copies[library]
 
     @property
     def elsewhere(self) -> Copy:
-        """The first copy of another library."""
+        """The first item of another library."""
         return next(copy for library, copy in self.copies.items() if library != "HKU")
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """An e-mail as its reader sees it; `text` on one line."""
+    """An e-mail as its recipient sees it; `text` is one line."""
 
     subject: str
     text: str
 
     @classmethod
     def of(cls, message: EmailMessage) -> Letter:
-        """What stands in a message that arrived."""
+        """Parse a received e-mail."""
         body = message.get_body(("plain",))
         assert body is not None
         return cls(str(message["Subject"]), " ".join(body.get_content().split()))

@@ -23,7 +23,7 @@ _COUNTS_FROM = 2 + 14 + 3 + 18
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """A reply. `ok`: it was done; `says`: the words on the screen."""
+    """A reply. `ok`: success; `says`: the screen message."""
 
     line: str
 
@@ -37,16 +37,16 @@ class Screen:
 
     @property
     def due(self) -> date | None:
-        """The due date that is shown or printed."""
+        """The due date shown or printed."""
         shown = self.field("AH")
         return date(int(shown[:4]), int(shown[4:6]), int(shown[6:8])) if shown else None
 
     def field(self, tag: str) -> str:
-        """The first field of this tag, "" if there is none."""
+        """The first field with this tag, "" if absent."""
         return next(iter(self.fields(tag)), "")
 
     def fields(self, tag: str) -> list[str]:
-        """The fields of this tag."""
+        """All fields with this tag."""
         variable = self.line[self.line.index("AO") :]
         return [piece[2:] for piece in variable.split("|") if piece[:2] == tag]
 
@@ -57,7 +57,7 @@ class Screen:
 
 
 class Terminal:
-    """A counter, a self-check or a book drop. `now` is the time on its own clock; it calls when it is first used."""
+    """A counter, a self-check or a book drop. `now` is its own clock; it connects on first use."""
 
     def __init__(self, login: str, port: int, now: Callable[[], datetime]) -> None:
         self._login, self._port, self._now = login, port, now
@@ -65,11 +65,11 @@ class Terminal:
         self._seal = Seal("utf-8")
 
     def check_in(self, copy: Copy) -> Screen:
-        """Scan a copy that arrives or comes back."""
+        """Check in an item that arrives or is returned."""
         return self._ask(f"09N{self._time}{self._time}AP{demo_setup.LOCATION}|AOHKU|AB{copy.barcode}|AC|")
 
     def check_out(self, reader: Reader, copy: Copy) -> Screen:
-        """Lend a copy."""
+        """Check out an item."""
         return self._ask(f"11NN{self._time}{BLANK}AOHKU|AA{reader.card}|AB{copy.barcode}|AC|")
 
     def renew(self, reader: Reader, copy: Copy) -> Screen:
@@ -77,12 +77,12 @@ class Terminal:
         return self._ask(f"29NN{self._time}{BLANK}AOHKU|AA{reader.card}|AB{copy.barcode}|AC|")
 
     def request(self, reader: Reader, title: Title, pin: str = "") -> Screen:
-        """Place a hold on a title, which is a request here."""
+        """Place a hold on a title, which creates a request."""
         secret = f"AD{pin}|" if pin else ""
         return self._ask(f"15+{self._time}AOHKU|AA{reader.card}|{secret}AJ{title.name}|")
 
     def hold(self, reader: Reader, copy: Copy) -> Screen:
-        """Place a hold on the title of a copy that lies here."""
+        """Place a hold on the title of an item present here."""
         return self._ask(f"15+{self._time}AOHKU|AA{reader.card}|AB{copy.barcode}|")
 
     def cancel(self, reader: Reader, title: Title) -> Screen:
@@ -90,18 +90,18 @@ class Terminal:
         return self._ask(f"15-{self._time}AOHKU|AA{reader.card}|AJ{title.name}|")
 
     def record(self, reader: Reader, which: int = READY) -> Screen:
-        """The reader's circulation record, with one list of it."""
+        """The patron's circulation record, with one of its lists."""
         summary = "".join("Y" if which == position else " " for position in range(10))
         return self._ask(f"63001{self._time}{summary}AOHKU|AA{reader.card}|AC|")
 
     def status(self, reader: Reader, title: Title) -> str:
-        """The status of a request in the reader's record, "" if it is not there."""
+        """The status of a request in the patron's record, "" if absent."""
         lists = (self.record(reader, which).says for which in (READY, COMING))
         found = re.search(re.escape(title.name) + ": (.*?)(?: / |$)", " / ".join(lists))
         return found[1] if found else ""
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         if self._wire is not None:
             self._wire.socket.close()
 

@@ -9,7 +9,7 @@ from hkall_gateway.rules.vocabulary import Grant, Refusal
 
 
 def at(text: str) -> datetime:
-    """Return an instant in UTC from Hong Kong time."""
+    """Convert Hong Kong time to UTC."""
     return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
 
 

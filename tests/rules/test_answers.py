@@ -109,7 +109,7 @@ def total(most: int | None) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """Who hears a no, the answer, and the whole of it."""
+    """A refusal: to whom, the result, and its complete content."""
 
     told: str
     answer: Callable[[], object]

@@ -28,7 +28,7 @@ class Colour(StrEnum):
 @record
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A record of the tests that has every kind of value."""
+    """A test record with every kind of value."""
 
     text: str
     number: int
@@ -45,7 +45,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A record that nobody registered."""
+    """An unregistered record."""
 
     text: str
 

@@ -31,7 +31,7 @@ def loan(due: int, **facts: object) -> Request:
 
 
 def recalled(due: int, on: int, policy: Policy = POLICY, says: int | None = None, closed: frozenset[date] = frozenset()) -> int:
-    """The number of the day on which the loan is due after a recall."""
+    """The number of the due day after a recall."""
     named = None if says is None else day(says)
     return (recall_due(loan(due), policy, start_of(day(on)), named, closed) - OUT).days
 

@@ -13,7 +13,7 @@ CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 
 @pytest.fixture
 def story() -> Iterator[PreparedSimulation]:
-    """Three libraries whose lines are whole and whose gateways do not die; nothing has happened yet."""
+    """Three libraries with reliable connections whose gateways do not crash; nothing has happened yet."""
     made = prepare_simulation(CALM)
     yield made
     made.consortium.close()

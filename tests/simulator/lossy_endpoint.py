@@ -31,7 +31,7 @@ HERE: Final = IPv4Address("TCP", "127.0.0.1", 0)
 
 @implementer(ITransport, IPushProducer)
 class End:
-    """A transport in memory. `clock` delivers its bytes; `far` is the other end once there is one."""
+    """An in-memory transport. `clock` delivers its bytes; `far` is the other end, once connected."""
 
     disconnecting = disconnected = False
     producer: Any = None
@@ -41,7 +41,7 @@ class End:
         self.far: End | None = None
 
     def write(self, data: bytes) -> None:
-        """Sends the data, unless this end was closed."""
+        """Send the data, unless this end was closed."""
         if not self.disconnecting and data:
             self._clock.callLater(0, partial(self._carry, data))
 
@@ -49,7 +49,7 @@ class End:
         self.write(b"".join(pieces))
 
     def loseConnection(self) -> None:  # noqa: N802
-        """Closes the connection after the bytes already written have arrived."""
+        """Close the connection after the bytes already written have arrived."""
         if not self.disconnecting:
             self.disconnecting = True
             self._clock.callLater(0, self.close)
@@ -57,14 +57,14 @@ class End:
     abortConnection = loseConnection  # noqa: N815
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Closes both ends, with the same reason."""
+        """Close both ends with the same reason."""
         for end in (self, self.far):
             if end is not None and not end.disconnected:
                 end.disconnecting = end.disconnected = True
                 end.near.connectionLost(_failure(reason or ConnectionDone()))
 
     def hear(self, data: bytes) -> None:
-        """Delivers data to the protocol of this end."""
+        """Deliver data to the protocol of this end."""
         if not self.disconnected:
             self.near.dataReceived(data)
 
@@ -108,7 +108,7 @@ class MemoryEndpoint:
         self.server, self._clock = server, clock
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Returns a protocol of `factory`, connected to one of the server's."""
+        """Return a protocol of `factory`, connected to one of the server's."""
         there = self.server.buildProtocol(HERE) if self.server is not None else None
         if there is None:
             return fail(_refused())
@@ -131,19 +131,19 @@ _connect: Any = connectProtocol  # it has no types
 
 @implementer(IStreamClientEndpoint)
 class LossyEndpoint:
-    """Connects as `endpoint` does, with the faults of `trouble`; late replies arrive by `clock`."""
+    """Connects like `endpoint`, with the faults of `trouble`; `clock` delivers late replies."""
 
     def __init__(self, endpoint: Any, trouble: FaultSource, clock: Clock, timeout_s: float = TIMEOUT_S) -> None:
         self._endpoint: Any = endpoint
         self._trouble, self._clock, self._timeout_s = trouble, clock, timeout_s
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Returns a connection that may meet a fault."""
+        """Return a connection that may meet a fault."""
         fault = self._trouble.next()
         return self._endpoint.connect(factory) if fault is None else self.suffer(fault, factory)
 
     def suffer(self, fault: NetworkFault, factory: Any) -> Deferred[Any]:
-        """Returns a connection that meets one fault."""
+        """Return a connection that meets one fault."""
         if fault.reply == "unconnected":
             return fail(_refused(fault.name))
         client = factory.buildProtocol(HERE)
@@ -169,7 +169,7 @@ class _Line(End):
             clock.callLater(trouble.latest_s(), self._arrive_late)
 
     def write(self, data: bytes) -> None:
-        """Sends the data on every leg; where no leg will answer, the first write triggers the fault's reply."""
+        """Send the data on every leg; if no leg will reply, the first write triggers the fault's reply."""
         if not self._said and (self._fault.page or not self._fault.arrives):
             self._clock.callLater(0, self._answer)
         said = damage_bytes(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
@@ -178,13 +178,13 @@ class _Line(End):
             leg.say(said)
 
     def close(self, reason: BaseException | None = None) -> None:
-        """Closes the client's side and all connections to the server."""
+        """Close the client's side and all connections to the server."""
         super().close(reason)
         for leg in self._legs:
             leg.hang_up()
 
     def heard(self, data: bytes) -> None:
-        """Called with data from the server."""
+        """Handle data from the server."""
         if self._fault.reply == "none":
             self.close(ConnectionLost(self._fault.name))
         elif self._fault.reply != "page":
@@ -192,7 +192,7 @@ class _Line(End):
             self._clock.callLater(self._wait_s, partial(self.hear, said))
 
     def ended(self) -> None:
-        """Called when the server has closed."""
+        """Handle a close by the server."""
         if self._fault.reply != "page":
             self._clock.callLater(self._wait_s, self.close)
 
@@ -222,7 +222,7 @@ class _Leg(Protocol):
         self._waiting: list[bytes] = []
 
     def say(self, data: bytes) -> None:
-        """Sends the data now, or as soon as it is connected."""
+        """Send the data now, or once connected."""
         if self.transport is None:
             self._waiting.append(data)
         else:
@@ -246,7 +246,7 @@ class _Leg(Protocol):
 
 
 def _written(page: ProxyErrorPage, wait_s: int) -> bytes:
-    """A page as an HTTP response."""
+    """An HTTP response with this page."""
     wait = f"Retry-After: {wait_s}\r\n" if page.names_time else ""
     head = f"HTTP/1.1 {page.status} No\r\nContent-Type: text/html\r\n{wait}Content-Length: {len(page.body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + page.body

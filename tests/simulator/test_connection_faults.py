@@ -38,7 +38,7 @@ WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 
 
 class Answering(Protocol):
-    """Answers each line, and closes."""
+    """Replies to each line, then closes."""
 
     transport: Any
 
@@ -52,7 +52,7 @@ class Answering(Protocol):
 
 
 class Asking(Protocol):
-    """Says two pieces at once, and keeps what it hears; `over`: the connection has ended."""
+    """Sends two segments at once, and keeps the replies; `over`: the connection has ended."""
 
     transport: Any
 
@@ -71,7 +71,7 @@ class Asking(Protocol):
 
 
 def meet(fault: str, seed: int = 1) -> tuple[list[bytes], Asking | None, Clock]:
-    """What one fault does to one connection: what the server took, and the client, if it was connected."""
+    """The data received by server and client over a connection with one fault."""
     clock, took, client = Clock(), list[bytes](), Asking()
     server = Factory.forProtocol(lambda: Answering(took))
     line = LossyEndpoint(MemoryEndpoint(server, clock), FaultSource(1.0, Random(seed)), clock)
@@ -143,7 +143,7 @@ def test_slow_reply_arrives_within_twice_the_timeout() -> None:
 
 @dataclass
 class Lender:
-    """HKU with many copies behind the real NCIP door, and CUHK's real client before a line that breaks."""
+    """HKU with many items behind the real NCIP responder, and CUHK's real client on an unreliable connection."""
 
     world: World
     clock: Clock
@@ -161,7 +161,7 @@ class Lender:
         return cls(world, clock, trouble, NcipClient(AgentPost(clock, agent), "CUHK", {"HKU": secret_of("CUHK")}))
 
     def ask(self, number: int) -> list[str]:
-        """CUHK asks for a copy until it knows the answer; what it heard each time."""
+        """Let CUHK request an item until the outcome is known; return the replies."""
         heard, unsure = list[str](), False
         while not heard or heard[-1] not in {"accepted", "already", "refused"}:
             heard.append(self._deliver(_wish(number, self.world.now), unsure).kind)
@@ -177,7 +177,7 @@ class Lender:
         return answers[0]
 
     def lent(self) -> list[str]:
-        """CUHK's numbers of what HKU is to send."""
+        """CUHK's request numbers of the items that HKU is to ship."""
         lending = self.world.store.now(
             lambda unit: unit.requests.batch(REQUESTS.c.side == Side.LENDING, order=(REQUESTS.c.id,), limit=999)
         )
@@ -190,7 +190,7 @@ HKU = Partner("HKU", "HKU", url="http://hku.test/ncip", can_lookup_request=True)
 
 
 class _Everywhere:
-    """Whatever the address, the same endpoint."""
+    """The same endpoint for every address."""
 
     def __init__(self, endpoint: LossyEndpoint) -> None:
         self._endpoint = endpoint
@@ -211,7 +211,7 @@ def _wish(number: int, now: datetime) -> PartnerMessage:
 
 
 def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], dict[str, int]]:
-    """What was heard wish by wish, what is lent in the end, and what the line did."""
+    """The replies per request, the final loans, and the faults of the connection."""
     lender = Lender.open(loss, seed)
     heard = [lender.ask(number) for number in range(WISHES)]
     lender.clock.advance(LATEST_S)

@@ -17,7 +17,7 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
 class Peer:
-    """Takes what arrives, and keeps what is to happen later."""
+    """Receives documents, and collects delayed calls."""
 
     def __init__(self) -> None:
         self.took: list[bytes] = []
@@ -32,7 +32,7 @@ class Peer:
 
 
 def meet(fault: str, seed: int = 1) -> tuple[Peer, HttpReply | Exception]:
-    """What one fault does to one document."""
+    """The effect of one fault on one document."""
     peer = Peer()
     line = LossyChannel(peer.post, FaultSource(1.0, Random(seed)), peer.later)
     try:

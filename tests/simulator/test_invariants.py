@@ -43,25 +43,25 @@ def _quiet() -> Iterator[None]:
 
 
 def step(story: PreparedSimulation, what: Callable[[], object]) -> None:
-    """Something happens, with everything that follows at once."""
+    """Run one event with its immediate consequences."""
     story.consortium.schedule_after(timedelta(seconds=1), lambda: (what(), None)[1])
     story.consortium.run_until(story.consortium.now + timedelta(seconds=2))
 
 
 def write(story: PreparedSimulation, agency: str, what: Callable[[UnitOfWork, World], object]) -> None:
-    """A defect, written into the database of a library."""
+    """Write a defect into the database of a library."""
     world = story.consortium.worlds[agency]
     step(story, lambda: world.store.now(lambda unit: what(unit, world)))
 
 
 def _asked_before(unit: UnitOfWork, _world: World, item: ItemKey) -> None:
-    """The library of this copy was asked for it for R2, too, and has not supplied it."""
+    """Record that this item's library was also asked for R2 and has not supplied it."""
     lender = next(one for one in unit.candidates.of_request("R2") if (one.agency, one.barcode) == item)
     unit.candidates.update(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
 
 
 def asked(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
-    """A wish of HKU, its lender asked, and the copy that was asked for."""
+    """A request of HKU, its lender, and the requested item."""
     ours = {book.bib_id for book in story.people.books.values() if book.item.agency == HKU}
     title = next(book.bib_id for book in story.people.books.values() if book.bib_id not in ours)
     said = f"RequestItem user=HKU-P0 bib={title} request=d-1"
@@ -79,7 +79,7 @@ def shipped(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
 
 
 def at_home(story: PreparedSimulation) -> Request:
-    """It was read and is at home again: both sides have closed it."""
+    """A completed loan that both sides have closed."""
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))
@@ -146,7 +146,7 @@ def a_letter_comes_again(story: PreparedSimulation) -> None:
 
 
 def letter(story: PreparedSimulation, number: int, kind: str) -> ReceivedLetter:
-    """A letter about R1 that the register knows."""
+    """Register a letter about R1."""
     world = story.consortium.worlds[HKU]
     row = {"id": number, "request": "R1", "kind": kind, "about": str(number), "state": "sent", "made_at": world.now}
     world.store.now(lambda unit: unit.execute(insert(NOTICES).values(row)))
@@ -195,7 +195,7 @@ def a_letter_is_lost(story: PreparedSimulation) -> None:
 
 # fmt: off
 def an_old_check_in_waits(story: PreparedSimulation) -> None:
-    """It waits at a gateway that is cut off; the terminal repeats it at the other one, where the book is lent."""
+    """Queue a check-in at a partitioned gateway; the terminal repeats it at the other one, where the item is lent."""
     wish, book = shipped(story)
     store = cast(TwoWayStore, story.consortium.worlds[HKU].store)
     store.waits = lambda: True
@@ -206,7 +206,7 @@ def an_old_check_in_waits(story: PreparedSimulation) -> None:
 
 
 def an_old_check_in_runs(story: PreparedSimulation) -> None:
-    """As a gateway would do that checks no deadline."""
+    """Run the old check-in, as a gateway without deadlines would."""
     an_old_check_in_waits(story)
     with patch.object(Job, "begin", return_value=True):
         step(story, lambda: story.consortium.let_go(HKU))

@@ -26,7 +26,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a scenario that begins with a world and goes on with some lines; the second line is its number 2."""
+    """Writes a scenario with a world in line 1 and these lines from line 2."""
 
     def written(*lines: str, world: str = "on-the-shelf", name: str = "x") -> Path:
         file = tmp_path / f"{name}.txt"

@@ -60,7 +60,7 @@ def test_different_seed_gives_a_different_run() -> None:
 
 
 class Deaf(LossyChannel):
-    """A line that swallows every third "it is home again" and answers for the peer."""
+    """A channel that drops every third return notification and replies for the peer."""
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         if b"ItemReceived" not in body or self.trouble.draw.random() > 0.3:

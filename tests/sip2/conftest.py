@@ -56,14 +56,14 @@ SPOKEN_BY = b"# dialect: "
 
 @dataclass(frozen=True, slots=True)
 class FixtureLine:
-    """One line of a fixture, and the dialect in which it is written."""
+    """One line of a fixture, and its dialect."""
 
     line: bytes
     dialect: Sip2Dialect
 
 
 def fixtures() -> dict[str, FixtureLine]:
-    """Every fixture line by file and number; the `#` lines say what follows and are no SIP2."""
+    """Every fixture line by file and number; `#` lines are comments."""
     found = {}
     for path in sorted(FOLDER.glob("*.txt")):
         dialect = DIALECTS["standard"]
@@ -76,7 +76,7 @@ def fixtures() -> dict[str, FixtureLine]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`line` is each fixture line, and `spoken` the dialect in which it is written."""
+    """Parametrise `line` with each fixture line, and `spoken` with its dialect."""
     if "line" in metafunc.fixturenames:
         found = fixtures()
         wanted = {"line": [one.line for one in found.values()], "spoken": [one.dialect for one in found.values()]}
@@ -106,7 +106,7 @@ def schema() -> dict[str, Any]:
 
 
 class LocalIls:
-    """The library's own system, answering from what was loaded; everybody's PIN is 1234."""
+    """The local system, replying from loaded data; every PIN is 1234."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
 
@@ -124,7 +124,7 @@ class LocalIls:
 
 
 class PlainSecrets:
-    """A terminal's password is what is stored for it."""
+    """Compares terminal passwords as plain text."""
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
         return stored == secret
@@ -167,7 +167,7 @@ PEOPLE: tuple[dict[str, Any], ...] = (
 
 @pytest.fixture
 def clock() -> list[datetime]:
-    """The time of day as the only element: ten o'clock in Hong Kong, to be moved by replacing it."""
+    """The current time as the only list element: 10:00 in Hong Kong; replace it to change the time."""
     return [datetime(2017, 3, 1, 2, tzinfo=UTC)]
 
 
@@ -187,7 +187,7 @@ def store() -> Iterator[Immediate]:
 
 @pytest.fixture
 def policy() -> Policy:
-    """The published rules; a test file with other ones has a fixture of the same name."""
+    """The published rules; a test file may override this fixture."""
     return POLICY
 
 
@@ -210,7 +210,7 @@ def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Ser
 
 @pytest.fixture
 def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
-    """Puts a request into the world: a position, and any of its facts. Unless said, P1 borrows C1 of CUHK, "Dune"."""
+    """Inserts a request with a position and any fields. By default P1 borrows C1 of CUHK, "Dune"."""
 
     def put(position: Position, **facts: Any) -> Request:
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "P1", "partner": "CUHK"}
@@ -222,7 +222,7 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
 
 @pytest.fixture
 def ask(services: Sip2Services) -> Callable[[str, str], str]:
-    """The reply to a line of a terminal that is logged in, without terminator."""
+    """The reply to a message of a logged-in terminal, without terminator."""
 
     def asked(login: str, line: str) -> str:
         session = Session(DIALECTS["standard"])
@@ -237,7 +237,7 @@ def ask(services: Sip2Services) -> Callable[[str, str], str]:
 
 @pytest.fixture
 def fields(ask: Callable[[str, str], str]) -> Callable[[str, str], Sip2Message]:
-    """The same reply, taken apart."""
+    """The decoded reply."""
     return lambda login, line: decode(ask(login, line).encode(), DIALECTS["standard"])
 
 
@@ -248,7 +248,7 @@ SOCKET: Any = StringTransport  # Twisted's test transport has no types
 
 
 class SlowDesk:
-    """A desk that looks for a copy until the test says that it is found; the other asks go on."""
+    """A service whose item lookup blocks until the test releases it; other commands run normally."""
 
     def __init__(self) -> None:
         self.looking: dict[str, list[Deferred[None]]] = {}
@@ -304,7 +304,7 @@ class Caller:
         self.below.makeConnection(self.socket)
 
     def hears(self, data: bytes = b"") -> bytes:
-        """What came back since the last time, after sending `data`."""
+        """Send `data` and return everything received since the last call."""
         if data:
             self.below.dataReceived(data)
         heard: bytes = self.socket.value()

@@ -39,10 +39,10 @@ FAULTS: Final = (
 
 
 class LossySystem:
-    """Connections to a simulated system. `faults` are those of its next messages; each message takes one.
+    """Connections to a simulated system. `faults` apply to its next messages, one each.
 
-    Transactions on one item are executed in the order in which they came, although a delayed one is not answered.
-    `payments` counts by patron and number what was executed.
+    Transactions on one item are executed in the order received, although a delayed one is not answered.
+    `payments` counts executed payments by patron and number.
     """
 
     def __init__(self, system: SimulatedIls, clock: Clock) -> None:
@@ -53,7 +53,7 @@ class LossySystem:
         self._wires: list[_Wire] = []
 
     def lose_all_connections(self) -> None:
-        """The gateway was killed: nobody hears what is still said to it."""
+        """Drop all connections, as if the gateway was killed: no further reply arrives."""
         while self._wires:
             self._wires.pop().dead = True
 
@@ -68,7 +68,7 @@ class LossySystem:
         return client
 
     def heard(self, line: bytes, wire: _Wire) -> None:
-        """Take one line of a connection."""
+        """Handle one line of a connection."""
         asked = decode(line, STANDARD)
         if asked.code == RESEND:
             # As SIPServer does: once more, with the number 0, whatever it was before.
@@ -127,7 +127,7 @@ class _Wire(StringTransport):
 
 
 def _nothing(_system: LossySystem, _wire: _Wire, _line: bytes) -> None:
-    """The reply is lost."""
+    """Lose the reply."""
 
 
 REPLIES: Final[dict[str, Callable[[LossySystem, _Wire, bytes], object]]] = {

@@ -36,7 +36,7 @@ LOG_IN = b"9300CNcounter-2|COcounter-2-pw|\r"
 
 
 class HeldStore:
-    """A store whose units wait until `let_go`; queries do not wait."""
+    """A store whose units wait until `let_go`; queries run immediately."""
 
     def __init__(self, store: Immediate) -> None:
         self._store = store
@@ -74,7 +74,7 @@ def held(store: Immediate) -> HeldStore:
 
 @pytest.fixture
 def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[Port]:
-    """A port that answers within eight seconds. A book of CUHK is on its way here."""
+    """A port that replies within eight seconds. An item of CUHK is in transit to us."""
     waiting: Any = held
     circulation = Circulation(
         waiting,

@@ -41,7 +41,7 @@ def sealed(body: bytes, number: int | str = "") -> bytes:
 
 
 class Abroad:
-    """The other side: every connection that was opened, what it was sent, and what it says."""
+    """The local system's side: its connections, the data received, and its replies."""
 
     def __init__(self, login: Login = NOBODY, dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
         self.clock, self.refuses = Clock(), False
@@ -54,7 +54,7 @@ class Abroad:
         return datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds())
 
     def another(self, login: Login = NOBODY, dialect: Sip2Dialect = DIALECTS["standard"]) -> Upstream:
-        """One more terminal's line to the same system."""
+        """The connection of another terminal to the same system."""
         return Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
 
     async def _dial(self) -> LineConnection:
@@ -67,23 +67,23 @@ class Abroad:
         return wire
 
     def asks(self, body: bytes, line: Upstream | None = None) -> list[Any]:
-        """The outcome as a list that has one element once there is one."""
+        """A list that receives the outcome as its only element."""
         outcome: list[Any] = []
         Deferred.fromCoroutine((line or self.line)(body)).addBoth(outcome.append)
         return outcome
 
     def is_tried(self) -> None:
-        """The trials in the background that follow a first failure."""
+        """Run the background probes that follow a first failure."""
         self.clock.advance(0)
         self.clock.advance(1)
 
     def is_found_again(self) -> None:
-        """The first of these trials is answered."""
+        """Reply to the first of these probes."""
         self.clock.advance(0)
         self.says(sealed(STATUS, 0))
 
     def heard(self) -> bytes:
-        """What the last connection was sent since this was last asked."""
+        """The data received on the last connection since the last call."""
         transport: Any = self.wires[-1].transport
         sent: bytes = transport.value()
         transport.clear()

@@ -40,7 +40,7 @@ def session() -> Session:
 
 @pytest.fixture
 def samples(lines: dict[str, bytes]) -> dict[str, str]:
-    """One good line of every message that a terminal sends."""
+    """One valid line of every message that a terminal sends."""
     found: dict[str, str] = {}
     for line in lines.values():
         message = decode(line, STANDARD)
@@ -55,7 +55,7 @@ def _said(services: Sip2Services, session: Session, line: str, peer: str = HOME)
 
 
 def _no_in(reply: Sip2Message) -> bool:
-    """Whether the reply's own way of saying no is in it."""
+    """Whether the reply contains its own form of refusal."""
     flags = {"94": "ok", "98": "on_line_status", "36": "end_session", "38": "payment_accepted", "20": "item_properties_ok"}
     name = flags.get(reply.code, "BL" if reply.code in {"24", "26", "64"} else "ok")
     return reply.get(name) in ("0", "N") if reply.code != "18" else reply.get("circulation_status") == "01"
@@ -99,7 +99,7 @@ def test_wrong_login_is_refused_with_its_reason_in_the_log_only(
 
 
 class Watched:
-    """The secrets of terminals, with what was asked of them."""
+    """Terminal secrets that record their comparisons."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -256,7 +256,7 @@ def test_truncated_login_is_refused(services: Sip2Services, session: Session) ->
 
 
 class Broken:
-    """Commands end with a bug."""
+    """A service whose commands raise an exception."""
 
     library = None
 
@@ -274,7 +274,7 @@ def test_exception_in_a_handler_is_answered_and_logged_once(services: Sip2Servic
 
 
 class Away(Broken):
-    """The database is away."""
+    """A service whose database is unavailable."""
 
     async def execute(self, command: object) -> object:
         raise Unavailable("OperationalError")

@@ -26,7 +26,7 @@ Owe = Callable[..., None]
 
 @pytest.fixture
 def owe(place: Place, store: Immediate) -> Owe:
-    """P1 owes so many cents for each book."""
+    """Charge P1 this many cents for each item."""
 
     def owing(*cents: int) -> None:
         for number, amount in enumerate(cents, start=7):

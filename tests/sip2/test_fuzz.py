@@ -34,7 +34,7 @@ ALL = settings(max_examples=example_count(150), suppress_health_check=list(Healt
 
 @st.composite
 def _spoilt(draw: st.DrawFn) -> bytes:
-    """A good line with a few bytes gone, doubled or changed: far deeper in than bytes drawn from nothing."""
+    """A valid line with a few bytes removed, doubled or changed, which reaches deeper than random bytes."""
     line = bytearray(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, max(len(line) - 1, 0)))
@@ -57,7 +57,7 @@ SIZES = st.integers(1, 200)
 
 @pytest.fixture
 def busy(port: Port, place: Callable[..., object]) -> Port:
-    """A port with a desk that has something to do."""
+    """A port with a service that has data."""
     for number, position in enumerate((Position.RECEIVED, Position.ON_LOAN, Position.IN_TRANSIT, Position.TO_RETURN), 1):
         place(position, item_barcode=f"C{number}")
     return replace(port, slow=False)

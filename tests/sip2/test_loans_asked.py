@@ -26,7 +26,7 @@ def _checkin(more: str = "") -> str:
 
 
 class Scripted:
-    """Notes the commands that it is given, and answers as told."""
+    """Records its commands, and returns scripted results."""
 
     def __init__(self, answer: Renewed) -> None:
         self.answer = answer

@@ -34,14 +34,14 @@ LENT = f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|".encode()
 
 
 def sealed(line: str, sequence: int = 1, *, hexadecimal: Callable[[bytes], bytes] = bytes) -> bytes:
-    """The line with AY, AZ and its end."""
+    """The line with AY, AZ and its terminator."""
     data = f"{line}AY{sequence}AZ".encode()
     return data + hexadecimal(checksum(data)) + b"\r"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One row: what is sent after the login (or, `cold`, without one), and what must come back."""
+    """One row: the message sent after the login (or without one if `cold`), and the expected reply."""
 
     name: str
     sent: bytes
@@ -88,13 +88,13 @@ PROBES = (
 
 @pytest.fixture
 def book(place: Callable[..., Request]) -> Request:
-    """Dune waits for P1."""
+    """Dune is on the hold shelf for P1."""
     return place(P.RECEIVED)
 
 
 @pytest.fixture
 def real(port: Port) -> Port:
-    """The port with the real desk behind it."""
+    """The port with a real circulation service."""
     return replace(port, slow=False)
 
 

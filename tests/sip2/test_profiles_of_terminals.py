@@ -23,7 +23,7 @@ Place = Callable[..., Request]
 
 @pytest.fixture
 def told(services: Sip2Services) -> Callable[..., Sip2Message]:
-    """The reply to a line of a counter whose make is the standard one, but for what is said."""
+    """The reply to a message of a counter whose dialect is the standard one with these changes."""
 
     def ask(line: str, **make: Any) -> Sip2Message:
         dialect = replace(DIALECTS["standard"], name=f"made of {make}", **make)

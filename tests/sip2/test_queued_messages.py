@@ -28,14 +28,14 @@ RECORD = f"64{' ' * 14}001{DATE}{'0000' * 6}AOTHEIRS|AAP1|AEChan|BLY|"
 
 
 def record(count: str, *entries: str) -> str:
-    """A 64 that counts so many loans, and lists these."""
+    """A 64 reply with this loan count and these items."""
     return f"64{' ' * 14}001{DATE}{'0000' * 2}{count}{'0000' * 3}AOTHEIRS|AAP1|AEChan|BLY|" + "".join(
         f"AU{e}|" for e in entries
     )
 
 
 class Line:
-    """Answers from a list; an exception is raised."""
+    """Replies from a list; an exception is raised."""
 
     dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
 
@@ -50,11 +50,11 @@ class Line:
         return said.encode()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     @property
     def codes(self) -> str:
-        """What was asked, in order."""
+        """The codes of the messages sent, in order."""
         return " ".join(body[:2].decode() for body in self.asked)
 
 
@@ -227,7 +227,7 @@ def test_queued_message_round_trips_and_its_key_contains_no_card() -> None:
 
 
 def paid(**facts: str) -> str:
-    """The key of a payment of one card."""
+    """The key of a payment by one card."""
     told: dict[str, Any] = {"patron": "P1", "amount": "3.50", "terminal": "counter-1", **facts}
     return LocalMessage(S.CHECK_ILS_PAYMENT.value, NOW, **told).ordering_key
 

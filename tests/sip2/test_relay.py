@@ -41,7 +41,7 @@ LENT = f"121NNY{DATE}AOHKU|AAP1|ABLOCAL1|AJEmma|AH05/04/2017|ZZtheir own|"
 
 
 class FakeUpstream:
-    """The local system behind one terminal: it says what it is told to say, and remembers what it was asked."""
+    """The local system behind one terminal: gives scripted replies, and records the messages received."""
 
     def __init__(self, says: bytes = b"", dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
         self.says, self.dialect, self.login = says, dialect, NOBODY
@@ -422,7 +422,7 @@ def test_unknown_card_is_not_reported_invalid(services: Sip2Services, make: str,
 
 
 class Away:
-    """A desk whose local system is away."""
+    """A service whose local system is unavailable."""
 
     async def execute(self, ask: SeePatron) -> PatronSeen:
         nothing = Sensitive("")

@@ -39,7 +39,7 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 
 def lend_soon(site: Site) -> None:
-    """Dune of CUHK waits on the hold shelf for our reader."""
+    """Put Dune of CUHK on the hold shelf for our patron."""
     book = Request(
         id="",
         side=Side.BORROWING,
@@ -66,12 +66,12 @@ def lend_soon(site: Site) -> None:
 
 @dataclass
 class Caller:
-    """PyPI's Sip2 as a terminal that is logged in."""
+    """PyPI's Sip2 as a logged-in terminal."""
 
     line: Any
 
     def ask(self, name: str, *args: Any, **named: Any) -> Any:
-        """The reply to one kind of message, taken apart by the client itself."""
+        """The reply to one kind of message, decoded by the client itself."""
         request = getattr(self.line, f"sip_{name}_request")(*args, **named)
         said = self.line.get_response(request)
         assert said.endswith("\r")
@@ -83,7 +83,7 @@ class Caller:
 
 @pytest.fixture
 def caller(relayed: Site, tmp_path: Path) -> Iterator[Callable[[str], Caller]]:  # noqa: F811  # a fixture
-    """Calls the gateway as one of its terminals."""
+    """Connects to the gateway as one of its terminals."""
     lines: list[Any] = []
 
     def call(login: str) -> Caller:
@@ -148,7 +148,7 @@ def test_third_party_client_gets_the_last_reply_on_a_resend_request(caller: Call
 
 
 class Strict:
-    """A terminal that reads with pysip2: what it cannot decode to the letter is an error."""
+    """A terminal that decodes with pysip2; anything it cannot decode strictly is an error."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
@@ -200,7 +200,7 @@ def test_pysip2_decodes_every_reply_of_ours_and_of_the_local_system(relayed: Sit
 
 @dataclass
 class Theirs:
-    """pysip2's server with one book, in a thread with a loop of its own."""
+    """pysip2's server with one item, in a thread with its own event loop."""
 
     port: int
     lent: dict[str, str] = field(default_factory=dict)

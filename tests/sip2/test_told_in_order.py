@@ -43,7 +43,7 @@ ANSWERS = {
 
 
 class FakeUpstream:
-    """The local system behind a terminal: it answers as usual, or fails as it is told."""
+    """The local system behind a terminal: replies normally, or fails as told."""
 
     dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
 
@@ -66,7 +66,7 @@ class FakeUpstream:
 
 
 def only_line(link: CircuitState, under_way: int) -> int:
-    """As the courier's terms: one question at a time to the local system; letters and partners are not looked at here."""
+    """Courier limits with one message at a time to the local system and none to letters and partners."""
     return 1 - under_way if link.agency == ILS_RECIPIENT else 0
 
 
@@ -83,13 +83,13 @@ class World:
         return finished(respond(self.services, session, piece, "10.0.0.7", self.upstream)).decode()
 
     def during_the_first(self, line: str) -> None:
-        """While its first message is under way, another one is sent and answered, and the first one is not."""
+        """While the first message is in flight, send and answer another one, and leave the first unanswered."""
         self.upstream.during = lambda: None
         self.asks(line)
         self.upstream.fails = Unanswered("TimeoutError")
 
     def waits(self, *states: OutboxState) -> list[str]:
-        """What is not settled, in order."""
+        """The unsettled messages, in order."""
         return [row.send.value for row in self.rows(*states)]
 
     def rows(self, *states: OutboxState) -> tuple[OutboxRow, ...]:
@@ -99,7 +99,7 @@ class World:
         return self.store.now(lambda unit: unit.outbox.claim(self.clock[0], "gateway", 600, 64, only_line))
 
     def delivers(self, kind: str = "accepted") -> list[str]:
-        """The courier takes what may leave, one at a time, and this is the answer to each."""
+        """Let the courier send what it may, one message at a time, with these replies."""
         told = []
         while rows := self.claims():
             for row in rows:
@@ -118,7 +118,7 @@ def world(services: Sip2Services, store: Immediate, clock: list[datetime]) -> Wo
 
 
 def lent(place: Callable[..., Request], number: int = 0) -> Request:
-    """Our own copy L1 is with a partner, and comes back now."""
+    """Our own item L1 is lent to a partner and is being returned."""
     copy = {"item_agency": "HKU", "item_barcode": "L1", "pickup_location": ""}
     facts: dict[str, Any] = {"side": Side.LENDING, "patron": "", "partner": "CUHK", **copy}
     return place(Position.RETURN_TRANSIT, due=date(2017, 3, 16), wire_id=f"CUHK:{number}", **facts)

@@ -60,10 +60,14 @@ class Terminal:
 
 
 class TwoSides(RuleBasedStateMachine):
-    """`shown` is what terminals showed of each book last: its reader, or None; `accepted` are payments they showed as taken.
+    """Random loans and payments at terminals, the relay and the local system.
 
-    The system lists only a part of the loans of P2. A desk of its own lends and takes back as well. What staff do or see there
-    they tell the readers.
+    Attributes:
+        shown: The patron, or None, that terminals showed last for each item.
+        accepted: Payments that terminals showed as accepted.
+
+    The system lists only some of the loans of P2. Its own desk lends and receives items as well. Staff tell patrons what they
+    do or see there.
     """
 
     undoes = False
@@ -92,7 +96,7 @@ class TwoSides(RuleBasedStateMachine):
                 raise Died
 
     def boot(self) -> None:
-        """Kill the gateway and start it again: all that it had in memory is gone."""
+        """Kill and restart the gateway, which loses everything in memory."""
         self.store.close()
         self.lossy.lose_all_connections()
         self.start()
@@ -130,7 +134,7 @@ class TwoSides(RuleBasedStateMachine):
         return Upstream(self.lossy.dial, self.reactor, 3.0, DIALECTS["standard"], self.health, NOBODY)
 
     def runs(self, work: Awaitable[Any]) -> Any:
-        """The result of something that may wait for the clock; while it waits, time passes."""
+        """The result of a call that may wait for the clock; time passes while it waits."""
         outcome: list[Any] = []
         Deferred.fromCoroutine(work).addBoth(outcome.append)  # type: ignore[arg-type]  # it is a coroutine
         while not outcome:
@@ -138,7 +142,7 @@ class TwoSides(RuleBasedStateMachine):
         return outcome[0]
 
     def wait(self, seconds: float) -> None:
-        """Time passes for the local system and for this gateway; that of a killed one stands still."""
+        """Advance the time of the local system and of this gateway; that of a killed gateway stands still."""
         self.clock.advance(seconds)
         self.reactor.advance(seconds)
 
@@ -165,7 +169,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(faults=faults)
     def will_fail(self, faults: list[str]) -> None:
-        """These happen to the next messages, those of the courier included."""
+        """Apply these faults to the next messages, including those of the courier."""
         self.lossy.faults.extend(faults)
 
     @rule(login=logins, reader=readers, book=books, faults=faults)
@@ -182,7 +186,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(login=logins, reader=readers, number=st.sampled_from("12"), faults=faults)
     def pays(self, login: str, reader: str, number: str, faults: list[str]) -> None:
-        """A terminal repeats a payment until it is taken, and then no more."""
+        """Let a terminal repeat a payment until it is accepted."""
         self.will_fail(faults)
         key = reader, f"{login}-{number}"
         if key not in self.accepted and self.asks(login, f"37{DATE}0100HKDBV1.00|AOHKU|AA{reader}|AC|BK{key[1]}|").startswith(
@@ -192,7 +196,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(login=logins)
     def repeats_its_line(self, login: str) -> None:
-        """The reply did not reach the terminal; the answer is the same, and was shown before."""
+        """Lose the reply and repeat the message; the reply must be the same."""
         terminal = self.terminals[login]
         if terminal.last:
             before = len(self.lossy.system.heard)
@@ -203,12 +207,12 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(commits=st.integers(1, 2))
     def will_be_killed(self, commits: int) -> None:
-        """At the first or second commit from here: a message may have been sent, and even answered."""
+        """Kill the gateway at the first or second commit from here, when a message may have been sent and answered."""
         self.commits_left = commits
 
     @rule(login=logins, reader=readers, book=books)
     def is_killed_in_a_checkout(self, login: str, reader: str, book: str) -> None:
-        """The message was sent, and the gateway is gone before any answer."""
+        """Kill the gateway after sending a checkout and before its reply."""
         terminal, outcome = self.terminals[login], list[Any]()
         self.lossy.faults.appendleft("answered late")
         (piece,) = terminal.session.receive(terminal.seal.sealed(f"11YN{DATE}{' ' * 18}AOHKU|AA{reader}|AB{book}|AC|"))
@@ -240,7 +244,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(book=books, reader=st.sampled_from([*READERS, None]))
     def is_lent_at_the_systems_own_desk(self, book: str, reader: str | None) -> None:
-        """Staff there lend what is in, and take back what is out; the reader is told."""
+        """Let staff of the local system lend or receive the item and tell the patron."""
         copy = self.lossy.system.books[book]
         if copy.reader == "" or reader is None:
             copy.reader = reader or ""
@@ -248,7 +252,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule()
     def staff_settle_what_they_are_shown(self) -> None:
-        """They look it up in the local system, tell the reader, and close the row."""
+        """Let staff look up each flagged row in the local system, tell the patron, and settle it."""
         self.commits_left = 0
         for row in self.rows():
             assert isinstance(row.payload, LocalMessage)
@@ -265,7 +269,7 @@ class TwoSides(RuleBasedStateMachine):
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def messages(self, *states: OutboxState) -> list[LocalMessage]:
-        """What is unsettled, or in these states."""
+        """The messages that are unsettled, or in these states."""
         return [
             row.payload for row in self.rows() if isinstance(row.payload, LocalMessage) and row.state in (states or UNSETTLED)
         ]
@@ -278,14 +282,14 @@ class TwoSides(RuleBasedStateMachine):
 
     @invariant()
     def a_payment_that_was_taken_is_known_or_shown(self) -> None:
-        """Also while a check waits: that row is shown among the undelivered ones."""
+        """Assert that each accepted payment is recorded or shown as undelivered, even while a check is pending."""
         shown = {(message.patron, message.transaction) for message in self.messages()}
         taken = {key for key, number in self.lossy.payments.items() if number}
         assert self.accepted <= taken
         assert taken <= self.accepted | shown
 
     def teardown(self) -> None:
-        """All is quiet for an hour: then both sides see each loan in the same way, or staff are shown the difference."""
+        """Assert that after an hour without events both sides agree on each loan, or staff are shown the difference."""
         self.commits_left = 0
         self.lossy.faults.clear()
         for _ in range(60):
@@ -302,7 +306,7 @@ class TwoSides(RuleBasedStateMachine):
 
 
 class TwoSidesUndone(TwoSides):
-    """The same where a site has unanswered checkouts undone."""
+    """The same for a site that has unanswered checkouts undone."""
 
     undoes = True
 
