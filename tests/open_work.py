@@ -1,6 +1,6 @@
-"""Bulk data for the counter: open requests of both sides in every position, with the copies that they hold.
+"""Bulk data for the counter: open requests of both sides in every position, with their items.
 
-Every value follows from a row's number, as in `lab.bulk`, which adds the years of ended requests.
+Every value is derived from a row's number, as in `tests.bulk`, which adds the years of ended requests.
 """
 
 from __future__ import annotations

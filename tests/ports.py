@@ -1,4 +1,4 @@
-"""Ports of this machine for tests: each process of a suite has a range of its own and hands out none twice."""
+"""Ports of this machine for tests: each process of a suite has its own range and returns no port twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that loses the answer to a COMMIT: the server has committed, and nobody hears of it."""
+"""A proxy in front of PostgreSQL that loses the reply to a COMMIT: the server has committed, but the client is not told."""
 
 from __future__ import annotations
 

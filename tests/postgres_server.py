@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL server on a Unix socket in a temporary folder, for the tests and for the benchmark.
+"""A throw-away PostgreSQL server on a Unix socket in a temporary folder, for the tests and the benchmark.
 
 It needs `initdb` and `postgres` of any installation. It is stopped at the end; the kernel stops it if this process is killed.
 """

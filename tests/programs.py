@@ -1,4 +1,4 @@
-"""What this machine lacks: a test that needs it is skipped, and fails under CI, which installs it."""
+"""Programs missing on this machine: a test that needs them is skipped, and fails under CI, which installs them."""
 
 from __future__ import annotations
 

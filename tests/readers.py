@@ -1,4 +1,4 @@
-"""A category of readers for tests, whose limits stay when the published table (tests/published/table.py) changes."""
+"""A category for tests, whose limits stay when the published table (tests/published/table.py) changes."""
 
 from __future__ import annotations
 

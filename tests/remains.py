@@ -1,4 +1,4 @@
-"""What the bytes of an SQLite database still contain of texts that were deleted."""
+"""Remnants of deleted texts in the bytes of an SQLite database."""
 
 from __future__ import annotations
 

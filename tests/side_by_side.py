@@ -1,4 +1,4 @@
-"""How the suite is spread over workers (`make test`): their number, and which files begin."""
+"""Distribution of the suite over workers (`make test`): their number, and which files run first."""
 
 from __future__ import annotations
 

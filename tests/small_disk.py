@@ -1,7 +1,7 @@
-"""A small file system of its own, which a test can fill and empty: ext4 in a file, mounted by its loop device.
+"""A small file system that a test can fill and empty: ext4 in a file, mounted by a loop device.
 
-Mounting needs root and a loop device. Where the system refuses it, the tests are skipped and say so; without e2fsprogs they
-fail under CI.
+Mounting needs root and a loop device. If the system refuses it, tests are skipped with a message; without e2fsprogs they fail
+under CI.
 """
 
 from __future__ import annotations

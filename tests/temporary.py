@@ -1,6 +1,6 @@
-"""The tests' temporary files stay in memory where it has room: a disk needs milliseconds for each of many thousand commits.
+"""Temporary files of tests stay in memory if there is space: a disk needs milliseconds for each of many thousand commits.
 
-Nothing that a test can see depends on it: a killed process loses no more there, and the order of system calls is the same.
+Tests cannot see the difference: a killed process loses no more there, and the order of system calls is the same.
 """
 
 from __future__ import annotations

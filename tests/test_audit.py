@@ -1,4 +1,4 @@
-"""`make audit` claims no more than its database knew."""
+"""`make audit` reports success only if the vulnerability data were complete."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_audit_without_the_vulnerability_database_fails_in_one_line() -> None:
 
 
 def audited(script: str, *words: str) -> tuple[int, str]:
-    """The exit code and the output where a script stands for pip-audit."""
+    """Exit code and output of the audit with a script in place of pip-audit."""
     command = [sys.executable, str(AUDIT), sys.executable, "-c", f"import sys; {script}", *words]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return ended.returncode, ended.stdout

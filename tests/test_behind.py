@@ -1,4 +1,4 @@
-"""The log is written behind the back of whoever logs: nothing waits for a slow reader, and what is dropped is told."""
+"""The log is written by a background thread: no caller waits for a slow reader, and dropped lines are counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_S = 20.0
 
 
 class Slow(io.BytesIO):
-    """A reader that takes nothing until it is let; then what it took is in `taken`, write by write."""
+    """A reader that blocks until released; `taken` has its data, write by write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Slow(io.BytesIO):
 
 
 class Full(io.BytesIO):
-    """A disk without room, until somebody makes some."""
+    """A full disk, until space is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def test_log_continues_in_the_new_file_without_losing_lines(tmp_path: Path) -> N
 
 
 class Stuck(io.BytesIO):
-    """A file whose last bytes no disk takes."""
+    """A file whose last bytes cannot be written."""
 
     def close(self) -> None:
         raise OSError(28, "No space left on device")

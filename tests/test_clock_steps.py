@@ -1,6 +1,6 @@
-"""The time of day is set back or forward under a running gateway: it answers and delivers as before, and its log says so.
+"""The system clock is stepped under a running gateway: it answers and delivers as before, and logs the step.
 
-The clock is libfaketime's, which reads its offset from a file; the monotonic clock stays true.
+The clock is libfaketime's, which reads its offset from a file; the monotonic clock is unaffected.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Clock:
         )
 
     def set(self, offset: str) -> None:
-        """Set the offset. The file is replaced by a rename, so that no reader finds half of it."""
+        """Set the offset. The file is replaced by a rename, so that no reader sees a partial file."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(f"{offset}\n")
         os.replace(fresh, self.path)

@@ -1,4 +1,4 @@
-"""compose.yaml and what it mounts: checked by Docker's own program, by HAProxy and by the gateway. It is not started here."""
+"""compose.yaml and the files it mounts: checked by Docker, HAProxy and the gateway. It is not started here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HAPROXY = ROOT / "packaging" / "container" / "haproxy.cfg"
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """compose.yaml, as Docker's program reads it against its schema."""
+    """compose.yaml, as parsed and validated by Docker."""
     command = [program("docker-compose", "docker-compose"), "--file", str(ROOT / "compose.yaml"), "config", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

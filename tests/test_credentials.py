@@ -1,4 +1,4 @@
-"""Secrets that systemd passes as files reach a command as if they were in its environment."""
+"""Secrets that systemd passes as files are available to a command as environment variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed command in a process of its own, on real sockets, with real partners, a real mail server and kill -9."""
+"""The installed command in its own process, on real sockets, with real partners, a real mail server and kill -9."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def services(gateway: Gateway, agency: str = "CUHK") -> list[str]:
 
 
 def live_the_story(gateway: Gateway) -> None:
-    """One borrowed book from the request to the end."""
+    """One borrowed item from the request to the end."""
     cuhk, counter = gateway.party.partners["CUHK"], gateway.counter()
     assert gateway.request("d-1").text("RequestId/RequestIdentifierValue") == "d-1"
     until(lambda: services(gateway) == ["RequestItem"], "the lender is asked")
@@ -78,7 +78,7 @@ def test_request_is_placed_lent_renewed_returned_and_completed(gateway: Gateway)
 
 
 def _check_documents(gateway: Gateway) -> None:
-    """Every document that left us is valid NCIP 2.02."""
+    """Assert that every document we sent is valid NCIP 2.02."""
     bodies = gateway.party.partners["CUHK"].bodies
     assert len(bodies) >= 4
     if not XSD.exists():
@@ -89,7 +89,7 @@ def _check_documents(gateway: Gateway) -> None:
 
 
 def _check_log(log: str) -> None:
-    """Every line is JSON with its facts, and no line shows a PIN, a password, a name or an address."""
+    """Assert that every line is JSON with its fields, without a PIN, a password, a name or an address."""
     lines = [json.loads(line) for line in log.splitlines()]
     assert {"ts", "level", "event"} <= lines[0].keys()
     assert {"transition", "sip2.answered", "ncip.answered", "courier.sent"} <= {line["event"] for line in lines}

@@ -1,4 +1,4 @@
-"""The API and a supervisor's pages of a running gateway: a token of the command line, and a document that is heard again."""
+"""The API and supervisor pages of a running gateway: a token from the command line, and a reprocessed document."""
 
 from __future__ import annotations
 

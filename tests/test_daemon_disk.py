@@ -1,4 +1,4 @@
-"""The disk of the database is full while the gateway works, and has space again: nothing stays behind."""
+"""The database disk fills up while the gateway runs, and has space again: no message is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def gateway(reactor: Any, tmp_path: Path, disk: SmallDisk) -> Iterator[Gateway]:
 
 
 class FillsTheDisk(deque[PartnerBehaviour]):
-    """Answers of a partner that accepts a message, and whose answer finds the gateway's disk full."""
+    """A partner that accepts a message and fills the gateway's disk before its reply."""
 
     def __init__(self, disk: SmallDisk) -> None:
         super().__init__([OK] * 99)
@@ -51,7 +51,7 @@ class FillsTheDisk(deque[PartnerBehaviour]):
 
 
 def ready(gateway: Gateway) -> tuple[int, str]:
-    """Status and text of /readyz."""
+    """Status and body of /readyz."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ports.ops}/readyz", timeout=10) as answer:
             return answer.status, answer.read().decode()

@@ -1,4 +1,4 @@
-"""The daemon between a terminal and the library's own system, on real sockets: asked, passed on, gone and back again."""
+"""The daemon between a terminal and the local system, on real sockets: queries, relay, outage and recovery."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DATE = "20170301    100000"
 
 @dataclass
 class Site:
-    """A gateway with its local system, both in the reactor's thread."""
+    """A gateway with its local system, both in the reactor thread."""
 
     reactor: Any
     daemon: Daemon
@@ -62,7 +62,7 @@ class Site:
         return said
 
     def leaves(self) -> None:
-        """The local system is switched off: nobody listens, and what was open is closed."""
+        """Switch the local system off: close its listener and its connections."""
         self.system.become("silent")
         self.do(self.port.stopListening)
 
@@ -78,9 +78,9 @@ class Site:
 def opened(
     reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[SimulatedIls], Any], at: int = 0
 ) -> Iterator[Site]:
-    """A gateway with these keys of [ils], and its local system behind what `listener` makes of it.
+    """A gateway with these keys of [ils], and its local system behind the result of `listener`.
 
-    `at` is the port of a system that runs already; then the simulated one listens beside it, and nobody asks it.
+    `at` is the port of a system already running; then the simulated one listens beside it without being queried.
     """
     ports, (where,) = gateway_ports(), free_ports(1)
     told = {name: value.format(where) if isinstance(value, str) else value for name, value in ils.items()}
@@ -104,14 +104,14 @@ def opened(
 
 @pytest.fixture
 def site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
-    """Asked by SIP2, and terminals' lines are passed on to it."""
+    """The local system queried by SIP2, with terminal messages relayed to it."""
     ils = {"connector": "sip2", "host": "127.0.0.1", "relay": True, "login": "gateway"}
     yield from opened(reactor, tmp_path, ils, listening)
 
 
 @pytest.fixture
 def ncip_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
-    """Asked by NCIP."""
+    """The local system queried by NCIP."""
     ils = {"connector": "ncip", "url": "http://127.0.0.1:{}/ncip"}
     web: Any = server.Site
     yield from opened(reactor, tmp_path, ils, lambda system: web(ResponderPage(IlsResponder(system, "s3cret"))))
@@ -202,7 +202,7 @@ def test_recovered_local_system_is_found_by_a_background_probe(site: Site) -> No
 
 
 class Touchy(IlsServer):
-    """Hangs up on every 37."""
+    """Disconnects on every 37."""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
         if data.startswith(b"37"):

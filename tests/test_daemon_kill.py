@@ -1,6 +1,6 @@
-"""kill -9 of the real process at random moments, under load and with partners whose lines lose things: nothing is lost.
+"""kill -9 of the real process at random times, under load and with lossy partner channels: no data is lost.
 
-Four times in the ordinary suite; HKALL_KILLS=100 is for doing it by hand.
+Four kills in the ordinary suite; set HKALL_KILLS=100 for manual runs.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 def spoil(gateway: Gateway, draw: random.Random) -> None:
-    """A third of what reaches the partners from now on goes wrong."""
+    """Let a third of all further messages to the partners fail."""
     for library in gateway.party.partners.values():
         library.script.clear()
         library.script.extend(MANNERS[draw.choice(EVIL)] if draw.random() < 0.33 else MANNERS["ok"] for _ in range(400))
 
 
 def asked_of_partners(gateway: Gateway) -> Counter[str]:
-    """How many partners took each of our RequestIds; a partner takes one once."""
+    """The number of partners that accepted each of our RequestIds; a partner accepts one once."""
     seen = {
         (agency, message.text("RequestId/RequestIdentifierValue"))
         for agency, library in gateway.party.partners.items()
@@ -75,7 +75,7 @@ def drained(gateway: Gateway) -> bool:
 
 
 def journal(gateway: Gateway) -> dict[str, Counter[str]]:
-    """How often each thing has happened to each request, as its database says, by the number of the reader's system."""
+    """The number of journal events of each kind per request, by the discovery system's number."""
     config = configuration.load(gateway.path, gateway.environ)
     engine = open_engine(config.database.url)
     store = Immediate(engine, make_unit(library_of(config)))
@@ -136,7 +136,7 @@ def with_pages(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 def titles_elsewhere() -> list[str]:
-    """The titles of which the partners have copies and we have none."""
+    """The titles that partners have and we do not."""
     holders: dict[str, set[str]] = {}
     for copy in exports.read_holdings(demo_setup.DEMO_FILES / "holdings.csv"):
         holders.setdefault(copy.bib_id, set()).add(copy.agency)
@@ -144,7 +144,7 @@ def titles_elsewhere() -> list[str]:
 
 
 class Reader:
-    """A patron at a browser who asks for titles, and sends the same form again until it is answered."""
+    """A patron with a browser who requests titles, and resubmits a form until it is answered."""
 
     def __init__(self, gateway: Gateway, number: int, folder: Path) -> None:
         folder.mkdir()
@@ -154,7 +154,7 @@ class Reader:
         self.unanswered = 0
 
     def read(self) -> None:
-        """Log in, and ask for all titles."""
+        """Log in, and request all titles."""
         self._until_answered("/login", f"barcode={self._card}", "pin=1234")
         for title in self.titles:
             place = f"pickup={demo_setup.LOCATION}"

@@ -1,4 +1,4 @@
-"""A scenario file against a running gateway, from the command line as a sysadmin uses it."""
+"""A scenario file played against a running gateway from the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Replay = Callable[[Path], subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """It runs for all tests of this file."""
+    """A gateway shared by all tests of this file."""
     made = Gateway(reactor, tmp_path_factory.mktemp("live"))
     made.start()
     yield made
@@ -30,7 +30,7 @@ def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def replay(gateway: Gateway) -> Replay:
-    """`replay --live FILE`, where the gateway listens."""
+    """Runs `replay --live FILE` against the gateway."""
     where = ["--sip2", f"127.0.0.1:{gateway.ports.sip2}", "--ncip", f"http://127.0.0.1:{gateway.ports.ncip}/ncip"]
     environ = {**gateway.environ, "PASSWORD": demo_setup.PASSWORD}
 

@@ -1,4 +1,4 @@
-"""The log of a real daemon keeps its contract, and `tail` finds in it what belongs to one request."""
+"""The log of a real daemon fulfils its contract, and `tail` finds the lines of one request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = {row.name: row for row in EVENTS}
 
 @pytest.fixture(scope="module")
 def gateway(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway after a request, a wrong PIN, a document with a trace, and a start without success."""
+    """A gateway after a request, a wrong PIN, a document with a trace, and a failed start."""
     gateway = Gateway(reactor, tmp_path_factory.mktemp("log"))
     try:
         gateway.do(gateway.party.start)

@@ -1,4 +1,4 @@
-"""The metrics of a real daemon after some traffic, read by Prometheus's own tool and by prometheus_client's parser."""
+"""The metrics of a real daemon after some traffic, checked by promtool and by prometheus_client's parser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def promtool() -> str:
 
 @pytest.fixture(scope="module")
 def page(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What /metrics shows after a lender was asked for a book by NCIP, and a terminal has asked and given a wrong PIN."""
+    """/metrics after a request to a lender by NCIP, and a terminal request and a wrong PIN."""
     folder = tmp_path_factory.mktemp("metrics")
     gateway = Gateway(reactor, folder)
     try:

@@ -1,4 +1,4 @@
-"""The daemon's other doors for NCIP on real sockets: a bare connection for version 1, and TLS with a certificate as proof."""
+"""Other NCIP listeners of the daemon on real sockets: raw TCP for version 1, and TLS with client certificates."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BALANCER = "127.0.0.9"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A running gateway: the folder with the identities, and where it listens."""
+    """A running gateway: the folder with the identities, and its ports."""
 
     folder: Path
     raw: int
@@ -48,7 +48,7 @@ class Site:
 
 
 def identity(folder: Path, name: str) -> Path:
-    """A key and a certificate signed with itself, in one file."""
+    """A key and a self-signed certificate, in one file."""
     key, title = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)  # noqa: TID251  # real TLS looks at the real clock
     built = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())

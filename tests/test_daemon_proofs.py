@@ -1,4 +1,4 @@
-"""A gateway in a process of its own, and curl and PyJWT as the clients that prove who they are by HTTP."""
+"""A gateway in its own process, with curl and PyJWT as clients that authenticate by HTTP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.long, pytest.mark.skipif(CURL is None, reason="curl is
 
 
 class Keys(BaseHTTPRequestHandler):
-    """Where OpenRS publishes its keys."""
+    """The URL at which OpenRS publishes its keys."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -40,18 +40,18 @@ class Keys(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({"keys": [public("rsa", "k1")]}).encode())
 
     def log_message(self, *_args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @dataclass
 class Site:
-    """Where the gateway listens, and what it logs."""
+    """The ports of the gateway, and its log."""
 
     url: str
     log: Path
 
     def curl(self, *words: str, path: str = "/ncip", data: bool = True) -> tuple[int, str, str]:
-        """Status, headers and body of what curl is answered."""
+        """Status, headers and body of curl's response."""
         assert CURL is not None
         body = ("--data-binary", f"@{VUFIND}", "--header", "Content-Type: application/xml") if data else ()
         ask = [CURL, "--silent", "--show-error", "--include", *body, *words, f"{self.url}{path}"]
@@ -63,7 +63,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """It runs for all tests of this file."""
+    """A gateway shared by all tests of this file."""
     folder, ports = tmp_path_factory.mktemp("proofs"), gateway_ports()
     publisher = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
     threading.Thread(target=publisher.serve_forever, daemon=True).start()
@@ -165,7 +165,7 @@ def test_log_contains_no_secret_or_token(site: Site) -> None:
 
 
 def trace(digit: str) -> str:
-    """A `traceparent`, by which a document's lines are found in the log."""
+    """A `traceparent` that identifies a document's lines in the log."""
     return f"00-{digit * 32}-{digit * 16}-01"
 
 

@@ -1,4 +1,4 @@
-"""The pages of a running gateway, asked by curl: in its own process, and in one of their own."""
+"""The pages of a running gateway, requested by curl: in the gateway's process, and in a separate one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Curl:
         self._base, self._jar = f"http://localhost:{port}", folder / "cookies"
 
     def __call__(self, path: str, *words: str) -> tuple[int, str]:
-        """The code and the head with the body of an answer."""
+        """Status code, and the headers with the body, of a response."""
         fixed = ["curl", "-s", "-i", "-m", "20", "-4", "-b", str(self._jar), "-c", str(self._jar)]
         done = subprocess.run([*fixed, *words, f"{self._base}{path}"], capture_output=True, text=True, check=False)
         found = re.match(r"HTTP/1.1 (\d+)", done.stdout)
@@ -200,7 +200,7 @@ def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway:
     """The answers' own times, the shortest of several: a hash takes some 20 ms, a page without one a few."""
 
     def posts() -> list[float]:
-        """Those of all forms sent until now. The log is written a moment later, in order: a page asked for last is in it."""
+        """The logged form submissions so far. The log is written later, in order, so a last page request is awaited in it."""
         marks = len(answered("/robots.txt"))
         Curl(gateway.ports.web, tmp_path)("/robots.txt")
         until(lambda: len(answered("/robots.txt")) > marks, "the line of the last answer")
@@ -229,7 +229,7 @@ def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway:
 
 @pytest.fixture
 def two_processes(reactor: Any, tmp_path: Path) -> Iterator[tuple[Gateway, subprocess.Popen[bytes]]]:
-    """A gateway without the pages, and the pages alone, on one file of SQLite."""
+    """A gateway without pages and a separate pages process, on one SQLite file."""
     made = Gateway(reactor, tmp_path, pages=True)
     made.start("--without", "web")
     with (tmp_path / "web.jsonl").open("wb") as log:

@@ -1,7 +1,7 @@
-"""The directory may name every library on earth: the few that are dealt with take no more work for it.
+"""The partner directory may list every library on earth without slowing down the few in use.
 
-Work is counted in steps of SQLite's own machine, which is the same on every computer: one that reads a thousand rows takes
-thousands more.
+Work is counted in SQLite virtual machine steps, which are the same on every computer: reading a thousand rows takes thousands
+of additional steps.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ DEEDS: dict[str, Deed] = {
 
 
 def steps(further: int, deed: Deed) -> int:
-    """How many steps the database takes for a deed, beside so many further libraries; each in a world of its own."""
+    """The database steps of an operation with this many further libraries, each in its own world."""
     engine = open_engine("sqlite://")
     world, taken = World(read_world(WORLD), engine), []
     bulk.fill_directory(engine, further)

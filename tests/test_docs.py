@@ -1,4 +1,4 @@
-"""What the pages for people show is what the gateway takes."""
+"""Configurations and commands in the documentation are valid."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_tested_pages_use_only_programs_installed_by_the_first_site(page: str) -
 
 
 def programs(text: str) -> set[str]:
-    """The first word of each command; not of the text of a here-document, nor of a continued line."""
+    """The first word of each command; not of here-document text or continued lines."""
     plain = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
     lines = (re.sub(r"#.*|^export ", "", line).strip() for line in plain.splitlines())
     words = (part.split()[0] for line in lines for part in line.split(" | ") if part.strip())

@@ -1,4 +1,4 @@
-"""The search of the captured log finds what it is for, and nothing else."""
+"""The check for personal data in captured logs finds it, and nothing else."""
 
 from __future__ import annotations
 

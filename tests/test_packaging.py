@@ -1,4 +1,4 @@
-"""What the installed package brings with it: templates, rules and migrations, not only the checkout's own copy of them."""
+"""The installed package contains its templates, rules and migrations, not only the checkout."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_every_documented_module_and_folder_exists() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """The anchors that GitHub generates for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the source archive, and the wheel that was built from it, of the files that git knows."""
+    """A folder with the source archive and the wheel built from it, of the files known to git."""
     folder = tmp_path_factory.mktemp("dist")
     source = folder / "source"
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The pages while PostgreSQL is paused: its connections stay open, and nothing answers on them."""
+"""The pages while PostgreSQL is paused: its connections stay open without replies."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _threads(gateway: Gateway) -> int:
-    """The threads of its pages."""
+    """The number of threads of its pages process."""
     return len(list(Path(f"/proc/{gateway.children()[0]}/task").iterdir()))
 
 

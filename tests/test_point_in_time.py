@@ -1,4 +1,4 @@
-"""docs/point-in-time.md, executed as it stands: PostgreSQL's archive brings a database back as it was at one second."""
+"""docs/point-in-time.md, executed literally: PostgreSQL's archive restores a database as of one second."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ install() {
 
 
 class Machine:
-    """A folder with a cluster of Debian's PostgreSQL, a site on it, and a shell that types the page."""
+    """A folder with a Debian PostgreSQL cluster, a site on it, and a shell that runs the page."""
 
     def __init__(self, root: Path, programs: Path) -> None:
         self.root, self.data, self.archive = root, root / "data", root / "archive"
@@ -55,7 +55,7 @@ class Machine:
         }
 
     def type(self, text: str) -> str:
-        """Type a text in a shell; its output."""
+        """Run a text in a shell; return its output."""
         done = subprocess.run(
             ["bash", "-c", MACHINE + text],
             env=self.environ,
@@ -86,7 +86,7 @@ def machine(postgres_programs: Path) -> Iterator[Machine]:
 
 
 def page() -> dict[str, list[str]]:
-    """The blocks for the shell, by the section in which they stand."""
+    """The shell blocks by section."""
     found: dict[str, list[str]] = {}
     text = (Path(__file__).parents[1] / "docs" / "point-in-time.md").read_text(encoding="utf-8").splitlines()
     for block in blocks("point-in-time.md"):

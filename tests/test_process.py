@@ -1,4 +1,4 @@
-"""A gateway that cannot begin says why and ends, whichever of its doors or helpers it is."""
+"""A gateway that cannot start reports the reason and exits, whichever listener or helper process failed."""
 
 from __future__ import annotations
 
@@ -84,18 +84,18 @@ class Site:
         databases.fill(self.path, self.environ)
 
     def ends(self, *command: str | Path) -> tuple[int, bytes]:
-        """The exit code and the log of a command that is expected to end by itself."""
+        """Exit code and log of a command that is expected to end by itself."""
         ended = subprocess.run(command, env=self.environ, capture_output=True, timeout=PATIENCE_S, check=False)
         return ended.returncode, ended.stdout
 
     def listen(self, section: str, *endpoints: str) -> None:
-        """Replaces the endpoints of a section of the configuration."""
+        """Replace the endpoints of a configuration table."""
         listen, text = json.dumps(endpoints), self.path.read_text(encoding="utf-8")
         self.path.write_text(re.sub(rf"(\[{section}\]\nlisten = ).*", rf"\1{listen}", text), encoding="utf-8")
 
 
 def not_started(log: bytes) -> dict[str, Any]:
-    """The one line that says why it did not start."""
+    """The one line with the reason for the failed start."""
     (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
     return dict(line)
 
@@ -192,7 +192,7 @@ def test_stop_signal_before_the_configuration_is_read_exits_cleanly(tmp_path: Pa
 
 
 def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes = b"") -> tuple[int, bytes]:
-    """The exit code and standard error of a gateway that gets a signal while it reads its configuration, `then`."""
+    """Exit code and standard error of a gateway that gets a signal while it reads its configuration, `then`."""
     pipe = folder / "gateway.toml"
     os.mkfifo(pipe)
     with subprocess.Popen((COMMAND, "serve", "--config", pipe), stderr=subprocess.PIPE) as process:
@@ -206,14 +206,14 @@ def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes 
 
 
 def _reader_of(pipe: Path) -> int:
-    """A descriptor to write with, once another process reads; until then 0."""
+    """A descriptor for writing, once another process reads; until then 0."""
     with suppress(OSError):
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     return 0
 
 
 def written_by(site: Site, *options: str) -> bytes:
-    """What a gateway that cannot begin writes on a terminal of its own."""
+    """The output on its own terminal of a gateway that cannot start."""
     ours, its = pty.openpty()
     with socket.create_server(("127.0.0.1", site.ports.sip2)):
         subprocess.run(
@@ -264,7 +264,7 @@ def test_unread_log_pipe_does_not_prevent_the_stop(site: Site, number: signal.Si
 
 
 def _is_open(port: int) -> bool:
-    """Whether the port takes a connection; each leaves a line in the log."""
+    """Whether the port accepts a connection; each leaves a line in the log."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False

@@ -1,4 +1,4 @@
-"""What cannot run here is skipped by hand and fails under CI: no machine of CI leaves a test out silently."""
+"""Tests that cannot run here are skipped manually and fail under CI, so that CI leaves no test out silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md's first steps, typed as they stand: `make run`, and the commands of its section "See it answer"."""
+"""README.md's first steps, executed literally: `make run`, and the commands of its section "See it answer"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Ports]:
-    """`make run` in a folder of its own, with its ports shifted so that a demo of the developer may run beside it."""
+    """`make run` in a separate folder, with shifted ports so that a developer's demo may run beside it."""
     shift = next(free - Ports().sip2 for free in free_ports(50) if not why_not(Ports().shifted(free - Ports().sip2)))
     command = [
         sys.executable,

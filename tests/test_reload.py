@@ -1,4 +1,4 @@
-"""What a reload changes: every key of the configuration takes effect by a reload or by a restart, as docs/config.md says."""
+"""The effect of a reload: every configuration key changes by a reload or by a restart, as docs/config.md says."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_configuration_page_says_how_each_key_is_changed() -> None:
 
 
 def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
-    """The keys as the page lists them: those of a table, then its inner tables."""
+    """The keys in page order: those of a table, then its inner tables."""
     yield from ((table, key) for key in model.model_fields if not table_of(model, key) and table)
     for key in model.model_fields:
         if inner := table_of(model, key):
@@ -71,7 +71,7 @@ def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> I
 
 
 def changed(field: FieldInfo, value: object) -> object:
-    """Another value of the type of a key; only its being another counts, since it has been validated."""
+    """A different value of a key's type; any difference will do, since the value has been validated."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -89,7 +89,7 @@ def changed(field: FieldInfo, value: object) -> object:
 
 
 def with_change(config: GatewayConfig, table: str, key: str) -> GatewayConfig:
-    """The configuration with another value of one key; of rows, the first one's."""
+    """The configuration with a different value for one key; of rows, in the first one."""
     found: GatewayConfig = _with(config, table.split("."), key)
     return found
 
@@ -104,7 +104,7 @@ def _with(model: Any, steps: list[str], key: str) -> Any:
 
 
 def _row(model: Any, name: str, rows: tuple[Any, ...]) -> Any:
-    """The first row, or one that nobody has written yet."""
+    """The first row, or a new one."""
     kind = table_of(type(model), name)
     assert kind is not None
     return rows[0] if rows else kind.model_construct(**{key: f.get_default() for key, f in kind.model_fields.items()})
@@ -134,7 +134,7 @@ def test_reload_applies_a_changed_key_or_reports_it_unchanged(config: GatewayCon
 
 
 class Reads:
-    """The keys that are read, as (model, key), while it watches."""
+    """The keys read, as (model, key), while it watches."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: set[tuple[str, str]] = set()
@@ -234,7 +234,7 @@ def reloaded(gateway: Gateway, *edits: tuple[str, str]) -> list[dict[str, Any]]:
 
 
 def lines(gateway: Gateway) -> list[dict[str, Any]]:
-    """The lines about the configuration in the log of a gateway."""
+    """The log lines of a gateway about the configuration."""
     found = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
     return [line for line in found if line["event"].startswith("config.")]
 
@@ -291,7 +291,7 @@ def reload_service(gateway: Gateway, **environ: str) -> subprocess.CompletedProc
 
 @pytest.fixture
 def service(gateway: Gateway, tmp_path: Path) -> Gateway:
-    """A gateway that runs as a service, with a folder for its outcome of a reload."""
+    """A gateway that runs as a service, with a folder for the outcome of a reload."""
     (tmp_path / "run").mkdir()
     gateway.environ["RUNTIME_DIRECTORY"] = str(tmp_path / "run")
     gateway.start()

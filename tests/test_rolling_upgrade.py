@@ -1,6 +1,6 @@
-"""From 0.1.0 to this version, one gateway after the other, on a database that 0.1.0 left: nobody outside notices.
+"""Rolling upgrade from 0.1.0 to this version, one gateway after the other, on a database of 0.1.0, without disruption.
 
-The old gateways are the released program itself, taken from the history of the repository.
+The old gateways are the released program, taken from the history of the repository.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS = ("listen_addresses=", "max_connections=40")
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of the release."""
+    """The released program."""
     folder = tmp_path_factory.mktemp("released")
     packed = subprocess.run(
         ["git", "archive", COMMIT, "hkall_gateway", "pyproject.toml"], cwd=ROOT, capture_output=True, check=False
@@ -65,7 +65,7 @@ def _describe(folder: Path) -> None:
 
 
 class Pair:
-    """Two gateways with one database; each runs the old program until it is renewed."""
+    """Two gateways with one database; each runs the old program until upgraded."""
 
     def __init__(self, reactor: Any, folder: Path, scratch: str, url: str, released: Path) -> None:
         self.first = Gateway(reactor, folder / "one", database=scratch)  # it fills this one, for this version
@@ -79,13 +79,13 @@ class Pair:
         self.first.do(self.first.party.start)
 
     def renew(self, gateway: Gateway) -> None:
-        """Ends a gateway as systemd does, and starts the new program in its place."""
+        """Stop a gateway like systemd does, and start the new program in its place."""
         assert gateway.stop() == 0
         gateway.environ["PYTHONPATH"] = self.ours
         gateway.start()
 
     def request(self) -> dict[str, Any]:
-        """The reader's own request, as the command line of the second gateway shows it."""
+        """The patron's request, as shown by the command line of the second gateway."""
         (found,) = (row for row in json.loads(self.second.command("requests", "list", "--json")) if row["patron"] == READER)
         return dict(found)
 
@@ -126,7 +126,7 @@ def test_gateways_of_previous_and_current_version_complete_one_loan_together(pai
 
 
 def _upgrade_the_database(pair: Pair) -> None:
-    """With the new program, while both old gateways run."""
+    """Upgrade with the new program while both old gateways run."""
     second = pair.second
     old, second.environ["PYTHONPATH"] = second.environ["PYTHONPATH"], pair.ours
     planned = second.command("db", "upgrade", "--plan")
@@ -136,7 +136,7 @@ def _upgrade_the_database(pair: Pair) -> None:
 
 
 def _shipped(pair: Pair) -> str:
-    """The lender is asked for its copy and ships it, telling the first gateway; the copy's barcode."""
+    """Let the lender ship its item and notify the first gateway; return the barcode."""
     request = pair.request()
     lender = pair.first.party.partners[request["partner"]]
     until(lambda: any(m.text("RequestId/RequestIdentifierValue") == request["wire_id"] for m in lender.seen), "it is asked")

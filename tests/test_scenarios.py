@@ -1,4 +1,4 @@
-"""Every scenario file is a test, on every database that there is; and what leaves us in them is valid NCIP."""
+"""Every scenario file is a test, on every available database; and the NCIP documents sent in them are valid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMANDS = command_line(main)
 
 
 class Schemas:
-    """What says of a document whether it is valid, by the version that it is written in."""
+    """Validates documents by their version."""
 
     def __init__(self, folder: Path) -> None:
         self._xsd = {name: etree.XMLSchema(etree.parse(folder / f"ncip_{name}.xsd")) for name in ("v2_01", "v2_02", "version")}
@@ -36,7 +36,7 @@ class Schemas:
 
 
 def namespaced(root: etree._Element) -> etree._Element:
-    """The tree in the namespace of NCIP 2: a peer that writes without one is answered without one."""
+    """The tree in the NCIP 2 namespace: a peer without a namespace is answered without one."""
     if str(root.tag).startswith("{") or root.tag == "NCIPVersionMessage":
         return root
     for node in root.iter():
@@ -52,7 +52,7 @@ BLOCKS_ALONE = "vufind-without-a-pin"
 
 
 def with_user(body: bytes) -> bytes:
-    """The document, with a UserId in a LookupUserResponse that has neither that nor a Problem."""
+    """The document, with a UserId added to a LookupUserResponse that has neither UserId nor Problem."""
     root = etree.fromstring(body)
     for reply in root.iter(f"{{{NISO}}}LookupUserResponse"):
         names = [etree.QName(part).localname for part in reply]
@@ -65,7 +65,7 @@ def with_user(body: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def schemas() -> Schemas | None:
-    """Returns None on a machine that lacks them; the test below says so."""
+    """Returns None on a machine without the schemas; the test below reports that."""
     return Schemas(XSDS) if XSDS.exists() else None
 
 

@@ -1,4 +1,4 @@
-"""The type checker guards the seams: of the mistakes that `tests/planted/seams.txt` plants, it finds each, and nothing else."""
+"""The type checker finds each of the mistakes planted by `tests/planted/seams.txt`, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon and the process of its pages import nothing of the simulator: what plays other libraries is not in production."""
+"""The daemon and its pages process do not import the simulator, which does not belong in production."""
 
 from __future__ import annotations
 

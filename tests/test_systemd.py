@@ -1,4 +1,4 @@
-"""The gateway as a service: systemd's own tools judge the units, and a real daemon keeps what they promise."""
+"""The gateway as a service: systemd's tools verify the units, and a real daemon works within them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def keys(name: str) -> list[str]:
 
 
 def system_calls(group: str) -> set[str]:
-    """The names of a group of system calls, with those of the groups in it."""
+    """The names of a group of system calls, including nested groups."""
     found: set[str] = set()
     for line in run(analyze(), "syscall-filter", group).stdout.splitlines()[1:]:
         name = line.strip()
@@ -99,7 +99,7 @@ def system_calls(group: str) -> set[str]:
 
 
 def permitted_calls() -> set[str]:
-    """The system calls that the unit lets the service make."""
+    """The system calls that the unit allows."""
     allowed, denied = keys("SystemCallFilter")
     return system_calls(allowed) - system_calls(denied.removeprefix("~"))
 
@@ -116,7 +116,7 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 @pytest.fixture
 def manager(gateway: Gateway, tmp_path: Path) -> Iterator[socket.socket]:
-    """The socket on which systemd hears of the gateway."""
+    """The socket on which systemd receives notifications."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind(str(tmp_path / "notify"))
         ours.settimeout(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""The tables against each other, and the laws that a table or a grep can prove."""
+"""Consistency between tables, and laws that a table or a search of the source can prove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary files stay in memory only where it has room."""
+"""Temporary files stay in memory only if there is space."""
 
 from __future__ import annotations
 

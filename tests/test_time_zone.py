@@ -1,4 +1,4 @@
-"""The days are Hong Kong's, wherever the machine thinks it is: the same instants, the same answers."""
+"""Dates are Hong Kong dates, whatever the time zone of the machine: the same times give the same results."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ SCENARIOS = (
 
 @pytest.fixture(params=ELSEWHERE)
 def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """This process on a machine of another time zone."""
+    """Run this process in another time zone."""
     zone: str = request.param
     monkeypatch.setenv("TZ", zone)
     time.tzset()

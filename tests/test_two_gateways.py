@@ -1,7 +1,7 @@
-"""Two gateways, each a process of its own, on one PostgreSQL: together they do everything once, and lose nothing when one dies
-or the server itself does.
+"""Two gateways, each in its own process, on one PostgreSQL: together they do everything once, and lose nothing when one of them
+or the server dies.
 
-A few of each in the ordinary suite; HKALL_FIGHTS and HKALL_KILLS are for doing it by hand.
+A few of each in the ordinary suite; set HKALL_FIGHTS and HKALL_KILLS for manual runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TITLES = sorted(ELSEWHERE - AT_HOME)
 
 
 class Pair:
-    """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
+    """Two gateways with one database, one set of partners and one discovery system that uses either."""
 
     def __init__(
         self, reactor: Any, folder: Path, server: postgres_server.PostgresServer, sip2: Mapping[str, object] | None = None
@@ -66,7 +66,7 @@ class Pair:
             gateway.end()
 
     def at_once(self, *questions: Callable[[], Awaitable[Any]]) -> list[Any]:
-        """All answers; an error is an answer too."""
+        """Run calls concurrently; return all results, errors included."""
 
         async def asked() -> list[Any]:
             return await gatherResults([ensureDeferred(_told(question)) for question in questions])
@@ -74,7 +74,7 @@ class Pair:
         return self.first.do(asked)
 
     def want(self, gateway: Gateway, reader: str, title: str, number: str) -> Callable[[], Awaitable[Any]]:
-        """The wish of a reader, as the discovery system says it to one of the gateways."""
+        """Send a patron's request from the discovery system to one of the gateways."""
         words = (f"user={reader}", f"bib={title}", f"request={number}", f"pickup={demo_setup.LOCATION}")
         return lambda: gateway.party.discovery.say("RequestItem", *words)
 
@@ -82,7 +82,7 @@ class Pair:
         return list(json.loads(self.first.command(*command, "--json")))
 
     def sessions_of_first(self) -> set[int]:
-        """The processes of the database that serve the first gateway, which starts anew for that."""
+        """Restart the first gateway and return its database processes."""
         self.first.stop()
         others = self._sessions()
         self.first.start()
@@ -96,7 +96,7 @@ class Pair:
         return int(postgres_server.ask(self.server, statement))
 
     def asked_of_partners(self) -> Counter[str]:
-        """How often each of our RequestIds reached a partner, whatever was resent of it counted once a partner."""
+        """How often each RequestId reached a partner, counting resends once per partner."""
         seen = {
             (agency, message.text("RequestId/RequestIdentifierValue"))
             for agency, library in self.first.party.partners.items()
@@ -118,7 +118,7 @@ async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
 
 @pytest.fixture(scope="module")
 def server(postgres_programs: Path) -> Iterator[postgres_server.PostgresServer]:
-    """A server that keeps what it has committed, also when it is killed."""
+    """A server that keeps committed data even when killed."""
     with postgres_server.server(postgres_programs, SETTINGS) as running:
         yield running
 
@@ -163,8 +163,7 @@ def _status_shows_both(pair: Pair) -> None:
 
 
 def _the_same_document(pair: Pair) -> None:
-    """Five times, in five connections at once, at either gateway and at the port that both have: one effect, and the same reply
-    to the byte."""
+    """Send a document five times concurrently, to either gateway and their shared port: one effect, identical replies."""
     partner = pair.first.party.discovery
     words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={demo_setup.LOCATION}")
     document = documents.encode(
@@ -186,7 +185,7 @@ def _the_same_document(pair: Pair) -> None:
 
 
 def _the_same_line(pair: Pair) -> None:
-    """A terminal that is cut off, and says the same to the other gateway, lends the book once and is told the same."""
+    """Assert that a disconnected terminal that repeats its message at the other gateway lends the item once."""
     reply = pair.first.do(lambda: pair.first.party.discovery.say("RequestItem", *_wish()))
     cuhk = pair.first.party.partners["CUHK"]
     (asked,) = until(lambda: [m for m in cuhk.seen if m.text("ItemId/ItemIdentifierValue") == COPY], "the lender is asked")
@@ -207,7 +206,7 @@ def _wish() -> Sequence[str]:
 
 
 def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
-    """Twenty wishes of one reader at once, ten at each gateway: as many are taken as there are places, and no more."""
+    """Place twenty requests of one patron at once, ten at each gateway: exactly the remaining quota is granted."""
     numbers = count()
     titles = TITLES[1:21]
     requests_a_day = [pair.want(pair.both[n % 2], reader, title, f"{fight}-{next(numbers)}") for n, title in enumerate(titles)]
@@ -224,7 +223,7 @@ WITHIN_S = 3.0
 
 @pytest.fixture
 def hasty(reactor: Any, tmp_path: Path, server: postgres_server.PostgresServer) -> Iterator[Pair]:
-    """Two gateways that answer a terminal within WITHIN_S seconds; a book is on its way to CARD."""
+    """Two gateways that answer a terminal within WITHIN_S seconds; an item is in transit to CARD."""
     postgres_server.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     made = Pair(reactor, tmp_path, server, {"answer_within_s": WITHIN_S})
     assert said_yes(made.first.do(lambda: made.first.party.discovery.say("RequestItem", *_wish())))
@@ -240,14 +239,14 @@ def _received() -> str:
 
 
 def _lend_at(gateway: Gateway) -> None:
-    """The book is checked in there, and lent to its reader."""
+    """Check the item in at this gateway, and lend it to its patron."""
     counter = gateway.counter()
     assert gateway.ask(counter, _received())[:3] == "101"
     assert gateway.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")[:3] == "121"
 
 
 def _steps(pair: Pair) -> list[str]:
-    """What happened to the book here: a person has seen an answer to each."""
+    """The journal events of the item; a person has seen a reply to each."""
     arrived = "outcome = 'ok' AND source <> target AND target IN ('RECEIVED', 'ON_LOAN', 'TO_RETURN')"
     return postgres_server.ask(pair.server, f"SELECT event FROM journal WHERE {arrived} ORDER BY id").split()  # noqa: S608  # no input
 
@@ -327,7 +326,7 @@ def test_acknowledged_work_survives_killing_a_gateway_or_the_database_server(pai
 
 
 def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Callable[[], object]) -> set[str]:
-    """Readers ask both gateways while something is killed in the middle; the wishes that were answered with yes."""
+    """Let patrons request at both gateways while a process is killed; return the granted requests."""
     promised: set[str] = set()
     moment, end = time.monotonic() + draw.uniform(0.1, 0.8), time.monotonic() + 1.5
     killed = False
@@ -347,13 +346,13 @@ def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Ca
 
 
 def _kill_server(server: postgres_server.PostgresServer) -> None:
-    """kill -9 of a session's process: PostgreSQL ends all others, and begins anew from what is on disk."""
+    """kill -9 a session's process: PostgreSQL ends all others, and restarts from disk."""
     asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway' LIMIT 1"
     os.kill(int(postgres_server.ask(server, asked)), signal.SIGKILL)
 
 
 def _is_back(pair: Pair) -> bool:
-    """A wish at either gateway is decided again: whatever the answer is, it comes from the database."""
+    """Whether a request at either gateway is decided again, with any result from the database."""
     requests_a_day = (pair.want(gateway, "P0001", "nothing", "probe") for gateway in pair.both)
     return all(
         isinstance(reply, NcipMessage) and reply.text("Problem/ProblemType") != TRY_LATER

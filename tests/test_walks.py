@@ -30,7 +30,7 @@ LONGEST_POLL_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What was called: functions as `module.py:name`, and SQL statements."""
+    """The recorded calls: functions as `module.py:name`, and the number of SQL statements."""
 
     functions: tuple[str, ...]
     statements: int
@@ -41,7 +41,7 @@ class Walk:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Files, functions, statements."""
+        """Numbers of files, functions and statements."""
         return len(self.files), len(self.functions), self.statements
 
     def within(self, files: int, functions: int, statements: int) -> bool:
@@ -49,7 +49,7 @@ class Walk:
 
 
 def drained(gateway: Gateway) -> bool:
-    """Whether everything has been sent."""
+    """Whether all messages have been sent."""
     return gateway.command("outbox", "list", "--json").strip() == "[]"
 
 
@@ -60,7 +60,7 @@ class Recorder:
         self.gateway, self._target = gateway, target
 
     def drain(self) -> None:
-        """Wait until everything has been sent."""
+        """Wait until all messages have been sent."""
         until(lambda: drained(self.gateway), "nothing is on its way")
 
     def walk(self, work: Callable[[], Any], afterwards: Callable[[], Any] = lambda: True) -> Walk:
@@ -76,7 +76,7 @@ class Recorder:
         return Walk(tuple(found["functions"]), found["statements"])
 
     def pause_courier(self) -> None:
-        """Leave in the outbox what is enqueued from now on."""
+        """Leave further messages in the outbox."""
         os.kill(self.gateway.pid, signal.SIGRTMIN + 3)
         time.sleep(LONGEST_POLL_S)
 
@@ -100,7 +100,7 @@ def report(name: str, walk: Walk) -> None:
 
 
 class Library:
-    """Our side and the lenders', for a title at a time."""
+    """Our actions and the lenders', one title at a time."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._gateway = recorder.gateway
@@ -149,7 +149,7 @@ TITLES = ("b0001", "b0002", "b0005", "b0006")
 
 
 def smallest(walks: Iterable[Walk]) -> Walk:
-    """A heartbeat or a poll may fall into one of them."""
+    """The smallest walk, since a heartbeat or a poll may fall into one of them."""
     return min(walks, key=lambda walk: walk.size)
 
 

@@ -1,4 +1,4 @@
-"""What those who wait for a store hear, in tests that take the reactor's turns themselves."""
+"""Results of store calls, in tests that drain the reactor queue themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 
 def told(waiters: Sequence[Deferred[Any]], take_turn: Callable[[], None]) -> list[Any]:
-    """Take turns until every waiter has fired; results and errors, in the order of the waiters."""
+    """Drain the queue until every waiter has fired; return results and errors in the order of the waiters."""
     while not all(waiter.called for waiter in waiters):
         take_turn()
     heard: list[Any] = []

@@ -1,4 +1,4 @@
-"""Callers who are turned away at accept: counted all, logged some."""
+"""Connections refused at accept: all counted, some logged."""
 
 from __future__ import annotations
 

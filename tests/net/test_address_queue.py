@@ -1,4 +1,4 @@
-"""Strangers take turns by address: whoever asks for much waits behind itself."""
+"""Unauthenticated work is queued per address, so that a busy address delays only itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a message has waited to be read, and whether its caller still waits, on real sockets."""
+"""Waiting time of a message, and whether its caller is still connected, on real sockets."""
 
 from __future__ import annotations
 

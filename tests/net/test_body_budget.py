@@ -1,4 +1,4 @@
-"""What unfinished bodies may hold together."""
+"""The memory budget of unfinished bodies."""
 
 from __future__ import annotations
 

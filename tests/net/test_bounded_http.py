@@ -1,4 +1,4 @@
-"""The heads that the HTTP server of pages and of NCIP takes."""
+"""Request heads that the HTTP server of pages and NCIP accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many connections one protocol lets in, of strangers and of those who have proven who they are."""
+"""The connection limits of one protocol, for unauthenticated and authenticated clients."""
 
 from __future__ import annotations
 

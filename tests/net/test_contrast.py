@@ -1,4 +1,4 @@
-"""Contrast of colours. Source: WCAG 2.2; the ratios are those of its own examples and of common checkers."""
+"""Contrast of colours. Source: WCAG 2.2; the ratios are those of its examples and of common checkers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a door is opened: alone on its port or with others, and each gateway of a machine at its own number."""
+"""Opening listeners: alone on a port or shared, with port numbers per gateway of a machine."""
 
 from __future__ import annotations
 

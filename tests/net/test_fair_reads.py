@@ -1,4 +1,4 @@
-"""Strangers share a small part of the time; whoever is proven reads at once."""
+"""Unauthenticated connections share a small part of the time; authenticated ones are read at once."""
 
 from __future__ import annotations
 

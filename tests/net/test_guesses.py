@@ -1,4 +1,4 @@
-"""Wrong secrets by the way that they came: counted for a quarter of an hour, and no longer looked at beyond a number."""
+"""Wrong secrets by login and address: counted for fifteen minutes, and locked out beyond a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network under which every limit counts an address."""
+"""The network by which every limit counts an address."""
 
 from __future__ import annotations
 

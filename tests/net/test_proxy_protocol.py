@@ -1,4 +1,4 @@
-"""A balancer says who calls, and only a balancer is believed; what lies behind sees the caller and never the header."""
+"""A load balancer reports the caller, and only a load balancer is trusted; protocols behind it never see the header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""So many in any minute."""
+"""A limit on calls per minute."""
 
 from __future__ import annotations
 

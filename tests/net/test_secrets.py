@@ -1,4 +1,4 @@
-"""Whether a secret is right: slow once, quick again, and not for guessing."""
+"""Verifying secrets: slow once, fast when cached, and protected from guessing."""
 
 from __future__ import annotations
 

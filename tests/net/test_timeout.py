@@ -1,4 +1,4 @@
-"""An answer by a certain time."""
+"""Time limits for replies."""
 
 from __future__ import annotations
 

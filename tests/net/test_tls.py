@@ -1,4 +1,4 @@
-"""The parameters of our TLS ports, read from an endpoint's description."""
+"""TLS listeners and their parameters from an endpoint string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log event is drawn as one line, whatever its values are."""
+"""A log event is formatted as one line, whatever its values are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of log events is what the source logs, and keeps what an earlier version promised."""
+"""The table of log events matches the source, and keeps the contract of earlier versions."""
 
 from __future__ import annotations
 

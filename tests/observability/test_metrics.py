@@ -1,4 +1,4 @@
-"""What a gateway counts, and what a reader of Prometheus text finds of it."""
+"""The gateway's metrics, and how a Prometheus parser reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`traceparent` by the rules and examples of W3C Trace Context."""
+"""`traceparent` according to the rules and examples of W3C Trace Context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Debian package: lintian judges it; on booted machines it is installed, used, upgraded over an old database and purged."""
+"""The Debian package: checked by lintian; installed, used, upgraded over an old database and purged on booted machines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The image and compose.yaml: buildah builds, podman runs, and the first book is lent through HAProxy.
+"""The image and compose.yaml: built by buildah, run by podman, with a first loan through HAProxy.
 
-Images of PostgreSQL and HAProxy from a registry are replaced by such with Debian's programs. All is in a network of its own.
+The PostgreSQL and HAProxy images of a registry are replaced by images with Debian's programs. All run in a separate network.
 """
 
 from __future__ import annotations

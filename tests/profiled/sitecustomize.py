@@ -1,8 +1,8 @@
-"""Records which functions of the package a process calls, for `tests/test_walks.py`, which puts this folder into PYTHONPATH.
+"""Record which functions of the package a process calls, for `tests/test_walks.py`, which puts this folder into PYTHONPATH.
 
-SIGRTMIN+1 begins, SIGRTMIN+2 ends a recording and writes it to the file that HKALL_PROFILE names: a JSON object with the
-`functions` (`module.py:qualified name`) in the order of their first call and the number of SQL `statements`. SIGRTMIN+3 makes
-the courier pause for PAUSE_S after its next poll of the outbox, which comes within a second.
+SIGRTMIN+1 starts a recording, SIGRTMIN+2 ends it and writes it to the file HKALL_PROFILE: a JSON object with the `functions`
+(`module.py:qualified name`) in the order of their first call and the number of SQL `statements`. SIGRTMIN+3 makes the courier
+pause for PAUSE_S after its next poll of the outbox, which comes within a second.
 """
 
 import json

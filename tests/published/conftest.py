@@ -1,4 +1,4 @@
-"""What every chapter of the published page plays with."""
+"""Fixtures of every chapter of the published page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published page as a stage: one running gateway, the people around it, and a clock that the test sets.
+"""A running gateway with patrons, staff and partners, and a clock that the test sets, for walking through the published page.
 
 The gateway is the daemon's own wiring on real sockets, in this process: terminals by SIP2, the discovery system and seven
 lenders by NCIP over HTTP, letters by SMTP, staff by the commands of `hkall-gateway`. Only the time of day is the test's.

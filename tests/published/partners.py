@@ -1,4 +1,4 @@
-"""The other ends of NCIP: the discovery system in which readers request and renew, and a library that lends."""
+"""NCIP peers: the discovery system in which patrons request and renew, and a lending library."""
 
 from __future__ import annotations
 

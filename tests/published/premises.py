@@ -1,4 +1,4 @@
-"""The library that the published page is walked in: its configuration, its ports and its empty database, made once a module."""
+"""The library of the published page: its configuration, ports and empty database, created once per module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The people and things that the page speaks of: a reader, a title, a copy, a letter."""
+"""Records of the published page: patron, title, item, letter."""
 
 from __future__ import annotations
 

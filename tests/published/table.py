@@ -1,4 +1,4 @@
-"""The table of the published page: the only place in the tests that states it."""
+"""The published table of categories: the only place in the tests that states it."""
 
 from __future__ import annotations
 

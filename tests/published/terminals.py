@@ -1,4 +1,4 @@
-"""A terminal of the library on a real connection: what is said to it, and what its screen shows."""
+"""A library terminal on a real connection: its messages and its screen."""
 
 from __future__ import annotations
 

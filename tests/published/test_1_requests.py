@@ -1,4 +1,4 @@
-"""Who may borrow, what can be requested, and how: the first half of the page."""
+"""Who may borrow, what can be requested, and how: the first part of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancellation of requests, by the reader and by the lending library."""
+"""Cancellation of requests, by the patron and by the lending library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overdues and fines, loss and damage, and what every letter says."""
+"""Overdue notices and fines, loss and damage, and the content of letters."""
 
 from __future__ import annotations
 

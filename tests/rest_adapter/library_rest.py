@@ -1,4 +1,4 @@
-"""An adapter for a library system with a REST interface, as the distribution of another maker would hold it."""
+"""An adapter for a library system with a REST interface, as a third-party distribution would provide it."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What tests of the rules share: instants of Hong Kong and the reason of a refusal."""
+"""Helpers of the rule tests: Hong Kong times, and the reason of a refusal."""
 
 from __future__ import annotations
 

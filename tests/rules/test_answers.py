@@ -1,6 +1,6 @@
-"""Every yes and no of the rules, whole: the reason, what fills the blanks of its sentence, and the facts that decided.
+"""Complete results of the rules: the reason, the placeholder values of its message, and the deciding facts.
 
-The other tests of this folder ask why; these compare the whole answer, since a screen, a letter or `explain` needs all of it.
+The other tests of this folder check the reason; these compare the complete result, which a screen, a letter or `explain` needs.
 """
 # ruff: noqa: E501  # a row is one line
 

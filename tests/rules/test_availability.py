@@ -1,4 +1,4 @@
-"""The table of words for a copy's state, and what they mean for a request."""
+"""The table of item status words, and their meaning for a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line falls after so many failures, is tried once an interval, and comes back with the first answer."""
+"""A channel goes down after several failures, is probed at intervals, and reopens with the first reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkout and the return."""
+"""Checkout and check-in at the counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use the service, and when it is suspended."""
+"""Eligibility of patrons, and suspension of the service."""
 
 from __future__ import annotations
 

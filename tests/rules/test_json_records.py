@@ -1,4 +1,4 @@
-"""Records go into the outbox as JSON and come back the same; and what is secret does not print."""
+"""Records round-trip through JSON in the outbox; secrets are not printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Languages as systems write them: tags of BCP 47 and codes of MARC become the two in which letters are written."""
+"""Language tags: BCP 47 tags and MARC codes map to the two languages of letters."""
 
 from __future__ import annotations
 

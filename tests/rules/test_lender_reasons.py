@@ -1,4 +1,4 @@
-"""Why a lender does not supply: the page's three reasons, and otherwise its own words."""
+"""Decline reasons of lenders: the page's three reasons, or otherwise the lender's own text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which library is asked, and which copy of ours may go out."""
+"""Choice of the lender, and of the item of ours to lend."""
 
 from __future__ import annotations
 

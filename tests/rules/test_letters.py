@@ -1,4 +1,4 @@
-"""The table of letters: each row is allowed by a policy key, written once an occasion, and sent while its reason stands."""
+"""The table of letters: each row is enabled by a policy key, stored once per occasion, and sent while its reason holds."""
 
 from __future__ import annotations
 

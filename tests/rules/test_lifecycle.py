@@ -1,4 +1,4 @@
-"""The life cycle as a table: complete, unambiguous, and closed at its ends."""
+"""The life cycle table: complete, unambiguous, and without transitions from final positions."""
 
 from __future__ import annotations
 

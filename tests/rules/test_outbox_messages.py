@@ -1,4 +1,4 @@
-"""What is told to a partner: every fact of the request that the message needs."""
+"""Messages to partners: all request data that a message needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fines: HK$2 a day, HK$4 for a recalled book, in cents."""
+"""Fines: HK$2 per day, HK$4 for a recalled item, in cents."""
 
 from __future__ import annotations
 

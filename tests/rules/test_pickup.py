@@ -1,4 +1,4 @@
-"""The hold shelf: until when a book waits for its borrower."""
+"""The hold shelf: the last day of the pickup period."""
 
 from __future__ import annotations
 

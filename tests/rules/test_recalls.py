@@ -1,4 +1,4 @@
-"""What a recall does to a due date, and what its cancellation gives back."""
+"""The effect of a recall on a due date, and of its cancellation."""
 
 from __future__ import annotations
 

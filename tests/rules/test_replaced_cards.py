@@ -1,4 +1,4 @@
-"""Which cards of a file of patrons replace which, and which rows are refused because a card is somebody else's."""
+"""Card replacements in a patron file, and rows refused because a card belongs to another patron."""
 
 from __future__ import annotations
 

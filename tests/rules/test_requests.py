@@ -1,4 +1,4 @@
-"""May a wish become a request, how many, and until when may it be cancelled."""
+"""Whether a request may be placed, quotas, and until when it may be cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys behind a rule are those that say so."""
+"""The policy keys listed for each rule."""
 
 from __future__ import annotations
 

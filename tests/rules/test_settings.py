@@ -1,4 +1,4 @@
-"""The policy: the published table is in the defaults of its record, row by row."""
+"""The policy: its defaults match the published table, row by row."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Call numbers sort as libraries shelve them, whatever is written on the spine.
+"""Call numbers sort in shelf order, whatever their spelling.
 
-The lists are facts of published shelving guides: those of Yale, Florida, Carleton, Middle Tennessee, Lake Region (North
-Dakota), Roanoke-Chowan and Moreno Valley for Library of Congress, of Allen County and Florida for Dewey, and the examples
-that VuFind's browse index is tested with.
+The lists are from published shelving guides: those of Yale, Florida, Carleton, Middle Tennessee, Lake Region (North Dakota),
+Roanoke-Chowan and Moreno Valley for Library of Congress, of Allen County and Florida for Dewey, and the examples in the tests
+of VuFind's browse index.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a request may stand still."""
+"""How long a request may stay in a position before it counts as stalled."""
 
 from __future__ import annotations
 

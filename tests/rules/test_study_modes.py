@@ -1,4 +1,4 @@
-"""Words for the mode of study: those of the policy are understood however they are written, all others are unknown."""
+"""Words for the study mode: those of the policy are recognised in any spelling, all others are unknown."""
 
 from __future__ import annotations
 

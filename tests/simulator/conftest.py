@@ -1,4 +1,4 @@
-"""What tests of the consortium share: three libraries on one calm day."""
+"""Shared by the consortium tests: three libraries on one day without faults."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Connections without sockets, whole or with the faults of FAULTS, driven by a given clock.
+"""In-memory connections, reliable or with the faults of FAULTS, driven by a given clock.
 
-Every write of one end takes one step of the clock to arrive, so that a test with a fake clock has the same order each time.
-They
-handle bytes and know no protocol, except for the error pages that a proxy returns in place of a web server.
+Every write of one end takes one step of the clock to arrive, so that a test with a fake clock always has the same order. They
+transport bytes and know no protocol, except for the error pages that a proxy returns in place of a web server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Years of work at once: the rows are those that the gateway itself would have left, and as many as were asked for."""
+"""Bulk data: the rows are those that the gateway itself would have written, in the requested number."""
 
 from __future__ import annotations
 

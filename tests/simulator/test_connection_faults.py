@@ -1,4 +1,4 @@
-"""A line that breaks does to a connection what its faults promise; NCIP, client and server, lives with all of them."""
+"""Connection faults have their documented effects; NCIP client and server tolerate all of them."""
 
 from __future__ import annotations
 

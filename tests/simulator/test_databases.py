@@ -1,4 +1,4 @@
-"""Databases that are thrown away: empty when they are made, apart from each other, and gone at the end."""
+"""Temporary databases: empty when created, separate from each other, and removed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make run` leaves for the shell."""
+"""The shell environment that `make run` prints."""
 
 from __future__ import annotations
 

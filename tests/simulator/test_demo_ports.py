@@ -1,4 +1,4 @@
-"""The demo's ports: named where they are taken, before anything is built."""
+"""The demo's ports: ports in use are reported before anything is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The invented titles of the demo: whole, unlike each other, and found by a search in both languages."""
+"""The invented titles of the demo: complete, distinct, and found by a search in both languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lossy line loses in every way that it promises, and the same seed loses the same."""
+"""A lossy channel has all its documented faults, and the same seed gives the same faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each truth of a consortium can be broken, and whoever watches notices: one planted defect for every truth."""
+"""Every invariant of the consortium detects a planted defect."""
 
 from __future__ import annotations
 

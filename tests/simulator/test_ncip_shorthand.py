@@ -1,4 +1,4 @@
-"""A document in one line: what is written so is found so."""
+"""NCIP documents in one-line shorthand: writing and matching."""
 
 from __future__ import annotations
 

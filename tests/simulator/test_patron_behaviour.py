@@ -1,4 +1,4 @@
-"""What people do now and then is a table: every row can happen, and something comes of it."""
+"""The table of patron behaviour: every row can happen and has an effect."""
 
 from __future__ import annotations
 

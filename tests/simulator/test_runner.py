@@ -1,4 +1,4 @@
-"""The runner fails when it must, and says where."""
+"""The scenario runner reports every difference with its line."""
 
 from __future__ import annotations
 

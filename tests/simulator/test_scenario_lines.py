@@ -1,4 +1,4 @@
-"""A scenario's lines are read by a table, and nothing else is."""
+"""Scenario lines are parsed by a table only."""
 
 from __future__ import annotations
 

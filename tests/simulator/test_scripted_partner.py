@@ -1,4 +1,4 @@
-"""Scripted partners do what they are told, and what arrived can be asked for once."""
+"""Scripted partners behave as told, and each received document can be expected once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A terminal of the lab seals its lines and looks at the seals of the replies."""
+"""A simulated terminal adds checksums to its messages and verifies those of the replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A world keeps its own time, and survives its own death."""
+"""A simulated world has its own clock and survives restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""World files become records, and what is wrong with one is named."""
+"""World files are parsed into records, and errors are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SIP2 tests share: the fixture lines, the schema, and a door with a real desk behind it."""
+"""Shared by the SIP2 tests: the fixture lines, the schema, and a server with a real circulation service."""
 
 from __future__ import annotations
 

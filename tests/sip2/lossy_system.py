@@ -1,4 +1,4 @@
-"""A local system at the other end of real connections that loses, delays, cuts and repeats what it is sent and what it says."""
+"""A local system at the other end of real connections that loses, delays, truncates and repeats messages and replies."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Differential: what pysip2 encodes we decode and write again to the byte, and what we encode it decodes, for every message.
+"""Differential tests: we decode and re-encode what pysip2 encodes, byte by byte, and pysip2 decodes what we encode.
 
-Where the two differ by intent, a test below says so and why; nothing else may differ.
+Every intended difference has a test below with the reason; there may be no other difference.
 """
 
 from __future__ import annotations

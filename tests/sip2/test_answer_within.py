@@ -1,6 +1,6 @@
-"""A terminal is answered before it gives up; what was answered "try again", or was nobody's any more, has no effect.
+"""A terminal is answered within its time limit; a message answered "try again" or without a reply has no effect.
 
-The store is a queue that the test lets go: as a writer does whose database does not answer.
+The store is a queue that the test releases, like a writer whose database does not respond.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chinese on the wire: intact where the terminal can show it, a readable stand-in where not, and always the right checksum."""
+"""Chinese text: unchanged if the terminal supports it, otherwise a readable substitute, always with a valid checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our line to the local system: what is sent, what counts as its answer, and what happens when there is none."""
+"""The client of the local system: messages sent, accepted replies, and behaviour without a reply."""
 
 from __future__ import annotations
 

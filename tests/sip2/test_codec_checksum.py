@@ -1,4 +1,4 @@
-"""The end of a line: AY, AZ, and whether the sum is right."""
+"""The end of a message: sequence number (AY), checksum (AZ), and its verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a line that we write looks like: required fields, limits, extensions, secrets."""
+"""Encoding messages: required fields, limits, extensions, secrets."""
 
 from __future__ import annotations
 

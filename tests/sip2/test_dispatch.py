@@ -1,4 +1,4 @@
-"""The line itself: logins, what is supported, what cannot be read, and what happens when we fail."""
+"""Session handling: logins, supported messages, unreadable messages, and internal errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A renewal that costs money is done only once the patron has agreed: BO and BV (policy: overdue loans may be renewed)."""
+"""A renewal with a fee needs the patron's agreement: BO and BV (policy: overdue loans may be renewed)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money at a terminal: 37, and what 23 and 63 say of it."""
+"""Payments at a terminal (37), and the balance in 23 and 63."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any bytes, in any pieces, to a connection with the real desk behind it: no exception, bounded memory, and the line lives."""
+"""Any bytes in any segments, to a real circulation service: no exception, bounded memory, and the connection survives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds at a terminal: 15 places, changes and cancels requests to other libraries."""
+"""Holds at a terminal: 15 places, changes and cancels requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal is told about a copy: 18."""
+"""Item information for a terminal: 18."""
 
 from __future__ import annotations
 

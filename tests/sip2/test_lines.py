@@ -1,4 +1,4 @@
-"""Lines and messages: every row both ways, what is tolerated, what is refused."""
+"""Lines and messages: every message in both directions, tolerated and refused input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports that differ: who must log in, how lines are framed, and who may speak for others."""
+"""Ports with special settings: required logins, framing, and load balancers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All loans at once, work done while the line was down, and what a sorter is told: 65, no block, 10."""
+"""Renewing all loans, offline transactions, and sorter data: 65, no block, 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the desk is asked for a terminal, and answers of it that no story leads to yet."""
+"""Commands that terminal messages run, and results that no other test produces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal is told about a patron: 24, 64 and 36."""
+"""Patron information for a terminal: 24, 64 and 36."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The probe matrix: what terminals really send, each row over a connection with a real desk behind it.
+"""The probe matrix: messages that terminals really send, each over a connection with a real circulation service.
 
-Three servers were probed with these rows; where one of them closed, crashed, hung or executed what it must not, ours may not.
-Source: reference page sip2.md 3.2.
+Three servers were probed with these rows; wherever one of them closed, crashed, hung or executed a message wrongly, ours must
+not. Source: reference page sip2.md 3.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/profile.md promises of every message and field, against the tables and the code."""
+"""docs/profile.md states the support of every message and field as the tables and the code implement it."""
 
 from __future__ import annotations
 

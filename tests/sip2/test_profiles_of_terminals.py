@@ -1,4 +1,4 @@
-"""What a make of terminal wants otherwise: who is shown, what is refused how, and what our money is called."""
+"""Options of a terminal model: disclosure of names, form of refusals, and the currency."""
 
 from __future__ import annotations
 

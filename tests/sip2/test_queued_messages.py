@@ -1,4 +1,4 @@
-"""What the local system is told later, and what is found out of its answers."""
+"""Messages queued for the local system, and the interpretation of its replies."""
 
 from __future__ import annotations
 

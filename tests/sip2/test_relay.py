@@ -1,4 +1,4 @@
-"""Lines that are not about HKALL: every byte goes to the local system and back, and nobody waits for one that is away."""
+"""The relay: messages not about HKALL go to the local system and back unchanged, and nobody waits for an unavailable one."""
 
 from __future__ import annotations
 

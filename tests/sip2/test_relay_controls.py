@@ -1,4 +1,4 @@
-"""What goes to the local system has no control in it, whatever a terminal puts into a field."""
+"""Messages to the local system contain no control characters, whatever a terminal sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words on a terminal's screen, looked at as tables."""
+"""The tables of screen messages."""
 
 from __future__ import annotations
 

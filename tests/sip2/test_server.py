@@ -1,4 +1,4 @@
-"""The sockets of terminals: bytes in, turn-taking, and one write per answer, with a fake clock and no network."""
+"""The terminal server: byte input, ordering, and one write per reply, with a fake clock and no network."""
 
 from __future__ import annotations
 

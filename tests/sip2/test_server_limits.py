@@ -1,4 +1,4 @@
-"""Who may connect, for how long, and the orderly end of a door, with a fake clock and no network."""
+"""Connection limits, timeouts, and the graceful shutdown of a listener, with a fake clock and no network."""
 
 from __future__ import annotations
 

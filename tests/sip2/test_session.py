@@ -1,4 +1,4 @@
-"""One terminal's conversation, seen from its socket: the probe matrix, resends, duplicates."""
+"""One terminal session, seen from its socket: the probe matrix, resends, duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How bytes become lines: every cut, every terminator, every limit."""
+"""Splitting bytes into lines: every segmentation, every terminator, every limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is logged in on a connection, and in which dialect it goes on."""
+"""The terminal logged in on a connection, and its dialect."""
 
 from __future__ import annotations
 

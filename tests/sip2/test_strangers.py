@@ -1,8 +1,8 @@
-"""Clients and a server that somebody else wrote, on real sockets: PyPI's Sip2 and pysip2, before the gateway and behind it.
+"""Third-party clients and a server on real sockets: PyPI's Sip2 and pysip2, in front of the gateway and behind it.
 
-Sip2 (Tobias Zeumer) is a client with sequence numbers and checksums of its own. pysip2 (Jordan Russell) is a typed codec,
-which plays a strict terminal here: a reply that it cannot decode to the letter is an error; and a server, which plays the
-library's own system behind the relay.
+Sip2 (Tobias Zeumer) is a client with its own sequence numbers and checksums. pysip2 (Jordan Russell) is a typed codec, which
+acts as a strict terminal here: a reply that it cannot decode strictly is an error. It is also a server, which acts as the local
+system behind the relay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows that a gateway reports of its terminals."""
+"""The rows that a gateway reports about its terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the local system is told once it is back: every deed once, and in the order in which they were done."""
+"""Messages to the local system after an outage: each once, and in their original order."""
 
 from __future__ import annotations
 

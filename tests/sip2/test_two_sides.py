@@ -1,4 +1,4 @@
-"""Reader, terminal, relay and local system: whatever is lost, no loan or payment differs without staff being told."""
+"""Patron, terminal, relay and local system: whatever is lost, every difference in a loan or payment is shown to staff."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PINs that do not fit: seen, counted, and after too many by one way no longer looked at."""
+"""Wrong PINs: logged, counted, and no longer checked after too many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blocks of a page that a reader types or saves, in their order, with the marks that say how the walk treats them.
+"""The code blocks of a page that a reader types or saves, in order, with marks that tell the walk how to run them.
 
 A mark is a comment in the line before a block, such as `<!-- walk: wheel -->`; readers do not see it.
 """
@@ -59,7 +59,7 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The path in its first line, where the block is a file to be saved; else ""."""
+        """The path in the first line of a block to be saved as a file; otherwise ""."""
         found = _FILE.match(self.text.partition("\n")[0])
         return found["path"] if found and self.language != "sh" else ""
 

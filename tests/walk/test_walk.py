@@ -1,6 +1,7 @@
-"""The pages are followed literally on machines that have just been installed and booted: Debian 12 and 13, with systemd.
+"""The documentation is followed literally on newly installed and booted machines: Debian 12 and 13, with systemd.
 
-By hand and before each release: `make docs-test`. CI walks one way on each (`.ci/run`). Transcripts with times are in var/walk.
+Run manually and before each release: `make docs-test`. CI walks one way on each (`.ci/run`). Transcripts with times are in
+var/walk.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MARKS: Final = ("", "background")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a library chooses."""
+    """The options that a library chooses."""
 
     suite: str
     install: str
@@ -45,7 +46,7 @@ class Way:
         return f"{self.suite}-{self.install}-{self.database}"
 
     def built(self, commit: str = "") -> Path:
-        """What it installs."""
+        """The artifact that it installs."""
         return wheel(commit) if self.install == "wheel" else debian_package(self.suite, commit)
 
 
@@ -62,14 +63,14 @@ class Walk:
         self.transcript.write_text("", encoding="utf-8")
 
     def bring(self, built: Path) -> None:
-        """Puts what is installed where the pages say, in place of a former version."""
+        """Put the artifact where the pages say, in place of a former version."""
         folder = self.machine.root / SOURCES.lstrip("/")
         for former in (*folder.glob("*.deb"), *folder.glob("*.whl")):
             former.unlink()
         shutil.copy(built, folder)
 
     def follow(self, block: Block, said: Callable[[str], str] = str) -> None:
-        """Does what one block asks for, in the words of `said`."""
+        """Execute one block, in the words of `said`."""
         if block.file:
             self.machine.save(block.file, said(block.text))
         if block.language != "sh" or block.mark not in {*MARKS, self.way.install, self.way.database}:
@@ -81,24 +82,24 @@ class Walk:
             self.type(said(block.text), block.place)
 
     def type(self, text: str, place: str = "a look") -> str:
-        """Runs lines in the shell and returns their output; they must succeed."""
+        """Run lines in the shell and return their output; they must succeed."""
         code, output = self.tried(text, place)
         assert code == 0, f"{place}: exit code {code}\n{text}\n{output}\n{self.logs()}"
         return output
 
     def until(self, condition: str) -> None:
-        """Waits until a condition of the shell is true."""
+        """Wait until a shell condition is true."""
         self.type(f"for _ in $(seq 120); do if {condition}; then exit 0; fi; sleep 0.5; done; exit 1", "a wait")
 
     def tried(self, text: str, place: str = "a try") -> tuple[int, str]:
-        """Runs lines in the shell and returns their exit code and output."""
+        """Run lines in the shell and return their exit code and output."""
         ended = self.machine.type(text, network=bool(INSTALLS.search(text)))
         with self.transcript.open("a", encoding="utf-8") as file:
             file.write(f"---- {place}, {ended.seconds:.1f} s\n{text}\n{ended.output}\n")
         return ended.code, ended.output
 
     def rows(self, command: str) -> list[dict[str, Any]]:
-        """What a command prints with --json."""
+        """The output of a command with --json."""
         found: list[dict[str, Any]] = json.loads(self.type(f"hkall-gateway {command} --json"))
         return found
 
@@ -109,7 +110,7 @@ class Walk:
 
 @pytest.fixture(params=WAYS, ids=str)
 def walk(request: pytest.FixtureRequest) -> Iterator[Walk]:
-    """A reader at a machine, who has not begun."""
+    """A reader at a machine, before the first step."""
     begun = time.monotonic()
     name = request.node.originalname.removeprefix("test_")
     with machine(request.param.suite) as empty:
@@ -151,7 +152,7 @@ def _the_book_is_lent(walk: Walk) -> None:
 
 
 def _a_reload_shows_the_new_certificate_and_cuts_no_connection(walk: Walk, block: Block) -> None:
-    """Each new connection gets the new certificate; a terminal that had logged in before is answered on its connection."""
+    """Assert that new connections get the new certificate, and a logged-in terminal keeps its connection."""
     terminals = [Terminal(walk, port) for port in ("6001", "6443 --tls --ca /etc/hkall/cert.pem")]
     for terminal in terminals:
         terminal.ask()
@@ -164,7 +165,7 @@ def _a_reload_shows_the_new_certificate_and_cuts_no_connection(walk: Walk, block
 
 
 class Terminal:
-    """A counter that logs in once and keeps its one connection, until the machine ends."""
+    """A counter that logs in once and keeps its connection until the machine ends."""
 
     def __init__(self, walk: Walk, port: str) -> None:
         self._walk, self._asked = walk, 0
@@ -181,7 +182,7 @@ class Terminal:
 
 
 def _the_secret_comes_by_its_credential(walk: Walk) -> None:
-    """The gateway needs it to start, and its environment does not have it; the command of root has it as well."""
+    """Assert that gateway and commands get the secret from its credential, not from the environment."""
     walk.type(READY)
     walk.type("hkall-gateway check-config")
     walk.type(f"! grep -q HKALL_SECRET_CUHK /etc/hkall/environment /proc/{main_process(walk)}/environ")
@@ -198,7 +199,7 @@ NIGHTS: Final[dict[str, str]] = {
 
 
 def _the_nights_work(walk: Walk) -> None:
-    """Each timer starts its service, which does its work within its limits, logs one line, and is told to the metrics."""
+    """Assert that each timer starts its service, which works within its limits, logs one line, and updates the metrics."""
     assert re.fullmatch(NIGHTS["backup"], walk.type(_said("backup")).strip())  # the page has started it by hand
     walk.type("install -d -o hkall -g hkall /var/lib/hkall/loads && cp /var/lib/hkall/*.csv /var/lib/hkall/loads/")
     walk.type("systemctl enable --now hkall-gateway-load@patrons.timer hkall-gateway-load@holdings.timer")
@@ -220,18 +221,18 @@ def _the_nights_work(walk: Walk) -> None:
 
 
 def _said(service: str, since: str = "0") -> str:
-    """The command that prints what a service of the night has logged itself."""
+    """The command that prints what a nightly service has logged."""
     return f"journalctl --no-pager --output=cat --since=@{since} --unit=hkall-gateway-{service} _COMM=hkall-gateway"
 
 
 def _certificates(walk: Walk) -> list[str]:
-    """The fingerprints that the TLS ports for terminals and for partners show."""
+    """The fingerprints presented by the TLS ports for terminals and for partners."""
     ask = "openssl s_client -connect localhost:{} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256"
     return [walk.type(ask.format(port)) for port in (6443, 8443)]
 
 
 def _the_units_are_right(walk: Walk) -> None:
-    """Systemd's own tools accept the units, and the running one is hardly exposed."""
+    """Assert that systemd's tools accept the units, and that the exposure of the running one is low."""
     for unit in (UNIT, f"{UNIT}@1", f"{UNIT}-backup", f"{UNIT}-doctor", f"{UNIT}-load@patrons"):
         assert walk.type(f"systemd-analyze verify --man=no {unit}.service 2>&1") == ""  # `man` does not look into /opt
         shown = walk.type(f"systemd-analyze security --no-pager {unit}.service | tail -n 1")
@@ -243,7 +244,7 @@ def _the_units_are_right(walk: Walk) -> None:
 
 
 def former(text: str) -> str:
-    """A block in the words that version 0.2.0 understands: its units can do no TLS."""
+    """A block in terms that version 0.2.0 understands: its units do not support TLS."""
     text = re.sub(r', "ssl:[^"]*"', "", text).replace("https://localhost:8443", "http://127.0.0.1:8080")
     text = re.sub(r" --certificate \S+ --key \S+", "", text.replace("https://localhost:9101", "http://127.0.0.1:9101"))
     text = text.replace("localhost:6443 --tls --ca /etc/hkall/cert.pem", "127.0.0.1:6001")
@@ -251,7 +252,7 @@ def former(text: str) -> str:
 
 
 def lend_on_the_former_version(walk: Walk) -> list[dict[str, Any]]:
-    """Follow the first page on version 0.2.0 up to the lent book. Returns the requests."""
+    """Follow the first page on version 0.2.0 up to the first loan. Returns the requests."""
     walk.bring(walk.way.built(RELEASED))
     shutil.copy(ROOT / "packaging" / "command.sh", walk.machine.root / SOURCES.lstrip("/"))
     for block in blocks(PAGES[0]):
@@ -263,7 +264,7 @@ def lend_on_the_former_version(walk: Walk) -> list[dict[str, Any]]:
 
 
 def install_later(walk: Walk) -> str:
-    """Install the later version by the block of the pages, and upgrade the database. Returns what was said."""
+    """Install the later version by the documented block, and upgrade the database. Returns the output."""
     walk.bring(walk.way.built(LATER))
     pages = (block for page in PAGES[1:] for block in blocks(page))
     (block,) = (block for block in pages if block.mark == walk.way.install and INSTALLS.search(block.text))
@@ -345,5 +346,5 @@ def test_two_gateways_are_upgraded_sequentially(walk: Walk) -> None:
 
 
 def gateways(walk: Walk) -> list[dict[str, Any]]:
-    """The rows of the gateways that live, as `status` shows them."""
+    """The rows of the running gateways, as `status` shows them."""
     return [row for row in walk.rows("status") if row["what"] == "gateway" and row["state"] == "up"]

@@ -1,6 +1,6 @@
-"""`make catalogue`: writes the texts of the pages into the Chinese catalogue; new ones are empty there until translated.
+"""`make catalogue`: updates the Chinese translation catalogue from the pages; new texts stay empty until translated.
 
-A text is what stands in `_()`, `gettext()`, `ngettext()` or `N_()` of a Python file or a template.
+A text is the argument of `_()`, `gettext()`, `ngettext()` or `N_()` in a Python file or a template.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ msgstr ""
 
 
 def texts() -> Catalog:
-    """Return every text of the pages, in the order of the files."""
+    """Return every text of the pages, in file order."""
     found = Catalog(charset="utf-8")
     for file, _line, message, comments, context in extract_from_dir(ROOM, METHODS, OPTIONS, keywords=KEYWORDS):
         found.add(message, locations=[(f"web/{file}", 0)], auto_comments=comments, context=context)
@@ -40,13 +40,13 @@ def texts() -> Catalog:
 
 
 def chinese() -> Catalog:
-    """Return the catalogue as it is in the package."""
+    """Return the catalogue as stored in the package."""
     with CHINESE.open("rb") as file:
         return read_po(file, locale="zh_Hant")
 
 
 def main() -> None:
-    """Bring the catalogue up to date, in the order of its texts."""
+    """Update the catalogue, in the order of its texts."""
     known = chinese()
     known.update(texts(), no_fuzzy_matching=True)
     known.obsolete.clear()

@@ -1,4 +1,4 @@
-"""A world behind Flask's test client: real store and desk, in memory, at the world's own time."""
+"""A world behind Flask's test client: real store and circulation service, in memory, with the world's clock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settings(**changed: Any) -> WebSettings:
 
 
 class Compiled(BytecodeCache):
-    """The templates that a process has compiled, for every application that it makes."""
+    """A cache of compiled templates shared by all applications of a process."""
 
     def __init__(self) -> None:
         self._code: dict[str, bytes] = {}
@@ -69,7 +69,7 @@ COMPILED = Compiled()
 
 @dataclass
 class Browser:
-    """A browser at the pages: keeps cookies, and fills in the hidden field of a form."""
+    """A browser for the pages: keeps cookies, and fills in hidden form fields."""
 
     client: FlaskClient
     address: str = "192.0.2.7"
@@ -84,7 +84,7 @@ class Browser:
         return self.send(path, csrf_token=found[1], **fields)
 
     def send(self, path: str, **fields: str) -> TestResponse:
-        """Send fields without looking at a page first."""
+        """Send fields without loading a page first."""
         return self.client.post(path, data=fields, environ_base={"REMOTE_ADDR": self.address})
 
     def log_in(self, login: str, password: str = PASSWORD, **fields: str) -> TestResponse:
@@ -92,13 +92,13 @@ class Browser:
 
 
 async def no_replay(_document: QuarantinedDocument) -> str | Refused:
-    """Where no test says otherwise, nothing is heard again."""
+    """By default, no document is reprocessed."""
     raise NotImplementedError
 
 
 @cache
 def pattern() -> tuple[Flask, Flask]:
-    """The pages and the API without services; making their routes takes longer than most tests."""
+    """The pages and the API without services; creating their routes takes longer than most tests."""
     unused: Any = SimpleNamespace(seconds=lambda: 0.0)
     pages = make_app(unused)
     whole: Any = pages.wsgi_app
@@ -106,7 +106,7 @@ def pattern() -> tuple[Flask, Flask]:
 
 
 def copied_app(services: WebServices) -> Flask:
-    """An app as `make_app` returns it, with the routes and the templates of the pattern."""
+    """An app as `make_app` returns it, with the routes and templates of the pattern."""
     pages, api = (copy(one) for one in pattern())
     shared = limits.shared(services)
     for one in (pages, api):
@@ -154,20 +154,20 @@ class Site:
         return Browser(self.app.test_client(), address)
 
     def patron(self, card: str = "UG1", address: str = "192.0.2.7") -> Browser:
-        """A browser with this patron logged in; the PIN of everybody is 1234."""
+        """A browser with this patron logged in; every PIN is 1234."""
         browser = self.browser(address)
         answer = browser.post("/login", barcode=card, pin="1234")
         assert answer.status_code == 303, answer.text
         return browser
 
     def staff(self, role: str = "clerk") -> Browser:
-        """A browser with a member of staff of this role logged in."""
+        """A browser with a staff member of this role logged in."""
         browser = self.browser()
         assert browser.log_in(role).status_code == 303
         return browser
 
     def wait(self, **how_long: float) -> None:
-        """Move the time of the world, and that of the throttles."""
+        """Advance the clock of the world and of the throttles."""
         span = timedelta(**how_long)
         self.world.wait(span)
         self.seconds += span.total_seconds()

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DirectBridge:
-    """Runs everything at once, in the thread of the test."""
+    """Runs every call at once, in the test's thread."""
 
     def __init__(self, store: Immediate) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Requests that stand somewhere, for the pages of staff."""
+"""Requests at a given position, for the staff pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENT = frozenset({Position.PAGED, Position.SHIPPED, Position.AT_BORROWER})
 
 
 def given(site: Site, position: Position, number: str, **facts: Any) -> Request:
-    """Put a request there: borrowed by UG1 from CUHK, or lent to CUHK. Its copy is called B- and the number."""
+    """Insert a request at a position: borrowed by UG1 from CUHK, or lent to CUHK. Its item is B- plus the number."""
     lent = position in LENT or facts.pop("lent", False)
     bare = Request(
         id=number,
@@ -38,7 +38,7 @@ def given(site: Site, position: Position, number: str, **facts: Any) -> Request:
 
 
 def with_copy(site: Site, request: Request, call_number: str = "", author: str = "", material: str = "book") -> None:
-    """Put the request's copy into the catalogue."""
+    """Add the request's item to the catalogue."""
     copy = Holding(request.item_agency, request.item_barcode, request.bib_id, request.title, author)
     copy = replace(copy, call_number=call_number, material=material)
 
@@ -50,5 +50,5 @@ def with_copy(site: Site, request: Request, call_number: str = "", author: str =
 
 
 def position_of(site: Site, number: str) -> str:
-    """Where a request stands now."""
+    """The current position of a request."""
     return str(site.world.request(number).position)

@@ -1,4 +1,4 @@
-"""/api/v1: what programs may ask and do, and what they hear."""
+"""/api/v1: operations for API clients, their permissions and responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BODIES = [b"", b"{", b"[]", b'"x"', b"null", b'{"q": 1}', b'{"q": "a\\u0000"}', 
 
 @dataclass
 class Program:
-    """A program at the API with one token. Answers are TestResponses; `Any`, since each has JSON."""
+    """An API client with one token. Responses are TestResponses; `Any`, since each has JSON."""
 
     site: Site
     secret: str

@@ -1,4 +1,4 @@
-"""Schemathesis asks the API what its description allows, and what it does not: whatever it hears must fit the description."""
+"""Schemathesis sends valid and invalid requests to the API: every response must match the description."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ CARD = "UG1"
 
 @dataclass(frozen=True)
 class Described:
-    """The description of the API of one world, with tokens that may do all."""
+    """The API description of one world, with tokens for all operations."""
 
     schema: schemathesis.BaseSchema
     world: World
 
     def token(self, method: str, path: str, *, own: bool) -> str:
-        """The token that may use an operation; `own`: a patron's, which is there anew for each request."""
+        """A token that may use an operation; `own`: a patron's, created anew for each request."""
         if own or (method, path) == ("DELETE", "/patron-token"):
             now = self.world.now
             named = ("", CARD, "", "", "pin", "")

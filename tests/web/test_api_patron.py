@@ -1,4 +1,4 @@
-"""The patrons' half of /api/v1: search, title, may-request, place, record, cancel, renew; and who may do it for whom."""
+"""The patron operations of /api/v1: search, title, may-request, place, record, cancel, renew; and their permissions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PATRONS: tuple[tuple[str, dict[str, str]], ...] = (
 
 @dataclass
 class Phone:
-    """A program in a patron's hand. Answers are TestResponses; `Any`, since each has JSON."""
+    """A patron's app. Responses are TestResponses; `Any`, since each has JSON."""
 
     site: Site
     secret: str = ""
@@ -74,14 +74,14 @@ class Phone:
 
 
 def phone(site: Site, card: str = CARD) -> Phone:
-    """The phone of a patron with a token."""
+    """The app of a patron with a token."""
     made = Phone(site)
     assert made.log_in(card).status_code == 201
     return made
 
 
 def put(site: Site, *copies: Holding) -> None:
-    """Load copies, with the words by which they are found."""
+    """Load items with their search words."""
     site.world.store.now(lambda unit: loading.write(unit, "holdings", copies, loading.begin(unit, "holdings")))
 
 

@@ -1,4 +1,4 @@
-"""The API's records are made of the circulation's results: a field has its name and its type in one place."""
+"""API records are derived from circulation results: each field's name and type is defined once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hkall_gateway.web.api.models import Record, made_of
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A result within a result, with a column that is nobody's business."""
+    """A nested result, with a column that must not be published."""
 
     barcode: str
     shelf: str = ""
@@ -43,7 +43,7 @@ class CopyRecord(Record):
 
 @made_of(Seen)
 class SeenRecord(Record):
-    """All of a result."""
+    """All fields of a result."""
 
 
 def test_record_has_every_field_and_type_of_its_result() -> None:

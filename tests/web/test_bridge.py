@@ -1,4 +1,4 @@
-"""The way from a page's thread to the reactor's: its results, its time limit, its end."""
+"""The bridge from a page thread to the reactor thread: results, time limit, shutdown."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_stop_answers_current_and_later_callers(bridge: DeskBridge, reactor: Any
 
 @pytest.fixture
 def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
-    """The writer is busy until the event is set."""
+    """Block the writer until the event is set."""
     inside, let_go = Event(), Event()
 
     def hold(_unit: UnitOfWork) -> None:

@@ -1,4 +1,4 @@
-"""Chromium at the pages of a running gateway: `make test-browser`. Its driver comes from Debian (chromium-driver)."""
+"""Chromium on the pages of a running gateway: `make test-browser`. Its driver comes from Debian (chromium-driver)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def chromium(width: int, scheme: str = "light", *, script: bool = True) -> WebDr
 
 
 def messages(driver: WebDriver) -> list[str]:
-    """What the browser complains of."""
+    """The warnings and errors of the browser console."""
     found: Any = driver  # Chromium's own method, which the types do not know
     return [line["message"] for line in found.get_log("browser")]
 
@@ -64,13 +64,13 @@ def log_in(driver: WebDriver, gateway: Gateway) -> None:
 
 
 def shown(driver: WebDriver, text: str) -> None:
-    """Wait until the page says so; the page before may go while it is looked at."""
+    """Wait until the page shows this; the previous page may be replaced while it is read."""
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
     waiting.until(lambda found: text in found.find_element(By.TAG_NAME, "main").text)
 
 
 def wait_for(driver: WebDriver, heading: str) -> None:
-    """Wait until the page with this heading is there; the one before it may go while it is looked at."""
+    """Wait for the page with this heading; the previous page may be replaced while it is read."""
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
     waiting.until(lambda found: found.find_element(By.TAG_NAME, "h1").text == heading)
 
@@ -138,7 +138,7 @@ def test_first_tab_skips_the_menu(gateway: Gateway) -> None:
 
 
 def _keep(driver: WebDriver, name: str) -> None:
-    """Keep a picture of the whole page; it must not be wider than the screen."""
+    """Save a screenshot of the whole page; it must not be wider than the screen."""
     wide, inner = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
     SHOTS.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Who asks for a page, by the proof that comes with it, before a thread is taken."""
+"""Identifying the caller of a page by its cookie or token, before a thread is taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.web.conftest import Browser, Site
 
 @dataclass
 class Request:
-    """The part of a request of twisted.web that brings proofs."""
+    """The part of a twisted.web request that carries credentials."""
 
     cookies: dict[str, str] = field(default_factory=dict)
     authorization: str = ""
@@ -117,7 +117,7 @@ def test_every_caller_is_unknown_during_a_database_outage(site: Site) -> None:
 
 
 class Paused:
-    """A store that answers when it is told to."""
+    """A store that answers when told to."""
 
     def __init__(self) -> None:
         self.asked: list[Deferred[WebCaller]] = []

@@ -1,4 +1,4 @@
-"""/staff/closures: what a late closure moves is shown before it is applied; due dates move in bulk, with a reason."""
+"""/staff/closures: a late closure is previewed before it is applied; due dates are changed in bulk, with a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.web.test_unsent import BY, requested
 
 
 def on_loan(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> Request:
-    """A loan of a patron, of a book that came."""
+    """A loan of a patron."""
     number = requested(site, bib_id, card)
     for name, more in (("force", {"reason": "x", "position": Position.IN_TRANSIT}), ("receive", {}), ("lend", {})):
         named: Any = more

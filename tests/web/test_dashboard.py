@@ -1,4 +1,4 @@
-"""The first page of the console: how much stands where, what is down, what is late."""
+"""The dashboard: counts per list, channels that are down, and late rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the desk says in English is shown in Chinese too."""
+"""English texts of the circulation service are shown in Chinese too."""
 
 from __future__ import annotations
 

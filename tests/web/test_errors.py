@@ -1,4 +1,4 @@
-"""Error pages: in both languages, with a number to quote that the log has too."""
+"""Error pages: in both languages, with an error number that is also in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The questions of `hkall-gateway explain` as a form: the same answers, and nothing is changed."""
+"""The queries of `hkall-gateway explain` as forms: the same results, without any change."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def send(browser: Browser, **fields: str) -> TestResponse:
 
 
 def outcome(shown: Any) -> tuple[str, str, list[str]]:
-    """(ok or no, the answer, the linked rules)."""
+    """(ok or no, the result, the linked rules)."""
     (found,) = shown.xpath("//*[@data-outcome]")
     words = found.xpath("string(.//*[@class='answer-what'])").strip()
     return found.get("data-outcome"), words, [a.removeprefix("/help#") for a in found.xpath(".//a/@href")]

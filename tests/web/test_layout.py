@@ -1,4 +1,4 @@
-"""The frame of every page: one heading, a main part, a way past the menu, the site's own name and colour."""
+"""The page layout: one heading, a main part, a skip link, the site's name and colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
 
 
 def reader(site: Site, path: str) -> Browser:
-    """A browser that may see this page, logged in for those of staff and for the record."""
+    """A browser that may see this page, logged in for staff pages and for the record."""
     if path == "/record":
         return site.patron()
     return site.staff("supervisor") if path.startswith("/staff/") and path != "/staff/login" else site.browser()
@@ -107,7 +107,7 @@ def test_site_colour_is_readable_in_both_colour_schemes(site: Site, colour: str)
 
 
 def tokens(scheme: str) -> dict[str, str]:
-    """The colours of the style sheet, of the light or the dark scheme."""
+    """The colours of the style sheet, for the light or the dark scheme."""
     light, _, rest = (STATIC / "style.css").read_text(encoding="utf-8").partition("@media (prefers-color-scheme: dark)")
     text = light if scheme == "light" else rest.partition("}\n}")[0]
     pairs = (line.strip().rstrip(";").split(": ") for line in text.splitlines() if line.strip().startswith("--"))

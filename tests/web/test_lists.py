@@ -1,4 +1,4 @@
-"""The work lists: rows, order, filter, pages, the file, and the way from the first page to them."""
+"""The work lists: rows, order, filter, paging, export, and links from the dashboard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 
 def numbers(browser: Browser, path: str) -> list[str]:
-    """The requests of a page, in their order."""
+    """The request numbers of a page, in order."""
     answer = browser.get(path)
     assert answer.status_code == 200, path
     return [str(number) for number in html.fromstring(answer.text).xpath("//tr/@data-request")]

@@ -1,4 +1,4 @@
-"""Chromium at the lists, slips, partners, terminals and statistics of a running gateway with a full counter."""
+"""Chromium on the lists, slips, partners, terminals and statistics of a running gateway with many requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with open requests in every position, years of ended ones, and a terminal that is logged in."""
+    """A gateway with open requests in every position, years of ended ones, and a logged-in terminal."""
     made = Gateway(reactor, tmp_path_factory.mktemp("lists"), pages=True)
     engine = open_engine(config.load(made.path, made.environ).database.url)
     bulk.fill(engine, bulk.Amounts(requests=3_000, lines=2, days=400), now())
@@ -53,7 +53,7 @@ def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def keep(driver: WebDriver, name: str) -> None:
-    """Keep a picture of the page, three screens long at most; it is not wider than its screen, and axe finds nothing wrong."""
+    """Save a screenshot, at most three screens long; it must fit its screen and pass axe."""
     wide, inner, high = driver.execute_script(
         "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
     )
@@ -149,14 +149,14 @@ def test_terminal_page_shows_session_last_message_and_refused_login(counter: Gat
 
 
 def pdf(driver: WebDriver, file: Path) -> None:
-    """Write the page as it would be printed, on the paper that its print sheet names."""
+    """Print the page as PDF, on the paper of its print style sheet."""
     found: Any = driver
     told = found.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": False})
     file.write_bytes(base64.b64decode(told["data"]))
 
 
 def barcodes(file: Path, page: int) -> set[str]:
-    """Read the barcodes of a page at the resolution of a thermal printer, 203 dpi, by zbar."""
+    """Read the barcodes of a page at the resolution of a thermal printer, 203 dpi, with zbar."""
     picture = file.with_name(f"{file.stem}-{page}")
     cut = ["-f", str(page), "-l", str(page), "-r", "203", "-gray", "-png", "-singlefile"]
     subprocess.run(["pdftoppm", *cut, file, picture], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""The staff login: who gets in, where to, and how long a guesser waits."""
+"""The staff login: who is admitted, the redirect, and throttling of guesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outermost layer: log lines without a person's words, metrics."""
+"""The outermost layer: log lines without user input, and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and cards begin with the role clerk: every page, list, file and call of the API that a viewer may ask for."""
+"""Names and cards require the role clerk: every page, list, file and API call that a viewer may request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT: Final = "2017-03-10T09:00"
 
 @pytest.fixture
 def telling(site: Site) -> Site:
-    """A site with everything that names a patron somewhere: cards, former cards, documents, letters, errors and reasons."""
+    """A site with patron data everywhere: cards, former cards, documents, letters, errors and reasons."""
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     site.world.pump()
     for position in Position:
@@ -61,7 +61,7 @@ def numbers(site: Site) -> list[str]:
 
 
 def pages(site: Site, browser: Browser) -> Iterator[tuple[str, TestResponse]]:
-    """Ask for each page that a viewer may see, with everything that its address can name."""
+    """Request each page that a viewer may see, with every possible id in its URL."""
     named: Mapping[str, list[str]] = {
         "/staff/lists/<name>": list(ListName),
         "/staff/lists/<name>.csv": list(ListName),
@@ -81,7 +81,7 @@ def pages(site: Site, browser: Browser) -> Iterator[tuple[str, TestResponse]]:
 
 
 def sent(browser: Browser, path: str) -> Iterator[TestResponse]:
-    """Send the forms of a page. What a person types is in the answer, so that no name is typed."""
+    """Submit the forms of a page. User input is echoed in the response, so no name is typed."""
     token = TOKEN.search(browser.get(path).text)
     assert token
     if path == "/staff/requests":

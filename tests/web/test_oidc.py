@@ -1,4 +1,4 @@
-"""Login by an identity provider: a mock provider of another maker, over the loopback interface."""
+"""Login by an identity provider: a third-party mock provider on the loopback interface."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROLES = {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
 
 @dataclass
 class Mock:
-    """The provider, and what it says of a person."""
+    """The provider, and its claims about a user."""
 
     issuer: str
 
@@ -48,7 +48,7 @@ class Mock:
         assert answer.status_code == 204, answer.text
 
     def consent(self, address: str, sub: str) -> str:
-        """What the person does at the provider; returns the way back, on our host."""
+        """Log in at the provider; return the redirect back to our host."""
         answer = requests.post(address, data={"sub": sub}, allow_redirects=False, timeout=5)
         assert answer.status_code == 302, answer.text
         way = urlsplit(answer.headers["Location"])
@@ -361,7 +361,7 @@ def role_in_force(site: Site) -> str:
 
 @pytest.fixture
 def cards(sso: Site) -> Site:
-    """The same provider, which names cards as well."""
+    """The same provider with a card claim."""
     assert sso.settings.oidc
     sso.settings = settings(oidc=replace(sso.settings.oidc, card_claim="library_card"))
     return sso

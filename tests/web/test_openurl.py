@@ -1,4 +1,4 @@
-"""OpenURLs as other catalogues write them: made by hand from the keys of Z39.88 and of OpenURL 0.1."""
+"""OpenURLs as other catalogues write them: handmade from the keys of Z39.88 and of OpenURL 0.1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERRER: Final = {"rfr_id": "info:sid/primo.exlibrisgroup.com:primo", "url_ver"
 
 @pytest.fixture
 def catalogue(site: Site) -> Browser:
-    """A browser that comes from another catalogue; ours has four titles, two of which share a name."""
+    """A browser coming from another catalogue; ours has four titles, two with the same name."""
     load(
         site,
         Holding("CUHK", "C1", "b-dune", "Dune", "Herbert, Frank", "9780441013593"),
@@ -31,7 +31,7 @@ def catalogue(site: Site) -> Browser:
 
 
 def led_to(browser: Browser, **keys: str) -> str:
-    """The path that an OpenURL leads to, and the words that are searched there."""
+    """The path that an OpenURL redirects to, and its search words."""
     cited = {key.replace("rft_", "rft."): value for key, value in keys.items()}
     answer = browser.get("/openurl?" + urlencode({**CONTEXT, **REFERRER, **cited}))
     assert answer.status_code == 303

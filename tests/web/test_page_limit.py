@@ -1,4 +1,4 @@
-"""The limit of pages for one caller."""
+"""The page rate limit per caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST = 60
 
 
 class Clock:
-    """Seconds that stand still until they are moved."""
+    """A clock that is set manually, in seconds."""
 
     now = 0.0
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def burst(limit: PageLimit, address: str, most: int = MOST) -> int:
-    """How many pages this address gets at once."""
+    """The number of pages this address gets at once."""
     found = 0
     while not limit.wait_s(address, most) and found < 1000:
         found += 1

@@ -1,4 +1,4 @@
-"""The page of the partners: channel, unsent messages, balance, answers."""
+"""The partners page: channel, unsent messages, balance, replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A patron's login by card and PIN: who gets in, what a stranger learns, and that no guess here locks a card at a terminal."""
+"""Patron login by card and PIN: who is admitted, no disclosure to strangers, and no lockout of the card at terminals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD, PIN = "UG1", "1234"
 
 
 def log_in(browser: Browser, card: str = CARD, pin: str = PIN, **fields: str) -> tuple[int, str]:
-    """Send the form; return the status, and where it leads or what the page says."""
+    """Submit the form; return the status, and the redirect or the page text."""
     answer = browser.post("/login", barcode=card, pin=pin, **fields)
     return answer.status_code, answer.location or answer.text
 
@@ -60,7 +60,7 @@ def test_unknown_card_and_wrong_pin_get_the_same_reply(site: Site) -> None:
 
 
 def plain(page: str) -> str:
-    """A page without the secret of its form."""
+    """A page without its CSRF token."""
     head, _, rest = page.partition('name="csrf_token" value="')
     return head + rest.partition('"')[2]
 

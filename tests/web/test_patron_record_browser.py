@@ -1,4 +1,4 @@
-"""Chromium at a patron's pages: login, request, record; both languages and schemes, phone and desk, checked by axe."""
+"""Chromium on the patron pages: login, request, record; both languages and colour schemes, two screen sizes, with axe."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def plant(unit: UnitOfWork) -> None:
 
 @pytest.fixture(scope="module")
 def site(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with a busy patron, and a partner that names its own pages."""
+    """A gateway with a busy patron, and a partner with its own pages."""
     made = Gateway(reactor, tmp_path_factory.mktemp("patron"), policy="[renewal]\nwindow_days = 7\n", pages=True)
     text = made.path.read_text(encoding="utf-8")
     made.path.write_text(

@@ -1,4 +1,4 @@
-"""Visitors: the first page, search, a title, and what caches and crawlers are told."""
+"""Visitors: the first page, search, title pages, and headers for caches and crawlers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CHINESE = {"Accept-Language": "zh-Hant"}
 
 @pytest.fixture
 def visitor(site: Site) -> Browser:
-    """A browser at the world's titles."""
+    """A browser for the world's titles."""
     site.world.store.now(lambda unit: catalogue.fill(unit.connection))
     return site.browser()
 
 
 def load(site: Site, *copies: Holding, titles: Mapping[str, Title] | None = None) -> None:
-    """Load copies, with their titles and search words, as of the world's time."""
+    """Load items, with titles and search words, as of the world's time."""
 
     def write(unit: Any) -> None:
         number = loading.begin(unit, "holdings")
@@ -48,17 +48,17 @@ def shown(answer: TestResponse) -> Any:
 
 
 def results(page: Any) -> dict[str, str]:
-    """The badge of each title of a page of results, by number, in order."""
+    """The badge of each title on a result page, by id, in order."""
     return {one.get("data-title"): one.xpath("string(.//p[@class='where'])").strip() for one in page.xpath("//li[@data-title]")}
 
 
 def copies(page: Any) -> list[tuple[str, str]]:
-    """The library and the status of each row of a title's copies."""
+    """Library and status of each item row of a title."""
     return [(row.get("data-agency"), row.xpath("string(td[last()])").strip()) for row in page.xpath("//tr[@data-agency]")]
 
 
 def asking(page: Any) -> tuple[list[str], str]:
-    """Where a title may be requested, and the words in place of the button."""
+    """The URL to request a title, and the text in place of the button."""
     words = " ".join(page.xpath("string(//section[@class='asking'])").split())
     return page.xpath("//a[starts-with(., 'Request this title')]/@href"), words
 

@@ -1,4 +1,4 @@
-"""Chromium at the visitors' pages of a running gateway, and curl for what caches are told."""
+"""Chromium on the visitors' pages of a running gateway, and curl for the cache headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/staff/patrons: found by POST, addressed by a random number; requests, payments, export and erasure."""
+"""/staff/patrons: search by POST, URLs with a random number; requests, payments, export and erasure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def page_of(browser: Browser, card: str = "UG1") -> str:
 
 
 def owing(site: Site, cents: int = 1250) -> str:
-    """The number of a request for which the patron UG1 owes money."""
+    """A request for which the patron UG1 has a charge."""
     loan = on_loan(site)
 
     def charge(unit: UnitOfWork) -> None:

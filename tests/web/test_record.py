@@ -1,4 +1,4 @@
-"""/record: what a patron has and may do now, by the desk's own answers; nothing of the past, nothing of others."""
+"""/record: a patron's loans and requests and the actions allowed now; no ended requests, no data of other patrons."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def at() -> Iterator[Open]:
 
 
 def row(browser: Browser, number: str, path: str = "/record", language: str = "en") -> str:
-    """The row of a request as text, with the words of its button; "" if the record has none."""
+    """The row of a request as text, with its button labels; "" if the record has none."""
     page = html.fromstring(browser.get(path, headers={"Accept-Language": language}).text)
     found = page.xpath(f"//main//tr[@data-request='{number}']")
     return " ".join(found[0].xpath("string()").split()) if found else ""

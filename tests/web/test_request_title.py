@@ -1,4 +1,4 @@
-"""/title/<bib_id>/request: the published page's five steps; every no with its reason and rule; one wish is one request."""
+"""/title/<bib_id>/request: the published page's five steps; every refusal with reason and rule; one request per submission."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def requests(site: Site, card: str = "UG1") -> tuple[Request, ...]:
 
 
 def main(browser: Browser, path: str, language: str = "en") -> str:
-    """What the page is about, as text."""
+    """The main text of the page."""
     page = html.fromstring(browser.get(path, headers={"Accept-Language": language}).text)
     return " ".join(page.xpath("string(//main)").split())
 
@@ -36,7 +36,7 @@ def submit(browser: Browser, way: str = WAY, **fields: str) -> tuple[int, str]:
 
 @pytest.fixture
 def others(site: Site) -> Site:
-    """A site whose partners are known, one of them with the address of its pages."""
+    """A site with known partners, one of them with a URL for its pages."""
     partners = (
         HomeLibrary("CUHK", "CUHK Library", "https://hkall.cuhk.test/"),
         HomeLibrary("LU", "Lingnan University Library"),
@@ -246,7 +246,7 @@ def test_repeated_request_is_placed_once(site: Site) -> None:
 
 
 def submit_again(browser: Browser, **fields: str) -> str:
-    """The form as a second tab still has it, although the page would no longer offer it."""
+    """Submit the form from a second tab, although the page would no longer offer it."""
     token = html.fromstring(browser.get("/record").text).xpath("//input[@name='csrf_token']/@value")[0]
     answer = browser.send(WAY, csrf_token=token, **{**HKU, **fields})
     return answer.location or answer.text

@@ -1,4 +1,4 @@
-"""The request page: everything about one request, and the commands that its position and the role allow."""
+"""The request page: all data of one request, and the commands allowed by position and role."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIND = "/staff/requests"
 
 
 def given(site: Site, position: Position, **facts: Any) -> Request:
-    """A request of UG1 for CUHK's Dune that stands there."""
+    """A request of UG1 for CUHK's Dune at a position."""
     made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": "C1"}
     made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": "w-1"}
     request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
@@ -47,7 +47,7 @@ def page(browser: Browser, number: str) -> Any:
 
 
 def act(browser: Browser, number: str, name: str, at: Any = None, **fields: str) -> Any:
-    """Press the button of a command on the request's page, as it is now or as it was (`at`)."""
+    """Submit a command on the request's page, in its current or an earlier version (`at`)."""
     shown = page(browser, number) if at is None else at
     form = shown.xpath("//form[.//button[@formaction]]")[0]
     kept = {i.get("name"): i.get("value") or "" for i in form.xpath(".//input[@name]")}

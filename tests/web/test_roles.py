@@ -1,4 +1,4 @@
-"""Every page and every command of the console for every role, as a table: who gets in, and who does not."""
+"""Every page and command of the console for every role, as a table of permissions."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PARTS: Final = {"<number>": "R-1", "<kind>": "dead", "<path:text>": "R-1"}
 
 
 def address(path: str) -> str:
-    """A path of the table with something in each of its places: what is there, where a role decides more than the page."""
+    """A path of the table with ids filled in: existing ones if a role decides more than the page."""
     named = "turnaround" if "statistics" in path else "pull" if "lists" in path else "cancel"
     for place, value in {**PARTS, "<name>": named}.items():
         path = path.replace(place, value)
@@ -81,7 +81,7 @@ def address(path: str) -> str:
 
 
 def ask(browser: Browser, verb: str, path: str) -> int:
-    """The status with which the page answers, with the secret of a form of this browser."""
+    """The response status, with the CSRF token of this browser."""
     if verb == "GET":
         return browser.get(path).status_code
     secret = TOKEN.search(browser.get("/staff/requests").text) or TOKEN.search(browser.get("/staff/login").text)

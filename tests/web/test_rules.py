@@ -1,4 +1,4 @@
-"""/help: every published rule in both languages, each at the address that a reason links to."""
+"""/help: every published rule in both languages, each at the URL that refusals link to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scan station: each scan is answered by the desk, in words that a clerk acts on."""
+"""The scan station: each scan shows the result, in words that tell the clerk what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORLD = Actor("world", "world")
 
 @dataclass
 class Shown:
-    """What the station shows after a scan."""
+    """The station's display after a scan."""
 
     page: Any  # an element of lxml, whose types do not know what an expression finds
     address: str = ""
@@ -58,7 +58,7 @@ class Shown:
 
 
 def given(site: Site, position: Position, barcode: str = "C1", **facts: Any) -> Request:
-    """A request of UG1 for CUHK's Dune that stands there."""
+    """A request of UG1 for CUHK's Dune at a position."""
     made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": barcode}
     made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": f"w-{barcode}"}
     request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
@@ -67,7 +67,7 @@ def given(site: Site, position: Position, barcode: str = "C1", **facts: Any) -> 
 
 
 def two_places(site: Site, *places: str) -> None:
-    """Make these the library's pickup locations."""
+    """Configure these pickup locations."""
     site.world.start = replace(site.world.start, pickup_locations=places)
     site.world.restart()
 
@@ -79,7 +79,7 @@ def lent(site: Site, **facts: Any) -> Request:
 
 
 def paged(site: Site) -> Request:
-    """Our copy K9, which CUHK wants."""
+    """Our item K9, which CUHK has requested."""
     made = Request("", Side.LENDING, P.PAGED, "Love in a Fallen City", "b-lend", partner="CUHK", item_agency="HKU")
     made = replace(made, item_barcode="K9", wire_agency="CUHK", wire_id="c-1")
     opened: Request = site.world.store.now(lambda unit: unit.open(made, site.world.now, WORLD))
@@ -87,13 +87,13 @@ def paged(site: Site) -> Request:
 
 
 def scan(browser: Browser, barcode: str, after: Shown | None = None, **fields: str) -> Shown:
-    """One scan into the form, with all that the form of the last scan holds."""
+    """Submit one scan, with all fields of the form after the last scan."""
     kept = {"card": after.fields["card"]} if after else {}
     return shown_after(browser, browser.post(SCAN, **{**kept, "barcode": barcode, **fields}))
 
 
 def shown_after(browser: Browser, sent: TestResponse) -> Shown:
-    """The page to which a scan leads."""
+    """The page that a scan redirects to."""
     assert sent.status_code == 303
     page = browser.get(sent.location)
     assert page.status_code == 200

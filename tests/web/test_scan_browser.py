@@ -1,4 +1,4 @@
-"""Chromium at the scan station, the request page and explain, with a keyboard alone, as a barcode scanner is one."""
+"""Chromium on the scan station, the request page and explain, by keyboard only, like a barcode scanner."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WAITING = 48
 
 
 def standing() -> list[Request]:
-    """What lies on the counter: for each kind of scan a book."""
+    """One item for each kind of scan."""
     today = civil(now())
     book = Request("", Side.BORROWING, P.IN_TRANSIT, "香港散步學", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
     book = replace(
@@ -67,7 +67,7 @@ def standing() -> list[Request]:
 
 @pytest.fixture(scope="module")
 def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with books on its counter."""
+    """A gateway with these items."""
     made = Gateway(reactor, tmp_path_factory.mktemp("scan"), pages=True)
     one = f'pickup_locations = ["{demo_setup.LOCATION}"'
     made.path.write_text(made.path.read_text("utf-8").replace(one, f'{one}, "HKU-MED"'), "utf-8")
@@ -96,19 +96,19 @@ def station(counter: Gateway, *, script: bool = True, width: int = 1180) -> WebD
 
 
 def wedge(driver: WebDriver, *scans: str) -> None:
-    """Type as a scanner does: into whatever has the focus, each scan with an Enter."""
+    """Type like a scanner: into whatever has the focus, each scan followed by Enter."""
     for scan in scans:
         driver.switch_to.active_element.send_keys(scan + Keys.ENTER)
 
 
 def newest(driver: WebDriver) -> tuple[str, str]:
-    """(outcome, what to do) of the newest scan."""
+    """(outcome, instruction) of the newest scan."""
     status = driver.find_element(By.CSS_SELECTOR, "[role=status]")
     return status.get_attribute("data-outcome") or "", status.find_element(By.CLASS_NAME, "answer-what").text
 
 
 def answered(driver: WebDriver, barcode: str) -> tuple[str, str]:
-    """Wait until the newest scan is the one of this barcode."""
+    """Wait until the newest scan shows this barcode."""
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])  # the page before may go while it is looked at
     waiting.until(lambda found: barcode in found.find_element(By.CSS_SELECTOR, "[role=status]").text)
     return newest(driver)
@@ -275,7 +275,7 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
 
 
 def faults(driver: WebDriver, name: str) -> list[str]:
-    """Keep a picture of the page, three screens long at most; what is wider than its screen, and what axe finds wrong."""
+    """Save a screenshot, at most three screens long; return what does not fit and axe's findings."""
     asked = "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
     wide, inner, high = driver.execute_script(asked)
     SHOTS.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What protects a page from other sites: the secret of each form, the headers, the roles."""
+"""Protection of pages against other sites: CSRF tokens, headers, roles."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ PATRON = "/staff/patrons"
 
 
 def dangerous(site: Site) -> None:
-    """A request on the hold shelf whose title, author, barcode and patron's names are markup."""
+    """A request on the hold shelf with markup in title, author, barcode and patron name."""
     made = given(site, Position.RECEIVED, "R-1", title=MARKUP, item_barcode=MARKUP, volume=MARKUP)
     with_copy(site, made, call_number=MARKUP, author=MARKUP)
     named = {"name": MARKUP, "name_zh": MARKUP}

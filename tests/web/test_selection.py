@@ -1,4 +1,4 @@
-"""Selected rows: the commands that all of them allow, given to each, with the person as actor and the reason in the journal."""
+"""Selected rows: commands that all of them allow, run on each, journalled with user and reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ P = Position
 
 
 def send(browser: Browser, path: str, requests: list[str], **fields: str) -> Any:
-    """Send the form of a list with these rows selected."""
+    """Submit the form of a list with these rows selected."""
     found = TOKEN.search(browser.get("/staff/").text)
     assert found
     data = {"csrf_token": found[1], "request": requests, **fields}

@@ -1,4 +1,4 @@
-"""The pages' HTTP server under Twisted: threads that are bounded, limits, an orderly end."""
+"""The pages' HTTP server under Twisted: bounded threads, limits, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOST_CONNECTIONS = 200
 
 
 class ByHeader:
-    """Believes what a header says."""
+    """Identifies the caller by a header."""
 
     async def find(self, request: Any) -> WebCaller:
         who = (request.getHeader(b"who") or b"").decode()
@@ -55,7 +55,7 @@ class Silent:
 
 @dataclass
 class Pages:
-    """A server with pages that wait until they may go on."""
+    """A server whose pages wait until released."""
 
     port: int
     go_on: threading.Event
@@ -67,7 +67,7 @@ class Pages:
     stopped: bool = False
 
     def get(self, path: str, body: bytes | None = None, who: str = "staff", **headers: str) -> tuple[int, bytes]:
-        """Ask as one of staff, unless said; `who` may be "patrons" or "" for a stranger."""
+        """Send a request, as staff by default; `who` may be "patrons" or "" for a visitor."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("POST" if body is not None else "GET", path, body, {**named, "Who": who})
@@ -170,7 +170,7 @@ def test_page_that_fails_to_start_is_answered_and_releases_its_thread(pages: Pag
 
 
 def until(happened: Callable[[], bool]) -> bool:
-    """Whether it happens within ten seconds."""
+    """Whether the condition becomes true within ten seconds."""
     end = time.monotonic() + 10
     while not happened() and time.monotonic() < end:
         time.sleep(0.005)
@@ -298,7 +298,7 @@ WEB_PAGE = Path(__file__).parents[2] / "docs" / "web.md"
 
 
 def caller(port: int, *headers: tuple[str, str]) -> str:
-    """Return the caller that a page sees, asked from CALLER with these headers, which may be the same several times."""
+    """The caller that a page sees, requested from CALLER with these headers, which may be repeated."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(CALLER, 0))
     connection.putrequest("GET", "/caller")
     for name, value in headers:
@@ -339,7 +339,7 @@ def documented(kind: str) -> str:
 
 @contextmanager
 def running(kind: str, block: str, port: int, folder: Path) -> Iterator[None]:
-    """Run the real proxy with this block of its configuration, in front of the pages."""
+    """Run the real proxy with this configuration block in front of the pages."""
     file = folder / "proxy.conf"
     command: list[str | Path]
     if kind == "haproxy":

@@ -1,4 +1,4 @@
-"""Sessions: rows that end, tokens that are new at a login, cookies that other sites cannot use."""
+"""Sessions: expiry, new tokens at login, and cookies that other sites cannot use."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def driver() -> Iterator[WebDriver]:
 
 
 def found(driver: WebDriver, query: str) -> str:
-    """The pages and sections that a query finds."""
+    """The pages and sections found by a query."""
     driver.get(f"{SITE.as_uri()}/search.html?q={quote(query)}")
     waiting = WebDriverWait(driver, 20)
     waiting.until(lambda page: "finished" in _summary(page) or "did not match" in _summary(page))

@@ -1,4 +1,4 @@
-"""Slips: one a request, its texts and barcodes, what was printed before, and the picture of a barcode."""
+"""Slips: one per request, with texts and barcodes, printing marks, and barcode images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = Position
 
 
 def slips(text: str) -> dict[str, str]:
-    """The words of each slip, by the request's number."""
+    """The text of each slip, by request number."""
     found = html.fromstring(text).xpath("//article[@data-request]")
     return {one.get("data-request"): " ".join(one.xpath("string(.)").split()) for one in found}
 

@@ -1,4 +1,4 @@
-"""The statistics: figures, their files, charts as pictures, periods, and no person."""
+"""The statistics: figures, files, chart images, periods, and no patron data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALL = "from=2017-03-01&to=2017-03-31"
 
 @pytest.fixture
 def viewer(site: Site) -> Browser:
-    """A month with two filled requests, an unfilled one, and one book lent."""
+    """A month with two filled requests, an unfilled one, and one item lent."""
     given(site, P.ON_LOAN, "R-1", received_on=date(2017, 3, 4))
     given(site, P.CLOSED, "R-2", received_on=date(2017, 3, 8), partner="LU")
     given(site, P.UNFILLED, "R-3", item_agency="", item_barcode="")

@@ -1,6 +1,6 @@
 """The published page's whole story in Chromium: a patron, a clerk at the scan station, a simulated lender and terminals.
 
-It is told in both languages, with and without JavaScript, on a phone and at a desk, on real sockets.
+It runs in both languages, with and without JavaScript, on a phone and a desktop screen, on real sockets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ POLICY: Final = '[renewal]\nwindow_days = 365\nbase = "due_date"\n'
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the pages say in one language."""
+    """The texts of the pages in one language."""
 
     request: str
     record: str
@@ -83,7 +83,7 @@ class Patron:
         self.seen.append(self.driver.current_url)
 
     def look(self) -> str:
-        """The record as it is now."""
+        """The current record."""
         self.go("/record")
         wait_for(self.driver, self.words.record)
         return self.main
@@ -131,7 +131,7 @@ class Clerk:
         return clerk
 
     def scans(self, barcode: str) -> str:
-        """What the station says of the newest scan."""
+        """The station's result of the newest scan."""
         before = self._said()
         self.driver.switch_to.active_element.send_keys(barcode + Keys.ENTER)
         return str(
@@ -199,7 +199,7 @@ def _keep_and_return(gateway: Gateway, patron: Patron, clerk: Clerk) -> None:
 
 
 def _left_no_trace(gateway: Gateway, patron: Patron) -> None:
-    """No card, PIN, name or title is in the log; none of the person is in an address, and nothing complained."""
+    """Assert that the log and the URLs contain no personal data, and that no browser reported an error."""
     known = next(one for one in read_patrons(demo_setup.DEMO_FILES / "patrons.csv") if one.barcode == CARD)
     log = gateway.log()
     for secret in (known.name.reveal(), known.name_zh.reveal(), known.email.reveal(), f'"{PIN}"', f'"{CARD}"', TITLE):
@@ -210,13 +210,13 @@ def _left_no_trace(gateway: Gateway, patron: Patron) -> None:
 
 
 def _lend(gateway: Gateway, login: str) -> str:
-    """A terminal's reply to the checkout of the book."""
+    """A terminal's reply to the checkout of the item."""
     terminal = gateway.terminal(login)
     return gateway.ask(terminal, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")
 
 
 def _calm(read: Callable[[], str]) -> str:
-    """Read a page that may go while it is looked at."""
+    """Read a page that may be replaced meanwhile."""
     try:
         return read()
     except WebDriverException:

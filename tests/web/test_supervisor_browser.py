@@ -1,4 +1,4 @@
-"""Chromium at a supervisor's pages: what was not told, closures, a patron; both languages and schemes, checked by axe."""
+"""Chromium on the supervisor pages: undelivered messages, closures, a patron; both languages and colour schemes, with axe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOAN, WANTED = "R-7K2M4Q9XW3TD", "R-8K2M4Q9XW3TE"
 
 
 def plant(unit: UnitOfWork) -> None:
-    """A morning after a bad night: dead messages, a letter that came back, a stray document, a loan with a fine."""
+    """Insert dead letters, a bounced letter, a quarantined document, and a loan with a fine."""
     at, today = now(), civil(now())
     loan = Request(LOAN, Side.BORROWING, P.ON_LOAN, "聊齋志異", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
     loan = replace(loan, item_barcode="C1", wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION)
@@ -60,7 +60,7 @@ def plant(unit: UnitOfWork) -> None:
 
 @pytest.fixture(scope="module")
 def desk(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with something to settle."""
+    """A gateway with unsettled rows."""
     made = Gateway(reactor, tmp_path_factory.mktemp("supervisor"), pages=True)
     made.plant(plant)
     made.start()
@@ -83,7 +83,7 @@ def go(driver: WebDriver, gateway: Gateway, path: str) -> None:
 
 
 def keep(driver: WebDriver, name: str) -> None:
-    """Keep a picture of the page; it is not wider than its screen, and axe finds nothing wrong."""
+    """Save a screenshot; it must fit its screen and pass axe."""
     wide, inner, high = driver.execute_script(
         "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
     )

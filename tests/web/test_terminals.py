@@ -1,4 +1,4 @@
-"""The page of the terminals: what the gateways report of them with their heartbeats."""
+"""The terminals page: what gateways report about terminals with their heartbeats."""
 
 from __future__ import annotations
 

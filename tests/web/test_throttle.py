@@ -1,4 +1,4 @@
-"""The growing pause after wrong passwords."""
+"""The increasing delay after wrong passwords."""
 
 from __future__ import annotations
 

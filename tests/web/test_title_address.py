@@ -1,4 +1,4 @@
-"""The address of a title whose number has characters with a meaning in addresses: each link leads to its page."""
+"""URLs of titles whose id contains reserved characters: each link opens the title."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TITLE = "Zymurgy for beginners"
 
 @pytest.fixture(params=NUMBERS + HARD)
 def number(request: pytest.FixtureRequest, site: Site) -> str:
-    """The number of a title of which a partner has a copy; another title has its beginning as the number."""
+    """The id of a title that a partner holds; another title's id is a prefix of it."""
     number = str(request.param)
     copy = Holding("CUHK", "Z1", number, TITLE, "Brewer, A.", "9780593098233", call_number="TP577")
 
@@ -67,7 +67,7 @@ def number(request: pytest.FixtureRequest, site: Site) -> str:
 
 
 def link(browser: Browser, path: str, text: str) -> str:
-    """The address behind a link of a page."""
+    """The URL of a link on a page."""
     answer = browser.get(path)
     assert answer.status_code == 200, path
     (found,) = html.fromstring(answer.text).xpath(f"//main//a[contains(normalize-space(.), '{text}')]/@href")

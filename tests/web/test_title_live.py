@@ -1,4 +1,4 @@
-"""A title's page with what libraries say now of their copies."""
+"""A title page with live item status from the libraries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ C1, S1, C4 = ItemKey("CUHK", "C1"), ItemKey("HKUST", "S1"), ItemKey("CUHK", "C4"
 
 
 def visit(site: Site, path: str, said: dict[ItemKey, str], *, asking: bool = False) -> Any:
-    """The page where libraries say this of their copies."""
+    """The title page with this live status from the libraries."""
     at: datetime = site.world.now
     found = LiveStatuses({key: CopyStatus(status, at) for key, status in said.items()}, asking)
 
@@ -37,7 +37,7 @@ def visit(site: Site, path: str, said: dict[ItemKey, str], *, asking: bool = Fal
 
 
 def copies(answer: Any) -> dict[str, tuple[str, str]]:
-    """The status of each library's copy, and since when."""
+    """The status of each library's item, and its time."""
     rows = html.fromstring(answer.text).xpath("//tr[@data-agency]")
     return {
         one.get("data-agency"): (one.xpath("string(td[last()]/span/span)"), one.xpath("string(td[last()]//small)"))

@@ -1,4 +1,4 @@
-"""Chromium at a title: what its library says now appears by itself; without the script the page shows what was loaded."""
+"""Chromium on a title page: live status appears by itself; without scripts the page shows the loaded status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUT = {"English": "Checked out", "繁體中文": "已借出"}
 
 @pytest.fixture
 def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway one of whose partners is slow to say that its copy is on loan."""
+    """A gateway with a partner that replies slowly that its item is on loan."""
     made = Gateway(reactor, tmp_path, pages=True)
     text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
     made.path.write_text(text, encoding="utf-8")
@@ -36,7 +36,7 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 def status(driver: WebDriver) -> str:
-    """The status of the copy; in one step, since the row may be replaced while it is looked at."""
+    """The status of the item, read in one step since the row may be replaced meanwhile."""
     return str(driver.execute_script("return document.querySelector('tr[data-agency=CUHK] td:last-child').textContent"))
 
 

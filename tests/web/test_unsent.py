@@ -1,4 +1,4 @@
-"""/staff/unsent: what was not told is settled by a supervisor, with a reason, in bulk."""
+"""/staff/unsent: undelivered messages are settled by a supervisor, with a reason, in bulk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def requested(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> str:
 
 
 def given_up(site: Site, bib_id: str = "b-dream") -> int:
-    """The number of a message to a lender that the courier has given up."""
+    """The number of a message to a lender that is a dead letter."""
     number = requested(site, bib_id)
 
     def kill(unit: UnitOfWork) -> int:
@@ -58,7 +58,7 @@ def kept(site: Site) -> int:
 
 
 def came_back(site: Site) -> int:
-    """The number of a pickup letter that came back."""
+    """The number of a bounced pickup letter."""
     from hkall_gateway.circulation.partners import deliveries
 
     number = requested(site)
