@@ -157,7 +157,7 @@ def test_metrics_show_the_state_of_the_local_system(site: Site) -> None:
 
 
 def test_only_the_first_request_waits_when_the_local_system_hangs(site: Site) -> None:
-    """Their card, their record, a book: only the first of these messages waits for an answer."""
+    """Patron status, patron information and item information: only the first of these messages waits for a reply."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     site.system.become("silent")
@@ -175,7 +175,7 @@ def test_only_the_first_request_waits_when_the_local_system_hangs(site: Site) ->
 
 
 def test_terminal_waits_at_most_two_seconds_for_any_number_of_upstream_requests(site: Site) -> None:
-    """With the relay, a borrower and a PIN it is three; each alone may take a second here."""
+    """Relay, patron and PIN make three requests; each alone may take a second here."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     site.system.become("silent")

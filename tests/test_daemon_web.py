@@ -197,7 +197,7 @@ def test_card_locked_by_wrong_pins_at_a_terminal_is_locked_on_the_web(gateway: G
 
 
 def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway: Gateway, tmp_path: Path) -> None:
-    """The answers' own times, the shortest of several: a hash takes some 20 ms, a page without one a few."""
+    """The shortest of several response times: a hash takes some 20 ms, a page without one a few."""
 
     def posts() -> list[float]:
         """The logged form submissions so far. The log is written later, in order, so a last page request is awaited in it."""

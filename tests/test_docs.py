@@ -94,7 +94,7 @@ def test_every_shell_block_has_valid_syntax(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page.name for page in PAGES if page.name not in {*WALKED, "README.md", "point-in-time.md"}])
 def test_untested_commands_are_marked_as_examples(page: str) -> None:
-    """The walk types those of its pages, `test_readme.py` and `test_point_in_time.py` those of theirs."""
+    """The walk runs the commands of its pages, `test_readme.py` and `test_point_in_time.py` those of theirs."""
     assert {block.mark for block in walked(page) if block.language == "sh"} <= {"example"}
 
 

@@ -1,26 +1,26 @@
-"""The published page of HKALL Borrowing Services, statement by statement, in its order: how to read it, and that it is whole.
+"""The published page of HKALL Borrowing Services, statement by statement, in its order, and a check that it is complete.
 
-For librarians. The five chapters stand in tests/published, in the order of the page:
+For librarians. The five chapters are in tests/published, in the order of the page:
 
     test_1_requests.py               the suspension of 2017, who may borrow, what can be requested and how
     test_2_loans.py                  borrowing and returning, loan quotas and loan periods
     test_3_recalls_and_renewals.py   holds, recalls, renewals
-    test_4_cancellations.py          cancellation by the reader and by the lending library
-    test_5_fines_and_losses.py       overdue notices, fines, loss and damage, what letters say
+    test_4_cancellations.py          cancellation by the patron and by the lending library
+    test_5_fines_and_losses.py       overdue notices, fines, loss and damage, content of letters
 
-Each test is one statement. Its name says the statement in our words; the line below it begins with the numbers of its rules,
-which docs/rules.md lists. Its body plays a few minutes or weeks of a library: readers request in the discovery system, lenders
-send books and recall them, books are scanned at the counter, nights pass, letters arrive. It asserts what a person sees: the
-words on a screen, a letter, a status in the circulation record, a sum. The gateway is the real one and answers over real
-connections; only the time of day is set by the test.
+Each test is one statement. Its name paraphrases the statement; its docstring begins with the numbers of its rules, which
+docs/rules.md lists. Its body plays a few minutes or weeks of a library: patrons request in the discovery system, lenders send
+and recall books, books are scanned at the counter, nights pass, letters arrive. It asserts what a person sees: a screen message,
+a letter, a status in the circulation record, an amount. The gateway is the real one and answers over real connections; only the
+time of day is set by the test.
 
-    page.clock("2017-03-16 23:59:59")        the time in Hong Kong; every night on the way does its work
+    page.clock("2017-03-16 23:59:59")        the time in Hong Kong; the nightly work in between is done
     reader = page.reader("undergraduates")   a new user of this category
-    book = page.lent(reader)                 requested, sent by its lender, received and lent, all just now
-    page.counter.check_in(book).says         the words on the counter's screen
-    page.letters_to(reader)                  the letters since the mailbox was last opened
+    book = page.lent(reader)                 requested, shipped by its lender, received and lent just now
+    page.counter.check_in(book).says         the message on the counter's screen
+    page.letters_to(reader)                  the letters since the mailbox was last read
 
-Every test begins on Wednesday, 1 March 2017, at ten in the morning. One marked `xfail` says what the gateway does not do yet.
+Every test begins on Wednesday, 1 March 2017, at ten in the morning. A test marked `xfail` states what the gateway does not do yet.
 
 Run the whole page with `pytest tests/published`, one statement with some words of its name:
 `pytest tests/published -k five_calendar_days`.

@@ -164,7 +164,7 @@ def site(tmp_path: Path) -> tuple[Path, dict[str, str]]:
 def test_key_read_only_at_the_start_needs_a_restart(
     reactor: Any, site: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key by reload is read again at a reload, or by a part that is made anew when it is next used."""
+    """A reloadable key is read again at a reload, or by an object that is recreated when next used."""
     path, environ = site
     found = configuration.load(path, environ)
     reads, made = Reads(monkeypatch), list[PerConfiguration[Any]]()
@@ -324,7 +324,7 @@ def test_systemctl_reload_fails_for_an_invalid_configuration_without_contacting_
 
 @pytest.mark.long
 def test_systemctl_reload_fails_for_a_variable_missing_in_the_running_gateway(service: Gateway) -> None:
-    """systemd gives the command the environment file as it is now, and the gateway has that of its start."""
+    """systemd gives the command the current environment file, while the gateway has that of its start."""
     edit(service, '"HKALL_SECRET_LU"', '"HKALL_NEW"')
     done = reload_service(service, HKALL_NEW="new")
     told = "not reloaded: partners[2].secret_env: the environment has no variable 'HKALL_NEW'\n"

@@ -80,7 +80,7 @@ def test_schemas_detect_invalid_documents(schemas: Schemas | None) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_gateway_behaves_as_the_scenario_says(file: Path, engine: Engine, schemas: Schemas | None) -> None:
-    """And every document that leaves, and every reply, is valid."""
+    """Every document sent and every reply must also be valid."""
     world = play(file, engine, command_line=COMMANDS)
     replies = map(with_user, world.replies) if file.stem == BLOCKS_ALONE else world.replies
     bodies = (*world.peers.bodies, *replies)

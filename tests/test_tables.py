@@ -50,7 +50,7 @@ def test_every_template_belongs_to_a_letter() -> None:
 
 
 def test_every_message_is_sent_by_a_transition_or_explicitly() -> None:
-    """A message that nobody sends would never be written."""
+    """Otherwise a message would be defined but never sent."""
     by_step = {send for step in TABLE for send in step.sends}
     by_name = {getattr(arg, "attr", "") for _, call in _calls("enqueue") for arg in call.args[:1]}
     assert {send for send in Notification if send not in by_step and send.name not in by_name} == set()
@@ -61,7 +61,7 @@ def test_every_letter_is_documented() -> None:
 
 
 def test_every_partner_message_has_a_document_in_every_flow() -> None:
-    """A row that a flow has no document for says None; a missing row would be a KeyError at the courier."""
+    """A flow without a document for a message says None; a missing row would be a KeyError in the courier."""
     partner_messages = {send for send in Notification if not is_letter(send)}
     assert all(flow.keys() == partner_messages for flow in FLOWS.values())
 
@@ -105,12 +105,12 @@ def _about_requests(call: ast.Call) -> bool:
     ],
 )
 def test_law_1_only_the_unit_of_work_writes_requests(verb: str, writing: set[str]) -> None:
-    """The repository of requests forgets persons and deletes what is past its retention; it moves no request."""
+    """The request repository anonymises and deletes expired requests; it never changes a position."""
     assert {path for path, call in _calls(verb) if _about_requests(call)} <= writing
 
 
 def test_law_2_only_the_database_commits() -> None:
-    """The lab names COMMIT in the error of a full disk that it raises, and sends none."""
+    """The simulator names COMMIT in the full-disk error that it raises, and executes none."""
     saying = {str(p.relative_to(PACKAGE)) for p in SOURCES if '"COMMIT"' in p.read_text(encoding="utf-8")}
     committing = {"db/engine/group.py", "db/schema.py"}
     assert saying == committing | {"simulator/consortium/faults.py"}
@@ -132,7 +132,7 @@ def test_law_3_only_the_daemon_imports_the_reactor() -> None:
 
 
 def test_secrets_are_revealed_only_where_they_leave_the_process() -> None:
-    """`reveal` in a new place is a decision; this list is where it was made."""
+    """Calling `reveal` in a new place is a decision; this list records it."""
     revealing = {path if path.startswith("app/") else path.split("/")[0] for path, _ in _calls("reveal")}
     assert revealing <= {
         "rules",

@@ -213,7 +213,7 @@ def test_retry_keeps_waiting_when_the_clock_jumps_forward(machine: Machine) -> N
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_clock_step_does_not_release_messages_of_a_running_gateway(machine: Machine, hours: int) -> None:
-    """The other's heartbeats keep the old time: they look an hour old, or an hour early."""
+    """The other gateway's heartbeats keep the old time, so that they seem an hour old or an hour early."""
     start(machine.gateway("a", 1))
     _tell(machine, NOON)
     assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "b", 7200, 1))

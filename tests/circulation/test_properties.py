@@ -180,7 +180,7 @@ def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, A
 
 
 def test_planted_defects_in_recalls_and_renewals_are_detected(make_small: Callable[[], DeskWorld]) -> None:
-    """The judges are worth something."""
+    """Verify that the checks of this file detect defects."""
     library = make_small()
     for event in (*LENT, ("recalled", 1), ("wait", 9), ("renewed", 0)):
         happen(library, event)
@@ -212,7 +212,7 @@ def test_journal_covers_every_request_column_that_is_not_derived() -> None:
 
 
 def test_generated_events_reach_every_final_position(make_small: Callable[[], DeskWorld]) -> None:
-    """The sequences above are worth something: a plain story of theirs goes through the whole life of a book."""
+    """Verify that the generated sequences cover the whole life cycle."""
     library = make_small()
     for event in [("wish", "UG1", "t0"), ("shipped", 0), ("check_in", 0), ("check_out", 0), ("check_in", 0), ("received", 0)]:
         happen(library, event)

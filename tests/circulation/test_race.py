@@ -169,7 +169,7 @@ def test_r20_only_one_of_two_processes_gets_the_last_quota_place(url: str) -> No
 
 
 def test_race_test_detects_counting_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge is worth something: where the places are counted too early, both win and it says so."""
+    """If the places are counted too early, both sides win, and the check reports it."""
     monkeypatch.setattr(RequestRepository, "quota_used", lambda *_: 14)
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 

@@ -422,7 +422,7 @@ def test_rounds_are_named_like_their_functions() -> None:
 
 
 def test_fast_clock_neither_skips_nor_repeats_a_letter(library_on_each: DeskWorld) -> None:
-    """Ahead by two days, the rounds of those days ran; set right, they run again on their days."""
+    """With a clock two days ahead, the rounds of those days ran early; after the correction they run again on their days."""
     library = library_on_each
     library.lent_out()  # due on 16 March
     library.go_to(f"2017-03-18 {MIDNIGHT}")

@@ -382,7 +382,7 @@ def test_invalid_backup_changes_nothing(site: Site, tmp_path: Path, content: byt
 
 @pytest.mark.parametrize("content", [b"something else" * 100, None], ids=["other", "cut off"])
 def test_failed_restore_leaves_no_file(in_file: Site, tmp_path: Path, content: bytes | None) -> None:
-    """Neither an empty database, which would be taken for a new one, nor half a copy of patrons."""
+    """It leaves neither an empty database, which would pass for a new one, nor a partial copy of patron data."""
     in_file.do(known)
     copy = tmp_path / "copy"
     in_file.done("backup", str(copy))
@@ -519,7 +519,7 @@ def test_database_of_an_older_version_on_postgresql_can_be_backed_up(
 def test_dump_of_the_previous_version_is_upgraded_on_restore(
     site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path
 ) -> None:
-    """The tables are made as the dump's version had them, filled, and upgraded."""
+    """The tables are created in the dump's version, filled, and upgraded."""
     with on_postgresql(postgres_url, postgres_programs, "0.1.0") as released:
         (kept_save(site))(released, tmp_path / "copy")
         before = schema.revision(released)

@@ -83,7 +83,7 @@ def test_doctor_sends_only_lookups_and_no_letters(running: Gateway) -> None:
 
 @pytest.mark.long
 def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
-    """What a partner's sysadmin sees of us."""
+    """The checks that a partner's system administrator runs against us."""
     text = (
         demo_setup.write_config(tmp_path, _ports())
         .read_text(encoding="utf-8")

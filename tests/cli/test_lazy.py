@@ -99,7 +99,7 @@ def test_unknown_command_is_reported_in_one_line() -> None:
 
 
 def test_help_imports_no_heavy_modules() -> None:
-    """Of any command; one process shows the help of all, since what one of them loaded would still be there."""
+    """For every command; one process runs all, since imports of any command would remain visible."""
     words = ["--version", "--help", *(f"{entry.name} --help" for entry in ENTRIES)]
     done = subprocess.run([sys.executable, "-c", HELPS, *words], capture_output=True, text=True, check=True)
     shown = [line.removeprefix("loaded:").partition(":") for line in done.stdout.splitlines() if line.startswith("loaded:")]
@@ -123,7 +123,7 @@ def test_help_takes_at_most_a_third_of_a_second(words: tuple[str, ...]) -> None:
 
 
 def test_status_takes_at_most_three_times_the_import_of_its_database_library(site: Path) -> None:
-    """0.6 s where `import sqlalchemy` takes 0.2 s; other work on the machine slows both down."""
+    """0.6 s if `import sqlalchemy` takes 0.2 s; other load of the machine slows both down."""
     library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
     status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], demo_setup.environment(PORTS))
     assert status <= max(STATUS_S, 3 * library)

@@ -130,7 +130,7 @@ def test_delta_that_removes_too_much_is_refused(config: Path) -> None:
 
 
 def test_library_that_would_lose_its_items_is_reported(config: Path) -> None:
-    """A wrong mapping finds no copy in any record, and the other libraries' copies would hide that."""
+    """A wrong mapping finds no item in any record, which the items of other libraries would hide."""
     load_csv(config, "".join(f"LU,l{n},Lots {n},L{n},Available,\n" for n in range(300)))
     load(config, *(record(f"m{n}", f"Many {n}", f"M{n}") for n in range(40)))
     refused = load(config, *(record(f"m{n}", f"Many {n}") for n in range(40)))

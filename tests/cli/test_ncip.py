@@ -174,7 +174,7 @@ def test_usage_error_exits_with_2_and_says_what_to_correct(words: tuple[str, ...
 def test_unreadable_folder_is_treated_as_missing_document(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root's home is for the user of the gateway."""
+    """For example, the gateway's user started in root's home."""
     home = tmp_path / "root"
     home.mkdir(mode=0o700)
     monkeypatch.chdir(home)

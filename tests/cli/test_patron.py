@@ -260,7 +260,7 @@ def test_unavailable_archive_is_listed(config: Path, tmp_path: Path) -> None:
 def test_requests_archived_during_an_erasure_are_erased_in_the_archive(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
-    """At the latest when the archives have been gone through once, just before the tables are."""
+    """At the latest after the archives were processed once, just before the tables are."""
     do(config, known)
     do(config, placed, Position.CLOSED)
     file = tmp_path / "old.jsonl.gz"
@@ -276,7 +276,7 @@ def test_requests_archived_during_an_erasure_are_erased_in_the_archive(
 
 
 def test_rows_written_during_the_erasure_are_erased(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A self-check was told no in between: a line of the journal about nothing but the card."""
+    """A self-check was refused meanwhile, which left a journal line with only the card."""
     do(config, known)
 
     def refuse() -> None:

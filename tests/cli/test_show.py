@@ -81,7 +81,7 @@ def test_error_message_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]
 
 
 def test_commands_print_only_through_the_sanitising_functions() -> None:
-    """`tail` and `doctor` draw colours, and clean the texts between them."""
+    """`tail` and `doctor` print colours, and sanitise the texts between them."""
     own = {"show.py", "options.py", "tail.py", "examination.py"}
     files = [path for path in Path(hkall_gateway.cli.__file__).parent.rglob("*.py") if path.name not in own]
     assert [path.name for path in files if "click.echo" in path.read_text("utf-8")] == []

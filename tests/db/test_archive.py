@@ -145,7 +145,7 @@ def test_leftover_of_a_killed_rewrite_is_overwritten(tmp_path: Path) -> None:
 def test_rewrite_that_opened_another_rewrites_file_does_not_empty_the_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one ends between opening and locking, so that what was opened is the archive itself by then."""
+    """The other rewrite ends between opening and locking, so that the opened file has become the archive itself."""
     file = tmp_path / "old.jsonl.gz"
     append(file, [TWO])
     locking, left = fcntl.flock, [lambda: rewrite(file, shout)]

@@ -151,7 +151,7 @@ def test_unit_is_not_retried_after_its_deadline(site: Site) -> None:
 
 
 def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Site) -> None:
-    """It runs twice at once and would run a third time; the second run tells the timer to ring."""
+    """The unit runs twice at once and would run a third time; the second run triggers the timer."""
     deadline, taken = site.deadline(), list[bool]()
 
     def conflict(unit: UnitOfWork) -> str:
@@ -195,7 +195,7 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
 
 
 def test_unit_never_runs_when_its_deadline_has_passed_by_the_database_clock(postgres_site: Site) -> None:
-    """As in a machine that was paused as a whole: its own clock has stood still."""
+    """For example, on a machine that was paused as a whole, so that its own clock stood still."""
     site = postgres_site
     assert site.told(site.database.write(bind(write, "measures"), until=site.deadline())) == ["measures"]
     with site.engine.connect() as other:

@@ -142,7 +142,7 @@ def test_starting_gateway_overwrites_the_partner_directory(pair: Pair, turns: Tu
 
 
 def test_starting_gateway_with_an_unchanged_directory_takes_no_lock(pair: Pair, turns: Turns, postgres_engine: Engine) -> None:
-    """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
+    """Other gateways may hold locks on partner rows in a different order, so locking could deadlock."""
     directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
     _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory))])
     with postgres_engine.connect() as busy:
@@ -180,7 +180,7 @@ def test_request_placed_during_an_erasure_keeps_its_patron_or_finds_no_patron(
 
 
 def test_erasure_locks_the_card_and_the_archives(postgres_engine: Engine, now: datetime, by: Actor) -> None:
-    """What another gateway would decide about the card, or move to an archive, waits."""
+    """Another gateway's changes to the card, and its moves to an archive, wait."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as erasing, engine.connect() as other:
         erasing.exec_driver_sql("BEGIN")

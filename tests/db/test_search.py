@@ -183,7 +183,7 @@ LETTERS: Final = st.text(alphabet="ab 紅红樓楼é\"'-.*:^(){}&|!<>\\%_\x00", 
 @given(st.lists(st.tuples(LETTERS, LETTERS), min_size=1, max_size=6), st.lists(LETTERS, min_size=1, max_size=6))
 @settings(max_examples=example_count(100))
 def test_any_text_is_searched_literally(titles: list[tuple[str, str]], typed: list[str]) -> None:
-    """FTS5 against the loop; PostgreSQL is asked the same below."""
+    """FTS5 against the linear search; PostgreSQL is tested the same way below."""
     assert _disagreements(titles, typed) == []
 
 

@@ -41,7 +41,7 @@ def test_older_request_does_not_decrease_the_last_use_time(store: Immediate) -> 
 
 
 def test_card_replacement_ends_its_sessions(store: Immediate) -> None:
-    """Whoever began the session may be the finder of a lost card."""
+    """The session may belong to a person who found the lost card."""
     theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
     with_card = [theirs, *(replace(theirs, token_hash=kind, kind=kind) for kind in (PATRON_API, BROWSER))]
     for made in (*with_card, replace(theirs, token_hash="other", patron="UG2"), session("staff")):

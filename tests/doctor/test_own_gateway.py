@@ -218,7 +218,7 @@ def test_port_held_by_another_program_fails_and_by_the_gateway_passes(site: Site
 
 
 def test_port_with_an_unknown_owner_warns_when_the_database_is_unavailable(site: Site) -> None:
-    """No database yet, or a gateway of another machine's name: a container's, perhaps."""
+    """The database does not exist yet, or the gateway has another machine's name, such as a container's."""
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
         running(file, os.getpid(), host="container")

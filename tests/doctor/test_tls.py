@@ -47,7 +47,7 @@ def test_certificate_expiring_soon_causes_a_warning(site: Site, trusted: Authori
 
 
 def test_expired_certificate_outside_the_chain_is_ignored(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
-    """Some servers go on sending an authority's old root."""
+    """Some servers still send an authority's expired root."""
     old = trusted.issue("old-root", days=-30)
     assert found(site, tls_server(trusted.issue("modern"), "-cert_chain", str(old), "-www")) == WELL
 
@@ -119,7 +119,7 @@ def test_plain_http_on_an_https_port_is_reported(site: Site, web: Web) -> None:
 
 
 def test_no_request_is_sent_when_the_certificate_is_wrong(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
-    """A secret must not go to whoever answers at the address."""
+    """A secret must not be sent to an unauthenticated server."""
     assert found(site, tls_server(trusted.issue("thief", names="DNS:thief.example")))["tls.name"] == "fail"
     assert b"POST" not in tls_server.said()
     assert found(site, tls_server(trusted.issue("friend")), seconds=2.0) == WELL

@@ -58,7 +58,7 @@ def world(engine: Engine) -> Iterator[World]:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_decoded_fields_contain_no_invalid_characters(dialect: str) -> None:
-    """Neither a terminal's nor one of the local system's replies."""
+    """Applies to terminal messages and to replies of the local system."""
     asked = 0
     for shape, tag in places(SHAPES.values()):
         for kind, value in BAD.items():

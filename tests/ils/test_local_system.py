@@ -300,7 +300,7 @@ def test_reissued_card_belongs_to_its_new_patron(store: Immediate) -> None:
 
 @pytest.mark.parametrize("held", ["P1", "P2", "P3"])
 def test_card_replacement_is_skipped_while_another_gateway_locks_either_card(postgres_engine: Engine, held: str) -> None:
-    """The other gateway decides about one of the cards until it commits; in this test it never does."""
+    """The other gateway holds its lock until its commit; in this test it never commits."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     number = wish_of(store, "P1")

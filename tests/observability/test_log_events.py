@@ -56,7 +56,7 @@ def test_event_descriptions_end_with_a_period_and_events_are_unique() -> None:
 
 
 def test_log_contract_keeps_its_events_and_fields() -> None:
-    """A missing one needs a new version: raise VERSION, and write the tables into a new file."""
+    """Removing an event or field needs a new version: raise VERSION, and write the tables into a new file."""
     promised = json.loads(CONTRACT.read_text(encoding="utf-8"))
     now = {row.name: set(row.fields.split()) for row in EVENTS}
     assert {name: sorted(set(fields) - now.get(name, set())) for name, fields in promised.items()} == {n: [] for n in promised}

@@ -27,7 +27,7 @@ from tests.published.table import CATEGORIES
 def test_requests_are_suspended_from_6_june_to_17_july_with_reference_to_interlibrary_loans(
     page: Page, when: str, taken: bool
 ) -> None:
-    """R1. Both days belong to the suspension, to the second in Hong Kong; the terminal says the same as the catalogue."""
+    """R1. The suspension includes both days, to the second in Hong Kong; terminal and catalogue say the same."""
     page.clock(when)
     reader = page.reader()
     online, screen = page.catalogue.request(reader, page.title()), page.counter.request(reader, page.title())
@@ -38,7 +38,7 @@ def test_requests_are_suspended_from_6_june_to_17_july_with_reference_to_interli
 
 
 def test_other_services_continue_during_the_suspension(page: Page) -> None:
-    """R1. Only requests rest."""
+    """R1. Only requests are suspended."""
     page.clock("2017-06-05 15:00:00")
     reader = page.reader()
     book = page.coming(reader, due="2017-08-31")
@@ -51,7 +51,7 @@ def test_other_services_continue_during_the_suspension(page: Page) -> None:
 
 
 def test_no_further_lender_is_asked_during_the_suspension(page: Page) -> None:
-    """R1. A request that its lender cancels then waits until requests are taken again."""
+    """R1. A request declined by its lender waits until the suspension ends."""
     page.clock("2017-06-05 15:00:00")
     title = page.requested(page.reader(), page.title(CUHK=SHELF, HKUST=SHELF))
     page.clock("2017-06-06 10:00:00")
@@ -73,7 +73,7 @@ def test_students_and_staff_of_hku_and_of_hku_space_may_borrow(page: Page) -> No
 
 @pytest.mark.parametrize("category", ["space_cdp", "space_community_college"])
 def test_only_full_time_hku_space_students_may_borrow(page: Page, category: str) -> None:
-    """R2. A student whose mode of study is not known asks at the counter."""
+    """R2. A student whose study mode is unknown is referred to the counter."""
     part_time, unknown = page.reader(category, study_mode="part_time"), page.reader(category)
     assert page.counter.request(part_time, page.title()).says == "Part-time HKU SPACE students may not use HKALL (R2)"
     assert page.counter.request(unknown, page.title()).says.endswith("is not known. Please ask at the counter (R2)")
@@ -87,7 +87,7 @@ def test_part_time_tutors_of_hku_space_may_borrow(page: Page) -> None:
 
 
 def test_other_categories_may_not_borrow(page: Page) -> None:
-    """R2. Neither who is in none of the twelve categories, nor a card that has expired or is blocked, nor an unknown one."""
+    """R2. Patrons in none of the twelve categories, and expired, blocked or unknown cards, are refused."""
     page.clock("2017-03-06 10:00:00")
     said = {
         "alumni": page.counter.request(page.reader("alumni"), page.title()).says,
@@ -105,7 +105,7 @@ def test_other_categories_may_not_borrow(page: Page) -> None:
 
 
 def test_books_come_from_the_other_seven_libraries(page: Page) -> None:
-    """R3. Each of them is asked for what it alone has."""
+    """R3. Each of them is asked for a title that only it holds."""
     reader = page.reader()
     for library in LENDERS:
         page.requested(reader, page.title(**{library: SHELF}))
@@ -113,12 +113,12 @@ def test_books_come_from_the_other_seven_libraries(page: Page) -> None:
 
 
 def test_our_own_library_is_never_the_lender(page: Page) -> None:
-    """R3, R7. What only HKU has, and has lent, is at no other library."""
+    """R3, R7. A title that only HKU holds, and has lent, cannot be requested."""
     assert page.catalogue.request(page.reader(), page.title(HKU="On Loan")).rule == "R7"
 
 
 def test_books_are_delivered_to_the_lending_services_counter(page: Page) -> None:
-    """R4. The lender reads it in the request; another place is not offered."""
+    """R4. The request names it to the lender; no other location is offered."""
     reader = page.reader()
     page.requested(reader)
     (asked,) = page.lenders["CUHK"].documents
@@ -130,14 +130,14 @@ def test_books_are_delivered_to_the_lending_services_counter(page: Page) -> None
 
 
 def test_only_books_can_be_requested(page: Page) -> None:
-    """R5. A film that another library has on the shelf stays there."""
+    """R5. A film on the shelf of another library cannot be requested."""
     reader, film = page.reader(), page.title("dvd", CUHK=SHELF)
     assert page.catalogue.request(reader, film).rule == "R5"
     assert page.counter.request(reader, film).says == "Only books can be requested (R5)"
 
 
 def test_book_available_in_hku_libraries_cannot_be_requested(page: Page) -> None:
-    """R6. One that HKU has lent to somebody can."""
+    """R6. A book that HKU has lent out can be requested."""
     reader = page.reader()
     here = page.title(HKU=SHELF, CUHK=SHELF)
     assert page.catalogue.request(reader, here).rule == "R6"
@@ -146,7 +146,7 @@ def test_book_available_in_hku_libraries_cannot_be_requested(page: Page) -> None
 
 
 def test_book_available_in_any_other_library_can_be_requested(page: Page) -> None:
-    """R7. One copy is enough; without one there is no queue."""
+    """R7. One available item is enough; without one there is no queue."""
     reader, six = page.reader(), dict.fromkeys(LENDERS[:6], "On Loan")
     page.requested(reader, page.title(**six, EDUHK=SHELF))
     assert page.lenders["EDUHK"].heard == ["RequestItem"]
@@ -158,7 +158,7 @@ def test_book_available_in_any_other_library_can_be_requested(page: Page) -> Non
 
 @pytest.mark.parametrize("word", ["AVAILABLE", "Available", "available on shelf"])
 def test_status_available_is_recognised_as_spelled_on_the_page(page: Page, word: str) -> None:
-    """R6, R7. Elsewhere it makes a title requestable, at home it does not."""
+    """R6, R7. At another library it makes a title requestable, at HKU it does not."""
     reader = page.reader()
     assert page.catalogue.request(reader, page.title(CUHK=word)).ok
     assert page.catalogue.request(reader, page.title(HKU=word, CUHK=SHELF)).rule == "R6"
@@ -166,7 +166,7 @@ def test_status_available_is_recognised_as_spelled_on_the_page(page: Page, word:
 
 @pytest.mark.parametrize("where", WITH_US)
 def test_book_borrowed_for_another_patron_is_not_available(page: Page, where: str) -> None:
-    """R7, R22. Whether it is on its way to us, on the hold shelf or on loan here; the terminal says so, too."""
+    """R7, R22. This holds in transit, on the hold shelf and on loan; the terminal says the same."""
     title = page.title()
     STAGES[where](page, page.reader(), title)
     other = page.reader()
@@ -180,14 +180,14 @@ def test_book_borrowed_for_another_patron_is_not_available(page: Page, where: st
 
 
 def test_patron_requests_a_title_and_the_system_chooses_the_item(page: Page) -> None:
-    """R8. The reader names the title; the first library of the order is asked for its copy on the shelf."""
+    """R8. The patron names the title; the first library in order is asked for its available item."""
     title = page.requested(page.reader(), page.title(CUHK="On Loan", HKUST=SHELF, LU=SHELF))
     (asked,) = page.lenders["HKUST"].documents
     assert asked.text("ItemId/ItemIdentifierValue") == title.at("HKUST").barcode
 
 
 def test_request_is_sent_after_the_patron_is_authenticated(page: Page) -> None:
-    """R10. With a wrong PIN nothing is sent and nothing is recorded, online and at a terminal."""
+    """R10. With a wrong PIN no request is sent or recorded, online and at a terminal."""
     reader, title = page.reader(), page.title()
     assert page.catalogue.request(reader, title, pin="9999").rule == "R10"
     assert page.counter.request(reader, title, pin="9999").says == "The PIN is missing or wrong (R10)"
@@ -197,7 +197,7 @@ def test_request_is_sent_after_the_patron_is_authenticated(page: Page) -> None:
 
 
 def test_request_is_sent_to_one_potential_lender_at_a_time(page: Page) -> None:
-    """R11. The next one is asked when the first has declined."""
+    """R11. The next lender is asked when the first has declined."""
     title = page.requested(page.reader(), page.title(CUHK=SHELF, HKUST=SHELF))
     assert (page.lenders["CUHK"].heard, page.lenders["HKUST"].heard) == (["RequestItem"], [])
     page.lenders["CUHK"].cancels(title.at("CUHK"))
@@ -205,7 +205,7 @@ def test_request_is_sent_to_one_potential_lender_at_a_time(page: Page) -> None:
 
 
 def test_patron_can_request_a_title_only_once(page: Page) -> None:
-    """R11a. While the request or the loan lasts; not any more when the book has been given back."""
+    """R11a. This holds during the request and the loan, and ends with the return."""
     reader, title = page.reader(), page.title(CUHK=SHELF, HKUST=SHELF)
     page.requested(reader, title)
     assert page.catalogue.request(reader, title).rule == "R11a"

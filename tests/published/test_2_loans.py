@@ -15,7 +15,7 @@ from tests.published.terminals import READY
 
 
 def test_patron_is_notified_by_email_when_the_book_is_available(page: Page) -> None:
-    """R12. Not before it is here, and once however often it is scanned."""
+    """R12. The letter is sent on arrival, and once however often the book is scanned."""
     reader = page.reader()
     book = page.coming(reader)
     assert page.letters_to(reader) == []
@@ -30,7 +30,7 @@ def test_patron_is_notified_by_email_when_the_book_is_available(page: Page) -> N
 
 
 def test_notified_patron_borrows_the_book_at_the_counter(page: Page) -> None:
-    """R13, R16. Nobody else does, not before it has arrived, and not at a self-check."""
+    """R13, R16. Not another patron, not before the arrival, and not at a self-check."""
     reader, other = page.reader(), page.reader()
     book = page.coming(reader)
     assert page.counter.check_out(reader, book).says == "This book has not arrived yet (R13)"
@@ -50,7 +50,7 @@ def test_patron_has_five_calendar_days_to_pick_up_the_book(page: Page) -> None:
 
 
 def test_last_pickup_day_moves_to_the_next_open_day(page: Page) -> None:
-    """R14. A choice of ours where the page is silent: nobody collects a book at a closed counter."""
+    """R14. Our choice, since the page does not say: nobody can collect a book at a closed counter."""
     page.close_library("2017-03-11", "2017-03-12")
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-13 23:59:59")
@@ -61,7 +61,7 @@ def test_last_pickup_day_moves_to_the_next_open_day(page: Page) -> None:
 
 
 def test_pickup_expires_on_the_sixth_day(page: Page) -> None:
-    """R14, R15. The circulation record does not count it, and the counter's scan sends it home."""
+    """R14, R15. The circulation record no longer counts it, and a scan at the counter returns it."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-12 00:00:00")
     record = page.counter.record(reader)
@@ -74,14 +74,14 @@ def test_pickup_expires_on_the_sixth_day(page: Page) -> None:
 
 
 def test_counter_may_still_lend_a_book_on_the_sixth_day_before_its_return(page: Page) -> None:
-    """R14. A choice of ours where the page is silent: the book is here, and so is its reader."""
+    """R14. Our choice, since the page does not say: both the book and its patron are at the counter."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.clock("2017-03-12 09:00:00")
     assert page.counter.check_out(reader, book).due == date(2017, 3, 27)
 
 
 def test_staff_may_extend_the_pickup_period(page: Page) -> None:
-    """R14. Then the last of them is the last, and the scan keeps the book on the hold shelf until then."""
+    """R14. A scan keeps the book on the hold shelf until the new last day."""
     reader, book = _on_the_shelf_since_6_march(page)
     page.staff(f"request extend {book.barcode} --on 2017-03-14 --reason illness")
     page.clock("2017-03-14 23:59:59")
@@ -92,7 +92,7 @@ def test_staff_may_extend_the_pickup_period(page: Page) -> None:
 
 
 def test_items_not_claimed_are_returned_to_the_lending_library_without_notification(page: Page) -> None:
-    """R15. The reader hears nothing, and may request the title again; the lender hears that its book is on the way."""
+    """R15. The patron gets no letter and may request the title again; the lender is notified of the return."""
     title = page.title(CUHK=SHELF, HKUST=SHELF)
     reader, book = _on_the_shelf_since_6_march(page, title)
     page.clock("2017-03-12 09:00:00")
@@ -114,7 +114,7 @@ def _on_the_shelf_since_6_march(page: Page, title: Title | None = None) -> tuple
 
 
 def test_books_are_returned_to_the_lending_services_counter(page: Page) -> None:
-    """R16. The screen says where they go from there; a self-check sends the reader to the counter."""
+    """R16. The screen names the destination; a self-check refers the patron to the counter."""
     reader = page.reader()
     book = page.lent(reader)
     assert "please go to the Lending Services counter" in page.selfcheck.check_in(book).says
@@ -124,7 +124,7 @@ def test_books_are_returned_to_the_lending_services_counter(page: Page) -> None:
 
 
 def test_book_drop_does_not_end_an_hkall_loan(page: Page) -> None:
-    """R17. The loan goes on, and the fine with it, until the counter has the book; staff may date the return back."""
+    """R17. Loan and fine continue until the counter has the book; staff may backdate the return."""
     reader = page.reader()
     book, late = page.lent(reader), page.lent(reader)
     page.clock("2017-03-16 22:00:00")
@@ -139,7 +139,7 @@ def test_book_drop_does_not_end_an_hkall_loan(page: Page) -> None:
 
 
 def test_book_in_the_book_drop_causes_no_overdue_letter(page: Page) -> None:
-    """R17, R39. Letters rest from the drop's scan on; what remains is the counter's task."""
+    """R17, R39. Letters are withheld after the scan in the drop; the counter must complete the return."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-16 22:00:00")
@@ -153,7 +153,7 @@ def test_book_in_the_book_drop_causes_no_overdue_letter(page: Page) -> None:
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_maximum_number_of_books_depends_on_the_category(page: Page, category: str) -> None:
-    """R18, R20. The last one of the maximum is granted, the next one is not."""
+    """R18, R20. The last book within the maximum is granted, the next one is refused."""
     reader, most = page.reader(category, study_mode="full_time"), CATEGORIES[category][QUOTA]
     *within, last, beyond = page.titles(most + 1)
     for title in within:
@@ -182,21 +182,21 @@ def test_loan_period_starts_on_the_hong_kong_date(page: Page, lent_at: str, due:
 
 
 def test_due_date_on_a_closed_day_moves_to_the_next_open_day(page: Page) -> None:
-    """R19. A choice of ours where the page is silent: the book drop is not for HKALL books, so the counter must be open."""
+    """R19. Our choice, since the page does not say: the counter must be open, because the book drop is not for HKALL books."""
     page.close_library("2017-03-16", "2017-03-17")
     reader = page.reader()
     assert page.counter.check_out(reader, page.arrived(reader)).due == date(2017, 3, 18)
 
 
 def test_loan_period_does_not_depend_on_the_lenders_due_date(page: Page) -> None:
-    """R19. An earlier date of the lender is kept for staff, and shortens no loan."""
+    """R19. An earlier date of the lender is shown to staff, and does not shorten the loan."""
     reader = page.reader()
     book = page.arrived(reader, due="2017-03-10")
     assert page.counter.check_out(reader, book).due == date(2017, 3, 16)
 
 
 def test_hkall_books_count_towards_the_hku_library_quota(page: Page) -> None:
-    """R20, R21. With 59 of 60 places taken by our own books one HKALL book is granted, and none more."""
+    """R20, R21. With 59 of 60 places used by local loans, one HKALL book is granted and the next refused."""
     reader, wanted = page.reader(local_loans=59), page.title()
     book = page.lent(reader)
     assert page.counter.request(reader, wanted).says == "You have all the 60 books that you may have (R21)"
@@ -207,7 +207,7 @@ def test_hkall_books_count_towards_the_hku_library_quota(page: Page) -> None:
 
 @pytest.mark.parametrize(("category", "places"), [("undergraduates", 60), ("postgraduates", 120), ("academic_staff", 200)])
 def test_maximum_is_limited_by_the_library_quota_of_the_category(page: Page, category: str, places: int) -> None:
-    """R21. Whatever room its maximum of HKALL books leaves: the library's own system says how many places a reader has."""
+    """R21. Even below the HKALL maximum; the local system reports the patron's total quota."""
     full, beyond = (page.reader(category, total_quota=places, local_loans=taken) for taken in (places - 1, places))
     title = page.title(CUHK=SHELF, LU=SHELF)
     assert page.catalogue.request(full, title).ok
@@ -216,7 +216,7 @@ def test_maximum_is_limited_by_the_library_quota_of_the_category(page: Page, cat
 
 
 def test_quota_is_checked_again_at_checkout(page: Page) -> None:
-    """R21. Who has filled it with our own books meanwhile does not get the HKALL book, until one of them is back."""
+    """R21. A patron whose quota was used up meanwhile gets the HKALL book only after returning another."""
     reader = page.reader(local_loans=59)
     book = page.arrived(reader)
     page.change(reader, local_loans=60)

@@ -17,14 +17,14 @@ from tests.published.table import CATEGORIES, DAYS
 
 
 def test_holds_cannot_be_placed_on_checked_out_hkall_books(page: Page) -> None:
-    """R22. Neither on the book that another reader has, nor on a title of which every copy is out."""
+    """R22. Neither on the book of another patron, nor on a title without an available item."""
     book, other = page.lent(page.reader()), page.reader()
     assert page.counter.hold(other, book).says == "HKALL books cannot be put on hold (R22)"
     assert page.catalogue.request(other, page.title(CUHK="On Loan"), "RequestType=Hold").rule == "R22"
 
 
 def test_only_the_owning_library_may_recall(page: Page) -> None:
-    """R23. Another library is told that the book is not its own, and the loan stays as it is."""
+    """R23. Another library is refused, and the loan is unchanged."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
     assert not page.lenders["LU"].recalls(book).ok
@@ -35,7 +35,7 @@ def test_only_the_owning_library_may_recall(page: Page) -> None:
 
 
 def test_hku_users_may_recall_books_lent_to_another_library(page: Page) -> None:
-    """R23. HKU is an owning library, too: its user asks, staff recall, and the borrowing library hears the date."""
+    """R23. HKU is an owning library, too: staff recall for its user, and the borrowing library is notified of the date."""
     borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
     book = title.at("HKU")
     assert borrower.borrows(title).ok
@@ -48,7 +48,7 @@ def test_hku_users_may_recall_books_lent_to_another_library(page: Page) -> None:
 
 @pytest.mark.parametrize("where", WITH_US)
 def test_book_may_be_recalled_at_any_time(page: Page, where: str) -> None:
-    """R23, R24. On its way and on the hold shelf, too: the counter is told when it lends the book."""
+    """R23, R24. In transit and on the hold shelf, too: the counter is warned at checkout."""
     reader, title = page.reader(), page.title()
     STAGES[where](page, reader, title)
     book = title.at("CUHK")
@@ -61,7 +61,7 @@ def test_book_may_be_recalled_at_any_time(page: Page, where: str) -> None:
 
 
 def test_user_receives_an_email_upon_recall(page: Page) -> None:
-    """R24, R26. With the date that was and the date that is; one letter, however often the lender says it."""
+    """R24, R26. With the old and the new due date; one letter, however often the lender repeats the recall."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
     page.clock("2017-03-21 10:00:00")
@@ -101,7 +101,7 @@ def test_patron_borrowing_an_already_recalled_book_receives_an_email(page: Page,
 def test_due_date_may_be_shortened_but_fifteen_calendar_days_of_use_remain(
     page: Page, category: str, recalled: str, due: date
 ) -> None:
-    """R25, R26. Lent on 1 March; whatever date the lender asks for."""
+    """R25, R26. Lent on 1 March, for any date that the lender names."""
     reader = page.reader(category)
     book = page.lent(reader)
     page.clock(f"{recalled} 10:00:00")
@@ -110,7 +110,7 @@ def test_due_date_may_be_shortened_but_fifteen_calendar_days_of_use_remain(
 
 
 def test_lenders_earlier_date_does_not_shorten_the_fifteen_days(page: Page) -> None:
-    """R25. It wrote 8 March when it sent the book, and recalls it on the 6th."""
+    """R25. The lender's shipment named 8 March, and it recalls the book on the 6th."""
     reader = page.reader("postgraduates")
     book = page.lent(reader, due="2017-03-08")
     page.clock("2017-03-06 10:00:00")
@@ -130,7 +130,7 @@ def test_cancelled_recall_restores_the_due_date(page: Page) -> None:
 
 
 def test_patron_notified_of_a_recall_is_notified_of_its_cancellation(page: Page) -> None:
-    """R24, R26. With the date that holds again."""
+    """R24, R26. With the restored due date."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
     page.lenders["CUHK"].recalls(book)
@@ -169,7 +169,7 @@ def test_recalled_book_is_not_renewed(page: Page) -> None:
 
 @pytest.mark.parametrize("services", ["terminal", "catalogue"])
 def test_renewal_repeated_after_a_recall_is_refused(page: Page, services: str) -> None:
-    """R28. The lender recalled it a minute after the renewal: the first answer holds no more."""
+    """R28. The lender recalled it a minute after the renewal: the first reply is no longer valid."""
     reader = page.reader()
     book = page.lent(reader)
     renew: Callable[[Reader, Copy], Any] = {"terminal": page.counter.renew, "catalogue": page.catalogue.renew}[services]
@@ -205,7 +205,7 @@ def test_renewal_is_possible_within_seven_calendar_days_of_the_due_date(
 
 
 def test_no_email_is_sent_on_renewal_and_the_record_shows_the_new_due_date(page: Page) -> None:
-    """R30, R31. The reader looks it up."""
+    """R30, R31. The patron sees the date in the record."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-10 10:00:00")
@@ -217,7 +217,7 @@ def test_no_email_is_sent_on_renewal_and_the_record_shows_the_new_due_date(page:
 
 @pytest.mark.parametrize(("category", "later"), [("undergraduates", "postgraduates"), ("postgraduates", "undergraduates")])
 def test_renewal_period_equals_the_original_loan_period(page: Page, category: str, later: str) -> None:
-    """R32. Counted from the day of the renewal, whatever category the reader has become."""
+    """R32. Counted from the day of the renewal, even if the patron's category has changed."""
     reader, days = page.reader(category), CATEGORIES[category][DAYS]
     book = page.lent(reader)
     page.change(reader, later)
@@ -236,7 +236,7 @@ def test_renewal_period_does_not_depend_on_the_lenders_due_date(page: Page) -> N
 
 
 def test_renewed_book_is_still_subject_to_recall(page: Page) -> None:
-    """R33. The renewal is a continuation: the fifteen days of use were those from the first checkout."""
+    """R33. A renewal continues the loan: the fifteen days of use count from the first checkout."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-11 10:00:00")
@@ -249,7 +249,7 @@ def test_renewed_book_is_still_subject_to_recall(page: Page) -> None:
 
 
 def test_renewal_stands_when_the_lender_refuses_it_without_a_recall(page: Page) -> None:
-    """R28. A lender that will not hear of it for another reason is shown to staff, and the date that was told stays."""
+    """R28. A refusal for another reason is shown to staff, and the new due date stays."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-10 10:00:00")
@@ -261,7 +261,7 @@ def test_renewal_stands_when_the_lender_refuses_it_without_a_recall(page: Page) 
 
 
 def test_expired_or_blocked_card_cannot_renew(page: Page) -> None:
-    """R2, R28. As it does not borrow."""
+    """R2, R28. Such a card cannot borrow either."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-10 10:00:00")

@@ -18,7 +18,7 @@ STATUSES: Final = [ON_TIME, "TRANSFERRED", "HKALL RECVD"]
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_requests_can_be_cancelled_only_while_the_status_is_hkall_requestd(page: Page, status: str) -> None:
-    """R34. Not any more when it is TRANSFERRED or HKALL RECVD; the catalogue says the same as the terminal."""
+    """R34. Refused for TRANSFERRED and HKALL RECVD; catalogue and terminal say the same."""
     reader, online, here = page.reader(), page.title(), page.title()
     for title in (online, here):
         STAGES[status](page, reader, title)
@@ -32,7 +32,7 @@ def test_requests_can_be_cancelled_only_while_the_status_is_hkall_requestd(page:
 
 
 def test_cancelled_request_leaves_the_record_and_its_lender_is_notified(page: Page) -> None:
-    """R34, R21. Its place in the quota is free again; the reader, who knows, gets no letter."""
+    """R34, R21. The quota is released; the patron gets no letter about their own cancellation."""
     reader = page.reader(local_loans=59)
     title = page.requested(reader)
     assert page.catalogue.cancel(reader, title).ok
@@ -44,7 +44,7 @@ def test_cancelled_request_leaves_the_record_and_its_lender_is_notified(page: Pa
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_circulation_record_shows_the_request_status(page: Page, status: str) -> None:
-    """R35, R36. In the words of the page, at a terminal."""
+    """R35, R36. In the terms of the page, at a terminal."""
     reader, title = page.reader(), page.title()
     STAGES[status](page, reader, title)
     assert page.counter.status(reader, title) == status
@@ -52,14 +52,14 @@ def test_circulation_record_shows_the_request_status(page: Page, status: str) ->
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_online_circulation_record_shows_the_request_status(page: Page, status: str) -> None:
-    """R35, R36. In the words of the page, where the discovery system reads it."""
+    """R35, R36. In the terms of the page, in the discovery system."""
     reader, title = page.reader(), page.title()
     STAGES[status](page, reader, title)
     assert status in page.catalogue.record(reader).status[title.name]
 
 
 def test_user_is_notified_when_every_lending_library_has_declined(page: Page) -> None:
-    """R37, R38. The first cancellation moves the request on, without a letter; after the last one the reader is told."""
+    """R37, R38. The first refusal moves the request on without a letter; after the last one the patron is notified."""
     reader = page.reader()
     title = page.requested(reader, page.title(CUHK=SHELF, LU=SHELF))
     page.lenders["CUHK"].cancels(title.at("CUHK"))
@@ -87,7 +87,7 @@ THREE_REASONS: Final = {
     [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Not Available")],
 )
 def test_hku_may_decline_as_a_lender_for_the_same_three_reasons(page: Page, reason: str, status: str) -> None:
-    """R37. The library whose user asked hears the reason in the state of the copy."""
+    """R37. The borrowing library receives the reason as the item status."""
     borrower, title = page.lenders["CUHK"], page.title(HKU=SHELF)
     assert borrower.borrows(title).ok
     page.staff(f"request decline {title.at('HKU').barcode} --reason {reason}")
@@ -118,7 +118,7 @@ IN_OTHER_WORDS: Final = {
 
 @pytest.mark.parametrize("answer", IN_OTHER_WORDS)
 def test_letter_states_the_reason_for_every_wording_of_lender_systems(page: Page, answer: str) -> None:
-    """R37, R38. The three reasons in the words of several systems, and a fourth one in the lender's own."""
+    """R37, R38. The three reasons in the terms of several systems, and a fourth one in the lender's own words."""
     reader = page.reader()
     page.lenders["CUHK"].will_answer(answer)
     page.requested(reader)

@@ -29,7 +29,7 @@ def test_overdue_notice_is_sent_to_all_categories_as_soon_as_the_loan_period_exp
 
 
 def test_overdue_notice_states_item_due_date_and_daily_fine(page: Page) -> None:
-    """R39, R40. For a recalled book the higher rate."""
+    """R39, R40. A recalled book has the higher rate."""
     reader, other = page.reader(), page.reader()
     book, recalled = page.lent(reader), page.lent(other)
     page.lenders["CUHK"].recalls(recalled)
@@ -53,7 +53,7 @@ def test_overdue_notice_states_item_due_date_and_daily_fine(page: Page) -> None:
     ],
 )
 def test_overdue_item_is_fined_two_dollars_per_calendar_day(page: Page, returned: str, fine: str) -> None:
-    """R40. The due date itself is free, to its last second; the screen names the sum."""
+    """R40. The due date itself is free, to its last second; the screen shows the amount."""
     book = page.lent(page.reader())
     page.clock(returned)
     assert page.counter.check_in(book).says == f"Returned: send to CUHK{'.' if fine else ''}{fine}"
@@ -91,7 +91,7 @@ def test_recalled_item_is_fined_four_dollars_per_calendar_day(
 
 
 def test_letter_about_a_recall_of_an_overdue_item_agrees_with_the_fine(page: Page) -> None:
-    """R24, R41. The higher rate begins tomorrow, and the letter says so."""
+    """R24, R41. The higher rate begins tomorrow, as the letter says."""
     reader = page.reader()
     book = page.lent(reader)
     page.clock("2017-03-18 10:00:00")
@@ -104,7 +104,7 @@ def test_letter_about_a_recall_of_an_overdue_item_agrees_with_the_fine(page: Pag
 
 @pytest.mark.parametrize("address", ["", "nobody"])
 def test_current_email_address_is_the_users_responsibility(page: Page, address: str) -> None:
-    """R42. Without one the book waits its five days all the same, is lent and falls due; staff see what was not delivered."""
+    """R42. Without one the book still waits five days, is lent and falls due; staff see the undelivered letters."""
     reader = page.reader(email=address)
     book = page.arrived(reader)
     assert "no address" in page.staff("notices")
@@ -119,7 +119,7 @@ def test_current_email_address_is_the_users_responsibility(page: Page, address: 
 
 
 def test_taking_a_book_overseas_requires_permission(page: Page) -> None:
-    """R43. Nobody can enforce it: the letter says it, and a permission is written down."""
+    """R43. The gateway cannot enforce it: the letter states it, and a permission is recorded."""
     reader = page.reader()
     book = page.arrived(reader)
     (letter,) = page.letters_to(reader)
@@ -129,7 +129,7 @@ def test_taking_a_book_overseas_requires_permission(page: Page) -> None:
 
 
 def test_lost_book_is_charged_by_the_lenders_own_policy(page: Page) -> None:
-    """R44, R45. Lingnan wants the price of another copy and HK$100; other libraries of this test the price alone."""
+    """R44, R45. Lingnan charges the replacement price plus HK$100; other libraries in this test only the price."""
     reader = page.reader()
     book, other = page.lent(reader, page.title(LU=SHELF)), page.lent(reader)
     page.staff(f"request lost {book.barcode} --cents 40000")
@@ -140,7 +140,7 @@ def test_lost_book_is_charged_by_the_lenders_own_policy(page: Page) -> None:
 
 
 def test_lost_book_without_a_price_is_flagged_and_charged_once_the_price_is_known(page: Page) -> None:
-    """R44, R45. Nothing is forgotten because the lender has not written yet."""
+    """R44, R45. The charge is not forgotten while the lender's price is missing."""
     reader = page.reader()
     book = page.lent(reader)
     assert "no price is known" in page.staff(f"request lost {book.barcode}")
@@ -150,7 +150,7 @@ def test_lost_book_without_a_price_is_flagged_and_charged_once_the_price_is_know
 
 
 def test_users_are_responsible_for_damage_until_the_book_is_back_at_its_owner(page: Page) -> None:
-    """R44, R45. Also where the damage is seen after the counter took the book in."""
+    """R44, R45. Even if the damage is found after the check-in at the counter."""
     reader = page.reader()
     book = page.lent(reader)
     assert page.counter.check_in(book).ok

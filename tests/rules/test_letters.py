@@ -99,7 +99,7 @@ def test_each_letter_says_when_it_is_sent_and_by_which_rule() -> None:
 
 @pytest.mark.parametrize("key", [field.name for field in fields(Notices)])
 def test_each_notices_key_controls_only_its_letters(key: str) -> None:
-    """`renewal` allows nothing: a renewal sends no letter (R30)."""
+    """`renewal` enables no letter: a renewal sends none (R30)."""
     every: dict[str, Any] = {field.name: field.name != "renewal" for field in fields(Notices)}
     of_this_key = {send for send, row in LETTERS.items() if row.notice == key}
     assert silent(Notices(**every)) == frozenset()
@@ -139,7 +139,7 @@ def test_letter_is_sent_once_per_date_or_attempt(send: Notification, facts: dict
 
 
 def test_each_letter_can_be_sent_again_for_another_occasion() -> None:
-    """Two occasions a letter: a row that names nothing would write one letter a request, for ever."""
+    """Two occasions per letter: a row without an occasion would allow only one letter per request."""
     seen = {send: {wanted for one, _, wanted in OCCASIONS if one is send} for send in LETTERS}
     assert {send for send, occasions in seen.items() if len(occasions) < 2} == ONCE_FOR_ALL
 

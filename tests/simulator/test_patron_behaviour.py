@@ -29,7 +29,7 @@ def test_behaviour_applies_only_to_open_requests() -> None:
 def test_item_lent_to_another_library_cannot_be_lost_by_its_former_patron(
     act: Act, story: PreparedSimulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HKU has not heard yet that its owner has the book back, which lends it to CUHK meanwhile (seed 335)."""
+    """HKU has not been notified yet that the owner has the item back and has lent it to CUHK (seed 335)."""
     monkeypatch.setattr(story.people, "run_command", lambda *_: True)  # whatever they would tell the gateway, it takes
     copy = ItemKey("HKUST", "HKUST0001")
     book = story.people.books[copy] = SimulatedCopy(copy, "b1", "reader", "CUHK")

@@ -85,7 +85,7 @@ def test_simulation_detects_a_lost_message() -> None:
 def test_simulation_detects_a_command_that_runs_after_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without the check of the deadline, commands that waited at a gateway cut off from its database run once it is back."""
+    """Without the deadline check, commands waiting at a partitioned gateway run once its database is back."""
     setting = Setting(libraries=3, days=4, seed=2, loss=0.05, crash=False)
     report = simulate(setting)
     assert (report.broken, report.faults["late_command"] > 5) == ((), True)

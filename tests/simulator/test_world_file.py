@@ -105,7 +105,7 @@ def test_world_may_be_based_on_another(write: Write) -> None:
 
 
 def test_world_overrides_a_row_of_its_base(write: Write) -> None:
-    """Key by key, at its place in the list; the other keys and the other rows stay."""
+    """Key by key, at its place in the list; other keys and rows are unchanged."""
     write("[[patrons]]\nbarcode='A'\ncategory='x'\ntotal_quota=60\n[[patrons]]\nbarcode='B'\ncategory='x'\n", "base.toml")
     start = read_world(write("based_on = 'base.toml'\n[[patrons]]\nbarcode='A'\ncategory='y'\n", head=""))
 

@@ -193,7 +193,7 @@ def test_garbled_reply_is_requested_again_without_repeating_the_checkout(abroad:
 
 @pytest.mark.parametrize("number", ["0", ""])
 def test_repeated_reply_may_have_another_sequence_number(abroad: Abroad, number: str) -> None:
-    """SIPServer repeats it with AY0 whatever it was, and the 2.00 document without AY."""
+    """SIPServer always repeats a reply with AY0, and the 2.00 document without AY."""
     for _ in range(3):
         abroad.asks(LOOK)
         abroad.says(sealed(SEEN, abroad.heard()[-8:-7].decode()))
@@ -333,7 +333,7 @@ def test_disconnect_caused_by_one_message_is_not_an_outage(abroad: Abroad) -> No
 
 
 def test_local_system_that_disconnects_on_every_request_counts_as_unavailable(abroad: Abroad) -> None:
-    """As a tunnel does that has nothing behind it."""
+    """For example, a tunnel without a server behind it."""
     abroad.asks(LOAN)
     abroad.hangs_up()
     for _ in range(3):

@@ -70,7 +70,7 @@ def test_wrong_checksum_is_refused(tail: bytes, standard: Sip2Dialect) -> None:
 
 
 def test_checksum_is_verified_before_the_command(standard: Sip2Dialect) -> None:
-    """A garbled command is what checksums are for; it must not pass for an unknown one."""
+    """A garbled command must be reported as a checksum error, not as an unknown command."""
     assert _refused(b"8900302.00AY1AZFCA5", standard).why == "checksum"
 
 

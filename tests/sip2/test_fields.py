@@ -57,7 +57,7 @@ def test_repeatable_tags_are_text() -> None:
 
 
 def test_every_password_is_secret() -> None:
-    """Whatever SIP2 calls a password, but for the flag that says whether one was right."""
+    """Every field that SIP2 calls a password, except the flag that says whether one was valid."""
     named = {row.tag for row in TAGS.values() if "password" in row.name} - {"CQ"}
     assert named == {"AC", "AD", "CO"} == {row.tag for row in TAGS.values() if row.secret}
 

@@ -298,7 +298,7 @@ STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
 
 
 def test_status_lists_the_messages_that_both_systems_support(services: Sip2Services) -> None:
-    """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
+    """The local system withholds 37 and 19, accepts no check-in, and does not report 65; 93, 97 and 99 are ours."""
     theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
     said = decode(ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1"), DIALECTS["standard"])
     assert [said.get(name) for name in ("on_line_status", "checkin_ok", "checkout_ok", "status_update_ok")] == list("YNYY")
@@ -411,7 +411,7 @@ def test_own_item_sharing_a_barcode_with_a_held_hkall_item_can_be_borrowed(
     [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],
 )
 def test_unknown_card_is_not_reported_invalid(services: Sip2Services, make: str, role: str, said: bytes) -> None:
-    """But for who might read a missing field as a yes."""
+    """Except to clients that might read a missing field as valid."""
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
     row = replace(services.terminals["counter-1"], dialect=dialect, role=role)
     services = replace(services, terminals={"counter-1": row}, circulation=Away())  # type: ignore[arg-type]  # the part that is asked
@@ -464,7 +464,7 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 def test_pin_without_a_loaded_hash_is_neither_valid_nor_invalid_during_an_outage(
     services: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
-    """It counts as a guess where there is a hash that it could find out."""
+    """It counts as a guess if there is a hash that it could reveal."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
     library = services.circulation.library
     services = replace(

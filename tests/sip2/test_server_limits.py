@@ -160,7 +160,7 @@ def test_metrics_count_every_message(port: Port) -> None:
 
 
 def test_unauthenticated_connections_share_reads_per_address_and_do_not_delay_authenticated_ones(port: Port) -> None:
-    """As when all terminals behind one tunnel connect again together."""
+    """For example, when all terminals behind one tunnel reconnect at once."""
     small = replace(port, unproven=2)
     for _ in range(5):
         small.call()  # logged in

@@ -265,7 +265,7 @@ def before_pysip2(reactor: Any, tmp_path: Path) -> Iterator[tuple[Site, Theirs]]
 def test_pysip2_server_lists_loans_and_its_disconnect_affects_no_other_terminal(
     before_pysip2: tuple[Site, Theirs],
 ) -> None:
-    """It ends a connection over a 23 without AD, which many terminals send."""
+    """It disconnects on a 23 without AD, which many terminals send."""
     site, theirs = before_pysip2
     one, other = site.terminal("counter-1"), site.terminal()
     for _ in range(4):

@@ -132,7 +132,7 @@ def test_enabling_a_card_does_not_overtake_its_queued_block(world: World) -> Non
 
 
 def test_message_sent_immediately_stays_in_the_outbox_until_it_is_answered(world: World) -> None:
-    """Where the gateway ends meanwhile the courier tells it, as one that may have arrived."""
+    """If the gateway ends meanwhile, the courier sends it as a message of unknown outcome."""
     seen: list[list[OutboxRow]] = []
     world.upstream.during = lambda: seen.append(list(world.rows()))
     world.asks(BLOCK)
@@ -216,7 +216,7 @@ def test_queued_message_does_not_undo_a_later_request_of_the_patron(world: World
     ("said", "kept"), [(LOAN, "check_ils_loan"), (BACK, "check_ils_return"), (PAYMENT, "check_ils_payment")]
 )
 def test_transaction_at_the_local_system_stays_in_the_outbox_until_it_is_answered(world: World, said: str, kept: str) -> None:
-    """If the gateway is killed meanwhile, the courier looks it up after a minute; no trace of an answered one is kept."""
+    """If the gateway is killed meanwhile, the courier looks it up after a minute; an answered one is deleted."""
     seen: list[list[OutboxRow]] = []
     world.upstream.during = lambda: seen.append(list(world.rows()))
     world.asks(said)

@@ -16,7 +16,7 @@ NAMED = re.compile(r"%\(\w+\)[sd]|(?<!%)\{\w+\}")
 
 
 def test_every_text_is_in_the_catalogue_and_translated() -> None:
-    """`make catalogue` adds what is missing; the words are a person's work."""
+    """`make catalogue` adds missing texts; a person translates them."""
     there = {message.id: message.string for message in catalogue.chinese() if message.id}
     wanted = {message.id for message in catalogue.texts() if message.id}
 

@@ -288,7 +288,7 @@ def test_urls_and_log_contain_no_name_card_or_title(site: Site) -> None:
 
 
 def test_card_replacement_ends_its_session(site: Site) -> None:
-    """Whoever has the old card may sit there."""
+    """The session may belong to a person who has the old card."""
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()
     site.world.store.now(renumber, "UG1", "UG1-NEW", site.world.now)

@@ -46,7 +46,7 @@ def test_help_lists_quota_loan_period_and_renewals_of_every_category(
 
 
 def test_both_languages_state_the_same_figures() -> None:
-    """Days, times and dollars of the English sentence stand in the Chinese one."""
+    """Days, times and dollars of the English text are in the Chinese one."""
     words = {"five": "五", "twelve": "十二", "fifteen": "十五", "seven": "七", "twice": "兩次", "HK$2": "2 元", "HK$4": "4 元"}
     assert PUBLISHED.keys() == PUBLISHED_ZH.keys()
     for number, english in PUBLISHED.items():
