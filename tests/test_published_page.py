@@ -11,8 +11,8 @@ For librarians. The five chapters are in tests/published, in the order of the pa
 Each test is one statement. Its name paraphrases the statement; its docstring begins with the numbers of its rules, which
 docs/rules.md lists. Its body plays a few minutes or weeks of a library: patrons request in the discovery system, lenders send
 and recall books, books are scanned at the counter, nights pass, letters arrive. It asserts what a person sees: a screen
-message, a letter, a status in the circulation record, an amount. The gateway is the real one and answers over real connections; only the
-time of day is set by the test.
+message, a letter, a status in the circulation record, an amount. The gateway is the real one and answers over real
+connections; only the time of day is set by the test.
 
     page.clock("2017-03-16 23:59:59")        the time in Hong Kong; the nightly work in between is done
     reader = page.reader("undergraduates")   a new user of this category
