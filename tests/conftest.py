@@ -36,7 +36,7 @@ from tests.programs import skip_or_fail
 DATABASES = ("postgresql",) if databases.ON_POSTGRESQL else ("sqlite", "postgresql")
 IN_MEMORY = "sqlite://"
 YOUNG = (10_000, 20, 20)
-"""Thresholds of the garbage collector: what a test leaves is mostly freed without it."""
+"""Garbage collector thresholds: most objects of a test are freed without it."""
 SETTINGS = (
     "listen_addresses=",
     "autovacuum=off",
@@ -47,10 +47,10 @@ SETTINGS = (
 )
 
 FOR_PEOPLE = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-"""structlog's default draws the variables of each function of a traceback, which takes a second."""
+"""Plain tracebacks, since structlog's default formats the variables of each frame, which takes a second."""
 
 USED = " UNION ALL ".join(f'(SELECT \'"{name}"\' FROM "{name}" LIMIT 1)' for name in METADATA.tables)  # noqa: S608  # names of our own
-"""The names of the tables that have rows."""
+"""The names of the tables that may have rows."""
 FROM_ONE = """
 SELECT setval('public.' || quote_ident(sequencename), 1, false) FROM pg_sequences
 WHERE schemaname = 'public' AND last_value IS NOT NULL"""

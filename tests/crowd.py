@@ -28,7 +28,7 @@ from tests.company import PATIENCE_S, Gateway, stamp
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")
 READERS, COUNTERS = 2, 2
 FEWEST: Final = 20
-"""So many wishes there are at least, however short the lives were."""
+"""Minimum number of requests, however short the lives were."""
 GONE = (NotSent, NoReply, ConnectionClosed, ConnectError)
 
 

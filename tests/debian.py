@@ -22,14 +22,14 @@ from tests.programs import program
 SUITES: Final = {"bookworm": "Debian 12", "trixie": "Debian 13"}
 PATIENCE_S: Final = 900
 BASE_DAYS: Final = 7
-"""After so many days a base system is made again."""
+"""Days after which a base system is rebuilt."""
 BOOT_S: Final = 60
 KEPT: Final = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "hkall_gateway" / "debian"
 """The cache, which may be deleted at any time."""
 STATE: Final = "/root/.walk"
 TOOLS: Final = ("mmdebstrap", "systemd-nspawn", "nsenter", "tar")
 HIERARCHIES: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
-"""Where control groups may be mounted, by systemd of any age or without it."""
+"""Possible mount points of control groups, by any version of systemd or without it."""
 
 
 def why_not() -> str:

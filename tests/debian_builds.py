@@ -22,7 +22,7 @@ BUILDERS: Final = ("build-essential", "ca-certificates", "debhelper", "python3-p
 RELEASED: Final = "a3843ce"
 """Version 0.2.0."""
 LATER: Final = "later"
-"""This checkout as a version to come: with one more revision of the database, and one more line of its configuration."""
+"""This checkout as a future version: with one more database revision, and one more line in its configuration."""
 LATER_VERSION, LATER_REVISION = "99.0.0", "9999"
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import settings
 
 THOROUGH: Final = 100
-"""Hypothesis's own default, which `make test-long` takes for each property."""
+"""Hypothesis's own default, which `make test-long` uses for each property."""
 FAST: Final = 20
 FEWEST: Final = 3
 

@@ -20,13 +20,13 @@ from tests.programs import skip_or_fail
 PROGRAM: Final = shutil.which("exim4", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 PACKAGE: Final = "exim4-daemon-light"
 GONE: Final = "gone.test"
-"""A domain in which nobody has a mailbox: exim takes the letter and sends a bounce."""
+"""A domain without mailboxes: exim accepts the letter and sends a bounce."""
 REFUSED: Final = "refused.test"
-"""A domain for which exim takes no letter at all."""
+"""A domain for which exim accepts no letters."""
 LOGIN, PASSWORD = "gateway", "opensesame"
-"""The one login; it is offered once a connection is encrypted."""
+"""The only login; it is offered once a connection is encrypted."""
 BUSY: Final = "busy.test"
-"""A domain whose mailboxes are busy: exim keeps the letter and sends word of the delay."""
+"""A domain whose mailboxes are busy: exim keeps the letter and sends a delay notification."""
 PATIENCE_S: Final = 20
 
 _CONFIGURATION = r"""

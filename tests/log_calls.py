@@ -12,9 +12,9 @@ from typing import Final
 PACKAGE: Final = Path(__file__).parents[1] / "hkall_gateway"
 LEVELS: Final = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 RENAMED: Final = {"card": "patron_ref", "patron": "patron_ref", "borrower": "patron_ref", "exc_info": "exception"}
-"""Arguments that the log shows under another name."""
+"""Arguments that appear in the log under another name."""
 LOGGERS: Final = {"LOG", "structlog.get_logger()"}
-"""A module's logger, and the one of a module that commands import, which must not import structlog before it logs."""
+"""A module's logger, and the lazy logger of modules that must not import structlog before they log."""
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -20,9 +20,9 @@ MUTMUT = Path(sys.executable).with_name("mutmut")
 MUTATED = '["hkall_gateway/circulation/*.py", "hkall_gateway/circulation/*/*.py"]'
 TESTS = '["tests/circulation", "tests/test_scenarios.py", "-k", "not postgresql"]'
 ANY_ONE = "hkall_gateway.circulation.find_request.*_1"
-"""A few changes that are tried first: mutmut finds the names of all changes on its way there."""
+"""A few mutations that are tried first: mutmut finds the names of all mutations while doing so."""
 LIVED, NOT_REACHED = 0, 33
-"""Exit codes of mutmut for one change; any other (a failed test, a time-out, a crash) counts as noticed."""
+"""Exit codes of mutmut for one mutation; any other (failed test, timeout, crash) counts as detected."""
 
 
 def main(size: int = 300, seed: int = 1) -> None:

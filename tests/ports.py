@@ -11,7 +11,7 @@ from typing import Final
 WORKERS: Final = 8
 EACH: Final = 1500
 FIRST: Final = 20_000
-"""With all that follow it is below the ports that the kernel gives to whoever calls out."""
+"""All ports from here on are below the kernel's ephemeral port range."""
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _BEGIN: Final = random.Random().randrange(EACH)  # another one for a suite beside this
 _ALL: Final = (FIRST + _WORKER % WORKERS * EACH + number % EACH for number in count(_BEGIN))

@@ -21,7 +21,7 @@ class Proxy:
     def __init__(self, folder: Path, server: Path) -> None:
         self.folder, self._server = folder, server / NAME
         self.to_lose = 0
-        """How many answers to COMMIT are still to be lost, each with its connection."""
+        """Number of COMMIT replies still to be lost, each with its connection."""
         self.lost = 0
         self._lock = threading.Lock()
         self._door = socket.socket(socket.AF_UNIX)

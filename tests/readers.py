@@ -17,4 +17,4 @@ def with_readers(policy: Policy) -> Policy:
 
 
 POLICY: Final = with_readers(Policy())
-"""The published rules, and the category of the tests."""
+"""The published rules plus the test category."""

@@ -46,7 +46,7 @@ LONG: Final = (
     "ncip/test_classic_made.py",
     "db/test_forgetting.py",
 )
-"""The files of tests that take longest, longest first."""
+"""The slowest test files, slowest first."""
 
 
 def workers() -> int:

@@ -13,7 +13,7 @@ from typing import Final
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # a folder for it is made by pytest, with its own name and rights
 ROOM: Final = 2 << 30
-"""Free bytes that there must be: the suite needs a third of that at once."""
+"""Minimum free bytes: the suite needs a third of that at once."""
 
 
 def use_memory() -> None:

@@ -31,7 +31,7 @@ GLOSSARY = {
     "title": ("書名", ("題名",)),
     "you": ("您", ("你", "閣下")),
 }
-"""Each thing in English, its Chinese word, and words that a text must not use for it."""
+"""Each English term, its Chinese translation, and translations that a text must not use."""
 
 HOLD = re.compile(r"\bholds?\b", re.IGNORECASE)
 REQUEST, HELD = "申請", "預約"

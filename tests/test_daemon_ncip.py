@@ -157,7 +157,7 @@ TERMINALS = {
     "a balancer without a header": (BALANCER, b"", b""),
     "a terminal without a balancer": ("127.0.0.1", b"", b"941\r"),
 }
-"""From where the connection comes, what it sends before its login, and the answer."""
+"""Source address of the connection, bytes before the login, and the reply."""
 
 
 @pytest.mark.parametrize("name", TERMINALS)
@@ -177,7 +177,7 @@ BALANCED = {
     "from where no library is":          (BALANCER,    "192.0.2.77", ""),
     "a caller that says it is another":  ("127.0.0.1", "127.0.0.2", ""),
 }  # fmt: skip
-"""From where the connection comes, whom its PROXY header names, and what a library with the right secret is told, if it is."""
+"""Source address of the connection, caller in its PROXY header, and the reply to a library with the correct secret, if any."""
 
 
 @pytest.mark.parametrize("port", ["plain", "raw"])

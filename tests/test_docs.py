@@ -37,7 +37,7 @@ BASE = {
     "systemctl",
     "useradd",
 }
-"""What every Debian system has."""
+"""Programs of every Debian system."""
 INSTALLED = {
     "createdb",
     "createuser",
@@ -49,7 +49,7 @@ INSTALLED = {
     "python3",
     "update-ca-certificates",
 }
-"""What the first site installs: by its package, or by that of PostgreSQL."""
+"""Programs that the first site installs: by its package, or by PostgreSQL's."""
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 FIRST_SITE = ROOT / "docs" / "first-site.md"

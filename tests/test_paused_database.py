@@ -24,7 +24,7 @@ pytestmark = pytest.mark.long
 
 SETTINGS: Final = ("listen_addresses=", "max_connections=60")
 SPARE_S: Final = 1.5
-"""For curl's own start and a busy machine."""
+"""Allowance for curl's start and a busy machine."""
 PATHS: Final = ("/staff/", "/search?q=history", "/api/v1/requests")
 
 

@@ -31,7 +31,7 @@ install() {
   if [ "$(id -u)" = 0 ]; then command install "$@"; else command install $(echo "$@" | sed 's/-[og] postgres//g'); fi
 }
 """
-"""A machine without systemd: what the page does to the service `postgresql` is done to a server of the test."""
+"""A machine without systemd: operations of the page on the service `postgresql` are done on a test server."""
 
 
 class Machine:

@@ -43,7 +43,7 @@ from hkall_gateway.app.process import serve
 
 sys.exit(serve(Path(sys.argv[1]), log_format=(sys.argv[2:] or [None])[0]))
 """
-"""A gateway whose start checks found nothing, and whose port was taken since."""
+"""A gateway whose start checks passed before its port was taken."""
 
 EARLY = """
 import os, signal, sys
@@ -56,7 +56,7 @@ class Company:
 
 sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company(), started=lambda: os.kill(os.getpid(), signal.SIGTERM)))
 """
-"""Gets the signal to reload before it can obey it, and the one to end once it is ready."""
+"""Gets the reload signal before it can handle it, and the stop signal once it is ready."""
 
 LEAVING = """
 import os, sys
@@ -70,7 +70,7 @@ class Company:
 
 sys.exit(serve(Path(sys.argv[1]), lambda _reactor: Company()))
 """
-"""Gets the signals to end before it can obey them."""
+"""Gets the stop signals before it can handle them."""
 TO_END = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -40,7 +40,7 @@ from hkall_gateway.rules.published_rules import PUBLISHED
 
 CHAPTERS: Final = sorted((Path(__file__).parent / "published").glob("test_*.py"))
 ELSEWHERE: Final = {"R9"}
-"""The home library: the patron's own pages ask for it."""
+"""Rules tested elsewhere: the patron pages ask for the home library."""
 
 
 def statements() -> Iterator[tuple[str, str]]:

@@ -48,7 +48,7 @@ def namespaced(root: etree._Element) -> etree._Element:
 
 
 BLOCKS_ALONE = "vufind-without-a-pin"
-"""The scenario of replies without the UserId that the schema demands: VuFind takes a reply with one for a login."""
+"""The scenario of replies without the UserId that the schema requires: VuFind treats a reply with one as a login."""
 
 
 def with_user(body: bytes) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 ELSEWHERE = ("America/New_York", "Pacific/Kiritimati")
-"""Twelve or thirteen hours behind Hong Kong, with summer time, and six hours before it."""
+"""Time zones twelve or thirteen hours behind Hong Kong, with daylight saving time, and six hours ahead of it."""
 
 MIDNIGHT = (
     "R1 the last second before it",
@@ -46,7 +46,7 @@ MIDNIGHT = (
     "R40 the last second of the due date",
     "R40 one second past midnight",
 )
-"""The rows of the boundaries that lie one second before or after midnight in Hong Kong."""
+"""The boundary rows one second before or after midnight in Hong Kong."""
 
 SCENARIOS = (
     "r1-suspended-for-a-new-system",

@@ -43,7 +43,7 @@ COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")
 AT_HOME = {copy.bib_id for copy in COPIES if copy.agency == "HKU"}
 ELSEWHERE = {copy.bib_id for copy in COPIES if copy.lendable and copy.status == "Available On Shelf"}
 TITLES = sorted(ELSEWHERE - AT_HOME)
-"""What only other libraries have, and have on the shelf."""
+"""Titles that only other libraries have, on the shelf."""
 
 
 class Pair:

@@ -23,9 +23,9 @@ from tests.company import CARD, Gateway, stamp, until
 
 PROFILED = Path(__file__).parent / "profiled"
 AFTERWARDS_S = 0.3
-"""Seconds for what follows the reply: log lines and metrics."""
+"""Seconds in which log lines and metrics follow a reply."""
 LONGEST_POLL_S = 1.5
-"""Seconds after which the courier has polled the outbox."""
+"""Seconds within which the courier polls the outbox."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ NOT_SHOWN: Final = {
     "hkall_ils_hang_ups_total",
     "hkall_ils_login_refused",
 }
-"""Metrics for a question of their own, and one that only an alert needs."""
+"""Metrics that are not on the dashboard: queried for special purposes, or used only by an alert."""
 
 
 def _targets() -> Iterator[tuple[str, Any]]:

@@ -33,7 +33,7 @@ from tests.test_process import UNCHECKED, not_started
 pytestmark = pytest.mark.long
 
 ANSWER_S = 3.0
-"""An answer about a silent child comes within this time: the parent waits one second for it, and the machine may be busy."""
+"""Time limit for a reply about a silent child: the parent waits one second for it, and the machine may be busy."""
 
 
 @pytest.fixture(scope="module")

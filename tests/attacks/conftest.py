@@ -51,7 +51,7 @@ ANSWERS = {
     b"63": WRONG_PIN,
 }
 PROBE = b"9900802.00"
-"""What the gateway asks the local system of its own accord."""
+"""The gateway's own probe message to the local system."""
 
 
 class LocalSystem:

@@ -26,7 +26,7 @@ WAPITI = os.environ.get("HKALL_WAPITI", "wapiti")
 # Without `ldap`, which takes every page that differs with its parameter for a finding; nothing here speaks LDAP.
 MODULES = "permanentxss,xss,sql,exec,file,redirect,crlf,ssrf,upload,xxe,log4shell,csp,cookieflags,http_headers,methods,csrf"
 SECONDS = os.environ.get("HKALL_SCAN_SECONDS", "30")
-"""How long the crawler may take, and each module after it."""
+"""Time limit of the crawler, and of each module after it."""
 FAILED = re.compile(r'"code": ?5\d\d|"level": ?"error"')
 
 

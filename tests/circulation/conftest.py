@@ -94,7 +94,7 @@ NEWS_KINDS: dict[str, Any] = {
     "recalled": ItemRecalled,
     "recall_cancelled": RecallCancelled,
 }
-"""The notices of partners by a short name."""
+"""Short names of the partner notifications."""
 
 
 def sent_as(kind: Any, notice: PartnerNotice) -> Any:

@@ -665,7 +665,7 @@ AT_THE_DOOR = {
     "R10": "r10-who-asks-is-known-first.txt",
     "R36": "r36-cancelled-in-the-patrons-own-record.txt",
 }
-"""Rules of the doors, which the desk does not know, each with the scenario that holds it."""
+"""Rules enforced outside the circulation service, each with the scenario that tests it."""
 
 
 def test_every_published_rule_has_boundary_cases() -> None:

@@ -49,7 +49,7 @@ METHODS = {
 }
 REPORTS = {News.CLAIMED: "claim", News.LOST: "lost"}
 CHANGES = frozenset({"position", "due", "lender_due", "recalled_on", "claimed_on", "lost_on", "partner", "renewals"})
-"""What news may change. A lender's date that was missing is filled in by news that is ignored otherwise."""
+"""Fields that a notification may change. Even an ignored notification fills in a missing lender's date."""
 
 
 def given(library: DeskWorld, side: Side, position: Position, news: News) -> Request:

@@ -30,7 +30,7 @@ TITLES = [f"t{number}" for number in range(8)]
 OURS = "ours"
 LENDERS = ("CUHK", "HKUST")
 CARDS = {"UG1": QUOTA, "UG2": TOTAL - LOCAL}
-"""Each reader with the books that both quotas leave: UG2 has two of four books from our own shelves."""
+"""Each patron with the number of items that both quotas allow: UG2 has two of four as local loans."""
 
 WISHES = st.tuples(st.just("wish"), st.sampled_from(sorted(CARDS)), st.sampled_from(TITLES))
 DEEDS = st.tuples(
@@ -61,9 +61,9 @@ USUAL = {
     P.SHIPPED: "received",
     P.AT_BORROWER: "shipped",
 }
-"""What usually happens next: without it, chance would hardly ever bring a book to its reader."""
+"""The usual next event: random events alone would rarely complete a loan."""
 LENT = [("wish", "UG1", "t0"), ("wish", "UG1", "t1"), *[("onward", n) for n in (0, 1) for _ in range(3)]]
-"""Two books that their reader has already: most of what happens to a loan begins here."""
+"""Two items already on loan: most loan events start here."""
 QUICK = settings(max_examples=example_count(30), suppress_health_check=list(HealthCheck))
 
 
@@ -151,8 +151,8 @@ RULE_OF_DATES: Mapping[str, Callable[[date, date, date], bool]] = {
     "CANCEL_RECALL": lambda was, now, _floor: now >= was,
     "AMEND": lambda was, now, _floor: now >= was,
 }
-"""How an event may move a due date: a renewal never shortens (R32), a recall never lengthens and leaves the minimum use, whose
-last day is `floor` (R25, R26); no other event moves it at all."""
+"""How an event may change a due date: a renewal never shortens it (R32), a recall never lengthens it and keeps the minimum use,
+whose last day is `floor` (R25, R26); other events never change it."""
 
 
 def wrong_dates(journal: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -194,7 +194,7 @@ def test_planted_defects_in_recalls_and_renewals_are_detected(make_small: Callab
 
 
 CHANGES = frozenset({"OPEN", "AMEND", *(event.name for event in Event)})
-"""What the journal calls a change of a request; whatever else it notes is kept elsewhere."""
+"""Journal fields that change a request; all other fields are stored elsewhere."""
 
 
 def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:

@@ -29,7 +29,7 @@ from tests.company import gateway_ports
 from tests.ports import free_ports
 
 SOMEBODY = 65534
-"""The user of the gateway, where the tests run as root."""
+"""The gateway's user when the tests run as root."""
 
 
 class Place:

@@ -39,7 +39,7 @@ def failing(config):
 options._open_configured = failing
 main()
 """
-"""The command with a bug in the code below it, whose function has a name and a PIN in its variables."""
+"""The command with a bug in a function whose variables contain a name and a PIN."""
 
 
 @pytest.fixture(scope="module")

@@ -237,7 +237,7 @@ socket.getaddrinfo = lambda *_args: print("resolving", flush=True) or threading.
 from hkall_gateway.cli import main
 main(sys.argv[1:])
 """
-"""The command on a machine whose name servers never answer."""
+"""The command on a machine whose name servers never reply."""
 
 
 @pytest.mark.long

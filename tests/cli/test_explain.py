@@ -200,7 +200,7 @@ NEVER_ASKED: Mapping[Reason, str] = {
     Reason.REASON_NEEDED:        "a deed's",
     Reason.WRONG_DATE:           "a deed's",
 }
-"""Reasons to which none of the five questions leads, and whose they are."""
+"""Reasons that none of the five queries can give, and where they occur."""
 # fmt: on
 
 

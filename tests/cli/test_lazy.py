@@ -22,7 +22,7 @@ HEAVY = frozenset(
     }
 )
 FOR_A_TABLE = frozenset({"argon2", "pydantic", "sqlalchemy"})
-"""What `status` cannot do without: the configuration, its hashes, the database."""
+"""The imports that `status` needs: the configuration, its hashes, the database."""
 HELP_S, STATUS_S = 0.35, 0.6
 PORTS = demo_setup.Ports()
 

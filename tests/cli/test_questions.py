@@ -79,15 +79,15 @@ def _explained(unit: UnitOfWork, statement: str, parameters: Any) -> list[str]:
 
 
 LARGE = ("requests", "journal", "outbox", "fines", "candidates", "attempts")
-"""Tables that keep finished work."""
+"""Tables that keep completed work."""
 OF_HISTORY = {"ix_requests_closed", "ix_requests_personal", "ix_candidates_asked_barcode"}
 OPEN_ONLY = {
     str(index.name) for table in METADATA.tables.values() for index in table.indexes if index.kwargs["sqlite_where"] is not None
 } - OF_HISTORY
-"""Partial indexes that list open work; those OF_HISTORY grow with the years."""
+"""Partial indexes of open requests; those OF_HISTORY grow over the years."""
 SCAN = re.compile(r"(?:SCAN|Seq Scan on) (?P<table>\w+)(?:.* INDEX (?P<index>\w+))?")
 FROM_A_KEY_ON = re.compile(r"SEARCH (?P<table>\w+) USING .*INDEX sqlite_autoindex_\w+ \(\w+[<>]\?\)")
-"""A plan step that looks like a search, but reads on to the end of the table."""
+"""A plan step that looks like a search, but reads to the end of the table."""
 
 
 def reads_all(step: str) -> bool:

@@ -22,7 +22,7 @@ from tests.cli.mistakes import MISTAKES, SOMEBODY, Mistake, Place, in_namespace
 from tests.company import COMMAND
 
 STARTED = 77
-"""The exit code of a `serve` that found no reason not to start."""
+"""The exit code of a `serve` that passed all checks."""
 PENDING, ONE_LINE = 0, 2
 """Exit codes of `check-config`."""
 

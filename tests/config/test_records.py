@@ -31,7 +31,7 @@ from hkall_gateway.web import labels
 from hkall_gateway.web.staff.lists import WORK_LISTS
 
 ENOUGH = 4
-"""Fields of the same name, beyond what two classes inherit, from which on one repeats the other."""
+"""Number of common fields, apart from inherited ones, from which a class counts as repeating another."""
 OTHERS = {
     ("DialectConfig", "Sip2Dialect"): "made from the record's fields",
     ("FoundTitle", "Marc"): "a title, and the fields of a record that hold its facts",
@@ -59,7 +59,7 @@ OTHERS = {
     ("Web", "WebSettings"): "with what its parts were made into",
     ("TerminalConfig", "TerminalRow"): "with the dialect itself, and not its name",
 }
-"""Pairs that share ENOUGH names and are two things, or one thing in two forms."""
+"""Pairs of classes with ENOUGH common names that are different things, or two forms of one thing."""
 
 
 def fields_of(kind: type) -> set[str]:

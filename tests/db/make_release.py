@@ -36,11 +36,11 @@ from tests.db.releases import RELEASES
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 LOANS = ("b0001", "b0009", "b0010", "b0012", "b0013", "b0015")
-"""What P0001 to P0006 borrow on 1 March."""
+"""The items that P0001 to P0006 borrow on 1 March."""
 RENEWED, RECALLED, HALF_PAID, BACK_LATE, _OVERDUE, BACK = (f"C{bib[1:].zfill(5)}" for bib in LOANS)
 PAUSE_S, TRIES = 0.1, 300
 RESTRICTED = re.compile(r"^(\\(un)?restrict .*|SET transaction_timeout = 0;)\n", re.MULTILINE)
-"""Lines of a newer pg_dump that an older server does not know."""
+"""Lines of a newer pg_dump that an older server does not accept."""
 
 
 class Story:

@@ -77,7 +77,7 @@ RETURNED: Final = {
     Notification.LETTER_OVERDUE,
     Notification.LETTER_RENEWAL_DENIED,
 }
-"""Letters that say where the book is to be returned."""
+"""Letters that say where to return the item."""
 DROP: Final = {"en": "not the book drop", "zh-Hant": "切勿投入還書箱"}
 PLACE: Final = {"en": "the Lending Services counter of the Main Library", "zh-Hant": "總館借還服務櫃檯"}
 SIGNED: Final = {"en": "The University of Hong Kong Libraries", "zh-Hant": "香港大學圖書館"}
@@ -109,7 +109,7 @@ class Relay(portforward.ProxyFactory):
 
 
 Read = tuple[bytes, EmailMessage]
-"""A delivered message, as it stands in its file and as Python reads it."""
+"""A delivered message, as stored in its file and as parsed by Python."""
 
 
 @dataclass(frozen=True)

@@ -392,7 +392,7 @@ ALEPH = "connectors_aleph_22_trunk_web_src_main_webapp_responseExamples_luis-rec
 KOHA = "connectors_koha_3.xx_trunk_web_src_main_webapp_responseExamples_luis-bib-itemid-only.xml"
 XC = "core_tags_1.1_binding_sampleNCIPMessages_LookupItemSetResponse1.xml"
 DOCUMENTS = ((ALEPH, "MZK01000000425-MZK50000000425000030"), (KOHA, "118"), (XC, "222222222222"))
-"""What toolkits of other systems really write, and the barcode of a copy that is on the shelf."""
+"""Documents written by toolkits of other systems, and the barcode of an available item."""
 
 
 @pytest.mark.parametrize(("name", "barcode"), DOCUMENTS)

@@ -107,7 +107,7 @@ def site(reactor: Any, tmp_path: Path) -> Site:
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 Web = Callable[..., str]
-"""(answer, key and certificate in one file for TLS) -> the address."""
+"""(reply function, key and certificate in one file for TLS) -> the URL."""
 
 
 @pytest.fixture

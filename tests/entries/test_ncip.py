@@ -34,9 +34,9 @@ RAW: Final = {
     "reference to no character": b"a&#xFFFF;b",
     "a megabyte": MEGABYTE.encode(),
 }
-"""Texts of a document that no element takes, as bytes."""
+"""Text that is invalid in every element, as bytes."""
 READ: Final = {"beyond 64 bits": HUGE, "long": MEGABYTE[:60_000], "year 9999": "9999-12-31T23:59:59-12:00"}
-"""Texts that a document may have, and that the desk judges."""
+"""Text that is valid in a document, and that the circulation service must check."""
 LOST: Final = {"Temporary Processing Failure"}
 USUAL: Final[dict[str, Any]] = {
     "UserId": UG1,

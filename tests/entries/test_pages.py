@@ -29,7 +29,7 @@ PLACE: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 READ: Final = re.compile(
     r"""(?:args|form|values|fields|said|typed)\.(?:get|getlist)\(\s*"(\w+)"|_typed\("(\w+)"|"(\w+)" (?:not )?in request\."""
 )
-"""A field that the source of a page reads."""
+"""A field name in the source of a page."""
 SHOWN: Final = re.compile(r"""<(?:input|select|textarea|button)\b[^>]*?\bname="(\w+)\"""")
 PLACES: Final = {"name": "pull", "number": "R-1", "kind": "dead", "chosen": "en", "filename": "site.css", "bib_id": "b-dream"}
 USUAL: Final = {
@@ -38,7 +38,7 @@ USUAL: Final = {
     "first": "2017-03-02", "last": "2017-03-03", "to": "2017-03-04", "action": "cancel", "how": "retry", "row": "1",
     "request": "R-1", "item": "HKU/B-R-1", "patron": "UG1", "bib": "b-dream", "question": "request", "transaction": "t1",
 }  # fmt: skip
-"""A value for a field beside the one that is examined, so that the page goes on to it."""
+"""A valid value for the other fields, so that the page reaches the tested one."""
 ODD: Final = st.one_of(
     st.text(max_size=40),
     st.text("\t\n0123456789.,-+:eTZ/", max_size=24),

@@ -48,7 +48,7 @@ class Answers:
     """Requests by their reply. An `unanswered` one may have taken effect or not."""
 
     acknowledged: dict[str, float] = field(default_factory=dict)
-    """By the second of the answer."""
+    """Number of replies by the second in which they arrived."""
     try_again: set[str] = field(default_factory=set)
     refused: Counter[str] = field(default_factory=Counter)
     unanswered: set[str] = field(default_factory=set)

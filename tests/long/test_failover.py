@@ -28,10 +28,10 @@ STANDBY = ("listen_addresses=", "max_connections=60")
 ASKERS = 8
 BEFORE_S, AFTER_S = 4.0, 8.0
 BACK_S = 15.0
-"""A gateway answers again within this time after the death of the primary, without a restart."""
+"""Time within which a gateway replies again after the primary's death, without a restart."""
 ANSWERS_LOST = 25
 LONGEST_S = GONE_S + BEAT_S + 5.0
-"""A gateway counts as gone when its last heartbeat is GONE_S old, and the others look every BEAT_S seconds."""
+"""A gateway counts as gone when its last heartbeat is GONE_S old, which others check every BEAT_S seconds."""
 
 
 def processes(server: postgres_server.PostgresServer) -> list[int]:

@@ -100,7 +100,7 @@ DTD_1_0 = etree.DTD(str(FOLDER / "ncip_v1_0.dtd")) if FOLDER.exists() else None
 HERE = Peer("10.0.0.7")
 DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
 BROKER, CENTRAL = "RESHARE", "HKALL1"
-"""A broker that drives us, and a library behind INN-Reach's central."""
+"""A broker that controls our requests, and a library behind INN-Reach's central system."""
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}

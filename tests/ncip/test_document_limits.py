@@ -24,7 +24,7 @@ from tests.examples import example_count
 LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16)
 V1 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
 CALLS_A_NODE = 60
-"""So many calls, of Python or C, may reading make for one node or attribute; there are about twenty."""
+"""Maximum number of Python and C calls per node or attribute; there are about twenty."""
 CALLS_AT_ALL = 2_000
 
 

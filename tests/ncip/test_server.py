@@ -157,7 +157,7 @@ HEADS = {
     "with a length as a value":     b"X-Y: Content-Length: 5\r\nContent-Length: %d",
     "with no header at all":        b"",
 }  # fmt: skip
-"""What a head may say."""
+"""Possible request heads."""
 
 
 @pytest.mark.parametrize("name", HEADS)

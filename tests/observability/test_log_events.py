@@ -13,7 +13,7 @@ from tests.log_calls import Event, context_fields, events
 
 CONTRACT = Path(__file__).parents[2] / "fixtures" / "logs" / f"contract-{VERSION}.json"
 BY_PROTOCOL = {f"{protocol}.not_admitted" for protocol in ("sip2", "ncip", "ops", "web")}
-"""Events of one call, which puts the protocol's name in front."""
+"""Events of one call that prefixes the protocol's name."""
 
 
 @pytest.fixture(scope="module")

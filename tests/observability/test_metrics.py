@@ -67,7 +67,7 @@ WIRE = {
     "web_latency_seconds":       {"page", "code"},
     "web_logins_total":          {"who", "outcome"},
 }
-"""Names and labels on which sites have built dashboards and alarms: they stay."""
+"""Metric names and labels that sites use in dashboards and alerts, and which must not change."""
 # fmt: on
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hkall_gateway.observability.log_context import log_context, own_traceparent, trace_id, valid_traceparent
 
 W3C = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-"""The recommendation's own example."""
+"""The example of the recommendation."""
 
 
 @pytest.mark.parametrize("text", [W3C, W3C[:-1] + "0", W3C[:-2] + "ff"])

@@ -31,7 +31,7 @@ USER: Final = 10001
 IMAGE: Final = "docker.io/library/hkall-gateway:0.2.0"
 READY: Final = ("curl", "--silent", "--fail", "--output", "/dev/null", "http://127.0.0.1:8081/readyz")
 HOST_FILES: Final = ("/etc/ssl/certs", "/etc/pip.conf")
-"""How this machine reaches PyPI, for the build alone."""
+"""Files that give the build access to PyPI."""
 ENGINE: Final = """
 [network]
 firewall_driver = "nftables"

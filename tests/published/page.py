@@ -52,7 +52,7 @@ OPENING: Final = "2017-03-01 10:00:00"
 SHELF: Final = "Available On Shelf"
 AUTHOR: Final = "Cao Xueqin"
 PEOPLE: Final = read_patrons(demo_setup.DEMO_FILES / "patrons.csv")
-"""Whose names and PIN the readers have."""
+"""Patrons of the demo, from whom names and PIN are taken."""
 
 
 class Page:
@@ -236,9 +236,9 @@ STAGES: Final[Mapping[str, Callable[[Page, Reader, Title], object]]] = {
     "HKALL RECVD": Page.arrived,
     "ON LOAN": Page.lent,
 }
-"""How a title comes to the status that the circulation record shows."""
+"""How a title gets each status of the circulation record."""
 WITH_US: Final = ("TRANSFERRED", "HKALL RECVD", "ON LOAN")
-"""Where another library's copy is not on its shelf any more: on its way, on our hold shelf, with a reader."""
+"""Stages in which a partner item has left its shelf: in transit, on our hold shelf, on loan."""
 
 
 def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> tuple[Engine, Site]:

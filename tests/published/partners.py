@@ -16,7 +16,7 @@ from hkall_gateway.simulator.scenario.scripted_partner import PartnerBehaviour
 from tests.published.records import Copy, Reader, Title
 
 Do = Callable[[Callable[[], Any]], Any]
-"""Runs a coroutine in the reactor's thread; its result."""
+"""Runs a coroutine in the reactor thread; returns its result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ LENDERS: Final = ("CUHK", "HKUST", "POLYU", "CITYU", "HKBU", "LU", "EDUHK")
 """The other seven participating libraries, in the order in which they are asked."""
 
 LU_CHARGES: Final = "charges = { processing_cents = 10000, refund_if_found_days = 90 }\n"
-"""Lingnan charges the replacement and HK$100. Source: its page of loan rules."""
+"""Lingnan charges the replacement price plus HK$100. Source: its page of loan rules."""
 
 PATRONS: Final = [
     "barcode",

@@ -20,5 +20,5 @@ CATEGORIES: Final = {
     "postgraduates":            (15, 30),
     "space_academic_staff":     (15, 30),
 }
-"""Eligible users, the maximum number of books and the loan period in days, as the page has them."""
+"""Eligible users, maximum number of books, and loan period in days, as on the page."""
 # fmt: on

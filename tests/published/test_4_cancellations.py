@@ -13,7 +13,7 @@ from tests.published.page import SHELF, STAGES, Page
 
 ON_TIME: Final = "HKALL REQUESTD"
 STATUSES: Final = [ON_TIME, "TRANSFERRED", "HKALL RECVD"]
-"""What the circulation record says of a request, in the order of its way."""
+"""The statuses of a request in the circulation record, in order."""
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -78,7 +78,7 @@ THREE_REASONS: Final = {
     "checked_out_locally": "a reader of that library has it",
     "not_suitable":        "it is not fit to be lent",
 }
-"""What a lender answers, and what the letter says."""
+"""The lender's problem, and the text of the letter."""
 # fmt: on
 
 
@@ -112,7 +112,7 @@ IN_OTHER_WORDS: Final = {
     "Item Does Not Circulate":                THREE_REASONS["not_suitable"],
     "The roof leaks":                         "CUHK says no",
 }
-"""What lenders' systems answer; where it is none of the three reasons, the letter has the sentence that came with it."""
+"""Replies of lender systems; for other reasons the letter quotes the text of the reply."""
 # fmt: on
 
 

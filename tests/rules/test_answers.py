@@ -229,7 +229,7 @@ def test_grant_has_its_date_and_the_deciding_facts(answer: Callable[[], object],
 
 
 NOTHING_TO_NAME = ("recalled on the shelf", "returns at a self-check")
-"""A book that was never lent has no due date, and a site that names no place for returns has none to send people to."""
+"""A book never lent has no due date, and a site without a return location has none to name."""
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -61,7 +61,7 @@ LISTS = {
     "Returned; Damaged; Withdrawn; At Bindery; Cataloging Review; Circulation Review; Scheduled; In Process; Call "
     "Slip Request; Short Loan Request; Remote Storage Request",
 }
-"""The public lists of the systems, whole; where each comes from is said in the table."""
+"""The complete public lists of the systems; the table names their sources."""
 TO_BE_HAD = {"1", "-", "Available", "AVAILABLE", "Item in place", "Available in ASR", "In", "Not Charged"}
 
 

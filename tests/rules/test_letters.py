@@ -130,7 +130,7 @@ OCCASIONS: list[tuple[Notification, dict[str, Any], str]] = [
 ]
 # fmt: on
 ONCE_FOR_ALL = {S.LETTER_UNFILLED}
-"""Letters after which the request has ended."""
+"""Letters that are sent when a request has ended."""
 
 
 @pytest.mark.parametrize(("send", "facts", "wanted"), OCCASIONS)

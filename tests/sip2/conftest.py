@@ -51,7 +51,7 @@ SCHEMA = Path(__file__).parents[3] / "shared/sip2/schema.json"
 
 
 SPOKEN_BY = b"# dialect: "
-"""The `#` line of a fixture that names the dialect of the lines after it, where that is not the standard one."""
+"""The `#` line of a fixture that names the dialect of the following lines, if it is not the standard one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from hkall_gateway.sip2.codec.messages import GARBLED, RESEND
 STANDARD: Final = DIALECTS["standard"]
 GONE: Any = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's own
 LATE_S: Final = 50
-"""A delayed message is executed this long after it came."""
+"""Delay in seconds before a delayed message is executed."""
 
 FAULTS: Final = (
     "none",
@@ -35,7 +35,7 @@ FAULTS: Final = (
     "hangs up after",
     "no port",
 )
-"""What may happen to one message and its reply."""
+"""Possible faults of one message and its reply."""
 
 
 class LossySystem:
@@ -140,4 +140,4 @@ REPLIES: Final[dict[str, Callable[[LossySystem, _Wire, bytes], object]]] = {
     "said twice": lambda _system, wire, line: wire.says(line + line),
     "hangs up after": lambda _system, wire, _line: wire.hang_up(),
 }
-"""How a reply is said, by the fault of its message."""
+"""How a reply is sent, by the fault of its message."""

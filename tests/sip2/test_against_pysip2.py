@@ -29,7 +29,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "bit": st.sampled_from("01"),
     "date18": st.sampled_from([DATE, "20991231   Z235959"]),
 }
-"""By the kind of a value; for the rest its width in digits will do."""
+"""Sample values by kind; other kinds use digits of their width."""
 
 CHOICES = {
     "hold_mode": "+-*",

@@ -19,7 +19,7 @@ from tests.metrics import value
 P = Position
 DATE = "20170301    100000"
 DENIED, FINE = "YYYY" + " " * 10, " " * 14
-"""What is denied to a card that is blocked or unknown: all four privileges."""
+"""The privileges denied to a blocked or unknown card: all four."""
 Place = Callable[..., Request]
 Fields = Callable[[str, str], Sip2Message]
 

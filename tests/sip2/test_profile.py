@@ -19,7 +19,7 @@ from .conftest import fixtures
 ROOM = Path(hkall_gateway.sip2.__file__).parent
 TABLES = {"fields.py", "messages.py", "dialects.py", "lines.py", "body.py"}
 AS_A_TERMINAL = {"client.py", "queued_messages.py"}
-"""What we say to the library's own system is the other side of the protocol, and not on the page."""
+"""Messages that we send to the local system as a terminal, which are not on the page."""
 PASSED_OVER = TABLES | AS_A_TERMINAL
 SPOKEN = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOM.rglob("*.py")) if path.name not in PASSED_OVER)
 

@@ -195,7 +195,7 @@ NIGHTS: Final[dict[str, str]] = {
     "load@patrons": f"patrons: {LOADED}",
     "load@holdings": f"holdings: {LOADED}",
 }
-"""The services of the night, and the one line that each logs."""
+"""The nightly services, and the one line that each logs."""
 
 
 def _the_nights_work(walk: Walk) -> None:

@@ -38,7 +38,7 @@ from tests.web.direct_bridge import DirectBridge
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
 PASSWORD = "open sesame"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
-"""Quick to compare: hundreds of tests log in."""
+"""A fast hash, since hundreds of tests log in."""
 NAMES = {"en": "HKU Libraries", "zh-Hant": "香港大學圖書館"}
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 

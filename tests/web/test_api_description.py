@@ -29,8 +29,8 @@ MEANING: Any = {
     "/patron-token": [ignored_auth],
     "/requests/{number}/{action}": [positive_data_acceptance],
 }
-"""Dates that are well formed may still be no period, or in no year that is taken; words need a letter, and results may end
-before the page that is asked for. The login takes no token: 401 says that the PIN is wrong."""
+"""Well-formed values that may still be refused: dates outside a period or the accepted years, text without a letter, pages
+beyond the results. The login takes no token: its 401 means a wrong PIN."""
 OPERATIONS = (
     ("GET", "/search"),
     ("GET", "/titles/{bib_id}"),
@@ -90,7 +90,7 @@ def test_every_operation_is_described(described: Described) -> None:
 
 
 OWN = [(method, path, True) for method, path in OPERATIONS if path.startswith("/patron/")]
-"""The operations that a patron uses with a token of their own, as well as a client."""
+"""The operations that a patron may use with their own token, like a client."""
 
 
 @pytest.mark.thorough

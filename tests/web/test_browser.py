@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 DRIVER = "/usr/bin/chromedriver"
 SHOTS = Path(os.environ.get("HKALL_SCREENSHOTS", "var/screenshots"))
-"""Where the pictures of each page are kept, to be looked at."""
+"""The folder for screenshots of each page."""
 SIZES = {"phone": 320, "desk": 1180}
 
 

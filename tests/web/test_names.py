@@ -25,7 +25,7 @@ from tests.web.given import WORLD, given
 from tests.web.test_roles import ROUTES
 
 NOTE: Final = "Mrs Chan phoned"
-"""What staff, a partner or a mail server may write into a free text."""
+"""Text that staff, a partner or a mail server may write into a free-text field."""
 PERSONAL: Final = ("UG1", "OLD1", "Chan Siu Ming", "陳小明", NOTE)
 AT: Final = "2017-03-10T09:00"
 

@@ -33,7 +33,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the mock's, of its own library
 
 TOKENS: tuple[object, ...] = (None, "null", "", 5, ["x"], {}, "a.b.c", "bnVsbA.bnVsbA.x")
-"""What is no id_token."""
+"""Values that are not an id_token."""
 ROLES = {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
 
 

@@ -29,9 +29,9 @@ P = Position
 WORLD = Actor("world", "world")
 DAY = timedelta(days=1)
 BUSY: Final = "P0002"
-"""A patron with something in each part of the record."""
+"""A patron with data in each part of the record."""
 NOT_REQUESTABLE: Final = "b0003"
-"""A title that stands on our own shelf."""
+"""A title on our own shelf."""
 WORDS: Final = {
     "English": {"login": "Log in", "record": "My circulation record", "request": "Request this title"},
     "繁體中文": {"login": "登入", "record": "我的借閱紀錄", "request": "申請此書"},

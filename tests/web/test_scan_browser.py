@@ -35,7 +35,7 @@ P = Position
 WORLD = Actor("world", "world")
 DAY = timedelta(days=1)
 WAITING = 48
-"""Books on their way to us, which are scanned one after the other."""
+"""Items in transit to us, which are scanned one after another."""
 
 
 def standing() -> list[Request]:

@@ -113,7 +113,7 @@ def test_page_is_restricted_to_its_role_and_higher_roles(site: Site, needed: Sta
 
 
 LOGINS = {"staff_login.form", "staff_oidc.lead", "staff_oidc.back", "staff_oidc.end"}
-"""Pages in front of the login."""
+"""Pages reachable without a login."""
 
 
 def test_staff_page_redirects_visitors(site: Site) -> None:

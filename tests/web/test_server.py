@@ -292,7 +292,7 @@ def test_known_caller_is_not_displaced_by_a_visitor(pages: Pages) -> None:
 # ---- behind a reverse proxy
 
 SPOOFED = {"X_Forwarded_For": "203.0.113.1", "X-Forwarded_For": "203.0.113.2", "X-Forwarded-For": "203.0.113.3"}
-"""What a guesser sends to be taken for another address."""
+"""Headers that an attacker sends to pretend another address."""
 CALLER = "127.0.0.5"
 WEB_PAGE = Path(__file__).parents[2] / "docs" / "web.md"
 

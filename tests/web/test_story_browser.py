@@ -27,7 +27,7 @@ pytestmark = pytest.mark.browser
 
 TITLE: Final = "香港散步學"
 POLICY: Final = '[renewal]\nwindow_days = 365\nbase = "due_date"\n'
-"""A loan can be renewed on its first day, so that the story takes one day."""
+"""Loans can be renewed on their first day, so that the story takes one day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ NUMBERS = (
     "..a/.b.",
     "requests/my request",
 )
-"""Numbers that stand in an address as they are."""
+"""Title ids that need no escaping in a URL."""
 HARD = (
     ".",
     "..",
@@ -44,7 +44,7 @@ HARD = (
     "b/~request",
     "b/~~../~request",
 )
-"""Numbers with a part that browsers remove or that ends the form's address, and numbers that look like marked ones."""
+"""Title ids with parts that browsers remove or that end the form's URL, and ids that look escaped."""
 DOT_SEGMENTS = {".", "..", "%2e", ".%2e", "%2e.", "%2e%2e"}
 """Source: WHATWG URL Standard, single-dot and double-dot URL path segments, in lower case."""
 TITLE = "Zymurgy for beginners"

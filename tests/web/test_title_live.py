@@ -104,7 +104,7 @@ def test_only_libraries_with_lookups_are_queried(site: Site) -> None:
 
 
 NOT_SHOWN = {"agency", "barcode", "bib_id", "title", "author", "isbn", "status", "lendable", "material", "local_bib_id"}
-"""Facts of a copy that are no columns of the title page: what the page says elsewhere, and what concerns staff alone."""
+"""Item fields that are not columns of the title page: shown elsewhere, or only for staff."""
 
 
 def test_every_item_field_is_a_title_page_column_or_explicitly_omitted() -> None:

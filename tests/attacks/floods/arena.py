@@ -30,7 +30,7 @@ from tests.test_daemon_ncip import identity
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
 HOST: Final = "127.0.0.1"
 HONEST: Final = "127.0.0.9"
-"""Where the honest terminal and the honest partner are."""
+"""The address of the honest terminal and the honest partner."""
 PATIENCE_S: Final = 20.0
 PAUSE_S: Final = 0.004
 STATUS: Final = b"9900302.00\r"

@@ -22,7 +22,7 @@ AT_ONCE, PATIENCE_S = 4, 30.0
 ENGLISH: Final = tuple("the of and history law city water light tea stone river school music garden island numbers".split(" "))  # noqa: SIM905
 CHINESE: Final = "的香港中國文學史研究大學歷社會人生水火山海天地書圖館"
 COMMON: Final = "的"
-"""A character of every second title."""
+"""A character that every second title contains."""
 
 
 def copies(number: int) -> Iterator[Holding]:

@@ -18,7 +18,7 @@ from itertools import cycle
 from typing import Final
 
 AT_ONCE: Final = 3
-"""Requests under way on a connection: the gateway answers one after the other, and never waits for this process."""
+"""Requests in flight per connection: the gateway answers sequentially, and never waits for this process."""
 STATUS: Final = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 CUT: Final = "-1"
 """Counts a connection that was refused or cut."""

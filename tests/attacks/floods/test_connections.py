@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 NOTICED_S = 0.75
 WAITS_S = 0.3
 GROWN_MIB = 48
-"""A daemon that is fresh grows by some twenty as it warms up; answers that pile up take more within a second or two."""
+"""A fresh daemon grows by about twenty MiB; accumulating replies take more within a second or two."""
 
 
 def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[socket.socket]:
@@ -237,7 +237,7 @@ DRIPS = {
     "a line before a login":      ("plain", b"", b"9"),
     "half of a TLS handshake":    ("secure", b"\x16\x03\x01\x01\x00", b"\x01"),
 }  # fmt: skip
-"""The door, what is said first, and the drop that comes once a second."""
+"""The port, the first bytes, and the drip sent once a second."""
 LONGEST_S = 90
 
 

@@ -17,7 +17,7 @@ NUMBER, ROUNDS = 2_000, 3
 QUIET_S, ATTACK_S, WARM_S = 4.0, 10, 4.0
 WORST_P99 = 3.0
 FLOOR_S = 0.002
-"""A p99 below this is counted as this: what the machine itself takes."""
+"""A lower p99 counts as this one, the machine's own latency."""
 ROOT = Path(__file__).parents[3]
 
 

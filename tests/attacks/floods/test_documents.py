@@ -12,7 +12,7 @@ from tests.attacks.floods.arena import Arena, closing, connected, said
 pytestmark = pytest.mark.long
 
 NOTICED_S = 0.75
-"""Far more than the gateway needs for the dearest of them, and far less than it used to: 0.3 to 37 seconds."""
+"""Far more than the gateway needs for the most expensive document, and far less than it once needed: 0.3 to 37 seconds."""
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

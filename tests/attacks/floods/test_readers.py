@@ -25,7 +25,7 @@ TITLES, ADDRESSES, ROUNDS = 50_000, 40, 3
 QUIET_S, ATTACK_S, WARM_S = 4.0, 9.0, 2.0
 WORST_P99 = 3.0
 STAFF_S = 1.0
-"""The longest that the console may take meanwhile, as the median of its pages."""
+"""Maximum median time of the console's pages during the flood."""
 MOST_MIB = 100.0
 ROOT = Path(__file__).parents[3]
 

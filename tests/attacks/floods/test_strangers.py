@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[3]
 TITLES, ADDRESSES = 5_000, 110
 QUIET_S, ATTACK_S, WARM_S = 5.0, 14.0, 3.0
 ASKED = 50
-"""Pages of staff, of a patron and of the API that are asked for meanwhile."""
+"""Pages of staff, of a patron and of the API that are requested during the flood."""
 WORST_P99, UNNOTICED_S = 6.0, 0.05
-"""The terminals' p99 beside the crowd: so many times the idle one of the same run, or seconds that nobody notices."""
+"""The limit of the terminals' p99 during the flood: a multiple of the idle p99 of the same run, or these seconds."""
 CROWDS = {
     "the longest page": ("/help",),
     "any page": ("/help", "/", "/staff/login", "/login", "/record", "/nowhere", "/api/v1/openapi.json", "/static/style.css"),
