@@ -67,7 +67,7 @@ def renewed(library: DeskWorld, **more: Any) -> Renewed:
 # ---- asked first
 
 
-def test_patron_is_told_that_the_lender_was_asked(asking: DeskWorld) -> None:
+def test_patron_is_notified_that_the_lender_was_asked(asking: DeskWorld) -> None:
     done = renewed(asking)
 
     assert (done.pending, done.due, done.renewals) == (True, date(2017, 3, 16), 0)

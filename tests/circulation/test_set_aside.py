@@ -65,7 +65,7 @@ def test_failing_row_is_set_aside_and_logged(library: DeskWorld) -> None:
     assert [(line["job"], line["request_id"]) for line in logs if line["event"] == "timer.set_aside"] == [("overdue", "R2")]
 
 
-def test_failing_row_leaves_no_change_and_no_message(library: DeskWorld) -> None:
+def test_failing_row_is_rolled_back_with_its_messages(library: DeskWorld) -> None:
     three_late(library)
     library.round("overdue")
 

@@ -152,7 +152,7 @@ def test_unknown_service_is_reported_with_similar_ones(words: tuple[str, ...], s
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 
-def test_every_service_is_listed_when_none_is_similar() -> None:
+def test_every_service_is_listed_when_no_similar_one_exists() -> None:
     assert {"LookupItem", "ItemShipped"} <= set(run("http://x.test", "Dance", *WHO).output.replace(",", "").split())
 
 

@@ -25,7 +25,7 @@ def test_configuration_page_documents_every_key() -> None:
     assert "| `role` | counter, selfcheck, bookdrop or lookup | **needed** | reload | what it may do: a row of" in page
 
 
-def test_every_row_of_the_page_has_five_cells_and_a_meaning() -> None:
+def test_every_row_of_the_page_has_five_cells_and_a_description() -> None:
     rows = [line for line in describe().splitlines() if line.startswith("| `")]
     assert len(rows) > 100
     assert all(row.replace("\\|", "").count("|") == 6 and not row.endswith("|  |") for row in rows)

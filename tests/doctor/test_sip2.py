@@ -155,7 +155,7 @@ def test_valid_responder_passes_and_reports_the_unknown_card(
     assert [one for one in sheet.found if one.status.value == "fail"] == []
 
 
-def test_responder_without_item_lookups_is_checked_with_a_patron_only(site: Site, responder: str) -> None:
+def test_responder_without_item_lookups_is_checked_only_with_a_patron(site: Site, responder: str) -> None:
     site.environ["ILS"] = "agreed"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\nlooks_up_items = false\n')
     sheet = site.examine("ils")

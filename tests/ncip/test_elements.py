@@ -122,7 +122,7 @@ def test_child_names_the_version_that_introduced_it(name: str) -> None:
     }
 
 
-def test_every_child_is_an_element_with_a_row_of_its_own() -> None:
+def test_every_child_has_its_own_row() -> None:
     assert {child for element in ELEMENTS.values() for child in element.children} <= ELEMENTS.keys()
 
 

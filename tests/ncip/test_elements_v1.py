@@ -102,7 +102,7 @@ def test_elements_introduced_by_1_01_are_marked() -> None:
     assert {(name, inner) for name, part in CONTENT.items() for inner in late(part)} == LATER_PLACES
 
 
-def test_every_child_has_a_row_of_its_own() -> None:
+def test_every_child_has_its_own_row() -> None:
     assert {name for part in CONTENT.values() for name in part.names} <= CONTENT.keys() | KINDS.keys()
 
 

@@ -117,7 +117,7 @@ def library() -> House:
 @pytest.mark.parametrize(
     "kind", [b"application/xml", b"text/xml; charset=utf-8", b"application/x-www-form-urlencoded", b"multipart/form-data"]
 )
-def test_document_is_answered_with_200_whatever_its_content_type(library: House, kind: bytes) -> None:
+def test_document_is_answered_with_200_for_any_content_type(library: House, kind: bytes) -> None:
     status, headers, body = parts(library.say(request(PROBLEM, b"Content-Type: " + kind)))
     assert status == b"HTTP/1.1 200 OK"
     assert b'content-type: application/xml; charset="utf-8"' in headers

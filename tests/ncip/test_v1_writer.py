@@ -78,7 +78,7 @@ def test_loans_are_written_in_their_wrapper_without_titles() -> None:
     assert (text(loaned, "ReminderLevel"), text(loaned, "Amount/MonetaryValue")) == ("1", "0")
 
 
-def test_paid_fee_is_written_in_1_01_only() -> None:
+def test_paid_fee_is_written_only_in_1_01() -> None:
     said: Fields = {"UserId": {"UserIdentifierValue": "P"}, "PaidFeeAmount": {"CurrencyCode": "HKD", "MonetaryValue": "5"}}
     found = {
         version: written("RequestItem", said, version).find("PaidFeeAmount") is not None for version in (NCIP_1_0, NCIP_1_01)

@@ -70,7 +70,7 @@ def test_authenticated_connections_are_never_displaced() -> None:
     assert limit.enter("10.0.0.2", nothing) is None
 
 
-def test_second_release_changes_nothing() -> None:
+def test_repeated_release_changes_nothing() -> None:
     limit = ConnectionLimit(total=2, per_address=2)
     first, _ = seats(limit, "10.0.0.1", 2)
     first.leave()

@@ -85,7 +85,7 @@ def test_recall_letter_without_a_date_stays_valid() -> None:
 # ---- the table as a table
 
 
-def test_every_letter_has_one_row_with_a_case_for_and_against() -> None:
+def test_every_letter_has_one_row_tested_when_due_and_when_not() -> None:
     assert LETTERS.keys() == {send for send in Notification if is_letter(send)}
     assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
 

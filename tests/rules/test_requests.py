@@ -110,7 +110,7 @@ def test_r6_unknown_local_availability_is_refused_if_the_policy_says_so() -> Non
     assert why(ask(replace(WISH, statuses_at_home=None), policy=policy)) == Reason.AVAILABILITY_UNKNOWN
 
 
-def test_r11a_staff_may_place_a_duplicate() -> None:
+def test_r11a_staff_may_place_a_duplicate_request() -> None:
     assert why(ask(replace(WISH, duplicate=True), staff=True)) is None
 
 

@@ -121,6 +121,6 @@ def test_every_fault_occurs_eventually() -> None:
     assert what_happens(1, 1.0)[1].keys() == BY_NAME.keys()
 
 
-def test_lossless_channel_loses_nothing() -> None:
+def test_lossless_channel_loses_no_document() -> None:
     seen, met = what_happens(1, 0.0)
     assert (set(seen), met) == ({"200"}, {})

@@ -89,7 +89,7 @@ def test_wrong_login_can_be_repeated(services: Sip2Services, session: Session) -
         ("9310CNcounter-1|COcounter-1-pw|", HOME, "algorithm"),
     ],
 )
-def test_wrong_login_is_refused_with_its_reason_in_the_log_only(
+def test_reason_of_a_refused_login_is_only_logged(
     services: Sip2Services, session: Session, said: str, peer: str, reason: str
 ) -> None:
     with capture_logs() as logs:

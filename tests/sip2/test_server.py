@@ -101,7 +101,7 @@ def test_wrong_checksum_requests_a_resend_in_order(port: Port) -> None:
     assert caller.hears().endswith(b"|\r96AZFEF6\r")
 
 
-def test_terminal_that_does_not_read_replies_is_not_read(port: Port) -> None:
+def test_terminal_is_not_read_while_its_replies_are_unread(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + END * (MOST_WAITING + 1))
     assert caller.socket.producerState == "paused"

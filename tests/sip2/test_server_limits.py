@@ -207,7 +207,7 @@ def test_many_messages_in_one_segment_before_a_login_count_as_a_flood(port: Port
     assert caller.hung_up
 
 
-def test_connection_is_not_read_while_its_client_does_not_read_replies(port: Port) -> None:
+def test_connection_is_not_read_while_replies_are_unread(port: Port) -> None:
     caller = port.call()
     caller.socket.producer.pauseProducing()  # what a transport does whose buffer is full
     assert caller.socket.producerState == "paused"

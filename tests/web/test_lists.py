@@ -49,7 +49,7 @@ def test_unknown_list_is_not_found(site: Site, name: str) -> None:
     assert site.staff("viewer").get(f"/staff/lists/{name}").status_code == 404
 
 
-def test_row_links_to_its_request_with_the_purpose_of_the_list(site: Site) -> None:
+def test_row_links_to_its_request_and_names_the_list(site: Site) -> None:
     held = given(site, P.RECEIVED, "R-SHELF", pickup_last=date(2017, 3, 6))
     with_copy(site, held, "PL2878 .X4", "Chang")
     site.wait(days=3)
@@ -115,7 +115,7 @@ def test_overdue_loan_shows_its_days(site: Site) -> None:
     assert "3 days late" in site.staff("viewer").get("/staff/lists/overdue").text
 
 
-def test_flags_are_shown_in_words(site: Site) -> None:
+def test_flags_are_shown_as_text(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", flags="HKALL_IN_BOOKDROP offline:not_requester mystery")
     with site.app.test_request_context("/help"):
         assert [flag_words(word) for word in ("ils:away", "no_price:lost")] == [

@@ -117,7 +117,7 @@ def test_garbage_before_a_login_counts_as_a_flood(arena: Arena) -> None:
 
 
 @pytest.mark.parametrize("question", [b"97\r", b"9900302.00\r", b"zz\r9900302.00\r"])
-def test_terminal_that_does_not_read_replies_is_not_read(arena: Arena, question: bytes) -> None:
+def test_terminal_is_not_read_while_its_replies_are_unread(arena: Arena, question: bytes) -> None:
     before = arena.rss_mib()
     with closing(connected(arena.plain, "127.0.0.4", receive_buffer=4096)) as line:
         line.sendall(LOGIN)
@@ -127,7 +127,7 @@ def test_terminal_that_does_not_read_replies_is_not_read(arena: Arena, question:
     assert arena.rss_mib() - before < GROWN_MIB
 
 
-def test_partner_that_does_not_read_replies_is_not_read(arena: Arena) -> None:
+def test_partner_is_not_read_while_its_replies_are_unread(arena: Arena) -> None:
     before = arena.rss_mib()
     with closing(connected(arena.ncip, "127.0.0.4", receive_buffer=4096)) as line:
         assert _sent_until_blocked(line, b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n") < 16 * 2**20
