@@ -96,7 +96,7 @@ deb:
 
 # The pages, followed literally on machines of Debian 12 and 13 that systemd booted: as root, apt install mmdebstrap systemd-container.
 # On an idle machine about half an hour. CI walks ONE_WAY on each, in about five minutes.
-ONE_WAY := lent_book[bookworm-wheel-postgresql] or loses_nothing[trixie-package-sqlite]
+ONE_WAY := first_loan[bookworm-wheel-postgresql] or loses_no_data[trixie-package-sqlite]
 docs-test: .venv/.test
 	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
 
