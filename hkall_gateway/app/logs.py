@@ -158,7 +158,7 @@ class LogLine:
             return self._draw(line).encode("utf-8", "backslashreplace")
         try:
             return orjson.dumps(line)
-        except TypeError:  # orjson cannot encode a number or a character
+        except TypeError:  # orjson rejects integers over 64 bits and lone surrogates
             # The standard encoder can. Unpaired surrogates are written as escapes such as \udc80.
             return _ENCODER.encode(line).encode("utf-8", "backslashreplace")
 

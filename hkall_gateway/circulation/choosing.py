@@ -232,7 +232,7 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
 
 
 def _has_another_copy(context: Context, rival: Request, lender: Candidate) -> bool:
-    """Return whether the lender has another copy for the rival that no request of ours holds or asks for."""
+    """Return whether the lender has another copy for the rival, one that no request of ours holds or asks for."""
     in_use = context.unit.holdings.in_use(rival.bib_id)
     copies = [
         c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked

@@ -54,7 +54,7 @@ def _checkout_holds(result: CheckedOut, request: Request) -> bool:
 
 
 def _notice_holds(result: Noted, request: Request) -> bool:
-    """Return whether a notice still holds: the request is as the notice left it, or is closed."""
+    """Return whether a notice still applies: the request is unchanged since the notice, or is closed."""
     if not result.position or request.position is P.CLOSED:
         return True
     now = (request.position, request.item, request.wire_agency, request.wire_id)

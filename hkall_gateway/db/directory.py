@@ -34,7 +34,7 @@ _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), 
 
 
 def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
-    """Return at least these partners and their channels, by agency. Each row is read once in a transaction."""
+    """Return the partners and their channels, by agency, for at least `agencies`. Rows are cached for the transaction."""
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
         known.update({agency: (None, CircuitState(agency)) for agency in new})

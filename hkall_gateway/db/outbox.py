@@ -243,7 +243,7 @@ class Outbox(Repository):
         self._release_row(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
     def mark_dead(self, row: int, error: str) -> None:
-        """Give up a row after too many tries. Later rows of its key wait until staff act."""
+        """Give up on a row after too many attempts. Later rows with the same key wait until staff act."""
         self._release_row(row, state=OutboxState.DEAD, last_error=error[:500])
 
     def mark_dropped(self, row: int, error: str) -> None:

@@ -70,7 +70,7 @@ def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
 
 
 def find_number(unit: UnitOfWork, card: str) -> str:
-    """Return the random number of a card, or "" if it has none."""
+    """Return the random number that stands for a card in addresses, or "" if it has none."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
 

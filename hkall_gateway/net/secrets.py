@@ -188,5 +188,5 @@ def matches(stored: str, secret: str) -> bool:
 
 
 def _encode_secret(text: str) -> bytes:
-    # A terminal may send undecodable bytes, which become surrogates. Such a secret is compared and not refused.
+    # A terminal may send undecodable bytes, which become surrogates. Compare such a secret as usual instead of raising.
     return text.encode("utf-8", "surrogatepass")

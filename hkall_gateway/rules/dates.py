@@ -58,7 +58,7 @@ def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
 
 @lru_cache(maxsize=1024)
 def civil(instant: datetime) -> date:
-    """Return the civil day in Hong Kong. Raises ValueError for a naive `instant`. Source: HKALL rules, day arithmetic."""
+    """Return the calendar date in Hong Kong. Raises ValueError for a naive `instant`. Source: HKALL rules, day arithmetic."""
     if instant.utcoffset() is None:
         raise ValueError(f"{instant.isoformat()} has no time zone")
     return instant.astimezone(HONG_KONG).date()

@@ -61,7 +61,7 @@ class _Delivery:
 
 
 class Mailbox(smtp.SMTPFactory):
-    """Factory for an SMTP server. `messages` has the received mail. `watch` is called with each message."""
+    """Factory for an SMTP server. `messages` holds the mail received so far. `watch` is called with each message."""
 
     def __init__(self, watch: Callable[[EmailMessage], object] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types

@@ -210,7 +210,7 @@ class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
     """ID token claims that are validated at the gateway's time."""
 
     def validate(self, now: float | None = None, leeway: int = 0) -> None:  # noqa: ARG002  # Authlib's own signature
-        """Validate the claims at the gateway's time instead of the machine's."""
+        """Validate the claims against the gateway's clock instead of the machine's."""
         super().validate(int(services().now().timestamp()), leeway)
 
 

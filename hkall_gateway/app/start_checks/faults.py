@@ -1,4 +1,4 @@
-"""The input of start checks, and the faults that they find."""
+"""Inputs to the start checks, and the faults that they report."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _charge_missing_price(context: Context, command: StaffCommand, request: Requ
 
 
 def _is_liable(request: Request, kind: str) -> bool:
-    """Return whether the patron is liable: not for a loss on the way home, nor for damage to a book never lent."""
+    """Return whether the patron is liable: not for a copy lost on its way back, nor for damage before the first checkout."""
     on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
     return on_loan or (kind == DAMAGE and request.used)
 

@@ -135,7 +135,7 @@ class _Target:
 
 
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
-    """Replace the database by the backup `file`, and erase again the patrons erased since the backup."""
+    """Restore the database from the backup `file`, then erase again the patrons who were erased after it."""
     if not file.exists():
         raise CliError(f"{file}: no such file")
     target = _open_target(config, file, further, force)

@@ -223,7 +223,7 @@ class Sheet:
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:
-        """Sort the findings by the plan, and add a skipped finding for each check that has none."""
+        """Put the findings in the order of the plan, and add a skipped finding for each check without one."""
         tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
         why = "not tried"
         for check in self.plan:

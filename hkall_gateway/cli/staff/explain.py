@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def explain() -> None:
-    """Show the answer to a question, its rule and its facts; change no data.
+    """Show how a question would be decided, with the rule and the facts behind the answer. Change no data.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-08T23:59:59+08:00
     """

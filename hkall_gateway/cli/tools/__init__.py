@@ -1,1 +1,1 @@
-"""Commands for trying a gateway: a terminal, a document, scenarios, the simulation."""
+"""Commands for trying out a gateway: act as a terminal, send a document, run scenarios or the simulation."""

@@ -148,7 +148,7 @@ def as_object(message: Sip2Message) -> dict[str, object]:
 
 
 def password_of(variable: str | None) -> str:
-    """Return the password from an environment variable, or as typed. Raises CliError (exit 2) if there is no such variable."""
+    """Return the password from an environment variable, or prompt for it. Raises CliError if there is no such variable."""
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:

@@ -72,7 +72,7 @@ class Job:
         return partial(self.fail, unavailable(error))
 
     def expiry(self) -> ReplyCallback:
-        """Return a callback that replies that the deadline has passed or the caller is gone."""
+        """Return a callback that fails the job because its deadline has passed or its caller has disconnected."""
         return partial(self.fail, Expired("the command did not begin before its deadline"))
 
 

@@ -45,7 +45,7 @@ LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
 
 
 def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
-    """Return the requests of one of LISTS, longest in their position first."""
+    """Return the requests on a list of LISTS, those longest in their position first."""
     listed = LISTS[name]
     where = conditions(unit, listed, at) if isinstance(listed, ListName) else listed
     return unit.requests.batch(*where, order=(R.moved_at, R.id), limit=MOST)

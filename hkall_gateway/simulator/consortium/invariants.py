@@ -304,7 +304,7 @@ class Invariants:
                     self._report(agency, f"{number} came {read[number]} times")
 
     def _notice_id(self, agency: str, message_id: str) -> str:
-        """Return REQUEST.NUMBER.KIND of a letter, looked up in the table of letters."""
+        """Return a letter's id as REQUEST.NUMBER.KIND, looked up in the table of letters."""
         named = read_message_id(message_id)
         found = self.look.people.read(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"

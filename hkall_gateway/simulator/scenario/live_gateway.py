@@ -86,7 +86,7 @@ class Live:
         return self.way.post(document)
 
     def tell(self, agency: str, text: str) -> NcipMessage:
-        """Return the reply to a document in shorthand."""
+        """Send a message in shorthand to the gateway, and return its reply."""
         service, *words = shlex.split(text)
         message = make_message(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]

@@ -125,7 +125,7 @@ class ScenarioTarget(Protocol):
         """Return the reply to a document."""
 
     def tell(self, agency: str, text: str) -> NcipMessage:
-        """Return the reply to a document in shorthand."""
+        """Send a message in shorthand to the gateway, and return its reply."""
 
     def request(self, number: str) -> Request:
         """Return a request. Raises KeyError for an unknown number."""

@@ -69,7 +69,7 @@ def partners() -> str:
 
 
 def _read_partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
-    """Return the partners that were ever sent a message or come first in the directory, by agency, with their names."""
+    """Return the names, by agency, of partners that were ever sent a message and of the first ones of the directory."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
     names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners.among(agencies).items()}

@@ -52,7 +52,7 @@ FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
 @PAGES.get("/staff/patrons")
 @needs(StaffRole.CLERK)
 def search() -> str:
-    """Show the form for a card or a name."""
+    """Show the form to search for a patron by card or name."""
     return _render_search()
 
 
