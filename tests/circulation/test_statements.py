@@ -41,7 +41,7 @@ def test_request_needs_few_statements(world: DeskWorld, statements: Count) -> No
     ask = RequestTitle(CLERK, "UG1", "dune", placed_by="D", placed_id="d-1")
     found = statements(lambda: world.ask(world.circulation.execute(ask, inbox=InboxKey("D", "digest", 60))))
     assert [request.position for request in world.requests()] == [Position.REQUESTED]
-    assert len(found) <= 18, found
+    assert len(found) <= (18 if world.engine.dialect.name == "sqlite" else 20), found  # PostgreSQL has locks and a clock
 
 
 def test_checkout_needs_few_statements(world: DeskWorld, statements: Count) -> None:

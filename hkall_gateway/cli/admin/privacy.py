@@ -43,6 +43,7 @@ def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | Non
     """Make ended requests anonymous after the policy's retention period; with --archive, move them out of the database.
 
     Requests with unpaid charges, claims or unsent messages stay.
+
     Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
     """
     terms = _retention_terms(site.library.policy.retention, older_than, archive)
