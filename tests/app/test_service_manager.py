@@ -65,6 +65,8 @@ def test_full_socket_causes_no_error(kind: str, heard: socket.socket) -> None:
         heard.close()
     for _ in range(1000):  # more than the socket's queue holds
         service.notify(READY)
+    if kind == "full":
+        assert heard.recv(1000) == b"READY=1"
 
 
 def test_watchdog_is_notified_twice_per_period(heard: socket.socket) -> None:
