@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from tests.ports import is_free
 from tests.postgres_server import NoServer
 
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
@@ -31,17 +32,7 @@ FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.Subproc
 
 def ports() -> Iterator[int]:
     """Yield free ports below the kernel's ephemeral ports, starting where another benchmark is unlikely to start."""
-    return filter(_is_free, count(20_000 + os.getpid() * 7 % 10_000))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+    return filter(is_free, count(20_000 + os.getpid() * 7 % 10_000))
 
 
 class Process:

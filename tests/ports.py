@@ -19,10 +19,11 @@ _ALL: Final = (FIRST + _WORKER % WORKERS * EACH + number % EACH for number in co
 
 def free_ports(number: int) -> list[int]:
     """Return this many unused ports."""
-    return list(islice(filter(_is_free, _ALL), number))
+    return list(islice(filter(is_free, _ALL), number))
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a listener on loopback could be opened on this port now."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own
         try:
