@@ -1,4 +1,4 @@
-"""The database: tables, the unit of work with its repositories, and queries. `database.py` runs units of work and queries."""
+"""Database layer: tables, repositories, units of work and queries. `database.py` runs the units of work and the queries."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ T = TypeVar("T")
 
 
 def bind(work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> Callable[[UnitOfWork], T]:
-    """Bind all arguments of `work` except the unit of work, for `write` and `read` of the database."""
+    """Bind all arguments of `work` except the unit, so that `write` or `read` can call it."""
     return lambda unit: work(unit, *args, **named)

@@ -1,4 +1,4 @@
-"""API tokens of programs, stored only as hashes and revoked by name."""
+"""API tokens for client programs, stored only as hashes and revoked by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USED_EVERY: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A stored token. `role` is a staff role or CLIENT. A token without `ends_at` is valid until it is revoked."""
+    """A stored token with a staff role or CLIENT. If `ends_at` is None, the token is valid until it is revoked."""
 
     name: str
     token_hash: str
@@ -35,7 +35,7 @@ class ApiToken:
     used_at: datetime | None = None
 
     def in_force(self, now: datetime) -> bool:
-        """Return whether the token is valid now."""
+        """Check whether the token is valid at `now`."""
         return self.revoked_at is None and (self.ends_at is None or now < self.ends_at)
 
 
@@ -44,7 +44,7 @@ _ONE = CompiledStatement(select(*_COLUMNS).where(T.token_hash == bindparam("toke
 
 
 def hash_of(token: str) -> str:
-    """Return the SHA-256 of a token in hex. No slow hash is needed, because a token has 256 random bits."""
+    """Hash a token with SHA-256, as hex. A slow hash is unnecessary, because a token has 256 random bits."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -54,13 +54,13 @@ def find(unit: UnitOfWork, token_hash: str) -> ApiToken | None:
 
 
 def listed(unit: UnitOfWork) -> tuple[ApiToken, ...]:
-    """Return all tokens by name."""
+    """List all tokens, sorted by name."""
     rows: Any = unit.execute(select(*_COLUMNS).order_by(T.name))
     return tuple(ApiToken(*row) for row in rows)
 
 
 def make(unit: UnitOfWork, token: ApiToken) -> bool:
-    """Store a new token. Return False if the name was ever used, because the journal identifies programs by name."""
+    """Store a new token. Return False if the name has ever been used, because the journal identifies programs by name."""
     if unit.execute(select(T.name).where(T.name == token.name)).first():
         return False
     unit.execute(insert(API_TOKENS).values(**asdict(token)))
@@ -68,10 +68,10 @@ def make(unit: UnitOfWork, token: ApiToken) -> bool:
 
 
 def revoke(unit: UnitOfWork, name: str, now: datetime) -> bool:
-    """Revoke the token with this name. Return False if there is no such token or it was revoked before."""
+    """Revoke the token with this name. Return False if it does not exist or was already revoked."""
     return unit.execute(update(API_TOKENS).where(T.name == name, T.revoked_at.is_(None)).values(revoked_at=now)).rowcount == 1
 
 
 def used(unit: UnitOfWork, name: str, now: datetime) -> None:
-    """Record that a token was used now."""
+    """Set a token's `used_at` to `now`."""
     unit.execute(update(API_TOKENS).where(T.name == name, or_(T.used_at.is_(None), T.used_at < now)).values(used_at=now))

@@ -1,4 +1,4 @@
-"""Data recorded by terminals: blocked cards, cards locked after wrong PINs, and item properties of copies."""
+"""Data recorded by terminals: blocked cards, cards locked after wrong PINs, and item properties."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Si
 
 
 def is_blocked(unit: UnitOfWork, card: str) -> bool:
-    """Return whether a terminal blocked this card and the block has not been lifted."""
+    """Check whether a terminal has blocked this card and the block has not been lifted."""
     return unit.execute(select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == card)).first() is not None
 
 
 def block(unit: UnitOfWork, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
-    """Block a card. Return False if it was blocked already.
+    """Block a card. Return False if it was already blocked.
 
-    `text` is the terminal's reason. `retained` tells whether the terminal kept the card.
+    `text` gives the terminal's reason, and `retained` tells whether the terminal kept the card.
     """
     if is_blocked(unit, card):
         return False
@@ -31,7 +31,7 @@ def block(unit: UnitOfWork, card: str, text: str, now: datetime, by: Actor, *, r
 
 
 def lift(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> bool:
-    """Lift a terminal's block. Return False if there was none."""
+    """Lift a terminal's block of a card. Return False if the card was not blocked."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
         unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
@@ -45,24 +45,24 @@ def lock(unit: UnitOfWork, card: str, ends_at: datetime, now: datetime) -> None:
 
 
 def is_locked(unit: UnitOfWork, card: str, now: datetime) -> bool:
-    """Return whether wrong PINs have locked this card, in any process on this database."""
+    """Check whether wrong PINs at any gateway have locked this card."""
     found = select(CARD_LOCKS.c.card).where(CARD_LOCKS.c.card == card, CARD_LOCKS.c.ends_at > now)
     return unit.execute(found).first() is not None
 
 
 def properties_of(unit: UnitOfWork, item: ItemKey) -> str:
-    """Return the item properties that a terminal recorded for this copy, or ""."""
+    """Return the item properties that a terminal recorded for this copy, or "" if there are none."""
     return next((str(text) for (text,) in _NOTED.cells(unit.connection, agency=item.agency, barcode=item.barcode)), "")
 
 
 def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
-    """Record a terminal's item properties for this copy, in place of earlier ones."""
+    """Store the item properties that a terminal sent for this copy, replacing any earlier text."""
     row = {"agency": item.agency, "barcode": item.barcode, "text": text, "who": by.who, "at": now}
     unit.execute(insert_or_write_over(PROPERTIES, unit.dialect, row), row)
 
 
 def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
-    """Return at most two `bib_id`s of titles whose number or title equals `words`."""
+    """Find titles whose `bib_id` or title equals `words`, and return at most two `bib_id`s."""
     if unit.holdings.of_title(words):
         return (words,)
     found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
@@ -75,5 +75,5 @@ _NOTED = CompiledStatement(
 
 
 def about_card(card: str) -> Request:
-    """Return an empty request with only the card, for a journal line about that card."""
+    """Build an otherwise empty request that carries the card into a journal line."""
     return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)

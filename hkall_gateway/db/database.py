@@ -1,7 +1,7 @@
 """Access to the database: `write` runs units of work with a durable commit, `read` runs queries in a snapshot.
 
-All units that were queued during the last commit share the next commit, and get their results after it (law 2). A unit that
-raises is rolled back alone. There is no timer, so a single message does not wait for other messages.
+Units that are queued while a commit runs share the next commit, and get their results after it (law 2). If a unit raises, only
+that unit is rolled back. There is no timer, so a single message does not wait for other messages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
 
 
 class Store(Protocol):
-    """Access to the database by units of work and queries."""
+    """Interface for running units of work and queries."""
 
     def write(
         self,
@@ -55,7 +55,7 @@ class Store(Protocol):
         *,
         repeatable: bool = False,
     ) -> Awaitable[T]:
-        """Run a unit of work, and return its result after the commit."""
+        """Run a unit of work and return its result after the commit."""
 
     def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]:
         """Run a query in a snapshot."""
@@ -70,7 +70,7 @@ class Database:
         batch: Maximum number of units in a commit. The benchmark commits each unit separately with 1.
         draw: Returns a random number in [0, 1), for pauses.
         watch: Called with "writer" or "reader" and the number of units. Its context manager is entered around each group.
-        seconds: The monotonic clock of deadlines.
+        seconds: Monotonic clock for deadlines.
         soon: The reactor's callLater(0), for calls from the reactor's thread. It does not wake a sleeping reactor.
     """
 
@@ -114,10 +114,10 @@ class Database:
         """Run a unit of work as part of the next group.
 
         Args:
-            work: The unit. It may run more than once, but only the last run takes effect.
+            work: The unit of work. It may run more than once, but only the last run takes effect.
             locks: The objects that the unit decides about.
             until: The time before which the unit must begin. A late unit has no effect and fails with Expired.
-            repeatable: Whether two commits of the unit have the effect of one.
+            repeatable: Whether committing the unit twice has the same effect as committing it once.
 
         Returns:
             A Deferred that fires in the reactor's thread after the durable commit. It fails with Unavailable if the database is
@@ -150,14 +150,14 @@ class Database:
         return result
 
     def _write_group(self, connection: Connection, jobs: Sequence[Job]) -> GroupResult:
-        over = [job.expiry() for job in jobs if job.deadline is not None and job.deadline.over]  # without locks
+        over = [job.expiry() for job in jobs if job.deadline is not None and job.deadline.over]  # checked before taking locks
         if over:
             jobs = [job for job in jobs if job.deadline is None or not job.deadline.over]
         with self._watch("writer", len(jobs)):
             result = GroupResult(())
             if jobs:
                 result = run_group(connection, self._make_unit, jobs, draw=self._draw, clock=self._clock)
-        for job in result.again:  # until the retry, the timer of a job's deadline may expire the job
+        for job in result.again:  # the timer of a job's deadline may expire the job before the retry
             job.undo()
         self._log_refusal(result)
         return replace(result, answers=[*over, *result.answers]) if over else result
@@ -191,23 +191,23 @@ class Immediate(Database):
     def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T: ...
 
     def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Return the result of `work(unit, *args)` after the commit."""
+        """Run `work(unit, *args)` and return its result after the commit."""
         return _run_now(self._writer, bind(work, *args, **named))
 
     def read_now(self, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Return the result of `query(unit, *args)` in a snapshot."""
+        """Run `query(unit, *args)` in a snapshot and return its result."""
         return _run_now(self._reader, bind(query, *args, **named), repeatable=True)
 
 
 class _Undone(Exception):
-    """Raised to roll back a transaction of `in_trial`."""
+    """Raised by `in_trial` to roll back its transaction."""
 
 
 def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: Callable[[UnitOfWork], T]) -> T:
-    """Run a unit of work, roll it back and return its result.
+    """Run a unit of work, return its result, and roll back its changes.
 
     Args:
-        transact: Runs a unit in a transaction of its own, and raises what the unit raises.
+        transact: Runs a unit in its own transaction, and raises any exception that the unit raises.
         work: The unit of work.
     """
     results: list[T] = []
@@ -224,7 +224,7 @@ def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: C
 
 
 def finished(awaitable: Awaitable[T]) -> T:
-    """Return the result of an awaitable that completes without waiting. Raises RuntimeError if it has to wait."""
+    """Return the result of an awaitable that completes without waiting. Raises RuntimeError if the awaitable has to wait."""
     steps = awaitable.__await__()
     try:
         next(steps)
@@ -259,7 +259,7 @@ def _queue_job(
 
 
 def _run_now(runner: Worker | InlineRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
-    """Run a job in the calling thread, and return its result."""
+    """Run a job in the calling thread and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
     runner.put(Job(work, NO_LOCKS, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]

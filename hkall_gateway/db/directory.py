@@ -1,4 +1,4 @@
-"""Repositories of the partners and of the circuit breakers of their channels, both in the table LINKS.
+"""Repositories for partners and for the circuit breakers of their channels, which share the table LINKS.
 
 No query reads the whole table, because the directory may have millions of rows.
 """
@@ -19,7 +19,7 @@ from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.partners import Charges, Partner
 
 HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
-"""The columns of a channel's state."""
+"""Columns that store the state of a channel's circuit breaker."""
 
 MOST = 1_000
 
@@ -34,7 +34,7 @@ _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), 
 
 
 def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
-    """Return the partners and their channels, by agency, for at least `agencies`. Rows are cached for the transaction."""
+    """Read partners and their channels, by agency. The result has all links cached in the transaction, including `agencies`."""
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
         known.update({agency: (None, CircuitState(agency)) for agency in new})
@@ -44,14 +44,14 @@ def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[
 
 
 class CircuitRepository(Repository):
-    """Reads and writes the channels' state. A recipient missing from the directory has no row, and counts as up."""
+    """Reads and writes channel states. A recipient that is missing from the directory has no row, and counts as up."""
 
     def used(self) -> tuple[str, ...]:
-        """Return the agencies to which messages were ever sent, at most MOST, by name."""
+        """Return at most MOST agencies to which messages were ever sent, sorted by name."""
         return tuple(row["agency"] for row in _USED.rows(self._connection))
 
     def listed(self, most: int) -> tuple[str, ...]:
-        """Return the first agencies of the directory, at most `most`, by name."""
+        """Return at most `most` agencies of the directory, sorted by name."""
         return tuple(row["agency"] for row in _LISTED.rows(self._connection, most=most))
 
     def find(self, agency: str) -> CircuitState:
@@ -59,7 +59,7 @@ class CircuitRepository(Repository):
         return _read_links(self._transaction, [agency])[agency][1]
 
     def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
-        """Return the states of the channels to these partners, by agency."""
+        """Return the state of each partner's channel, by agency."""
         found = _read_links(self._transaction, agencies)
         return {agency: found[agency][1] for agency in agencies}
 
@@ -71,11 +71,11 @@ class CircuitRepository(Repository):
         )
 
     def bring_forward(self, now: datetime) -> None:
-        """Allow an immediate try on every channel that is down, after the clock was set back."""
+        """Allow an immediate try on every paused channel, after the clock was set back."""
         self._transaction.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
-        """Claim, until `until`, the trial of a channel that is down. Return False if another gateway has claimed it."""
+        """Claim the trial of a channel that is down until `until`. Return False if another gateway has claimed the trial."""
         self._transaction.ahead.links.pop(agency, None)
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
@@ -89,25 +89,25 @@ def circuit_of(
     rests_until: datetime | None,
     fault: str | None,
 ) -> CircuitState:
-    """Build a channel's state from the columns of HOW, which are None for a recipient missing from the directory."""
+    """Build a channel's state from the columns in HOW, which are None for a recipient that is missing from the directory."""
     return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
 
 
 class PartnerRepository(Repository):
-    """The directory of partners, with the days on which libraries are closed."""
+    """Reads and writes the directory of partners, and reads the days on which libraries are closed."""
 
     def find(self, agency: str) -> Partner | None:
-        """Return the partner's row in the directory."""
+        """Return the partner with this agency, or None if it is not in the directory."""
         return self.among([agency]).get(agency)
 
     def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
-        """Return those of these partners that are in the directory, by agency."""
+        """Return the partners with these agencies, by agency. Agencies that are missing from the directory are left out."""
         wanted = sorted(set(agencies))
         found = _read_links(self._transaction, wanted)
         return {agency: partner for agency in wanted if (partner := found[agency][0]) is not None}
 
     def with_card(self, card: str) -> Partner | None:
-        """Return the partner that uses this card at our counter, or the first by name if several do."""
+        """Return the partner that uses this card at our counter. If several partners share it, return the first by name."""
         if card in self._transaction.ahead.card_partners:
             text = self._transaction.ahead.card_partners[card]
         else:
@@ -116,7 +116,7 @@ class PartnerRepository(Repository):
         return partner_of(text) if text else None
 
     def write(self, partners: Sequence[Partner]) -> None:
-        """Write new and changed partners. An unchanged row is left alone, so that a start does not wait for its lock."""
+        """Write new and changed partners. Unchanged rows are skipped, so that startup does not wait for row locks."""
         in_order = sorted(partners, key=lambda partner: partner.agency)  # so that two gateways do not deadlock
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
         query = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
@@ -140,7 +140,7 @@ _CLOSED = CompiledStatement(select(CLOSURES.c.day).where(CLOSURES.c.agency == bi
 
 @lru_cache(maxsize=1024)
 def partner_of(text: str) -> Partner:
-    """Parse a partner's directory entry. Cached, because every request reads eight partners that hardly ever change."""
+    """Parse a partner's directory entry. The result is cached, because every request reads eight entries that rarely change."""
     found: Partner = from_json(text)
     return found
 

@@ -1,4 +1,4 @@
-"""Charges, payments and waivers of patrons, in integer cents. Every change writes a journal line."""
+"""Patrons' charges, payments and waivers in integer cents. Every change to a charge writes a journal line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERDUE = "overdue"
 
 
 def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
-    """Charge the patron for the request in cents of Hong Kong dollars, and return the charge's number."""
+    """Charge the request's patron `cents` Hong Kong cents, and return the number of the charge."""
     row = {"request": request.id, "patron": request.patron, "kind": kind, "cents": cents, "currency": CURRENCY, "reason": rule}
     due = request.due if kind == OVERDUE else None
     number: int = unit.execute(insert(FINES).values(**row, at=now, due=due).returning(FINES.c.id)).scalar_one()
@@ -26,18 +26,18 @@ def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str,
 
 
 def charged_cents(unit: UnitOfWork, request: Request) -> int:
-    """Return the overdue fine charged for the current due date, in cents, without fines for earlier due dates."""
+    """Return the overdue fine in cents already charged for the current due date. Fines for earlier due dates do not count."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
 
 def charges_of(unit: UnitOfWork, request: str, kind: str = "") -> tuple[Charged, ...]:
-    """Return the charges for one request, of one kind or ("") of all kinds, oldest first."""
+    """Return the charges for one request, oldest first. An empty `kind` selects charges of all kinds."""
     return _find_charges(unit, FINES.c.request == request, *([FINES.c.kind == kind] if kind else []))
 
 
 def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
-    """Return the charge with this number."""
+    """Return the charge with this number, or None if it does not exist."""
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
@@ -54,7 +54,7 @@ def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: 
 
 
 def find_payment(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
-    """Return (cents, outcome) of a recorded payment, or None for a new payment or without a transaction number."""
+    """Look up a recorded payment. Return (cents, outcome), or None if the payment is new or has no transaction number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None

@@ -1,4 +1,4 @@
-"""Repository of the copies of all libraries, as loaded from their catalogues."""
+"""Repository of all libraries' copies, as loaded from their catalogues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position
 
 
 class HoldingRepository(Repository):
-    """The copies in the catalogue."""
+    """Reads copies from the catalogue and updates their circulation status."""
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this agency and barcode."""
@@ -22,14 +22,17 @@ class HoldingRepository(Repository):
         return Holding(*rows[0]) if rows else None
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
-        """Return all copies of a title by the union catalogue's number, or by the number that `agency` itself uses."""
+        """Return all copies of a title by its union catalogue number. With `agency`, return only that library's copies.
+
+        A number that `agency` itself uses for the title is recognised too.
+        """
         own = {"agency": agency} if agency else {}
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
         )
 
     def in_use(self, bib_id: str, request: str = "") -> InUse:
-        """Return the copies of a title that open requests hold, and the copies that requests except `request` wait for."""
+        """Find the copies of a title that are held by open requests, or awaited by requests other than `request`."""
         held, asked = dict[ItemKey, str](), set[ItemKey]()
         for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
             if position:

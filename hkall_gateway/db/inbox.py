@@ -1,4 +1,4 @@
-"""The inbox: recently answered documents, with the outcome of each."""
+"""The inbox: recently answered documents and their outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
-    """Claim a document. Return None if it is new or its `keep_until` has passed, else the outcome recorded before."""
+    """Claim a document for processing. Return None if it is new or its record has expired, else the recorded outcome."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
     if _claim_statement(unit.dialect).write(unit.connection, now=now, **values):
         return None
@@ -22,7 +22,7 @@ def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now:
 
 
 def keep(unit: UnitOfWork, agency: str, digest: str, outcome: str) -> None:
-    """Record the outcome of a claimed document, or delete its record for an empty outcome."""
+    """Record the outcome of a claimed document. If the outcome is empty, delete the document's record."""
     if outcome:
         update_row(unit.connection, INBOX, {"agency": agency, "digest": digest}, {"outcome": outcome})
     else:
@@ -36,7 +36,7 @@ _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 @cache
 def _claim_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that inserts a document's row or replaces an expired row. It writes no row for a repetition."""
+    """Return a statement that inserts a document's row or replaces an expired row. A repeated document writes no row."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}

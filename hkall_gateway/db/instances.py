@@ -16,14 +16,17 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 T = TERMINAL_ACTIVITY.c
 FORGOTTEN: Final = timedelta(days=30)
-"""Time without a heartbeat after which any other gateway deletes the rows of a gateway."""
+"""Time without a heartbeat after which other gateways delete a gateway's rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalActivity:
-    """A terminal at one gateway, as of `seen_at`. `login` is "" for refused logins under unknown names.
+    """A terminal's activity at one gateway.
 
-    `refused` counts refused logins since the start of the gateway's process.
+    Attributes:
+        login: Login name, or "" for refused logins with unknown names.
+        refused: Number of refused logins since the gateway process started.
+        seen_at: Time at which the gateway recorded the activity.
     """
 
     instance: str
@@ -47,7 +50,7 @@ def write_terminals(unit: UnitOfWork, instance: str, rows: Sequence[TerminalActi
 
 
 def terminals(unit: UnitOfWork) -> tuple[TerminalActivity, ...]:
-    """Return the terminals of all gateways, by login."""
+    """Return the terminals of all gateways, sorted by login."""
     found = unit.execute(select(TERMINAL_ACTIVITY).order_by(T.login, T.instance)).mappings()
     return tuple(TerminalActivity(**row) for row in found)
 
@@ -58,13 +61,13 @@ WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
 
 
 def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -> None:
-    """Record when the job `name` last ran, and a count, such as the number of failed checks of the doctor."""
+    """Record when the job `name` last ran, with a count such as the number of failed doctor checks."""
     values = {"last_run": when, "count": count}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
 def last_runs(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
-    """Return (time of the last run, or None if never, and count) for each job of WORK."""
+    """Return (time of the last run or None, count) for each job in WORK."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
 
@@ -78,7 +81,7 @@ GONE_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A gateway process. `name` is unique in the database, and `left_at` is set after an orderly stop."""
+    """A gateway process. `name` is unique in the database, and an orderly stop sets `left_at`."""
 
     name: str
     host: str
@@ -96,12 +99,12 @@ class Instance:
 
 
 def list_instances(unit: UnitOfWork) -> tuple[Instance, ...]:
-    """Return all gateways seen in the last month, by name."""
+    """Return all gateways seen in the last month, sorted by name."""
     return tuple(Instance(**row) for row in unit.execute(select(INSTANCES).order_by(I.name)).mappings())
 
 
 def named(unit: UnitOfWork, name: str) -> Instance | None:
-    """Return the gateway with this name."""
+    """Return the gateway with this name, or None if it is unknown."""
     row = unit.execute(select(INSTANCES).where(I.name == name)).mappings().first()
     return Instance(**row) if row else None
 
@@ -126,7 +129,7 @@ def release_work(unit: UnitOfWork, now: datetime, silent: Collection[str] | None
     gone = [str(name) for name in unit.execute(select(I.name).where(absent)).scalars()]
     held = select(OUTBOX.c.id).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by.in_(gone))
     if unit.dialect != "sqlite":
-        held = held.with_for_update(skip_locked=True)  # another gateway may be releasing them at this moment
+        held = held.with_for_update(skip_locked=True)  # another gateway may be releasing the same rows
     rows = list(unit.execute(held).scalars()) if gone else []
     unit.outbox.interrupted(rows, now)
     if gone:

@@ -1,4 +1,4 @@
-"""Repository of the journal, which has a line for every change of a request and every refusal."""
+"""Repository of the journal, which records every change of a request and every refusal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Actor, Request
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A line of the journal for the log and the metrics after the commit, with the request before and after a change."""
+    """A journal line, passed to the log and the metrics after the commit, with the request before and after the change."""
 
     request: str
     event: str
@@ -38,10 +38,10 @@ def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
 
 
 class JournalRepository(Repository):
-    """The lines of the journal."""
+    """Adds and queries journal lines."""
 
     def add(self, entry: JournalEntry, now: datetime, detail: str) -> None:
-        """Queue a line, to be written together with the transaction's other lines."""
+        """Queue a line. All lines of the transaction are written together."""
         _ADD.append(
             self._connection,
             at=now,
@@ -51,17 +51,17 @@ class JournalRepository(Repository):
         )
 
     def last_noted(self, request: str, event: str) -> datetime | None:
-        """Return the time of a request's last journal line with this event, or None."""
+        """Return the time of a request's last journal line with this event, or None if there is no such line."""
         found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
         return found[0][0]
 
     def last_scan(self, request: str) -> datetime | None:
-        """Return when our staff last handled or looked for the request's copy, or None if never."""
+        """Return when our staff last handled or looked for the request's copy, or None if they never did."""
         found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
         return found[0][0]
 
     def history(self, what: str) -> tuple[dict[str, Any], ...]:
-        """Return every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""
+        """Return all journal lines about a request number, a copy's barcode or a patron's card, oldest first."""
         return tuple(_HISTORY.rows(self._connection, what=what))
 
 

@@ -21,7 +21,7 @@ N = NOTICES.c
 
 @dataclass(frozen=True, slots=True)
 class SentNotice:
-    """A row of the register of letters. `kind` is the value of its Notification."""
+    """A registered patron letter. `kind` is a value of Notification."""
 
     id: int
     request: str
@@ -30,10 +30,10 @@ class SentNotice:
 
 
 class NoticeRepository(Repository):
-    """The register of patron letters."""
+    """Registers patron letters and stores their states."""
 
     def find(self, number: int) -> SentNotice | None:
-        """Return the letter with this number."""
+        """Return the letter with this number, or None if it does not exist."""
         for _, request, kind, state in _NOTICE.cells(self._connection, number=number):
             return SentNotice(number, request, kind, NoticeState(state))
         return None
@@ -45,7 +45,7 @@ class NoticeRepository(Repository):
     def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
         """Queue a letter once per occasion. Return the letter's number, or None if it was queued before."""
         revoked = ""
-        if send in REVOKED_BY:  # after a letter that revokes it, the same letter may be sent again on the same day
+        if send in REVOKED_BY:  # once a letter has revoked it, the same letter may be sent again on the same day
             others = _OF_A_KIND.cells(self._connection, of=after.id, kind=REVOKED_BY[send].value)[0][0]
             revoked = f" {others}" if others > 1 else ""
         fresh = _queue_statement(self._transaction.dialect).cells(
@@ -74,7 +74,7 @@ _OF_A_KIND = CompiledStatement(
 
 @cache
 def _queue_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that queues a letter, unless it was queued before, and returns its number."""
+    """Return a statement that queues a letter unless it was queued before. The statement returns the letter's number."""
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
     never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED

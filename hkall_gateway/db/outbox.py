@@ -1,4 +1,4 @@
-"""Repository of the outbox: put, claim and settle messages. Messages of one key (request and recipient) leave in order."""
+"""Repository of the outbox: put, claim and settle messages. Messages of one key (request and recipient) are sent in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
-# Of each key (request and recipient) only the first unsettled message may leave. A skip scan of the index that begins with the
+# For each key (request and recipient) only the first unsettled message may leave. A skip scan of the index that begins with the
 # channel finds the channels with waiting messages, and rows are read only for channels with room. So messages for a partner
 # whose channel is paused cost no time.
 
@@ -97,7 +97,7 @@ class OutboxRow:
     """A message to send.
 
     Attributes:
-        line: The channel. There is one for each partner, and one for all letters.
+        line: Name of the channel: the partner's agency, or "mail" for all letters.
         request: Number of the request concerned, or another key by which messages are kept in order.
         attempts: Number of tries, including the current try of a claimed row.
     """
@@ -119,7 +119,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to send a row. `kind` and `problem` are those of the DeliveryResult."""
+    """One try to send a row, with the `kind` and `problem` of its DeliveryResult."""
 
     at: datetime
     kind: DeliveryKind
@@ -163,8 +163,8 @@ class Outbox(Repository):
         """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
         Channels that have waited longest come first. At most `room(link, under_way)` rows of each channel are claimed, where
-        `under_way` counts its rows in delivery by all gateways. A row with an expired lease belonged to a failed gateway. It is
-        claimed again, as possibly delivered, unless it is in `in_hand`, the rows that this gateway is still delivering.
+        `under_way` counts its rows in delivery by all gateways. A row with an expired lease belonged to a failed gateway, so it
+        is claimed again as possibly delivered. Rows in `in_hand` are excluded, because this gateway is still delivering them.
         Unreadable rows are skipped for SET_ASIDE_S seconds, so that they do not block their channel.
         """
         taken: list[tuple[OutboxRow, str]] = []
@@ -180,7 +180,7 @@ class Outbox(Repository):
         return tuple(row for row, _ in taken)
 
     def _due_rows(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
-        """Return (due row, gateway that had claimed it before) for a channel. Postpone unreadable rows."""
+        """Return (due row, gateway that had claimed the row before) for a channel. Postpone unreadable rows."""
         while True:
             found = DUE.rows(self._connection, of=line, now=now, most=most)
             read = [(_readable_row(row), row["claimed_by"]) for row in found]
@@ -199,21 +199,21 @@ class Outbox(Repository):
         self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
-        """Return the number of rows by channel that any gateway is delivering now."""
+        """Count the rows that any gateway is delivering now, by channel."""
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
 
     def stalled(self, now: datetime) -> frozenset[str]:
-        """Return the channels on which no message leaves although they are up. The fault is then in this program."""
+        """Return the channels that are up but send no messages, which indicates a fault in this program."""
         since = now - timedelta(seconds=STALLED_S)
         return frozenset(line for (line,) in STALLED.cells(self._connection, since=since))
 
     def held_by(self, instance: str) -> int:
-        """Return the number of rows claimed by a gateway."""
+        """Count the rows that a gateway has claimed."""
         held = select(func.count()).where(M.lease_until.is_not(None), M.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
     def _free_channels(self, room: Room, now: datetime) -> list[tuple[str, int]]:
-        """Return (channel, room) for the channels with due rows from which no other gateway is claiming.
+        """Return (channel, room) for each channel that has due rows and from which no other gateway is claiming rows.
 
         The rows in delivery are counted again once the channels are locked, because until then other gateways may claim rows.
         """
@@ -266,7 +266,7 @@ class Outbox(Repository):
         self._release_row(row, 0, state=OutboxState.UNSURE, next_at=until)
 
     def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
-        """Return a row to the courier, if `unsure` as possibly delivered. Return False if the row is already settled."""
+        """Return a row to the courier, marked as possibly delivered if `unsure`. Return False if the row is already settled."""
         found = self.row_state(row)
         if found is None or found[0] not in WAITING:
             return False
@@ -274,7 +274,7 @@ class Outbox(Repository):
         return True
 
     def forget(self, row: int) -> None:
-        """Delete a row that the courier never tried, or mark a row that it tried as done."""
+        """Delete the row if the courier has never tried to send it, else mark it as done."""
         if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, M.id == row)).rowcount == 0:
             self._release_row(row, 0, state=OutboxState.DONE)
 
@@ -294,7 +294,7 @@ class Outbox(Repository):
         return self._change_idle_row(row, now, state=state, last_error=reason[:500])
 
     def _change_idle_row(self, row: int, now: datetime, **values: object) -> bool:
-        """Change an unsettled row. Return False if it is settled, or in delivery."""
+        """Change an unsettled row. Return False if the row is settled or in delivery."""
         # If the lease has expired, the gateway that claimed the row has failed, and may have sent the message.
         gone = select(M.id).where(M.id == row, M.lease_until < now)
         self.interrupted(self._transaction.execute(gone).scalars().all(), now)
@@ -338,7 +338,7 @@ class Outbox(Repository):
         return _make_row(found) if found else None
 
     def row_state(self, number: int) -> tuple[OutboxState, int] | None:
-        """Return the state of one row and its number of tries, or None for an unknown row."""
+        """Return the state of one row and its number of tries, or None if the row does not exist."""
         return next(((OutboxState(state), attempts) for state, attempts in _STATE.cells(self._connection, number=number)), None)
 
     def rows(
@@ -374,7 +374,7 @@ class Outbox(Repository):
         return tuple((r["id"], r["line"]) for r in self._connection.execute(query).mappings() if not _readable_row(r))
 
     def set_aside(self) -> Mapping[str, int]:
-        """Return the number of rows by channel that `claim` could not read."""
+        """Count the rows that `claim` could not read, by channel."""
         counted = select(M.line, func.count()).where(IS_WAITING, M.last_error == UNREADABLE).group_by(M.line)
         return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is not a pair
 
@@ -398,7 +398,7 @@ class Outbox(Repository):
 
 
 def _readable_row(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
-    """Return the row, by default with the current try counted, or None if it is unreadable."""
+    """Build the row, or return None if it is unreadable. By default the current try counts as an attempt."""
     try:
         return _make_row(found, claimed)
     except NewerRow:
@@ -417,7 +417,7 @@ def _make_row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
     except (KeyError, TypeError, ValueError):
         spoilt = f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
         raise NewerRow(spoilt) from None
-    if isinstance(payload, LocalMessage) and payload.request:  # the stored key is that of the copy
+    if isinstance(payload, LocalMessage) and payload.request:  # the stored key identifies the copy, not the request
         kept["request"] = payload.request
     return OutboxRow(
         **kept, kind=OutboxKind(found["kind"]), send=send, payload=payload, state=state, attempts=found["attempts"] + claimed

@@ -1,4 +1,4 @@
-"""Partner records for the choice of a lender: books sent each way, share of refusals, state of the channel."""
+"""Partner statistics for choosing a lender: books sent each way, decline rate, and state of the channel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Position, Side
 
 BALANCE_DAYS, DECLINES_DAYS = 30, 7
 DOWN_TOO_LONG = timedelta(hours=4)
-"""If a partner's channel is down for longer, no book is requested from it, because its reply would come too late."""
+"""If a partner's channel is down for longer, we request no books from the partner, because its reply would come too late."""
 
 P = Position
 R, C = REQUESTS.c, CANDIDATES.c
@@ -31,7 +31,7 @@ WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 @dataclass(frozen=True, slots=True)
 class RequestReplies:
-    """A partner's recent replies to `asked` requests. `open` counts requests without a reply or that were cancelled."""
+    """Counts of a partner's recent replies. `asked` counts all requests, and `open` undecided or cancelled requests."""
 
     asked: int = 0
     declined: int = 0
@@ -40,20 +40,20 @@ class RequestReplies:
 
     @property
     def decline_rate(self) -> float:
-        """The share of refusals, 0 to 1."""
+        """The share of requests that the partner declined, from 0 to 1."""
         return self.declined / self.asked if self.asked else 0.0
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of filled requests among decided requests, 0 to 1. A request without a timely reply counts as decided."""
+        """The share of filled requests among decided requests, from 0 to 1. A request without a timely reply is decided too."""
         decided = self.asked - self.open
         return self.filled / decided if decided else None
 
 
 def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
-    """Return the records of these agencies for the choice of a lender.
+    """Return the record of each of these agencies, for choosing a lender.
 
-    Unless `weighed`, the records lack the balance and the share of refusals, which need a count over a month of requests.
+    Unless `weighed`, omit the balance and the decline rate, because these require counting a month of requests.
     """
     named, today = sorted(set(agencies)), civil(now)
     closed, circuits = _closed_soon(unit, named, today), unit.circuits.several(named)
@@ -74,7 +74,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
 
 
 def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
-    """Count, by partner, books sent to us (BORROWING) or by us (LENDING), for open requests and those of the last 30 days."""
+    """Count the books sent to us (BORROWING) or by us (LENDING), by partner, for open requests and for the last 30 days."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
     for query in _BALANCE[side]:
         for row in query.rows(unit.connection, since=since):
@@ -100,7 +100,7 @@ def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
 
 
 def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, frozenset[date]]:
-    """Return which of today and tomorrow are closed days, by library. The choice of a lender needs no later days."""
+    """Return the closed days among today and tomorrow, by library. Later days do not matter for choosing a lender."""
     known = unit.transaction.ahead.closed_soon
     if new := [agency for agency in agencies if (agency, today) not in known]:
         known |= {(agency, today): frozenset() for agency in new}

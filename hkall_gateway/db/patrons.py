@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sen
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """A charge. `cents` is negative for money that we owe the patron. An overdue fine counts from `due`."""
+    """A charge. `cents` is negative if we owe the patron money. `due` is the date from which an overdue fine counts."""
 
     id: int
     request: str
@@ -41,7 +41,7 @@ class Charged:
 
 @dataclass(slots=True)
 class CardRecord:
-    """All data of one card. `borrower` is None for an unknown card. Lines and charges are oldest first."""
+    """All data for one card, with the oldest requests and charges first. `borrower` is None if the card is unknown."""
 
     borrower: Borrower | None = None
     lines: list[RequestEntry] = field(default_factory=list)
@@ -49,7 +49,7 @@ class CardRecord:
 
 
 def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
-    """Return at most `most` patrons with all these words in one of their names, sorted by name. Reads the whole table."""
+    """Return at most `most` patrons with all these words in one of their names, sorted by name. Scans the whole table."""
     parts = words.split()
     if not parts:
         return ()
@@ -60,7 +60,7 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
 
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
-    """Return all data of these cards, by three queries."""
+    """Read all data for these cards with three queries."""
     found = {card: CardRecord() for card in cards}
     for cells in BORROWERS.cells(connection, cards):
         found[cells[0]].borrower = borrower_of(cells)
@@ -72,7 +72,7 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRe
 
 
 class PatronRepository(Repository):
-    """Patrons with their open requests and charges."""
+    """Reads patrons, their open requests and their charges."""
 
     _known: Mapping[str, CardRecord] = MappingProxyType({})
 
@@ -82,7 +82,7 @@ class PatronRepository(Repository):
             self._known = known(self._connection, {*cards})
 
     def find(self, card: str) -> Borrower | None:
-        """Return the patron with this card, as last loaded. A card that a terminal blocked is blocked too."""
+        """Return the patron with this card, as last loaded. The patron is also blocked if a terminal has blocked the card."""
         if card in self._transaction.ahead.borrowers:
             return self._transaction.ahead.borrowers[card]
         card_record = self._known.get(card)
@@ -91,7 +91,7 @@ class PatronRepository(Repository):
         return next(map(borrower_of, BORROWERS.cells(self._connection, [card])), None)
 
     def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
-        """Return a patron's open requests and loans, oldest first, with a quarter of their columns."""
+        """Return a patron's open requests and loans, oldest first, with only the columns of RequestEntry."""
         card_record = self._known.get(card)
         if card_record:
             return tuple(card_record.lines)
@@ -124,13 +124,13 @@ _OPEN: Final = select(REQUESTS.c.patron, *(REQUESTS.c[f.name] for f in fields(Re
 _CHARGED: Final = select(*(FINES.c[f.name] for f in fields(Charged))).order_by(FINES.c.id)
 
 BORROWERS: Final = StatementAmong(select(*_BY_NAME), PATRONS.c.barcode)
-"""Patrons by their cards, with the columns that `borrower_of` reads."""
+"""Patrons by card, with the columns that `borrower_of` reads."""
 _LINES: Final = StatementAmong(_OPEN.order_by(REQUESTS.c.placed_at, REQUESTS.c.id), REQUESTS.c.patron)
 _CHARGES: Final = StatementAmong(_CHARGED, FINES.c.patron)
 
 
 def borrower_of(cells: list[Any]) -> Borrower:
-    """Build a Borrower from the cells of its row, in the order of its fields."""
+    """Build a Borrower from the cells of a row, in the order of Borrower's fields."""
     for place in _HUSHED:
         cells[place] = Sensitive(cells[place])
     return Borrower(*cells)

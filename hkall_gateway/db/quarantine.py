@@ -1,4 +1,4 @@
-"""Quarantine of partner messages that match no request, stored once and without secrets until staff judge them."""
+"""Quarantine for partner messages that match no request. Each is stored once, without secrets, until staff judge it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.rules.vocabulary import Candidate, Request
 
 Q = QUARANTINE.c
 MOST: Final = 1_000
-"""Maximum number of unjudged documents of one partner. Further documents would add no information."""
+"""Maximum number of unjudged documents per partner. Further documents would add no information."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]
 
 
 def one(unit: UnitOfWork, number: int) -> QuarantinedDocument | None:
-    """Return the document with this number."""
+    """Return the document with this number, or None if it does not exist."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
     return _make_document(row) if row else None
 
@@ -96,13 +96,13 @@ def _make_document(row: Mapping[Any, Any]) -> QuarantinedDocument:
 
 
 def settle(unit: UnitOfWork, number: int, state: QuarantineState, who: str, reason: str) -> bool:
-    """Record that staff replayed or dropped a document. Return False if it was judged before."""
+    """Record that staff replayed or dropped a document. Return False if the document was already judged."""
     waits = update(QUARANTINE).where(Q.id == number, Q.state == QuarantineState.KEPT)
     return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
 
 
 def forget(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete at most `limit` documents that last arrived before `before`, and return their number."""
+    """Delete at most `limit` documents that last arrived before `before`, and return the count."""
     return _FORGET.change(unit.connection, before=before, most=limit)
 
 

@@ -23,7 +23,7 @@ R, C = REQUESTS.c, CANDIDATES.c
 NAMES = tuple(field.name for field in fields(Request))
 """The fields of a request, in the order of the columns that `request_of` reads."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
-"""An empty request, for comparison with a new request, and in place of a missing request."""
+"""An empty request, with which a new request is compared, and which replaces a missing request."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
 
@@ -34,12 +34,12 @@ def facts_of(request: Request) -> dict[str, Any]:
 
 
 def changed_fields(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `facts` that differ from the request, and always the position. Raises AttributeError for an unknown field."""
+    """Return the position and all `facts` that differ from the request. Raises AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 
 
 def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
-    """Return the request with these fields replaced. `dataclasses.replace` takes twice as long for so many fields."""
+    """Return a copy of the request with these fields replaced. `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
         cells[_PLACES[name]] = value
@@ -47,7 +47,7 @@ def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
 
 
 def redacted(detail: Mapping[str, object]) -> dict[str, object]:
-    """Return the detail for the journal, with each secret shown as a dot."""
+    """Prepare details for the journal, with a dot in place of each secret."""
     return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}
 
 
@@ -84,30 +84,30 @@ NO_PERSON: Final[Mapping[str, Any]] = {
 
 
 class RequestRepository(Repository):
-    """Queries of requests, and changes for retention and replaced cards."""
+    """Queries requests, and changes them for retention and replaced cards."""
 
     def find(self, number: str) -> Request | None:
-        """Return the request with this number of ours."""
+        """Return the request with our request number `number`, or None if it does not exist."""
         return self._find_one(_REQUEST, number=number)
 
     def find_placed(self, placed_by: str, placed_id: str) -> Request | None:
-        """Return the request that this system placed under its own RequestId."""
+        """Return the request that the system `placed_by` placed with its own RequestId `placed_id`."""
         return self._find_one(_PLACED, placed_by=placed_by, placed_id=placed_id)
 
     def find_lent(self, wire_agency: str, wire_id: str) -> Request | None:
-        """Return the request that a partner borrows from us under this RequestId."""
+        """Return the lending request that a partner sent us with this RequestId."""
         return self._find_one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
-        """Return the request sent under our RequestId to a present or former lender, with that lender's candidate row."""
-        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # "" means: not asked yet
+        """Return the request sent with our RequestId to a current or former lender, with that lender's candidate row."""
+        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # unasked candidates have ""
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
     def find_by_lender_number(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
-        """Return the request with the lender's own number (AGENCY:VALUE), with the lender's candidate row.
+        """Find the request that has this number (AGENCY:VALUE) at the lender, with the lender's candidate row.
 
-        Of several requests, prefer a request for `barcode`, then an open request, then the newest request.
+        If several requests match, prefer a request for `barcode`, then an open request, then the newest request.
         """
         rows = _BY_LENDER_NUMBER.cells(self._connection, lender=lender, number=number)
         found = [sent for (wire_id,) in rows if (sent := self.find_by_wire_id(wire_id))]
@@ -116,7 +116,7 @@ class RequestRepository(Repository):
         return next(reversed(still_open or found), None)
 
     def open_with_item(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
-        """Return open requests that hold the copy with this barcode, of `agency` or ("") of any library."""
+        """Return the open requests that hold the copy with this barcode. An empty `agency` matches any library."""
         if (ahead := self._transaction.ahead.held.get(barcode)) is not None:
             held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
         else:
@@ -124,7 +124,7 @@ class RequestRepository(Repository):
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with_item(self, item: ItemKey) -> Request | None:
-        """Return the newest request that ever held this copy, open or not. The agency "" means any library."""
+        """Return the newest request, open or ended, that has held this copy. An empty agency matches any library."""
         of = [R.item_agency == item.agency] if item.agency else []
         rows = self._read_requests(oldest_first(R.item_barcode == item.barcode, *of))
         return max(rows, key=lambda request: str(request.moved_at), default=None)
@@ -135,7 +135,7 @@ class RequestRepository(Repository):
         return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
-        """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
+        """Count a patron's requests in these positions, except unwanted requests and the request `without` (R20, R21)."""
         if (ahead := self._transaction.ahead.counted.get(card)) is not None:
             counting = (number for number, (position, unwanted) in ahead.items() if position in positions and not unwanted)
             return sum(number != without for number in counting)
@@ -143,7 +143,7 @@ class RequestRepository(Repository):
         return int(used)
 
     def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
-        """Return (side, position, count, time of the longest there) for all open requests."""
+        """Return (side, position, count, earliest `moved_at`) for all open requests."""
         query = select(R.side, R.position, func.count(), func.min(R.moved_at)).where(IS_OPEN)
         found = self._transaction.execute(query.group_by(R.side, R.position).order_by(R.side, R.position))
         return tuple((side, position, count, since) for side, position, count, since in found)
@@ -188,14 +188,14 @@ class RequestRepository(Repository):
 
 
 class CandidateRepository(Repository):
-    """The lists of copies that could fill a request."""
+    """Reads and writes the lists of copies that could fill a request."""
 
     def of_request(self, request: str) -> tuple[Candidate, ...]:
         """Return the stored list of copies that could fill a request, best first."""
         return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
     def chosen(self, request: Request) -> Candidate | None:
-        """Return the candidate that was requested from the present lender, or None if no lender was asked."""
+        """Return the candidate requested from the current lender, or None if no lender was asked."""
         named = {"number": request.id, "wire_id": request.wire_id}
         rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
         return Candidate(*rows[0]) if rows else None

@@ -21,19 +21,19 @@ Asked = tuple[Request, Candidate]
 
 
 def copies_with(unit: UnitOfWork, barcode: str) -> tuple[Holding, ...]:
-    """Return the catalogue's copies with this barcode, of all libraries."""
+    """Return the copies with this barcode at all libraries."""
     columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
     rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
     return tuple(Holding(**row) for row in rows)
 
 
 def awaiting_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
-    """Return requests that wait for a lender's copy with this barcode, with the lender's candidate row."""
+    """Return the requests that wait for a lender's copy with this barcode, each with the lender's candidate row."""
     return tuple(_find_awaiting(unit, C.barcode == barcode))
 
 
 def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
-    """Return the newest request for this copy that was sent to its library, in any position."""
+    """Return the newest request, in any position, that was sent to this copy's library for this copy."""
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
@@ -41,7 +41,7 @@ def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
 
 
 def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
-    """Return requests that wait for the title and volume of this copy from its library."""
+    """Return the requests that wait for the title and volume of this copy from the copy's library."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
     return tuple(_find_awaiting(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 
@@ -58,7 +58,7 @@ def _find_awaiting(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
 
 
 STRAY = "stray"
-"""The kind of request that stands for an orphan copy."""
+"""Request kind that represents an orphan copy."""
 
 
 def strays_under(unit: UnitOfWork, wire_agency: str, wire_id: str) -> list[Request]:

@@ -26,14 +26,15 @@ LONGEST_LEASE = timedelta(minutes=15)
 
 
 def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return books on the hold shelf past their last pickup day and not marked as expired, by number, after `cursor`."""
+    """Return books on the hold shelf past their last pickup day that are not marked as expired, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
 
 
 def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return overdue loans without a letter for this due date, by due date, after `cursor` ("DATE NUMBER").
+    """Return overdue loans that need an overdue letter, sorted by due date, after `cursor` ("DATE NUMBER").
 
-    There is no letter for a lost book, a book that the patron claims to have returned, or a book in the book drop.
+    No letter is sent for a lost book, a book that the patron claims to have returned, a book in the book drop, or twice for one
+    due date.
     """
     # Not plain `position = …`: the database would scan all loans, instead of the loans that are due.
     over = (R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None), R.dropped_on.is_(None))
@@ -56,19 +57,19 @@ def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -
 
 
 def due_from_to(unit: UnitOfWork, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
-    """Return our patrons' loans due from `first` to `last`, of one partner or ("") of all, by number, after `after`."""
+    """Return our patrons' loans due from `first` to `last`, by number, after `after`. An empty `partner` matches every one."""
     theirs = [R.partner == partner] if partner else []
     still = (R.position == P.ON_LOAN, R.claimed_on.is_(None), R.lost_on.is_(None))
     return _open_by_number(unit, after, limit, *still, R.due >= first, R.due <= last, *theirs)
 
 
 def asked_before(unit: UnitOfWork, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return requests that have waited for a lender's reply since before `since`, by number, after `cursor`."""
+    """Return requests that have waited for a lender's reply since a time before `since`, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < since)
 
 
 def postponed(unit: UnitOfWork, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return requests that wait for the end of a suspension, with no lender asked, by number, after `cursor`."""
+    """Return requests that wait for the end of a suspension and have no lender yet, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, R.position == P.NEW, R.attempt > 0)
 
 
@@ -82,7 +83,7 @@ def _open_by_number(unit: UnitOfWork, after: str, limit: int, *where: Condition)
 
 
 def forget_documents(unit: UnitOfWork, now: datetime, limit: int) -> int:
-    """Delete at most `limit` expired documents of the inbox, and return their number."""
+    """Delete at most `limit` expired documents of the inbox, and return the count."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
@@ -109,7 +110,7 @@ def forget_aside(unit: UnitOfWork, name: str) -> None:
 
 
 def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
-    """Return all failed requests, the oldest failure first."""
+    """Return all failed requests, oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
     return tuple(FailedRequest(**row) for row in rows)
 
@@ -131,7 +132,7 @@ class RoundState:
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
     def free(self, now: datetime, who: str = "") -> bool:
-        """Return whether the job is due and no gateway but `who` is running it.
+        """Check whether the job is due and no gateway other than `who` is running it.
 
         A next run too far in the future was written by a gateway with a fast clock, and the job counts as due.
         """
@@ -140,7 +141,7 @@ class RoundState:
 
 
 def latest_run(name: str, now: datetime) -> datetime:
-    """Return the latest next run of a job that a gateway with a tolerably fast clock may have written."""
+    """Return the latest plausible `next_run` of a job, allowing for a gateway whose clock is slightly fast."""
     return dates.next_after(name, now + dates.SKEW)
 
 
@@ -150,13 +151,13 @@ def never_run(name: str) -> RoundState:
 
 
 def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:
-    """Return every job that ever ran, by name."""
+    """Return all scheduled jobs that have ever run, sorted by name."""
     found = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()
     return tuple(map(_make_state, found))
 
 
 def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
-    """Claim a job for a gateway until the lease ends. Return None if it is not due or another gateway is running it.
+    """Claim a job for a gateway until the lease ends. Return None if the job is not due or another gateway is running it.
 
     A single statement checks and claims the job, so that only one gateway gets it. The job of a failed gateway is claimed with
     its cursor once the lease has ended, or immediately by the same gateway after a restart.
@@ -178,7 +179,7 @@ def keep_on(unit: UnitOfWork, job: RoundState, who: str, after: RoundState) -> b
 
 
 def done(unit: UnitOfWork, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
-    """Complete the job. Return False if another gateway claimed it."""
+    """Complete the job. Return False if another gateway has claimed it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _update_claim(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 

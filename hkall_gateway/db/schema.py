@@ -38,7 +38,7 @@ def head() -> str:
 
 
 def knows(revision: str) -> bool:
-    """Return whether this version of the program has the revision, or it is "" (an empty database)."""
+    """Check whether this version of the program has the revision. "", the revision of an empty database, is always known."""
     return not revision or revision in known()
 
 
@@ -78,7 +78,7 @@ def bring_to(connection: Connection, revision: str) -> None:
 
 @contextmanager
 def remaking(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction in which tables are created or filled anew. An exception rolls it back.
+    """Open a transaction in which tables are created or refilled. An exception rolls it back.
 
     Statements have no time limit, because an index on many rows takes long. The time limit for locks still applies.
     """
@@ -114,7 +114,7 @@ def _fill_in_steps(connection: Connection, fill: Callable[[Connection, Place], P
 
 
 def drift(engine: Engine) -> list[tuple[object, ...]]:
-    """Return the changes that alembic would make to turn the database into tables.py."""
+    """Return the changes that alembic would make so that the database matches tables.py."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

@@ -1,4 +1,4 @@
-"""All tables, in SQLAlchemy Core. The comment of each table explains its rows."""
+"""All tables, defined with SQLAlchemy Core. The comment of each table explains its rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = String(32)
     cache_ok = True
 
-    # Not process_bind_param and process_result_value, which SQLAlchemy wraps: these functions run for every timestamp.
+    # SQLAlchemy would wrap process_bind_param and process_result_value, which costs time for every timestamp.
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002, D102
         return _instant_text
 
@@ -129,7 +129,7 @@ def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = F
 
 
 def any_of(positions: frozenset[Position]) -> str:
-    """Return the SQL condition that a request is in one of these positions."""
+    """Return an SQL condition that selects requests in these positions."""
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
@@ -192,7 +192,7 @@ HOLDINGS = Table(
     Column("lendable", Boolean, nullable=False, server_default=text("true")),
     _text("material"),
     _number("load"),
-    _sort_key("shelving_key"),  # of the call number
+    _sort_key("shelving_key"),  # sorts the call number
     Index(None, "agency", "local_bib_id"),
     Index(None, "barcode"),
     Index(None, "title"),
@@ -213,7 +213,7 @@ TITLES = Table(
     _sort_key("title_key"),
     _sort_key("linked_key"),
     _sort_key("author_key"),
-    _text("digest"),  # of all fields from which the keys and words are computed
+    _text("digest"),  # covers all fields from which the keys and words are computed
     Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
     _partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
@@ -262,7 +262,7 @@ REQUESTS = Table(
     _flag("anonymised"),
     CheckConstraint(_AT_ITS_STAGE, "stage"),
     _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
-    # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which includes closed requests.
+    # Includes the sort columns, so that SQLite prefers this index to ix_requests_item, which includes closed requests.
     _partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),
     _partial_index("ix_requests_open_patron", "patron", where=IS_OPEN),
     _partial_index("ix_requests_open_position", "position", "moved_at", where=IS_OPEN),

@@ -21,7 +21,7 @@ Ts = TypeVarTuple("Ts")
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]] | None
 """The parameters of a statement, for one row or for several rows."""
 Counted = tuple[Position, bool]
-"""The fields of an open request on which a quota depends: its position, and whether it is `unwanted`."""
+"""The fields of an open request that matter for a quota: its position, and whether it is `unwanted`."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Prefetched:
 
 
 def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
-    """Move a request's row from the key `source` to `target`, if these were prefetched. Drop the row of a closed request."""
+    """Move a request's row from the key `source` to `target`, if they were prefetched. Drop the row of a closed request."""
     if source in rows:
         rows[source].pop(after.id, None)
     if target in rows and after.position not in FINAL:
@@ -91,7 +91,7 @@ class Transaction:
 
 
 class Repository:
-    """Base class of repositories: the statements about one subject, inside a transaction."""
+    """Base class for repositories: each has the statements about one subject, run in a transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction, self._connection = transaction, transaction.connection

@@ -78,22 +78,22 @@ class UnitOfWork:
 
     @cached_property
     def candidates(self) -> CandidateRepository:
-        """The copies that could fill a request."""
+        """Repository of the copies that could fill a request."""
         return CandidateRepository(self.transaction)
 
     @cached_property
     def holdings(self) -> HoldingRepository:
-        """The copies of all libraries."""
+        """Repository of all libraries' copies."""
         return HoldingRepository(self.transaction)
 
     @cached_property
     def circuits(self) -> CircuitRepository:
-        """The circuit breakers of recipients."""
+        """Repository of the recipients' circuit breakers."""
         return CircuitRepository(self.transaction)
 
     @cached_property
     def notices(self) -> NoticeRepository:
-        """The letters to patrons."""
+        """Repository of patron letters."""
         return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
@@ -113,7 +113,7 @@ class UnitOfWork:
         return born
 
     def can(self, request: Request, event: Event) -> bool:
-        """Return whether the life cycle has this step from the request's position."""
+        """Check whether the life cycle has this step from the request's position."""
         return lifecycle.can(request.side, request.position, event)
 
     def advance(
@@ -187,12 +187,12 @@ class UnitOfWork:
         self._note(about, "REFUSED", source, refusal.rule, refusal.why.value, detail, now, by)
 
     def lock(self, wanted: Sequence[LockSet]) -> None:
-        """Lock the objects of a group's units in one order. SQLite has a single writer and needs no locks."""
+        """Lock the objects that a group's units decide about, in a fixed order. SQLite needs no locks for its single writer."""
         if self.dialect == "postgresql":
             take(self.connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
-        """Prefetch rows of the cards and copies in a group's locks. Do nothing for a single unit on SQLite."""
+        """Prefetch the rows for the cards and copies in a group's locks. Do nothing for a single unit on SQLite."""
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
@@ -215,7 +215,7 @@ class UnitOfWork:
             unit.transaction.ahead = found
 
     def committed(self) -> None:
-        """Call the listener after the commit."""
+        """Pass the journal lines to the listener after the commit."""
         if self.moves:
             self._listen(tuple(self.moves))
 

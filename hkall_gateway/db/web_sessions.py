@@ -50,7 +50,7 @@ def of(unit: UnitOfWork, token_hash: str) -> tuple[WebScan, ...]:
 N = PATRON_NUMBERS.c
 
 KEPT: Final = timedelta(days=30)
-"""Time after the last search for a card at which its random number is deleted."""
+"""Time after the last search for a card after which its random number is deleted."""
 LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 16
 
@@ -70,7 +70,7 @@ def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
 
 
 def find_number(unit: UnitOfWork, card: str) -> str:
-    """Return the random number that stands for a card in addresses, or "" if it has none."""
+    """Return the random number that replaces a card number in URLs, or "" if the card has no random number."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
 
@@ -85,32 +85,32 @@ STAFF: Final = "staff"
 PATRON: Final = "patron"
 PATRON_API: Final = "patron_api"
 BROWSER: Final = "browser"
-"""Kinds of sessions: staff or patron in a browser, a patron's API token, and a browser that is known from a login."""
+"""Session kinds: staff or patron in a browser, a patron's API token, and a browser known from an earlier login."""
 LONGEST: Final = timedelta(hours=12)
 """Maximum duration of a session after the login."""
 API_LONGEST: Final = timedelta(hours=1)
 """Maximum duration of a patron's API token after the login."""
 BROWSER_LONGEST: Final = timedelta(days=90)
-"""Time after its last login for which a browser is known."""
+"""Time after the last login during which a browser counts as known."""
 MOST_BROWSERS: Final = 20
-"""Maximum number of known browsers of one person. A new browser replaces the oldest."""
+"""Maximum number of known browsers per person. A new browser replaces the oldest."""
 IDLE: Final = {
     STAFF: timedelta(minutes=60),
     PATRON: timedelta(minutes=20),
     PATRON_API: API_LONGEST,
     BROWSER: BROWSER_LONGEST,
 }
-"""Time after its last request at which a session ends, by kind."""
+"""Idle time after which a session ends, by session kind."""
 SEEN_EVERY: Final = timedelta(minutes=1)
 """Minimum time between two writes of a session's `seen_at`, so that not every page view costs a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSession:
-    """A session, API token or known browser, either of staff (`login`) or of a patron (`patron`).
+    """A session, API token or known browser that belongs to staff (`login`) or to a patron (`patron`).
 
     Attributes:
-        source: How the user logged in: local, pin or oidc.
+        source: Login method: local, pin or oidc.
         csrf: Secret for the forms of the session.
         credential: Digest of the stored hash of the PIN or password, or "" for an external login.
     """
@@ -129,7 +129,7 @@ class WebSession:
     credential: str = ""
 
     def ended(self, now: datetime) -> bool:
-        """Return whether the session has ended, after too long without a request or at `ends_at`."""
+        """Check whether the session has reached `ends_at` or has been idle for too long."""
         return now >= self.ends_at or now >= self.seen_at + IDLE[self.kind]
 
 
@@ -142,7 +142,7 @@ _ONE = CompiledStatement(
 
 
 def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
-    """Return a token's session, even if it has ended. Return None if the patron's PIN has changed since the login."""
+    """Return a token's session, even if it has ended. Return None if the patron has changed the PIN since the login."""
     for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
         found = WebSession(*cells)
         return None if pin_hash is not None and found.credential not in ("", digest(pin_hash)) else found
@@ -170,7 +170,7 @@ def begin(unit: UnitOfWork, session: WebSession, now: datetime, before: str = ""
 
 
 def seen(unit: UnitOfWork, token_hash: str, now: datetime) -> None:
-    """Record that a session was used now."""
+    """Set a session's `seen_at` to `now`."""
     unit.execute(update(WEB_SESSIONS).where(S.token_hash == token_hash, S.seen_at < now).values(seen_at=now))
 
 

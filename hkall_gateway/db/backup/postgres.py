@@ -32,7 +32,7 @@ REVISIONS: Final = "alembic_version"
 
 
 class NoProgram(Exception):
-    """pg_dump or pg_restore is missing or failed. The message has the reason."""
+    """pg_dump or pg_restore is missing or has failed. The message gives the reason."""
 
 
 def save(engine: Engine, target: Path) -> None:
@@ -58,7 +58,7 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:
-    """Replace all rows of the database by the rows of a dump.
+    """Replace all rows of the database with the rows of a dump.
 
     Args:
         engine: The engine of the database.
@@ -92,11 +92,11 @@ _GRANTS: Final = text("""
         AND pg_has_role(relowner, 'USAGE')
     ORDER BY relname, grantee, privilege_type
 """)
-"""Selects (table or sequence, GRANT statement) for each privilege of another role, except privileges on single columns."""
+"""Selects (table or sequence, GRANT statement) for each privilege of other roles, except privileges on single columns."""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
-    """Grant the privileges again, on the tables and sequences that still exist."""
+    """Restore the privileges on the tables and sequences that still exist."""
     there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
     for name, grant in grants:
         if name in there:
@@ -104,7 +104,7 @@ def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> N
 
 
 def _load_rows(connection: Connection, source: Path) -> Counts:
-    """Copy the dump's rows into the tables and return the number of rows of each table in the dump."""
+    """Copy the dump's rows into the tables, and return the number of rows by table."""
     rows: dict[str, int] = {}
     with _dump_script(source) as lines:
         for line in lines:
@@ -117,7 +117,7 @@ def _load_rows(connection: Connection, source: Path) -> Counts:
 
 
 def _copy_table(connection: Connection, table: str, columns: str, lines: Iterator[bytes]) -> int:
-    """Copy one table's rows, from the line after its COPY to the end mark."""
+    """Copy the rows of one table, from the line after its COPY to the end mark. Return the number of rows."""
     if table not in METADATA.tables:
         raise NotRestored(f"the dump has a table {table}, which is none of ours")
     count = 0
@@ -132,7 +132,7 @@ def _copy_table(connection: Connection, table: str, columns: str, lines: Iterato
 
 
 def _dump_revision(source: Path) -> str:
-    """Return the revision of a dump. Raises NotRestored if it is not ours or is newer than this program."""
+    """Return the revision of a dump. Raises NotRestored for a foreign dump or one from a newer version of this program."""
     with _dump_script(source, f"--table={REVISIONS}") as lines:
         found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
         for _rest in lines:
@@ -144,7 +144,7 @@ def _dump_revision(source: Path) -> str:
 
 @contextmanager
 def _dump_script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
-    """Open the dump's rows as lines of SQL and COPY. Raises NotRestored if pg_restore cannot read it."""
+    """Open the dump's rows as lines of SQL and COPY data. Raises NotRestored if pg_restore cannot read the dump."""
     command = [_find_program("pg_restore"), "--data-only", "--file=-", *options, str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         lines: IO[bytes] | None = running.stdout

@@ -1,4 +1,4 @@
-"""Steps of a backup and of a restore that both databases share.
+"""Steps of backup and restore that are the same for both databases.
 
 A backup contains the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
 repeats the erasures whose marks the backup lacks.
@@ -30,19 +30,19 @@ Counts = Mapping[str, int]
 
 
 class NotRestored(Exception):
-    """The backup cannot replace the database, which is unchanged. The message has the reason."""
+    """The backup cannot replace the database, which stays unchanged. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """All known marks of erased patrons, their key, and the callback that shows the progress of a long comparison."""
+    """All known marks of erased patrons, the site's key, and a callback that shows the progress of a long comparison."""
 
     known: Sequence[Mark]
     key: bytes
     watch: Watch = unwatched
 
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
-        """Return the marks of erasures after the backup, which lacks the mark or has it with an earlier time."""
+        """Return the marks of erasures made after the backup: it lacks these marks, or has them with an earlier time."""
         there = {mark.mark: mark.at for mark in backup}
         return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
 
@@ -64,18 +64,18 @@ def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
 
 
 def record_backup_time(unit: UnitOfWork, when: datetime | None) -> None:
-    """Record when the last backup was made."""
+    """Record the time of the last backup."""
     instances.record(unit, instances.BACKUP, when)
 
 
 def made_at(unit: UnitOfWork) -> datetime | None:
-    """Return when the last backup of this database was made, or the backup from which it was restored."""
+    """Return the time of this database's last backup, or of the backup from which it was restored."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == instances.BACKUP)).scalar()
     return found
 
 
 def holds_something(unit: UnitOfWork) -> bool:
-    """Return whether this database has data that a restore would delete."""
+    """Check whether this database contains data that a restore would delete."""
     return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
 
 
@@ -109,7 +109,7 @@ def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: dat
 
 
 def require_known(revision: str, source: Path) -> None:
-    """Raise NotRestored for a backup without our tables or from a newer version."""
+    """Raise NotRestored for a backup that lacks our tables or is from a newer version of this program."""
     if not revision:
         raise NotRestored(f"{source}: is no backup of this program")
     if not schema.knows(revision):
@@ -119,7 +119,7 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
-    """Return the marks of a database, or () if it is missing, empty, outdated or damaged. Does not create its file."""
+    """Return the marks of a database, or () for a missing, empty, outdated or damaged one. Never create the file."""
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()

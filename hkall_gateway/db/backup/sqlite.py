@@ -37,7 +37,7 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
-    """Replace `target` by a backup. Raises NotRestored, OSError.
+    """Replace `target` with a backup. Raises NotRestored, OSError.
 
     Args:
         source: The backup file.
@@ -72,7 +72,7 @@ def _in_one_file(connection: sqlite3.Connection) -> None:
 
 
 def _copy_backup(source: Path, new: Path) -> Counts:
-    """Copy a backup and return the number of rows of each of our tables in it."""
+    """Copy a backup, and return the number of rows by table."""
     try:
         with closing(_open_backup(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
@@ -85,7 +85,7 @@ def _copy_backup(source: Path, new: Path) -> Counts:
 
 
 def _open_backup(source: Path) -> sqlite3.Connection:
-    """Open a backup, with its write-ahead log if it has one, even in a read-only folder."""
+    """Open a backup with its write-ahead log, if any. This also works in a read-only folder."""
     uri = source.absolute().as_uri()
     try:
         found = sqlite3.connect(f"{uri}?mode=rw", uri=True)
@@ -103,7 +103,7 @@ def _check_integrity(copy: sqlite3.Connection, named: Path) -> None:
 
 @contextmanager
 def _exclusive(target: Path, *, damaged: bool) -> Iterator[None]:
-    """Lock the file exclusively, and merge its write-ahead log. Raises NotRestored if another process has it open."""
+    """Lock the file exclusively and merge its write-ahead log. Raises NotRestored if another process has the file open."""
     if not target.exists():
         yield
         return
@@ -128,7 +128,7 @@ def _remove_log(target: Path) -> None:
 
 @contextmanager
 def _new_file_beside(target: Path, end: str) -> Iterator[Path]:
-    """Create a private, empty file beside the target, and delete it at the end unless it has replaced the target."""
+    """Create a private, empty file beside the target. Delete it at the end unless it has replaced the target."""
     new = target.with_name(target.name + end)
     _remove_file(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -144,7 +144,7 @@ def _remove_file(file: Path) -> None:
 
 
 def _replace_target(new: Path, target: Path) -> None:
-    """Rename the new file to the target, durably."""
+    """Rename the new file to `target`, and sync the change to disk."""
     with new.open("rb") as file:
         os.fsync(file.fileno())
     new.replace(target)

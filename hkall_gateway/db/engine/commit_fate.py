@@ -1,4 +1,4 @@
-"""Find out from PostgreSQL whether a transaction was committed, by its number, if the reply to COMMIT was lost.
+"""Query PostgreSQL for the outcome of a transaction, by the transaction's number, if the reply to COMMIT was lost.
 
 Each transaction queries its number once its locks are held. After a crash or failover the server may reuse the number of a
 transaction that left no trace. Therefore the status "committed" is trusted only if the same server has run without a restart.
@@ -19,9 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.db.engine.compiled import CompiledStatement
 
 INCARNATION: Final = "incarnation"
-"""Key in `Connection.info` of the server's Incarnation (PostgreSQL only)."""
+"""Key in `Connection.info` that stores the server's Incarnation (PostgreSQL only)."""
 XACT: Final = "xact"
-"""Key in `Connection.info` of the open transaction's result row of NUMBER."""
+"""Key in `Connection.info` that stores the open transaction's row of NUMBER."""
 NUMBER: Final = CompiledStatement(
     text(
         "SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION AS at, pg_current_xact_id()::TEXT AS number, "
@@ -50,7 +50,7 @@ class Incarnation:
     processes: frozenset[int]
 
     def goes_on_in(self, later: Incarnation) -> bool:
-        """Return whether the server has run without a restart from this incarnation to `later`."""
+        """Check whether the server has run without a restart from this incarnation to `later`."""
         return self.started == later.started and bool(self.processes & later.processes)
 
 
@@ -78,13 +78,13 @@ def incarnation(execute: Callable[[str], Any]) -> Incarnation:
 
 
 def this_transaction(connection: Connection) -> Transaction:
-    """Return the open transaction. Its result row of NUMBER must be stored under XACT, and is removed."""
+    """Return the open transaction, and remove its row of NUMBER from `info[XACT]`, where the caller has stored it."""
     _, number, backend = connection.info.pop(XACT)
     return Transaction(number, backend, connection.info.get(INCARNATION))
 
 
 def fate_of(connection: Connection, transaction: Transaction) -> Fate:
-    """Query the outcome of a transaction on another connection, within seconds. End a transaction that is still running.
+    """Query a transaction's outcome on another connection, within seconds. End the transaction if it is still running.
 
     Raises DBAPIError if this connection breaks, too.
     """

@@ -83,8 +83,8 @@ def write_over(
 ) -> None:
     """Upsert many rows in one statement. The rows must have the same columns and distinct keys.
 
-    In existing rows only the columns `changed` are updated. SQLAlchemy's executemany would take longer to prepare a row's
-    parameters than SQLite takes to write the row, and PostgreSQL would take as long again for each statement.
+    In existing rows only the columns `changed` are updated. SQLAlchemy's executemany would spend more time preparing the
+    parameters than SQLite spends writing the rows, and PostgreSQL would spend the same time again on separate statements.
     """
     names, adding = [*rows[0]], insert_or_write_over(table, connection.dialect.name, changed, key=key)
     if connection.dialect.name == "sqlite":
@@ -107,10 +107,10 @@ class _DriverStatement:
 
     Attributes:
         names: Parameter names in the order of the placeholders.
-        given: Values that are part of the statement itself.
+        given: Constant values from the statement itself.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
-        rows_text: Text of an INSERT of many rows from one JSON parameter `rows`, or "" for other statements.
+        rows_text: INSERT of many rows from one JSON parameter `rows`, or "" for other statements.
     """
 
     text: str
@@ -169,15 +169,15 @@ class CompiledStatement:
         return next(iter(self.rows(connection, **values)), None)
 
     def change(self, connection: Connection, **values: object) -> int:
-        """Execute the statement after all appended rows, and return the number of rows written."""
+        """Send all appended rows, execute the statement, and return the number of rows written."""
         return self._run(connection, values, ()).rowcount
 
     def write(self, connection: Connection, **values: object) -> int:
-        """Execute the statement after the appended rows of its table, and return the number of rows written."""
+        """Send the rows appended to this statement's table, execute the statement, and return the number of rows written."""
         return self._run(connection, values, (self.table,)).rowcount
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Execute the statement for each row, after the appended rows of its table."""
+        """Execute the statement for each of `rows`, after sending the rows appended to its table."""
         compiled = self._for(connection.dialect)
         if compiled.here or compiled.rows_text:
             _flush_before(connection, (self.table,))
@@ -262,7 +262,7 @@ def discard(connection: Connection) -> None:
 
 
 def insert_row(table: Table, *columns: str) -> CompiledStatement:
-    """Return an INSERT of one row, with a parameter for each of `columns`, named like the column."""
+    """Return an INSERT of one row, with a parameter named after each of `columns`."""
     values = {name: bindparam(name, type_=table.c[name].type) for name in columns}
     return CompiledStatement(insert(table).inline().values(values))
 

@@ -1,4 +1,4 @@
-"""Open a database so that the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and a commit is on disk when it returns."""
+"""Open a database for which the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and in which every commit is durable."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ GROUP_READS: Final = 0o640
 def private(path: Path, fresh: int = OWNER) -> None:
     """Create a file with the mode `fresh`, or remove the permissions of other users from an existing file.
 
-    A file created by root is given to the owner of its folder, so that the gateway's user can write it. Files that belong to
-    another user or cannot be created are ignored here. Opening them raises the error.
+    A file created by root is given to the owner of its folder, so that the gateway's user can write it. Errors for files that
+    belong to another user or cannot be created are ignored here, because opening such a file raises an error anyway.
     """
     try:
         created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh)
@@ -55,7 +55,7 @@ class Limits:
     Attributes:
         statement_s: Maximum duration of a statement.
         lock_s: Maximum wait for rows that another gateway has locked.
-        idle_s: Maximum pause of a gateway inside a transaction, which keeps rows locked.
+        idle_s: Maximum pause of a gateway inside a transaction, during which its rows stay locked.
         connect_s: Maximum time to open a connection.
     """
 
@@ -74,13 +74,13 @@ SILENCE: Final[Mapping[str, int]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""libpq settings that drop a connection after about ten seconds of silence: a server that died sends no error."""
+"""libpq settings that drop a connection after about ten seconds of silence, because a dead server sends no error."""
 
 
 ANSWER_S: Final = 1.5
-"""Seconds within which the server must answer the ping on a connection taken from the pool. A paused server does not."""
+"""Maximum time for a reply to the ping on a connection taken from the pool. A paused server does not reply."""
 OWN_CONNECTIONS: Final = 10
-"""Maximum number of a gateway's connections besides those of the web threads: writer, reader, heartbeat, reports."""
+"""Maximum number of connections of one gateway for writer, reader, heartbeat and reports, besides the web threads."""
 BUSY_MS: Final = 5000
 """Maximum wait for an SQLite file that another process is writing, in milliseconds."""
 MAPPED: Final = 2**31 - 2**16
@@ -102,7 +102,7 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     ours: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     if _in_memory(url):
         ours["poolclass"] = StaticPool
-    else:  # connections beyond pool_size are closed after use
+    else:  # connections beyond `pool_size` are closed after use
         ours |= {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": OWN_CONNECTIONS - OWN_CONNECTIONS // 2 + readers}
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **ours)

@@ -14,15 +14,15 @@ from hkall_gateway.rules.vocabulary import LostRace
 
 
 class Unavailable(Exception):
-    """The database is unreachable or too busy. No change was made, and the caller may try again later."""
+    """The database is unreachable or too busy. Nothing was changed, and the caller may try again later."""
 
 
 class NearlyFull(Unavailable):
-    """The database's disk is nearly full. The remaining space is reserved for work that has begun."""
+    """The database's disk is nearly full. The remaining space is reserved for work in progress."""
 
 
 class DbErrorClass(StrEnum):
-    """The kinds of database errors.
+    """Classes of database errors.
 
     Attributes:
         CONFLICT: Another gateway made a change first. A retry sees that change.
@@ -70,7 +70,7 @@ CERTAIN: Final = frozenset({"25P03"})
 """SQLSTATEs that prove a rollback. After 25P03 (session idle inside a transaction) the server does not read a COMMIT."""
 
 _PRIMARY: Final = 0xFF
-"""Mask for the primary part of an SQLite result code. The other bits are the extended code."""
+"""Mask for the primary part of an SQLite result code. The higher bits hold the extended code."""
 
 
 def classify(connection: Connection, error: BaseException) -> DbErrorClass:
@@ -115,13 +115,13 @@ def _state(error: BaseException) -> str:
 
 
 def error_for_caller(error: BaseException) -> BaseException:
-    """Return the error to report after all retries: a lost race or a duplicate row unchanged, else Unavailable."""
+    """Return the error to raise after all retries: LostRace and duplicate-row errors unchanged, any other as Unavailable."""
     broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Wrap `error` in an Unavailable whose text has the kind of error but no row values."""
+    """Wrap `error` in an Unavailable whose text names the error type but contains no row values."""
     made = Unavailable(name_of(error))
     made.__cause__ = error
     return made

@@ -25,7 +25,7 @@ class Undecided(Exception):
 
 
 class Deadline:
-    """The time until which the units of one command may begin, on the monotonic clock `seconds`. Thread-safe."""
+    """The time until which the units of one command may begin, measured by the monotonic clock `seconds`. Thread-safe."""
 
     __slots__ = ("_begun", "_lock", "_seconds", "over", "until_s", "why")
 
@@ -36,11 +36,11 @@ class Deadline:
         self.over = False
         """Whether the command has expired, so that no further unit may begin."""
         self.why = ""
-        """Why the command expired ("late" or "gone"), or "" if it has not expired."""
+        """The reason why the command expired ("late" or "gone"), or "" if it has not expired."""
 
     @property
     def left_s(self) -> float:
-        """The seconds until the deadline, 0 after it."""
+        """The number of seconds until the deadline, or 0 if the deadline has passed."""
         return max(0.0, self.until_s - self._seconds())
 
     def begin(self, *, again: bool, late: bool) -> bool:
@@ -64,7 +64,7 @@ class Deadline:
             self._begun -= 1
 
     def drop(self, why: str = "gone") -> bool:
-        """Prevent further units from beginning. Return False if a unit has begun and "try again" would be wrong."""
+        """Prevent further units from beginning. Return False if a unit has begun, so that "try again" would be wrong."""
         with self._lock:
             if self._begun:
                 self.over = True
@@ -108,7 +108,7 @@ def current() -> Deadline | None:
 
 @contextmanager
 def without() -> Iterator[None]:
-    """Run the block, such as a bulk change, without a deadline. Raises Expired if the deadline has passed before."""
+    """Run the block, such as a bulk change, without a deadline. Raises Expired if the deadline has already passed."""
     deadline = current()
     if deadline is not None and not deadline.begin(again=False, late=False):
         raise Expired
@@ -121,7 +121,7 @@ def without() -> Iterator[None]:
 
 
 class DatabaseClock:
-    """The offset of the database's clock. It reveals a pause of this whole machine, which its own clocks do not show."""
+    """Tracks the offset of the database's clock, which reveals pauses of this machine that its own clocks do not show."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds

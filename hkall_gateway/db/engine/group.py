@@ -1,10 +1,10 @@
 """Run a group of units of work: all in one durable commit, or in parts if the group fails.
 
-A unit fails alone, whether it fails in taking its locks, in its work or at COMMIT. The units of a group run without savepoints,
-because they seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the group fails, it is
+A unit that fails while locking, in its work or at COMMIT does not affect the other units. A group runs without savepoints,
+because its units seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the group fails, it is
 rolled back and divided, and its parts run one after the other in separate transactions, until the failing unit is alone.
 
-A unit in conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change
+A unit in conflict with another gateway is retried alone a few times. If the connection broke before COMMIT was sent, no change
 was made, and the group is retried once. If it broke during COMMIT, a new connection queries the outcome (`commit_fate`):
 committed units get their results, and uncommitted units are retried. If the outcome stays unknown, repeatable units are
 retried, and the callers of all other units get no reply, because both "done" and "try again" might be wrong.
@@ -56,7 +56,7 @@ class _UnitFailed(Exception):
 
 
 class _Uncommitted(Exception):
-    """The commit itself failed. If COMMIT was `sent`, it may have succeeded although the reply was lost."""
+    """The commit itself failed. If COMMIT was `sent`, it may have succeeded although its reply was lost."""
 
     def __init__(self, error: Exception, *, sent: bool, transaction: Transaction | None = None) -> None:
         super().__init__(error, sent)
@@ -114,7 +114,7 @@ class _Snapshot:
     make_unit: MakeUnit
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
-        """Begin the transaction and prefetch rows. Return the same unit for each job, and None for the time."""
+        """Begin the transaction and prefetch rows. Return one shared unit for all jobs, and None instead of the time."""
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
@@ -142,7 +142,7 @@ class _Transaction:
     clock: DatabaseClock | None
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:
-        """Begin the transaction, take the locks and prefetch rows. `briefly` shortens the wait for another gateway's locks.
+        """Begin the transaction, take the locks and prefetch rows. If `briefly`, wait only briefly for another gateway's locks.
 
         Returns:
             A unit for each job, and the database's time in seconds after locking, or None if no deadline depends on it.
@@ -185,7 +185,7 @@ class _Transaction:
 
 
 def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
-    """Run units whose deadline has not passed, and return the replies for after the commit. Any exception fails all units."""
+    """Run the units whose deadline has not passed, and return the replies to send after the commit. An exception fails all."""
     units, there_s = transaction.open(jobs, briefly=briefly)
     answers: list[ReplyCallback] = []
     for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
@@ -246,7 +246,7 @@ def _database_error(raised: Exception) -> Exception:
 def _settle_failure(
     job: Job, error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job]
 ) -> None:
-    """Add a unit that failed alone to `again`, or its error to `answers`."""
+    """Add a unit that failed alone to `again` for a retry, or add its error to `answers`."""
     if fault is DbErrorClass.CONFLICT:
         job.tries += 1
         if job.tries < TRIES:
@@ -259,7 +259,7 @@ def _settle_failure(
 def _settle_lost(
     connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]
 ) -> GroupResult:
-    """Return the result of units whose connection broke. `answers` are the replies if COMMIT has succeeded."""
+    """Return the result of units whose connection broke. `answers` has the replies to send if COMMIT has succeeded."""
     if not connection.invalidated:
         connection.invalidate()
     connection.rollback()  # SQLAlchemy reconnects only after a rollback

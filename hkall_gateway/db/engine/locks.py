@@ -68,7 +68,7 @@ class LockSet:
                 yield _lock_name(kind, agency, value)
 
     def requests(self) -> Iterator[Named]:
-        """Yield (key of WAYS, values to find) for each request to lock."""
+        """Yield (key of WAYS, values to match) for each request to lock."""
         cards = (self.patron, self.former) if self.whole else ()
         ones = (("number", self.request), ("copy", self.item[1]), *(("card", card) for card in cards))
         yield from ((way, (value,)) for way, value in ones if value)
@@ -79,7 +79,7 @@ class LockSet:
 
 @dataclass(frozen=True, slots=True)
 class LockKey:
-    """The columns by which a request is found, among the rows that satisfy `only`."""
+    """The columns that identify a request, among the rows that satisfy `only`."""
 
     columns: tuple[ColumnElement[str], ...]
     only: tuple[TextClause, ...] = ()
@@ -94,7 +94,7 @@ WAYS: Final[Mapping[str, LockKey]] = {
     "wire":   LockKey((R.wire_agency, R.wire_id)),
     "placed": LockKey((R.placed_by, R.placed_id)),
 }
-"""Ways to find a request that is to be locked. Each uses a separate index."""
+"""Ways to find a request to lock. Each uses a separate index."""
 # fmt: on
 
 NO_LOCKS = LockSet()

@@ -1,4 +1,4 @@
-"""Run queued jobs in groups, on a thread with a connection of its own or in the reactor's thread.
+"""Run queued jobs in groups, either on a thread with its own connection or in the reactor's thread.
 
 A worker survives the loss of its database connection. Until it has reconnected, it refuses jobs immediately.
 """
@@ -31,7 +31,7 @@ class Job:
     """A queued unit of work.
 
     Attributes:
-        reply: Passes the result or the error to the caller, in the reactor's thread.
+        reply: Passes the result or an exception to the caller, in the reactor's thread.
         repeatable: Whether to retry the job after an unknown outcome, because two commits have the effect of one.
         deadline: The time before which the job must begin. A late job does not run.
         until_there_s: The deadline by the clock of a database on another machine.
@@ -48,7 +48,7 @@ class Job:
     _begun: bool = False
 
     def begin(self, there_s: float | None) -> bool:
-        """Begin a run of the job at the database's time `there_s`, if known. Return False if its deadline has passed."""
+        """Begin a run at the database's time `there_s`, if known. Return False if the job's deadline has passed."""
         if self.deadline is None:
             return True
         late = there_s is not None and self.until_there_s is not None and there_s >= self.until_there_s
@@ -68,7 +68,7 @@ class Job:
         self.reply(None, error)
 
     def refusal(self, error: BaseException) -> ReplyCallback:
-        """Return a callback that replies "try again". Each job gets an exception object of its own."""
+        """Return a callback that replies "try again". Each job gets its own exception object."""
         return partial(self.fail, unavailable(error))
 
     def expiry(self) -> ReplyCallback:
@@ -95,7 +95,7 @@ class GroupResult:
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:
-    """Call every reply callback in order, even if one raises, and raise the last error at the end."""
+    """Call every reply callback in order, even if one raises. Raise the last error at the end."""
     raised: BaseException | None = None
     for answer in answers:
         try:
@@ -198,7 +198,7 @@ class Worker:
             return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt | None) -> None:
-        """Reconnect as soon as the database is available, and resolve the units in doubt."""
+        """Reconnect once the database is available, and resolve the units in doubt."""
         import structlog  # imported late, because most commands load this module but never log
 
         structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
@@ -216,7 +216,7 @@ class Worker:
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
     def _settle_in_doubt(self, in_doubt: InDoubt) -> bool:
-        """Resolve the units in doubt on the new connection. Return False if that connection breaks, too."""
+        """Resolve the units in doubt on the new connection. Return False if the new connection breaks."""
         try:
             result = in_doubt(self._connection)
         except DBAPIError:

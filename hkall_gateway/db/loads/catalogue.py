@@ -1,4 +1,4 @@
-"""Titles of the catalogue: written with every load of copies, and filled in if an earlier release did not write them.
+"""Titles of the catalogue: written with every load of copies, and filled in later if an earlier release omitted them.
 
 A title's fields come from its MARC record, or from its copies if it has no record. A digest shows which titles have changed, so
 that a nightly load of a whole catalogue writes only a few titles.
@@ -55,7 +55,7 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
 
 
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
-    """Write at most `limit` titles whose `bib_id` is above `after`, and return the last `bib_id`, or None at the end.
+    """Write at most `limit` titles with a `bib_id` above `after`. Return the last `bib_id`, or None at the end.
 
     Titles are missing if an earlier release, or one without the extra `web`, loaded the copies.
     """
@@ -75,7 +75,7 @@ def settle(connection: Connection) -> None:
 
 
 def is_filled(connection: Connection) -> bool:
-    """Return whether all titles have been written by the current rules, or the extra `web` is missing."""
+    """Check whether the current rules have written all titles. Without the extra `web`, no titles are expected."""
     if not installed():
         return True
     old = select(T.id).where(~T.digest.startswith(_rules_digest())).limit(1)
@@ -114,7 +114,7 @@ def _title_words(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
 
 @cache
 def _rules_digest() -> str:
-    """Return the prefix of each title's digest, which identifies the rules by which words are computed."""
+    """Return the prefix of each title's digest, which identifies the rules for computing words."""
     return _hex_digest(folding_version(), 4)
 
 
@@ -127,7 +127,7 @@ def _title_columns(title: Title) -> dict[str, str]:
 
 
 def sort_key(text: str) -> str:
-    """Return the sort key of a title or an author: the words of the text, at most LONGEST_KEY characters."""
+    """Return the sort key of a title or an author: the words of the text, cut to LONGEST_KEY characters."""
     return joined_words(text)[:LONGEST_KEY]
 
 

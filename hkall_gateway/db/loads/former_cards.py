@@ -28,23 +28,23 @@ def present_card(unit: UnitOfWork, card: str) -> str:
 
 
 def who_replaced(unit: UnitOfWork, card: str) -> str:
-    """Return who replaced this card, or "" if it was not replaced or belongs to a loaded patron again."""
+    """Return who replaced this card, or "" if it was not replaced or a loaded patron has it again."""
     who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
     return "" if who and unit.patrons.find(card) else who
 
 
 def card_now(unit: UnitOfWork, card: str) -> str:
-    """Return the current card of this card's owner: the same card, unless it was replaced and no loaded patron has it."""
+    """Return the owner's current card. A card that was not replaced, or that a loaded patron has, is current itself."""
     return card if unit.patrons.find(card) else present_card(unit, card) or card
 
 
 def has_anything(unit: UnitOfWork, card: str) -> bool:
-    """Return whether this card has records: open requests, charges or a block."""
+    """Check whether this card has open requests, charges or a block."""
     return bool(unit.patrons.open_lines(card) or unit.patrons.charges(card)) or is_blocked(unit, card)
 
 
 def cards_of(unit: UnitOfWork, card: str) -> tuple[str, ...]:
-    """Return the current card and all former cards of this card's owner, the current card first."""
+    """Return all cards of this card's owner: the current card first, then the former cards."""
     present = card_now(unit, card)
     return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
 
@@ -56,7 +56,7 @@ def history(unit: UnitOfWork, what: str) -> tuple[dict[str, Any], ...]:
 
 
 def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
-    """Divide the card replacements in these rows into new and refused replacements."""
+    """Divide the card replacements in these rows into new replacements and refused replacements."""
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
     former = {card for row in rows for card in row.former}
     named = sorted(former | {replaced[card] for card in former & replaced.keys()})
@@ -71,12 +71,12 @@ def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
 
 
 def reinstate(unit: UnitOfWork, cards: Collection[str]) -> None:
-    """Delete the replacement records of cards that a new owner uses."""
+    """Delete the replacement records of cards that are in use again."""
     unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
 
 
 def forget_former_cards_of(unit: UnitOfWork, load_before: int) -> None:
-    """Delete the former cards of patrons whose last import has a number below `load_before`."""
+    """Delete the former cards of patrons whose last import number is below `load_before`."""
     gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
     unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
 

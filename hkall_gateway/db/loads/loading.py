@@ -1,4 +1,4 @@
-"""Write the files of the `load` command in short transactions, under an import number that is made current at the end."""
+"""Write the files of the `load` command in short transactions, under an import number that becomes current at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
-    """Write missing shelving keys of at most `limit` copies after the copy `after`. Return the last copy, or None if done."""
+    """Write missing shelving keys of at most `limit` copies after `after`. Return the last copy, or None if none is left."""
     found = connection.execute(_MISSING, {"agency": after[0], "barcode": after[1], "most": limit}).all()
     if not found:
         return None
@@ -66,14 +66,14 @@ _FILL = (
 
 
 Placed = tuple[str, Holding]
-"""A copy, after its place in the file as "FILE:LINE"."""
+"""A copy, preceded by its position in the file as "FILE:LINE"."""
 
 _CACHE_KIB: Final = 64_000
 _FACTS: Final = attrgetter(*(field.name for field in fields(Holding)))
 
 
 class StagedCopies(Collection[Placed]):
-    """Copies in a temporary database of this process, which SQLite deletes. Its file is in the folder of temporary files."""
+    """Copies in a temporary SQLite database of this process, in the folder for temporary files. SQLite deletes the file."""
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect("", isolation_level=None)
@@ -85,7 +85,7 @@ class StagedCopies(Collection[Placed]):
         self._count = 0
 
     def add(self, place: str, key: tuple[str, ...], copy: Holding | None) -> str:
-        """Add a row of the file, or None for a bad row. Return the place of an earlier row with the same key, or ""."""
+        """Add a row of the file (None for a bad row). Return the position of an earlier row with the same key, or ""."""
         bib_id, facts = (copy.bib_id, orjson.dumps(_FACTS(copy))) if copy else ("", None)
         row = (*key, place, bib_id, facts)
         if self._connection.execute("INSERT OR IGNORE INTO copies VALUES (?, ?, ?, ?, ?)", row).rowcount:
@@ -96,13 +96,13 @@ class StagedCopies(Collection[Placed]):
         return str(before)
 
     def find(self, agency: str, barcode: str) -> Holding | None:
-        """Return the copy that the file has under this key."""
+        """Return the file's copy with this key, or None."""
         query = "SELECT facts FROM copies WHERE agency = ? AND barcode = ?"
         found = self._connection.execute(query, (agency, barcode)).fetchone()
         return _staged_copy(found[0]) if found and found[0] else None
 
     def chunks(self, size: int) -> Iterator[list[Holding]]:
-        """Yield the copies sorted by title, in lists of at most `size`."""
+        """Yield the copies in lists of at most `size`, sorted by title."""
         query = "SELECT facts FROM copies WHERE facts IS NOT NULL ORDER BY bib_id"
         with closing(self._connection.execute(query)) as cursor:
             while rows := cursor.fetchmany(size):
@@ -128,13 +128,13 @@ def _staged_copy(facts: bytes) -> Holding:
 CHUNK: Final = 500
 MOST_VANISHING: Final = 0.2
 FEW_COPIES: Final = 10
-"""Number of copies that any library may lose, even a library with few copies."""
+"""Number of copies that a library may lose regardless of its size."""
 NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """One kind of file: its table and the columns that identify a row."""
+    """One kind of file: its table, its record class, and the columns that identify a row."""
 
     table: Table
     record: type[Borrower] | type[Holding]
@@ -149,7 +149,7 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Withdrawals:
-    """Copies that a file withdraws, by (agency, barcode), and titles whose copies it lists completely, by (agency, bib_id).
+    """Copies that a file withdraws, by (agency, barcode), and titles with a complete list of copies, by (agency, bib_id).
 
     A title with the agency "" is complete for all libraries.
     """
@@ -158,14 +158,14 @@ class Withdrawals:
     titles: frozenset[tuple[str, str]] = frozenset()
 
     def covers(self, agency: str, barcode: str, bib: str) -> bool:
-        """Return whether a copy that the file does not list is gone."""
+        """Check whether the file withdraws a copy that it does not list."""
         return (agency, barcode) in self.copies or (agency, bib) in self.titles or ("", bib) in self.titles
 
     def __bool__(self) -> bool:
         return bool(self.copies or self.titles)
 
     def parts(self) -> Iterator[Withdrawals]:
-        """Yield parts of at most CHUNK copies or titles."""
+        """Split the withdrawals into parts of at most CHUNK copies or titles."""
         for copies in _split_pairs(self.copies):
             yield Withdrawals(copies=copies)
         for titles in _split_pairs(self.titles):
@@ -183,7 +183,7 @@ NOTHING: Final = Withdrawals()
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The number of copies that a library had `before` a load and would lose by it. For the other counts see LoadReport."""
+    """The number of copies that a library had `before` a load and would lose by it. LoadReport explains the other counts."""
 
     library: str
     before: int
@@ -195,13 +195,13 @@ class Loss:
         return self.vanishing if full else self.withdrawn
 
     def is_too_much(self, *, full: bool) -> bool:
-        """Return whether the library would lose suspiciously many copies."""
+        """Check whether the library would lose suspiciously many copies."""
         return self.gone(full=full) > max(FEW_COPIES, self.before * MOST_VANISHING)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The number of rows that the load of a file would change.
+    """The number of rows that loading a file would change.
 
     Attributes:
         vanishing: Number of rows that the file does not list.
@@ -224,7 +224,7 @@ class LoadReport:
         return self.vanishing if full else self.withdrawn
 
     def too_many_vanish(self, *, full: bool) -> bool:
-        """Return whether suspiciously many rows would vanish, in total or from one library."""
+        """Check whether suspiciously many rows would vanish, in total or from one library."""
         return self.gone(full=full) > self.before * MOST_VANISHING or any(one.is_too_much(full=full) for one in self.losses)
 
 
@@ -236,7 +236,7 @@ def compare(
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
 ) -> LoadReport:
-    """Count the changes that loading these rows would make.
+    """Count the changes that these rows would make.
 
     `present` maps former to current cards, a person's latest card last. `spared` are cards that stay although the file has no
     usable row for them. `columns` are the columns of the file, or None for all columns.
@@ -262,7 +262,7 @@ def compare_copies(
     withdrawals: Withdrawals = NOTHING,
     agency: str = "",
 ) -> LoadReport:
-    """Count the changes that loading the copies of a file would make.
+    """Count the changes that the copies of a file would make.
 
     `columns` are the columns of the file, or None for all columns. `agency` is the library whose copies the file has, or ""
     for several libraries.
@@ -286,7 +286,7 @@ def compare_copies(
 
 
 def begin(unit: UnitOfWork, kind: str) -> int:
-    """Return the number of a new import, which `finish` makes current.
+    """Return the number for a new import, which `finish` makes current.
 
     The number is above every number written before, even by an import that failed halfway, whose rows must not count.
     """
@@ -296,7 +296,7 @@ def begin(unit: UnitOfWork, kind: str) -> int:
 
 
 def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
-    """Write at most CHUNK rows. In existing rows, overwrite only the file's `columns`, or all columns for None."""
+    """Write at most CHUNK rows. In existing rows, overwrite only `columns`, the columns of the file (None means all)."""
     what = KINDS[kind]
     if not rows:
         return
@@ -351,12 +351,12 @@ def write_patrons(
 
 
 def spare(unit: UnitOfWork, cards: Collection[str], number: int) -> None:
-    """Keep these patrons, although the file has no usable row for them."""
+    """Keep these patrons although the file has no usable row for them."""
     unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
 
 
 def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
-    """Make the import current. After a full import, delete the rows that it did not write. Return their number."""
+    """Make the import current. After a full import, delete the rows that it did not write, and return the count."""
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
@@ -373,7 +373,7 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
 
 
 def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
-    """Delete copies of `agency` ("" for all) that this import did not write, of at most CHUNK titles. Return their number."""
+    """Delete copies that this import did not write, for at most CHUNK titles, of `agency` or ("") all. Return the number."""
     unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
     gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
@@ -382,7 +382,7 @@ def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
 
 
 def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
-    """Delete the copies that a file withdraws, unless this import has written them. Return their number."""
+    """Delete the copies that a file withdraws, except copies written by this import, and return the number of copies."""
     named = unit.execute(
         select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
             HOLDINGS.c.load < number,
@@ -400,7 +400,7 @@ def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
 
 
 def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
-    """Return when the current import of this kind was finished, or None if nothing was imported."""
+    """Return when the current import of this kind was finished, or None if there was no import."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
     return found["last_run"] if found else None
 
@@ -409,7 +409,7 @@ _LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bind
 
 
 def _field_names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
-    """Return the field names of a record of this kind, limited to `columns` unless None."""
+    """Return the field names of this kind's records, limited to `columns` unless it is None."""
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 
 
@@ -429,7 +429,7 @@ def write_closures(unit: UnitOfWork, days: Sequence[tuple[str, date, str]]) -> N
 
 
 def write_opening(unit: UnitOfWork, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
-    """Insert requests that were open when the gateway was introduced, and return the number of new ones."""
+    """Insert requests that were open before the gateway was introduced. Return the number of requests not stored before."""
     fresh = [r for r in requests if unit.requests.find(r.id) is None]
     for request in fresh:
         lending = request.side is Side.LENDING

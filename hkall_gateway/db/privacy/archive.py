@@ -26,11 +26,11 @@ _START: Final = len(_HEAD) + _LENGTH.size
 
 
 class NotAnArchive(Exception):
-    """The file has data that this program did not write. It is left unchanged."""
+    """The file contains data that this program did not write. The file is left unchanged."""
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add records, one line each, and return when they are on disk. Raises NotAnArchive, OSError."""
+    """Append records, one per line, and return once they are on disk. Raises NotAnArchive, OSError."""
     block = _make_block("".join(_json_line(record) for record in records).encode())
     fresh = not path.exists()
     with _open_locked(path, os.O_RDWR | os.O_CREAT) as file:
@@ -44,7 +44,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Yield the records of the file in order, without a block cut off by a crash. Raises NotAnArchive, OSError."""
+    """Yield the records of the file in order, except a last block cut off by a crash. Raises NotAnArchive, OSError."""
     with path.open("rb") as file:
         for block in _read_blocks(file, path, 0):
             yield from _read_records(block)
@@ -92,7 +92,7 @@ def _copy_changed(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Re
 
 
 def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
-    """Yield each whole block from `start` on, and leave the file's position after the last block."""
+    """Yield each whole block, beginning at `start`, and leave the file's position after the last block."""
     for place, end in _spans(file, path, start):
         file.seek(place)
         yield file.read(end - place)
@@ -101,7 +101,7 @@ def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
 
 
 def _spans(file: BinaryIO, path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each complete block from `start` on. Reads only the headers."""
+    """Yield (start, end) of each complete block, beginning at `start`. Only the headers are read."""
     size = os.fstat(file.fileno()).st_size
     while start + _START <= size:
         file.seek(start)
@@ -121,7 +121,7 @@ def _read_records(block: bytes) -> Iterator[Record]:
 
 @contextmanager
 def _open_locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
-    """Open and lock a file. Retry if it was replaced meanwhile. With LOCK_NB, raise BlockingIOError if it is locked."""
+    """Open and lock a file. Retry if it is replaced meanwhile. With LOCK_NB, raise BlockingIOError if it is locked."""
     while True:
         with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | how)
@@ -147,7 +147,7 @@ def _make_block(data: bytes) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder to disk, so that the names of new files in it are durable."""
+    """Sync a folder to disk, so that the names of new files in it are durable."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,4 +1,4 @@
-"""Marks of erased patrons. A restored backup is compared with them, so that no erased patron comes back.
+"""Marks of erased patrons. A restore compares the backup with them, so that it does not bring back an erased patron.
 
 A mark is a hash of a card number, with a salt that all marks of one database share. If the site has a key, the mark is a keyed
 digest, which takes microseconds and cannot be computed without the key. Otherwise it is a slow hash (scrypt, about ten
@@ -35,7 +35,7 @@ COST: Final = 2**12
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The mark of an erased card. `at` is the time of the last erasure.
+    """The mark of an erased card, with the time `at` of the last erasure.
 
     `key` is the fingerprint of the site's key, with the prefix KEYED for a keyed digest, or "" without a key.
     """
@@ -64,19 +64,19 @@ def unwatched(_done: int, _all: int) -> None:
 
 
 def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the digest of a card number, keyed with the site's key."""
+    """Return the digest of a card number, computed with the site's key."""
     short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
     return blake2b(f"{salt}\0{card}".encode(), key=short, digest_size=16, person=b"hkall-erased").hexdigest()
 
 
 def slow_mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the slow hash of a card number, in about ten milliseconds."""
+    """Return the slow hash of a card number, which takes about ten milliseconds."""
     seasoned = blake2b(salt.encode(), key=key[:64]).digest()
     return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
 
 
 def fingerprint(key: bytes) -> str:
-    """Return a short hash that tells one key from another, or "" without a key."""
+    """Return a short hash that distinguishes the site's keys, or "" for an empty key."""
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 
@@ -96,7 +96,7 @@ def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: dat
 def match_cards(
     cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched
 ) -> Iterator[tuple[str, Mark]]:
-    """Yield each card that has a mark, with the mark. Slow hashes use all processors, and `watch` receives the progress.
+    """Yield (card, mark) for each card that has a mark. Slow hashes use all processors, and `watch` receives the progress.
 
     Raises OtherKey if a mark was made with a key other than `key`.
     """
@@ -152,14 +152,14 @@ def store_marks(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
 
 
 def read_file(path: Path) -> tuple[Mark, ...]:
-    """Return the marks of a file, if it exists. Raises OSError, and ValueError for a file in another format."""
+    """Return the marks in a file, or () if the file does not exist. Raises OSError, and ValueError for another file format."""
     if not path.exists():
         return ()
     return tuple(_parse_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
 
 
 def add_to_file(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
-    """Add marks to a file, and return all its marks once they are on disk. Raises OSError, ValueError."""
+    """Add marks to a file, and return all of the file's marks once they are on disk. Raises OSError, ValueError."""
     with _folder_locked(path):
         found = merge_marks(read_file(path), marks)
         if not found:

@@ -60,7 +60,7 @@ def file_of(engine: Engine) -> Path | None:
 
 
 def vacuum(engine: Engine) -> bool:
-    """Rewrite the file without free space, and empty the log. Raises OperationalError if another process is writing."""
+    """Rewrite the file without free space, and empty its log. Raises OperationalError if another process is writing."""
     with engine.connect() as connection:
         connection.exec_driver_sql("VACUUM")
         return empty_the_log(connection)
@@ -77,7 +77,7 @@ ERASE: Final = "ERASE_PATRON"
 
 @dataclass(frozen=True, slots=True)
 class RemainingRow:
-    """A row that still names the person: its kind, its number, the reason, and the event that ends it."""
+    """A row that still names the person: its kind, its number, the reason, and the event after which it can be erased."""
 
     what: str
     which: str
@@ -87,21 +87,21 @@ class RemainingRow:
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """The number of requests anonymised and of other rows changed, and the rows that still name the person."""
+    """The number of anonymised requests and of other changed rows, and the rows that still name the person."""
 
     requests: int
     rows: int
     stays: tuple[RemainingRow, ...]
 
     def and_then(self, more: ErasureResult) -> ErasureResult:
-        """Add the result of a second erasure of the person."""
+        """Combine this result with the result of a second erasure of the same person."""
         return ErasureResult(
             self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays))
         )
 
 
 Found = tuple[str, Row]
-"""The name of a table, and a row of it."""
+"""A table name and one row of the table."""
 
 
 def find(unit: UnitOfWork, who: Person, but: Sequence[Found] = ()) -> list[Found]:
@@ -149,7 +149,7 @@ _ALL: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure in progress: the person, and the rows that stay so far."""
+    """An erasure in progress: the person, and the rows found so far that stay."""
 
     unit: UnitOfWork
     who: Person
@@ -168,7 +168,7 @@ _TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
 
 
 def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) -> bool:
-    """Return whether a row belongs to a request that stays, and therefore stays too."""
+    """Check whether a row belongs to a request that stays, and therefore stays too."""
     if table is REQUESTS:
         return row["id"] in held
     if table is ATTEMPTS:
@@ -225,7 +225,7 @@ def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | No
 
 
 def _erase_row(erasure: Erasure, table: Table, row: Row) -> None:
-    """Delete a row that only exists because of the person, or remove the person from it."""
+    """Delete a row that exists only because of the person. From any other row, remove the person."""
     own_former_card = table is FORMER_CARDS and {row["card"], row["present"]} & set(erasure.who.cards)
     if table is OUTBOX:
         retention.delete_messages(erasure.unit, OUTBOX.c.id == row["id"])
@@ -238,12 +238,12 @@ def _erase_row(erasure: Erasure, table: Table, row: Row) -> None:
 
 
 def forget_in_archive(path: Path, who: Person) -> int:
-    """Anonymise the person's records in an archive, and return their number. Raises NotAnArchive, OSError."""
+    """Anonymise the person's records in an archive, and return the count. Raises NotAnArchive, OSError."""
     return archive.rewrite(path, lambda record: _anonymise_record(record, who))
 
 
 def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
-    """Anonymise archived records that ended before the erasure of their card, and return the number of changed records.
+    """Anonymise archived records that ended before their card was erased, and return the number of changed records.
 
     `erasures` are (card, time of erasure). Raises NotAnArchive, OSError.
     """
@@ -274,7 +274,7 @@ def cards_in_archive(path: Path) -> Iterator[str]:
 
 
 def _record_rows(record: Row) -> Iterator[tuple[Table, Row]]:
-    """Yield the request or journal row of an archived record, and all rows of its parts."""
+    """Yield an archived record as the row of its request or journal line, followed by the rows that belong to the request."""
     if JOURNAL.name not in record:
         yield JOURNAL, record
         return

@@ -1,4 +1,4 @@
-"""Export or erase all data of one person, in the tables and the archives (Hong Kong's PDPO: access, erasure)."""
+"""Export or erase all data about one person in tables and archives (Hong Kong's PDPO: access, erasure)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Transact(Protocol):
-    """Runs a unit of work in a transaction of its own, and returns its result."""
+    """Runs a unit of work in its own transaction, and returns its result."""
 
     def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...  # noqa: D102
 
@@ -37,7 +37,7 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Access to a site's records: the database by `read` and `write`, and the archives.
+    """Access to a site's records: the database through `read` and `write`, and the archives.
 
     Attributes:
         archive_file: The archive file named in the policy.
@@ -52,7 +52,7 @@ class Records:
     erased_key: bytes = b""
 
     def archives(self, further: Sequence[Path] = ()) -> list[Path]:
-        """Return the archives named in the database, in `further`, and in the policy if that file exists."""
+        """Return the archives named in the database and in `further`, and the policy's archive if that file exists."""
         found = [Path(name) for name in self.read(retention.archives)]
         found += [Path(self.archive_file)] if self.archive_file and Path(self.archive_file).exists() else []
         return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
@@ -60,7 +60,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The result of an erasure: counts for the tables, changed records by archive, and the archives that are not here."""
+    """The result of an erasure: counts for the tables, changed records by archive, and the archives that are missing here."""
 
     who: Person
     tables: ErasureResult
@@ -69,13 +69,13 @@ class Erasure:
 
     @property
     def stays(self) -> tuple[RemainingRow, ...]:
-        """Return the rows and archives that still name the person, with the action that removes each."""
+        """The rows and archives that still name the person, each with the action that removes it."""
         away = "it is not here", "run this again with --archive FILE where it is"
         return (*self.tables.stays, *(RemainingRow("archive", str(file), *away) for file in self.missing))
 
 
 def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
-    """Return the person with these cards. Raises NotDone for an empty card number, such as from an unset shell variable."""
+    """Return the person with these cards. Raises NotDone for an empty card number, as from an unset shell variable."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
     return site.read(bind(persons.person, card, former))
@@ -84,7 +84,7 @@ def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
 def export(
     site: Records, card: str, now: datetime, former: Sequence[str] = (), further: Sequence[Path] = ()
 ) -> dict[str, object]:
-    """Return everything that any table or archive has about the person with this card. Raises NotDone."""
+    """Return everything that the tables and archives contain about the person with this card. Raises NotDone."""
     who, files = named(site, card, former), site.archives(further)
     _require_known(site, (card, *former), files)
     here = [file for file in files if file.exists()]
@@ -142,7 +142,7 @@ def erase(
 
 
 def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:
-    """Raise NotDone for an unknown card, because a mistyped "2017" would match texts that mention the year."""
+    """Raise NotDone for an unknown card, because a mistyped card "2017" would match every text with that year."""
     here = [file for file in files if file.exists()]
     unknown = [card for card in cards if not site.read(bind(persons.is_known, card))]
     for file in here if unknown else ():

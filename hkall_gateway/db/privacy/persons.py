@@ -61,7 +61,7 @@ NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "t
 """Keys in JSON texts whose values never name a person."""
 
 _CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")
-"""Matches the names of columns and JSON keys that contain card numbers."""
+"""Matches names of columns and JSON keys that contain card numbers."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Person:
 
 
 def _parse_json(text: str) -> object:
-    """Return the JSON object or list in a text, else None."""
+    """Return the JSON object or list that a text contains, or None for any other text."""
     if text[:1] not in "{[":
         return None
     try:
@@ -137,7 +137,7 @@ def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
 
 
 def _is_shared(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
-    """Return whether a word occurs in the name or address of another patron, as "李明" occurs in "李明德"."""
+    """Check whether a word occurs in another patron's name or address, as "李明" occurs in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
     alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
@@ -153,7 +153,7 @@ def cards(unit: UnitOfWork) -> Iterator[str]:
 
 
 def is_known(unit: UnitOfWork, card: str) -> bool:
-    """Return whether a column of card numbers has this card."""
+    """Check whether this card occurs in any column of card numbers."""
     patiently(unit)
     for column in _card_columns():
         of_patrons = [OUTBOX.c.kind == OutboxKind.MAIL] if column.table is OUTBOX else []
@@ -204,7 +204,7 @@ def rows_about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def names(table: Table, row: Mapping[str, object], who: Person) -> bool:
-    """Return whether this row names the person. A patron's row is only about that patron, even if its texts name another."""
+    """Check whether this row names the person. A row of `patrons` is about its own patron only, whatever its texts name."""
     if table is PATRONS:
         return row["barcode"] in who.cards
     return any(who.is_in(row[column.name], column.name) for column in personal(table))
@@ -216,7 +216,7 @@ def key_of(table: Table, row: Mapping[str, object]) -> tuple[object, ...]:
 
 
 def row_condition(table: Table, row: Mapping[str, object]) -> list[ColumnElement[bool]]:
-    """Return the condition that finds this row."""
+    """Return the condition that selects this row."""
     return [column == row[column.name] for column in table.primary_key]
 
 
@@ -227,7 +227,7 @@ def patiently(unit: UnitOfWork) -> None:
 
 
 def _may_name(columns: Sequence[Column[str]], who: Person) -> ColumnElement[bool]:
-    """Return a condition for a first selection of rows: a card or name occurs in a text of the row, even within a word."""
+    """Return a condition that preselects rows: a card or name occurs in the row's texts, possibly within a longer word."""
     texts: list[ColumnElement[str]] = [func.coalesce(column, "") for column in columns]
     whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))

@@ -39,7 +39,7 @@ from hkall_gateway.rules.vocabulary import Request
 
 R = REQUESTS.c
 Place = tuple[datetime, str]
-"""The end of a batch: (moved_at, number) of its last request."""
+"""The end of a batch, as (moved_at, number) of the batch's last request."""
 
 NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
     JOURNAL: {"patron": "", "detail": ""},
@@ -72,12 +72,12 @@ _HOLDS: Final[Mapping[str, Condition]] = {
 
 
 def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return requests that ended before `before` and need not keep their patron, oldest first, after `after`."""
+    """Return requests that ended before `before` and no longer need their patron, oldest first, after `after`."""
     return unit.requests.batch(IS_CLOSED, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def personal(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return requests that ended before `before` and still have their patron but need not, oldest first, after `after`."""
+    """Return requests that ended before `before` and still have a patron that they no longer need, oldest first."""
     return unit.requests.batch(IS_PERSONAL, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
@@ -123,13 +123,13 @@ def held(unit: UnitOfWork, requests: Sequence[Request]) -> dict[str, str]:
 
 
 def note_archive(unit: UnitOfWork, path: str, now: datetime) -> None:
-    """Record that this file contains requests, so that an erasure searches it too."""
+    """Record that a file contains archived requests, so that an erasure searches it too."""
     values = {"path": path, "written_at": now}
     unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
 
 
 def archives(unit: UnitOfWork) -> tuple[str, ...]:
-    """Return the paths of all files to which requests were ever archived."""
+    """Return the paths of all files that have ever received archived requests."""
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
@@ -146,7 +146,7 @@ def records(unit: UnitOfWork, requests: Sequence[Request]) -> list[dict[str, Any
 
 
 def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
-    """Delete requests with all rows that belong to them."""
+    """Delete requests and all rows that belong to them."""
     ids = [request.id for request in requests]
     delete_messages(unit, OUTBOX.c.request.in_(ids))
     for part in PARTS:
@@ -155,7 +155,7 @@ def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
 
 
 def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Remove patron and details from journal lines without a request, older than `before`. Return their number."""
+    """Remove patron and details from old journal lines without a request, and return the number of changed lines."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     numbers = unit.execute(old).scalars().all()
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(numbers)).values(patron="", detail="")).rowcount
@@ -173,14 +173,14 @@ def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
 
 
 def anonymise_payments(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Remove patron, transaction number and outcome from payments before `before`, and return their number."""
+    """Remove patron, transaction number and outcome from payments before `before`, and return the count."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
     numbers = unit.execute(old).scalars().all()
     return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(numbers)).values(**NO_PAYER)).rowcount
 
 
 def forget_outcomes(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete inbox documents that arrived before `before`, even if they have not expired, and return their number."""
+    """Delete inbox documents that arrived before `before`, even unexpired ones, and return the number of documents."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 

@@ -1,4 +1,4 @@
-"""Queries of the command line. Where it shows a work list of the console, it uses the same conditions."""
+"""Queries of the command line. Its work lists use the same conditions as the console."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
 
 
 def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
-    """Return the requests on a list of LISTS, those longest in their position first."""
+    """Return the requests on a list of LISTS, longest in their position first."""
     listed = LISTS[name]
     where = conditions(unit, listed, at) if isinstance(listed, ListName) else listed
     return unit.requests.batch(*where, order=(R.moved_at, R.id), limit=MOST)
@@ -60,7 +60,7 @@ def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request
 def stalled(
     unit: UnitOfWork, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:
-    """Return requests in a position since before its time in `since`, or lent and due before `due_before`, by number."""
+    """Return requests, by number, that are older than their position's time in `since`, or lent and due before `due_before`."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     # Not plain `id > …`: the database would scan all requests, instead of the open requests.
@@ -77,24 +77,24 @@ def notices(
 
 
 def undelivered(unit: UnitOfWork) -> int:
-    """Return the number of letters that could not be delivered."""
+    """Count the letters that could not be delivered."""
     return int(unit.execute(select(func.count()).select_from(NOTICES).where(IS_UNDELIVERABLE)).scalar_one())
 
 
 def charges(unit: UnitOfWork, card: str = "") -> tuple[dict[str, Any], ...]:
-    """Return the unpaid charges, of all patrons or of one."""
+    """Return the unpaid charges of the patron with this card, or of all patrons if `card` is empty."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
     query = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
     return _read_dicts(unit, query.where(FINES.c.patron == card) if card else query)
 
 
 def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
-    """Return the closed days of every library from `since` on."""
+    """Return every library's closed days from the day `since`."""
     return _read_dicts(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
 
 def last_closure(unit: UnitOfWork, agency: str) -> date | None:
-    """Return the last day in a library's calendar of closures, or None if it has none."""
+    """Return the last day in a library's calendar of closures, or None if the calendar is empty."""
     found: date | None = unit.execute(select(func.max(CLOSURES.c.day)).where(CLOSURES.c.agency == agency)).scalar()
     return found
 

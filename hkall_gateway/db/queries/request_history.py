@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 MOST: Final = 1_000
-"""Maximum number of journal lines shown for one request. Older lines are left out."""
+"""Maximum number of journal lines shown for one request. Older lines are omitted."""
 NCIP: Final = "ncip"
 """Channel of journal lines about documents of partners and discovery systems."""
 COURIER: Final = "courier"
@@ -47,7 +47,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """A document whose repetition still gets the same reply. `outcome` is the reply as a JSON record."""
+    """The stored reply to a document, which is sent again if the document is repeated. `outcome` is a JSON record."""
 
     agency: str
     outcome: str
@@ -57,7 +57,7 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
-    """One letter to the patron, and its state: queued, sent, undeliverable, not_needed or dropped."""
+    """One letter to the patron, with its state: queued, sent, undeliverable, not_needed or dropped."""
 
     id: int
     kind: str
@@ -75,14 +75,14 @@ def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
 
 
 def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
-    """Return the changes of a request after the line `seen`, oldest first, except refusals and the courier's notes."""
+    """Return the changes of a request after the journal line `seen`, oldest first, without refusals and courier notes."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
     return tuple(JournalRow(*cells) for cells in unit.execute(newer.order_by(J.id)))
 
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
-    """Return the time of sending by outbox number, for each sent message about a request."""
+    """Return when each message about a request was sent, by outbox number. Unsent messages are omitted."""
     query = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
     return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is not a pair
 

@@ -29,9 +29,9 @@ R, C = REQUESTS.c, CANDIDATES.c
 MOST: Final = 100
 """Maximum number of requests that a search returns."""
 LATEST: Final = 20_000
-"""Number of the most recently ended requests that are searched by title, besides all open requests."""
+"""Number of recently ended requests whose titles are searched, in addition to those of all open requests."""
 SHORTEST: Final = 2
-"""Minimum length of a text to search in titles, in characters."""
+"""Minimum number of characters for a search in titles."""
 
 
 class FoundBy(StrEnum):
@@ -45,14 +45,14 @@ class FoundBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A request that was found, and the field by which it was found."""
+    """A request that a search has found, with the field that matched."""
 
     request: Request
     by: FoundBy
 
 
 def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
-    """Search requests by number, barcode, card and title, in this order, and newest first. Return at most `most`, each once.
+    """Search requests by number, barcode, card and title, in this order, newest first. Return at most `most` different ones.
 
     `cards` are all cards of the person whose card `words` may be, and `agency` is our library.
     """
@@ -85,6 +85,6 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
 
 
 def _any_of(*conditions: Condition) -> ColumnElement[bool]:
-    """Return the condition that a request satisfies any of `conditions`, with a separate index for each."""
+    """Return the condition that any of `conditions` holds for a request, so that each condition uses its own index."""
     first, *others = (select(R.id).where(condition) for condition in conditions)
     return R.id.in_(first.union(*others))

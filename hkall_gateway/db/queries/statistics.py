@@ -1,4 +1,4 @@
-"""Statistics of requests over a period: fill rate, turnaround, refusals, declines, and who lends to whom, without persons.
+"""Request statistics for a period: fill rate, turnaround, refusals, declines, and lender-borrower pairs, without persons.
 
 The figures cover what the database still has after retention. An anonymised request has no patron category and no decline
 reason, and an archived request is missing with its refusals. `Statistics` has the number of anonymised requests and the first
@@ -29,14 +29,14 @@ _DECLINED: Final = "declined"
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Civil days at the library from `first` to `last`, both included."""
+    """Civil days at the library from `first` to `last`, inclusive."""
 
     first: date
     last: date
 
     @property
     def days(self) -> int:
-        """The number of days."""
+        """The number of days in the period."""
         return (self.last - self.first).days + 1
 
 
@@ -71,7 +71,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Turnaround:
-    """Number of books that came to our hold shelf `days` calendar days after their requests were placed."""
+    """Number of books that reached our hold shelf `days` calendar days after their requests were placed."""
 
     month: str
     partner: str
@@ -82,7 +82,7 @@ class Turnaround:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """Refusals of patrons, terminals and partners by a rule. `partner` and `category` are "" if not in the journal."""
+    """Refusals of patrons, terminals and partners by one rule. `partner` and `category` are "" if the journal lacks them."""
 
     month: str
     rule: str
@@ -94,7 +94,7 @@ class RefusalCount:
 
 @dataclass(frozen=True, slots=True)
 class DeclineCount:
-    """Number of times that a lender, which may be our library, did not supply a copy for a reason."""
+    """Number of times that a lender (possibly our library) declined to supply a copy for one reason."""
 
     month: str
     lender: str
@@ -105,7 +105,7 @@ class DeclineCount:
 
 @dataclass(frozen=True, slots=True)
 class PairCount:
-    """Requests to a lender for a borrower's pickup place, and how many of them were filled."""
+    """Requests to one lender for one pickup place of a borrower, and how many of these requests were filled."""
 
     lender: str
     borrower: str
@@ -152,7 +152,7 @@ def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
 
 
 def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
-    """Sum up counts by some of `month`, `side`, `partner` and `category`. The other text fields are ""."""
+    """Sum counts, grouped by some of `month`, `side`, `partner` and `category`. The other text fields become ""."""
     sums: dict[tuple[str, ...], Count] = {}
     for one in counts:
         key = tuple(getattr(one, name) for name in by)
@@ -164,7 +164,7 @@ def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
 
 
 def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
-    """Return the days within which `share` (0 to 1) of the books came, or None without books. 0.5 is the median."""
+    """Return the number of days within which `share` (0 to 1) of the books arrived, or None if there are no books."""
     found = sorted((one.days, one.requests) for one in turnarounds)
     wanted, seen = share * sum(number for _, number in found), 0
     for days, number in found:
@@ -241,7 +241,7 @@ def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCou
 
 
 def _their_reason(outcome: str) -> str:
-    """Return the reason why a lender did not supply, or "" if it supplied or has not replied."""
+    """Return the reason why a lender did not supply a copy, or "" if it did or has not replied."""
     kind, _, reason = outcome.partition(": ")
     if kind in {_DECLINED, "refused"}:
         return reason if reason in LENDER_REASONS else OTHER

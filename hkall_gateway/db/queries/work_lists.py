@@ -54,7 +54,7 @@ R, H = REQUESTS.c, HOLDINGS.c
 
 
 def moved(unit: UnitOfWork, since: datetime) -> dict[str, int]:
-    """Return the number of requests that have moved since `since`, by their current position."""
+    """Count the requests that have moved since `since`, by their current position."""
     return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
 
 
@@ -95,7 +95,7 @@ class SortKey(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The current time, and the site's limits after which requests count as stuck."""
+    """The current time, and the site's time limits after which requests count as stuck."""
 
     now: datetime
     waits: Waits
@@ -118,7 +118,7 @@ class PageOrder:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """The partner, pickup place and material to which a list is limited, or "" for all."""
+    """Filter for a list by partner, pickup place and material. An empty field does not filter."""
 
     partner: str = ""
     pickup: str = ""
@@ -131,10 +131,12 @@ ALL: Final = Only()
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """A request in a list, with data of its copy. `days` is the number of days in its position.
+    """A request in a work list, with data from its copy.
 
-    The following fields are set only in the list of stuck requests: `set_aside` is the scheduled job that could not process
-    the request, with the error. `fault` is the partner's reason for refusing messages about the request.
+    Attributes:
+        days: Number of days in the current position.
+        set_aside: Scheduled job that could not process the request, with the error. Set only in the list of stuck requests.
+        fault: Partner's reason for refusing messages about the request. Set only in the list of stuck requests.
     """
 
     request: Request
@@ -169,7 +171,7 @@ CONDITIONS: Final[Mapping[ListName, tuple[Condition, ...]]] = {
 
 
 def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition of loans past their due date."""
+    """Return the condition for loans past their due date."""
     return (R.position == P.ON_LOAN, R.due < today)
 
 
@@ -177,7 +179,7 @@ _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the
 
 
 def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
-    """Return the condition of requests that need staff, because they do not progress automatically.
+    """Return the condition for requests that need staff, because they do not progress automatically.
 
     They have been in their position for too long, a scheduled job could not process them, or their partner refuses messages.
     """
@@ -238,7 +240,7 @@ def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST,
 
 
 def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
-    """Return the number of requests in each list, with one statement."""
+    """Count the requests in each list, with one statement."""
     open_lists = [name for name in ListName if name is not ListName.STUCK]
     columns = [func.count().filter(and_(*conditions(unit, name, at)[1:])).label(name.name) for name in open_lists]
     stuck_ones = select(func.count()).select_from(REQUESTS).where(stuck(unit, at)).correlate(None).scalar_subquery()
@@ -250,12 +252,12 @@ def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
 _ITS_COPY: Final = and_(H.agency == R.item_agency, H.barcode == R.item_barcode)
 _COPIES: Final = REQUESTS.outerjoin(HOLDINGS, _ITS_COPY)
 _LAST: Final = "\U0010ffff"
-"""Sorts after every call number, for copies without a call number."""
+"""Sorts after every call number. It stands for a missing call number."""
 _NEVER: Final = date.max
 
 
 def _page_query(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
-    """Return the query for one page. A subquery finds the request numbers by the index of the list."""
+    """Return the query for one page. A subquery finds the request numbers with the list's index."""
     key = _sort_column(order.key, unit.dialect)
     place = _page_start(unit, order, key)
     after_place: tuple[Condition, ...] = ()
@@ -288,7 +290,7 @@ def _directed(*columns: ColumnElement[object], reverse: bool) -> list[ColumnElem
 
 
 def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
-    """Return the sort key and request number after which a page begins, or None for the first page or a bad cursor."""
+    """Return the sort key and request number after which the page begins, or None for the first page or a bad cursor."""
     shown, _, number = order.after.partition("~")
     if not number:
         return None
@@ -305,18 +307,18 @@ def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) 
 
 
 def days_there(request: Request, now: datetime) -> int:
-    """Return the number of civil days since a request came to its position."""
+    """Return the number of civil days that a request has been in its position."""
     return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
 
 
 def round_errors(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
-    """Return the scheduled job that could not process each of these requests, with the error."""
+    """Return the scheduled job that could not process a request, with the error, for each of `requests` that failed."""
     query = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
     return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(query).mappings()}
 
 
 def partner_faults(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
-    """Return the partner's reason for refusing messages about each of these requests."""
+    """Return the partner's reason for refusing messages about a request, for each of `requests` that is affected."""
     joined = select(OUTBOX.c.request, LINKS.c.fault).join(LINKS, LINKS.c.agency == OUTBOX.c.line)
     query = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))
     return {row.request: row.fault for row in unit.execute(query)}

@@ -20,7 +20,7 @@ _LIKE_ISBN: Final = re.compile(r"[0-9][0-9 \-\u2010-\u2015]{8,20}[0-9Xx]")
 
 
 def isbn_13(text: str) -> str:
-    """Return the ISBN-13 of an ISBN-10 or ISBN-13 with or without hyphens and blanks, or "" for other texts."""
+    """Return an ISBN-10 or ISBN-13, with or without hyphens and blanks, as ISBN-13. Return "" for any other text."""
     from stdnum import ean, isbn
 
     if not _LIKE_ISBN.fullmatch(text):
@@ -36,7 +36,7 @@ def isbn_13(text: str) -> str:
 
 
 def isbns_of(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct ISBN-13s in the cells of a file. A cell may have several ISBNs with separators."""
+    """Return the distinct ISBN-13s in the cells of a file. A cell may contain several ISBNs."""
     numbers = (isbn_13(number) for text in texts if text for number in _SEPARATORS.split(text))
     return tuple(dict.fromkeys(number for number in numbers if number))
 
@@ -47,14 +47,14 @@ LONGEST_WORD: Final = 64
 
 _NEEDED: Final = ("opencc", "stdnum")
 _RULES: Final = 3
-"""Version of the rules of this module and of the index. Increase it with a change, so that stored words are computed again."""
+"""Version of the rules of this module and of the index. Increase it with every change, so that words are computed again."""
 
 _DROPPED: Final = "'\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u00ad\u200b\u200c\u200d\u200e\u200f"
 """Characters removed from words: apostrophes (O'Neill is one word), signs of romanisation, and invisible characters."""
 _VOICED: Final = "\u3099\u309a"
 """Combining marks that turn a kana into another kana. They are not accents."""
 _LETTERS: Final = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th", "ı": "i"}
-"""Letters that Unicode does not decompose, with the way to type them on a plain keyboard."""
+"""Letters that Unicode does not decompose, with their usual spelling on a plain keyboard."""
 
 _IDEOGRAPHS: Final = "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SINGLE: Final = f"\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff{_IDEOGRAPHS}"
@@ -77,7 +77,7 @@ def folding_version() -> str:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text: runs of letters, runs of digits, and single ideographs. At most MOST_WORDS."""
+    """Return the words of a text, at most MOST_WORDS: runs of letters, runs of digits, and single ideographs."""
     if text.isascii():
         plain, wanted = text.lower().replace("'", ""), _ASCII_WORDS
     else:
@@ -89,7 +89,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=4_096)
 def joined_words(text: str) -> str:
-    """Return the words of a text, separated by blanks. Cached, because a title's index and keys need the same words."""
+    """Return the words of a text, separated by blanks. The result is cached, because a title's index and keys share texts."""
     return " ".join(words(text))
 
 
@@ -99,7 +99,7 @@ def _characters() -> _Characters:
 
 
 class _Characters(dict[int, str]):
-    """The folded text of each character, computed when it is first needed. The text is empty for an accent.
+    """Maps each character to its folded text, which is computed on first use. The text of an accent is empty.
 
     Each character is converted alone, because OpenCC converts by context, which a query of one character lacks.
     """

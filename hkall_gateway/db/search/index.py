@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 from hkall_gateway.db.search.folding import joined_words
 
 BARRIER: Final = "\ue000"
-"""A word that no query contains, between two texts of a field."""
+"""Separates two texts of a field. No query contains this word."""
 WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "call": "D"}
 """PostgreSQL's weight letter for each field."""
 MOST_TEXTS: Final = 20
@@ -61,19 +61,19 @@ def as_vector(indexed: IndexedWords) -> str:
 
 
 def in_pairs(phrase: Sequence[str]) -> list[str]:
-    """Return the vector words to search for a phrase: the pairs of neighbouring words, or the only word."""
+    """Return the vector words that match a phrase: the pairs of neighbouring words, or the word itself if there is only one."""
     return [f"{first} {second}" for first, second in pairwise(phrase)] or list(phrase)
 
 
 def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:
-    """Write the words of titles, by `bib_id`, into SQLite's index. PostgreSQL stores the words in the table `titles`."""
+    """Write the titles' words, by `bib_id`, into SQLite's index. PostgreSQL stores the words in the table `titles`."""
     if connection.dialect.name == "sqlite":
         rows = [(bib_id, one.title, one.author, one.isbn, one.call) for bib_id, one in titles]
         connection.exec_driver_sql(_REPLACE, rows)
 
 
 def delete_words(connection: Connection, numbers: Sequence[int]) -> None:
-    """Delete the words of titles, by the ids of the titles, from SQLite's index."""
+    """Delete the words of the titles with these ids from SQLite's index."""
     if numbers and connection.dialect.name == "sqlite":
         connection.execute(_DELETE, [{"id": number} for number in numbers])
 

@@ -1,4 +1,4 @@
-"""Search titles, with the same results on both databases up to MOST hits.
+"""Search titles. Up to MOST hits, both databases return the same results.
 
 Run these queries only in web threads, never in the reactor's thread, because a common word takes tens of milliseconds.
 """
@@ -28,7 +28,7 @@ MOST_WORDS: Final = 64
 """Maximum number of words in a query, each of which is looked up in the index. An ideograph counts as a word."""
 
 _PARTS: Final = re.compile(r'["“”„«»]([^"“”„«»]*)(?:["“”„«»]|$)|([^\s"“”„«»]+)')
-"""Matches a word, or a phrase in quotation marks, of which the last closing mark may be missing."""
+"""Matches a word, or a phrase in quotation marks. The last closing quotation mark may be missing."""
 
 
 class SearchField(StrEnum):
@@ -46,7 +46,7 @@ WITH_ISBNS: Final = frozenset({SearchField.ANY, SearchField.ISBN})
 
 
 class BadQuery(StrEnum):
-    """The reason for refusing a query. NO_WORDS means that it has neither letters nor digits."""
+    """The reason for refusing a query. NO_WORDS means that the query has neither letters nor digits."""
 
     NO_WORDS = "no words"
     TOO_LONG = "too long"
@@ -57,14 +57,14 @@ class BadQuery(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TitleQuery:
-    """A parsed query. A title must contain all phrases, each within one text of `field`, or of any field for ANY."""
+    """A parsed query. A title must contain all phrases, each within one text of `field` (for ANY, of any field)."""
 
     phrases: tuple[tuple[str, ...], ...]
     field: SearchField = SearchField.ANY
 
     @property
     def key(self) -> str:
-        """All words, in the format of a title's sort key."""
+        """All words of the query, in the format of a title's sort key."""
         return " ".join(word for phrase in self.phrases for word in phrase)
 
 
@@ -104,7 +104,7 @@ _TITLE = select(*(TITLES.c[field.name] for field in fields(Title))).where(TITLES
 MOST: Final = 300
 """Maximum number of hits that are ranked and counted."""
 MOST_BEGINNING: Final = 100
-"""Of more than MOST hits, this many titles, and linked titles, that begin with the query are kept."""
+"""Maximum number of titles, and of linked titles, that begin with the query and are kept if there are more than MOST hits."""
 PAGE: Final = 20
 BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
 """Fields in which a query may match the beginning of a title."""
@@ -133,7 +133,7 @@ class FoundTitle:
 
     @property
     def libraries(self) -> int:
-        """Return the number of libraries that have a copy available."""
+        """The number of libraries with an available copy."""
         return len(self.agencies)
 
 
@@ -253,7 +253,7 @@ def _find_matching(connection: Connection, query: TitleQuery) -> list[Keys]:
 
 
 def fts5(query: TitleQuery) -> str:
-    """Return the query in the syntax of FTS5. Words have only letters and digits, so they need no escaping."""
+    """Return the query in FTS5 syntax. Words contain only letters and digits, so they need no escaping."""
     phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in dict.fromkeys(query.phrases))
     return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
 
