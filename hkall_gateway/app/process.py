@@ -52,6 +52,9 @@ TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 PREDECESSOR_S: Final = 15.0
 """Seconds that a new web process waits for the web process of a killed parent to finish its requests."""
 
+NICENESS: Final = 10
+"""Niceness of the web process, so that pages do not delay terminals and partners."""
+
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
 """Texts that `systemctl status` shows."""
@@ -86,6 +89,8 @@ def serve(
         endpoints = (numbered(text, machine.number()) for text in config.web.listen)
         pages = PagesProcess(path, log_format, endpoints, reactor, os.environ)
     parent = socket.socket(fileno=channel) if channel is not None else None
+    if parent:
+        os.nice(NICENESS)
     log = _start_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
     process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)

@@ -113,6 +113,14 @@ def test_pages_share_only_database_and_files_with_the_gateway(gateway: Gateway) 
     assert shared <= {str(one) for one in gateway.path.parent.iterdir()}
 
 
+def test_pages_have_a_lower_priority_than_the_gateway_in_all_threads(gateway: Gateway) -> None:
+    def niceness(pid: int) -> set[int]:
+        return {os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+
+    (own,) = niceness(gateway.pid)
+    assert niceness(pages_of(gateway)) == {min(own + 10, 19)}
+
+
 @pytest.mark.parametrize("options", [("--without", "web"), ()])
 def test_gateway_without_pages_has_no_child(reactor: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
     made = Gateway(reactor, tmp_path, pages=bool(options))
