@@ -1,6 +1,6 @@
-"""Web pages for patrons and staff, and the HTTP API. They only run commands and queries.
+"""Web pages for patrons and staff, and the HTTP API. Pages and API operations only run commands and queries.
 
-How to add a page, `/staff/explain` for example:
+How to add a page, for example `/staff/explain`:
 
 1. The route: `web/staff/explain.py` with a Blueprint for its menu entry, and one function per page. The application registers
    every Blueprint in `web/staff/` and `web/patron/`.
@@ -19,13 +19,13 @@ How to add a page, `/staff/explain` for example:
    Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The Content-Security-Policy forbids
    inline scripts and styles. Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time),
    `clock`, `money`. `parts.html` also has `badge` and `notice` in the three tones, and `rule` (a link to /help).
-3. The menu: a row of MENU in `web/layout.py`, or of PUBLIC_MENU for a page in `web/patron/`. A patrons' page that needs no
-   login returns `kept(…)` (`web/patron/home.py`).
+3. The menu: add a row to MENU in `web/layout.py`, or to PUBLIC_MENU for a page in `web/patron/`. A page for patrons that
+   needs no login returns `kept(…)` (`web/patron/home.py`).
 4. The texts: `make catalogue` adds them to `translations/zh_Hant/LC_MESSAGES/messages.po`; translate them there. In Python a
    text is `gettext("…")`, in a table `N_("…")`. A test lists every text without a translation.
-5. The test: `tests/web/` has the fixture `site`, a world behind Flask's test client. `site.staff("clerk")` returns a browser in
-   which a clerk is logged in; `browser.post(path, at=page, field=…)` submits a form of that page. Add the path to PAGES in
+5. The test: `tests/web/` has the fixture `site`, a world behind Flask's test client. `site.staff("clerk")` returns a browser
+   with a logged-in clerk; `browser.post(path, at=page, field=…)` submits a form of that page. Add the path to PAGES in
    `test_layout.py`.
 
-Never put a person's name, card or titles into a URL or the log: search by POST, and use numbers in links.
+Never put a person's name, card or titles into a URL or the log. Search by POST, and put request numbers into links.
 """

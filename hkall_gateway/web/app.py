@@ -21,18 +21,18 @@ from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 
 MOST_BYTES: Final = 65_536
-"""Maximum size of a request body in bytes. A larger body is answered with 413."""
+"""Maximum request body in bytes. A longer request is answered with 413."""
 
 SIGNING: Final = "hkall"
-"""Key with which Flask-WTF signs its form tokens. It need not be secret: the token inside is a secret of the session, which
-strangers do not know. A constant key makes forms valid at every gateway on the same database."""
+"""Key with which Flask-WTF signs form tokens. The key need not be secret, since each token contains a secret that only the
+session knows. A constant key makes forms valid at every gateway that shares the database."""
 
 
 class Application(Flask):
-    """Flask application that leaves the logging of exceptions to `errors`."""
+    """Flask application that leaves the logging of exceptions to the module `errors`."""
 
     def log_exception(self, exc_info: object) -> None:
-        """Do nothing: `errors` logs exceptions with the standard fields."""
+        """Do nothing, since the module `errors` logs exceptions with the standard fields."""
 
 
 def make_app(services: WebServices) -> Flask:
@@ -43,14 +43,14 @@ def make_app(services: WebServices) -> Flask:
         MAX_FORM_MEMORY_SIZE=MOST_BYTES,
         SECRET_KEY=SIGNING,
         WTF_CSRF_TIME_LIMIT=None,  # a form is valid as long as its session
-        WTF_CSRF_SSL_STRICT=False,  # the check needs a Referer, which our Referrer-Policy suppresses
+        WTF_CSRF_SSL_STRICT=False,  # the strict check needs a Referer header, which our Referrer-Policy suppresses
     )
     app.extensions[EXTENSION] = services
     app.session_interface = Sessions()
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     paths.install(app)
-    app.before_request(_begin_request)  # runs before the checks, since error pages show the number
+    app.before_request(_begin_request)  # runs before the checks, since error pages show the request number
     incoming.install(app)
     CSRFProtect(app)
     for part in (i18n, layout, middleware, errors):
@@ -62,7 +62,7 @@ def make_app(services: WebServices) -> Flask:
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
-    app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # the way that Flask documents
+    app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as documented by Flask
     return app
 
 
@@ -74,7 +74,7 @@ def _blueprints() -> Iterator[Blueprint]:
 
 
 def _begin_request() -> tuple[str, int, dict[str, str]] | None:
-    """Store the request's number and URL rule, and answer 429 if the caller has requested too many pages."""
+    """Store the request number and URL rule. Answer 429 if the caller has requested too many pages."""
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:

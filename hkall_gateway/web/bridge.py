@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 SPARE_S = 1.0
-"""Seconds that a page waits beyond the time in which the reactor should have ended a late command."""
+"""Extra seconds that a web thread waits for the reactor after a command's own deadline."""
 
 
 class Bridge(Protocol):
@@ -47,13 +47,13 @@ class Bridge(Protocol):
         ...
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
-        """Commit `work(unit)` and return its result. Only for tables of the web pages, such as sessions. Raises Unavailable."""
+        """Commit `work(unit)` and return its result. Use it only for web tables such as sessions. Raises Unavailable."""
         ...
 
     def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
-        """Return the result of a command, or TRY_AGAIN if it did not start in time and therefore never will.
+        """Return the result of a command, or TRY_AGAIN if the command did not start in time and was dropped.
 
-        Raises GatewayTimeout, which is answered with 504, if the command has started but its outcome is not known in time.
+        Raises GatewayTimeout, which is answered with 504, if the command has started but did not finish in time.
         """
         ...
 
@@ -61,7 +61,7 @@ class Bridge(Protocol):
 class DeskBridge:
     """Runs commands in the reactor's thread for web threads. Implements `Bridge`.
 
-    Queries use separate connections, so that a long query does not delay terminals. `timeout` limits the time for a command.
+    Queries use separate database connections, so that a long query does not delay terminals. `timeout` limits each command.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class DeskBridge:
         self._waiting: set[Callable[[], None]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        """Return `query(unit)`, run in the calling thread."""
+        """Run `query(unit)` in the calling thread and return its result."""
         with closing(self._own_connection()) as connection:
             return finished(connection.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Return `work(unit)`, run in the calling thread and rolled back."""
+        """Run `work(unit)` in the calling thread, roll back, and return its result."""
         with closing(self._own_connection()) as connection:
             return in_trial(connection.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
-        """Return `work(unit)` after the writer thread has committed it. Raises GatewayTimeout if the outcome is unknown."""
+        """Commit `work(unit)` in the writer thread and return its result. Raises GatewayTimeout if the outcome is unknown."""
         try:
             return self._run_in_reactor(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
@@ -96,7 +96,7 @@ class DeskBridge:
             raise GatewayTimeout from None
 
     def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
-        """Return the result of a command, run in the reactor's thread within the timeout."""
+        """Run a command in the reactor's thread, within the timeout, and return its result."""
         if self._closed:
             command.close()
             return TRY_AGAIN
@@ -105,7 +105,7 @@ class DeskBridge:
             return self._run_in_reactor(lambda: self._timeout.run(command, deadline), self._timeout.seconds * BEGUN + SPARE_S)
         except Unavailable:
             return TRY_AGAIN
-        except (TooLate, TooSlow):  # TooSlow if the reactor hangs or is stopping
+        except (TooLate, TooSlow):  # TooSlow is raised if the reactor hangs or is stopping
             if deadline.drop("late"):
                 if not self._closed:
                     LOG.warning("web.desk_too_slow", limit_s=self._timeout.seconds)
@@ -124,7 +124,7 @@ class DeskBridge:
     def _own_connection(self) -> Immediate:
         try:
             return Immediate(self._engine, self._make_unit)
-        except (OperationalError, InterfaceError) as error:  # raised on connecting: no statement has run
+        except (OperationalError, InterfaceError) as error:  # raised while connecting, so no statement has run
             raise unavailable(error) from error
 
     def _run_in_reactor(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:

@@ -1,7 +1,7 @@
-"""Identifies the caller of a request before it takes a thread: a member of staff, a program, a patron, or a stranger.
+"""Identifies the caller before a request takes a thread: a member of staff, a program, a patron, or a stranger.
 
-Valid session cookies, cookies of browsers that have logged in before, and bearer tokens identify a caller. Whether the request
-is permitted is decided later by the page: the caller only determines which threads serve it.
+Valid session cookies, cookies of browsers that have logged in before, and bearer tokens identify a caller. The caller only
+determines which threads serve the request. Whether the request is permitted is decided later by the page.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
 
 LOG = structlog.get_logger()
 FRESH_S: Final = 0.5
-"""Seconds after the database's last answer in which a request without a cookie or token is a stranger's without a query."""
+"""Seconds after a database answer during which a request without cookie or token counts as a stranger's without a query."""
 
 
 class Share(StrEnum):
-    """Groups of callers. Each group has its own threads."""
+    """A group of callers with its own threads."""
 
     STAFF = "staff"
     """Members of staff, and programs with a token."""
@@ -43,7 +43,7 @@ class Share(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebCaller:
-    """The caller of a request. `row` is the key of an identified caller for the connection limits, "" for a stranger."""
+    """The caller of a request. `row` is the caller's key in the connection limits, or "" for a stranger."""
 
     share: Share
     row: str = ""
@@ -66,7 +66,7 @@ class Callers:
         self._silent, self._fresh_until_s = False, 0.0
 
     async def find(self, request: BoundedRequest) -> WebCaller:
-        """Return the caller of a request, a stranger if the database is down. Raises Unavailable while the database hangs."""
+        """Return the caller of a request, or STRANGER if the database is down. Raises Unavailable while the database hangs."""
         if self._silent:
             raise Unavailable("the database is silent")
         cookies = [request.received_cookies.get(name.encode()) for name in (COOKIE, BROWSER)]
@@ -83,7 +83,7 @@ class Callers:
             raise Unavailable("the database is silent") from None
 
     async def _look_up(self, tokens: list[str], bearer: str) -> WebCaller:
-        """Query the database for the caller. The answer may come after the timeout, since the query cannot be cancelled."""
+        """Query the database for the caller. The result may arrive after the timeout, since the query cannot be cancelled."""
         try:
             found = await self._store.read(bind(self._find_proof, tokens, bearer))
         except Unavailable:
@@ -105,6 +105,6 @@ class Callers:
 
 
 def bearer_token(authorization: str) -> str:
-    """Return the bearer token in an Authorization header, "" if there is none."""
+    """Return the bearer token in an Authorization header, or "" if there is none."""
     given = _BEARER.fullmatch(authorization.strip())
     return given[1] if given else ""

@@ -1,7 +1,7 @@
-"""Error pages with a number to quote, in the language of the request.
+"""Error pages with a request number to quote, in the language of the request.
 
-Plain pages in both languages, made without a template, are used if the server is busy, the database does not answer, or the
-error page itself fails.
+Plain pages in both languages are rendered without a template, for use when the server is busy, the database does not answer,
+or the error page itself fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """The title of an error page, and what the reader can do."""
+    """An error page: its title, and the advice for the user."""
 
     title: str
     text: str
@@ -52,7 +52,7 @@ FORM_IS_OLD: Final = ErrorPage(
 
 
 def plain_page(page: ErrorPage) -> bytes:
-    """Return an error page in both languages, made without a template."""
+    """Render an error page in both languages without a template."""
     chinese = catalogue(CHINESE)
     return _PLAIN.format(en=page, title=chinese.gettext(page.title), text=chinese.gettext(page.text)).encode()
 
@@ -78,7 +78,7 @@ BUSY: Final = plain_page(
 
 
 def install(app: Flask) -> None:
-    """Answer every error with one of these pages."""
+    """Register error handlers that answer every error with one of these pages."""
     app.register_error_handler(HTTPException, _http_page)
     app.register_error_handler(CSRFError, _stale_form_page)
     app.register_error_handler(Unavailable, lambda _error: _unavailable_page())

@@ -1,4 +1,4 @@
-"""English and Traditional Chinese: the language of a request, and texts, dates and amounts in that language."""
+"""Chooses English or Traditional Chinese for a request, and formats texts, dates and amounts in that language."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COOKIE: Final = "__Host-hkall-language"
 A_YEAR_S: Final = 365 * 24 * 3600
 CATALOGUES: Final = Path(__file__).with_name("translations")
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({ENGLISH: "English", CHINESE: "繁體中文"})
-"""The name of each language in that language, shown in the header."""
+"""The name of each language, written in the language itself, for the page header."""
 
 _FOLDERS: Final = {CHINESE: "zh_Hant"}
 _MONTHS: Final = tuple(month_name)
@@ -45,7 +45,7 @@ def N_(text: str) -> str:  # noqa: N802  # gettext's own name for texts that are
 
 
 def language() -> str:
-    """Return the language of this request: from the cookie, else the browser, else the library's first language."""
+    """Return the language of this request, taken from the cookie, else the browser, else the library's first language."""
     if not has_request_context():
         return ENGLISH
     if "language" not in g:
@@ -59,7 +59,7 @@ def language() -> str:
 def library_name(agency: str, name: str = "") -> str:
     """Return the name of a partner library in the language of this request.
 
-    `name` is the name in the directory, if the caller has it. Otherwise the configured name is used, or else the agency.
+    `name` is the name in the directory, if the caller has it. If `name` is "", use the configured name, or else the agency.
     """
     settings = services().settings()
     chinese = settings.partner_names_zh.get(agency, "") if language() == CHINESE else ""
@@ -124,7 +124,7 @@ def choose(chosen: str) -> Response:
 
 @pass_eval_context
 def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
-    """Translate a text for a template, and escape its values as Jinja's own newstyle function does."""
+    """Translate a text for a template, and escape the substituted values as Jinja's own newstyle function does."""
     words = without_blanks(gettext(text), values)
     return (Markup(words) if context.autoescape else words) % values  # noqa: S704  # nosec B704: our catalogue's text
 

@@ -15,7 +15,7 @@ from hkall_gateway.rules.plain_text import fault_of_text
 DEEPEST: Final = 32
 """Maximum nesting of a JSON document. API bodies have two levels."""
 _SURROGATE: Final = re.compile(rb"(?i)(?:%ED|\xed)(?:%[AB][0-9A-F]|[\xa0-\xbf])")
-"""Matches a surrogate in UTF-8, percent-encoded or not. Werkzeug decodes it to U+FFFD, so it must be found in the raw bytes."""
+"""Matches a surrogate in UTF-8, also percent-encoded. The raw bytes are searched, since Werkzeug decodes it to U+FFFD."""
 
 LONGEST: Final = 500
 MOST_CENTS: Final = 10_000_000
@@ -31,7 +31,7 @@ def _refuse_faulty_text() -> None:
     sent = (request.environ["PATH_INFO"].encode("latin-1"), request.query_string, request.get_data())
     if fault_of_text(request.path) or any(map(_SURROGATE.search, sent)):
         abort(400)
-    # Fields have one line, but pasted text may contain a TAB or a line end, which the pages strip.
+    # Form fields have one line, but pasted text may contain a TAB or a line end, which the pages strip.
     if any(fault_of_text(text, lines=True) for text in _every_text()):
         abort(400)
 
@@ -43,7 +43,7 @@ def _every_text() -> Iterator[str]:
     if not request.is_json:
         return
     try:
-        level = [request.get_json(silent=True)]  # None if the body is not JSON: the operation's validation refuses it
+        level = [request.get_json(silent=True)]  # None if the body is not JSON, which the operation's validation refuses
     except RecursionError:
         abort(400)
     for _ in range(DEEPEST):
@@ -56,18 +56,18 @@ def _every_text() -> Iterator[str]:
 
 
 def typed(name: str, longest: int = LONGEST) -> str:
-    """Return a form field, stripped and cut to `longest` characters, "" if the form lacks it."""
+    """Return a form field, stripped and cut to `longest` characters, or "" if the form has no such field."""
     return request.form.get(name, "").strip()[:longest]
 
 
 def typed_day(name: str) -> date | None:
-    """Return the date in a form field, None if the field is empty. Raises ValueError for any other text."""
+    """Return the date in a form field, or None if the field is empty. Raises ValueError if the text is not a date."""
     text = typed(name)
     return parse_day(text) if text else None
 
 
 def cents_of(text: str) -> int | None:
-    """Convert dollars such as "12.50" or "HK$1,200" to cents. Return None for any other text and above MOST_CENTS."""
+    """Convert dollars such as "12.50" or "HK$1,200" to cents. Return None for any other text, or above MOST_CENTS."""
     found = _DOLLARS.fullmatch(text.replace(",", ""))
     cents = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
     return None if cents is None or cents > MOST_CENTS else cents

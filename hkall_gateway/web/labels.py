@@ -34,7 +34,7 @@ POSITIONS: Final[Mapping[str, str]] = MappingProxyType({
     P.RETURN_TRANSIT: N_("On the way home"),
     P.CLOSED:         N_("Home again"),
 })
-"""Positions of a request, in words for staff."""
+"""Labels of request positions, worded for staff."""
 
 ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "pickup_expiry":    N_("Books not collected"),
@@ -46,7 +46,7 @@ ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "inbox_cleanup":    N_("Cleaning of the inbox"),
     "purge":            N_("Retention of records"),
 })
-"""Scheduled jobs, by the name of the round."""
+"""Labels of scheduled jobs, by the job's name in the table `rounds`."""
 
 _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "receive":       (N_("receive"),       N_("The copy is here.")),
@@ -76,7 +76,7 @@ _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "insert":        (N_("insert"),        N_("Ask for this copy next, whatever its rank was.")),
     "force":         (N_("force"),         N_("Put it into a position to which no step leads; no message is sent.")),
 })
-"""Each staff command: the text of its button, which in English is the command-line word, and an explanation."""
+"""For each staff command, the button text (in English the command-line word) and an explanation."""
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType({name: button for name, (button, _) in _STAFF_COMMANDS.items()})
 ACTIONS: Final[Mapping[str, str]] = MappingProxyType({name: meaning for name, (_, meaning) in _STAFF_COMMANDS.items()})
 
@@ -86,7 +86,7 @@ CHARGES: Final[Mapping[str, str]] = MappingProxyType({
     "processing":  N_("Processing fee"),
     "damage":      N_("Damage"),
 })
-"""Kinds of charges."""
+"""Labels of charges, by kind."""
 
 ROLES: Final[Mapping[str, str]] = MappingProxyType({
     "counter":   N_("Counter"),
@@ -94,7 +94,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType({
     "bookdrop":  N_("Book drop"),
     "lookup":    N_("Look-up"),
 })
-"""Terminal roles in the published policy. A site may define others, which are shown unchanged."""
+"""Labels of the terminal roles in the published policy. A role that a site has added is shown unchanged."""
 
 FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "HKALL_IN_BOOKDROP":     N_("In the book drop"),
@@ -108,12 +108,12 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "declined_after_shipment": N_("Declined after it was sent"),
     "contradicted":          N_("The partner says otherwise"),
 })
-"""Flags of a request, by the whole flag or by the part before its colon."""
+"""Labels of request flags, by the whole flag or by the part before the colon."""
 # fmt: on
 
 
 UNKNOWN: Final = "…"
-"""Shown in place of a value that a refusal does not have."""
+"""Placeholder for a value that a refusal does not have."""
 
 
 class _Details(dict[str, str]):
@@ -130,7 +130,7 @@ def sentence(refused: Refused, *, to_patron: bool = False) -> str:
 
 
 def rule_of(refused: Refused) -> str:
-    """Return the number of the published rule behind a refusal, such as "R13"; "" if there is none."""
+    """Return the number of the published rule behind a refusal, such as "R13", or "" if there is none."""
     return refused.rule or refused.why.rule
 
 
@@ -149,7 +149,7 @@ def reason_in_words(word: str) -> str:
 
 
 def notice(refused: Refused | None) -> str:
-    """Return until when requests are suspended, with the library's own message; "" if they are not suspended."""
+    """Return the notice for a suspension, with its end and the library's own message, or "" if there is no suspension."""
     if refused is None:
         return ""
     chinese = language() == CHINESE
@@ -164,7 +164,7 @@ def patron_words(refused: Refused) -> str:
 
 
 class ShownRefusal(NamedTuple):
-    """A refusal in words, and the number of its rule, "" if it has none."""
+    """A refusal in words, with the number of the published rule or ""."""
 
     words: str
     rule: str

@@ -1,4 +1,4 @@
-"""The layout of all pages: the menu, the library's name and logo, the brand colour, and URLs of static files."""
+"""The layout shared by all pages: the menu, the library's name and logo, the brand colour, and the URLs of static files."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class MenuEntry:
     Attributes:
         endpoint: The page to which the entry links.
         word: Text of the entry.
-        role: Lowest staff role that sees the entry, None if everybody does.
-        others: Further Blueprints whose pages highlight this entry, besides the endpoint's own.
+        role: Lowest staff role that sees the entry, or None if everybody sees it.
+        others: Additional Blueprints whose pages highlight this entry, besides the endpoint's Blueprint.
     """
 
     endpoint: str
@@ -44,7 +44,7 @@ class MenuEntry:
 
     @property
     def shown(self) -> tuple[str, str, bool]:
-        """Return the entry's URL, its text, and whether this page highlights it."""
+        """Return the entry's URL, its text, and whether the current page highlights the entry."""
         blueprints = (self.endpoint.partition(".")[0], *self.others)
         return url_for(self.endpoint), self.word, request.blueprint in blueprints
 
@@ -71,18 +71,18 @@ PUBLIC_MENU: Final = (
     MenuEntry("help.rules",  N_("Rules")),
 )
 # fmt: on
-"""The entries in display order. Staff see those that their role allows; everybody else sees the public menu."""
+"""Menu entries in display order. Staff see the entries that their role allows. Everybody else sees the public menu."""
 
 
 def install(app: Flask) -> None:
-    """Give every template the variables that the layout needs."""
+    """Provide every template with the variables that the layout needs."""
     app.register_blueprint(PAGES)
     app.context_processor(_layout_variables)
     app.jinja_env.globals["asset"] = asset
 
 
 def asset(name: str) -> str:
-    """Return the URL of a file in `static/`. It changes with the file's content, so that browsers may cache the file."""
+    """Return the URL of a file in `static/`. The URL changes with the file's content, so that browsers may cache the file."""
     return url_for("static", filename=name, v=_file_version(name))
 
 

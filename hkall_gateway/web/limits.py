@@ -1,4 +1,4 @@
-"""Limits for each caller: pauses after wrong passwords (which never lock a card at a terminal), and pages per minute."""
+"""Limits each caller: pauses after wrong passwords, which never lock a card at a terminal, and pages per minute."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from hkall_gateway.web.i18n import ngettext
 from hkall_gateway.web.services import WebServices, services
 
 FREE: Final = 3
-"""Wrong tries before the first pause."""
+"""Number of wrong tries before the first pause."""
 FIRST_S: Final = 2.0
 LONGEST_S: Final = 900.0
-"""The first and the longest pause. Each pause is twice as long as the one before."""
+"""Duration of the first and of the longest pause in seconds. Each pause is twice as long as the previous pause."""
 OF_A_NETWORK: Final = 30
-"""Wrong tries from one network, for any names, after which every further try has to wait."""
+"""Number of wrong tries from one network, for any names, after which every further try has to wait."""
 OF_A_NAME: Final = 10
-"""Wrong tries for one name, from all networks together, after which every further try has to wait."""
+"""Number of wrong tries for one name, from all networks together, after which every further try has to wait."""
 FORGOTTEN_S: Final = 3600.0
 NAMES_KEPT: Final = 10_000
 
 
 class LoginThrottle:
-    """Counts wrong tries per network and name, per network, and per name.
+    """Counts wrong login attempts per network and name, per network, and per name.
 
     Safe to call from any thread. `seconds` is a monotonic clock.
 
-    In all methods, `browser` identifies a browser in which the owner of this name has logged in before, "" for any other. Tries
-    from that browser are counted separately, so that wrong tries elsewhere do not lock the owner out.
+    In all methods, `browser` identifies a browser in which the owner of `name` has logged in before, or is "". Attempts from
+    such a browser are counted separately, so that wrong attempts elsewhere do not lock the owner out.
     """
 
     def __init__(self, seconds: Callable[[], float], room: int = NAMES_KEPT) -> None:
@@ -42,7 +42,7 @@ class LoginThrottle:
         self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def wait_s(self, address: str, name: str, browser: str = "") -> float:
-        """Return the seconds until the next try for this name from this address is allowed, 0 if it is allowed now."""
+        """Return the seconds until `name` may log in from `address`, or 0 if an attempt is allowed now."""
         now, longest_s = self._seconds(), 0.0
         with self._lock:
             for key, free in _counted_keys(address, name, browser):
@@ -52,7 +52,7 @@ class LoginThrottle:
         return longest_s
 
     def wrong(self, address: str, name: str, browser: str = "") -> None:
-        """Count a wrong try."""
+        """Count a wrong attempt."""
         now = self._seconds()
         with self._lock:
             for key, _free in _counted_keys(address, name, browser):
@@ -62,14 +62,14 @@ class LoginThrottle:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str, name: str, browser: str = "") -> None:
-        """Reset the counts of wrong tries for this name: from this network, from this browser, and from all networks."""
+        """Reset the counts for `name` from this network, from this browser, and from all networks."""
         with self._lock:
             for source in (network_of(address), browser, ""):
                 self._wrong.pop((source, name.casefold()), None)
 
 
 def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
-    """Return the keys under which a try counts, each with the number of wrong tries before its first pause."""
+    """Return the keys under which an attempt counts, each with the number of wrong attempts before the first pause."""
     name, network = name.casefold(), network_of(address)
     if browser:
         return (((browser, name), FREE),)
@@ -78,9 +78,9 @@ def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[st
 
 LIMIT, THROTTLES = "hkall_page_limit", "hkall_login_throttles"
 CALLERS_KEPT: Final = 20_000
-"""Maximum number of callers to remember. Beyond that, the least recently seen is forgotten."""
+"""Maximum number of callers to remember. Beyond that, the least recently seen caller is forgotten."""
 BURST_S: Final = 30.0
-"""Seconds of refill that a full bucket holds, so that a patron may open many titles at once."""
+"""Seconds of refill that a full token bucket holds, so that a patron may open many titles at once."""
 
 
 def too_many_tries(wait_s: int) -> str:
@@ -99,7 +99,10 @@ class PageLimit:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, most: int) -> float:
-        """Take a token for one page. Return 0, or the seconds until the next token. `most` is per minute, 0 for no limit."""
+        """Take a token for one page. Return 0, or the seconds until the next token.
+
+        `most` is the number of pages per minute, 0 for no limit.
+        """
         if not most:
             return 0.0
         rate = most / 60
@@ -116,7 +119,7 @@ class PageLimit:
 
 
 def shared(web: WebServices) -> dict[str, object]:
-    """Return the limits as Flask extensions that the pages and the API share, so that both count together."""
+    """Create the limits as Flask extensions that the pages and the API share, so that requests to both are counted together."""
     return {LIMIT: PageLimit(web.seconds), THROTTLES: {kind: LoginThrottle(web.seconds) for kind in (STAFF, PATRON)}}
 
 
@@ -127,12 +130,12 @@ def login_throttle(kind: str) -> LoginThrottle:
 
 
 def patron_caller(card: str) -> str:
-    """Return the key under which a patron's pages are counted, whatever their address."""
+    """Return the key under which a patron's pages are counted, regardless of the IP address."""
     return f"patron {card}"
 
 
 def stranger_caller() -> str:
-    """Return the key under which a request without a session or token is counted: its network."""
+    """Return the network of a request without session or token, as the key under which the request is counted."""
     return network_of(request.remote_addr or "")
 
 

@@ -1,4 +1,4 @@
-"""WSGI middleware around all pages: a number for each request, one log line, metrics, and security headers."""
+"""WSGI middleware around all pages: gives each request a number, one log line, metrics, and security headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; img-src 'self' data:"
 )
 PICTURE: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-"""Content-Security-Policy for our own SVG images, which have inline styles and are shown as `<img>`."""
+"""Content-Security-Policy for generated SVG images, which have inline styles and are embedded with `<img>`."""
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -37,7 +37,7 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Cache-Control": "no-store",
     }
 )
-"""Headers of every response, unless the page sets them itself."""
+"""Default headers of every response. A page may set other values."""
 
 
 def install(app: Flask) -> None:
@@ -83,13 +83,13 @@ class Middleware:
         with log_context(channel="web", corr_id=number):
             try:
                 return self._app(environ, start)
-            except Exception:  # the error page itself failed: the browser still gets an answer
+            except Exception:  # the error page itself failed, but the browser still gets a response
                 LOG.exception("web.failed")
                 answered.append("500")
                 start_response("500 Internal Server Error", list(PLAIN))
                 return [BROKEN]
             finally:
-                # Log the URL rule, not the path or the query: those may contain typed text or the number of a person.
+                # Log the URL rule instead of the path or the query, which may contain typed text or a person's number.
                 took_s, page, code = self._services.seconds() - began, environ.get(PAGE, ""), answered[-1]
                 self._services.metrics.web_latency.labels(page, code).observe(took_s)
                 if page != "/static/<path:filename>":

@@ -1,7 +1,7 @@
 """Login through the site's identity provider (OpenID Connect, authorization code with PKCE), using Authlib.
 
-A cookie that only this host can set and read keeps the state, the nonce and the code verifier until the browser comes back, so
-that several gateways need no shared state. The first callback deletes the cookie.
+A host-only cookie keeps the state, the nonce and the code verifier until the browser returns from the provider, so that several
+gateways need no shared state. The first callback deletes the cookie.
 Source: OpenID Connect Core 1.0, 3.1; RFC 7636; RFC 9207.
 """
 
@@ -35,17 +35,17 @@ from hkall_gateway.web.sessions import count_login
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
-"""Seconds that a person has for logging in at the provider."""
+"""Time limit for logging in at the provider, in seconds."""
 SCOPE: Final = "openid profile"
 SKEW_S: Final = 120
-"""Seconds by which the provider's clock may differ from ours."""
+"""Maximum difference between the provider's clock and ours, in seconds."""
 TIMEOUT_S: Final = 5.0
 FAILED_S: Final = 30.0
 """Seconds after a failure during which the provider is not queried."""
 AT_MOST_BEHIND_S: Final = 0.5
 """Seconds that a thread waits while another thread queries the provider. A healthy provider answers sooner."""
 PREFIX: Final = "sso:"
-"""Prefix of the logins that the provider names, so that none can be mistaken for a local account."""
+"""Prefix of logins from the provider, so that they cannot be mistaken for local accounts."""
 LONGEST_LOGIN: Final = 80
 _PROVIDER: Final = "hkall_oidc"
 _MAKING: Final = threading.Lock()
@@ -67,7 +67,7 @@ SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
 
 
 class OidcRefused(Exception):
-    """A login at the provider was refused. `outcome` is a key of SSO_WORDS, and is logged."""
+    """A login at the provider was refused. `outcome`, a key of SSO_WORDS, is logged."""
 
     def __init__(self, outcome: str, why: str = "") -> None:
         super().__init__(f"{outcome}: {why}")
@@ -76,7 +76,7 @@ class OidcRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A login in progress at the provider. `goal` is the page to show afterwards."""
+    """A login in progress at the provider. `goal` is the path of the page to show after the login."""
 
     state: str
     nonce: str
@@ -86,7 +86,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A person whom the provider has identified. `values` are those of the role claim; `card` is "" if there is none."""
+    """A person identified by the provider. `values` are the values in the role claim. `card` is "" without a card claim."""
 
     login: str
     name: str
@@ -100,7 +100,7 @@ def to_cookie(pending: Pending) -> str:
 
 
 def from_cookie(text: str) -> Pending | None:
-    """Parse the text of our cookie. Return None for any other text."""
+    """Parse the cookie's text. Return None if the gateway did not write the text."""
     try:
         return Pending(**{name: str(value) for name, value in json.loads(urlsafe_b64decode(text)).items()})
     except (ValueError, TypeError, AttributeError):
@@ -108,10 +108,10 @@ def from_cookie(text: str) -> Pending | None:
 
 
 class Provider:
-    """Client of the configured identity provider. Safe to call from any thread; caches the provider's metadata and keys.
+    """Client of the configured identity provider. Safe to call from any thread. Caches the provider's metadata and keys.
 
-    Only one thread at a time queries the provider; others wait for at most AT_MOST_BEHIND_S. After a failure there is no query
-    for FAILED_S seconds, so that an unresponsive provider does not delay other pages. `seconds` is a monotonic clock.
+    Only one thread at a time queries the provider; other threads wait for at most AT_MOST_BEHIND_S. After a failure no query is
+    sent for FAILED_S seconds, so that an unresponsive provider does not delay other pages. `seconds` is a monotonic clock.
     """
 
     def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
@@ -133,7 +133,7 @@ class Provider:
         return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
 
     def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
-        """Return the person who has logged in. `answer` has the query parameters of the callback. Raises OidcRefused."""
+        """Return the person who has logged in. `answer` holds the callback's query parameters. Raises OidcRefused."""
         if pending is None or not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
             raise OidcRefused("state")
         if "error" in answer:
@@ -147,7 +147,7 @@ class Provider:
         return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
 
     def end_address(self, back: str) -> str:
-        """Return the provider's logout URL, which leads back to `back`; "" if the provider has none or is down."""
+        """Return the provider's logout URL, which redirects to `back`, or "" if the provider has no such URL or is down."""
         try:
             if not self._read_metadata().get("end_session_endpoint"):
                 return ""
@@ -166,7 +166,7 @@ class Provider:
 
     @contextmanager
     def _alone_at_provider(self) -> Iterator[None]:
-        """Hold the lock for querying the provider. Raises OidcRefused if the provider is down, or if the query fails."""
+        """Hold the lock while querying the provider. Raises OidcRefused if the provider is down or the query fails."""
         if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
             raise OidcRefused("provider_down", "it did not answer a moment ago")
         try:
@@ -197,7 +197,7 @@ class Provider:
                 )
                 found = self._client.parse_id_token(tokens, pending.nonce, required, AtOurTime, SKEW_S)
             except (OAuthError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
-                # TypeError and AttributeError: Authlib does not check the shape of an answer or a token before reading it.
+                # Authlib does not check the shape of a response or token first, hence TypeError and AttributeError.
                 raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
         if not found:
             raise OidcRefused("answer", "no id_token")
@@ -207,7 +207,7 @@ class Provider:
 
 
 class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
-    """ID token claims that are validated at the gateway's time."""
+    """ID token claims that are validated against the gateway's clock."""
 
     def validate(self, now: float | None = None, leeway: int = 0) -> None:  # noqa: ARG002  # Authlib's own signature
         """Validate the claims against the gateway's clock instead of the machine's."""
@@ -215,12 +215,12 @@ class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
 
 
 def role_of(values: tuple[str, ...], roles: Mapping[str, StaffRole]) -> StaffRole | None:
-    """Return the highest role that these values of the role claim grant, None if they grant none."""
+    """Return the highest staff role granted by the role claim's values, or None if no value grants a role."""
     return max((roles[value] for value in values if value in roles), default=None)
 
 
 def provider() -> Provider:
-    """Return the provider in the current configuration. Answer 404 if the site has none."""
+    """Return the client of the configured identity provider. Answer 404 if no provider is configured."""
     wanted = services().settings().oidc
     if wanted is None:
         abort(404)
@@ -232,10 +232,10 @@ def provider() -> Provider:
 
 
 def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Response], form: Callable[[str], str]) -> Blueprint:
-    """Create the pages for a login at the provider: the redirect to it, its callback, and the redirect to its logout.
+    """Create the pages for provider logins: the redirect to the provider, the callback, and the redirect to the logout.
 
     Args:
-        who: "staff" or "patron": the prefix of the Blueprints' names, and the name in the log.
+        who: "staff" or "patron", used as prefix of the Blueprint's name and in the log.
         prefix: Prefix of the pages' paths, "/staff" or "".
         admit: Starts the person's session, and redirects to the path in the second argument. Raises OidcRefused.
         form: Renders the login page with an error message.
@@ -264,7 +264,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/login/sso/back")
     def back() -> Response:
-        """Process the provider's callback. It works only once, since the cookie is deleted."""
+        """Process the provider's callback. A second callback fails, since the first deletes the cookie."""
         pending = from_cookie(request.cookies.get(COOKIE, ""))
         try:
             person = provider().identify(request.args, pending, callback())
@@ -276,7 +276,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/logout/sso")
     def end() -> Response:
-        """Redirect to the provider's logout, so that the next person at a shared computer is not logged in."""
+        """Redirect to the provider's logout page, so that the next person at a shared computer is not logged in."""
         login_address = services().settings().public_url + url_for(f"{who}_login.form")
         address = provider().end_address(login_address)
         return redirect(address or login_address, 303)
@@ -297,7 +297,7 @@ def _claim_texts(claim: object) -> Iterator[str]:
 
 
 def _card_of_claim(claim: object) -> str:
-    """Return the card in a claim: a string, a number, or a list with one such value. Return "" for any other claim."""
+    """Return the card in a claim, which is a string, a number, or a list with a single string or number; else return ""."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
         return ""

@@ -1,4 +1,4 @@
-"""Title numbers in paths, URLs to return to, and host-only cookies."""
+"""Encodes title numbers in URL paths, finds URLs to return to after a login, and sets host-only cookies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 _CONVERTER: Final = re.compile(r"<\w+:")
 _PLAIN: Final = "/!$&'()*+,:;=@"
-"""Characters that are not percent-encoded in a path, as in Werkzeug. Source: WHATWG URL Standard, path segments."""
+"""Characters that stay unencoded in a path, as in Werkzeug. Source: WHATWG URL Standard, path segments."""
 
 
 _AMBIGUOUS: Final = r"(?=~*(?:\.\.?(?:/|\Z)|request\Z))"
@@ -22,10 +22,10 @@ _MARKED: Final = re.compile(rf"(?<![^/])~{_AMBIGUOUS}")
 
 
 class TitleNumber(BaseConverter):
-    """URL converter for title numbers, which may contain slashes, even at the ends or doubled.
+    """URL converter for title numbers, which may contain slashes, also at either end or doubled.
 
-    Links contain the slashes unencoded, since proxies refuse or change `%2F`. A URL with `%2F` leads to the same page. Path
-    segments with a meaning of their own are marked: see `title_address`.
+    Links contain unencoded slashes, since proxies refuse or change `%2F`. A URL with `%2F` leads to the same page. Path
+    segments that have a special meaning are escaped, see `title_address`.
     """
 
     regex = ".+?"
@@ -33,42 +33,42 @@ class TitleNumber(BaseConverter):
     weight = 200
 
     def to_python(self, value: str) -> str:
-        """Return the title number in a path."""
+        """Decode the title number in a path."""
         return title_number(value)
 
     def to_url(self, value: str) -> str:
-        """Return the path for a title number."""
+        """Encode a title number for a path."""
         return super().to_url(title_address(value))
 
 
 def title_address(number: str) -> str:
-    """Return a title number as it is written in a path, before percent-encoding.
+    """Escape a title number for use in a path, before percent-encoding.
 
-    A `~` is put before a segment `.` or `..`, which browsers remove even as `%2E`, and before a last segment `request`, with
-    which the URL of the request form ends: `a/../request` becomes `a/~../~request`. If such a segment already begins with `~`,
-    one more is added.
+    Put a `~` before a segment `.` or `..`, which browsers remove even as `%2E`, and before a last segment `request`, which
+    would look like the URL of the request form: `a/../request` becomes `a/~../~request`. If such a segment already begins with
+    `~`, add another `~`.
     """
     return _TO_MARK.sub("~", number)
 
 
 def title_number(address: str) -> str:
-    """Return the title number in a path, the inverse of `title_address`."""
+    """Undo `title_address`."""
     return _MARKED.sub("", address)
 
 
 def install(app: Flask) -> None:
-    """Register the `<title:bib_id>` converter. Disable the router's redirects, which would use any host name in the request."""
+    """Register the `<title:bib_id>` converter. Disable the router's redirects, which would trust the request's host name."""
     app.url_map.converters["title"] = TitleNumber
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
 
 
 def rule_of_page() -> str:
-    """Return the URL rule of this request for the log and the metrics, such as /title/<bib_id>; "" if none matches."""
+    """Return this request's URL rule for the log and the metrics, such as /title/<bib_id>, or "" if no rule matches."""
     return _CONVERTER.sub("<", request.url_rule.rule) if request.url_rule else ""
 
 
 def way_back() -> str:
-    """Return the URL of this page, to come back to after a login. For a POST, which cannot be repeated, omit the query."""
+    """Return the current page's URL, for a redirect after the login. Omit the query of a POST, which cannot be repeated."""
     path, query = quote(request.path, _PLAIN), request.query_string.decode("ascii", "replace")
     return f"{path}?{query}" if query and request.method == "GET" else path
 
@@ -88,7 +88,7 @@ def local_path(text: str, otherwise: str) -> str:
 
 
 def set_own_cookie(answer: Response, name: str, value: str, max_age: int | timedelta | None = None) -> None:
-    """Set a cookie that only this host can set and read. Without `max_age` it lasts until the browser is closed."""
+    """Set a host-only cookie. Without `max_age` the cookie lasts until the browser is closed."""
     answer.set_cookie(name, value, max_age=max_age, secure=True, httponly=True, samesite="Lax", path="/")
 
 

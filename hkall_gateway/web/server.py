@@ -1,7 +1,7 @@
 """HTTP server for the pages: Flask on a bounded thread pool, with the same connection limits as the other ports.
 
-The reactor's thread only reads and writes sockets; pages are rendered in threads of the pool. Staff and programs, patrons, and
-strangers have separate threads, each with one database connection, so that a request only waits for requests of its own group.
+The reactor's thread only reads and writes sockets. Pages are rendered in a thread pool. Each group of callers (staff and
+programs, patrons, strangers) has separate threads, so that a request never waits for another group's requests.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from hkall_gateway.web.callers import Callers, Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
 
 WAITING_PER_THREAD: Final = 16
-"""Requests that may wait for each thread. A further request gets the page that says that the gateway is busy."""
+"""Maximum number of waiting requests per thread. Beyond that, a request gets the page that says that the gateway is busy."""
 PROXY: Final = "proxy"
 """Key under which the connection limits count all reverse proxies."""
 IPV6: Final = 6
 GRACE_S: Final = 5.0
-"""Seconds that running pages have to finish at shutdown. After that their commands get TRY_AGAIN."""
+"""Seconds that running pages have to finish at shutdown. After that, their commands get TRY_AGAIN."""
 
 PLAIN: Final[Mapping[bytes, bytes]] = {b"content-type": b"text/html; charset=utf-8", b"cache-control": b"no-store"}
 RETRY: Final[Mapping[bytes, bytes]] = {b"retry-after": b"5"}
 FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
                     b"x-forwarded-prefix")  # fmt: skip
-"""Headers that reverse proxies set. They are removed before a page sees the request."""
+"""Headers set by reverse proxies, which are removed before a page sees the request."""
 
 
 class PagesReactor(Clock, Protocol):
@@ -55,9 +55,9 @@ class PagesReactor(Clock, Protocol):
 
 
 class ThreadShare:
-    """The part of the thread pool for one group of callers: at most `at_once` pages are rendered, a bounded number wait.
+    """One caller group's share of the thread pool: renders at most `at_once` pages and queues a bounded number of requests.
 
-    A page counts until its thread has finished, even if the caller has disconnected. Used in the reactor's thread.
+    A page counts until the thread has finished, even if the caller has disconnected. Used in the reactor's thread.
     """
 
     def __init__(self, reactor: PagesReactor, pool: ThreadPool, app: Flask, at_once: int) -> None:
@@ -67,17 +67,17 @@ class ThreadShare:
 
     @property
     def full(self) -> bool:
-        """Whether no further request may wait."""
+        """Whether the queue is full."""
         return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
 
     def render(self, request: BoundedRequest) -> None:
-        """Queue a request until a thread is free. It is dropped if the caller disconnects first."""
+        """Queue a request until a thread is free. Drop the request if the caller disconnects first."""
         self._waiting.append(request)
         request.notifyFinish().addBoth(self._forget_request, request)
         self._start_next()
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
-        """Run the application for one page in a thread of the pool."""
+        """Run the application for one page in a pool thread."""
         self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._page_made), work)
 
     def _start_next(self) -> None:
@@ -99,7 +99,7 @@ class ThreadShare:
 
 
 class PagesResource(Resource):
-    """Passes each request to the threads for its caller, or answers 503 if too many requests are waiting."""
+    """Passes each request to the threads for the caller's group, or answers 503 if too many requests are waiting."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
@@ -112,7 +112,7 @@ class PagesResource(Resource):
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: BoundedRequest) -> int:
-        """Answer 413 if the request is too long. Otherwise identify its caller and pass it on."""
+        """Answer 413 if the request is too long. Otherwise identify the caller and queue the request."""
         if request.too_long:
             return _answer_plainly(request, 413, TOO_LONG)
         self._in_hand += 1
@@ -151,10 +151,10 @@ class PagesResource(Resource):
 
 
 class WebRequest(BoundedRequest):
-    """A request whose proxy headers are evaluated before any other check.
+    """A request that evaluates proxy headers before any other check.
 
     WSGI does not distinguish `-` and `_` in header names, so headers with `_` are dropped. On a connection from a
-    configured reverse proxy, the caller is the last address that the proxy names. Other proxy headers are ignored.
+    configured reverse proxy, the caller's address is the last in X-Forwarded-For. From other peers, proxy headers are ignored.
     """
 
     client: IPv4Address | IPv6Address
@@ -178,7 +178,7 @@ class WebRequest(BoundedRequest):
 
 
 class WebSite(BoundedSite):
-    """The Twisted site for the pages. Connections from `proxies` are counted under PROXY instead of their address."""
+    """The Twisted site for the pages. Counts connections from `proxies` under PROXY instead of their IP address."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class WebSite(BoundedSite):
         self._channels: set[BoundedChannel] = set()
 
     def enter(self, channel: BoundedChannel) -> ConnectionSlot | None:
-        """Return a slot for this connection, None if there is no room."""
+        """Return a slot for this connection, or None if the connection limit is reached."""
         seat = super().enter(channel)
         if seat is None:
             return None
@@ -204,7 +204,7 @@ class WebSite(BoundedSite):
         return seat
 
     def prove(self, channel: BoundedChannel, caller: WebCaller) -> None:
-        """Count the connection for its identified caller, so that it takes precedence over connections of strangers."""
+        """Count the connection for the identified caller, with precedence over connections from strangers."""
         seat = channel.seat
         if seat and caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
             mark_authenticated(channel.transport, f"web {caller.row}")
@@ -221,7 +221,7 @@ class WebSite(BoundedSite):
 
 
 def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
-    """Return the last address in a proxy's X-Forwarded-For header, or the proxy's own address if that is not valid."""
+    """Return the last address in X-Forwarded-For, or the proxy's own address if the header has no valid address."""
     named = _last_value(values)
     try:
         known = ip_address(named)
@@ -232,12 +232,12 @@ def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -
 
 
 def _last_value(values: Sequence[bytes]) -> str:
-    """Return the last value of a header, which may have several lines with several values each."""
+    """Return the last value of a header that may have several lines with several values each."""
     return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 
 class WebServer:
-    """The web server of a gateway: started, drained and stopped with it. `stop` calls `at_end`."""
+    """The gateway's web server. `stop` drains the pages and calls `at_end`."""
 
     def __init__(
         self,
@@ -272,7 +272,7 @@ class WebServer:
         self._bridge.close()
         self._at_end()
         self.site.close()
-        # In another thread: a page that is still rendering sends its output through the reactor, which must not block here.
+        # Stop the pool in another thread, since pages that are still rendering need the reactor to send their output.
         await deferToThread(self._pool.stop)
 
 

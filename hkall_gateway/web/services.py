@@ -1,4 +1,4 @@
-"""Settings of the pages, and the services that they use: circulation, the bridge, the library and the clock."""
+"""The settings for web pages, and the services that pages use: circulation, the bridge, the library and the clock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StaffAccount:
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """The site's identity provider. `roles` maps values of `role_claim` to staff roles; `card_claim` is "" if it has none."""
+    """The site's identity provider. `roles` maps role claim values to staff roles. `card_claim` is "" for staff logins only."""
 
     issuer: str
     client_id: str
@@ -53,7 +53,7 @@ class OidcSettings:
 
 @dataclass(frozen=True, slots=True)
 class HomeLibrary:
-    """A partner library that a patron may choose as home library. `discovery_url` is its own search page, "" if not known."""
+    """A partner library that a patron may choose as home library. `discovery_url` is the library's search page, or ""."""
 
     agency: str
     name: str
@@ -62,13 +62,13 @@ class HomeLibrary:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The settings of the pages, mainly from the [web] table.
+    """The settings for web pages, mainly from the [web] table of the configuration.
 
     Attributes:
         names: The library's name in each language.
         partner_names_zh: Chinese names of partners, by agency.
-        places: Names of the library's pickup locations, by language and location.
-        pages_per_minute: Limit for one patron, or for the strangers of one network; 0 for no limit.
+        places: Names of the pickup locations, by language and location code.
+        pages_per_minute: Limit for one patron, or for all strangers in one network; 0 for no limit.
     """
 
     public_url: str
@@ -87,14 +87,14 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True)
 class ErasedMarks:
-    """The file outside the database with the marks of erased persons, and their key. `file` is None if the site has none."""
+    """The file outside the database that marks erased persons, and the key for the marks. `file` is None if not configured."""
 
     file: Path | None
     key: bytes = field(default=b"", repr=False)
 
 
 Replay = Callable[[QuarantinedDocument], Coroutine[Any, object, str | Refused]]
-"""Processes a quarantined document again, as NCIP would. Returns the partner's problem in words, "" on success."""
+"""Function that processes a quarantined document again, as NCIP would. Returns the problem in words, or "" on success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ class WebServices:
     """The services that a page may use.
 
     Attributes:
-        library: Returns the library as of the last reload.
-        settings: Returns the settings as of the last reload.
+        library: Returns the library from the current configuration.
+        settings: Returns the web settings from the current configuration.
         seconds: Monotonic clock.
-        erased: Returns the file with the marks of erased persons.
+        erased: Returns the file that marks erased persons.
         document: Serializes a message as it would be sent to a partner, without secrets. The last argument is our agency.
-        live_status: Returns the statuses of a title's copies that are known now, and starts to query their libraries for more.
+        live_status: Returns the known live statuses of a title's copies, and starts to query libraries for the missing ones.
     """
 
     circulation: Circulation
@@ -129,15 +129,15 @@ def services() -> WebServices:
 
 
 def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Return `query(context, *args)`, run read-only on a separate connection. Raises Unavailable while the database is down."""
+    """Run `query(context, *args)` read-only on a separate connection. Raises Unavailable while the database is down."""
     web = services()
     return web.bridge.read(in_context(query, web.library(), web.now(), *args, **named))
 
 
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
-    """Return the result of a command, its refusal, or TRY_AGAIN if it did not start in time and therefore never will.
+    """Return a command's result or refusal, or TRY_AGAIN if the command did not start in time and was dropped.
 
-    Raises GatewayTimeout, which ends the page, if the command has started but its outcome is not known in time.
+    Raises GatewayTimeout, which ends the page, if the command has started but did not finish in time.
     """
     web = services()
     return web.bridge.run(web.circulation.execute(command, inbox=inbox))

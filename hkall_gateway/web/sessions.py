@@ -1,9 +1,9 @@
-"""Login sessions. The cookie holds a random token; the database holds its hash, the person and the expiry.
+"""Login sessions. The cookie holds a random token; the database holds the token's hash, the person and the expiry.
 
-A browser without a login has no row: the secret for its forms is in a separate cookie, which only this host can set
-(`__Host-`). Every login issues a new token, so that a token planted beforehand is useless. Another cookie remains after the
-logout. It proves that its owner has logged in with this browser before, so that wrong guesses elsewhere do not lock the owner
-out.
+A visitor without a login has no row in the database. A separate host-only cookie (`__Host-`) holds the secret for the
+visitor's forms. Every login issues a new token, so that a token planted beforehand is useless. Another cookie, which remains
+after the logout, proves that a person has logged in with this browser before, so that wrong guesses elsewhere do not lock that
+person out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOG = structlog.get_logger()
 
 
 def count_login(who: str, outcome: str, why: str = "") -> None:
-    """Count a login of `who`, staff or patron. If it was refused, log it without the name or card."""
+    """Count a login by `who` ("staff" or "patron"). Log a refused login, without the name or card."""
     services().metrics.web_logins.labels(who, outcome).inc()
     if outcome != "admitted":
         LOG.warning("web.login_refused", who=who, outcome=outcome, why=why, peer=request.remote_addr or "")
@@ -44,32 +44,32 @@ COOKIE: Final = "__Host-hkall"
 VISITOR: Final = "__Host-hkall-visitor"
 BROWSER: Final = "__Host-hkall-browser"
 CSRF: Final = "csrf_token"
-"""The key in a session under which Flask-WTF keeps the secret for forms."""
+"""Key under which Flask-WTF keeps the form secret in a session."""
 LOCAL: Final = "local"
-"""The source of a session that was started with a local account."""
+"""`source` of a session that was started with a local account."""
 PIN: Final = "pin"
-"""The source of a session that was started with card and PIN."""
+"""`source` of a session that was started with card and PIN."""
 OIDC: Final = "oidc"
-"""The source of a session that was started through the identity provider."""
+"""`source` of a session that was started through the identity provider."""
 IN_BROWSERS: Final = (STAFF, PATRON)
-"""The kinds of sessions that a cookie can open."""
+"""Kinds of sessions that a cookie can open."""
 REFRESH: Final = "X-Refresh"
-"""Header that the script sends when it refreshes a page. Such a request does not count as activity."""
+"""Header with which the page's script marks an automatic refresh, which does not count as activity."""
 MOST_SECRET: Final = 100
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
-"""Endpoints that are the same for everybody and therefore read no session."""
+"""Endpoints that serve the same response to everybody and therefore need no session."""
 
 
 class BrowserSession(dict[str, str], SessionMixin):
     """The session of one request.
 
     Attributes:
-        row: Row of the session in the database, None for a visitor.
-        browser: Row of a browser in which its owner has logged in before, None while somebody is logged in.
-        token: New token to set as the session's cookie, "" if it is unchanged.
-        visitor: Form secret from the cookie of a visitor.
-        browser_token: New token to set as the browser's cookie.
-        over: Whether to delete the session's cookie.
+        row: Session row in the database, or None for a visitor.
+        browser: Row that proves an earlier login with this browser, or None while somebody is logged in.
+        token: New token for the session cookie, or "" to leave the cookie unchanged.
+        visitor: Form secret from a visitor's cookie.
+        browser_token: New token for the cookie that proves a login with this browser.
+        over: Whether to delete the session cookie.
         away: Whether the database did not answer.
     """
 
@@ -80,10 +80,10 @@ class BrowserSession(dict[str, str], SessionMixin):
 
 
 class Sessions(SessionInterface):
-    """Opens the session of a request, and sets its cookies."""
+    """Flask session interface that opens the session for a request and sets the session's cookies."""
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002  # Flask's own signature
-        """Find the session for the cookies of a request. Set `away` if the database does not answer."""
+        """Find the session for the request's cookies. Set `away` if the database does not answer."""
         found = BrowserSession()
         if request.endpoint in NO_SESSION:
             return found
@@ -101,12 +101,12 @@ class Sessions(SessionInterface):
         else:
             found.over = bool(token) and not found.away
             secret = request.cookies.get(VISITOR, "")
-            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # well-formed; nothing more can be checked
+            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # only the format can be checked
                 found.visitor = found[CSRF] = secret
         return found
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
-        """Set or delete the cookies of a session that began or ended."""
+        """Set or delete cookies if the session has begun or ended."""
         assert isinstance(session, BrowserSession)
         if session.token:
             set_own_cookie(response, COOKIE, session.token)
@@ -148,8 +148,7 @@ def log_in(
 ) -> None:
     """Start a session with a new token, and end the browser's previous session. Raises Unavailable.
 
-    `secret_hash` is the stored hash of the PIN or password that was checked, "" for none. The session ends when that hash
-    changes.
+    `secret_hash` is the stored hash of the checked PIN or password, or "". The session ends when the stored hash changes.
     """
     now, token, browser_token = services().now(), secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     named = (login, card, name, role.word if role else "", source)
@@ -166,7 +165,7 @@ def log_in(
 
 
 def known_browser(name: str) -> str:
-    """Return this browser's token hash if the owner of this login or card has logged in with it before, else ""."""
+    """Return the browser's token hash if the owner of the login or card `name` has used this browser before, else ""."""
     found = current().browser
     return found.token_hash if found and name.casefold() in {found.login.casefold(), found.patron.casefold()} - {""} else ""
 
@@ -181,10 +180,10 @@ def log_out() -> None:
 
 
 def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> WebSession | None:
-    """Return a session with its current role and name, or None if it is no longer valid.
+    """Return a session with the person's current role and name, or None if the session is no longer valid.
 
-    A local account must still be configured, with the same password. A session from the identity provider ends if the site no
-    longer configures a provider; a patron's session also if the provider no longer names cards.
+    A local account must still be configured, with the same password. A provider session ends if the site no longer configures
+    an identity provider. A patron's provider session also ends if the provider no longer names cards.
     """
     if found is None or found.ended(now):
         return None
@@ -200,7 +199,7 @@ def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> 
 
 
 def find_in_force(token: str, *kinds: str) -> WebSession | None:
-    """Return the session for a token, if it is valid now and of one of these kinds. Raises Unavailable."""
+    """Return the session for a token if the session is valid and has one of `kinds`, else None. Raises Unavailable."""
     web = services()
     found = in_force(web.bridge.read(bind(web_sessions.find, hash_of(token))), web.settings(), web.now()) if token else None
     return found if found and found.kind in kinds else None
@@ -216,7 +215,7 @@ R = TypeVar("R")
 
 
 def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
-    """Require at least this staff role for a page. Without a session redirect to the login; with a lower role answer 403."""
+    """Require at least this staff role for a page. Redirect to the login without a session. Answer 403 for a lower role."""
 
     def around(page: Callable[P, R]) -> Callable[P, R | Redirect]:
         @wraps(page)

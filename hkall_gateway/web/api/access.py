@@ -1,7 +1,7 @@
-"""Authorization of API operations: public, with a patron's own token, or with a program's token.
+"""Authorizes API operations, which are public or require a patron's or a program's token.
 
-A program's token has a staff role, or the role `client`, which acts for the patrons whose cards it names. The caller's
-idempotency key ensures that a repeated change is made only once.
+A program's token has a staff role, or the role `client`, which acts for the patrons whose cards the program names. The caller's
+idempotency key ensures that a repeated request makes its change only once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PATRON_PREFIX: Final = "hkallp_"
 
 
 class Audience(StrEnum):
-    """The callers of an operation that is not for staff. PATRON needs a patron's own token or a client's token."""
+    """Who may call an operation that is not for staff. PATRON requires a patron's own token or a client's token."""
 
     PUBLIC = "public"
     PATRON = "patron"
@@ -79,7 +79,7 @@ def install(api: Flask) -> None:
 
 
 def token() -> ApiToken:
-    """Return the program's token in this request."""
+    """Return the program token that came with this request."""
     found: ApiToken = g.token
     return found
 
@@ -90,19 +90,19 @@ def role() -> StaffRole:
 
 
 def patron_session() -> WebSession | None:
-    """Return the session of the patron's token in this request, None if the token is a program's."""
+    """Return the session for the patron token that came with this request, or None if there is no patron token."""
     found: WebSession | None = g.get("patron_session")
     return found
 
 
 def actor(message: str) -> Actor:
-    """Return the calling program, or `patron` without a name, as the actor for the journal."""
+    """Return the journal's actor for this request: `token:NAME` for a program, `patron` for a patron."""
     who = "patron" if patron_session() else f"token:{token().name}"
     return Actor(who, "api", message, g.get("number", ""))
 
 
 def scope() -> str:
-    """Return the namespace for the idempotency keys of this request's token. Different tokens may use the same key."""
+    """Return the namespace for idempotency keys, which differs for each token, so that two tokens may use the same key."""
     patron_token = patron_session()
     return f"api-patron:{patron_token.token_hash[:32]}" if patron_token else f"api:{token().name}"
 
@@ -110,7 +110,7 @@ def scope() -> str:
 def card(named: str) -> str:
     """Return the current card of the patron for whom this request is made.
 
-    A patron's token determines the card, and a client has to name it. Raises Trouble (422) in any other case.
+    A patron's token determines the card, and a client has to name the card. Raises Trouble (422) in any other case.
     """
     patron_token = patron_session()
     if patron_token and named:
@@ -154,10 +154,10 @@ KEPT_S: Final = 24 * 3600
 
 
 class IdempotencyHeader(BaseModel):
-    """The header of every operation that changes something. A repeated request gets the same reply.
+    """The Idempotency-Key header, which every operation that changes data requires. A repeated request gets the same reply.
 
-    The key identifies one request of one token. It is refused for a different body or URL. As with messages that partners
-    repeat, a refused request is decided again, and an effect that has been undone since is brought about again.
+    A key belongs to one request by one token, and is refused with a different body or URL. A repetition of a refused request
+    is evaluated again, and a repetition of a request whose change has been undone makes the change again.
     Source: the IETF draft "The Idempotency-Key HTTP Header Field".
     """
 

@@ -22,14 +22,14 @@ MOST_BYTES: Final = 65_536
 
 
 class Api(OpenAPI):
-    """The API application. It has no sessions and thus no secret key. `problems` logs errors, with the standard fields."""
+    """The API application, without sessions or a secret key. The module `problems` logs errors with the standard fields."""
 
     def log_exception(self, exc_info: object) -> None:
-        """Do nothing, since `problems` logs errors."""
+        """Do nothing, since the module `problems` logs errors."""
 
 
 def make_api(services: WebServices) -> Api:
-    """Create the application with all operations."""
+    """Create the API application with all operations."""
     api = Api(
         __name__,
         info=Info(title="HKALL gateway", version=__version__, description=DESCRIPTION),

@@ -23,20 +23,20 @@ REQUESTS, LISTS, STATISTICS = (
     APIBlueprint(name, __name__, abp_security=SECURITY, abp_responses=described())
     for name in ("requests", "lists", "statistics")
 )
-"""The names of the Blueprints are prefixes of the operation ids, which clients use."""
+"""Blueprints whose names are prefixes of the operation ids that clients use."""
 
 _ACTIONS: Final = {row.name: row for row in permitted.ACTIONS}
 
 
 @REQUESTS.post("/requests/search", responses={"200": models.Found})
 def search(body: models.SearchBody) -> Reply:
-    """Find requests by number, barcode, card or words of the title. This changes nothing and needs no Idempotency-Key."""
+    """Find requests by number, barcode, card or title words. The search changes nothing and needs no Idempotency-Key."""
     return models.Found.json_of({"requests": consult(console.search_requests, body.q, role())})
 
 
 @REQUESTS.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
 def one(path: models.RequestPath) -> Reply:
-    """Show a request with its journal, its lenders, and the commands that are possible now."""
+    """Show a request with its journal, the lenders, and the commands that are possible now."""
     page = consult(console.request_page, path.number, role())
     return refused(page) if isinstance(page, Refused) else models.RequestDetail.json_of(page)
 

@@ -1,4 +1,4 @@
-"""Models of the API: bodies and queries of requests, and records in responses."""
+"""API models: request bodies, query parameters, and the records in responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 
 Plain: TypeAlias = Annotated[str, Field(pattern=ONE_LINE)]
-"""One line of text in a request. `incoming` has already refused invalid characters; the pattern documents them for clients."""
+"""One line of request text. The module `incoming` refuses invalid characters; the pattern only documents them for clients."""
 Day: TypeAlias = Annotated[date, AfterValidator(within_years)]
 """A date in a request, limited to plausible years."""
 
@@ -33,29 +33,29 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """A response model that is built from a result of circulation."""
+    """A response model built from a circulation result."""
 
     model_config = ConfigDict(from_attributes=True)
 
     @classmethod
     def json_of(cls, found: object) -> dict[str, object]:
-        """Convert a result to this record, in JSON types."""
+        """Convert a circulation result to this record, in JSON types."""
         return cls.model_validate(found).model_dump(mode="json")
 
 
 RECORDS: Final[dict[object, type[Record]]] = {}
-"""The record for each result class."""
+"""The response record for each result class."""
 
 
 def made_of(*sources: type, fields: str = "") -> Callable[[type[R]], type[R]]:
     """Derive a record's fields from a result class, so that their names and types are defined in one place.
 
-    Nested results become records too. Fields that the record declares itself take precedence.
+    Nested results become records too. Fields that the record class declares take precedence.
 
     Args:
         sources: The result class, and further classes from which fields are taken.
-        fields: Field names in the order of the description; "" for every field of the result. The records of requests and
-            patrons list them, so that a new column is not published by accident. Properties are included only if they are
+        fields: Field names in the order of the API description; "" for every field of the result. Records about requests and
+            patrons list the fields, so that a new column is not published by accident. A property is included only if
             listed.
     """
 
@@ -82,7 +82,7 @@ def _type_of(name: str, sources: tuple[type, ...]) -> object:
 
 
 def _as_record(hint: Any) -> Any:
-    """Replace result classes in a type by their records: `tuple[Count, ...]` becomes `tuple[CountRecord, ...]`."""
+    """Replace each result class in a type with its record: `tuple[Count, ...]` becomes `tuple[CountRecord, ...]`."""
     inner = tuple(map(_as_record, get_args(hint)))
     if inner == get_args(hint):
         return RECORDS.get(hint, hint)
@@ -90,7 +90,7 @@ def _as_record(hint: Any) -> Any:
 
 
 class Body(BaseModel):
-    """The body or query of a request. Unknown fields are refused, since a mistyped field would be ignored silently."""
+    """A request body or query. Unknown fields are refused, since a mistyped field would otherwise be ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,17 +101,17 @@ class Body(BaseModel):
     " received_on pickup_last due lender_due returned_on recalled_on renewals expired_pickup reason flags",
 )
 class RequestRecord(Record):
-    """A request. `patron` is the card, "" if we lend. For the role viewer, `patron` and `reason` are ""."""
+    """A request. `patron` is the card, or "" if we are the lender. The role viewer sees "" as `patron` and `reason`."""
 
 
 @made_of(ListRow)
 class ListEntry(Record):
-    """A request in a work list, with data about its copy, and its days in this position."""
+    """A request in a work list, with data about the copy and the number of days in the current position."""
 
 
 @made_of(ListPage)
 class ListPageRecord(Record):
-    """A page of a work list. `next` is the value of `after` for the next page, "" on the last page."""
+    """One page of a work list. `next` is the `after` parameter for the next page, or "" on the last page."""
 
 
 class ListCounts(BaseModel):
@@ -127,7 +127,7 @@ class ListPath(BaseModel):
 
 
 class ListQuery(Body):
-    """The order, the cursor, the size and the filter of a page."""
+    """Sort order, cursor, size and filters for one page of a work list."""
 
     sort: SortKey = SortKey.DAYS
     reverse: bool = False
@@ -145,19 +145,19 @@ class EventRecord(Record):
 
 @made_of(Candidate, fields="agency barcode rank reason skip outcome")
 class CandidateRecord(Record):
-    """A lender that may be asked or has been asked: the reason for its rank, and its answer."""
+    """A possible lender for a request: its rank, the reason for the rank, and its answer if it was asked."""
 
 
 @made_of(Action, fields="name needs_reason takes allowed hindrance")
 class ActionRecord(Record):
-    """A command for this request: whether the position and the token's role allow it, and if not, what prevents it."""
+    """A command for this request: whether the request's position and the token's role allow it, or else what prevents it."""
 
     hindrance: Annotated[str, BeforeValidator(lambda found: str(found or ""))]
 
 
 @made_of(RequestPage, fields="request days actions events candidates")
 class RequestDetail(Record):
-    """Everything about one request that a program may act on."""
+    """One request with the data that a program needs to act on it."""
 
     events: Annotated[list[EventRecord], BeforeValidator(lambda found: [event.line for event in found])]
 
@@ -175,7 +175,7 @@ class ActionPath(RequestPath):
 
 
 class ActionBody(Body):
-    """The arguments of a command besides the request. Each command uses only some of them."""
+    """The arguments of a command, apart from the request number. Each command uses only some of the arguments."""
 
     reason: Plain = Field(default="", max_length=500)
     on: Day | None = None
@@ -186,7 +186,7 @@ class ActionBody(Body):
 
 
 class ActionDone(BaseModel):
-    """The result of a command. `again` is true if the command had been run before, so that nothing has changed."""
+    """The result of a command. `again` is true if the command had already been run, so that nothing has changed now."""
 
     request: str
     position: str
@@ -211,14 +211,14 @@ class Placed(Record):
 
 
 class SearchBody(Body):
-    """A search text: a number, a barcode, a card or words of a title."""
+    """A search text: a request number, a barcode, a card or title words."""
 
     q: Plain = Field(min_length=1, max_length=200)
 
 
 @made_of(Match)
 class FoundRequest(Record):
-    """A request that was found, and the kind of match."""
+    """A search hit: the request, and the field that matched."""
 
 
 class Found(Record):
@@ -256,9 +256,9 @@ class DeclineRecord(Record):
 
 @made_of(PairCount)
 class PairRecord(Record):
-    """Number of requests from a lender to one of a borrower's pickup locations."""
+    """Number of requests between a lender and one pickup location of a borrower."""
 
 
 @made_of(Statistics, fields="counts turnarounds refusals declines pairs anonymised since")
 class StatisticsRecord(Record):
-    """All figures for a period, without personal data. `since` is the first day with a request in the database."""
+    """All figures for a period, without personal data. `since` is the date of the oldest request in the database."""

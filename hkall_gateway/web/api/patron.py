@@ -49,7 +49,7 @@ PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SEC
 
 @TOKEN.post("/patron-token", responses={"201": PatronToken})
 def make(body: PatronLogin) -> Reply:
-    """Issue a token for one hour in exchange for card and PIN. Repeated wrong PINs delay further tries, but lock no card."""
+    """Issue a token for one hour in exchange for card and PIN. Wrong PINs delay further attempts, but never lock a card."""
     found = login.check(body.barcode, body.pin)
     if isinstance(found, PinRefused):
         if found.wait_s:
@@ -90,7 +90,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @TITLES.get("/search", responses={"200": models.TitlesFound})
 def search(query: models.SearchQuery) -> Reply:
-    """Find titles with all of these words, 20 per page. Quotation marks make a phrase. An ISBN also finds its other form."""
+    """Find titles with all search words, 20 per page. Quotation marks make a phrase. An ISBN matches in both forms."""
     found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
@@ -99,7 +99,7 @@ def search(query: models.SearchQuery) -> Reply:
 
 @TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
 def one(path: models.TitlePath) -> Reply:
-    """Show a title with its copies and whether it can be requested. A copy has the status that its library last reported."""
+    """Show a title, its copies with their last reported statuses, and whether the title can be requested."""
     seen = consult(titles.see_title, path.bib_id)
     if seen is None:
         raise Trouble(404, "no library has this title")
@@ -112,7 +112,7 @@ def one(path: models.TitlePath) -> Reply:
 
 @PATRON.post("/may-request", responses={"200": models.MayRequest})
 def may_request(body: models.RequestBody) -> Reply:
-    """Check whether a request would be placed now. This changes nothing and needs no Idempotency-Key."""
+    """Check whether a request would be accepted now. The check changes nothing and needs no Idempotency-Key."""
     question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
     facts, now = facts_about(question.patron, body.bib_id), services().now()
     found = services().bridge.trial(in_context(explaining.explain, services().library(), now, question, facts, now))
@@ -131,7 +131,7 @@ def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
 
 @PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
 def record(body: models.OnBehalf) -> Reply:
-    """Show the current circulation record, without past loans. This changes nothing and needs no Idempotency-Key."""
+    """Show the current circulation record, without past loans. The query changes nothing and needs no Idempotency-Key."""
     owner = card(body.card)
     facts = facts_about(owner)
     if facts.borrower is None:
@@ -142,14 +142,14 @@ def record(body: models.OnBehalf) -> Reply:
 
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
-    """Cancel a request of this patron. This is possible until the lender has sent the book."""
+    """Cancel one of the patron's requests, which is possible until the lender has sent the book."""
     command = CancelRequest(actor("cancel"), card(body.card), request=path.number)
     return execute_once(command, header, models.CancelledRecord, to_patron=True)
 
 
 @PATRON.post("/requests/<number>/renew", responses={"200": models.RenewedRecord, **described(404, 409)})
 def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
-    """Renew a loan of this patron."""
+    """Renew one of the patron's loans."""
     owner = card(body.card)
     item = consult(_lent_item, owner, path.number)
     if isinstance(item, Refused):
@@ -160,13 +160,13 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
 
 @PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
-    """Renew every loan of this patron that may be renewed. Return the other loans with the reason."""
+    """Renew every loan of the patron that may be renewed. List the other loans with the reasons."""
     command = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
     return execute_once(command, header, models.AllRenewedRecord, to_patron=True)
 
 
 def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
-    """Return the copy for this patron's request. A request of another patron is reported as unknown."""
+    """Return the copy lent for a request. Report another patron's request as unknown."""
     found = context.unit.requests.find(number)
     if found is None or found.patron != owner:
         return Refused(Reason.UNKNOWN_REQUEST)

@@ -1,4 +1,4 @@
-"""Models of the API for patrons. They contain no person's name or address."""
+"""API models for patrons. No model contains a person's name or address."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_COPIES: Final = 500
 
 
 class WhyNot(Record):
-    """Why something is not possible: the reason's code, the published rule behind it, and a sentence."""
+    """A refusal for a patron: the reason code, the published rule, and an explanation in words."""
 
     reason: str
     rule: str
@@ -36,7 +36,7 @@ class WhyNot(Record):
     @model_validator(mode="before")
     @classmethod
     def in_words(cls, found: object) -> object:
-        """Convert a refusal to words for a patron."""
+        """Convert a refusal to the fields of this record."""
         if not isinstance(found, Refused):
             return found
         return {"reason": found.why.value, "rule": rule_of(found), "detail": patron_words(found)}
@@ -60,7 +60,7 @@ class PatronToken(BaseModel):
 
 
 class SearchQuery(Body):
-    """The words of a search, the field to search, and the page of results."""
+    """Search words, the field to search, and the page number."""
 
     q: Plain = Field(min_length=1, max_length=LONGEST)
     field: SearchField = SearchField.ANY
@@ -76,20 +76,20 @@ class TitleRecord(Record):
 
 
 class FoundTitleRecord(TitleRecord):
-    """A title that a search found. `libraries` are the agencies of the libraries with an available copy."""
+    """A title found by a search. `libraries` lists the agencies of the libraries with an available copy."""
 
     libraries: list[str]
 
 
 @made_of(FoundTitles)
 class TitlesFound(Record):
-    """A page of results. `count` is the number of hits up to a maximum; `more` is true if there are further hits."""
+    """One page of search results. `count` is the number of hits up to a maximum. `more` is true if there are more hits."""
 
     titles: list[FoundTitleRecord]
 
 
 def titles_found(found: FoundTitles) -> dict[str, object]:
-    """Convert a page of results to JSON types."""
+    """Convert one page of search results to JSON types."""
     rows = [{**_title_facts(one), "isbns": one.isbns.split(), "libraries": one.agencies} for one in found.titles]
     return TitlesFound.json_of({**_fields_of(found), "titles": rows})
 
@@ -101,13 +101,13 @@ def _title_facts(one: Title | FoundTitle) -> dict[str, object]:
 def _fields_of(
     one: Title | FoundTitle | FoundTitles | Holding | PatronRecord | PatronLoan | WaitingRequest | Request,
 ) -> dict[str, object]:
-    """Return the fields of a result by name."""
+    """Return a mapping from a result's field names to their values."""
     return {field.name: getattr(one, field.name) for field in fields(one)}
 
 
 @made_of(Holding, fields="agency library call_number volume material status state said_at")
 class CopyRecord(Record):
-    """A copy. `status` is its library's own word, from the loaded catalogue or as reported at `said_at`."""
+    """A copy. `status` is the owning library's own term, from the loaded catalogue or as reported at `said_at`."""
 
     library: str
     state: CopyState
@@ -116,7 +116,7 @@ class CopyRecord(Record):
 
 @made_of(VolumeSeen)
 class VolumeRecord(Record):
-    """A volume. `volume` is "" for a title without volumes; `refusal` says why it cannot be requested now."""
+    """A volume. `volume` is "" for a title without volumes. `refusal` says why the volume cannot be requested now."""
 
 
 class PickupLocation(BaseModel):
@@ -127,7 +127,7 @@ class PickupLocation(BaseModel):
 
 
 class TitleDetail(Record):
-    """A title with its copies, last loaded at `loaded_at`. `asking` is true while libraries are queried for statuses."""
+    """A title with its copies, last loaded at `loaded_at`. `asking` is true while we query libraries for copy statuses."""
 
     title: TitleRecord
     copies: list[CopyRecord]
@@ -138,7 +138,7 @@ class TitleDetail(Record):
 
 
 def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[dict[str, str]]) -> dict[str, object]:
-    """Convert a title to JSON types. `seen` already includes the statuses of `live`."""
+    """Convert a title to JSON types. `seen` must already include the statuses in `live`."""
     copies = []
     for one in seen.copies[:MOST_COPIES]:
         agency, live_status = one.copy.agency, live.statuses.get(one.copy.key)
@@ -169,13 +169,13 @@ class TitlePath(BaseModel):
 
 
 class OnBehalf(Body):
-    """The patron. A client names the card; a patron with a token of their own omits it."""
+    """The patron for whom the request is made. A client names the card. A patron's own token implies the card."""
 
     card: Plain = Field(default="", max_length=100)
 
 
 class RequestBody(OnBehalf):
-    """A title or one of its volumes, and the pickup location. If `pickup` is "", it is the library's first location."""
+    """A title or one of its volumes, and the pickup location. If `pickup` is "", the library's first location is used."""
 
     bib_id: Plain = Field(min_length=1, max_length=200)
     volume: Plain = Field(default="", max_length=100)
@@ -183,7 +183,7 @@ class RequestBody(OnBehalf):
 
 
 class MayRequest(Record):
-    """Whether a request would be placed now, and if not, why."""
+    """Whether a request would be accepted now, and if not, why."""
 
     allowed: bool
     refusal: WhyNot | None
@@ -191,7 +191,7 @@ class MayRequest(Record):
 
 @made_of(Cancelled, fields="request")
 class CancelledRecord(Record):
-    """The cancelled request. It ends now, or when its lender has confirmed."""
+    """The cancelled request, which ends at once or when its lender has confirmed the cancellation."""
 
 
 @made_of(Renewed, fields="request due renewals pending")
@@ -208,7 +208,7 @@ class NotRenewedRecord(Record):
 
 @made_of(AllRenewed, fields="renewed refused")
 class AllRenewedRecord(Record):
-    """The loans that were renewed, and the loans that were not. Each loan is in one of the two lists."""
+    """The renewed loans, and the loans that could not be renewed."""
 
     refused: Annotated[
         list[NotRenewedRecord], BeforeValidator(lambda found: [{"title": one.title, "refusal": one} for one in found])
@@ -216,7 +216,7 @@ class AllRenewedRecord(Record):
 
 
 class RecordEntry(Record):
-    """The fields that every entry of the record has. `library` is the name of the book's library, "" while none is known."""
+    """The fields common to all entries of the record. `library` is the owning library's name, or "" while it is unknown."""
 
     request: str
     title: str
@@ -227,10 +227,10 @@ class RecordEntry(Record):
 
 @made_of(WaitingRequest, Request, fields="position label placed_at pickup_location pickup_last uncollected refusal")
 class WaitingRecord(RecordEntry):
-    """A request before its loan. `label` is the published word for its position.
+    """A request that has not become a loan yet.
 
-    `pickup_last` is the last day to collect the book from the hold shelf; `uncollected` is true if that day is over. `refusal`
-    says why the request cannot be cancelled, None if it can.
+    `label` is the published word for the request's position. `pickup_last` is the last day to collect the book from the hold
+    shelf, and `uncollected` is true if that day is over. `refusal` says why the request cannot be cancelled, or is None.
     """
 
 
@@ -238,7 +238,7 @@ class WaitingRecord(RecordEntry):
 class LoanRecord(RecordEntry):
     """A book on loan. `fine_cents` is the fine until today.
 
-    `pending` is true while the lender is asked to renew. `refusal` says why the loan cannot be renewed, None if it can.
+    `pending` is true while the lender has not answered a renewal. `refusal` says why the loan cannot be renewed, or is None.
     """
 
     recalled: bool
@@ -251,13 +251,13 @@ class ChargeRecord(Record):
 
 @made_of(LocalLoan)
 class OwnLoanRecord(Record):
-    """A loan of one of the library's own books, as its local system reports it. It is read-only."""
+    """A read-only loan of one of the library's own books, as reported by the local system."""
 
 
 class CirculationRecord(Record):
-    """A patron's current record, without past loans. `refusal` says why the patron may not use HKALL, None if they may.
+    """A patron's current record, without past loans. `refusal` says why the patron may not use HKALL, or is None.
 
-    `own_loans` are loans of the library's own books, None if its local system does not report them or does not answer.
+    `own_loans` lists loans of the library's own books, or is None if the local system does not report or does not answer.
     """
 
     requests: list[WaitingRecord]
@@ -269,13 +269,13 @@ class CirculationRecord(Record):
 
 
 def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> dict[str, object]:
-    """Convert a patron's record to JSON types. `own_loans` is as in CirculationRecord."""
+    """Convert a patron's record to JSON types. `own_loans` has the same meaning as in CirculationRecord."""
     requests, loans = ([_line_facts(one, found) for one in lines] for lines in (found.waiting, found.loans))
     return CirculationRecord.json_of({**_fields_of(found), "requests": requests, "loans": loans, "own_loans": own_loans})
 
 
 def _line_facts(one: WaitingRequest | PatronLoan, found: PatronRecord) -> dict[str, object]:
-    """Return the fields of an entry and of its request, with the name of its library."""
+    """Return the fields of a record entry and its request, with the name of the owning library."""
     request = one.request
     agency = request.item_agency or request.partner
     return {

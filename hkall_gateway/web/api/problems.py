@@ -1,4 +1,4 @@
-"""API errors as problems (RFC 9457), with the reason and the rule number of a refusal."""
+"""Reports API errors as problems (RFC 9457). The problem for a refusal has the reason and the rule number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Responses: TypeAlias = dict[str | int | HTTPStatus, type[BaseModel] | dict[str, 
 
 
 class Problem(BaseModel):
-    """A problem as in RFC 9457. `reason` is the gateway's code for a refusal, `rule` the published rule behind it."""
+    """A problem as in RFC 9457. `reason` is the gateway's refusal code. `rule` is the number of the published rule."""
 
     type: str = Field(description="about:blank, or the address of the rule")
     title: str
@@ -55,13 +55,13 @@ STATUSES: Final[Mapping[Reason, int]] = MappingProxyType({
     Reason.NOT_SUPPORTED:    422,
     Reason.TRY_AGAIN:        503,
 })
-"""HTTP status for each reason. All other refusals are 409: they depend on the rules or on the position of a request."""
+"""HTTP status for each refusal reason. Any other reason, which depends on a rule or a request's position, is a 409."""
 # fmt: on
 CONFLICT: Final = 409
 
 
 class Trouble(Exception):
-    """Ends an operation with a problem that is not the refusal of a command."""
+    """Raised to end an operation with a problem other than a refused command."""
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)
@@ -79,14 +79,14 @@ def refused(refusal: Refused, *, to_patron: bool = False) -> Response:
 
 
 def unreadable(error: ValidationError) -> Response:
-    """Return the problem for a request that fails validation, with the first error and its location."""
+    """Return the problem for a request that fails validation, with the first validation error and its location."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
     return _problem_response(422, f"{where}: {first['msg']}" if where else str(first["msg"]), {})
 
 
 def install(api: Flask) -> None:
-    """Answer every error of the API with a problem."""
+    """Register error handlers that turn every API error into a problem."""
     api.register_error_handler(Trouble, lambda trouble: _problem_response(trouble.status, trouble.detail, trouble.headers))
     api.register_error_handler(HTTPException, _http_problem)
     api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
@@ -115,7 +115,7 @@ def _problem_response(
 
 
 def described(*statuses: int) -> Responses:
-    """Return the OpenAPI responses for these problems, and for the problems that every operation may return."""
+    """Return the OpenAPI responses for `statuses` and for the problems that every operation may return."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}
 

@@ -17,17 +17,17 @@ from hkall_gateway.web.sessions import current
 PAGES = Blueprint("home", __name__)
 HELP = Blueprint("help", __name__)
 FILES = Blueprint("public", __name__)
-"""A Blueprint for each menu entry, and one for files, which are not in the menu."""
+"""Each menu entry has a separate Blueprint. FILES holds the pages that are not in the menu."""
 
 A_DAY: Final = "public, max-age=86400"
 A_MINUTE: Final = "public, max-age=60"
-"""For a page that is the same for every visitor."""
+"""Cache-Control for a page that is the same for every visitor."""
 OWN_MINUTE: Final = "private, max-age=60"
-"""For a page that contains the visitor's own input. Shared caches must not store it."""
+"""Cache-Control for a page with the visitor's own input, which shared caches must not store."""
 VARIES: Final = ("Cookie", "Accept-Language")
-"""Request headers on which a page depends besides its URL: they carry the language and the login."""
+"""Request headers on which a page depends besides the URL, since they carry the language and the login."""
 CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login", "/language/", "/staff/", "/api/")
-"""Paths that crawlers should not visit. Searches are expensive, and the titles are in the libraries' own catalogues."""
+"""Paths that crawlers should not visit. Searches are expensive, and the libraries' own catalogues have the titles too."""
 
 
 def kept(response: Response, how: str) -> Response:
@@ -68,7 +68,7 @@ HEADS: Final = (
 
 @HELP.get("/help")
 def rules() -> str:
-    """Show the published rules. Each rule has its number as anchor, so that a refusal can link to it."""
+    """Show the published rules. The anchor of each rule is its number, so that a refusal can link to the rule."""
     chinese, policy = language() == CHINESE, services().library().policy
     return render_template(
         "help.html",
@@ -81,7 +81,7 @@ def rules() -> str:
 
 
 def chapters() -> list[tuple[str, list[str]]]:
-    """Return each chapter's heading with the numbers of its rules."""
+    """Return the heading of each chapter with the rule numbers in the chapter."""
     heads, found = dict(HEADS), list[tuple[str, list[str]]]()
     for number in PUBLISHED:
         if number in heads:

@@ -1,6 +1,6 @@
-"""Login and logout of patrons, by card and PIN or through the identity provider, and the login check for their pages.
+"""Patron login and logout, by card and PIN or through the identity provider, and the login check for patron pages.
 
-The pages and the API share one throttle. Wrong guesses here never lock a card at a terminal.
+The pages and the API share one throttle. Wrong PINs on the web never lock a card at a terminal.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ R = TypeVar("R")
 PAGES = Blueprint("patron_login", __name__)
 
 WHO: Final = "patron"
-"""Actor in the journal for everything that patrons do on the web. It does not name the card."""
+"""Actor in the journal for all actions of patrons on the web. The journal does not name the card."""
 
 
 def needs_patron(page: Callable[P, R]) -> Callable[P, R | Response]:
-    """Require a patron's login for a page. Anybody else is redirected to the login, and from there to the page."""
+    """Require a patron login for a page. Redirect other visitors to the login, which leads back to the page."""
 
     @wraps(page)
     def checked(*args: P.args, **named: P.kwargs) -> R | Response:
@@ -58,7 +58,7 @@ def own_card() -> str:
 
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
-    """Query the local system about a card and our copies of a title. Return AWAY if it does not answer."""
+    """Query the local system about a card and our copies of a title. Return AWAY if the local system does not answer."""
     found = services().bridge.run(services().circulation.ils.known(card, bib_id))
     return AWAY if isinstance(found, Refused) else found
 
@@ -73,14 +73,14 @@ LONGEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class PinRefused:
-    """A refused login. `wait_s` is the number of seconds until the next try, 0 if `why` is the reason."""
+    """A refused login. `wait_s` is the number of seconds until the next attempt, or 0 if the login is not throttled."""
 
     why: Refused
     wait_s: int = 0
 
     @property
     def words(self) -> str:
-        """Return the reason, as a sentence for the login page."""
+        """Return the reason as a sentence for the login page."""
         if self.wait_s:
             return too_many_tries(self.wait_s)
         if self.why.why is Reason.TRY_AGAIN:
@@ -101,7 +101,7 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     """Return the patron for this card and PIN, or the refusal.
 
     An unknown card is refused like a wrong PIN, after the same time. `browser` identifies a browser in which the card's owner
-    has logged in before, "" for any other.
+    has logged in before, or is "".
     """
     card, address, wrong = card.strip()[:LONGEST], request.remote_addr or "", login_throttle(PATRON)
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
@@ -120,7 +120,7 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
 
 
 def compared_hash(borrower: Borrower) -> str:
-    """Return the hash against which a correct PIN was checked, "" if the local system checked it."""
+    """Return the hash against which a correct PIN was checked, or "" if the local system checked the PIN."""
     return borrower.pin_hash.reveal() if services().circulation.ils.compares_web_pins else ""
 
 
@@ -149,7 +149,7 @@ def leave() -> str | Response:
 
 @PAGES.post("/logout")
 def logout() -> Response:
-    """End the session. After a login through the identity provider, the next page offers to log out there as well."""
+    """End the session. After a provider login, the next page offers to log out at the identity provider too."""
     found = patron()
     log_out()
     if found:
@@ -182,7 +182,7 @@ def page(error: str = "", card: str = "", goal: str | None = None) -> str:
 
 
 def ways() -> dict[str, bool]:
-    """Return which kinds of login are offered to patrons: `pin`, `sso`."""
+    """Return whether patrons may log in by card and PIN (`pin`) and through the identity provider (`sso`)."""
     provider = services().settings().oidc
     return {"pin": services().circulation.ils.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
 
@@ -204,6 +204,6 @@ SSO: Final = oidc.login_pages("patron", "", _admit_by_provider, page)
 
 @SSO.before_request
 def offered() -> None:
-    """Answer 404 if the site has no provider, or the provider names no cards."""
+    """Answer 404 if the site has no identity provider, or if the provider does not name cards."""
     if not ways()["sso"]:
         abort(404)

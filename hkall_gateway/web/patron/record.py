@@ -1,4 +1,4 @@
-"""/record: the patron's circulation record, with current requests, loans and fines, but no history."""
+"""/record shows the patron's circulation record: current requests, loans and fines, but no history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hkall_gateway.web.services import consult, execute, services
 PAGES = Blueprint("record", __name__)
 
 TONES: Final[Mapping[str, str]] = {"NEW": "look", "REQUESTED": "look", "RECEIVED": "done"}
-"""Tone of the status badge, by the position of the request."""
+"""Tone of the status badge, by request position."""
 CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQUEST: 404}
 
 
@@ -68,7 +68,7 @@ def renew() -> Response | tuple[str, int]:
 @PAGES.post("/record/renew-all")
 @needs_patron
 def renew_all() -> Response | tuple[str, int]:
-    """Renew all loans that may be renewed. For the other loans the page shows the reason."""
+    """Renew all loans that may be renewed. The page then shows why the other loans were not renewed."""
     card = own_card()
     command = RenewAll(actor("renew"), card, fee_acknowledged=True)
     outcome = execute(command)
@@ -88,7 +88,7 @@ def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, 
 
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
-    """Return the patron's loans of our own books, earliest due first; None if the local system does not report them."""
+    """Return the patron's loans of our own books, earliest due first, or None if the local system does not report loans."""
     found = services().bridge.run(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None

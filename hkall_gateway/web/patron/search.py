@@ -1,4 +1,4 @@
-"""/search: searches the union catalogue. /openurl: finds the title for a citation."""
+"""/search searches the union catalogue. /openurl finds the title for a citation."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("search", __name__)
 OPENURL = Blueprint("openurl", __name__)
-"""Separate from PAGES, so that its error pages do not highlight the search in the menu."""
+"""Separate from PAGES, so that error pages for OpenURLs do not highlight the search in the menu."""
 
 MOST_ISBNS: Final = 3
-"""Maximum number of ISBNs to search per citation: a hardback, a paperback and an e-book."""
+"""Maximum number of ISBNs to search per citation, enough for a hardback, a paperback and an e-book."""
 ISBN_URN: Final = "urn:isbn:"
 _TITLES: Final = ("btitle", "title", "jtitle")
 _AUTHORS: Final = ("aulast", "au", "aucorp")
@@ -39,7 +39,7 @@ BEFORE_SUBTITLE: Final = ":"
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """The citation of a book in an OpenURL. `isbns` are ISBN-13s; `own` is a title number in our union catalogue."""
+    """A book citation from an OpenURL. `isbns` holds ISBN-13s. `own` is a title number in our union catalogue."""
 
     isbns: tuple[str, ...] = ()
     title: str = ""
@@ -49,7 +49,7 @@ class Citation:
 
 @OPENURL.get("/openurl")
 def resolve() -> Redirect:
-    """Redirect to the title if exactly one matches, else to a search for the cited words."""
+    """Redirect to the title if exactly one title matches, else to a search for the cited words."""
     return redirect(consult(_find_path, citation(request.args, services().settings().public_url)), 303)
 
 
@@ -70,7 +70,7 @@ def citation(query: MultiDict[str, str], site: str) -> Citation:
 
 
 def _find_path(context: Context, cited: Citation) -> str:
-    """Return the path of the only title that matches, or of a search. ISBNs take precedence over words."""
+    """Return the path of the only matching title, or of a search. ISBNs take precedence over words."""
     if cited.own and context.unit.holdings.of_title(cited.own):
         return _title_path(cited.own)
     by_isbn = {number: _find_hits(context, number, SearchField.ISBN) for number in cited.isbns}
@@ -85,10 +85,10 @@ def _find_path(context: Context, cited: Citation) -> str:
 
 
 def _path_by_words(context: Context, cited: Citation) -> str:
-    """Return the path for a citation's words. While there are no hits, omit the author, then the subtitle.
+    """Search for the words of a citation and return a path. While there are no hits, omit the author, then the subtitle.
 
-    Among several hits, the only title with exactly the cited name is chosen. The catalogue may have the author in another
-    script, so a title that was found without the author must have exactly the cited name.
+    Among several hits, choose the only title with exactly the cited name. The catalogue may have the author in another
+    script, so a title found without the author must have exactly the cited name.
     """
     for title in dict.fromkeys((cited.title, cited.title.partition(BEFORE_SUBTITLE)[0].strip())):
         for author in dict.fromkeys((cited.author, "")):
@@ -148,7 +148,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search as described by its URL. `page` is 0 if it is not a number; an unknown field means every field."""
+    """A search as described by the query string. `page` is 0 if not a number. An unknown field means all fields."""
 
     words: str
     field: SearchField
@@ -156,7 +156,7 @@ class Search:
     page: int
 
     def address(self, **changed: object) -> str:
-        """Return the URL of this search with other values. Default values are omitted."""
+        """Return the URL of this search, with the values in `changed`. Omit default values."""
         query: dict[str, object] = {"q": self.words, "field": self.field, "available": int(self.available), "page": self.page}
         usual = {"field": SearchField.ANY, "available": 0, "page": 1}
         query |= {"page": 1} | changed
@@ -165,7 +165,7 @@ class Search:
 
 @PAGES.get("/search")
 def results() -> Response:
-    """Show a page of results, or only the form if there are no words."""
+    """Show one page of search results, or only the form if there are no search words."""
     search = search_of(request.args)
     found, suspended, names = consult(_run_search, search)
     bad = found if isinstance(found, BadQuery) else None
@@ -197,7 +197,7 @@ def search_of(query: Mapping[str, str]) -> Search:
 
 
 def _run_search(context: Context, search: Search) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
-    """Return the results (None if nothing was typed), the suspension of requests, and the names of libraries with copies."""
+    """Return the results (None without search words), the suspension of requests, and the names of libraries with copies."""
     if not search.words:
         return None, titles.find_suspension(context), {}
     found = titles.search_titles(context, search.words, search.field, available=search.available, page=search.page)

@@ -1,4 +1,4 @@
-"""/title/<bib_id> shows a title with its copies and whether it can be requested; /title/<bib_id>/request places the request.
+"""/title/<bib_id> shows a title with its copies. /title/<bib_id>/request places a request for the title.
 
 The form asks for the home library, the pickup location, card and PIN. Refusals that do not depend on the patron are shown
 before the login.
@@ -66,7 +66,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
 
 
 def state_of(seen: CopySeen) -> str:
-    """Return the state of a copy in words. A status that the table lacks is returned unchanged."""
+    """Return a copy's state in words. Return a status that is not in the table unchanged."""
     if seen.state in STATES:
         return gettext(STATES[seen.state])
     word = seen.copy.status
@@ -75,13 +75,13 @@ def state_of(seen: CopySeen) -> str:
 
 
 def language_of(text: str, marc: str = "") -> str:
-    """Return the value of the `lang` attribute for a text with ideographs, "" for any other text."""
+    """Return the `lang` attribute for a text with ideographs, or "" for any other text."""
     return _MARC_LANGUAGES.get(marc, "zh") if _IDEOGRAPH.search(text) else ""
 
 
 PAGES = Blueprint("title", __name__)
 REQUEST = Blueprint("request_title", __name__)
-"""Separate from PAGES, so that its error pages do not highlight the search in the menu."""
+"""Separate from PAGES, so that error pages for requests do not highlight the search in the menu."""
 
 MOST_COPIES: Final = 200
 """Maximum number of copies to show. A set of many volumes may have more."""
@@ -134,13 +134,13 @@ def _is_ours(one: CopySeen) -> bool:
 
 
 REPEATED_S: Final = 900
-"""Seconds within which a repeated request (a second tab, the back button, a double click) gets the first answer."""
+"""Seconds within which a repetition (a second tab, the back button, a double click) gets the first request's reply."""
 INBOX: Final = "web"
 
 
 @REQUEST.get("/title/<title:bib_id>/request")
 def form(bib_id: str) -> str:
-    """Show the form, or the reason why this title cannot be requested."""
+    """Show the request form, or the reason why the title cannot be requested."""
     seen, typed = _see_title(bib_id), request.args
     refusal = _title_refusal(seen, typed)
     if refusal is None and patron():  # apply the rules that depend on the patron
@@ -184,13 +184,13 @@ def _see_title(bib_id: str) -> TitleSeen:
 
 
 def _title_refusal(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
-    """Return why no patron can request the chosen volume. If none is chosen, return why no volume can be requested."""
+    """Return why no patron can request the chosen volume, or why no volume can be requested if none was chosen."""
     by_volume = {one.volume: one.refusal for one in seen.volumes}
     return by_volume.get(_chosen_volume(seen, typed))
 
 
 def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
-    """Return the chosen volume. If there is none, return the first volume that can be requested, or else the first volume."""
+    """Return the chosen volume, or else the first volume that can be requested, or else the first volume."""
     volumes = [one.volume for one in seen.volumes]
     chosen = typed.get("volume", "")
     if chosen in volumes:
@@ -201,7 +201,7 @@ def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
 def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
     library, settings = services().library(), services().settings()
     names = settings.places.get(language(), {})
-    # For these reasons the form remains usable: the patron may choose another pickup location, or try again.
+    # After these refusals the form remains usable, since the patron may choose another pickup location or try again.
     mendable = refused is None or refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
     return render_template(
         "patron/request.html",

@@ -1,4 +1,4 @@
-"""Closed days, suspensions, and due dates in bulk. The changes that a new closure causes are shown before they are applied."""
+"""Manages closed days, suspensions, and bulk changes of due dates. Shows the effects of a new closure before applying them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 @PAGES.get("/staff/closures")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """Show current and future closed days and suspensions, and the two forms."""
+    """Show current and future closed days and suspensions, with the forms for closures and due dates."""
     return _render_closures()
 
 
@@ -107,7 +107,7 @@ def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
 
 
 def _closure_facts(context: Context, today: date) -> dict[str, object]:
-    """Read the data that the page always shows. `last` is the last known closed day of our own library."""
+    """Read the data that the page always shows. `last` is our own library's last known closed day."""
     own_agency = context.library.agency
     return {
         "days": cli_lists.closures(context.unit, today),

@@ -1,4 +1,4 @@
-"""/staff/explain: answers a hypothetical question, with the rule and the facts behind the answer. It changes nothing."""
+"""/staff/explain answers a hypothetical question, with the rule and the facts behind the answer, and changes nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that the page can answer: its label, its form fields, the mandatory fields, and a function that builds it."""
+    """A question that the page can answer.
+
+    Attributes:
+        words: Label of the question.
+        fields: Form fields of the question.
+        needed: Mandatory form fields.
+        put: Builds the question from the actor and the form fields.
+    """
 
     name: str
     words: str
@@ -61,7 +68,7 @@ QUESTIONS: Final = (
     Question("fine", N_("What is the fine?"), ("item",), ("item",),
              lambda _by, values: explaining.fine(values["item"])),
 )
-"""The same questions as those of the command line's `explain`."""
+"""The questions that the page offers, as in the command `explain`."""
 FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "patron":     (N_("Card"),                               "text"),
     "bib":        (N_("Title number in the union catalogue"), "text"),
@@ -89,7 +96,7 @@ def form() -> str:
 @PAGES.post("/staff/explain")
 @needs(StaffRole.VIEWER)
 def answer() -> str | tuple[str, int]:
-    """Answer the question as of now, or as of the time in the field `at`."""
+    """Answer the question for the current time, or for the time in the field `at`."""
     question = _find_question(typed("question"))
     values = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
     if not all(values[name] for name in question.needed):
@@ -112,7 +119,7 @@ def _find_question(name: str) -> Question:
 
 
 def _offered_questions() -> list[Question]:
-    """Return the questions for this role: without those about patrons if the role may not see cards."""
+    """Return the questions for this role. Omit questions about patrons if the role may not see cards."""
     if sees_names(staff_role()):
         return list(QUESTIONS)
     impersonal = (one for one in QUESTIONS if "patron" not in one.needed)
@@ -144,7 +151,7 @@ def _render_explanation(question: Question, values: Fields, error: str = "", fou
 
 
 def _outcome_facts(outcome: explaining.Decided) -> list[tuple[str, str]]:
-    """Return the facts of a positive answer as (name, value), without a request number, since no request was placed."""
+    """Return the facts in a positive answer as (name, value). Omit the request number, since no request was placed."""
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
     return words.shown_facts(

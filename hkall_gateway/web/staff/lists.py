@@ -1,4 +1,4 @@
-"""Work lists: pages of rows, with filter and order in the URL, and the whole list as a CSV file."""
+"""Work lists, shown in pages with filter and sort order in the URL, or downloaded as a CSV file."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
 
 BOM: Final = "\ufeff"
-"""Byte order mark. Without it, Excel reads UTF-8 in the machine's own code page."""
+"""Byte order mark, without which Excel decodes UTF-8 in the machine's own code page."""
 FORMULA: Final = re.compile(r"(\A|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|\A(?=[\t\r\n])")
-"""The position before a formula: at the start of a cell, even after blanks, and after characters at which spreadsheets in some
-locales split cells. Source: OWASP, CSV injection."""
+"""Matches the position before a formula: at the start of a cell, also after blanks, and after characters at which spreadsheets
+in some locales split cells. Source: OWASP, CSV injection."""
 BLOCK: Final = 200
 """Rows per chunk of a download."""
 
 
 def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
-    """Return a CSV download called `name`, in UTF-8 with a byte order mark. `rows` are read while the response is sent."""
+    """Return a CSV download called `name`, in UTF-8 with a byte order mark. Reads `rows` while sending the response."""
     answer = Response(
         stream_with_context(_csv_blocks(heads, rows)), mimetype="text/csv", content_type="text/csv; charset=utf-8"
     )
@@ -46,7 +46,7 @@ def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def defused(value: object) -> object:
-    """Return the value of a cell with an apostrophe before each formula, so that no spreadsheet evaluates it."""
+    """Return a cell's value with an apostrophe before each formula, so that no spreadsheet evaluates the formula."""
     return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
@@ -68,8 +68,8 @@ class ListColumn:
 
     Attributes:
         value: Returns the cell for a row.
-        sort: Sort key for the link in the heading, None if there is no link.
-        personal: Whether cells show cards, or text that may name a patron. Such a column is hidden from viewers.
+        sort: Sort key for the link in the column head, or None for no link.
+        personal: Whether cells show cards or text that may name a patron. Viewers do not see such a column.
     """
 
     head: str
@@ -80,7 +80,7 @@ class ListColumn:
 
 
 class SlipKind(StrEnum):
-    """Kinds of slips: for fetching our copy, for the hold shelf, and for the transit to the lender."""
+    """Kinds of slips: for fetching our own copy, for the hold shelf, and for the transit to the lender."""
 
     PULL = "pull"
     HOLD = "hold"
@@ -92,8 +92,8 @@ class WorkList:
     """One work list.
 
     Attributes:
-        urgent: Whether staff should look at the list as soon as it has a row.
-        collected: Whether the books are collected here, and so have a pickup location.
+        urgent: Whether staff should look at the list as soon as a row appears.
+        collected: Whether patrons collect the books here, so that rows have a pickup location.
     """
 
     words: str
@@ -105,7 +105,7 @@ class WorkList:
 
 
 def flag_words(word: str) -> str:
-    """Return a flag in words. The detail after its colon is not translated."""
+    """Return a flag in words. Do not translate the detail after the colon."""
     if word in FLAGS:
         return gettext(FLAGS[word])
     kind, _, detail = word.partition(":")
@@ -113,12 +113,12 @@ def flag_words(word: str) -> str:
 
 
 def cause_of(row: ListRow) -> str:
-    """Return the error or the partner's refusal that blocks a request, "" if the request has only been waiting for too long."""
+    """Return the error or partner's refusal that blocks a request, or "" if the request has merely waited for too long."""
     return "; ".join(filter(None, (row.set_aside, row.fault)))
 
 
 def owner_of(row: ListRow) -> str:
-    """Return the library that owns the copy."""
+    """Return the agency of the library that owns the copy."""
     return row.request.item_agency or (row.request.partner if row.request.side is Side.BORROWING else "")
 
 
@@ -144,7 +144,7 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag_words, row.request.flags.split()))),
     "why":         ListColumn(N_("Cause"),            cause_of,                                    personal=True),
 })
-"""All columns. Every CSV file contains them all, in this order."""
+"""All columns. Every CSV file contains all columns, in this order."""
 
 _COUNTER, _LENT, _LOOK = N_("At the counter"), N_("Lent"), N_("To look at")
 WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
@@ -163,7 +163,7 @@ WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
     L.STUCK:     WorkList(N_("Standing still"), _LOOK, ("title", "partner", "position", "why", "days"), urgent=True),
     L.FLAGGED:   WorkList(N_("Flagged"), _LOOK, ("title", "partner", "position", "flags", "days"), urgent=True),
 })
-"""The lists by group, in the order of a morning's work."""
+"""The work lists, grouped, in the order of a morning's work."""
 
 SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
     SortKey.DAYS:        N_("Days there"),
@@ -192,19 +192,19 @@ ROWS_OF_A_FILE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page of a work list as described by its URL: the list, its filter, its sort order and the cursor."""
+    """One page of a work list as described by the URL: the list's name, the filter, the sort order and the cursor."""
 
     name: ListName
     only: Only
     order: PageOrder
 
     def address(self, **changed: str) -> str:
-        """Return the URL of this list with these values. It starts at the first row unless `changed` has a cursor."""
+        """Return the URL of this list with the values in `changed`. Without a cursor in `changed`, start at the first row."""
         return url_for("lists.work_list", name=self.name, **{**self.values, **changed})  # type: ignore[arg-type]  # as query
 
     @property
     def direction(self) -> str:
-        """Return the direction of the sorted column. By default the oldest requests are first, with the most days."""
+        """Return the sort direction of the sorted column. By default, requests with the most days come first."""
         falls = (self.order.key is SortKey.DAYS) is not self.order.reverse
         return "descending" if falls else "ascending"
 
@@ -227,7 +227,7 @@ def first() -> Answer:
 @PAGES.get("/staff/lists/<name>")
 @needs(StaffRole.VIEWER)
 def work_list(name: str) -> str:
-    """Show one page of a list."""
+    """Show one page of a work list."""
     view = view_of(name)
     found, offered = consult(_read_page, view)
     filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
@@ -255,7 +255,7 @@ def as_file(name: str) -> Response:
 
 
 def view_of(name: str) -> View:
-    """Parse the URL. Answer 404 for an unknown list; replace an unknown sort order by the default."""
+    """Parse the URL. Answer 404 for an unknown list. Replace an unknown sort order with the default."""
     if name not in WORK_LISTS:
         abort(404)
     query: Mapping[str, str] = request.args
@@ -265,7 +265,7 @@ def view_of(name: str) -> View:
 
 
 def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
-    """Return one page of a list, and the values that each filter field offers."""
+    """Return one page of a work list, and the choices for each filter field."""
     page, only = console.work_list(context, view.name, staff_role(), view.order, view.only), view.only
     rows = [row.request for row in page.rows]
     return page, {
@@ -276,7 +276,7 @@ def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[st
 
 
 def _every_row(view: View) -> Iterator[ListRow]:
-    """Yield the rows of all pages. Each page is read separately, so that no transaction lasts as long as the download."""
+    """Yield the rows of all pages. Read each page separately, so that no transaction lasts as long as the download."""
     after: str | None = ""
     while after is not None:
         order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)

@@ -1,4 +1,4 @@
-"""Login and logout of staff, with a local account or through the site's identity provider."""
+"""Staff login and logout, with a local account or through the site's identity provider."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
         count_login("staff", "throttled")
         return page(too_many_tries(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
-    # An unknown login is checked against a decoy, so that it takes as long as a known login.
+    # Check an unknown login against a decoy hash, so that the response takes as long as for a known login.
     right = matches(account.secret_hash if account else DECOY, password)
     if account is None or not right:
         throttle.wrong(*source)
@@ -53,7 +53,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
 
 @PAGES.post("/staff/logout")
 def logout() -> Response:
-    """End the session. After a login through the identity provider, the next page offers to log out there as well."""
+    """End the session. After a provider login, the next page offers to log out at the identity provider too."""
     found = staff()
     log_out()
     left = OIDC if found and found.source == OIDC else None

@@ -1,4 +1,4 @@
-"""The dashboard, the partners, and the terminals."""
+"""Overview pages for staff: the dashboard, the partners, and the terminals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hkall_gateway.web.staff.lists import GROUPS
 DASHBOARD = Blueprint("dashboard", __name__)
 PARTNERS = Blueprint("partners", __name__)
 TERMINALS = Blueprint("terminals", __name__)
-"""Separate Blueprints, since each page has its own menu entry."""
+"""Each page has a separate Blueprint, since each page has a menu entry."""
 
 
 @DASHBOARD.get("/staff/")
@@ -42,7 +42,7 @@ def dashboard() -> str:
 
 
 def _dashboard_facts(context: Context) -> dict[str, object]:
-    """Read everything that the page shows in one transaction. Every query is bounded by the open requests or by an index."""
+    """Read the dashboard's data in one transaction. Every query is bounded by the number of open requests or by an index."""
     unit, now = context.unit, context.now
     links = [unit.circuits.find(agency) for agency in unit.circuits.used()]
     moved = work_lists.moved(unit, start_of(civil(now)))
@@ -57,19 +57,19 @@ def _dashboard_facts(context: Context) -> dict[str, object]:
 
 
 MOST: Final = 200
-"""Partners from the directory to show, besides the partners with messages."""
+"""Maximum number of partners to show from the directory, in addition to the partners with messages."""
 
 
 @PARTNERS.get("/staff/partners")
 @needs(StaffRole.VIEWER)
 def partners() -> str:
-    """Show the partners and their channels. The script refreshes the page every 15 seconds."""
+    """Show the partners and the state of each connection. The script refreshes the page every 15 seconds."""
     rows, names = consult(_read_partners)
     return render_template("staff/partners.html", rows=rows, names=names, up=UP)
 
 
 def _read_partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
-    """Return the names, by agency, of partners that were ever sent a message and of the first ones of the directory."""
+    """Return the rows and names of partners that were ever sent a message, and of the directory's first MOST partners."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
     names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners.among(agencies).items()}
@@ -95,7 +95,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType({
     "97": N_("Repeat"),
     "99": N_("Status"),
 })
-"""SIP2 messages that terminals send, by code. Source: SIP2 2.00."""
+"""Labels of the SIP2 messages that terminals send, by code. Source: SIP2 2.00."""
 
 REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
     "unknown":   N_("unknown login"),
@@ -103,21 +103,21 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
     "secret":    N_("wrong password"),
     "algorithm": N_("encrypted password, which is not supported"),
 })
-"""Reasons for which a terminal's login was refused."""
+"""Labels of the reasons for refusing a terminal's login."""
 # fmt: on
 
 
 @TERMINALS.get("/staff/terminals")
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
-    """Show the terminals. The script refreshes the page every 15 seconds, as often as gateways report."""
+    """Show the terminals. The script refreshes the page every 15 seconds, which is as often as gateways report."""
     rows, seen_at = consult(_read_terminals)
     words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
     return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)
 
 
 def _read_terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
-    """Return the terminals of all running gateways, and the time of the oldest report, None if no gateway is running."""
+    """Return the terminals of all running gateways and the time of the oldest report, or None if no gateway is running."""
     up = {one.name for one in instances.list_instances(context.unit) if one.state(context.now) == "up"}
     reported = [row for row in instances.terminals(context.unit) if row.instance in up]
     found = []

@@ -1,4 +1,4 @@
-"""Pages about one patron, found by card or name and addressed by a random number: loans, charges, export, erasure."""
+"""Pages about one patron: loans, charges, export and erasure. URLs identify the patron by a random number."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "ncip":     N_("the library's own system, asked just now"),
     "alma":     N_("the library's own system, asked just now"),
 }
-"""Sources of the data about a patron."""
+"""Labels of the sources of patron data."""
 # fmt: on
 FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
 
@@ -59,7 +59,7 @@ def search() -> str:
 @PAGES.post("/staff/patrons")
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
-    """Find patrons by card or name. A single match leads to its page, several are listed. The typed text is never in a URL."""
+    """Find patrons by card or name. Redirect to a single match, or list several. No URL contains the typed text."""
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
@@ -72,7 +72,7 @@ def find() -> str | Response | tuple[str, int]:
             for one in known
         ]
         return _render_search(words=words, rows=rows, most=len(known) == patron_page.MOST)
-    # The card is not loaded, but the local system may know it, or there may be open records for it.
+    # The card was not loaded, but the local system may know the card, or there may be open records about the card.
     if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see_patron(words)) and seen.borrower)):
         return _redirect_to_patron(_number_for(words))
     return _render_search(gettext("Nobody is found by this card or name."), words=words), 404
@@ -88,7 +88,7 @@ def page(number: str) -> str:
 @PAGES.post("/staff/patrons/<number>/request")
 @needs(StaffRole.CLERK)
 def place(number: str) -> Response | tuple[str, int]:
-    """Place a request for the patron. The rules apply, but a second request for a title is allowed (R11a)."""
+    """Place a request for the patron. The rules apply, except that a second request for a title is allowed (R11a)."""
     card, form = _find_card(number), request.form
     command = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
     if not command.bib_id:
@@ -103,7 +103,7 @@ def place(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/pay")
 @needs(StaffRole.CLERK)
 def pay(number: str) -> Response | tuple[str, int]:
-    """Record a payment, for one charge or for the oldest charges first. The same form is recorded only once."""
+    """Record a payment, for one charge or for the oldest charges first. A form that is submitted twice is recorded once."""
     card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
     if not cents:
         return _render_patron(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
@@ -134,7 +134,7 @@ def export(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/erase")
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
-    """Show how much would be erased. With `apply`, erase it. Open matters remain, and are listed with what ends them."""
+    """Show how many rows would be erased. With `apply`, erase them. List the rows that must remain, and until when."""
     card, reason, web = _find_card(number), typed("reason"), services()
     if not reason:
         return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
@@ -169,7 +169,7 @@ def _number_for(card: str) -> str:
 
 
 def _see_patron(card: str) -> PatronPage | None:
-    """Return everything about a card, None if the local system did not answer in time."""
+    """Return all data about a card, or None if the local system did not answer in time."""
     seen = services().bridge.run(services().circulation.execute(SeePatronPage(card)))
     return None if isinstance(seen, Refused) else seen
 
@@ -179,7 +179,7 @@ def _full_name(one: Borrower) -> str:
 
 
 def _record_stores() -> Records:
-    """Return the stores in which this site keeps personal data. The database is accessed through the bridge."""
+    """Return the stores with personal data: the database (through the bridge), the archive, and the file of erased persons."""
     web = services()
     marks, archive = web.erased(), web.library().policy.retention.archive_file
     return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)

@@ -1,4 +1,4 @@
-"""/staff/requests: find a request, show its history, and run the commands that its position and the user's role allow."""
+"""/staff/requests finds a request, shows the history, and runs commands that the position and the user's role allow."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from hkall_gateway.web.staff.unsent import SENDS, documents
 PAGES = Blueprint("requests", __name__)
 
 LONGEST: Final = 200
-"""Maximum length of a search text, and of each field of an action except the reason."""
+"""Maximum length of a search text, and of each form field of a command except the reason."""
 ASKED_FIRST: Final = frozenset({"force", "settle", "lost"})
-"""Commands for which the script asks for confirmation."""
+"""Commands for which the page's script asks for confirmation."""
 _ROWS: Final = {row.name: row for row in ACTIONS}
 
 # fmt: off
@@ -49,7 +49,7 @@ FOUND_BY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A submitted form, with an error message and its rule, or with a change that was made since the page was rendered."""
+    """A submitted form that was not executed, because of an error (with its rule) or a change since the page was rendered."""
 
     fields: dict[str, str] = field(default_factory=dict)
     error: str = ""
@@ -60,7 +60,7 @@ class Given:
 NOTES: Final = MappingProxyType(
     {"no_price": losses.NO_PRICE_KNOWN, "priced": losses.PRICED_BEFORE, "not_theirs": losses.NOT_THEIRS}
 )
-"""Notes from a command about a loss, by their values in a URL."""
+"""Notes from a command about a loss, by the value that stands for the note in a URL."""
 _WORDS: Final = {note: word for word, note in NOTES.items()}
 
 
@@ -74,7 +74,7 @@ def find() -> str:
 @PAGES.post("/staff/requests")
 @needs(StaffRole.VIEWER)
 def found() -> str | Response:
-    """Show the matches, or redirect to the request with this number. The typed text may be a card, so no URL contains it."""
+    """Show the matches, or redirect to the request with the typed number. No URL contains the text, which may be a card."""
     words = typed("q", LONGEST)
     matches = consult(console.search_requests, words, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
@@ -85,7 +85,7 @@ def found() -> str | Response:
 @PAGES.get("/staff/requests/<number>")
 @needs(StaffRole.VIEWER)
 def one(number: str) -> str:
-    """Show everything about one request. `?done=cancel` reports the command that was run."""
+    """Show everything about one request. `?done=cancel` reports that the command `cancel` was run."""
     return _render_request(number, Given())
 
 
@@ -112,7 +112,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
 
 
 def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
-    """Return the command for the fields of the form, or an error message."""
+    """Return the command for the submitted form fields, or an error message."""
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
     named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)

@@ -1,8 +1,8 @@
-"""/staff/scan: the scan station, with one field for a barcode scanner. It checks books in, or lends them to a scanned card.
+"""/staff/scan is the scan station. It has one field for a barcode scanner, and checks books in or lends them to a scanned card.
 
-Each scan redirects to a page whose URL contains only the scan's number. Reloading that page shows the same answer and sends
-nothing. The answers are stored with the session. The current card is a field of the form, so that a page always lends to the
-card that it shows.
+Each scan redirects to a URL that contains only the scan's number. Reloading that page shows the same answer again and runs
+nothing. The answers are stored with the session. The current card is a form field, so that a page always lends to the card
+that the page shows.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ ANSWER: Final = TypeAdapter(Answer)
 LONGEST: Final = 100
 """Maximum length of a scanned text."""
 PLACE: Final = "__Host-hkall-place"
-"""Cookie with the pickup location where this browser is used."""
+"""Cookie with the pickup location at which this browser is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Borrowing:
-    """The card to which books are currently lent. `name` is the patron or library, "" if not known."""
+    """The current card, to which books are lent. `name` is the name of the patron or library, "" if not known."""
 
     card: str = ""
     name: str = ""
@@ -50,7 +50,7 @@ class Borrowing:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One scan: its text, the answer that was shown, and the current card after it. `at` is None until the scan is stored."""
+    """One scan: the text, the answer, and the current card after the scan. `at` is None until the scan is stored."""
 
     text: str
     answer: Answer
@@ -62,7 +62,7 @@ class Answered:
 @PAGES.get("/staff/scan")
 @needs(StaffRole.CLERK)
 def scan() -> str:
-    """Show the station, with the answer to the scan whose number is in the URL, if any."""
+    """Show the station. If the URL has a scan's number, show the answer to that scan."""
     number = request.args.get("scan", "")
     rows = _read_answers()
     newest = next((row for row in rows if str(row.number) == number), None)
@@ -73,10 +73,10 @@ def scan() -> str:
 @PAGES.post("/staff/scan")
 @needs(StaffRole.CLERK)
 def scanned() -> Response | str:
-    """Process one scan. The card of the last scan remains current until it is scanned again or dismissed."""
+    """Process one scan. A scanned card remains current until the card is scanned again or dismissed."""
     text, card, word = (typed(name, LONGEST) for name in ("barcode", "card", "kind"))
     kind = ScanKind(word) if word in set(ScanKind) else None
-    if not text:  # any text in the card field is a card
+    if not text:  # a text in the card field is always a card
         text, card, kind = card, "", ScanKind.CARD
     if not text or "done" in request.form:
         return redirect(url_for("scan.scan"), 303)
@@ -87,7 +87,7 @@ def scanned() -> Response | str:
         stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), staff_session().token_hash
         add = bind(web_sessions.add, token, stored, services().now())
         number = services().bridge.write(add, LockSet(document=("web_scans", token)))
-    except Unavailable:  # the scan may have been processed: show its answer anyway
+    except Unavailable:  # the scan may have been processed, so show the answer anyway
         return _render_station(made, [])
     return redirect(url_for("scan.scan", scan=number), 303)
 
@@ -95,7 +95,7 @@ def scanned() -> Response | str:
 @PAGES.post("/staff/scan/place")
 @needs(StaffRole.CLERK)
 def place() -> Response:
-    """Store the pickup location where this browser is used in a cookie."""
+    """Store this browser's pickup location in a cookie."""
     answer, chosen = redirect(url_for("scan.scan"), 303), typed("pickup")
     if chosen in services().library().pickup_locations:
         set_own_cookie(answer, PLACE, chosen, max_age=A_YEAR_S)
@@ -132,7 +132,7 @@ def _read_answers() -> list[Answered]:
     rows, found = services().bridge.read(bind(web_sessions.of, staff_session().token_hash)), []
     for row in rows:
         parts = json.loads(row.answer)
-        answer = ANSWER.validate_python(parts["answer"])  # ignores fields that another release has written
+        answer = ANSWER.validate_python(parts["answer"])  # ignores fields written by another release
         found.append(Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at))
     return found
 
@@ -143,6 +143,6 @@ def _institutional_card(agency: str) -> str:
 
 
 def _station_place() -> str:
-    """Return the pickup location of this station, "" if none was chosen, or if it no longer exists."""
+    """Return this station's pickup location, or "" if none was chosen or the chosen location no longer exists."""
     kept = request.cookies.get(PLACE, "")
     return kept if kept in services().library().pickup_locations else ""

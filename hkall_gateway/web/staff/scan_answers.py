@@ -1,4 +1,4 @@
-"""Texts of the scan station: for every result, what to do with the book, and for whom."""
+"""Texts for the scan station, which say for every result what to do with the book, and for whom."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Answer:
 
     Attributes:
         outcome: "ok", "look" or "no".
-        what: What to do, in words that are legible from two metres.
+        what: What to do, in words short enough to be shown legibly from two metres.
         whom: Name of the patron.
-        slip: Whether a slip is to be printed.
-        ship_card: Card of the library to which the copy can be shipped now.
+        slip: Whether to print a slip.
+        ship_card: Institutional card of the library to which the copy can be shipped now.
         owners: Libraries to choose from if the barcode is ambiguous.
-        either: Whether the clerk must say if the text is a card or a book.
+        either: Whether the clerk must choose if the text is a card or a book.
     """
 
     outcome: str
@@ -55,7 +55,7 @@ class Answer:
 
 
 def of_card(scanned: CardScanned, *, over: bool) -> Answer:
-    """Return the answer to a card. `over` is true if it was the current card, and is now dismissed."""
+    """Return the answer to a scanned card. `over` is true if the card was the current card and is now dismissed."""
     if over:
         return Answer(OK, gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
     if scanned.partner:
@@ -82,7 +82,7 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
 
 
 def of_either(scanned: CardOrCopy) -> Answer:
-    """Return a question, since the text is both a card and a copy's barcode. Nothing has been done yet."""
+    """Ask whether the text is a card or a barcode, since both exist. Nothing has been done yet."""
     book = " ".join(
         filter(None, (scanned.title, gettext("of %(library)s", library=library_name(scanned.owner)) if scanned.owner else ""))
     )
@@ -92,12 +92,12 @@ def of_either(scanned: CardOrCopy) -> Answer:
 
 
 def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: str = "") -> Answer:
-    """Return the answer to a copy.
+    """Return the answer to a scanned copy.
 
     Args:
         scanned: Result of the scan.
-        card_of_partner: Returns the institutional card of a library, "" if it has none.
-        here: Pickup location of the station, "" if it is not known.
+        card_of_partner: Returns a library's institutional card, or "" if the library has none.
+        here: Pickup location of the station, or "" if not known.
     """
     outcome, request = scanned.outcome, scanned.request
     if isinstance(outcome, CheckedIn):
@@ -117,7 +117,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
 
 
 def name_of(patron: PatronSeen | Borrower | None) -> str:
-    """Return a patron's name in the language of this request, "" if it is not known."""
+    """Return a patron's name in the language of this request, or "" if the name is not known."""
     if patron is None:
         return ""
     english, chinese = patron.name.reveal(), patron.name_zh.reveal()
@@ -187,7 +187,7 @@ _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingPr
         "home": _answer_home,
     }
 )
-"""Functions that make the answer to a check-in, by its result."""
+"""For each check-in result, the function that makes the answer."""
 
 
 def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
@@ -201,7 +201,7 @@ def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
 
 
 def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """Return the answer for a copy without an open request, depending on the owner of the copy."""
+    """Return the answer for a copy without an open request, depending on the copy's owner."""
     if scanned.request and scanned.request.position not in FINAL:  # our own copy in transit, scanned with a patron's card
         return _answer_refusal(scanned, outcome)
     if scanned.request:
@@ -214,7 +214,7 @@ def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
 
 
 def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """Return the answer for a partner's copy without a request: send it to its owner."""
+    """Return the answer for a partner's copy without a request, which is to send the copy to the owner."""
     if outcome.item is None or not outcome.item.agency:
         return _answer_refusal(scanned, outcome)
     owner = library_name(outcome.item.agency)
@@ -244,11 +244,11 @@ _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = Ma
         Reason.TRY_AGAIN: _answer_late,
     }
 )
-"""Refusals for which the station has its own texts. All other refusals have a sentence in `reasons`."""
+"""For each refusal with a text of the station's own, the function that makes the answer. `reasons` has texts for the rest."""
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
-    """Return where the book goes on the hold shelf: under the patron's initial, if that is a Latin letter."""
+    """Return the place on the hold shelf, which is under the patron's initial if the initial is a Latin letter."""
     letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
     if letter.isascii() and letter.isalpha():
         return gettext("Hold shelf, under %(letter)s", letter=letter)
@@ -265,7 +265,7 @@ def _collect_by(request: Request | None) -> list[str]:
 
 
 def _collected_elsewhere(here: str, answer: Answer, request: Request | None) -> Answer:
-    """Return the answer. If the copy is collected at another location, add that location."""
+    """Add the pickup location to the answer if the copy is to be collected at another location."""
     there = request.pickup_location if request and request.position is Position.RECEIVED else ""
     if not here or there in ("", here):
         return answer

@@ -1,4 +1,4 @@
-"""Actions on the rows selected in a list: the commands that all of them allow, and the outcome of running one."""
+"""Runs one command on all rows that were selected in a work list. Offers the commands that every selected row allows."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from hkall_gateway.web.staff.words import in_words
 PAGES = Blueprint("selection", __name__)
 
 ELSEWHERE: Final = frozenset({"substitute", "insert", "force", "reopen", "print"})
-"""Commands that are not offered here: those that need another copy or position for each request, and printing slips."""
+"""Commands that are not offered for a selection, since they need different arguments per request, or print slips."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkAction:
-    """A command with the number of selected requests that allow it."""
+    """A command, and the number of selected requests that allow the command."""
 
     action: Action
     allowed: int
@@ -62,7 +62,7 @@ def selected(name: str) -> str:
 @PAGES.post("/staff/lists/<name>/act")
 @needs(StaffRole.CLERK)
 def act(name: str) -> str | tuple[str, int]:
-    """Run one command on each of the selected requests, one after the other."""
+    """Run one command on the selected requests, one after the other."""
     view, chosen, command = view_of(name), _selected_requests(), typed("action")
     if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
@@ -102,7 +102,7 @@ def _render_commands(view: View, chosen: tuple[Request, ...], error: str = "") -
 
 
 def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkAction, ...]:
-    """Return each command that the role and at least one request allow, with the number of requests that allow it."""
+    """Return the commands that the role and at least one request allow, each with the number of requests that allow it."""
     counted = (
         BulkAction(action, sum(permitted.permitted(one, role, action.name) for one in chosen))
         for action in (permitted.actions(chosen[0], role) if chosen else ())
@@ -112,7 +112,7 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
 
 
 def _selected_requests() -> tuple[Request, ...]:
-    """Return the selected requests in the order of the form, without duplicates and unknown numbers."""
+    """Return the selected requests in form order, without duplicates and unknown request numbers."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
     return services().bridge.read(bind(_find_requests, numbers))
 

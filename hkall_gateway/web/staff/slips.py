@@ -1,4 +1,4 @@
-"""Slips that the browser prints: for fetching our copy, for the hold shelf, and for the transit to the lender."""
+"""Slips that the browser prints: for fetching our own copy, for the hold shelf, and for the transit to the lender."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from hkall_gateway.web.staff.lists import WORK_LISTS, SlipKind
 
 PAGES = Blueprint("slips", __name__)
 BARCODES = Blueprint("barcodes", __name__)
-"""Separate from PAGES, so that its error pages do not highlight the slips in the menu."""
+"""Separate from PAGES, so that error pages for barcodes do not highlight the slips in the menu."""
 
 
 LONGEST: Final = 40
-"""Maximum length of a barcode that fits a slip."""
+"""Maximum number of characters in a barcode that fits on a slip."""
 OPTIONS: Final = {"module_width": 0.25, "module_height": 11.0, "quiet_zone": 2.5, "write_text": False}
 """Sizes in millimetres. A module of 0.25 mm is two dots of a thermal printer with 203 dpi; the quiet zone is ten modules."""
 A_DAY: Final = "private, max-age=86400"
@@ -46,7 +46,7 @@ A_DAY: Final = "private, max-age=86400"
 @BARCODES.get("/staff/barcode/<path:text>")
 @needs(StaffRole.CLERK)
 def picture(text: str) -> Response:
-    """Serve the barcode of a copy or request as SVG. Its inline styles need a Content-Security-Policy of their own."""
+    """Serve the barcode of a copy or request as SVG, with a Content-Security-Policy that permits the SVG's inline styles."""
     if len(text) > LONGEST or not encodable(text):
         abort(404)
     return Response(
@@ -55,13 +55,13 @@ def picture(text: str) -> Response:
 
 
 def encodable(text: str) -> bool:
-    """Return whether a text is printable ASCII, which Code 128 can encode."""
+    """Check that Code 128 can encode a text, which must be printable ASCII."""
     return bool(text) and text.isascii() and text.isprintable()
 
 
 @lru_cache(maxsize=512)
 def code128(text: str) -> bytes:
-    """Return the barcode for a text as SVG. Raises ValueError for a text that is not `encodable`."""
+    """Render the barcode for a text as SVG. Raises ValueError if the text is not `encodable`."""
     file = BytesIO()
     try:
         Code128(text, writer=SVGWriter()).write(file, options=dict(OPTIONS))
@@ -71,7 +71,7 @@ def code128(text: str) -> bytes:
 
 
 PAPER: Final = "__Host-hkall-paper"
-"""Cookie with the paper size of this browser's printer."""
+"""Cookie with the paper size for this browser's printer."""
 
 KINDS: Final[Mapping[ListName, SlipKind]] = {name: one.slip for name, one in WORK_LISTS.items() if one.slip}
 """The kind of slip for each list that has slips."""
@@ -82,22 +82,25 @@ PAPERS: Final[Mapping[str, str]] = MappingProxyType({
     "thermal": N_("Roll, 80 mm"),
     "a4":      N_("A4, to be cut in four"),
 })
-"""Paper sizes, each with its own print style sheet, such as `static/slips-a6.css`."""
+"""Labels of paper sizes. Each size has a print style sheet such as `static/slips-a6.css`."""
 
 POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
     SlipKind.PULL:    frozenset({Position.PAGED}),
     SlipKind.HOLD:    frozenset({Position.RECEIVED}),
     SlipKind.TRANSIT: frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT}),
 })
-"""Positions in which a request has a slip of each kind."""
+"""For each kind of slip, the positions in which a request has such a slip."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """One slip. `agency` and `library` are the library to which the copy goes, or its owner on a slip for the hold shelf.
+    """One slip.
 
-    `person` is set only for the hold shelf, which is sorted by name. It is never logged.
+    Attributes:
+        agency: Agency of the library to which the copy goes, or of the owner on a slip for the hold shelf.
+        library: Name of that library, or "" if only the agency is known.
+        person: Patron's name, never logged. Set only for the hold shelf, which is sorted by name.
     """
 
     request: Request
@@ -110,7 +113,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The slips that a URL or form requests. An empty `numbers` means the whole list."""
+    """The slips that a URL or form requests. If `numbers` is empty, the whole list is requested."""
 
     name: ListName
     paper: str
@@ -120,14 +123,14 @@ class Wanted:
 
     @property
     def kind(self) -> SlipKind:
-        """The kind of slip for this list."""
+        """Kind of slip for this list."""
         return KINDS[self.name]
 
 
 @PAGES.get("/staff/slips")
 @needs(StaffRole.CLERK)
 def slips() -> Response:
-    """Show the slips as they will be printed, without recording anything. A cookie keeps the paper size."""
+    """Preview the slips without recording that they are printed. Store the paper size in a cookie."""
     wanted = _read_wanted(request.args)
     answer = make_response(_render_slips(wanted))
     if "paper" in request.args:
@@ -138,7 +141,7 @@ def slips() -> Response:
 @PAGES.post("/staff/slips")
 @needs(StaffRole.CLERK)
 def printed() -> str:
-    """Record the slips in the form as printed, and show them. A slip that was printed before shows when."""
+    """Record the slips in the form as printed, and show them. A reprinted slip shows when it was first printed."""
     wanted = _read_wanted(request.form)
     if not wanted.numbers:
         abort(400)
@@ -174,9 +177,9 @@ def _read_wanted(query: Mapping[str, str]) -> Wanted:
 
 
 def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
-    """Return the slips, and the cursor for the rest of the list, "" if there is none.
+    """Return the slips, and the cursor for the rest of the list, or "" if the list is complete.
 
-    A pull list is printed in call number order. Requests in other positions do not have such a slip and are left out.
+    Sort pull slips by call number. Omit requests whose position has no slip of the wanted kind.
     """
     following = ""
     if wanted.numbers:

@@ -1,4 +1,4 @@
-"""Statistics for a period: figures, charts as SVG, and a CSV file for each table."""
+"""Shows statistics for a period: figures, SVG charts, and a CSV file for each table."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from hkall_gateway.web.staff.lists import csv_file
 
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
 
-# pygal's finder for plugins uses an interface that Python 3.12 has removed, and 3.11 warns at every later import.
+# pygal installs a plugin finder with an interface that Python 3.12 has removed. Python 3.11 warns at every later import.
 
 MOST_DAYS: Final = 21
-"""Days of the last bar in the chart, which includes all books that took longer."""
+"""Number of days for the chart's last bar, which includes all books that took longer."""
 FONT: Final = "system-ui, 'Noto Sans', 'Noto Sans CJK TC', sans-serif"
 COLOURS: Final = ("#2f8f6b", "#c9892b", "#8c98a1", "#8db9d6")
-"""For filled, unfilled, cancelled, still open. They differ in lightness too, and the table has the figures."""
+"""Colours for filled, unfilled, cancelled and open requests, which also differ in lightness."""
 DARK: Final = (
     "inline:@media (prefers-color-scheme: dark) {"
     " text { fill: #a3aeb6 !important; } .axis path { stroke: #4a555d !important; } }"
 )
-"""Style that makes a chart follow the browser's colour scheme."""
+"""CSS rule that makes a chart follow the browser's colour scheme."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart: its title, which is also its text alternative, and the function that draws it."""
+    """A chart: the title, which is also the text alternative, and the function that draws the chart."""
 
     title: str
     draw: Callable[[Statistics], Graph]
 
 
 def svg(chart: Chart, found: Statistics) -> bytes:
-    """Return a chart as SVG, without the script that pygal adds for its own viewer."""
+    """Render a chart as SVG, without the script that pygal adds for its own viewer."""
     tree = chart.draw(found).render_tree()
     for script in [node for node in tree.iter() if isinstance(node.tag, str) and node.tag.endswith("script")]:
         script.getparent().remove(script)
@@ -131,7 +131,7 @@ CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
     "turnaround": Chart(N_("Books by the days from the request to our hold shelf"), _draw_turnaround),
     "declines":   Chart(N_("Reasons for which lenders did not supply"), _draw_declines),
 })
-"""Charts by the name of the table below them."""
+"""Charts by the name of the table below the chart."""
 # fmt: on
 
 
@@ -147,7 +147,7 @@ SIDES: Final[Mapping[str, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table. `rows` returns its rows; the first `words` columns are texts, the others are numbers."""
+    """One table. `rows` computes the rows. The first `words` columns are texts, and all further columns are numbers."""
 
     title: str
     heads: tuple[str, ...]
@@ -156,7 +156,7 @@ class Table:
 
 
 def percent(share: float | None) -> int | None:
-    """Convert a share between 0 and 1 to percent. None remains None."""
+    """Convert a share between 0 and 1 to percent. Return None for None."""
     return None if share is None else round(100 * share)
 
 
@@ -169,7 +169,7 @@ def _count_rows(found: Iterable[Count], *by: str) -> list[Row]:
 
 
 def turnaround_rows(found: Statistics) -> list[Row]:
-    """Return for each lender the number of books, and the days within which half and nine tenths of them arrived."""
+    """Return for each lender the number of books, and the days within which 50 % and 90 % of the books arrived."""
     by_partner: dict[str, list[Turnaround]] = {}
     for one in found.turnarounds:
         by_partner.setdefault(one.partner, []).append(one)
@@ -180,7 +180,7 @@ def turnaround_rows(found: Statistics) -> list[Row]:
 
 
 def refusal_rows(found: Statistics) -> list[Row]:
-    """Return each refusal's rule and reason with its count, most frequent first."""
+    """Return the rule, the reason and the count of each refusal, most frequent first."""
     sums = Counter[tuple[str, str]]()
     for one in found.refusals:
         sums[one.rule, one.reason] += one.times
@@ -188,7 +188,7 @@ def refusal_rows(found: Statistics) -> list[Row]:
 
 
 def decline_rows(found: Statistics) -> list[Row]:
-    """Return each lender's reasons for declining with their counts, most frequent first."""
+    """Return each lender's reasons for declining, with the count of each reason, most frequent first."""
     sums = Counter[tuple[str, str]]()
     for one in found.declines:
         sums[one.lender, one.reason] += one.times
@@ -217,12 +217,12 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
     "sites":      Table(N_("From site to site"), (N_("From"), N_("To"), N_("Pickup place"), N_("Requests"), N_("Filled")),
                         lambda found: [(p.lender, p.borrower, p.place, p.requests, p.filled) for p in found.pairs], words=3),
 })
-"""Tables in the order of the page. Each is also a CSV file."""
+"""Tables in page order. Each table can also be downloaded as a CSV file."""
 # fmt: on
 
 
 def count_by_site(found: Statistics) -> Counter[tuple[str, str]]:
-    """Count requests by lender and site. A site is one of our pickup locations, or another library."""
+    """Count requests by lender and site, where a site is one of our pickup locations or another library."""
     cells = Counter[tuple[str, str]]()
     for one in found.pairs:
         cells[one.lender, one.place or one.borrower] += one.requests
@@ -235,14 +235,14 @@ MONTHS: Final = 6
 """Months in the default period, including the current month."""
 KEPT: Final = "hkall_statistics"
 KEPT_S: Final = 60.0
-"""Seconds for which figures are cached, so that a page, its charts and its files need a single query."""
+"""Seconds for which figures are cached, so that a page with its charts and CSV files needs a single query."""
 MOST_KEPT: Final = 16
 
 
 @PAGES.get("/staff/statistics")
 @needs(StaffRole.VIEWER)
 def page() -> str | tuple[str, int]:
-    """Show the statistics for a period, or why the period is not possible."""
+    """Show the statistics for a period, or the reason for refusing the period."""
     period = _read_period()
     found = _figures_of(period)
     if isinstance(found, Refused):
@@ -283,14 +283,14 @@ def as_file(name: str) -> Response:
 @PAGES.get("/staff/statistics/<name>.svg")
 @needs(StaffRole.VIEWER)
 def picture(name: str) -> Response:
-    """Serve one chart as SVG. Its inline styles need a Content-Security-Policy of their own."""
+    """Serve one chart as SVG, with a Content-Security-Policy that permits the SVG's inline styles."""
     if name not in CHARTS:
         abort(404)
     return Response(svg(CHARTS[name], _read_figures()), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE})
 
 
 def _read_period() -> tuple[str, str]:
-    """Return the first and the last day in the URL. By default they cover the current month and the months before it."""
+    """Return the first and the last day in the URL. The default period ends today and spans MONTHS calendar months."""
     today = civil(services().now())
     months = today.year * 12 + today.month - MONTHS
     usual = date(months // 12, months % 12 + 1, 1)
@@ -305,7 +305,7 @@ def _read_figures() -> Statistics:
 
 
 def _figures_of(period: tuple[str, str]) -> Statistics | Refused:
-    """Return the figures for a period. They are cached for at most KEPT_S seconds."""
+    """Return the figures for a period, cached for at most KEPT_S seconds."""
     try:
         first, last = map(parse_day, period)
     except ValueError:

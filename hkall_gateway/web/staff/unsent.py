@@ -1,4 +1,4 @@
-"""Undelivered messages: those given up, letters that came back, and quarantined documents; retry, done, drop."""
+"""Shows dead letters, waiting messages, returned letters and quarantined documents, which supervisors retry, close or drop."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ SENDS: Final[Mapping[str, str]] = MappingProxyType({
     LocalSend.CHECK_ILS_RETURN:       N_("To the library system: is it returned?"),
     LocalSend.CHECK_ILS_PAYMENT:      N_("To the library system: is it paid?"),
 })
-"""Labels of messages, by their kind in the outbox."""
+"""Labels of messages, by kind in the outbox."""
 # fmt: on
 
 
 PAGES = Blueprint("unsent", __name__)
 
 MOST: Final = 50
-"""Rows per page, and per settlement in bulk."""
+"""Maximum number of rows on a page, and of rows settled by one form."""
 REPLAY: Final = "replay"
 
 
@@ -80,10 +80,10 @@ class Kind:
     """One tab of the page.
 
     Attributes:
-        source: Where the rows come from: "outbox", "letters" or "quarantine".
+        source: Source of the rows: "outbox", "letters" or "quarantine".
         count: Names of the counts that add up to the number of rows.
-        how: Ways in which a row can be settled.
-        states: States in the outbox that the tab shows.
+        how: Actions that can settle a row.
+        states: Outbox states that the tab shows.
     """
 
     words: str
@@ -112,7 +112,7 @@ HOW: Final[Mapping[str, str]] = MappingProxyType({
     DROP:   N_("drop"),
     REPLAY: N_("replay"),
 })
-"""Texts of the buttons. In English they are the words of the command line."""
+"""Button texts. The English texts are the words of the command line."""
 
 MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("outbox",     RETRY):  N_("Send it again now."),
@@ -124,7 +124,7 @@ MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("quarantine", REPLAY): N_("Hear it again, as if it came now."),
     ("quarantine", DROP):   N_("It means nothing here."),
 })
-"""Effect of each settlement, shown below the buttons."""
+"""Explanation of each button's effect, shown below the buttons."""
 
 EFFECTS: Final = (
     N_("the request waits for this lender's copy"), N_("the next lender is asked"), N_("the request is cancelled"),
@@ -133,7 +133,7 @@ EFFECTS: Final = (
     N_("the days to collect count from today"), N_("they count from the day of arrival"), N_("its flag is taken away"),
     N_("nothing more; the local system does not know"), N_("nothing more"), N_("nothing more; the partner does not know"),
 )
-"""Effects of `done` and `drop` on a request, as the commands report them. Listed here only for the translation catalogue."""
+"""Effects of `done` and `drop` on a request, as reported by the commands. Listed only for the translation catalogue."""
 # fmt: on
 NEEDS_REASON: Final = frozenset({DONE, DROP, REPLAY})
 NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
@@ -142,14 +142,14 @@ NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
 @PAGES.get("/staff/unsent")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """Show the tab that `kind` names."""
+    """Show the tab named by the parameter `kind`."""
     return _render_unsent(_known_kind(request.args.get("kind", "dead")))
 
 
 @PAGES.post("/staff/unsent/<kind>")
 @needs(StaffRole.SUPERVISOR)
 def judge(kind: str) -> str | Response | tuple[str, int]:
-    """Settle the selected rows, each with its own command."""
+    """Settle the selected rows, with one command per row."""
     named, how = _known_kind(kind), typed("how")
     if how not in KINDS[named].how:
         abort(400)
@@ -172,7 +172,7 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 
 
 def _replay_document(command: Settle) -> str:
-    """Process a quarantined document again as NCIP would, and record it. Return the problem, "" on success."""
+    """Process a quarantined document again as NCIP would, and record the replay. Return the problem, or "" on success."""
     web = services()
     kept = web.bridge.read(bind(quarantine.one, command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
@@ -184,7 +184,7 @@ def _replay_document(command: Settle) -> str:
 
 
 def _why_unsettled(outcome: object) -> str:
-    """Return why a row was not settled, "" if it was."""
+    """Return why a row was not settled, or "" if the row was settled."""
     if not isinstance(outcome, Refused):
         return ""
     if outcome.why is Reason.UNKNOWN_REQUEST:
@@ -231,7 +231,7 @@ def _render_unsent(
 
 
 def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
-    """Return the rows of a tab with their ids, one more than fits on a page."""
+    """Return the rows of a tab as (id, row), with one row more than fits on a page."""
     if kind == "letters":
         return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
     if kind == "quarantine":
@@ -240,7 +240,7 @@ def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
 
 
 def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
-    """Return messages to partners as they would be sent now, without secrets, by their ids in the outbox."""
+    """Serialize messages to partners as they would be sent now, without secrets, by outbox id."""
     web, agency = services(), services().library().agency
     return {
         one.row.id: web.document(one.row.payload, one.partner, agency)

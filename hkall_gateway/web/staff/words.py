@@ -1,8 +1,8 @@
-"""Display texts for staff: journal events, messages, letters, charges and facts, and translations of circulation's texts.
+"""Display texts for staff: labels of journal events, messages, charges and facts, and translations of circulation's texts.
 
-Tables translate the English texts from circulation, rules and database. A text is a phrase in PHRASES, such a phrase before a
-detail ("declined: not on the shelf"), a measure with its value ("priority 10"), or several of these with commas between them. A
-text that no table has is shown unchanged, since a later release may have written it.
+Tables translate the English texts from circulation, rules and database. A text is a phrase in PHRASES, a phrase with a detail
+("declined: not on the shelf"), a measure with a value ("priority 10"), or several of these separated by commas. A text that is
+in no table, which a later release may have written, is shown unchanged.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "undeliverable": (N_("Undeliverable"), "no"),
     "not_needed":    (N_("Not needed"),    ""),
 })
-"""States of messages and letters: the label and the tone."""
+"""Label and tone for each state of a message or letter."""
 
 TRIES: Final[Mapping[str, str]] = MappingProxyType({
     "accepted":      N_("accepted"),
@@ -133,10 +133,10 @@ TRIES: Final[Mapping[str, str]] = MappingProxyType({
     "undeliverable": N_("no address"),
     "not_needed":    N_("not needed"),
 })
-"""Outcomes of an attempt to send a message."""
+"""Labels of the outcomes of an attempt to send a message."""
 
 CHARGES: Final[Mapping[str, str]] = MappingProxyType({**labels.CHARGES, "refund": N_("Refund")})
-"""Kinds of charges."""
+"""Labels of charges, by kind."""
 
 CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
     "sip2":    N_("terminal"),
@@ -147,7 +147,7 @@ CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
     "courier": N_("delivery"),
     "import":  N_("import"),
 })
-"""Channels through which changes are made."""
+"""Labels of the channels through which changes are made."""
 
 HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.ROLE:        N_("your role may not"),
@@ -157,7 +157,7 @@ HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.NOT_MISSING: N_("it is neither lost nor claimed"),
     H.NO_PATRON:   N_("its patron is not kept any more"),
 })
-"""Reasons why a command is not allowed now."""
+"""Labels of the reasons why a command is not allowed now."""
 
 FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "agency":         N_("Library"),
@@ -216,29 +216,29 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "volume":         N_("Volume"),
     "wire_id":        N_("Number for the partner"),
 })
-"""Labels of facts, by their names in the records. Any other fact is shown under its own name."""
+"""Labels of facts, by field name. A fact without a label is shown under the field name."""
 # fmt: on
 IN_THE_EVENT: Final = frozenset({"position", "moved_at", "placed_at", "id", "side", "stage", "used", "kind", "wire_agency"})
-"""Facts that are not shown, since the label and the time of the journal line already tell them."""
+"""Facts that are not shown, since the journal line's label and time already imply them."""
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RULE: Final = re.compile(r"R\d+[a-z]?")
 
 
 def event_words(line: JournalRow, facts: Mapping[str, str]) -> str:
-    """Return what happened. For a refusal, return the reason."""
+    """Return a journal line's event in words. For a refusal, return the reason."""
     if line.event == "REFUSED" and line.outcome in tuple(Reason):
         return sentence(Refused(Reason(line.outcome), line.rule, facts))
     return word(EVENTS, line.event)
 
 
 def rules_of(text: str) -> list[str]:
-    """Return the numbers of published rules in a text. /help has an anchor for each."""
+    """Return the published rule numbers that occur in a text. /help has an anchor for each number."""
     return [number for number in _RULE.findall(text) if number in PUBLISHED]
 
 
 def shown_facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return facts as pairs of label and text."""
+    """Return facts as (label, text)."""
     return [(word(FACTS, name), shown(name, value)) for name, value in facts.items() if name not in IN_THE_EVENT]
 
 
@@ -257,7 +257,7 @@ def shown(name: str, value: str) -> str:
 
 
 def value(name: str, found: object) -> str:
-    """Return the text for a fact of any type. The members of a list are joined with commas."""
+    """Return the text for a fact of any type. Join the members of a list with commas."""
     if found is None:
         return gettext("not known")
     if isinstance(found, (tuple, list)):
@@ -268,20 +268,20 @@ def value(name: str, found: object) -> str:
 
 
 def word(table: Mapping[str, str], name: str) -> str:
-    """Return the table's label in the language of this request, or the name itself if the table lacks it."""
+    """Return the label for `name` in the language of this request, or `name` itself if the table has no label."""
     return gettext(table[name]) if name in table else name
 
 
 # fmt: off
 _PLAIN: Final = (
-    # Why a copy is not requested: `passed_over` in rules/lenders.py.
+    # Reasons why a copy is not requested, from `passed_over` in rules/lenders.py.
     N_("our own copy"), N_("not a partner"), N_("with us"), N_("already asked"), N_("cannot be reached"),
     N_("another volume"), N_("not lendable"), N_("none"), N_("another copy of this library is asked for"),
-    # Why a copy has its rank.
+    # Reasons for a copy's rank.
     N_("closed tomorrow"), N_("asked for by another request"),
     # Lenders' answers.
     N_("accepted"), N_("declined"), N_("refused"),
-    # Why an erasure keeps a row.
+    # Reasons why an erasure keeps a row.
     N_("it has not ended"), N_("money is open"), N_("a message about it is not sent yet"), N_("it is not sent yet"),
     N_("open matters need name and address"), N_("open matters are found by it too"), N_("it waits to be judged"),
     N_("a terminal blocked the card"), N_("it is not here"),
@@ -317,7 +317,7 @@ ENDS: Final[Mapping[str, str]] = MappingProxyType({
     "fine":        N_("It is paid or waived."),
     "archive":     N_("Erase on the command line, where the file is."),
 })
-"""What must happen before an erasure can remove the row, by its kind."""
+"""For each kind of row, what must happen before an erasure can remove the row."""
 # fmt: on
 
 
