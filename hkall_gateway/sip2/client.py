@@ -1,6 +1,6 @@
 """The SIP2 client: the gateway acts as a terminal of the library's own system, on a persistent, logged-in connection.
 
-`LastKnown` keeps that system's last answer about a card, for replies while it is unreachable.
+`LastKnown` caches the local system's last answer about each card, for replies while the system is unreachable.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ MOST_BYTES: Final = 1_048_576
 MOST_LINES: Final = 64
 """Maximum number of unread lines; a system that sends more is not answering our requests."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
-"""Read-only requests."""
+"""Codes of the read-only requests."""
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
-"""Requests that every server answers. No answer to another request is not an outage: edge-sip2 ignores 01, 15, 19 and 25."""
+"""Codes of requests that every server answers. Other requests may stay unanswered: edge-sip2 ignores 01, 15, 19 and 25."""
 OFF_LINE: Final = "98"
 UNSEALED: Final = "unsealed"
 ARE_YOU_THERE: Final = b"9900802.00"
 """The message that probes an unreachable system in the background."""
 FAIR_S: Final = 1.0
-"""A timeout counts against the system only if the request was given this many seconds, or half of the configured timeout."""
+"""A timeout counts as a failure only if the request had at least this many seconds, or half of the configured timeout."""
 TRIES: Final = 4
 """Maximum number of lines read for one answer, including garbled lines and late answers to earlier requests."""
 
@@ -54,8 +54,8 @@ TRIES: Final = 4
 class Ask(Protocol):
     """A query to the local system.
 
-    The call takes the body of a line, without AY, AZ and line end, and returns the body of the reply. It raises Unreachable if
-    no usable reply arrives in time.
+    The call takes the body of a line, without AY, AZ and terminator, and returns the body of the reply. It raises Unreachable
+    if no usable reply arrives in time.
     """
 
     def __call__(self, body: bytes, /) -> Awaitable[bytes]:
@@ -63,7 +63,7 @@ class Ask(Protocol):
 
 
 class UpstreamInterface(Ask, Protocol):
-    """A connection to the local system for one terminal. A changed `login` takes effect when it is next opened."""
+    """A connection to the local system for one terminal. A new `login` takes effect when the connection is next opened."""
 
     login: Login
 
@@ -100,7 +100,7 @@ class Unusable(Exception):
 
 
 class LoginRefused(Unusable):
-    """The local system answers, but refuses this login."""
+    """The local system is reachable, but refuses this login."""
 
 
 class Garbled(Unusable):
@@ -108,7 +108,7 @@ class Garbled(Unusable):
 
 
 class HungUp(Unreachable):
-    """The local system closed the connection after it had received this message."""
+    """The local system closed the connection after the message had been sent."""
 
 
 class Unanswered(Unreachable):
@@ -220,7 +220,7 @@ class Upstream:
         return await self._send_and_read(body, question)
 
     async def try_again(self) -> None:
-        """Probe the system on a separate connection and report the result to its health. Never raises.
+        """Probe the system on a separate connection and report the result to the circuit breaker. Never raise an exception.
 
         The login with which this object was created is tried first: a later login came from a terminal and may be wrong.
         """
@@ -258,7 +258,7 @@ class Upstream:
         return reply
 
     def _report_failure(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
-        """Report a failed request to the system's health."""
+        """Report a failed request to the circuit breaker."""
         if isinstance(failed, LoginRefused):
             self._health.record_reply("93", took_s)
             self._health.login_refused(self.login.name, self.login, str(failed))
@@ -341,8 +341,8 @@ class Upstream:
 def classify_reply(line: bytes, request: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
     """Classify a line received in reply to a request.
 
-    If the reply was requested again with a 97 (`repeated`), it may have a different sequence number: SIPServer repeats it with
-    0, and the 2.00 document without a number.
+    A reply that was requested again with a 97 (`repeated`) may have another sequence number than the request: SIPServer sends
+    0, and the 2.00 document repeats the reply without a number.
 
     Returns:
         "" for the answer to the request, "96" if the peer could not read our line, "97" if the reply is garbled, "unsealed"
@@ -378,7 +378,7 @@ def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
 
 
 def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Encode a message without sequence number, checksum and line end."""
+    """Encode a message without sequence number, checksum and terminator."""
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
@@ -401,7 +401,7 @@ def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls
 
 
 def _read_reply(failed: Exception) -> str:
-    if isinstance(failed, CancelledError):  # the caller cancelled
+    if isinstance(failed, CancelledError):  # the caller cancelled the request
         return "TimeoutError"
     return str(failed) if isinstance(failed, Unusable) else type(failed).__name__
 
@@ -412,7 +412,7 @@ MOST: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class KnownFlags:
-    """The BL and CQ flags for a card; "" if unknown."""
+    """The BL and CQ flags for a card; an unknown flag is ""."""
 
     valid: str = ""
     pin: str = ""
@@ -431,7 +431,7 @@ class _Kept:
 class LastKnown:
     """Remembers each card's BL and its last accepted PIN, as a keyed hash and only in memory.
 
-    `keep_s` returns the seconds for which an answer is valid; 0 disables the cache.
+    `keep_s` returns the number of seconds for which an answer stays valid; 0 disables the cache.
     """
 
     def __init__(self, keep_s: Callable[[], float] = lambda: 900.0) -> None:
@@ -447,7 +447,7 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> KnownFlags:
-        """Return the cached answer about a card, unless it has expired. A PIN other than the accepted one is unknown."""
+        """Return the cached flags for a card, unless they have expired. CQ is unknown unless `pin` is the last accepted PIN."""
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS
@@ -455,7 +455,7 @@ class LastKnown:
         return KnownFlags("Y" if kept.valid else "N", "Y" if right else "")
 
     def is_right(self, card: str, pin: Sensitive, now: datetime) -> bool:
-        """Return whether the system's last answer accepted this card and PIN and has not expired."""
+        """Return whether the cache holds an unexpired answer that accepts this card and PIN."""
         return self.of(card, pin, now) == KnownFlags("Y", "Y")
 
     def _hash(self, pin: Sensitive) -> bytes:

@@ -1,4 +1,4 @@
-"""Dispatches terminal messages to their handlers. Handles logins and SC Status itself."""
+"""Dispatches terminal messages to their handlers, and handles logins and SC Status."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class Listener:
     """One SIP2 port.
 
     Attributes:
-        login: "required" (a 93 comes first), "optional" (a client without a login acts as `terminal`), "by-address" (the
-            client is `terminal`, or the only login whose `allow_from` admits its address) or "telnet" (prompts for name and
-            password, then SIP2).
-        framing: The dialect that sets the framing, or None for the dialect of the login.
+        login: "required" (the client first sends a 93), "optional" (a client without a login acts as `terminal`), "by-address"
+            (the client acts as `terminal`, or as the only login whose `allow_from` admits its address) or "telnet" (prompts
+            for name and password, then SIP2).
+        framing: The dialect that sets the framing, or None to use the login's dialect.
         framings: Rules that override `framing` for certain addresses; the first match applies.
         proxy_from: The load balancers that must send a PROXY header, which is stripped before the session sees any data.
     """
@@ -91,10 +91,10 @@ ASKS_NO_PIN: Final = frozenset({"35"})
 """Messages whose PIN is not checked, because they have no effect."""
 
 STRUCK_OUT: Final = "struck_out"
-"""The session counter for the third wrong login in a row, after which the connection is closed."""
+"""The session counter for the last allowed wrong login, after which the connection is closed."""
 
 LONGEST_NAME: Final = 100
-"""Maximum number of characters of a login name that are used to count wrong passwords."""
+"""Maximum length of a login name as the key for counting wrong passwords; a longer name is cut."""
 
 OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkin_ok": ("09",),
@@ -102,7 +102,7 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "acs_renewal_policy": ("29",),
     "status_update_ok": ("01", "25"),
 }
-"""The flags of 98 that repeat positions of BX, with the messages that each flag covers. Source: SIP2 2.00, ACS status."""
+"""The flags in 98 that summarise positions of BX, with the messages that each flag covers. Source: SIP2 2.00, ACS status."""
 
 
 async def respond(
@@ -139,7 +139,7 @@ async def respond(
         except Undecided:
             LOG.error("sip2.undecided", code=message.code)
             raise
-        except (Unavailable, TooLate):  # the reason is already logged
+        except (Unavailable, TooLate):  # the reason has already been logged
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
         except Exception:
@@ -239,10 +239,10 @@ async def _answer_login(exchange: Exchange) -> Reply:
 
 
 async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
-    """Return the reason for refusing a login, for the log, or "" if the login is valid.
+    """Return the reason for refusing a login, worded for the log, or "" if the login is valid.
 
-    Only plain-text passwords are supported. Wrong passwords are counted for each pair of name and network, so that wrong logins
-    from one network cannot lock out a terminal in another.
+    Only plain-text passwords are supported. Wrong passwords are counted by name and network, so that wrong logins from one
+    network cannot lock out a terminal in another network.
     """
     if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
@@ -257,7 +257,7 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
 async def _answer_status(exchange: Exchange) -> Reply:
     """Answer an SC Status (99) with a 98.
 
-    A flag is Y if this terminal may send the messages; whether an item may be lent is decided for each item (R16).
+    A flag is Y if this terminal may send the messages. Whether an item may be lent is decided when it is scanned (R16).
     """
     dialect = exchange.session.dialect
     fields = {
@@ -276,7 +276,7 @@ async def _answer_status(exchange: Exchange) -> Reply:
 
 
 def _is_offered(exchange: Exchange, code: str) -> bool:
-    """Return whether this terminal may send the message. 97 has no handler because the session answers it."""
+    """Check whether this terminal may send a message. 97 has no handler because the session answers it."""
     return (code in HANDLERS or code == RESEND) and exchange.offers(code)
 
 

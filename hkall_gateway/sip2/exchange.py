@@ -1,4 +1,4 @@
-"""One exchange with a terminal: the request, its context and the handler's reply. Also the last activity of each terminal."""
+"""The exchange of one message with a terminal: request, context and reply. Also records each terminal's last activity."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TerminalLog:
         last.last_code, last.last_at = code, now
 
     def refused(self, login: str, why: str, now: datetime) -> None:
-        """Record a refused login; `login` is UNKNOWN_NAMES for a name that no terminal has."""
+        """Record a refused login; `login` is UNKNOWN_NAMES if no terminal has the login name."""
         last = self._heard.setdefault(login, LastHeard())
         last.refused, last.refused_why, last.refused_at = last.refused + 1, why, now
 
@@ -81,7 +81,7 @@ NOWHERE: Final = AllowList(())
 OPEN: Final = frozenset({"93", "97", "99"})
 """Messages that every terminal may send, in every role."""
 ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
-"""All other messages of terminals; a terminal's role may restrict them."""
+"""All other messages that terminals send. A terminal's role may allow only some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Verifier(Protocol):
     """Checks passwords; implemented by `net.secrets.Secrets`."""
 
     def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]:
-        """Return whether `secret` matches the hash `stored`."""
+        """Check whether `secret` matches the hash `stored`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Sip2Services:
         logins: Runs the password checks for one address one after another.
         guesses: Counts recent wrong PINs.
         wrong_pins: Number of wrong PINs from one network after which no PIN from it is checked.
-        institution: AO of replies if messages are relayed; "" for our agency.
-        budget_until: Returns the clock's second until which a message that begins now may query other systems; None for no
-            limit.
+        institution: AO in replies if messages are relayed; "" for our agency.
+        budget_until: Returns the time, in seconds of the clock, until which a message that begins now may query other systems;
+            None for no limit.
         known: Caches the local system's answers about cards.
         undoes_checkouts: Whether an unanswered checkout is cancelled in the local system if the item was on the shelf before.
         timeout: Limits the time until a message is answered; None for no limit.
@@ -158,7 +158,7 @@ class Sip2Services:
     timeout: Timeout | None = None
 
     def admits(self, address: str) -> bool:
-        """Return whether any terminal may connect from this address."""
+        """Check whether any terminal may connect from this address."""
         return any(row.allow_from.admits(address) for row in self.terminals.values())
 
 
@@ -184,7 +184,7 @@ class Exchange:
 
     @property
     def institution(self) -> str:
-        """Return the AO for our replies: the local system's if messages are relayed to it, so that all replies agree."""
+        """Return the AO for our replies. If messages are relayed, it is the local system's AO, so that all replies agree."""
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
@@ -196,8 +196,8 @@ class Exchange:
     def last_known(self, *, known: bool) -> KnownFlags:
         """Return BL and CQ for a reply while the local system is unreachable.
 
-        Each flag has the last known value. An unknown flag is left out, or N if the dialect requires it. A client that only
-        checks membership (role `lookup`) might take a missing flag for a yes, so it gets N as well.
+        An unknown flag is left out, or sent as N if the dialect requires it. A client that only checks membership (role
+        `lookup`) also receives N, since it might take a missing flag for a yes.
 
         Args:
             known: Whether the card is in the loaded patron file.
@@ -235,11 +235,11 @@ class Exchange:
 
     @property
     def no_block(self) -> bool:
-        """Return whether the transaction was already done off line. Ignored for terminals that may not work off line."""
+        """Return whether the transaction was already done off line; always False if the terminal may not work off line."""
         return self.terminal.offline and self.is_set("no_block")
 
     def offers(self, code: str) -> bool:
-        """Return whether this terminal's dialect and role allow the message."""
+        """Check whether this terminal's dialect and role allow the message."""
         return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
     @property
@@ -256,11 +256,11 @@ class Exchange:
         return self.message.get(flag) == "Y"
 
     def language(self, patron: str = "") -> str:
-        """Return the language for texts; English if the terminal's character set has no Chinese."""
+        """Return the language for texts: English if the terminal's character set has no Chinese characters."""
         return _choose_language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
 
     def code_of(self, language: str) -> str:
-        """Return the SIP2 language code of a reply: the code in the request, or the code of `language` if it has none."""
+        """Return the SIP2 language code for a reply: the request's code or, if it is unspecified, the code of `language`."""
         code = self.message.get("language").strip()
         return CODES[language] if code in UNSAID else code
 
@@ -277,10 +277,10 @@ class Exchange:
         return parse_date18(self.message.get(name), self.services.timezone)
 
     def offline_instant(self, *names: str) -> datetime | None:
-        """Return when an offline transaction happened, from the first usable of these fields; None for an online transaction.
+        """Return the time of an offline transaction, from the first usable field in `names`; None for an online transaction.
 
-        An online transaction happens when it arrives, whatever the terminal's clock shows. A time in the future means that the
-        terminal's clock is wrong and is ignored.
+        An online transaction counts from its arrival, whatever the terminal's clock shows. A time in the future is ignored,
+        because the terminal's clock must be wrong.
         """
         if not self.no_block:
             return None
@@ -310,7 +310,7 @@ Handler = Callable[[Exchange], Awaitable[Reply]]
 
 # fmt: off
 NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
-    # Only values that differ from the codec's defaults (N for flags, 0 for bits and numbers).
+    # The table lists only values that differ from the codec's defaults (N for flags, 0 for bits and numbers).
     "10": {"alert": "Y", "CL": "exception", "CV": "99"},
     "18": {"circulation_status": "01", "fee_type": "01"},
     "20": {"item_properties_ok": "0"},
@@ -323,12 +323,12 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 
 
 def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """Make a reply from the fields common to all replies and the fields in `given` that this reply may contain."""
+    """Build a reply from the fields common to all replies and the fields in `given` that this reply may contain."""
     message = exchange.message
     fields: dict[str, Value] = {
         "transaction_date": exchange.date18(exchange.now),
         "language": "",
-        "magnetic_media": "U",  # not known here; only books are lent (R5)
+        "magnetic_media": "U",  # unknown to the gateway; only books are lent (R5)
         "AO": exchange.institution,
         "AA": message.get("AA"),
         "AB": message.get("AB"),
@@ -345,7 +345,7 @@ def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = N
 
 
 def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
-    """Make the negative reply to the message. Raise TypeError if `outcome` is not a refusal, which would be a bug."""
+    """Build the negative reply to the message. Raise TypeError if `outcome` is not a refusal, which would be a bug."""
     if not isinstance(outcome, Refused):
         raise TypeError(f"{exchange.message.code} was answered by {type(outcome).__name__}")
     known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or exchange.message.get("AJ")}
@@ -362,7 +362,7 @@ def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
 
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:
-    """Make the negative reply for a reason without further details."""
+    """Build the negative reply for a reason without further details."""
     return refuse(exchange, Refused(why))
 
 
@@ -379,13 +379,13 @@ async def unless_away(question: Awaitable[Answer]) -> Answer | None:
 
 @lru_cache(maxsize=1024)
 def dollars(cents: int) -> str:
-    """Format an amount as for BV: 1250 cents become "12.50"."""
+    """Format an amount for BV: 1250 cents become "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
 @lru_cache(maxsize=1024)
 def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return which of these names are optional in the reply, and which the reply may not contain."""
+    """Return the names that are optional in the reply, and the names that the reply may not contain."""
     shape = SHAPES[code]
     always = {*shape.required, *(part.name for part in shape.fixed)}
     optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always
@@ -395,7 +395,7 @@ def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], t
 
 @lru_cache(maxsize=1024)
 def _format_due(day: date, dialect: Sip2Dialect, zone: tzinfo) -> str:
-    # Cached because many loans share few due dates.
+    # Cached because many loans have the same due date.
     return dialect.due_text(end_of(day), zone)
 
 

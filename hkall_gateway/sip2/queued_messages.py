@@ -21,22 +21,22 @@ BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
 """The summary of a 63 that requests the list of charged items."""
 WHOLE: Final = "9999"
-"""A last item (BQ) that is higher than any list is long."""
+"""A value for "end item" (BQ) that exceeds the length of any list."""
 DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
 DONE_WITHIN: Final = timedelta(seconds=60)
 """How long after an unanswered message the local system may still execute it."""
 NOT_YET: Final = DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=60)
 UNDONE_WITHIN: Final = timedelta(seconds=15)
-"""How long after an unanswered checkout a loan is taken for its result.
+"""How long after an unanswered checkout a loan in the local system is attributed to that checkout.
 
-A loan found later may have been made at the local system's own desk. The first look-up follows the checkout at once.
+A loan that is found later may have been made at the local system's own desk. The first look-up follows the checkout at once.
 """
 
 
 class QueuedMessages:
     """The courier's carrier for messages to the local system.
 
-    `line` is a connection that is logged in as the gateway, `zone` the library's time zone.
+    `line` is a connection logged in as the gateway, and `zone` is the library's time zone.
     """
 
     def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
@@ -83,19 +83,19 @@ class QueuedMessages:
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
     async def _is_lent_already(self, message: LocalMessage) -> bool:
-        """Return whether the item is already lent to this card: an answer was lost, or staff entered the loan by hand."""
+        """Check whether the item is already lent to this card, since an answer was lost or staff entered the loan by hand."""
         item = await self._query_item(message.barcode)
         return item.get("circulation_status") in OUT and await self._is_lent_to(message.patron, item) is True
 
     async def _is_not_on_loan(self, barcode: str) -> bool:
-        """Return whether the local system knows the item and does not have it on loan."""
+        """Check that the local system knows the item and does not have it on loan."""
         return (await self._query_item(barcode)).get("circulation_status") not in OUT | NO_COPY
 
     def _query_item(self, barcode: str) -> Awaitable[Sip2Message]:
         return self._exchange_message("17", self._now(), {"AB": barcode, "AC": ""})
 
     async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
-        """Return whether an item is among a card's loans; None if the list is incomplete or has only titles."""
+        """Check whether an item is among a card's loans. Return None if the list of loans is incomplete or has only titles."""
         fields = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
         record = await self._exchange_message("63", self._now(), fields)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()
@@ -109,7 +109,7 @@ class QueuedMessages:
         """Find out whether an unanswered checkout became a loan.
 
         The terminal showed a refusal, so the loan is undone or referred to staff. It is undone only if the item was on the
-        shelf just before the checkout, and nobody can have lent it in another way since.
+        shelf just before the checkout, and cannot have been lent in another way since.
         """
         item = await self._query_item(message.barcode)
         if item.get("circulation_status") not in OUT:
@@ -124,7 +124,7 @@ class QueuedMessages:
         )
 
     async def _check_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Find out whether an unanswered return was executed. The patron, who saw a refusal, may have kept the item."""
+        """Find out whether an unanswered return was executed. The patron saw a refusal and may have kept the item."""
         if not await self._is_not_on_loan(message.barcode):
             return self._result_if_not_done(row)
         return DeliveryResult(
@@ -132,7 +132,7 @@ class QueuedMessages:
         )
 
     def _result_if_not_done(self, row: OutboxRow) -> DeliveryResult:
-        """Return that the message had no effect, or, within the first minute, that it must be checked again."""
+        """Return NOT_YET within the first minute, so that the message is checked again, and DONE afterwards."""
         return NOT_YET if self._may_still_execute(row) else DONE
 
     def _may_still_execute(self, row: OutboxRow) -> bool:
@@ -155,7 +155,7 @@ class QueuedMessages:
 
 
 async def _result_or_false(look: Awaitable[bool]) -> bool:
-    """Return the result of a query that follows a refusal; False if the query fails, so that the refusal stands."""
+    """Return the result of a query after a refusal, or False if the query fails, so that the refusal stands."""
     try:
         return await look
     except (Unreachable, BadMessage):

@@ -57,24 +57,24 @@ LATER: Final = {
     "11": LocalSend.TELL_ILS_LENT,
     "25": LocalSend.TELL_ILS_ENABLED,
 }
-"""Messages that both sides execute, with the message that is queued for the local system while it is unreachable."""
+"""Messages that both sides execute. The value is the message queued for the local system while it is unreachable."""
 CHECKED: Final = {
     "09": LocalSend.CHECK_ILS_RETURN,
     "11": LocalSend.CHECK_ILS_LOAN,
     "37": LocalSend.CHECK_ILS_PAYMENT,
 }
-"""Transactions on the local system's own items, with the check that is queued if such a transaction is not answered.
+"""Transactions on the local system's own items. The value is the check that is queued if the transaction is not answered.
 
 The terminal then showed a refusal, although the local system may have executed the transaction.
 """
 SAYS_NO_MORE: Final = LOOKS | {"09"}
 """Messages whose refusal does not mention a missing answer: queries, and returns (their alert sends the item to staff)."""
 SAME: Final = ("AA", "AB")
-"""Fields that must name the same patron and item in the reply as in the message."""
+"""Fields in which the message and the reply must name the same patron and item."""
 LOOK_UP: Final = {"AA": "63", "AB": "17"}
 """The query that returns the identifier under which the local system knows a patron or an item."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
-"""The flags of 98 that, besides BX, state the supported functions."""
+"""The flags in 98 that state the supported functions, in addition to BX."""
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
 """Messages about the connection itself, which each side answers on its own."""
 OURS_ALONE: Final = "#"
@@ -82,7 +82,7 @@ OURS_ALONE: Final = "#"
 
 
 def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
-    """Have a message answered by the side that it concerns, or by our own handler if there is no local system."""
+    """Route a message to the side that it concerns, or to our own handler if there is no local system."""
     route = RELAY_RULES.get(exchange.message.code)
     if exchange.upstream is None or route is None:
         return handler(exchange)
@@ -104,8 +104,8 @@ async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, h
 async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     """Find the side that has the item.
 
-    A barcode known to both sides is an HKALL item if the local system's item is not on loan; otherwise it is ambiguous. A
-    renewal by title is handled here if the patron has an HKALL loan with that title.
+    A barcode known to both sides belongs to the HKALL item if the local system's item is not on loan, and is ambiguous
+    otherwise. A renewal by title is handled here if the patron has an HKALL loan with that title.
     """
     barcode = exchange.message.get("AB")
     if not barcode:
@@ -140,7 +140,7 @@ def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
 
 
 async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Check our own item out to a partner or back in: decide here, then notify the local system.
+    """Check our own item out to a partner, or back in: decide in the gateway, then notify the local system.
 
     If the local system is unreachable, it is notified later. If it refuses, or if a cancellation cannot be sent, our change
     stands, the request is flagged, and the terminal tells staff to enter the change in the local system.
@@ -174,7 +174,7 @@ async def _queue_notice(exchange: Exchange, own_reply: Reply, number: int, messa
 
 
 def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
-    """Convert the terminal's message to an outbox message for the local system, without PIN and passwords."""
+    """Convert the terminal's message to an outbox message for the local system, leaving out PIN and passwords."""
     message = exchange.message
     return LocalMessage(
         send.value,
@@ -207,7 +207,7 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
         return Reply({}, body=local_body)
     if exchange.pin and record.get("CQ") != "Y":
         return Reply({}, body=local_body, wrong_pin=True)
-    # The local system may reply with another card number than the one scanned. HKALL loans may be recorded under either.
+    # The local system may reply with a card number that was not scanned. HKALL loans may be recorded under either number.
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
     hkall = next((hkall for hkall in found if hkall.lines or hkall.charges), HkallRecord())
@@ -218,8 +218,8 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
 def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     """Return our own record while the local system is unreachable.
 
-    BL and CQ have their last known values, BV is left out, and screen messages say what is unknown. A card or PIN that does not
-    match our loaded patron file may still be right, so it gets TRY_AGAIN instead of a refusal.
+    BL and CQ have their last known values, BV is left out, and screen messages name what is unknown. A card or PIN that does
+    not match the loaded patron file may still be valid, so the reply is TRY_AGAIN instead of a refusal.
     """
     flags, language = exchange.last_known(known=own_reply.fields.get("BL") == "Y"), exchange.language()
     stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
@@ -240,7 +240,7 @@ def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
 
 
 def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
-    """Add our counts, list entries and screen messages to the local system's reply. Our entries follow its own."""
+    """Add our counts, list entries and screen messages to the local system's reply. Our entries follow the local ones."""
     owed, lists = sum(line.left_cents for line in hkall.charges), entries_by_list(hkall)
     texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:
@@ -264,7 +264,7 @@ def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, h
 
 
 async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Answer 65 with the renewals of both sides and their total."""
+    """Answer 65 with the renewals on both sides and the total count."""
     hkall = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     local_body, unsure = await _try_forward(exchange, upstream)
     if local_body is None:
@@ -286,7 +286,7 @@ async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, hand
 
 
 async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Execute 01, 25 and 35 on both sides. Return the local system's reply, or ours if it is unreachable.
+    """Execute 01, 25 and 35 on both sides. Return the local system's reply, or our own if that system is unreachable.
 
     A card that is blocked or enabled while the local system is unreachable is blocked or enabled there later.
     """
@@ -316,7 +316,7 @@ async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: 
 async def _relay_payment(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Answer 37: handle a payment for one of our charges here, and forward any other payment.
 
-    A payment without a charge belongs to the local system, since BV of the relayed 64 is the amount owed there.
+    A payment that names no charge belongs to the local system, since BV of the relayed 64 is the amount owed there.
     """
     if exchange.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(exchange)
@@ -327,7 +327,7 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
     """Answer 99 with the functions that both sides support.
 
     Before the login, the 98 describes the gateway alone. If the local system is unreachable, the 98 still says on line, because
-    HKALL loans are possible, and a screen message gives the reason. If the local system refuses the login, it says off line.
+    HKALL loans are possible, and a screen message gives the reason. If that system refuses the login, the 98 says off line.
     """
     own_reply = await handler(exchange)
     if exchange.session.terminal is None:
@@ -338,7 +338,7 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if local_body is None or local_body.get("on_line_status") == "N":
         return _add_text(own_reply, notice_text(Notice.ILS_AWAY, exchange.language()))
-    # A function is offered if both sides say Y. A flag that the local system's 98 lacks is taken from ours.
+    # A function is offered if both sides say Y. A flag that is missing in the local system's 98 is taken from our 98.
     flags = {name: "N" for name in FLAGS if local_body.get(name) == "N"}
     theirs_say = dict(zip(BX, local_body.get("BX"), strict=False))
     mine = zip(BX, _patron_texts(own_reply.fields.get("BX", ""))[0], strict=False)
@@ -349,7 +349,7 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
 async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     """Forward a message and return the local system's reply, or "please try again" if it does not reply.
 
-    If the message may have been executed all the same, the screen message says so.
+    If the local system may nevertheless have executed the message, the screen message says so.
     """
     if exchange.message.code in CHECKED:
         return await _forward_transaction(exchange, upstream)
@@ -365,7 +365,7 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
     An earlier queued message about the same item is superseded by this transaction and is held back meanwhile.
     """
     circulation, code = exchange.services.circulation, exchange.message.code
-    # A transaction already done off line must reach the local system, so it is sent again and not only looked up.
+    # An offline transaction must reach the local system, so it is sent again instead of only being looked up.
     send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
         check = _local_message(exchange, send, was_in=await _is_not_on_loan(exchange, upstream))
@@ -387,7 +387,7 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
-    """Return whether the item of a checkout is not on loan now. Always False if unanswered checkouts are not undone.
+    """Check that the item of a checkout is not on loan now. Return False if the site does not undo unanswered checkouts.
 
     Raises:
         Unreachable: The local system does not answer, so the checkout should not be sent either.
@@ -409,7 +409,7 @@ def _refuse_unsent(exchange: Exchange, lost: Unreachable) -> Reply:
 
 
 def _refuse_uncertain(exchange: Exchange) -> Reply:
-    """Make the negative reply to a message that the local system may have executed."""
+    """Build the negative reply to a message that the local system may have executed."""
     LOG.warning("sip2.ils_did_not_answer", code=exchange.message.code)
     return _add_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
 
@@ -433,7 +433,7 @@ async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes
 
 
 async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, local_body: bytes) -> bool:
-    """Return whether a reply names the message's patron and item, under the same or the local system's identifier."""
+    """Check that a reply names the message's patron and item, by the same identifier or by the local system's identifier."""
     reply = _decode_body(local_body, exchange)
     if reply is None:
         return False
@@ -459,7 +459,7 @@ async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> byt
 
 
 async def _try_forward(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
-    """Relay the message; return the reply's body or None, and whether an unanswered message may have been received."""
+    """Relay the message. Return the reply's body or None, and whether an unanswered message may have arrived."""
     try:
         return await _query_reply(exchange, upstream), False
     except Unreachable as lost:
@@ -474,9 +474,9 @@ async def _decode_reply(exchange: Exchange, upstream: UpstreamInterface, body: b
 
 
 async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
-    """Send a body in the local system's dialect and return the body of the reply in the terminal's. Raise Unreachable.
+    """Send a body in the local system's dialect, and return the reply's body in the terminal's dialect.
 
-    If the local system closes the connection, this is counted in the metrics by terminal and message code.
+    Raise Unreachable if there is no usable reply. If the local system hung up, the metrics count it by terminal and code.
     """
     here, there = exchange.session.dialect, upstream.dialect
     try:
@@ -489,7 +489,7 @@ async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: 
 
 
 def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
-    """Decode a reply; return None if it cannot be parsed and can only be forwarded."""
+    """Decode a reply. Return None for an unreadable reply, which can only be forwarded unchanged."""
     try:
         return decode(body, exchange.session.dialect)
     except BadMessage:
@@ -523,7 +523,7 @@ def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
 
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
-"""C0 and C1 controls, Unicode's line ends, and undecodable bytes in the range of C1 (as surrogates)."""
+"""Matches C0 and C1 controls, Unicode's line ends, and undecodable bytes in the range of C1 (as surrogates)."""
 
 
 def _add_text(own_reply: Reply, text: str) -> Reply:

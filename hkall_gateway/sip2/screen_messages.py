@@ -15,12 +15,12 @@ ZH: Final = "zh-Hant"
 LANGUAGES: Final = (EN, ZH)
 
 CODES: Final[Mapping[str, str]] = {EN: "001", ZH: "019"}
-"""SIP2 codes of our languages. Source: SIP2 2.00, language."""
+"""SIP2 codes of the supported languages. Source: SIP2 2.00, language."""
 
 CHINESE: Final = frozenset({"019", "027"})
-"""SIP2 codes (Chinese, Taiwanese) that get Traditional Chinese."""
+"""SIP2 language codes (Chinese, Taiwanese) for which texts are in Traditional Chinese."""
 UNSAID: Final = frozenset({"", "000"})
-"""Values of a message's language field that leave the choice to us."""
+"""Values of a message's language field that leave the choice of language to the gateway."""
 
 UNKNOWN: Final = "…"
 """The text for a placeholder without a value."""
@@ -81,9 +81,9 @@ class _Blanks(dict[str, object]):
 
 
 def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
-    """Return the screen message for a refusal with the rule's number: "This book has not arrived yet (R13)".
+    """Return the screen message for a refusal, with the rule's number: "This book has not arrived yet (R13)".
 
-    A `language` that is not in LANGUAGES gets English. `detail` fills the placeholders; dates are written as YYYY-MM-DD.
+    The text is English if `language` is not in LANGUAGES. `detail` fills the placeholders; dates are written as YYYY-MM-DD.
     """
     text = _fill_placeholders(why.terminal, language, detail)
     return f"{text} ({why.rule})" if why.rule else text
@@ -95,7 +95,7 @@ def notice_text(notice: Notice, language: str, **detail: object) -> str:
 
 
 def language_of(code: str, *known: str) -> str:
-    """Return the language for texts; English for an unsupported language.
+    """Choose the language for texts; an unsupported language becomes English.
 
     `code` is the three-digit SIP2 code in the message. If the message leaves the language open, the first nonempty entry of
     `known` decides: usually the patron's language, then the terminal's.

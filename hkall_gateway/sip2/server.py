@@ -1,4 +1,4 @@
-"""Listening ports and connections of terminals: input and output in order, timeouts, and graceful shutdown.
+"""Listening ports and terminal connections: input and output in order, timeouts, and graceful shutdown.
 
 Messages are not interpreted here: the session parses lines, and `dispatch.respond` answers messages.
 """
@@ -32,21 +32,21 @@ from hkall_gateway.sip2.dispatch import PLAIN, STRUCK_OUT, Listener, Sip2Service
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 64
-"""Maximum number of a terminal's messages that may wait; reading from the socket pauses when there are more."""
+"""Maximum number of a terminal's messages that may wait; while more are waiting, the socket is not read."""
 MOST_BEFORE_LOGIN: Final = 16
-"""Maximum number of messages that may wait before the login; a connection with more is closed as a flood."""
+"""Maximum number of messages that may wait before the login; a connection that exceeds it is closed as a flood."""
 MOST_EARLY: Final = 4096
 """Maximum number of bytes from a connection that waits for admission, such as data in the same packet as a PROXY header."""
 AT_ONCE: Final = 16
 """Maximum number of a terminal's messages that are answered in one reactor iteration."""
 IN_TIME: Final = 0.8
-"""The deadline for an answer, as a fraction of the timeout period that 98 announces to the terminal."""
+"""Deadline for an answer, as a fraction of the timeout period that the 98 announces to the terminal."""
 LOGIN_S: Final = 60.0
 """Seconds within which a terminal must log in. Source: Koha's sample configuration."""
 DRAIN_S: Final = 4.0
 """Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 CLOSE_S: Final = 10.0
-"""Seconds that a peer has to read written data before its connection is aborted."""
+"""Seconds within which a peer must read written data before its connection is aborted."""
 
 
 class TerminalConnection(TwistedProtocol):
@@ -196,7 +196,7 @@ class TerminalConnection(TwistedProtocol):
         LOG.info("sip2.opened", channel="sip2", peer=self._peer)
 
     def _find_refusal(self) -> str:
-        """Return the reason to refuse the peer, or "" if it is admitted and counted against the connection limit."""
+        """Return the reason to refuse the peer, or "" after counting an admitted peer against the connection limit."""
         if self._port.draining:
             return "draining"
         if not self._port.services().admits(self._peer):
@@ -228,7 +228,7 @@ class TerminalConnection(TwistedProtocol):
         return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in prompts.receive(data)]
 
     def _message_deadline(self) -> Deadline | None:
-        """Return the deadline of a message that was just read."""
+        """Return the deadline for a message that was just read."""
         tenths = self._session.dialect.timeout_tenths
         return message_deadline(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
 
@@ -294,7 +294,7 @@ class TerminalConnection(TwistedProtocol):
             self._socket.resumeProducing()
 
     def _close_after_timeout(self) -> None:
-        """Close an idle connection, or a connection without a login. A message in progress is answered first."""
+        """Close an idle connection, or a connection without a login, after answering any message in progress."""
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:

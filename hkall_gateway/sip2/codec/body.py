@@ -24,7 +24,7 @@ def first(value: Value) -> str:
 
 
 class _Reader(NamedTuple):
-    """How a tag is parsed, and whether it may occur several times."""
+    """The parser for a tag's value, and whether the tag may occur several times."""
 
     parse: Callable[[str], str]
     repeats: bool
@@ -53,7 +53,7 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
     several: dict[str, list[str]] = {}
     for chunk in chunks:
         tag = chunk[:2]
-        if tag in _TEXT_TAGS:  # a fast path with the same result as `_store_field`, like the next branch
+        if tag in _TEXT_TAGS:  # this fast path and the next have the same result as `_store_field`
             if tag not in fields:
                 fields[tag] = chunk[2:]
         elif tag in _BARCODE_TAGS:
@@ -73,7 +73,7 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
 
 
 def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return the sequence number and the unknown tags among stray chunks.
+    """Find the sequence number and the unknown tags among stray chunks.
 
     A chunk may be an AY that is followed by a delimiter or by other fields instead of AZ.
     """
@@ -85,7 +85,7 @@ def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tu
 
 @cache
 def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]:
-    """Return name, start, end and parser of each fixed part of a message."""
+    """Return the name, start, end and parser of each fixed part of a message."""
     parts, at, found = SHAPES[code].fixed, 0, []
     for part in parts:
         found.append((part.name, at, at + part.width, KINDS[part.kind].parse))
@@ -113,9 +113,9 @@ _BLANK: Final = "\0"
 
 
 def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
-    """Format a line without AY, AZ and line end. Raise ValueError for a code or a field name that SIP2 does not have.
+    """Format a line without AY, AZ and terminator. Raise ValueError for a code or a field name that SIP2 does not have.
 
-    All values are checked at once. If none of them needs cleaning, as is usual, they are inserted into the template unchanged.
+    All values are checked together. If no value needs cleaning, as is usual, they are inserted into the template unchanged.
     """
     form = _make_template(code, tuple(fields), dialect)
     texts = [*form.free(fields)]
@@ -183,11 +183,13 @@ class _Template:
     It includes every required field and leaves out the fields that the dialect does not allow.
 
     Attributes:
-        set: Takes the values of `set_names` from a message: fixed parts and tags of fixed width, which are cached with the
-            template, since they have few values and contain no personal data.
-        free: Takes the values of `free_names`, all other fields, from a message.
-        trimmed: Indices in `free_names` of barcodes.
-        several: Index in `free_names`, and delimiter with tag, of each field that may repeat.
+        set_names: Names of the fixed parts and of the tags of fixed width. The template is cached with their values, which are
+            few and contain no personal data.
+        free_names: Names of all other fields.
+        set: Extracts the values of `set_names` from a message.
+        free: Extracts the values of `free_names` from a message.
+        trimmed: Indices of the barcodes in `free_names`.
+        several: For each repeatable field, its index in `free_names`, and the delimiter and tag that separate its values.
     """
 
     code: str
@@ -228,19 +230,19 @@ def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _
 
 
 def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
-    """Return a function that takes the values of these fields from a message."""
+    """Return a function that extracts the values of these fields from a message."""
     return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
 
 
 def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
-    """Return whether all these values can be sent unchanged."""
+    """Check that all these values can be sent unchanged."""
     texts = [value for value in values if isinstance(value, str)]
-    if len(texts) < len(values):  # a tuple for a tag that does not repeat, or an empty tuple
+    if len(texts) < len(values):  # there is an empty tuple, or a tuple for a tag that does not repeat
         return False
     text = dialect.delimiter.join(texts)
     try:
         text.isascii() or text.encode(dialect.encoding)
-    except UnicodeEncodeError:  # a letter outside the dialect's character set
+    except UnicodeEncodeError:  # a letter is not in the dialect's character set
         return False
     plain = text.isprintable() and text.count(dialect.delimiter) < len(texts)
     return plain and (len(text) <= LONGEST or max(map(len, texts)) <= LONGEST)
@@ -256,7 +258,7 @@ def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
 
 
 def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
-    """Format code and fixed parts."""
+    """Format the message code and the fixed parts."""
     encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
     given = [(part, clean_value(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
     return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
@@ -270,12 +272,12 @@ def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
 
 
 def value_as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """Return a value as the terminal receives it: converted to its character set and cut to the length of a field."""
+    """Return a value as the terminal receives it: converted to the terminal's character set and cut to the field length."""
     return _format_field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
 
 
 def _format_field(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """Format a field as tag, text and delimiter. A long text of AF or AG becomes several fields."""
+    """Format a field as tag, text and delimiter. A long text in AF or AG becomes several fields."""
     row = TAGS[tag]
     pieces = split_into_fields(KINDS[row.kind].emit(clean_value(value, dialect.encoding, dialect.delimiter), row.width))
     return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINE_TAGS else pieces[:1])])

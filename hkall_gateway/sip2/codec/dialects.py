@@ -1,4 +1,4 @@
-"""SIP2 dialects: one row for each kind of terminal, with settings for the codec and the handlers."""
+"""SIP2 dialects: one row for each terminal model, with settings for the codec and the handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _documented(default: T, doc: str) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sip2Dialect:
-    """The SIP2 variant of one kind of terminal. A site's configuration may define further dialects with the same keys."""
+    """The SIP2 variant of a terminal model. A site's configuration may define further dialects with the same keys."""
 
     name: str
     encoding: str = _documented("utf-8", "character set of the lines")

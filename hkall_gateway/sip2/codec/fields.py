@@ -18,7 +18,7 @@ LONGEST: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class FieldKind:
-    """Functions to parse a kind of value, and to write it at a given width (0 for variable length)."""
+    """Functions to parse a kind of value, and to write the value at a given width (0 for variable length)."""
 
     parse: Callable[[str], str]
     emit: Callable[[str, int], str]
@@ -73,7 +73,7 @@ def _emit_bit(value: str, _width: int) -> str:
 
 
 def _emit_marks(value: str, width: int) -> str:
-    """Return one mark for each position: Y or blank."""
+    """Return a Y or a blank for each position."""
     return "".join("Y" if c == "Y" else " " for c in value[:width]).ljust(width)
 
 
@@ -174,7 +174,7 @@ _ROWS: Final = (
 TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
 
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
-"""Translation table to blanks for characters that may break a line, a terminal's screen or a text in the database.
+"""Translation table that blanks characters which may break a line, a terminal's screen or a text in the database.
 
 Lines with such characters are not refused, since old terminals pad fields with NUL. For all other texts see `rules.plain_text`.
 """
@@ -209,7 +209,7 @@ def date18(when: datetime, zone: tzinfo) -> str:
 
 @lru_cache(maxsize=256)
 def _format_second(second: int, zone: tzinfo) -> str:
-    # Cached because many messages arrive in one second, and many loans share a due date.
+    # Cached because many messages arrive in the same second, and many loans share a due date.
     local = datetime.fromtimestamp(second, zone)
     return f"{local.year:04}{local:%m%d}    {local:%H%M%S}"
 

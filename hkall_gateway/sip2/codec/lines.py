@@ -18,14 +18,14 @@ __all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode"
 
 @dataclass(slots=True, repr=False)
 class Sip2Message:
-    """A message, received or to be sent. Treat it as immutable; a frozen dataclass would take three times as long to create.
+    """A received or outgoing message. Treat it as immutable; a frozen dataclass would take three times as long to create.
 
     Attributes:
         fields: The fixed parts by name, then the tags by their two letters in the order of the line; repeated tags are
             tuples.
         sequence: The AY digit.
-        checked: Whether a received message had a correct AZ; for a message to be sent without AY, whether to add AZ.
-        unknown: The tags that were ignored.
+        checked: Whether a received message had a correct AZ; for an outgoing message without AY, whether to add AZ.
+        unknown: The unknown tags, which were ignored.
         code_point_sum: Whether AZ was correct only as a sum of code points.
         line: The line as received, for relaying; empty for our own messages.
     """
@@ -91,12 +91,12 @@ _BLANKED: Final = bytes(ord(CONTROLS.get(byte, chr(byte))) for byte in range(256
 
 
 def checksum(data: bytes) -> bytes:
-    """Return the four hex digits that end a line.
+    """Compute the checksum, the four hex digits that end a line.
 
-    `data` runs from the first byte up to and including b"AZ". The checksum is the negated sum of its bytes modulo 2**16.
+    `data` is the line from the first byte up to and including b"AZ". The checksum is the negated sum of its bytes modulo 2**16.
     Source: SIP2 2.00, error detection.
     """
-    # As long as the sum is below 65521, the lower half of Adler-32 is the sum plus one, and zlib is faster than `sum`.
+    # zlib is faster than `sum`. As long as the sum is below 65521, the lower half of Adler-32 is the sum plus one.
     if len(data) <= 256 or (len(data) <= 512 and data.isascii()):
         return b"%04X" % (1 - adler32(data) & 0xFFFF)
     return b"%04X" % (-sum(data) & 0xFFFF)
@@ -146,7 +146,7 @@ def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
-    """Remove AY, AZ and the line end, which are specific to one connection. All other bytes stay unchanged."""
+    """Remove AY, AZ and the terminator, which are specific to one connection. All other bytes stay unchanged."""
     raw = _strip_line(line)
     text = raw.decode("latin-1")  # one character for each byte, whatever the character set of the line
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
@@ -156,7 +156,7 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
 
 
 def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Add AY and AZ to a relayed body, according to `message`, and the dialect's line end.
+    """Add AY and AZ to a relayed body, as `message` requires, and the dialect's terminator.
 
     If the last field has no delimiter, add one, so that AY or AZ is not read as part of the field.
     """
@@ -168,7 +168,7 @@ def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def _strip_line(line: bytes) -> bytes:
-    """Remove the line end, and junk bytes before the first letter or digit."""
+    """Remove the terminator, and junk bytes before the first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
 
@@ -189,7 +189,7 @@ def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
 
 
 def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
-    """Return whether AZ is correct only as a sum of code points. Raise BadMessage if it is wrong as a sum of bytes as well.
+    """Verify AZ. Return True if it is correct only as a sum of code points; raise BadMessage if it is wrong.
 
     SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
     """

@@ -16,7 +16,7 @@ LOGIN: Final = b"login: "
 PASSWORD: Final = b"password: "
 WELCOME: Final = b"Login OK.  Initiating SIP\r\n"
 WRONG: Final = b"Login incorrect\r\n"
-"""Login scripts of terminals wait for exactly these texts. Source: `SIPServer.pm` (atz), also in Koha."""
+"""The login scripts of terminals wait for exactly these texts. Source: `SIPServer.pm` (atz), also in Koha."""
 
 LONGEST: Final = 1024
 """Maximum number of bytes of a name or password; a longer value is cut and therefore wrong."""
@@ -55,7 +55,7 @@ class Prompts:
                 yield Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": self._name, "CO": text})
 
     def judged(self, right: bool) -> bytes:
-        """Return the text for the result of a login check. After a success call `rest`, after a failure `receive(b"")`."""
+        """Return the text for the result of a login check. Call `rest` after a success, `receive(b"")` after a failure."""
         self._name, self._judging = None, False
         return WELCOME if right else WRONG + LOGIN
 
@@ -66,7 +66,7 @@ class Prompts:
         return kept
 
     def _next_line(self) -> bytes | None:
-        """Return the next line without its end (CR, LF, CR LF or CR NUL), or None if no complete line has been received."""
+        """Return the next line without CR, LF, CR LF or CR NUL, or None if no complete line has been received."""
         if self._was_cr and self._buffer.startswith((b"\n", b"\0")):
             del self._buffer[:1]
         ends = [at for at in (self._buffer.find(b"\r"), self._buffer.find(b"\n")) if at >= 0]
@@ -81,9 +81,9 @@ class Prompts:
 
 
 STRIKES: Final = 3
-"""Number of wrong logins in a row after which a connection is closed. Source: the SIP servers of atz and Koha."""
+"""Number of consecutive wrong logins after which a connection is closed. Source: the SIP servers of atz and Koha."""
 FLOOD: Final = 4
-"""A line longer than this multiple of the dialect's `max_line` disconnects the peer."""
+"""Multiple of the dialect's `max_line`; a peer that sends a longer line is disconnected."""
 MOST_IDLE: Final = 64
 """Maximum number of consecutive lines without a new request (such as resends) in one read; more disconnect the peer."""
 
@@ -123,7 +123,7 @@ Event = Sip2Message | Refuse | SendBytes | Close
 
 @dataclass(slots=True, eq=False)
 class _PendingReply:
-    """A request that `receive` returned, and its reply once it is answered. Without AY and AZ, `line` is None."""
+    """A request that `receive` returned, with the line sent in reply. `line` is None if the request has no AY or AZ."""
 
     message: Sip2Message
     line: bytes | None = field(repr=False)
@@ -160,7 +160,7 @@ class Session:
         self.terminal: str | None = None
         self.counters: Counter[str] = Counter()
         self._buffer = bytearray()
-        self._length = 0  # of the unfinished line, including discarded bytes
+        self._length = 0  # length of the unfinished line, including discarded bytes
         self._broken = False
         self._strikes = 0
         self._pending: list[_PendingReply] = []
@@ -223,7 +223,7 @@ class Session:
         )
 
     def relay(self, request: Sip2Message, body: bytes) -> bytes:
-        """Make a line from another system's reply: the unchanged `body` with AY, AZ and line end for this connection."""
+        """Build a reply line from another system's reply: `body`, unchanged, with this connection's AY, AZ and terminator."""
         return self._remember_answer(request, seal_body(body, request, self.dialect))
 
     def _remember_answer(self, request: Sip2Message, line: bytes) -> bytes:
@@ -238,7 +238,7 @@ class Session:
         return line
 
     def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
-        """Bind this connection to `terminal`. The terminal's dialect, if any, applies from the reply to the login onwards."""
+        """Bind this connection to `terminal`. The reply to the login already uses the terminal's dialect, if it has one."""
         self.terminal = terminal
         chosen = dialect or self.dialect
         self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen
@@ -250,7 +250,7 @@ class Session:
         self._pending.clear()
 
     def strike(self) -> bool:
-        """Count a wrong login. Return True after the third in a row, when the connection should be closed."""
+        """Count a wrong login. Return True if the connection should be closed after STRIKES consecutive wrong logins."""
         self._strikes += 1
         return self._strikes >= STRIKES
 
@@ -299,7 +299,7 @@ class Session:
             return self._request_resend(message.checked) if self._last_words is None else self._replay_answer(self._last_words)
         if SHAPES[message.code].reply:
             return self._accept_request(message, message, line)
-        self.counters["unknown_command"] += 1  # a terminal may not send the code of a reply
+        self.counters["unknown_command"] += 1  # the code belongs to a reply, which a terminal may not send
         return None
 
     def _handle_bad_line(self, bad: BadMessage, line: bytes) -> Event | None:

@@ -35,7 +35,7 @@ THIS_COPY: Final = "3"
 async def hold(exchange: Exchange) -> Reply:
     """Answer a Hold (15) with a 16.
 
-    AB identifies the title by the barcode of one of our items. Without AB, AJ is the title or its union catalogue number.
+    AB is the barcode of one of our items, which identifies the title. Without AB, AJ is the title or union catalogue number.
     """
     message = exchange.message
     if message.get("hold_mode") not in MODES or not message.get("AA") or not (message.get("AB") or message.get("AJ")):
@@ -76,7 +76,7 @@ async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
 
 
 async def _find_listed(exchange: Exchange) -> frozenset[str]:
-    """Return the ids of the patron's requests that a list of 64 shows with exactly the text in AB or AJ."""
+    """Return the ids of the patron's requests whose entry in a list of 64 is exactly the text in AB or AJ."""
     record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {
@@ -125,7 +125,7 @@ ON_SHELF: Final[Mapping[str, str]] = {
 # fmt: on
 
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
-"""Positions in which one patron waits for the copy. HKALL books have no hold queue (R22)."""
+"""Positions in which a patron is waiting for the copy. HKALL books have no hold queue (R22)."""
 
 NO_COPY: Final = frozenset({"", "00", "01"})
 """Circulation statuses that systems return for an unknown barcode."""
@@ -137,7 +137,7 @@ IN_TRANSIT: Final = "10"
 
 
 async def item_information(exchange: Exchange) -> Reply:
-    """Answer Item Information (17) with an 18. It never names a hold's patron, since anybody can scan a book."""
+    """Answer Item Information (17) with an 18. The reply never names a hold's patron, since anybody can scan a book."""
     seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(exchange, seen)

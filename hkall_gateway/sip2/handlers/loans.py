@@ -20,7 +20,7 @@ from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 @dataclass(frozen=True, slots=True)
 class SortBin:
-    """Screen message, alert type and sort bin for a returned item; a `bin` of "" stands for the item's destination."""
+    """Screen message, alert type and sort bin for a returned item. If `bin` is "", the item's destination is the sort bin."""
 
     notice: Notice
     alert: str
@@ -82,7 +82,7 @@ def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
 
 
 def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Return amount, type (04, overdue) and currency of a fee to be acknowledged. Source: SIP2 2.00, fee acknowledged."""
+    """Return type (04, overdue), currency and amount if a fee must be acknowledged. Source: SIP2 2.00, fee acknowledged."""
     if refusal.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
@@ -91,7 +91,7 @@ def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
 def _loan_reply(
     exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had_before: bool, request: str
 ) -> Reply:
-    """Make a positive 12 or 30. `had_before`: the patron already had the item on loan."""
+    """Build a positive 12 or 30. `had_before` is set if the patron already had the item on loan."""
     fields: dict[str, Value] = {
         "ok": "1",
         "renewal_ok": "Y" if had_before else "N",
@@ -135,10 +135,10 @@ async def check_in(exchange: Exchange) -> Reply:
 
 
 def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Return further fields for a refused check-in.
+    """Return additional fields for a refused check-in.
 
-    If the dialect says so, an item that is not on loan is resensitized without a staff alert. A partner's item for which nobody
-    waits here is sent to its owner.
+    If the dialect's `no_checkin` is "resensitize", an item that is not on loan is resensitized without a staff alert. A
+    partner's item is sent to its owner if no patron is waiting for it here.
     """
     if refusal.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
         return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
@@ -223,7 +223,7 @@ async def renew(exchange: Exchange) -> Reply:
 
 
 def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
-    """Make the reply to a renewal. If the lender must still grant it, the reply is not ok and shows the unchanged due date."""
+    """Build the reply to a renewal. If the lender has yet to grant it, the reply is not ok and shows the unchanged due date."""
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
     loan = _loan_reply(exchange, done.title, done.due, [text], had_before=True, request=done.request)
@@ -243,7 +243,7 @@ async def renew_all(exchange: Exchange) -> Reply:
     done = await exchange.services.circulation.execute(command)
     if isinstance(done, Refused):
         return refuse(exchange, done)
-    # A renewal that the lender must still grant counts as not renewed.
+    # A renewal that the lender has yet to grant counts as not renewed.
     language = exchange.language(done.language)
     yes = [one for one in done.renewed if not one.pending]
     noes = [(one.item.barcode, notice_text(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]

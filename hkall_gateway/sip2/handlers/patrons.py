@@ -66,13 +66,13 @@ Lists = Mapping[str, Sequence[RecordEntry]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list of 64, which one position of the summary requests.
+    """A list in a 64, which the terminal requests with one position of the summary.
 
     Attributes:
-        count: Name of the field with the number of entries.
+        count: Name of the field for the number of entries.
         tag: Tag of the entries.
-        positions: Positions of the requests that the list contains.
-        holds: Further condition for an entry.
+        positions: Positions in which a request may appear in the list.
+        holds: Additional condition for an entry.
     """
 
     count: str
@@ -145,9 +145,9 @@ TELL_VALIDITY: Final = frozenset({"24", "26", "64"})
 
 POSITIONS: Final = 14
 FINES: Final = 3
-"""The position of the fines in the summary."""
+"""The position of the summary that requests the fines."""
 FEES: Final = (6, 7)
-"""Positions beyond SIP2 2.00 with which some terminals request single fees to pay with CG. They get the list of fines."""
+"""Positions beyond SIP2 2.00, with which some terminals request fees that can be paid singly (CG). The reply lists fines."""
 
 
 async def patron_status(exchange: Exchange) -> Reply:
@@ -157,7 +157,7 @@ async def patron_status(exchange: Exchange) -> Reply:
 
 
 async def patron_information(exchange: Exchange) -> Reply:
-    """Answer Patron Information (63) with a 64: status, counts, limits, and the list that the summary requests."""
+    """Answer Patron Information (63) with a 64: status, counts, limits and the list requested in the summary."""
     seen = await _see_patron(exchange)
     lists = entries_by_list(seen)
     fields = patron_status_fields(exchange, seen, lists)
@@ -243,11 +243,11 @@ def _patron_status(facts: tuple[str, ...]) -> str:
 
 
 def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
-    """Return the fields for a card that cannot be looked up now: last known flags, and texts that say what is unknown."""
+    """Return the fields for a card that cannot be looked up now: last known flags, and texts that name what is unknown."""
     flags = exchange.last_known(known=seen.known)
     assert seen.refusal is not None  # see `_is_unknown`
     return {
-        "patron_status": "YYYY",  # no right can be granted now
+        "patron_status": "YYYY",  # no privilege can be granted now
         "language": exchange.code_of(language),
         "AE": "",
         "BL": flags.valid,
@@ -269,7 +269,7 @@ def _is_unknown(seen: PatronSeen) -> bool:
 
 
 def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
-    """Return the screen message about waiting items and, if a list of requests is wanted, each request's label (R35)."""
+    """Return the screen messages about waiting items and, if the 63 requests a list of requests, about each label (R35)."""
     waiting = len(lists["AS"])
     texts = [_waiting_text(waiting, language)] if waiting else []
     row = requested_list(exchange.message)
@@ -279,7 +279,7 @@ def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
 
 
 def requested_list(message: Sip2Message) -> Listing | None:
-    """Return the list that a 63 requests with the first Y in the summary, or None if it requests no list of ours."""
+    """Return the list for the first Y in a 63's summary, or None if we do not offer the requested list."""
     return _list_of_summary(message.get("summary"))
 
 
@@ -309,7 +309,7 @@ def _owes_charges(seen: PatronSeen, kinds: Collection[str]) -> bool:
 
 
 def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
-    """Return whether names, titles, counts and amounts may be shown.
+    """Check whether names, titles, counts and amounts may be shown.
 
     They are hidden after a wrong PIN, and also without a PIN if the dialect requires one. A dialect with `disclose` "card"
     always shows them.
@@ -353,7 +353,7 @@ def _page_limit(text: str, otherwise: int) -> int:
 
 
 async def block(exchange: Exchange) -> Reply:
-    """Answer a Block Patron (01) with a 24. The card stays blocked here until a terminal or staff enable it."""
+    """Answer a Block Patron (01) with a 24. The gateway keeps the card blocked until a terminal or staff enable it."""
     message = exchange.message
     if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -368,7 +368,7 @@ async def block(exchange: Exchange) -> Reply:
 async def enable(exchange: Exchange) -> Reply:
     """Answer a Patron Enable (25) with a 26.
 
-    Only blocks set here by a terminal are lifted. The reply shows any remaining blocks, such as the library's own.
+    Only blocks that a terminal set at this gateway are lifted. The reply shows any remaining blocks, such as the library's own.
     """
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
