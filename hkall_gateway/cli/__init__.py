@@ -18,7 +18,7 @@ from hkall_gateway.cli.lazy import Entry, LazyGroup
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 
 YOUNG: Final = (50_000, 10, 10)
-"""Garbage collector thresholds. A command makes many objects at its start and little garbage: they save a tenth of its time."""
+"""Garbage collector thresholds. They save a tenth of a command's time, since it creates many objects but little garbage."""
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 """Environment variable with the folder of the secret files that systemd passes (`LoadCredential=`).
@@ -77,7 +77,7 @@ ENTRIES: tuple[Entry, ...] = (
 def add_credentials(environ: MutableMapping[str, str]) -> None:
     """Add each credential file to `environ` under its file name, unless that variable is already set.
 
-    A final newline is removed. Raises OSError or UnicodeDecodeError if a file cannot be read.
+    A final newline is removed. Raise OSError or UnicodeDecodeError if a file cannot be read.
     """
     folder = environ.get(CREDENTIALS)
     for file in sorted(Path(folder).iterdir()) if folder else ():

@@ -1,7 +1,7 @@
 """Logging of commands: warnings and errors on standard error, as free of secrets as the log of `serve`.
 
-Most commands log nothing and never import structlog, which takes twice the time of `--help`. So nothing is configured
-before structlog is imported, and the log is opened at the first event.
+Most commands log nothing and never import structlog, whose import takes twice as long as `--help`. So structlog is configured
+only when another module imports it, and the log is opened at the first event.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 LEVEL: Final = "warning"
-"""Lowest level that is logged: the person at the command line reads the result, not progress."""
+"""Lowest level that is logged, since the person at the command line needs the result rather than the progress."""
 
 
 def prepare() -> None:
-    """Send the log events of this process to the command's log, unless it configures structlog itself, as `serve` does."""
+    """Send this process's log events to standard error, unless the command configures structlog itself, as `serve` does."""
     if "structlog" in sys.modules:
         _configure_structlog()
     elif _FINDER not in sys.meta_path:
@@ -55,9 +55,9 @@ def _configure_structlog() -> None:
 
 
 def _open_log(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Open the log at the first event, and log the event there. This function is a structlog processor.
+    """Open the log at the first event, and log the event (a structlog processor).
 
-    The key of `patron_ref` is random, since the configuration, which names the key of `serve`, may not be read yet.
+    The key for `patron_ref` is random, since the configuration with the gateway's key may not have been read yet.
     """
     from secrets import token_bytes
 

@@ -66,7 +66,7 @@ def ending_of(error: Exception) -> CliError | None:
 
 
 def way_out(error: DBAPIError) -> str:
-    """Return the remedy for a database error, or "" if the error is a bug of ours."""
+    """Return the remedy for a database error, or "" if the error is a bug in this program."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return SQLITE.get(code & _PRIMARY, "")
@@ -77,6 +77,6 @@ def way_out(error: DBAPIError) -> str:
 
 
 def cause_of(error: DBAPIError) -> str:
-    """Return the driver's message on one line: libpq reports each address that it tried on lines of its own."""
+    """Return the driver's message on one line, since libpq reports each attempted address on separate lines."""
     lines = [line.strip() for line in str(error.orig or error).splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("Multiple connection attempts")))

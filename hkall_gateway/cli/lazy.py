@@ -23,7 +23,7 @@ class Entry:
 
 
 class LazyGroup(click.Group):
-    """Group of commands from a table. An environment error (disk, network, database) ends a command with one line."""
+    """A group of commands from a table. An environment error (disk, network, database) ends a command with one line."""
 
     def __init__(self, *args: Any, entries: Iterable[Entry], **options: Any) -> None:
         super().__init__(*args, **options)

@@ -60,7 +60,7 @@ class IlsConnection:
 
 
 def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
-    """Return the function that queries the configured system, with its offline fallback. It never checks a PIN."""
+    """Return a function that queries the configured system, with its offline fallback, and never checks a PIN."""
 
     def query_facts(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))

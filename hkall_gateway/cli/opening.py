@@ -1,4 +1,4 @@
-"""Open the library of a configuration for a command: its database, beside a running gateway, and its partners."""
+"""Open the library in a configuration file for a command: its partners and its database, which a gateway may be using."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> t
 
 
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
-    """Open the database of a configuration. At another revision, exit with the command that upgrades it."""
+    """Open the database of a configuration. If it is at another revision, exit and name the upgrade command."""
     config, _library = load_config(path)
     return _open_engine(config, path, any_revision=any_revision)
 
@@ -62,7 +62,7 @@ def _open_engine(config: GatewayConfig, path: Path, *, any_revision: bool = Fals
 
 
 def open_site(path: Path) -> Site:
-    """Open the library of a configuration. Exit if its database is not at the revision of this program."""
+    """Open the library in a configuration file. Exit if its database is not at the revision of this program."""
     config, library = load_config(path)
     engine = _open_engine(config, path)
 
@@ -115,14 +115,14 @@ def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Kn
 
 
 def erased_file(config: GatewayConfig, path: Path) -> Path:
-    """Return the file outside the database that has the marks of erased patrons."""
+    """Return the path of the file, outside the database, that holds the marks of erased patrons."""
     url = make_url(config.database.url)
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else path.absolute().with_name("hkall.erased")
     return config.privacy.erased_file or beside
 
 
 def erased_key(config: GatewayConfig) -> bytes:
-    """Return the key of the marks of erased patrons, or b"" if none is configured."""
+    """Return the key for the marks of erased patrons, or b"" if no key is configured."""
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
@@ -144,7 +144,7 @@ def require_revision(engine: Engine, path: Path) -> None:
 
 
 def revision_of(engine: Engine, path: Path) -> str:
-    """Return the revision of the database, or "" for an empty one. Exit with code 2 if it cannot be opened."""
+    """Return the revision of the database, or "" if it is empty. Exit with code 2 if it cannot be opened."""
     from sqlalchemy.exc import DBAPIError
 
     try:

@@ -1,4 +1,4 @@
-"""Shared by all commands: options, the `Site` that a command works on, and one-line errors.
+"""What all commands share: options, the `Site` that a command works on, and one-line errors.
 
 Nothing here imports the database, the configuration or the network, so that `--help` is fast. See `cli.opening`.
 """
@@ -37,13 +37,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Option: TypeAlias = Callable[[Callable[..., object]], Callable[..., object]]
-"""A decorator for a command, such as `click.option` returns."""
+"""A decorator for a command, as returned by `click.option`."""
 
 REFUSED, WRONG = 1, 2
 
 
 class _Day(click.ParamType[date]):
-    """A date, YYYY-MM-DD."""
+    """Parameter type for a date in the form YYYY-MM-DD."""
 
     name = "day"
 
@@ -56,14 +56,14 @@ class _Day(click.ParamType[date]):
 
 DAY: Final = _Day()
 ROW: Final = click.IntRange(1, 2**63 - 1)
-"""Number of a database row."""
+"""Parameter type for the number of a database row."""
 MOST_CENTS: Final = 10_000_000
 CENTS: Final = click.IntRange(1, MOST_CENTS)
-"""Amount of money in cents."""
+"""Parameter type for an amount in cents."""
 
 
 class CliError(click.ClickException):
-    """An error that is shown as one line. Exit code 1: refused or not found; 2: wrong usage or configuration."""
+    """An error shown as one line. Exit code 1 means refused or not found, and 2 means wrong usage or configuration."""
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
         super().__init__(message)
@@ -93,7 +93,7 @@ class NcipAgreements:
     Attributes:
         secrets: FromAgencyAuthentication that each partner expects from us.
         callers: Proofs that partners and clients must give.
-        posts: `Post` for each partner that identifies us by an Authorization header.
+        posts: `Post` functions for partners that identify us by an Authorization header.
     """
 
     secrets: Mapping[str, str]
@@ -110,7 +110,7 @@ class Transaction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One library as a command sees it: its identity, its database, its partners, and the clients for them.
+    """The library that a command works on: identity, database, partners, and clients for database and partners.
 
     Attributes:
         transact: Runs `work(unit)` in a short transaction, while a gateway may be running.
@@ -118,12 +118,12 @@ class Site:
         partners: Partners in the configuration file.
         agreed: Returns the secrets and proofs agreed with partners and clients.
         local: Queries the library's own system. None if borrowers are loaded from files.
-        languages: Languages of letters, the default first.
+        languages: Languages of letters, with the default language first.
         bounce_key: Key that signs the Message-IDs of letters.
         looking: Like `transact` but without a lock, for work that only reads.
-        engine: Database of a configured site, else None.
+        engine: The database of a configured site; None in a scenario.
         erased_file: File with the marks of erased patrons. None if the site is not configured from a file.
-        erased_key: Key of these marks.
+        erased_key: Key for the marks in `erased_file`.
         marc: Mapping of MARC fields.
     """
 
@@ -198,7 +198,7 @@ def _open_configured(config: Path) -> Site:
 
 
 def with_site(command: Callable[..., object]) -> Callable[..., object]:
-    """Pass a `Site` as a command's first argument: that of the click context, as in a scenario, else the configured one."""
+    """Pass a `Site` as a command's first argument: the click context's site (in a scenario), or the configured site."""
 
     @config_option
     @functools.wraps(command)
@@ -215,7 +215,7 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def require_partner(site: Site, agency: str) -> None:
-    """Exit with code 1 if an agency is neither a configured nor a loaded partner. "" stands for all partners."""
+    """Exit with code 1 if an agency is neither a configured nor a loaded partner; "" stands for all partners."""
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")

@@ -25,7 +25,7 @@ Row = Mapping[str, object]
 GAP: Final = 2
 """Spaces between columns."""
 TEXT: Final = 24
-"""Minimum width of a text column on a terminal, whose words may be folded."""
+"""Minimum width of a text column on a terminal, where long texts are folded."""
 _INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z\b)")
 
 
@@ -76,7 +76,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """Return a header line and a line for each row, never folded. A Chinese character is two columns wide."""
+    """Return a header line and a line for each row, without folding. A Chinese character is two columns wide."""
     from rich.cells import cell_len
 
     cells = [list(columns), *([printable(cell(row.get(name))) for name in columns] for row in rows)]

@@ -105,7 +105,7 @@ class BadAdapter(Exception):
 
 @cache
 def find_adapter(name: str) -> Adapter:
-    """Return the adapter with a name. Raises BadAdapter with a message for the key `ils.connector`."""
+    """Return the adapter with a name. Raise BadAdapter with a message for the key `ils.connector`."""
     from hkall_gateway.ils.packaged import PACKAGED
 
     if name in PACKAGED:  # reading the entry points of installed distributions would take 0.1 s

@@ -32,7 +32,7 @@ def is_alma(path: Path) -> bool:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Yield one row per user, with the columns of patrons.csv. Raises BadFile for a file that is not Alma's user XML."""
+    """Yield one row per user, with the columns of patrons.csv. Raise BadFile for a file that is not Alma's user XML."""
     if not is_zipfile(path):
         with path.open("rb") as file:
             yield from _read_users(str(path), file)

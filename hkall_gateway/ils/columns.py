@@ -126,7 +126,7 @@ def records(
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """Make one record from each row. Raises BadFile with the errors of all rows.
+    """Make one record from each row. Raise BadFile with the errors of all rows.
 
     `key` names the columns that must be unique. `check` yields contradictions within a row, as "column: message".
     """
@@ -216,7 +216,7 @@ class Places:
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """Yield the rows of a CSV file, whose header may name the columns in any order. Raises BadFile."""
+    """Yield the rows of a CSV file, whose header may name the columns in any order. Raise BadFile."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)

@@ -131,12 +131,12 @@ BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
-    """Read the patrons from patrons.csv, or from Alma's user XML (plain or zipped). Raises BadFile."""
+    """Read the patrons from patrons.csv, or from Alma's user XML (plain or zipped). Raise BadFile."""
     return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
 def read_patron_rows(path: Path) -> Export[PatronRow]:
-    """Read a patron file like `read_patrons`, including former cards and the place of each row. Raises BadFile."""
+    """Read a patron file like `read_patrons`, including former cards and the place of each row. Raise BadFile."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
     placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
@@ -155,7 +155,7 @@ def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
 
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
-    """Read holdings.csv. Raises BadFile."""
+    """Read holdings.csv. Raise BadFile."""
     staged = StagedCopies()
     read_holdings_file(path, staged)
     return tuple(copy for _, copy in staged)
@@ -171,7 +171,7 @@ class HoldingsFile:
 
 
 def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
-    """Read the items in holdings.csv into `staged`. Raises BadFile with all errors. With `skip`, skip bad rows instead."""
+    """Read the items in holdings.csv into `staged`. Raise BadFile with all errors. With `skip`, skip bad rows instead."""
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
@@ -197,7 +197,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
-    """Read closures.csv. Return (agency, day, reason) for each day from `from` to `to`, inclusive. Raises BadFile."""
+    """Read closures.csv. Return (agency, day, reason) for each day from `from` to `to`, inclusive. Raise BadFile."""
     spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
@@ -216,7 +216,7 @@ def _count_days(span: Values) -> int:
 
 
 def read_partners(path: Path) -> tuple[Partner, ...]:
-    """Read partners.csv, ignoring secret_env and timezone, which belong to the configuration. Raises BadFile."""
+    """Read partners.csv, ignoring secret_env and timezone, which belong to the configuration. Raise BadFile."""
 
     def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
@@ -227,7 +227,7 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
-    """Read requests.csv: the requests that are open when the gateway takes over. Raises BadFile."""
+    """Read requests.csv: the requests that are open when the gateway takes over. Raise BadFile."""
     return records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
 
 

@@ -48,7 +48,7 @@ def installed() -> bool:
 def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "", *, skip: bool = False) -> MarcFile:
     """Read a MARC file, and store its items in `staged`.
 
-    `agency` is the library that owns the items; "" if the records name it. Raises BadFile with all errors and their record
+    `agency` is the library that owns the items; "" if the records name it. Raise BadFile with all errors and their record
     numbers. With `skip`, bad records are skipped instead, but a truncated file still raises BadFile.
     """
     reader = RecordReader(path, mapping, agency)
@@ -81,7 +81,7 @@ class RecordReader:
                 self.mistakes.append(f"{where}: {bad}")
 
     def _read_copies(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
-        """Return the items of a record, and store its title. Raises BadRecord."""
+        """Return the items of a record, and store its title. Raise BadRecord."""
         if isinstance(record, BadRecord):
             raise record
         bib_id = self._find_number(record)
@@ -109,7 +109,7 @@ class RecordReader:
         return [row | copy for copy in copies]
 
     def _find_number(self, record: MarcRecord) -> str:
-        """Return the record number, from the fields or the OAI-PMH identifier (for a deleted record). Raises BadRecord.
+        """Return the record number, from the fields or the OAI-PMH identifier (for a deleted record). Raise BadRecord.
 
         If the identifiers contain record numbers, they must agree with the fields. Else a deletion could hit another title.
         """

@@ -62,7 +62,7 @@ def is_marc(path: Path) -> bool:
 def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
     """Yield the records of a file with the fields in `tags`, and a BadRecord in place of each broken record.
 
-    Raises BadFile if the rest of the file cannot be read.
+    Raise BadFile if the rest of the file cannot be read.
     """
     try:
         with _open_file(path) as file:
@@ -108,7 +108,7 @@ def _split_records(path: Path, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
-    """Return a record with the fields whose tags are in `wanted`. Raises BadRecord."""
+    """Return a record with the fields whose tags are in `wanted`. Raise BadRecord."""
     length, base = chunk[:5], chunk[12:17]
     if not (length.isdigit() and base.isdigit() and int(base) > _LEADER and chunk[:_LEADER].isascii()):
         raise BadRecord("its leader is not that of MARC21")
@@ -134,7 +134,7 @@ def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
 
 
 def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (tag, bytes) of the fields in `wanted`. Raises BadRecord if a field does not end where the directory says."""
+    """Yield (tag, bytes) of the fields in `wanted`. Raise BadRecord if a field does not end where the directory says."""
     for at in range(0, len(directory), _ENTRY):
         if (tag := directory[at : at + 3]) in wanted:
             start = int(directory[at + 7 : at + _ENTRY]) + 1
@@ -156,7 +156,7 @@ def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
 
 
 def _from_marc8(text: bytes) -> str:
-    """Decode MARC-8. Raises UnicodeDecodeError also for characters that pymarc would replace with blanks."""
+    """Decode MARC-8. Raise UnicodeDecodeError also for characters that pymarc would replace with blanks."""
     from pymarc.marc8 import marc8_to_unicode
 
     if text.isascii() and _ESCAPE not in text:

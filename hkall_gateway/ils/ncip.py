@@ -95,7 +95,7 @@ class Ncip:
         return tuple(seen)
 
     async def _ask_responder(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
-        """Return the reply, or None for a Problem in `no` (see `_is_among`). Raises Unreachable in all other cases."""
+        """Return the reply, or None for a Problem in `no` (see `_is_among`). Raise Unreachable in all other cases."""
         ask = partial(self._send, service, fields, no)
         return await self._outside.ask(service, ask, self._there.timeout_s, self._try_again)
 

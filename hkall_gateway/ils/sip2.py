@@ -113,7 +113,7 @@ class ConnectionPool:
         self._permits = DeferredSemaphore(most)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Send a query on a free connection. Raises Unreachable."""
+        """Send a query on a free connection. Raise Unreachable."""
         if len(self._permits.waiting) >= MOST_WAITING:
             raise Unreachable("too many questions wait for it")
         await self._free_connection()
@@ -125,7 +125,7 @@ class ConnectionPool:
             self._permits.release()
 
     async def _free_connection(self) -> None:
-        """Wait for a free connection within the time left for the current message. Raises Unreachable."""
+        """Wait for a free connection within the time left for the current message. Raise Unreachable."""
         waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
@@ -136,7 +136,7 @@ class ConnectionPool:
 
 
 def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
-    """Decode a reply. Raises Unreachable if it is unreadable."""
+    """Decode a reply. Raise Unreachable if it is unreadable."""
     try:
         return decode(body, dialect)
     except BadMessage as bad:

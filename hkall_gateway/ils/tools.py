@@ -108,7 +108,7 @@ class ConnectorServices:
     get: Fetch = no_fetch
 
     async def ask(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Query the system unless it is down, and record the outcome. Raises Unreachable.
+        """Query the system unless it is down, and record the outcome. Raise Unreachable.
 
         Args:
             question: Name of the query in metrics and logs.
@@ -122,7 +122,7 @@ class ConnectorServices:
         return await self.record(question, ask, longest_s, trial)
 
     async def record(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Query the system even if it is down, and record the outcome. Raises Unreachable."""
+        """Query the system even if it is down, and record the outcome. Raise Unreachable."""
         allowed_s = longest_s if self.clock is None else left_s(self.clock.seconds(), longest_s)
         if allowed_s <= 0:
             raise Unreachable("no time is left for this message")
@@ -147,13 +147,13 @@ class ConnectorTools:
     outside: ConnectorServices | None = None
 
     def settings_of(self, kind: type[S]) -> S:
-        """Return the settings with the type that the adapter declared. Raises TypeError for another type."""
+        """Return the settings with the type that the adapter declared. Raise TypeError for another type."""
         if not isinstance(self.settings, kind):
             raise TypeError(f"{type(self.settings).__name__} holds no {kind.__name__}")
         return self.settings
 
     def abroad(self) -> ConnectorServices:
-        """Return the services for querying another system. Raises ValueError if there are none."""
+        """Return the services for querying another system. Raise ValueError if there are none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside

@@ -34,21 +34,21 @@ ALWAYS_OPEN: Closures = frozenset()
 
 
 def within_years(when: Date) -> Date:
-    """Return a date or timestamp from outside unchanged. Raises ValueError if its year is not in YEARS."""
+    """Return a date or timestamp from outside unchanged. Raise ValueError if its year is not in YEARS."""
     if when.year not in YEARS:
         raise ValueError(f"the year {when.year} is not between {YEARS[0]} and {YEARS[-1]}")
     return when
 
 
 def parse_day(text: str) -> date:
-    """Parse an ISO date from outside. Raises ValueError if it is malformed or its year is not in YEARS."""
+    """Parse an ISO date from outside. Raise ValueError if it is malformed or its year is not in YEARS."""
     return within_years(date.fromisoformat(text))
 
 
 def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
     """Parse an ISO timestamp from outside, and convert it to UTC. `zone` is the default time zone.
 
-    Raises ValueError if it is malformed, if its year is not in YEARS, or if it has no offset and `zone` is None.
+    Raise ValueError if it is malformed, if its year is not in YEARS, or if it has no offset and `zone` is None.
     """
     found = within_years(datetime.fromisoformat(text))
     if found.tzinfo is None and zone is None:
@@ -58,7 +58,7 @@ def parse_instant(text: str, zone: tzinfo | None = None) -> datetime:
 
 @lru_cache(maxsize=1024)
 def civil(instant: datetime) -> date:
-    """Return the calendar date in Hong Kong. Raises ValueError for a naive `instant`. Source: HKALL rules, day arithmetic."""
+    """Return the calendar date in Hong Kong. Raise ValueError for a naive `instant`. Source: HKALL rules, day arithmetic."""
     if instant.utcoffset() is None:
         raise ValueError(f"{instant.isoformat()} has no time zone")
     return instant.astimezone(HONG_KONG).date()
@@ -103,7 +103,7 @@ def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALW
 
 
 def after_working_days(day: date, count: int, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> date:
-    """Return the `count`-th working day after `day`. Raises ValueError if `work_days` has no weekday."""
+    """Return the `count`-th working day after `day`. Raise ValueError if `work_days` has no weekday."""
     worked = tuple(work_days)
     if not set(worked) & set(WEEKDAYS):
         raise ValueError("a library needs at least one working day a week")
@@ -224,7 +224,7 @@ def recall_due(
 ) -> date:
     """Return the due date of a loan that is recalled now. `lender_says` is the due date in the lender's recall.
 
-    Raises ValueError if `request` is not on loan. Source: HKALL rules R25, R26.
+    Raise ValueError if `request` is not on loan. Source: HKALL rules R25, R26.
     """
     if request.due is None or request.first_checkout is None:
         raise ValueError(f"request {request.id} is not on loan")

@@ -269,7 +269,7 @@ def can(side: Side, position: Position, event: Event) -> bool:
 
 
 def step(side: Side, position: Position, event: Event) -> Step:
-    """Return the row for an event in a position. Raises BadStep if there is none."""
+    """Return the row for an event in a position. Raise BadStep if there is none."""
     found = _STEPS.get((side, position, event))
     if found is None:
         raise BadStep(f"{side}: no step {event} from {position}")

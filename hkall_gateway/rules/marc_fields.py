@@ -30,7 +30,7 @@ class MarcSource:
 
 
 def source(text: str) -> MarcSource:
-    """Parse a source such as `245abnp`, `001` or `008/35-37`. Raises ValueError for a malformed text."""
+    """Parse a source such as `245abnp`, `001` or `008/35-37`. Raise ValueError for a malformed text."""
     found = _SOURCE.fullmatch(text)
     if not found or (found["tag"] < "010") is bool(found["codes"]):
         raise ValueError(f"{text!r} is no MARC field with subfields (245ab) or control field (001, 008/35-37)")

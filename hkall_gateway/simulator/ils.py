@@ -108,13 +108,13 @@ class SimulatedIls:
         return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
 
     def become(self, state: str) -> None:
-        """Change the state to one of STATES. Raises ValueError for any other text."""
+        """Change the state to one of STATES. Raise ValueError for any other text."""
         if state not in STATES:
             raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
         self.state = state
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
-        """Set fields of a patron from the words of a scenario. Raises ValueError for an unknown field."""
+        """Set fields of a patron from the words of a scenario. Raise ValueError for an unknown field."""
         reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
             if name not in FACT_PARSERS:

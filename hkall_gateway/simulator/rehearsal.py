@@ -130,7 +130,7 @@ class Rehearsal:
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._show_document)
 
     async def start(self) -> None:
-        """Start listening. Raises CannotListenError, or the errors of `tls_entrance` for unusable certificate files."""
+        """Start listening. Raise CannotListenError, or the errors of `tls_entrance` for unusable certificate files."""
         if self._shown is None:
             await listen(self._reactor, self.port, self._partner.site())
         else:
@@ -149,7 +149,7 @@ class Rehearsal:
 
 
 def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
-    """Return the port of a partner's URL. Raises NotHere unless its scheme is https with a certificate and http without."""
+    """Return the port of a partner's URL. Raise NotHere unless its scheme is https with a certificate and http without."""
     url = urlsplit(row.url)
     if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")

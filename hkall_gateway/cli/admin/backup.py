@@ -37,7 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BESIDE: Final = "hkall.erased"
-"""File beside the backups with the marks of erased patrons. A restore of an older backup applies the later marks in it."""
+"""Name of the file, beside the backups, with the marks of erased patrons. The restore of an older backup applies them all."""
 DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
@@ -87,7 +87,7 @@ def _delete_older(folder: Path, keep: int) -> int:
 
 
 def _require_content(engine: Engine, config: Path) -> None:
-    """Exit with code 2 if there is no database of this program, or if a newer version upgraded it."""
+    """Exit with code 2 if the database does not exist yet, or if a newer version of the program has upgraded it."""
     file = forgetting.file_of(engine)
     revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # connecting would create the file
     if not revision:
@@ -96,13 +96,13 @@ def _require_content(engine: Engine, config: Path) -> None:
 
 
 class Progress:
-    """Prints on standard error how long comparing cards with slow marks will take, and its progress."""
+    """Prints the estimated time and the progress of comparing cards with slow marks, on standard error."""
 
     def __init__(self, clock_us: Callable[[], int] = monotonic_us) -> None:
         self._clock_us, self._began_us, self._shown = clock_us, 0, -1
 
     def __call__(self, done: int, cards: int) -> None:
-        """Report that `done` of `cards` cards are compared. After the first part, estimate the total time."""
+        """Report that `done` of `cards` cards have been compared. On the first such call, estimate the total time."""
         if not done:
             self._began_us, self._shown = self._clock_us(), -1
             return
@@ -181,7 +181,7 @@ def _require_free(target: _Target) -> None:
 
 
 def _is_new(engine: Engine) -> bool:
-    """Whether there is no database yet, or only a database without our tables. Raises CliError if it cannot be read."""
+    """Return whether the database is missing or has none of our tables. Raise CliError if it cannot be read."""
     file = forgetting.file_of(engine)
     if file is not None and not file.exists():
         return True
@@ -218,7 +218,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 
 
 def _again_in_archives(target: _Target) -> int:
-    """Erase patrons again in archives that were restored from a copy, and return the number of erased records."""
+    """Erase patrons again in archives that were restored from a copy. Return the number of erased records."""
     policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_read_from(target, retention.archives), *([policy] if policy else []))}
     marks, count = target.marks, 0

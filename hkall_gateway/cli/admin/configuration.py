@@ -87,7 +87,7 @@ def hash_secret(*, new: bool) -> None:
 
 
 def _read_password() -> str:
-    """Return the password, typed twice on a terminal, else the first line of standard input. Raises CliError if it is empty."""
+    """Return the password, typed twice on a terminal, else the first line of standard input. Raise CliError if it is empty."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
     text = sys.stdin.readline().rstrip("\r\n")

@@ -246,7 +246,7 @@ def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
 
 
 def _warn_of_refused(cards: Replacements) -> None:
-    """Warn about the rows that are left out: each reason once, with its lines."""
+    """Warn about the rows that are left out, with one line for each reason and its places."""
     for why, places in _by_word((why, where) for where, why in cards.refused.items()).items():
         _warn_at(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
 
@@ -258,7 +258,7 @@ def _places_of_unknown(rows: Sequence[PatronRow], unknown: Callable[[Borrower], 
 
 
 def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
-    """Group places by word."""
+    """Group the places in a file by the word found there."""
     from hkall_gateway.ils.columns import Places
 
     found: dict[T, Places] = {}
@@ -303,7 +303,7 @@ def _warn_at(places: Places, what: str) -> None:
 
 
 def _judge_report(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
-    """Return a one-line summary of what the load changes. Raises CliError with that line if too many rows would vanish."""
+    """Return a one-line summary of what the load changes. Raise CliError with that line if too many rows would vanish."""
     gone = report.gone(full=full)
     counts = f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     summary = counts + (f", {report.replaced} cards replaced" if report.replaced else "")

@@ -67,7 +67,7 @@ def _retention_terms(policy: Retention, older_than: int | None, archive: Path | 
 
 
 def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
-    """Count the requests that each step would purge now, and those that it would keep for charges or unsent messages."""
+    """Count the requests that each step would purge now, and the requests that charges or unsent messages would keep."""
     from hkall_gateway.circulation.jobs.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
 
@@ -81,7 +81,7 @@ def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 
 def _purge_in_batches(site: Site, library: Library) -> int:
-    """Run the job in short transactions while a gateway may be running, and return the number of purged requests."""
+    """Purge requests in short transactions, since a gateway may be running. Return the number of purged requests."""
     from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
@@ -190,7 +190,7 @@ def _end_when_refused() -> Iterator[None]:
 
 
 def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[RemainingRow]:
-    """Rewrite the SQLite file without the remains of deleted rows. Yield a row about the file if that is still to be done."""
+    """Rewrite the SQLite file without the remains of deleted rows. If it is not rewritten now, yield a row that says so."""
     from sqlalchemy.exc import OperationalError
 
     from hkall_gateway.db.privacy import forgetting

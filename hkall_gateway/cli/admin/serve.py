@@ -135,7 +135,7 @@ def reload_gateway(config: Path, pid: int) -> None:
 def find_start_faults(
     path: Path, config: GatewayConfig, policy: Policy, serving: Serving | None = None, *, running: bool = True
 ) -> list[StartFault]:
-    """Return the faults that would prevent or disturb a start. `running`: the gateway may be running and use its own ports."""
+    """Return the faults that would prevent or disturb a start. With `running`, the gateway may already occupy its own ports."""
     from hkall_gateway.app.machine import instance, number, runs
     from hkall_gateway.app.resources import Serving
     from hkall_gateway.app.start_checks.faults import Start
@@ -149,7 +149,7 @@ def find_start_faults(
 
 
 def reload_running(pid: int) -> None:
-    """Send SIGHUP to the gateway, and print the keys that need a restart. Raises CliError if it keeps the old configuration."""
+    """Send SIGHUP to the gateway and print the keys that need a restart. Raise CliError if it was not reloaded."""
     from hkall_gateway.app.service_manager import read_reload
 
     before = read_reload(os.environ)

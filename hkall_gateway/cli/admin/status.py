@@ -64,9 +64,9 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
 
 
 def _gateway_row(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
-    """Return the row of one gateway: its claimed messages, start time, version, process and host."""
+    """Return the row for one gateway: its claimed messages, start time, version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
-        state = "silent"  # its process exists: it hangs, or uses another clock or database
+        state = "silent"  # the process exists, but hangs or uses another clock or database
     seen = one.seen_at.isoformat(timespec="seconds")
     detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
     held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
@@ -74,7 +74,7 @@ def _gateway_row(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[
 
 
 def _fault_rows(unit: UnitOfWork) -> list[dict[str, object]]:
-    """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
+    """Return a row for each partner that refuses our agency, version or service, which is a fault in a configuration."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.find(agency)).fault]
     return [
         _status_row("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links
@@ -105,7 +105,7 @@ def _round_row(job: rounds.RoundState, when: datetime) -> dict[str, object]:
 
 
 def _set_aside_rows(unit: UnitOfWork) -> list[dict[str, object]]:
-    """Return a row for each job with requests that it could not process, with the number of those requests."""
+    """Return a row for each job that could not process some requests, with the number of these requests."""
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
@@ -143,7 +143,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
 
 def records(unit: UnitOfWork, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
-    """Return a row for each agency in `named`, by default for all that are configured or were ever sent a message."""
+    """Return a row for each agency in `named`; by default, for each agency configured or ever sent a message."""
     from hkall_gateway.circulation.staff.partner_lines import partner_lines
 
     return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

@@ -13,10 +13,10 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import StaffRole
 
 CLIENT = "client"
-"""Same as `api_tokens.CLIENT`, whose module is imported only by the commands."""
+"""A copy of `api_tokens.CLIENT`, since only a command that runs may import that module."""
 COLUMNS = ("name", "role", "state", "made_at", "made_by", "ends_at", "used_at")
 PREFIX = "hkall_"
-"""Prefix of every token, so that scanners of repositories and logs can find tokens."""
+"""Prefix of every token, by which secret scanners can find tokens in repositories and logs."""
 
 
 @click.group()

@@ -1,4 +1,4 @@
-"""Checks of the connection to a peer: host name, port, TLS and clock, as the gateway itself uses them."""
+"""Checks of the connection to a peer: host name, port, TLS and clock, in the way that the gateway uses them."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ async def _check_connection(sheet: Sheet, tools: ExaminationTools, host: str, po
 async def connect(
     tools: ExaminationTools, host: str, port: int, seconds: float, make: Callable[[], P], recorder: Recorder | None = None
 ) -> P:
-    """Connect a protocol created by `make`, as the gateway would. With a recorder, connect by TLS. Raises TooLong."""
-    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # it is untyped
+    """Connect a protocol created by `make`, as the gateway would; with a `recorder`, by TLS. Raise TooLong after `seconds`."""
+    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # the class is untyped
     factory: Any = Factory.forProtocol(make)
     factory.noisy = False
     if recorder is not None:
-        endpoint = wrapClientTLS(recorder, endpoint)  # type: ignore[arg-type]  # to mypy a zope interface is a class
+        endpoint = wrapClientTLS(recorder, endpoint)  # type: ignore[arg-type]  # mypy takes a zope interface for a class
     return cast(P, await within(tools.reactor, seconds, endpoint.connect(factory)))
 
 
@@ -87,7 +87,7 @@ def connection_error(failed: BaseException) -> str:
 
 
 def on_this_machine(host: str) -> bool:
-    """Whether `host` is a loopback address or localhost."""
+    """Return whether `host` is a loopback address or localhost."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -120,12 +120,12 @@ class _Receiver:
 
 
 SOON_DAYS: Final = 14
-"""Warn if a certificate expires sooner than this: automatic renewal comes at least two weeks before the expiry."""
+"""Warn about a certificate with fewer days left: automatic renewal happens at least two weeks before the expiry."""
 MODERN: Final = ("TLSv1.2", "TLSv1.3")
 
 NOT_YET_VALID, HAS_EXPIRED = 9, 10
 OF_TIME: Final = frozenset({NOT_YET_VALID, HAS_EXPIRED})
-"""Faults of the validity dates, not of the chain. Source of all error numbers here: OpenSSL, x509_vfy.h."""
+"""Errors about validity dates, as opposed to the chain. Source of all error numbers here: OpenSSL, x509_vfy.h."""
 CHAIN: Final[Mapping[int, str]] = {
     2: "the issuer's certificate was not sent and is not known here",
     7: "a signature in the chain does not fit",
@@ -160,7 +160,7 @@ class Recorder:
     """Creates the TLS connections that the gateway would make to `host`, but records certificate faults instead of failing."""
 
     def __init__(self, host: str) -> None:
-        self._options: Any = optionsForClientTLS(host)  # to mypy a zope interface is a class
+        self._options: Any = optionsForClientTLS(host)  # mypy takes a zope interface for a class
         self._line: SSL.Connection | None = None
         self._faults: list[int] = []
 
@@ -174,7 +174,7 @@ class Recorder:
     def handshake(self) -> PeerHandshake:
         """Return the version, chain and faults. Call it only after the handshake is complete."""
         assert self._line is not None
-        # The verified chain, not all that was sent: some peers send expired roots that no path needs.
+        # Use the verified chain instead of all certificates sent, since some peers also send expired roots.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
         chain = tuple(one.to_cryptography() for one in used)
         return PeerHandshake(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
@@ -186,7 +186,7 @@ class Recorder:
 
 
 async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
-    """Check a peer's TLS as the gateway would use it, and add the four findings."""
+    """Check a peer's TLS as the gateway would use it, and add the findings about version, chain, name and expiry."""
     recorder, left_s = Recorder(host), sheet.left_s()
     try:
         line = await connect(tools, host, port, left_s, HandshakeProbe, recorder)
@@ -199,7 +199,7 @@ async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
 
 
 def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
-    """Add the finding about an unencrypted peer. `key` names the setting that enables TLS, `what` the exposed data."""
+    """Add the finding about an unencrypted connection. `key` is the setting that enables TLS, `what` the exposed data."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
     else:
@@ -207,7 +207,7 @@ def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
 
 
 def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: datetime) -> bool:
-    """Add the findings about version, chain, name and expiry of a peer's TLS, and return whether all passed."""
+    """Add the findings about a peer's TLS version, chain, name and expiry, and return whether all checks passed."""
     before = len(sheet.failed)
     if handshake.version in MODERN:
         sheet.ok("tls.version", handshake.version)
@@ -232,7 +232,7 @@ def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: date
 
 
 def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime, about: str = "") -> None:
-    """Add the finding about the certificate of a chain that expires first."""
+    """Add the finding about the certificate that expires first in a chain."""
     own, first = chain[0], min(chain, key=lambda one: one.not_valid_after_utc)
     left, until = (first.not_valid_after_utc - now).days, f"{first.not_valid_after_utc:%Y-%m-%d}"
     whose = "" if first is own else f" ({_common_name(first.subject.rfc4514_string())}, further up the chain)"
@@ -260,12 +260,12 @@ def names(own: Certificate) -> list[str]:
 
 
 def _common_name(name: str) -> str:
-    """Return the common name in a distinguished name, else the whole name."""
+    """Return the common name in a distinguished name, or the whole name if it has no common name."""
     return next((part[3:] for part in name.split(",") if part.startswith("CN=")), name)
 
 
 def handshake_error(failed: BaseException) -> str:
-    """Return the reason for a failed handshake, in OpenSSL's words if there are any."""
+    """Return the reason for a failed handshake, with OpenSSL's error message if there is one."""
     cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
     if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
         return ", ".join(str(one[-1]) for one in cause.args[0])
@@ -294,13 +294,14 @@ class HandshakeProbe(Protocol):
 MINUTE_S, HOUR_S, HALF_HOUR_S = 60, 3600, 1800
 USUAL_S: Final = 60
 MOST_S: Final = 300
-"""Seconds of clock difference beyond which message dates, expiry dates and tokens of the two sides no longer agree."""
+"""Maximum clock difference in seconds. Beyond it, the two sides disagree on message dates, expiry dates and tokens."""
 
 
 def judge_clock(sheet: Sheet, peer_time: datetime | None, before: datetime, after: datetime) -> None:
     """Add the finding about the peer's clock.
 
-    `peer_time` is the time in its reply, None if it sends none. `before` and `after` are our times before and after the query.
+    `peer_time` is the time in the peer's reply, None if the peer sends no time. `before` and `after` are our times around the
+    query.
     """
     if peer_time is None:
         sheet.skip("clock", "the peer does not send its time")

@@ -51,7 +51,7 @@ PEER_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer to examine: its name, title, checks, the function that runs them, and remedies for checks of its own."""
+    """One peer to examine: its name, title, checks, the function that runs them, and remedies for its special checks."""
 
     name: str
     title: str
@@ -120,12 +120,12 @@ async def _judge_caller(sheet: Sheet, tools: ExaminationTools, caller: Caller, a
 
 
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
-    """Describe our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set."""
+    """Describe our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set."""
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
 
 
 THREADS: Final = 8
-"""Threads in addition to two per peer, so that a name server that never answers does not delay other peers."""
+"""Number of threads in addition to two per peer, so that a name server that never answers does not delay other peers."""
 WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
 COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
@@ -163,7 +163,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
 
 
 def _make_pool(most: int) -> ThreadPool:
-    """Return a pool of daemon threads: a hanging name look-up does not keep the process from ending."""
+    """Create a pool of daemon threads, so that a hanging name look-up does not keep the process from ending."""
     pool = ThreadPool(0, most, "doctor")
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted declares another type
     pool.start()
@@ -174,7 +174,7 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
     """Examine the chosen peers concurrently, and show each group of findings in the order of the peers.
 
     Returns:
-        The sheets by peer, in order. After SIGINT, peers that were not finished are missing.
+        The sheets by peer, in order. After SIGINT, sheets of unfinished peers are missing.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
@@ -183,7 +183,7 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
     waiting = [next(shown)]
 
     def show_finished(name: str, sheet: Sheet) -> None:
-        if stopping:  # we closed its connections
+        if stopping:  # the shutdown has closed this peer's connections
             return
         done[name] = sheet
         while waiting and waiting[0].name in done:
@@ -211,7 +211,7 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
 
 
 def group(title: str, sheet: Sheet) -> str:
-    """Format a peer's findings for people: one line a check, advice below a warning or failure, skipped checks in one line."""
+    """Format a peer's findings for people: a line for each check, advice below warnings and failures, then skipped checks."""
     lines = [click.style(sheet.peer, bold=True) + f"  {title}"]
     for finding in sheet.found:
         if finding.status is not Status.SKIP:

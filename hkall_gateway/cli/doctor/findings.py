@@ -18,7 +18,7 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of doctor. `of` lists the kinds of peers that have it. `advice` is its remedy, unless a finding has its own."""
+    """One check of doctor, for the kinds of peers in `of`. `advice` is the remedy, unless a finding names another remedy."""
 
     name: str
     of: tuple[str, ...]
@@ -155,7 +155,7 @@ async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
 
 
 class Status(StrEnum):
-    """Outcome of a check. SKIP: It was not tried, because an earlier check failed or because it does not apply."""
+    """Outcome of a check. SKIP means that the check was not tried: an earlier check failed, or it does not apply."""
 
     OK = "ok"
     WARN = "warn"
@@ -185,7 +185,7 @@ class Sheet:
         advice: Remedies for checks that are not in the table.
 
     Attributes:
-        about: Subject of findings that do not name their own.
+        about: Subject of findings that are added without an `about`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Sheet:
         self._seconds, self._ends_s = seconds, seconds() + allowed_s
 
     def left_s(self) -> float:
-        """Return the seconds left for this peer. Never 0, so that a step that begins too late times out."""
+        """Return the seconds left for this peer: never 0, so that a step that begins too late times out."""
         return max(self._ends_s - self._seconds(), 0.01)
 
     def ok(self, check: str, detail: str, about: str = "") -> None:
@@ -211,11 +211,11 @@ class Sheet:
         self._add(check, Status.OK, detail, "", about)
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that passed but needs attention. Without `advice`, use the table's."""
+        """Add a check that passed but needs attention. `advice` defaults to the advice in the table."""
         self._add(check, Status.WARN, detail, advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that failed. Without `advice`, use the table's."""
+        """Add a check that failed. `advice` defaults to the advice in the table."""
         self._add(check, Status.FAIL, detail, advice, about)
 
     def skip(self, check: str, why: str) -> None:
@@ -223,7 +223,7 @@ class Sheet:
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:
-        """Put the findings in the order of the plan, and add a skipped finding for each check without one."""
+        """Sort the findings in the order of the plan, and add a SKIP finding for each check that has no finding."""
         tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
         why = "not tried"
         for check in self.plan:
@@ -234,7 +234,7 @@ class Sheet:
 
     @property
     def failed(self) -> list[Finding]:
-        """The findings of failed checks."""
+        """Return the findings of failed checks."""
         return [one for one in self.found if one.status is Status.FAIL]
 
     def _add(self, check: str, status: Status, detail: str, advice: str, about: str) -> None:

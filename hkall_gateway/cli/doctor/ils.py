@@ -64,7 +64,7 @@ class Sip2Examination:
         self._question = "63" if find_adapter(self._ils.connector).asks_sip2 else "23"
 
     async def run(self) -> None:
-        """Run the checks in order, each only if the earlier ones passed."""
+        """Run the checks in order, each only if the earlier checks passed."""
         sheet, ils = self._sheet, self._ils
         if not await connection.check_reach(sheet, self._tools, ils.host, ils.port):
             return
@@ -90,7 +90,7 @@ class Sip2Examination:
             line.close()
 
     async def _check_login(self) -> bool:
-        """Whether the server accepts the login. Without a configured login, skip the check and return True."""
+        """Check whether the server accepts the login. If no login is configured, skip the check and return True."""
         sheet, name = self._sheet, self._login.name
         if not name:
             sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if self._ils.relay else ""))
@@ -133,7 +133,7 @@ class Sip2Examination:
         return encode_body(Sip2Message(code, {**common, **fields}), self._dialect)
 
     async def _reply(self, line: Upstream, body: bytes) -> Sip2Message:
-        """Return the reply to a message. Raises Unreachable or TooLong."""
+        """Return the reply to a message. Raise Unreachable or TooLong."""
         reply = await within(self._tools.reactor, self._sheet.left_s(), line(body))
         try:
             return decode(reply, self._dialect)
@@ -149,7 +149,7 @@ class Sip2Examination:
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
     """Add the findings about a 98 reply. Return whether the system supports `question`, the message that queries a patron."""
-    # A BX too short to mention a message counts as support of it.
+    # If BX is too short to cover a message, the message counts as supported.
     flags = reply.get("BX")
     needed = [code for code in (question, "17") if len(flags) > BX.index(code) and flags[BX.index(code)] != "Y"]
     if reply.get("on_line_status") != "Y":
@@ -248,7 +248,7 @@ async def _run_adapter_checks(sheet: Sheet, tools: ExaminationTools, adapter: Ad
 
 
 def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTools:
-    """Return the tools that the gateway gives its adapter, over an empty store."""
+    """Return the same tools as the gateway passes to its adapter, but with an empty store."""
     means, config = tools.means, tools.means.config()
     ils, health = config.ils, CircuitBreaker("doctor", means.clock)
     password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(config)

@@ -43,7 +43,7 @@ OF_ERROR: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((EHLORequiredError,), "ehlo"),
     ((AUTHDeclinedError, AUTHRequiredError), "auth"),
 )
-"""Checks to which errors of the SMTP client belong. Any other error belongs to the step in which it occurred."""
+"""The check to which each SMTP client error is attributed. Any other error is attributed to the step in which it occurred."""
 
 
 def plan(smtp: Smtp) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def plan(smtp: Smtp) -> tuple[str, ...]:
 
 
 def uses_esmtp(smtp: Smtp) -> bool:
-    """Whether the gateway speaks ESMTP to this server, and so uses STARTTLS if it is offered."""
+    """Return whether the gateway speaks ESMTP to this server, and therefore uses STARTTLS if it is offered."""
     return bool(smtp.login or smtp.starttls)
 
 
@@ -93,7 +93,7 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
 
 
 class TlsProbe(_Extended):  # type: ignore[misc]  # untyped
-    """SMTP client that quits where the gateway would log in. `done` fires with whether the connection is encrypted."""
+    """SMTP client that quits before the login. `done` fires with True if the connection is encrypted, else with False."""
 
     def __init__(self, recorder: Recorder, *, insists: bool) -> None:
         super().__init__(b"", recorder, DNSNAME)
@@ -102,7 +102,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # untyped
         self.handshaking = False
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: N802  # Twisted's own name
-        """Note that the TLS handshake begins."""
+        """Record that the TLS handshake begins."""
         self.handshaking = True
         super().esmtpState_starttls(code, resp)
 
@@ -112,7 +112,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # untyped
         self._disconnectFromServer()
 
     def sendError(self, exc: Exception) -> None:  # noqa: N802
-        """Report an error of the conversation."""
+        """Report an error in the conversation."""
         self._finish_probe(_failure(exc))
         super().sendError(exc)
 
@@ -198,7 +198,7 @@ class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
 
 
 def smtp_error(failed: Exception) -> str:
-    """Return the server's answer, or why none came. It never contains the SMTP dialogue, which may include the login."""
+    """Return the server's answer or the reason for its absence, without the SMTP dialogue, which may include the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
         return f"{failed.code} {' '.join(text.split())}"[:200]

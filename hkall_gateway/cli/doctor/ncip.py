@@ -1,4 +1,4 @@
-"""Checks of NCIP peers: their responder, our proof there, look-ups of unknown identifiers, and their proof to us.
+"""Checks of NCIP peers: their responder, our proof to it, look-ups of unknown identifiers, and their proof to us.
 
 Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
 """
@@ -28,7 +28,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
-"""Identifier of a card, an item, a title and a request that do not exist."""
+"""Identifier for a card, an item, a title and a request that do not exist."""
 UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
 
 STATUSES: Final[Mapping[int, str]] = {
@@ -81,14 +81,14 @@ def plan(partner: Partner) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NcipPeer:
-    """One responder, and how we call it.
+    """One responder, with the parameters for calling it.
 
     Attributes:
-        agency: Agency code under which we call it.
-        secret: Secret that it expects from us, empty if none is agreed.
+        agency: Our agency code in messages to the responder.
+        secret: Secret that the responder expects from us; empty if no secret is agreed.
         key: Configuration key that sets `used`.
-        used: Whether the gateway uses its item look-ups.
-        proof: Writes our Authorization header. None if none is sent.
+        used: Whether the gateway looks up items at the responder.
+        proof: Writes our Authorization header; None if the header is not sent.
     """
 
     partner: Partner
@@ -153,9 +153,9 @@ async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) 
 
 
 def first_look_up(there: NcipPeer) -> LookUp:
-    """Make the look-up of an item that cannot exist: by title if the partner answers title look-ups, else by barcode.
+    """Build the look-up of an item that cannot exist: by title if the partner answers title look-ups, else by barcode.
 
-    For a local system whose items are not looked up, make the look-up of a patron.
+    For a local system whose items are not looked up, build the look-up of a patron.
     """
     partner = there.partner
     if there.key == OF_ILS and not there.used:
@@ -244,7 +244,7 @@ def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
 
 
 def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
-    """Add the finding about the versions that the peer lists. `ours` is the version of the documents that we send to it."""
+    """Add the finding about the versions that the peer lists. `ours` is the version of the documents that we send."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:
         sheet.ok("version", f"it lists none; {short_version(ours)} was understood")
@@ -271,14 +271,14 @@ NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the 
 
 @dataclass(frozen=True, slots=True)
 class NcipEndpoints:
-    """Our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set (else no client certificate is requested)."""
+    """Our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set (else no client certificate is requested)."""
 
     tls: bool
     client_ca: bool
 
 
 async def lacks_keys(caller: Caller, now: datetime) -> bool:
-    """Whether a caller's row accepts signed tokens whose public keys cannot be read."""
+    """Return whether a caller's row accepts signed tokens whose public keys cannot be read."""
     token = caller.http.token
     return token is not None and await token.keys.having("", now) is None
 
@@ -288,8 +288,8 @@ def judge_caller_proof(
 ) -> None:
     """Add the finding about the proofs in a caller's row.
 
-    `addresses` are those of the caller's responder, or () if it has none. `keyless`: the keys of its signed tokens cannot be
-    read.
+    `addresses` lists the addresses of the caller's responder, if any. `keyless` is set if the keys of the caller's signed
+    tokens cannot be read.
     """
     proofs_given = {
         "secret": caller.secret,
@@ -315,7 +315,7 @@ def judge_caller_proof(
 
 
 def _addresses_outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
-    """Return the responder's addresses outside this machine, if the row admits none of its addresses."""
+    """Return the responder's addresses outside this machine, or [] if the row admits any address of the responder."""
     allowed = AllowList(caller.access.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]
     return [] if any(allowed.admits(address) for address in addresses) else remote

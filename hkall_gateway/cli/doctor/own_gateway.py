@@ -99,7 +99,7 @@ async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float)
 
 
 async def _read_database_state(tools: ExaminationTools, seconds: float) -> DatabaseState | Unopened:
-    """Return the database's contents, or why it cannot be opened."""
+    """Return the database's contents, or the reason why it cannot be opened."""
     database = tools.means.config().database
     try:
         found: DatabaseState | Unopened = await within(tools.reactor, seconds, tools.in_thread(lambda: read_state(database)))
@@ -110,7 +110,7 @@ async def _read_database_state(tools: ExaminationTools, seconds: float) -> Datab
 
 PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
 UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
-"""Start checks that doctor runs unchanged. It replaces `check_free`, since it also reports which program answers at a port."""
+"""Start checks that doctor runs unchanged. Its own port check replaces `check_free`, and reports which program answers."""
 UNREMARKABLE: Final[Mapping[str, str]] = {
     "files": "closed to other users",
     "disk": "nothing is written to this machine's disks",
@@ -179,7 +179,7 @@ def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
 
 
 def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
-    """Yield the missing tables without which the gateway cannot do a part of its work."""
+    """Yield the missing configuration tables without which part of the gateway does not work."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
     if not config.ncip.listen and not config.ncip.listen_v1_tcp:
@@ -230,13 +230,13 @@ def check_disks(
             free = usage(place)[2]
             if os.statvfs(place).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            # A removed disk still reports its size, but fsync fails. No file of ours is written.
+            # A removed disk still reports its size, but fsync fails. Syncing the folder changes no file.
             folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        except FileNotFoundError:  # the start checks report it
+        except FileNotFoundError:  # the start checks report a missing folder
             continue
         except OSError as bad:
             sheet.fail("disk", f"{place}: {bad.strerror}", FAILING, str(place))
@@ -273,7 +273,7 @@ async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The running gateway of our name: its process id, or None if it does not run on this machine.
+    """The running gateway with our name: its process id, or None if it does not run on this machine.
 
     `sure` is False if a gateway that is registered under another host name may run here.
     """

@@ -1,4 +1,4 @@
-"""Commands explain: run a command's handler, show the decision with its rules, facts and policy keys, and roll it back."""
+"""The explain commands: run a command's handler, show the decision with its rules, facts and policy keys, and roll back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 
 
 def _question_command(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
-    """Register a function that makes a question from these options as a command of `explain`."""
+    """Register a function that builds a question from these options as a command of `explain`."""
 
     def register(make_question: Callable[..., ExplainQuestion]) -> None:
         def run(site: Site, at: str, whole: bool, as_json: bool, **words: object) -> None:
@@ -124,7 +124,7 @@ def fine(item: str) -> ExplainQuestion:
 
 
 def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
-    """Print an explanation. `whole`: also print facts without a value, and policy keys if the answer is yes."""
+    """Print an explanation. With `whole`, include facts without a value, and policy keys even if the answer is yes."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
 
@@ -135,7 +135,7 @@ def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool
     known = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: UnitOfWork) -> Explanation:
-        unit.partners.write(site.partners)  # as `serve` writes them at its start
+        unit.partners.write(site.partners)  # `serve` also writes the configured partners at its start
         return explaining.explain(Context(unit, site.library, when), question, known, site.now())
 
     explanation = site.trial(work)

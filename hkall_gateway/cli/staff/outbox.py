@@ -111,7 +111,7 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
-    """Return the document as it would be sent now, without its secret, or the data of a letter."""
+    """Return a partner's document as it would be sent now, without the secret, or the data of a letter."""
     from hkall_gateway.ncip.transport.client import show_document
 
     partner = unit.partners.find(row.recipient)

@@ -77,7 +77,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
 
 def _read_list(path: Path) -> dict[str, PartnerState]:
-    """Read the partner's list, keyed by RequestId. Raises CliError for an unusable line."""
+    """Read the partner's list, keyed by RequestId. Raise CliError for an unusable line."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 
@@ -98,7 +98,7 @@ def _read_list(path: Path) -> dict[str, PartnerState]:
 
 
 def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
-    """Look up the partner's state of each request, keyed by its number. An unusable answer counts as agreement."""
+    """Look up the partner's state for each request, keyed by RequestId. An unusable answer counts as agreement."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.ncip.transport.client import NcipClient

@@ -115,7 +115,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One staff command on the command line: its name there, its help text, and its rows of OPTIONS."""
+    """One staff command: its name on the command line, its help text, and its special OPTIONS."""
 
     command: str
     help: str
@@ -229,7 +229,7 @@ def _command_name(row: Command) -> str:
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
-    """Print the result of an action. Raises CliError for a refusal, with `what` in the message if it is unknown."""
+    """Print the result of an action. Raise CliError for a refusal, and name `what` in the message if it is unknown."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
         raise CliError(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)

@@ -37,7 +37,7 @@ _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 
 @dataclass(slots=True)
 class TerminalSession:
-    """One connection of a terminal. `number` is the next sequence number. `sealed` says whether AY and AZ are sent."""
+    """One terminal connection. `number` is the next sequence number, and `sealed` tells whether to send AY and AZ."""
 
     wire: SocketLines
     dialect: Sip2Dialect
@@ -45,7 +45,7 @@ class TerminalSession:
     number: int = 0
 
     def ask(self, message: Sip2Message) -> Sip2Message:
-        """Send a message and return the reply. Raises CliError if there is no reply or it is unreadable."""
+        """Send a message and return the reply. Raise CliError if there is no reply or it is unreadable."""
         number, self.number = self.number, (self.number + 1) % 10
         wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
@@ -112,7 +112,7 @@ def sip2(
 
 
 def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
-    """Parse a line, raw or short, as a message. Raises CliError (exit 2) for an invalid line."""
+    """Parse a line, in wire format or short form, as a message. Raise CliError (exit code 2) for an invalid line."""
     try:
         words = shlex.split(text) if _SHORT.fullmatch(text) else []
         if words[:1] and words[0] in SHAPES:
@@ -132,7 +132,7 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def shown(message: Sip2Message) -> str:
-    """Format a message for people: its name, then a line for each field, with a dot for a secret value."""
+    """Format a message for people: its name, then a line for each field, with a dot in place of a secret value."""
     lines = [f"{message.code} {SHAPES[message.code].name}"]
     for name in message.fields:
         tag = TAGS.get(name)
@@ -142,13 +142,13 @@ def shown(message: Sip2Message) -> str:
 
 
 def as_object(message: Sip2Message) -> dict[str, object]:
-    """Convert a message for JSON: code, name and fields, with a dot for each secret value."""
+    """Convert a message for JSON: code, name and fields, with a dot in place of each secret value."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
     return {"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}
 
 
 def password_of(variable: str | None) -> str:
-    """Return the password from an environment variable, or prompt for it. Raises CliError if there is no such variable."""
+    """Return the password from an environment variable, or prompt for it. Raise CliError if the variable is not set."""
     if variable is None:
         return str(click.prompt("Password", hide_input=True, err=True))
     if variable not in os.environ:
@@ -157,7 +157,7 @@ def password_of(variable: str | None) -> str:
 
 
 def connected(address: str, timeout_s: float, *, tls: bool = False, authority: Path | None = None) -> socket.socket:
-    """Return a socket connected to HOST:PORT. Raises CliError for a malformed address (exit 2) or a failed connection."""
+    """Return a socket connected to HOST:PORT. Raise CliError for a malformed address (exit 2) or a failed connection."""
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal()):
         raise CliError(f"{address!r} is not HOST:PORT", WRONG)
@@ -262,7 +262,7 @@ def ncip(
 
 
 def _read_secret(variable: str) -> str:
-    """Return the secret in an environment variable, or "" if `variable` is empty. Raises CliError if it is not set."""
+    """Return the secret in an environment variable, or "" if `variable` is empty. Raise CliError if it is not set."""
     secret = os.environ.get(variable, "") if variable else ""
     if variable and not secret:
         raise CliError(f"--secret-env: the environment has no variable {variable!r}", WRONG)
@@ -270,7 +270,7 @@ def _read_secret(variable: str) -> str:
 
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
-    """Yield the fields formatted for people: one line an element, its content indented below it."""
+    """Yield the fields formatted for people: one line for each element, with its content indented below."""
     from hkall_gateway.ncip.codec.messages import many
 
     indent = "  " * depth

@@ -180,7 +180,7 @@ def replay(
 
 
 def command_line(main: click.Command) -> CommandLine:
-    """Return the function for `cli` lines: it runs a command of `main` in the scenario's world and returns all output."""
+    """Return the function for `cli` lines, which runs a command of `main` in the scenario's world and returns all output."""
     from hkall_gateway.simulator.scenario.world import World
 
     def run(target: ScenarioTarget, words: list[str]) -> str:
@@ -211,7 +211,7 @@ def _run_command(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:
-    """Return how to reach the running gateway of a configuration: its endpoints and database. Terminals share a password."""
+    """Describe how to reach a running gateway: its endpoints and database. All terminals share one password."""
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
     from hkall_gateway.ncip.http_post import NoReply, post

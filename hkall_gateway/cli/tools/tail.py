@@ -1,6 +1,6 @@
-"""Command tail: JSON log lines, filtered, grouped by conversation and formatted, also while they are written.
+"""Command tail: filters JSON log lines, groups them by conversation and formats them, also while the log is written.
 
-Lines stay bytes and are parsed only if a search of the bytes cannot decide: a busy gateway writes millions a day.
+A line is parsed only if searching its bytes is not enough, since a busy gateway writes millions of lines a day.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LOOKBACK: Final = 20_000
 """Number of recent lines to keep, so that they can be shown if a later line of their conversation is chosen."""
 PIECE: Final = 1 << 20
-"""Bytes read at once."""
+"""Number of bytes to read at once."""
 _CORR: Final = re.compile(rb'"corr_id": ?"((?:[^"\\]|\\.)+)"')
 _STAMP: Final = b'{"ts":"'
 _STAMP_END: Final = len(_STAMP) + len("2026-11-27T01:00:00.000Z")
@@ -48,13 +48,13 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A filter: a line is chosen if one of these fields has one of these values."""
+    """A filter that chooses a line if any of these fields has any of these values."""
 
     fields: tuple[str, ...]
     values: tuple[str, ...]
 
     def holds(self, event: Mapping[str, object]) -> bool:
-        """Whether one of the fields of `event` has one of the values."""
+        """Check whether any of the fields in `event` has any of the values."""
         return any(event.get(name) in self.values for name in self.fields)
 
 
@@ -70,7 +70,7 @@ def event_of(line: bytes) -> dict[str, object] | None:
 def instant_of(text: str, now: datetime) -> datetime:
     """Parse a time in Hong Kong: a day, a day and a time, or a time alone, which is its last occurrence before `now`.
 
-    Raises ValueError for other text.
+    Raise ValueError for any other text.
     """
     here = now.astimezone(HONG_KONG)
     if not _CLOCK.fullmatch(text):
@@ -89,7 +89,7 @@ class LogFilter:
     Args:
         choices: Filters that must all apply.
         level: Lowest level to show.
-        since: Earliest time.
+        since: Earliest time to show.
         lookback: Number of recent lines to keep.
     """
 
@@ -127,7 +127,7 @@ class LogFilter:
                 yield Found(b"", line)
 
     def _too_early(self, line: bytes) -> bool:
-        """Whether a line is from before `since`. A line without a time counts as the line before it."""
+        """Return whether a line is from before `since`. A line without a time is treated like the previous line."""
         if line.startswith(_STAMP):
             self._early = line[len(_STAMP) : _STAMP_END] < self._since_bytes
         elif event := event_of(line):
@@ -184,15 +184,15 @@ def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a file or a pipe, each as soon as it is complete, and the last one even without a newline."""
+    """Yield the lines of a file or a pipe as soon as they are complete. The last line may lack a newline."""
     return (line.rstrip(b"\r\n") for line in file)
 
 
 def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterator[bytes]:
     """Yield the complete lines of a file as they are written, forever. Call `wait` when there are no new lines.
 
-    After a rotation, the renamed file is read until the new one has a line, because its writer keeps it open until then. A file
-    that was truncated is read from its start. With `from_end`, begin at the end of the file.
+    After a rotation, keep reading the renamed file until the new file has a line, because the gateway still writes to the
+    renamed file. Read a truncated file from its start. With `from_end`, begin at the end of the file.
     """
     file, rest = path.open("rb"), b""
     if from_end:
@@ -208,16 +208,16 @@ def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterato
         if rest:
             yield rest
             rest = b""
-        with suppress(FileNotFoundError):  # the file was renamed again; the next round tries again
+        with suppress(FileNotFoundError):  # the file was renamed again; the next iteration opens its successor
             file, former = path.open("rb"), file
             former.close()
 
 
 def _was_replaced(path: Path, file: BinaryIO) -> bool:
-    """Whether the path now names another file that has lines, or the file was truncated."""
+    """Return whether `path` now names another, nonempty file, or the file was truncated."""
     try:
         now = path.stat()
-    except FileNotFoundError:  # between a rename and the new file
+    except FileNotFoundError:  # the file was renamed, and the new file does not exist yet
         return False
     mine = os.fstat(file.fileno())
     if (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino):
@@ -285,7 +285,7 @@ def tail(
 
 
 def _patron_choice(card: str, config: Path) -> Choice:
-    """Return the filter for a card's patron_ref, or for a patron_ref, which needs neither a key nor a configuration."""
+    """Return the filter for a card's patron_ref. A given patron_ref needs neither a key nor a configuration."""
     from hkall_gateway.app.logs import patron_ref
 
     references = {card} if REFERENCE.fullmatch(card) else set()
@@ -307,7 +307,7 @@ def _load_config(path: Path) -> GatewayConfig:
 
 
 def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
-    """Return a function that formats a line. JSON is unchanged; in a damaged line only control characters are replaced."""
+    """Return a function that formats a line, or returns it unchanged as JSON. In a damaged line, replace control characters."""
     from hkall_gateway.observability.log_console import line_renderer
     from hkall_gateway.rules.plain_text import printable
 
@@ -335,5 +335,5 @@ def _print_lines(lines: Iterable[str]) -> None:
     try:
         for line in lines:
             click.echo(line)
-    except KeyboardInterrupt:  # the usual end of --follow
+    except KeyboardInterrupt:  # --follow usually ends in this way
         raise click.exceptions.Exit(130) from None

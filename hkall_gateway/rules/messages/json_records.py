@@ -42,7 +42,7 @@ def record_as(name: str) -> Callable[[type[T]], type[T]]:
 
 
 def to_json(value: object) -> str:
-    """Return `value` as JSON text. Raises TypeError for unsupported types."""
+    """Return `value` as JSON text. Raise TypeError for unsupported types."""
     kind = type(value)
     write = _WRITERS.get(kind)
     if write is None:
@@ -51,7 +51,7 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str) -> Any:  # the type depends on the text
-    """Return the value that was passed to `to_json`. Raises KeyError for a class that is not registered."""
+    """Return the value that was passed to `to_json`. Raise KeyError for a class that is not registered."""
     return _from_plain(json.loads(text))
 
 

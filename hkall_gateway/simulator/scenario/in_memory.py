@@ -113,7 +113,7 @@ class Seal:
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
-        """Return a reply without its terminator. Raises ValueError for a wrong checksum or sequence number."""
+        """Return a reply without its terminator. Raise ValueError for a wrong checksum or sequence number."""
         body = reply.strip(b"\r\n")
         seal = _SEALED.search(body)
         if seal is None or body[-4:] != checksum(body[:-4]):

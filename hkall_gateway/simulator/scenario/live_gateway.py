@@ -35,7 +35,7 @@ class LiveTerminal:
     seal: Seal
 
     def ask(self, text: str) -> str:
-        """Return the reply to a message. Raises OSError if none comes, ValueError for a wrong checksum."""
+        """Return the reply to a message. Raise OSError if none comes, ValueError for a wrong checksum."""
         return self.seal.opened(self.wire.ask(self.seal.sealed(text)))
 
 
@@ -93,7 +93,7 @@ class Live:
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 
     def request(self, number: str) -> Request:
-        """Return a request. Raises KeyError for an unknown number."""
+        """Return a request. Raise KeyError for an unknown number."""
         found = self.way.request(number)
         if found is None:
             raise KeyError(number)

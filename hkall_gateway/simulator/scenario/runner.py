@@ -29,7 +29,7 @@ class Played:
 
 
 def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Perform one line. Raises Difference or BadLine."""
+    """Perform one line. Raise Difference or BadLine."""
     is_assertion = line.verb == "<" or line.get("way") == "<"
     action = assertions.check_ils_message if line.get("heard") else assertions.check_reply if is_assertion else VERBS[line.verb]
     try:

@@ -45,7 +45,7 @@ class PartnerBehaviour:
     document: bytes = b""
 
     def http_reply(self, accepting: bytes) -> HttpReply:
-        """Return the HTTP reply. `accepting` is the normal reply document. Raises NoReply or NotSent."""
+        """Return the HTTP reply. `accepting` is the normal reply document. Raise NoReply or NotSent."""
         match self.kind:
             case "503" | "504":
                 return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)

@@ -92,7 +92,7 @@ class ScenarioLine:
 
 
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
-    """Read the lines of a scenario without comments and blank lines. Raises BadLine for the first line outside GRAMMAR."""
+    """Read the lines of a scenario without comments and blank lines. Raise BadLine for the first line outside GRAMMAR."""
     rows = enumerate(path.read_text("utf-8").splitlines(), start=1)
     lines = tuple(
         _parse_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#")
@@ -128,7 +128,7 @@ class ScenarioTarget(Protocol):
         """Send a message in shorthand to the gateway, and return its reply."""
 
     def request(self, number: str) -> Request:
-        """Return a request. Raises KeyError for an unknown number."""
+        """Return a request. Raise KeyError for an unknown number."""
 
     def outbox(self) -> Sequence[OutboxRow]:
         """Return the unsent messages."""
@@ -159,7 +159,7 @@ class ScenarioRun:
         return self.made
 
     def world(self, line: ScenarioLine) -> World:
-        """Return the world in which a line is performed. Raises BadLine for a running gateway."""
+        """Return the world in which a line is performed. Raise BadLine for a running gateway."""
         found = self.gateway(line)
         if not isinstance(found, World):
             raise BadLine(line.where, f"`{line.verb}` needs a gateway in a world of its own")

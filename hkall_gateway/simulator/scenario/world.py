@@ -211,13 +211,13 @@ class World:
             self.engine.dispose()
 
     def round(self, name: str) -> int:
-        """Run one round now, due or not, and return its count. Raises KeyError for an unknown name."""
+        """Run one round now, due or not, and return its count. Raise KeyError for an unknown name."""
         return finished(self.rounds.do(name))
 
     # ---- observations
 
     def request(self, number: str) -> Request:
-        """Return a request in its current state. Raises KeyError if there is none with this number."""
+        """Return a request in its current state. Raise KeyError if there is none with this number."""
         found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)

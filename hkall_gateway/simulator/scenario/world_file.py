@@ -135,7 +135,7 @@ def cheap_hash(pin: str) -> str:
 
 
 def read_world(path: Path) -> Start:
-    """Read a world file, merged into the file that its `based_on` names. Raises WorldError."""
+    """Read a world file, merged into the file that its `based_on` names. Raise WorldError."""
     world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
