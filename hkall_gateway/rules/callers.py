@@ -1,4 +1,4 @@
-"""The callers (terminals, partners and clients): how each of them is authenticated, and what it may use.
+"""The callers (terminals, partners and clients): how they are authenticated, and what they may use.
 
 The configuration models inherit from these records, so that each key is declared once. Source: the configuration page.
 """
@@ -17,7 +17,7 @@ LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 @dataclass(frozen=True)
 class AgencyAccess:
-    """The keys that partners and clients have in common."""
+    """The configuration keys that partners and clients have in common."""
 
     agency: Annotated[Agency, Field(description="its AgencyId")]
     certificate: Annotated[Certificate, Field(description="SHA-256 fingerprint or common name of the one that it shows")] = ""
@@ -32,7 +32,7 @@ class AgencyAccess:
 
 @dataclass(frozen=True)
 class PartnerAccess(AgencyAccess):
-    """What a partner may use, and how to read its documents."""
+    """What a partner may use, and how to read the partner's documents."""
 
     timezone: Annotated[Zone, Field(description="the zone of its dates without one")] = "Asia/Hong_Kong"
     request_id_in_ext: Annotated[

@@ -1,8 +1,8 @@
 """Circuit breaker for a channel to another system, as pure functions of its state.
 
-A channel goes down after several failures in a row. Then one message per interval is sent as a trial, and any reply brings the
-channel up again. If the partner rejects our agency, version or service, which a person must fix, the channel goes down at once,
-and is tried at growing intervals.
+A channel goes down after several consecutive failures. Then one message per interval is sent as a trial, and any reply brings
+the channel up again. If the partner rejects our agency, version or service, which a person must fix, the channel goes down at
+once, and trials follow at growing intervals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CircuitSettings:
     """Settings of a circuit breaker.
 
     Attributes:
-        failures: Failures in a row after which the channel is down.
+        failures: Number of consecutive failures after which the channel is down.
         probe_s: Interval between trials while the channel is down.
         give_up_s: Downtime after which failed trials count as delivery attempts of their messages.
     """
@@ -66,7 +66,7 @@ def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetim
 
 
 def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
-    """Return the state after the partner rejected us: down. The trial interval doubles each time, starting at `probe_s`."""
+    """Return the state after a rejection by the partner: down. Each rejection doubles the trial interval, from `probe_s` on."""
     failures = channel.failures + 1 if channel.fault else 1
     wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))
     rests = {"rests_until": _later_of(None, now, wait_s), "down_since": channel.down_since or now}
@@ -82,14 +82,14 @@ def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -
 
 
 def circuit(channel: CircuitState, now: datetime) -> str:
-    """Return the state as a circuit breaker calls it: closed (up), open (down), half-open (one trial may be sent)."""
+    """Return the state in circuit breaker terms: closed (up), open (down) or half-open (one trial may be sent)."""
     if channel.state != DOWN:
         return "closed"
     return "open" if channel.rests_until is not None and channel.rests_until > now else "half-open"
 
 
 def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> bool:
-    """Return whether a failure counts as a delivery attempt: if the channel is up, or has been down for `give_up_s`."""
+    """Check whether a failure counts as a delivery attempt: the channel is up, or has been down for `give_up_s`."""
     if channel.state != DOWN or channel.down_since is None:
         return True
     return now - channel.down_since >= timedelta(seconds=settings.give_up_s)

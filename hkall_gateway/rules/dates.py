@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 WEEKDAYS: tuple[str, ...] = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 YEARS = range(1900, 2200)
-"""Accepted years of dates from outside. Date arithmetic on other years could overflow Python's range."""
+"""Accepted years in dates from outside. Arithmetic on dates in other years could overflow Python's range."""
 
 Closures = frozenset[date]
 """The days on which a library is closed."""
@@ -85,7 +85,7 @@ def days_after(first: date, last: date) -> Iterator[date]:
 
 
 def roll(day: date, closures: Closures, how: OnClosure, latest: date | None = None) -> date:
-    """Move a day that is closed to the next or previous open day (as `how` says), but not beyond `latest`.
+    """Move a closed day to the next or previous open day, as specified by `how`, but not beyond `latest`.
 
     If the next open day is later than `latest`, return `latest`, even if it is closed, so that the borrower loses no day.
     Source: HKALL rules, due date on a closure.
@@ -130,7 +130,7 @@ EVERY: Final[Mapping[str, timedelta | None]] = {
     "inbox_cleanup":    HOUR,
     "purge":            None,
 }
-"""Name of a round -> its interval. None means daily at midnight in Hong Kong."""
+"""Interval by name of the round. None means daily at midnight in Hong Kong."""
 # fmt: on
 
 
@@ -141,7 +141,7 @@ def next_after(name: str, now: datetime) -> datetime:
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
-    """Return the refusal if a service is suspended today, for all partners or for `partner`. Source: HKALL rules R1."""
+    """Return a refusal if a service is suspended today, for all partners or for `partner`. Source: HKALL rules R1."""
     found = window(scope, policy, civil(now), ("", partner))
     if found is None:
         return None
@@ -154,7 +154,7 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
 def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
     """Return the window that suspends a service for this partner alone, or None.
 
-    Windows for all partners are ignored here, since they do not affect requests placed before. Source: HKALL rules R1.
+    Windows for all partners are ignored, since they do not affect requests placed before. Source: HKALL rules R1.
     """
     return window(scope, policy, civil(now), (partner,))
 
@@ -173,9 +173,9 @@ def over(last: date | None, now: datetime) -> Refusal | None:
 def lent_until(
     request: Request, days: int, policy: Policy, today: date, closures: Closures, card_expires: date | None = None
 ) -> date:
-    """Return the due date of a loan of `days` days that begins today, shortened by an earlier recall.
+    """Return the due date of a loan that begins today and lasts `days` days, shortened by an earlier recall.
 
-    If the policy caps the due date to the lender's, the patron still gets the days of minimum use.
+    The policy may cap the due date at the lender's due date, but never below the days of minimum use.
     Source: HKALL rules R19, R25, R33.
     """
     lender = None
@@ -189,7 +189,7 @@ def lent_until(
 
 
 def renewed_until(request: Request, policy: Policy, today: date, closures: Closures, card_expires: date | None = None) -> date:
-    """Return the due date after a renewal today: another loan period, capped, but never earlier than the current due date.
+    """Return the due date after a renewal today: one more loan period, capped, but never before the current due date.
 
     Source: HKALL rules R32, due date on a closure.
     """
@@ -205,9 +205,9 @@ def renewed_until(request: Request, policy: Policy, today: date, closures: Closu
 def recalled_until(
     due: date, first_checkout: date, recalled_on: date, policy: Policy, closures: Closures, lender_says: date | None = None
 ) -> date:
-    """Return the due date after a recall: when both minimum use and time to return have passed, but never after `due`.
+    """Return the due date after a recall: the end of both minimum use and time to return, but never later than `due`.
 
-    The lender's date (`lender_says`) is used if it is later than ours. Source: HKALL rules R25, R26, R33.
+    The lender's date (`lender_says`) is used if it is later than the date by our rules. Source: HKALL rules R25, R26, R33.
     """
     minimum = after(first_checkout, policy.recall.min_use_days)
     ours = max(minimum, after(recalled_on, policy.recall.return_days))
@@ -232,7 +232,7 @@ def recall_due(
 
 
 def restored_due(request: Request, policy: Policy) -> date | None:
-    """Return the due date after a recall is cancelled: the due date before the recall, if later. Source: HKALL rules R26."""
+    """Return the due date after a cancelled recall: the due date before the recall, if it is later. Source: HKALL rules R26."""
     before = request.due_before_recall
     if before is None or request.due is None or not policy.recall.restore_on_cancel:
         return request.due
@@ -240,7 +240,7 @@ def restored_due(request: Request, policy: Policy) -> date | None:
 
 
 def next_open(request: Request, closures: Closures) -> date | None:
-    """Return the open day to which a due date, or last day for pickup, on a closed day moves. None if it does not move.
+    """Return the open day to which a due date or last pickup day on a closed day moves, or None if the date stays.
 
     A recall limits the due date, but the lender's date does not. Source: HKALL rules R14, R19.
     """
@@ -279,7 +279,7 @@ KEYS: Final[Mapping[Position, str]] = MappingProxyType(
         P.SHIPPED: "shipped_days",
     }
 )
-"""Position -> key in `[waits]` of the time limit after which staff are notified. Loans have a due date instead.
+"""Key in `[waits]`, by position, of the time limit after which staff are notified. Loans have a due date instead.
 
 Source: the limits of BONUS+, OhioLINK and MOBIUS.
 """
@@ -288,13 +288,13 @@ ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
 
 
 def limit(position: Position, courier_days: int, waits: Waits) -> timedelta:
-    """Return how long a request may stay in a position (of KEYS) before staff are notified."""
+    """Return how long a request may stay in a position listed in KEYS before staff are notified."""
     days: int = getattr(waits, KEYS[position])
     return timedelta(days=days + (courier_days if position in ON_A_WAY else 0))
 
 
 def stands_still(request: Request, courier_days: int, waits: Waits, now: datetime) -> bool:
-    """Return whether staff should look at a request: it has stalled, or our item is long overdue at the borrower."""
+    """Check whether staff should look at a request: it has stalled, or our item is long overdue at the borrower."""
     if request.position in KEYS and request.moved_at is not None:
         return now - request.moved_at > limit(request.position, courier_days, waits)
     return long_overdue(request, waits, now)

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal
 
 @dataclass(frozen=True, slots=True)
 class LocalBlocks:
-    """A borrower's debt in Hong Kong cents, and numbers of overdue books, for the library's own thresholds."""
+    """A borrower's debt in Hong Kong cents and numbers of overdue books, which are compared with the library's thresholds."""
 
     owed_cents: int = 0
     overdue_recalls: int = 0
@@ -25,7 +25,7 @@ NO_BLOCKS = LocalBlocks()
 
 
 def category_of(borrower: Borrower, policy: Policy) -> Category | None:
-    """Return a borrower's category by its key or group code, or None if not eligible. Source: HKALL rules R2, R18."""
+    """Find a borrower's category by key or group code; None if not eligible. Source: HKALL rules R2, R18."""
     group = borrower.category
     for category in policy.categories if group else ():
         if group == category.key or group in category.ils_groups:
@@ -34,7 +34,7 @@ def category_of(borrower: Borrower, policy: Policy) -> Category | None:
 
 
 def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBlocks = NO_BLOCKS) -> Grant | Refusal:
-    """Return whether a borrower may use the service at all. `Grant.facts` names the category. Source: HKALL rules R2."""
+    """Decide whether a borrower may use the service at all. `Grant.facts` names the category. Source: HKALL rules R2."""
     category = category_of(borrower, policy)
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})

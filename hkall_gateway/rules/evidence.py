@@ -1,4 +1,4 @@
-"""Checks what a partner reports against our own record, by a table of position, report and date.
+"""Checks a partner's report against our own record, by a table of position, report and date.
 
 Our own scans outweigh a partner's reports. A report that contradicts a scan is never applied automatically: staff decide.
 """
@@ -20,7 +20,7 @@ P, E = Position, Event
 
 
 class News(StrEnum):
-    """A partner's report about an item that we borrow from it (the first six) or lend to it."""
+    """A partner's report about an item that we borrow from the partner (the first six) or lend to the partner."""
 
     SHIPPED = auto()
     DECLINED = auto()
@@ -37,7 +37,7 @@ class News(StrEnum):
 
 
 class Dated(StrEnum):
-    """The day of a report compared with the day of our last scan. SAME is also used if either is missing."""
+    """The day of a report compared with the day of our last scan. SAME is also used if one of the two days is unknown."""
 
     EARLIER = auto()
     SAME = auto()
@@ -47,8 +47,11 @@ class Dated(StrEnum):
 class Verdict(StrEnum):
     """The verdict on a partner's report.
 
-    applied: it changes the request. ignored: it is outdated or already known, and is answered with success. held: it is stored
-    for staff, and answered with a problem. refused: the requested action is no longer possible.
+    Attributes:
+        APPLIED: The report changes the request.
+        IGNORED: The report is outdated or already known, and is answered with success.
+        HELD: The report is stored for staff, and answered with a problem.
+        REFUSED: The requested action is no longer possible.
     """
 
     APPLIED = auto()
@@ -61,7 +64,7 @@ SCANS: Final = frozenset({
     E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_OUT, E.UNDO_CHECK_OUT, E.RETURN, E.RETURN_UNUSED, E.DISPATCH,
     E.UNDO_RETURN, E.LEND, E.DECLINE, E.DECLINE_SHIPPED, E.CHECK_IN_HOME,
 })  # fmt: skip
-"""Events in which our staff handled or searched for the item, if the channel is one of OUR_CHANNELS."""
+"""Events that, on one of OUR_CHANNELS, mean that our staff handled or searched for the item."""
 OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 
 _LETTERS: Final = MappingProxyType({"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED})

@@ -1,4 +1,4 @@
-"""Reasons why a library does not lend: one row for each reason, and the meanings of other systems' words.
+"""Reasons why a library does not lend: one row for each reason, and the words that other systems use for them.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -30,7 +30,7 @@ LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was ask
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """The CirculationStatus in our reply when we decline (`status`), and of our item afterwards (`status_after`)."""
+    """The CirculationStatus in our reply when we decline (`status`), and that of our item afterwards (`status_after`)."""
 
     status: str
     status_after: str
@@ -43,9 +43,9 @@ class LenderReason:
     Attributes:
         key: The word stored in requests and candidates.
         label: Text for staff and statistics.
-        cause: Text after a colon in letters; empty if the reason means nothing to a patron.
+        cause: Text that follows a colon in letters; empty if the reason means nothing to a patron.
         sentence: Sentence in letters for a reason that this gateway found itself; `%(lender)s` is the lender's name.
-        decline: The statuses, for a reason for which we decline requests ourselves.
+        decline: CirculationStatuses to use when we decline for this reason; None if we never do.
     """
 
     key: str
@@ -56,7 +56,7 @@ class LenderReason:
 
     @property
     def is_published(self) -> bool:
-        """Whether the reason is one of the three on the published page."""
+        """Return whether the reason is one of the three on the published page."""
         return self.decline is not None
 
 
@@ -116,22 +116,22 @@ _REASONS: Final = (
     LenderReason(DROPPED, ("Dropped by staff", "由職員放棄")),
 )
 LENDER_REASONS: Final[Mapping[str, LenderReason]] = {row.key: row for row in _REASONS}
-"""Reasons by key. A stored reason without a row is text in the lender's own words."""
+"""Reasons by key. A stored reason that is not in this table is text in the lender's own words."""
 
 PUBLISHED: Final = tuple(row.key for row in _REASONS if row.is_published)
 """The reasons on the published page: (i) not found on shelf, (ii) checked out by local users, (iii) not suitable for loan."""
 OURS: Final = frozenset(row.key for row in _REASONS if not row.is_published)
-"""Keys of reasons that this gateway found itself, such as a lender that did not answer, and OTHER."""
+"""Keys of OTHER and of the reasons that this gateway found itself, such as a lender that did not answer."""
 
 
 def reason_label(reason: str, language: str) -> str:
-    """Return the text of a reason for staff. A reason without a row is returned unchanged."""
+    """Return the text of a reason for staff. A reason that is not in the table is returned unchanged."""
     row = LENDER_REASONS.get(reason)
     return _in_language(row.label, language) if row else reason
 
 
 def reason_cause(reason: str, language: str) -> str:
-    """Return the text of a reason after a colon in a letter. A reason without a row only loses its full stop."""
+    """Return the text that follows a colon in a letter. A reason that is not in the table only loses its full stop."""
     row = LENDER_REASONS.get(reason)
     return _in_language(row.cause, language) if row else reason.rstrip(". ")
 
@@ -156,9 +156,9 @@ def _in_language(texts: tuple[str, str], language: str) -> str:
 
 
 PATRON_OR_REQUEST: Final = "patron or request"
-"""The meaning of words about the patron or the request, not the item. The lender's details are then not searched for a reason.
+"""The meaning of words about the patron or the request. The lender's details are then not searched for a reason.
 
-The meaning "" stands for words that do not tell the reason, but whose details may.
+The meaning "" stands for words that give no reason, although their details may give one.
 """
 MOST_LETTERS: Final = 200
 
@@ -176,7 +176,7 @@ _ROWS: Final[VendorRows] = (
     ("niso",     PATRON_OR_REQUEST,   ("Unknown Request", "Duplicate Request", "Request Already Processed", "Invalid Date")),
     ("niso",     PATRON_OR_REQUEST,   ("Maximum Check Outs Exceeded", "Unknown Agency")),
     ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests",)),
-    # Koha, C4::Reserves: results of `CanItemBeReserved`. "already on hold" and "recall" mean this patron's own.
+    # Koha, C4::Reserves: results of `CanItemBeReserved`. "already on hold" and "recall" mean this patron's holds and recalls.
     ("koha",     NOT_SUITABLE,        ("notReservable", "damaged", "cannotBeTransferred")),
     ("koha",     PATRON_OR_REQUEST,   ("itemAlreadyOnHold", "recall", "alreadypossession", "ageRestricted", "tooManyReserves",
                                        "tooManyReservesToday", "tooManyHoldsForThisRecord", "noReservesAllowed",
@@ -203,7 +203,7 @@ _BY_STATUS: Final[Mapping[str, str]] = MappingProxyType({
     "In Process":                         NOT_SUITABLE,
     "Not Available":                      NOT_SUITABLE,
 })
-"""CirculationStatus of an item -> reason, for lenders that send only a status."""
+"""Reason by CirculationStatus of an item, for lenders that send only a status."""
 
 PHRASES: Final = (
     ("checked out",         CHECKED_OUT_LOCALLY),
@@ -241,14 +241,14 @@ _BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.word): row.mea
 
 
 def decline_reason(kind: str, detail: str = "") -> str:
-    """Convert a lender's `kind` (a problem type or status) and `detail` (a sentence) to the key of a published reason.
+    """Convert a lender's `kind` (problem type or status) and `detail` (sentence) to the key of a published reason.
 
-    Otherwise, return the lender's own words in one line of at most MOST_LETTERS characters, or OTHER if there are none.
+    If no published reason fits, return the lender's own words on one line of at most MOST_LETTERS characters, or OTHER.
     """
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
         return kind
-    words = "" if folded(kind) in _BY_WORD else kind  # words in the table are technical, not for patrons
+    words = "" if folded(kind) in _BY_WORD else kind  # words in the table are too technical for patrons
     if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
     return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{words} {detail}") or detail or words or OTHER
@@ -264,7 +264,7 @@ def _by_phrase(text: str) -> str:
 
 
 def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
-    """Return whether `phrase` refers to an item in a sentence, not to the patron or the request."""
+    """Check that `phrase` refers to an item in a sentence, rather than to the patron or the request."""
     if reason == CHECKED_OUT_LOCALLY:
         words = _OTHERS.sub("", words)
     before = words.partition(f" {phrase} ")[0]

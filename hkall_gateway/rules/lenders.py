@@ -18,13 +18,13 @@ from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, R
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Data about a partner that influence its rank as a lender.
+    """The data about a partner that influence the partner's rank as a lender.
 
     Attributes:
-        lent: Number of books that it lent to us in the last 30 days, including open requests.
-        borrowed: Number of books that it borrowed from us in the last 30 days.
+        lent: Number of books that the partner lent to us in the last 30 days, including open requests.
+        borrowed: Number of books that the partner borrowed from us in the last 30 days.
         declines: Recent share of declined requests, 0 to 1.
-        down: Whether its channel has been down for too long.
+        down: Whether the channel to the partner has been down for too long.
     """
 
     closures: Closures = ALWAYS_OPEN
@@ -36,11 +36,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Items of a title that our open requests use.
+    """Items of a title that other open requests of ours use.
 
     Attributes:
-        held: Item -> where it is. Such an item is not available, even if its library's catalogue says so.
-        asked: Items requested but not sent yet. Other items are preferred, since these may be sent for the other request.
+        held: Location by item. These items are not available, even if the catalogue of their library says so.
+        asked: Items that were requested but not sent yet. They rank last, since they may be sent for the other request.
     """
 
     held: Mapping[ItemKey, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class LenderChoice:
 
     Attributes:
         partners: Partners by AgencyId.
-        own: Our AgencyId. We never request our own items.
+        own: Our AgencyId, since we never request our own items.
         volume: The wanted volume; "" accepts any item.
         tried: AgencyIds of libraries that were already asked.
         records: Data about lenders by AgencyId.
@@ -81,10 +81,10 @@ class LenderChoice:
 
 
 def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: str) -> tuple[Candidate, ...]:
-    """Rank the items in the order in which their libraries are asked. Rejected items follow, with the reason in `skip`.
+    """Rank items in the order in which their libraries are asked. Rejected items follow, with the reason in `skip`.
 
-    Each library is asked only for its first item. Ties are broken by a hash of `request_id` and the library, so that a request
-    always gets the same list, and requests are spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
+    Each library is asked only for its best item. A hash of `request_id` and the library breaks ties, so that a request always
+    gets the same list and requests are spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
     """
     tomorrow = after(civil(choice.now), 1)
 
@@ -118,7 +118,7 @@ def may_lend(
     *,
     known: bool = True,
 ) -> Holding | Refusal:
-    """Return the item that we lend to a partner (with the lowest barcode), or a refusal.
+    """Return the item that we lend to a partner (the item with the lowest barcode), or a refusal.
 
     `copies` are our own items of the title that no request uses. `known` tells whether we own the title at all.
     Source: HKALL rules R1, R5, R7, R8.
@@ -139,7 +139,7 @@ def may_lend(
 
 
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
-    """Return whether the material and status of an item allow lending to another library. Source: HKALL rules R5, R7."""
+    """Check whether an item's material and status allow lending it to another library. Source: HKALL rules R5, R7."""
     if copy.material not in policy.materials:
         return Refusal(Reason.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
     if not copy.lendable:
@@ -149,7 +149,7 @@ def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
 
 
 def passed_over(copy: Holding, choice: LenderChoice) -> str:
-    """Return why an item cannot be requested, as text for staff, or "". Source: HKALL rules R3, R5, R7, R8, R22."""
+    """Return the reason why an item cannot be requested, for staff, or "". Source: HKALL rules R3, R5, R7, R8, R22."""
     if copy.agency == choice.own:
         return "our own copy"
     partner = choice.partners.get(copy.agency)

@@ -16,7 +16,7 @@ P = Position
 
 
 class Event(StrEnum):
-    """Events of a request that the policy has allowed. The borrowing and lending side have different events."""
+    """The events in the life of a request, once the policy has allowed them. Both sides have their own events."""
 
     # We borrow.
     ASK = auto()
@@ -106,7 +106,7 @@ class Notification(StrEnum):
 
 
 class Stage(StrEnum):
-    """Coarse progress of a request, which changes seldom: without an item, with an item, ended."""
+    """The coarse progress of a request, which changes seldom: without an item, with an item, or ended."""
 
     ASKED = "wish"
     IN_HAND = auto()
@@ -269,7 +269,7 @@ def can(side: Side, position: Position, event: Event) -> bool:
 
 
 def step(side: Side, position: Position, event: Event) -> Step:
-    """Return the row for an event in a position. Raise BadStep if there is none."""
+    """Return the row for an event in a position. Raise BadStep if the table has no such row."""
     found = _STEPS.get((side, position, event))
     if found is None:
         raise BadStep(f"{side}: no step {event} from {position}")

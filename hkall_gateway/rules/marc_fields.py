@@ -1,7 +1,7 @@
-"""The MARC fields that hold the data of a title and of its items: defaults, which a site can override.
+"""The MARC fields with the data of titles and items: defaults, which a site can override.
 
-Source: MARC 21 Formats for Bibliographic and for Holdings Data (Library of Congress); field 952 of Koha, 949 as Sierra and
-Millennium commonly export it.
+Source: MARC 21 Formats for Bibliographic and for Holdings Data (Library of Congress); Koha for field 952, common exports of
+Sierra and Millennium for field 949.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
 
 @dataclass(frozen=True)
 class ItemField:
-    """A field that describes one item per occurrence, and the subfields with its data ("" = none).
+    """A field whose every occurrence describes one item, and the subfields with the item's data ("" = no subfield).
 
-    Missing data come from the `beside` field with the same link number in subfield 8, or else from the first such field.
+    Missing data are taken from the `beside` field with the same link number in subfield 8, or else from the first one.
     """
 
     tag: Annotated[Tag, Field(description="the field")]
@@ -80,10 +80,10 @@ TITLE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
     "published":    ("264abc", "260abc"),
     "language":     ("008/35-37", "041a"),
 })
-"""Data of a title -> its sources. The first source with text is used. Authors and ISBNs are collected from all sources."""
+"""Sources for each attribute of a title. The first source with text is used; authors and ISBNs come from all sources."""
 
 MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"as": "journal", "ab": "journal", "ai": "journal", "gm": "dvd"})
-"""Type and level of a record (leader 06 and 07) -> material of its items. The default is book."""
+"""Material of the items by record type and level (leader 06 and 07). The default is book."""
 # fmt: on
 
 

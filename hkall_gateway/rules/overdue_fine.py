@@ -24,10 +24,10 @@ class RecallFacts:
 
 
 def fine_for(request: Request, returned_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> int:
-    """Return the total fine for a loan in cents, including amounts already charged; 0 if it has no due date.
+    """Return the total fine for a loan in cents, including amounts already charged; 0 if the loan has no due date.
 
     The days after `due` are charged, up to and including `returned_on`, which is today for a book that is still on loan. Days
-    after `stopped_on` are free. A cancelled recall raises the rate only until its cancellation. Source: HKALL rules R40, R41.
+    after `stopped_on` are free. A cancelled recall raises the rate until the cancellation. Source: HKALL rules R40, R41.
     """
     if request.due is None:
         return 0
@@ -43,7 +43,7 @@ def fine_for(request: Request, returned_on: date, policy: Policy, closures: Clos
 
 
 def stopped_on(request: Request, policy: Policy) -> date | None:
-    """Return the last chargeable day of a loan. None while the fine accrues.
+    """Return the last chargeable day of a loan, or None while the fine accrues.
 
     A fine stops when the book is lost, claimed returned, or, if the policy says so, put into the book drop.
     Source: HKALL rules R17, R41.
@@ -58,7 +58,7 @@ def rate_for(request: Request, day: date, policy: Policy) -> int:
 
 
 def _recall_facts(request: Request) -> RecallFacts:
-    """Return the facts of the recall in force, or of the last cancelled recall."""
+    """Return the facts about the recall in force or the last cancelled recall."""
     before, due = request.due_before_recall, request.due
     shortened = before is not None and due is not None and before > due
     cancelled_on = None if request.recalled_on else request.recall_cancelled_on

@@ -27,7 +27,10 @@ class Charges:
 Meaning = Literal["fault", "later", "refused", "already"]
 """The meaning of a partner's problem.
 
-fault: the channel is misconfigured, and a person must fix it; later: temporary; refused: final; already: done before.
+fault: The channel is misconfigured, and a person must fix it.
+later: The problem is temporary.
+refused: The refusal is final.
+already: The partner has already done what we ask.
 """
 
 Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -38,7 +41,7 @@ RenewalMode = Literal["local_then_notify", "ask_first"]
 class Partner:
     """A library of the consortium, as stored in the directory and configured in a row of [[partners]].
 
-    `problems` has (text, meaning) pairs for the partner's own ProblemTypes, or for texts in its ProblemDetail or ProblemValue.
+    `problems` lists (text, meaning) pairs for the partner's own ProblemTypes, or for texts in ProblemDetail or ProblemValue.
     They take precedence over the meanings of standard problems.
     """
 

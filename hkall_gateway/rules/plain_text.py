@@ -1,6 +1,6 @@
 """Checks text and numbers from all outside sources: pages, API, SIP2, NCIP, files, mail, and the command line.
 
-Each interface checks its input once, where it reads it, and rejects it in its own protocol. Other code relies on that.
+Each interface checks its input once, when reading it, and rejects bad input in its own protocol. Other code relies on that.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Final
 
 LONGEST: Final = 65_536
-"""Maximum characters of one text. Most interfaces have a lower limit."""
+"""Maximum number of characters in one text. Most interfaces have a lower limit."""
 CONTROLS: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
-"""Control characters except TAB, LF and CR, for a character class.
+"""Control characters except TAB, LF and CR, for use in a character class.
 
 U+0080 to U+009F are allowed, since catalogue records use U+0098 and U+009C around words that are ignored in sorting.
 """
@@ -33,7 +33,7 @@ LONG: Final = 18
 
 
 def fault_of_text(text: str, *, lines: bool = False) -> str:
-    """Return why a text must be rejected, or "". `lines` allows TAB, LF and CR."""
+    """Return the reason for rejecting a text, or "". `lines` allows TAB, LF and CR."""
     if len(text) > LONGEST:
         return f"longer than {LONGEST} characters"
     if text.isprintable():  # fast path, ten times as fast as the regular expression
@@ -48,7 +48,7 @@ def without_faults(text: str) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Make a text safe to print: blanks for unusual spaces, U+FFFD for unprintable characters. `lines` keeps LF and TAB."""
+    """Replace unusual spaces by blanks and unprintable characters by U+FFFD. `lines` keeps LF and TAB."""
     if text.isprintable():
         return text
     kept = "\n\t" if lines else ""
@@ -56,7 +56,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def whole_number(text: str, digits: int = SHORT) -> int | None:
-    """Parse a number with at most `digits` decimal digits. None for any other text."""
+    """Parse a number with at most `digits` decimal digits. Return None for any other text."""
     return int(text) if len(text) <= digits and text.isascii() and text.isdigit() else None
 
 

@@ -1,4 +1,4 @@
-"""Decides what is allowed during the life of a request, from placing it to the return, by pure functions."""
+"""Pure functions that decide what is allowed during the life of a request, from placing it to returning the book."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RequestFacts:
     Attributes:
         pickup_locations: All our pickup locations.
         materials: Kinds of material among the title's items.
-        statuses_at_home: Statuses of our own items of the wanted volume; None if the local system is unreachable.
+        statuses_at_home: Statuses of our own items with the wanted volume; None if the local system is unreachable.
         candidates: Number of items that other libraries could send.
         hold: Whether the patron wants to reserve an item that is on loan.
         need_before: Last day on which the patron needs the book.
@@ -43,11 +43,11 @@ class RequestFacts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A borrower's current numbers of books, without the request being checked.
+    """How many books a borrower has, without counting the request that is being checked.
 
     Attributes:
-        hkall_used: HKALL books, by our own count.
-        local_loans: Loans according to the local system; None if unknown.
+        hkall_used: Number of HKALL books, as counted by the gateway.
+        local_loans: Number of loans according to the local system; None if unknown.
         total_quota: Total quota according to the local system; None if unknown.
         ils_counts_hkall: Whether `local_loans` includes HKALL books; the policy can also say so.
     """
@@ -80,7 +80,7 @@ def may_request(
     staff: bool = False,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether a borrower may request a title. `staff` may request duplicates.
+    """Decide whether a borrower may request a title. With `staff`, duplicates are allowed.
 
     `Grant.facts` flags conditions that could not be checked. Source: HKALL rules R1, R2, R4 to R7, R11a, R20 to R22.
     """
@@ -100,14 +100,14 @@ def may_request(
 
 
 def may_be_requested(wanted: RequestFacts, policy: Policy, now: datetime) -> Grant | Refusal:
-    """Return whether a title may be requested by any borrower at all. Source: HKALL rules R1, R5 to R7."""
+    """Decide whether any borrower may request a title. Source: HKALL rules R1, R5 to R7."""
     refusal = suspended("borrow_request", policy, now) or _title_refusal(wanted, policy)
     refusal = refusal or _home_refusal(wanted, policy) or _supply_refusal(wanted)
     return refusal or Grant(facts=_unchecked_facts(wanted, policy))
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
-    """Return whether the quota allows one more book. `Grant.facts` has `left` (including this book), `quota` and `total`.
+    """Decide whether the quota allows one more book. `Grant.facts` has `left` (including this book), `quota` and `total`.
 
     If a number is unknown, the setting `quota.unknown` decides whether to refuse, or to grant with `quota_check="unknown"`.
     Source: HKALL rules R18, R20, R21.
@@ -140,7 +140,7 @@ def quota_positions(policy: Policy) -> frozenset[Position]:
 
 
 def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
-    """Return whether the patron may still cancel: only while the status is HKALL REQUESTD. Source: HKALL rules R34."""
+    """Decide whether the patron may still cancel: only while the status is HKALL REQUESTD. Source: HKALL rules R34."""
     again = request.attempt > 1 and not policy.cancel.in_rerequested
     if request.position in (P.NEW, P.REQUESTED) and not again:
         return Grant()
@@ -151,31 +151,31 @@ PAYMENT = "37"
 
 
 def messages_of(role: str, policy: Policy, *, takes_money: bool = False) -> frozenset[str]:
-    """Return the SIP2 messages that terminals with a role may send besides login, status, resend, and 37 if `takes_money`."""
+    """Return the SIP2 messages allowed to a role, besides login, status and resend. `takes_money` adds Fee Paid (37)."""
     named = frozenset(code for row in policy.roles if row.role == role for code in row.messages)
     return named | {PAYMENT} if takes_money else named
 
 
 def lends(role: str, policy: Policy) -> bool:
-    """Return whether terminals with a role lend books of other libraries. Source: HKALL rules R16."""
+    """Return whether terminals with this role lend books of other libraries. Source: HKALL rules R16."""
     return any(row.checkout for row in policy.roles if row.role == role)
 
 
 def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> date:
-    """Return the last day to collect a book if its letter was sent on `notified_on`. Source: HKALL rules R14."""
+    """Return the last day to collect a book if the letter was sent on `notified_on`. Source: HKALL rules R14."""
     days = policy.pickup.days - policy.pickup.count_notice_day
     return roll(after(notified_on, days), closures, policy.pickup.last_day_closed)
 
 
 def pickup_expired(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Return whether the pickup period is over. It starts with the letter, or else on arrival. Source: HKALL rules R14."""
+    """Check whether the pickup period is over. It starts with the letter, or else on arrival. Source: HKALL rules R14."""
     letter_day = request.notified_on or request.received_on
     last = request.pickup_last or (letter_day and pickup_last(letter_day, policy, closures))
     return last is not None and civil(now) > last
 
 
 def waited_too_long(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
-    """Return whether a book on our hold shelf was not collected in time, so that a check-in sends it back to the lender.
+    """Check whether a book on our hold shelf was not collected in time, so that a check-in sends it back to the lender.
 
     Source: HKALL rules R14, R15.
     """
@@ -195,9 +195,9 @@ def may_borrow(
     staff: bool = False,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether a borrower may check out the requested item at a terminal, and the due date.
+    """Decide whether a borrower may check out the requested item at a terminal, and until when.
 
-    `counts` exclude this request. `staff` may lend a book after the pickup period or after a recall, if the policy allows it.
+    `counts` does not include this request. If the policy allows it, `staff` may lend after the pickup period or a recall.
     Source: HKALL rules R13 to R21.
     """
     if refusal := suspended("checkout", policy, now):
@@ -242,7 +242,7 @@ def loan_due(
 
 
 def may_return(terminal: Place, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
-    """Return whether an item may be returned at a terminal. `places` has the locations that accept returns; empty = all.
+    """Decide whether an item may be returned at a terminal. `places` lists the locations that accept returns; empty = all.
 
     For the book drop, `Grant.facts` has the `flag` for staff. Source: HKALL rules R16, R17.
     """
@@ -264,9 +264,9 @@ def may_renew(
     borrower: Borrower | None = None,
     blocks: LocalBlocks = NO_BLOCKS,
 ) -> Grant | Refusal:
-    """Return whether a loan may be renewed, and the new due date. A renewal that would not extend the loan is refused.
+    """Decide whether a loan may be renewed, and until when. A renewal that would not extend the loan is refused.
 
-    `borrower` is the patron with the loan, or None if unknown. Source: HKALL rules R2, R27 to R29, R32, R33.
+    `borrower` is the patron who has the loan, or None if unknown. Source: HKALL rules R2, R27 to R29, R32, R33.
     """
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
@@ -282,7 +282,7 @@ def may_renew(
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
-    """Return whether another renewal request is a repetition of the last one: within `repeat_window_s`, of an unchanged loan.
+    """Check whether a renewal request repeats the last renewal, within `repeat_window_s`, of an unchanged loan.
 
     Source: HKALL rules R27, R28.
     """
@@ -292,7 +292,7 @@ def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
 
 
 def renewal_stands(request: Request) -> bool:
-    """Return whether a loan is unchanged since its last renewal: still on loan, not returned in between, not recalled."""
+    """Check that a loan is unchanged since its last renewal: still on loan, not returned in between, not recalled."""
     renewed_at, moved_at = request.renewed_at, request.moved_at
     moved = renewed_at is not None and moved_at is not None and moved_at > renewed_at
     return is_out(request) and not moved and request.recalled_on is None
@@ -343,9 +343,9 @@ def _home_refusal(wanted: RequestFacts, policy: Policy) -> Refusal | None:
 
 
 def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
-    """Return AVAILABLE if any status of our own items means available, else UNKNOWN if any is unknown, else OUT.
+    """Return AVAILABLE if any of our own items is available, else UNKNOWN if any status is unknown, else OUT.
 
-    UNKNOWN if `statuses` is None. Source: HKALL rules R6.
+    Return UNKNOWN if `statuses` is None. Source: HKALL rules R6.
     """
     if statuses is None:
         return Availability.UNKNOWN

@@ -1,4 +1,4 @@
-"""The published rules of HKALL by number, as one sentence each in our own words, in English and Chinese."""
+"""The published rules of HKALL by number, each paraphrased in one sentence, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -
     """Return the policy keys (such as `renewal.window_days`) that implement these rules, with their current values.
 
     `about` names the categories and roles to include (`categories[undergraduates].quota`). Service windows and fine-free days
-    are always included, by their index.
+    are always included and have an index instead of a name.
     """
     wanted = set(rules)
     return {name: value for name, rule, value in _walk(policy, "", about) if rule in wanted}

@@ -18,7 +18,7 @@ class Reason(StrEnum):
     """A reason for a refusal. The value is the word that is stored.
 
     Attributes:
-        rule: Number of the published rule, or "".
+        rule: Number of the published rule; "" if no rule applies.
         staff: Sentence for staff.
         terminal: Screen message, to which the terminal appends the rule; defaults to `staff` without the full stop.
         patron: Sentence that addresses the patron; defaults to `staff`.

@@ -10,12 +10,12 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Borrower
 
 UNNAMED: Final = "former_barcode: the row has no name and no e-mail to compare with those of that card's owner"
-"""Reason to refuse a row that may belong to another person, who would get the owner's loans, charges and PIN."""
+"""Reason to refuse a row that may belong to another person, who would otherwise get the owner's loans, charges and PIN."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatronRow:
-    """A patron with former cards (oldest first), and the place of the row (FILE:LINE)."""
+    """A row of a patron file: the patron, former cards (oldest first), and where the row is (FILE:LINE)."""
 
     where: str
     borrower: Borrower
@@ -23,13 +23,13 @@ class PatronRow:
 
     @property
     def card(self) -> str:
-        """The current card."""
+        """Return the current card."""
         return self.borrower.barcode
 
 
 @dataclass(frozen=True, slots=True)
 class KnownCards:
-    """The data before a file is loaded: loaded patrons by card, and (`replaced`) former card -> current card."""
+    """The data before a file is loaded: patrons by card (`patrons`), and current cards by former card (`replaced`)."""
 
     patrons: Mapping[str, Borrower] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
@@ -37,14 +37,14 @@ class KnownCards:
 
 @dataclass(frozen=True, slots=True)
 class Replacements:
-    """The replaced cards in a file: former card -> current card, and place of a refused row -> reason."""
+    """The result for a file: current cards by former card (`present`), and reasons by place of a refused row (`refused`)."""
 
     present: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
-    """Find the cards that rows replace. Refuse a row if its former card belongs, or may belong, to another person."""
+    """Find the cards that rows replace. Refuse a row whose former card belongs, or may belong, to another person."""
     owners = {row.card: row for row in rows}
     claims: dict[str, list[PatronRow]] = {}
     for row in rows:
@@ -65,14 +65,14 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
 
 
 def _former_cards(row: PatronRow) -> Iterator[str]:
-    """Return the former cards of a row without the current card, which some exports include."""
+    """Return a row's former cards, without the current card, which some exports also list."""
     return (former for former in row.former if former != row.card)
 
 
 def _why_not(
     former: str, row: PatronRow, owners: Mapping[str, PatronRow], claims: Sequence[PatronRow], known: KnownCards
 ) -> str:
-    """Return why `former` cannot be a former card of a row's patron, or ""."""
+    """Return the reason why `former` cannot be a former card of a row's patron, or ""."""
     card_words = f"former_barcode: {former!r}"
     if former in owners:
         return f"{card_words} is the present card of {owners[former].where}"
@@ -91,7 +91,7 @@ def _why_not(
 
 
 def _why_another(before: Borrower, now: Borrower, card_words: str) -> str:
-    """Return why two records may be of different persons. "" if a name or e-mail agrees, or `before` has neither."""
+    """Return why two records may be about different persons, or "" if a name or e-mail agrees or `before` has neither."""
     if _is_same(before, now) or not any((before.name, before.name_zh, before.email)):
         return ""
     differs = bool(_agreements(before, now))
@@ -103,7 +103,7 @@ def _is_same(before: Borrower, now: Borrower) -> bool:
 
 
 def _agreements(before: Borrower, now: Borrower) -> list[bool]:
-    """Compare name, Chinese name and e-mail. Return for each field that both records have whether it is equal."""
+    """Compare name, Chinese name and e-mail. For each field that both records have, return whether the values agree."""
     pairs = ((before.name, now.name), (before.name_zh, now.name_zh), (before.email, now.email))
     return [_name_words(one.reveal()) == _name_words(other.reveal()) for one, other in pairs if one and other]
 

@@ -90,7 +90,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The gateway's own reasons to refuse a borrower, in addition to the local system's. All are off by default."""
+    """The gateway's own reasons to refuse a borrower, in addition to the local system's blocks. All are off by default."""
 
     max_debt_cents: int | None = _option(None, "R2", "Refuse borrowers with a higher debt.")
     on_overdue_recall: bool = _option(False, "R2", "Refuse borrowers with an overdue recalled book.")
@@ -223,7 +223,7 @@ class Bookdrop:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """When a patron may still cancel."""
+    """When a patron may still cancel a request."""
 
     in_rerequested: bool = _option(True, "R34", "Whether a patron may still cancel when a second lender is being asked.")
 
@@ -245,7 +245,7 @@ class AvailabilitySettings:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """After how many days staff are notified of a stalled request. In transit, the partner's `courier_days` are added."""
+    """Days after which staff are notified of a stalled request. In transit, the partner's `courier_days` are added."""
 
     new_days: int = _option(1, "R10", "Placed, and no library asked.")
     requested_days: int = _option(3, "R11", "Asked of a lender that has not sent it.")

@@ -1,4 +1,4 @@
-"""Sort keys for call numbers, whose text order is the order of the books on the shelf.
+"""Sort keys for call numbers. Sorting the keys as text gives the order of the books on the shelf.
 
 A key consists of lower-case letters, digits, full stops and spaces. Spaces sort first, so that a shorter call number precedes a
 longer one ("nothing before something"), and digits sort before letters.
@@ -26,14 +26,14 @@ _MARKS: Final = re.compile(r"['\u2019\u2032]|/(?=\.\d)")
 """Ignored characters: primes and slashes that mark where a Dewey number may be shortened."""
 
 _CUTTERS: Final = {"lc": 2, "dewey": 1, "": 0}
-"""Scheme -> number of book numbers (Cutters). Their digits sort as decimals, all later numbers as integers."""
+"""Number of book numbers (Cutters) by scheme. The digits in these sort as decimals, all later numbers as integers."""
 
 
 def shelving_key(call_number: str) -> str:
-    """Return the sort key of a call number. "" if it has neither letters nor digits.
+    """Return the sort key of a call number, or "" if it has neither letters nor digits.
 
-    Recognises Library of Congress and Dewey numbers, also after words such as "Ref.". In other schemes, letters sort as text
-    and digits as integers. Keys must be compared by code point (PostgreSQL: COLLATE "C").
+    Library of Congress and Dewey numbers are recognised, also after words such as "Ref.". In other schemes, letters sort as
+    text and digits as integers. Keys must be compared by code point (PostgreSQL: COLLATE "C").
     """
     text = call_number[:_TAKEN]
     if text.isascii():
@@ -47,7 +47,7 @@ def shelving_key(call_number: str) -> str:
 
 
 def _split_class(text: str) -> tuple[list[str], str, list[str], str]:
-    """Split a call number into words before the class, scheme, parts of the class, and the rest."""
+    """Split a call number into the words before the class, the scheme, the parts of the class, and the rest."""
     place, before = 0, list[str]()
     while place < len(text):
         if found := _LC.match(text, place):

@@ -20,7 +20,7 @@ class StaffRole(IntEnum):
 
     @property
     def word(self) -> str:
-        """The word for this role in the configuration."""
+        """Return the word for this role in the configuration."""
         return self.name.lower()
 
 
@@ -47,9 +47,15 @@ class RenewalSync(StoredWord):
 class DeliveryKind(StoredWord):
     """The outcome of a delivery attempt.
 
-    accepted; already: the recipient knew already; refused: refused for good; later: refused temporarily; fault: the recipient
-    rejects our identity, version or the service, which a person must fix; unreachable: not sent; unknown: sent, but no usable
-    reply; undeliverable: no address; not_needed: a letter that became obsolete before it was sent.
+    Attributes:
+        ALREADY: The recipient had already received the message.
+        REFUSED: The recipient refused the message for good.
+        LATER: The recipient refused the message temporarily.
+        FAULT: The recipient rejects our identity, version or the service, which a person must fix.
+        UNREACHABLE: The message was not sent.
+        UNKNOWN: The message was sent, but got no usable reply.
+        UNDELIVERABLE: The patron has no address.
+        NOT_NEEDED: The letter became obsolete before it was sent.
     """
 
     ACCEPTED = "accepted"
@@ -74,8 +80,11 @@ class OutboxKind(StoredWord):
 class OutboxState(StoredWord):
     """The state of an outbox row.
 
-    unsure: sent, but it may not have arrived; dead: given up, so that staff must act. Staff settle a row as done (the recipient
-    was informed by other means) or dropped (the recipient need not be informed).
+    Attributes:
+        UNSURE: The message was sent, but may not have arrived.
+        DEAD: The courier has given up, so that staff must act.
+        DONE: Staff informed the recipient by other means.
+        DROPPED: Staff decided that the recipient need not be informed.
     """
 
     WAITING = "waiting"
@@ -87,7 +96,7 @@ class OutboxState(StoredWord):
 
 
 class NoticeState(StoredWord):
-    """The state of a letter to a patron. not_needed: it became obsolete before it was sent; dropped: staff discarded it."""
+    """The state of a letter to a patron. NOT_NEEDED means obsolete before it was sent, DROPPED discarded by staff."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -105,7 +114,7 @@ class QuarantineState(StoredWord):
 
 
 class CandidateOutcome(StoredWord):
-    """The lender's decision, with which `Candidate.outcome` begins."""
+    """The lender's decision, the first word of `Candidate.outcome`."""
 
     ACCEPTED = "accepted"
     DECLINED = "declined"
@@ -117,7 +126,7 @@ class CandidateOutcome(StoredWord):
 
 
 class StaffFlag(StoredWord):
-    """A task for staff, as a word in `Request.flags`. The flags `offline` and `refused_there` contain a value."""
+    """A task for staff, as a word in `Request.flags`. The flags from `offline` and `refused_there` contain a value."""
 
     LOCAL_CHECK_UNKNOWN = "local_check:unknown"
     QUOTA_CHECK_UNKNOWN = "quota_check:unknown"
@@ -133,10 +142,10 @@ class StaffFlag(StoredWord):
 
     @staticmethod
     def offline(reason: str) -> str:
-        """Return the flag for an offline transaction of a terminal that violated a rule."""
+        """Return the flag for a terminal's offline transaction that violated a rule."""
         return f"offline:{reason}"
 
     @staticmethod
     def refused_there(send: str) -> str:
-        """Return the flag for a message that its recipient refused for good."""
+        """Return the flag for a message that the recipient refused for good."""
         return f"refused:{send}"

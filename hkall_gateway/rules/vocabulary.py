@@ -15,8 +15,8 @@ from hkall_gateway.rules.stored_words import RenewalSync
 class Sensitive:
     """Text that must not be shown, such as a PIN, password, name or address.
 
-    It prints as a dot, so that log lines, error messages and `repr` cannot leak it. The plain text is only available through
-    `reveal()`, so that a search for this name finds all uses.
+    It prints as a dot, so that log lines, error messages and `repr` cannot leak it. Only `reveal()` gives the plain text, so
+    that a search for this name finds all uses.
     """
 
     __slots__ = ("_text",)
@@ -75,7 +75,7 @@ NOTHING = Sensitive("")
 
 
 class ItemKey(NamedTuple):
-    """The identity of an item. A barcode alone is not unique, since the barcodes of different libraries overlap."""
+    """The identity of an item: a barcode alone is not unique, since different libraries may use the same barcodes."""
 
     agency: str
     barcode: str
@@ -83,10 +83,13 @@ class ItemKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The actor of a change, for the journal and the log.
+    """The person or system that makes a change, for the journal and the log.
 
-    `who` is a terminal, an agency, a member of staff, or "timer". `channel` is the interface, such as sip2, ncip, cli or timer.
-    `message` is a message code or service. `corr` is the correlation id, which all deliveries caused by a message share.
+    Attributes:
+        who: A terminal, an agency, a member of staff, or "timer".
+        channel: The interface, such as sip2, ncip, cli or timer.
+        message: Message code or service.
+        corr: Correlation id, which all deliveries caused by one message share.
     """
 
     who: str
@@ -99,8 +102,10 @@ class Actor:
 class Borrower:
     """One of our patrons, with data from the local system.
 
-    `category` is a category key of the policy, or a group of the local system that the policy maps to one. `local_loans` is the
-    number of our own books on loan. `local_loans` and `total_quota` are None if unknown.
+    Attributes:
+        category: Key of a category in the policy, or a local group code that the policy maps to a category.
+        local_loans: Number of our own books on loan; None if unknown.
+        total_quota: Quota of the local system for all books; None if unknown.
     """
 
     barcode: str
@@ -121,8 +126,10 @@ class Borrower:
 class Holding:
     """One item of a library, as described in the union catalogue.
 
-    `bib_id` is the title's record number in the union catalogue, `local_bib_id` the number in the owner's system. `status` is a
-    status word of the owner's system, or a CirculationStatus.
+    Attributes:
+        bib_id: Record number of the title in the union catalogue.
+        local_bib_id: Record number of the title in the owner's system.
+        status: Status word of the owner's system, or a CirculationStatus.
     """
 
     agency: str
@@ -140,7 +147,7 @@ class Holding:
 
     @property
     def key(self) -> ItemKey:
-        """The identity of the item."""
+        """Return the identity of the item."""
         return ItemKey(self.agency, self.barcode)
 
 
@@ -156,8 +163,10 @@ def authors_of(text: str) -> list[str]:
 class Title:
     """One title of the union catalogue, from its MARC record or its items.
 
-    `author` may hold several authors, joined by BETWEEN_AUTHORS, with the main author first. `isbns` are ISBN-13s.
-    `linked_title` and `linked_author` are in the original script (MARC field 880).
+    Attributes:
+        author: Authors joined by BETWEEN_AUTHORS, with the main author first.
+        isbns: ISBNs with 13 digits.
+        linked_title, linked_author: Title and authors in the original script (MARC field 880).
     """
 
     bib_id: str
@@ -172,21 +181,21 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for one book, on the borrowing or lending side, from placing it to its end. Dates are civil dates in Hong Kong.
+    """A request for one book, on the borrowing or lending side. Dates are civil dates in Hong Kong.
 
     Attributes:
-        patron: Card of our patron; empty if we lend, since a lender does not learn who the patron is.
+        patron: Card of our patron; empty if we lend, since the lender is not told who the patron is.
         partner: The current lender if we borrow, the borrowing library if we lend.
         wire_agency, wire_id: The RequestId in messages to and from `partner`.
         placed_by, placed_id: The RequestId assigned by the system that placed the request.
         due: Last day on which the patron can return the book in time.
-        due_before_recall: The date that a recall shortened: `due` if we borrow, `lender_due` if we lend.
+        due_before_recall: The due date before a recall: `due` if we borrow, `lender_due` if we lend.
         due_before_renewal: `due` before the last renewal.
         due_asked: New due date for which the lender's approval is pending.
         lender_due: Date on which the lender expects the book back.
         recalled_on: Set while a recall is in force.
-        recall_was_on, recall_cancelled_on: Dates of a cancelled recall, which matter only for the fine.
-        dropped_on: Day on which the book was put into the book drop, until it is returned at the counter.
+        recall_was_on, recall_cancelled_on: Dates of a cancelled recall and its cancellation, needed only for the fine.
+        dropped_on: Day on which the book was put into the book drop; cleared when it is returned at the counter.
         need_before: Last day on which the patron needs the book.
         anonymised: Whether the request has ended and the patron's data were removed.
     """
@@ -245,7 +254,7 @@ class Request:
 
     @property
     def item(self) -> ItemKey | None:
-        """The item of the request, or None."""
+        """Return the item of the request, or None."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
@@ -328,7 +337,7 @@ class RequestEntry:
 
     @property
     def item(self) -> ItemKey | None:
-        """The item of the request, or None."""
+        """Return the item of the request, or None."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
@@ -337,10 +346,10 @@ class Candidate:
     """One item that could fill a request.
 
     Attributes:
-        skip: Why the item cannot be requested, or "".
-        wire_id: RequestId value in our request to its library; empty before that.
+        skip: Reason why the item cannot be requested, or "".
+        wire_id: RequestId value in our request to the item's library; empty until the library is asked.
         reason: Explanation of `rank`.
-        their_number: The library's own RequestId, as AGENCY:VALUE; "" if it uses ours.
+        their_number: The library's own RequestId, as AGENCY:VALUE; "" if the library uses our RequestId.
     """
 
     request: str
@@ -357,7 +366,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A permission. `due` is the due date, if any. `facts` are the facts behind the decision, for the command `explain`."""
+    """A permission, with the due date, if any, and the facts behind the decision for the command `explain`."""
 
     due: date | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -365,7 +374,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal. `detail` has the values to substitute into the reason's text. `facts` are the facts behind the decision."""
+    """A refusal. `detail` has the values to substitute into the reason's text, `facts` the facts behind the decision."""
 
     why: Reason
     detail: Mapping[str, object] = field(default_factory=dict)
@@ -373,13 +382,13 @@ class Refusal:
 
     @property
     def rule(self) -> str:
-        """The number of the published rule, or ""."""
+        """Return the number of the published rule, or ""."""
         return self.why.rule
 
 
 class BadStep(Exception):
-    """A step that the life cycle does not have. This is a bug."""
+    """A step that the life cycle does not allow, which is a bug."""
 
 
 class LostRace(BadStep):
-    """Another unit of work has moved the request. The unit must be run again, with the new position."""
+    """Another unit of work has moved the request, so that this unit must run again with the new position."""

@@ -149,7 +149,7 @@ def find_start_faults(
 
 
 def reload_running(pid: int) -> None:
-    """Send SIGHUP to the gateway and print the keys that need a restart. Raise CliError if it was not reloaded."""
+    """Send SIGHUP to the gateway and print the keys that need a restart. Raise CliError if the reload failed."""
     from hkall_gateway.app.service_manager import read_reload
 
     before = read_reload(os.environ)

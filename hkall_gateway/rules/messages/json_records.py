@@ -1,6 +1,6 @@
 """Converts frozen records to JSON and back, for the outbox and the inbox.
 
-A dataclass becomes an object with its class name under "_". Dates, timestamps, enums and item keys store their type likewise.
+A dataclass becomes an object with the class name under "_". Dates, timestamps, enums and item keys store their type likewise.
 Only registered classes can be read, so that a row in the database cannot instantiate arbitrary classes.
 """
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 _KNOWN: dict[str, Callable[..., object]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
 _NAMES: dict[type, str] = {}
 _DROPPED: dict[str, frozenset[str]] = {}
-"""Stored name of a class -> fields that only earlier releases wrote."""
+"""Fields that only earlier releases wrote, by the stored name of the class."""
 
 
 def record(cls: type[T], name: str = "", dropped: Iterable[str] = ()) -> type[T]:
-    """Register a dataclass or a StrEnum for `to_json` and `from_json`. Use this as a decorator.
+    """Register a dataclass or a StrEnum for `to_json` and `from_json`; to be used as a decorator.
 
-    `name` is the name of the class in stored rows, if different. `dropped` fields are ignored in rows of earlier releases. A
-    StrEnum that is not registered is written as plain text.
+    `name` is the name of the class in stored rows, if it differs. `dropped` lists fields to ignore in rows of earlier releases.
+    An unregistered StrEnum is written as plain text.
     """
     stored = name or cls.__name__
     _DROPPED[stored] = frozenset(("_", *dropped))
@@ -93,7 +93,7 @@ _WAYS: tuple[tuple[type, Write], ...] = (
     (list,       _json_list),
 )
 # fmt: on
-"""(class, writer) pairs. The first class of which the value is an instance counts."""
+"""(class, writer) pairs. The first class that the value is an instance of determines the writer."""
 
 _WRITERS: dict[type, Write] = {}
 
@@ -110,7 +110,7 @@ def _make_writer(kind: type) -> Write:
 
 
 def _record_writer(kind: type) -> Write:
-    """Make a writer for one dataclass. It omits default values, so that older releases can read rows without new fields."""
+    """Create a writer for a dataclass. The writer omits default values, so that older releases can read the rows."""
     head, keys = f'{{"_":"{_stored_name(kind)}"', [(f',"{name}":', name, default) for name, default in _record_fields(kind)]
 
     def write(value: object) -> str:
@@ -124,7 +124,7 @@ def _record_writer(kind: type) -> Write:
 
 @cache
 def _record_fields(cls: type) -> tuple[tuple[str, object], ...]:
-    """Return (name, default) of each field. The default is MISSING for a required field."""
+    """Return the name and default of each field. The default is MISSING for a required field."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 

@@ -1,7 +1,7 @@
-"""The kinds of letters to patrons: when each is sent, its policy key, what prevents duplicates, and when it becomes obsolete.
+"""The kinds of letters to patrons: occasions, policy keys, protection against duplicates, and conditions for sending.
 
-All letters go to the patron of the request. Most are sent by a step of the life cycle (`lifecycle.TABLE`), the others by
-`unit.tell`. Each kind has a template per language in `delivery/templates`.
+All letters go to the patron of the request. A step of the life cycle (`lifecycle.TABLE`) or a call of `unit.tell` sends them.
+Each kind has a template per language in `delivery/templates`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ P = Position
 S = Notification
 
 Occasion = Callable[[Request, Request], object]
-"""(request after the event, request before it) -> value for which only one letter is sent; None = one letter per request."""
+"""Takes the request after and before the event. One letter is sent for each distinct result; None means one per request."""
 Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
-"""(letter, current request, kinds of letters already sent about it) -> whether the letter is still true."""
+"""Takes a letter, the current request and the kinds of letters already sent. Returns whether the letter is still true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class LetterKind:
     Attributes:
         when: Sentence with the rule, for docs/letters.md.
         notice: Key in the policy's `[notices]` that enables the letter.
-        once_for: Only one letter is written for each value that this returns, even if the event is repeated. The value is
-            stored as text, and must therefore not change between releases.
-        true_while: Checked when the letter is about to be sent.
-        asks_back: Whether it asks the patron to return the book; not written while the book is in the book drop.
+        once_for: Returns the occasion. Only one letter is written for each occasion, even if the event is repeated. Its text is
+            stored, and must therefore not change between releases.
+        true_while: Condition that must hold when the letter is about to be sent.
+        asks_back: Whether the letter asks for the book, and so is not written while the book is in the book drop.
         of_the_former_lender: Whether the letter names the lender from before the event.
     """
 
@@ -52,18 +52,18 @@ class LetterKind:
 
     @property
     def template(self) -> str:
-        """The name of the templates: `{template}.{language}.txt`."""
+        """Return the name of the templates, for use in `{template}.{language}.txt`."""
         return self.send.value.removeprefix("letter_")
 
 
 def _per_value_of(fact: str) -> Occasion:
-    """Make an occasion that allows one letter for each value of a request field."""
+    """Create an occasion that allows one letter for each value of a request field."""
     read = attrgetter(fact)
     return lambda after, _before: read(after)
 
 
 def _recalled_again(after: Request, before: Request) -> object:
-    """Return the occasion of a recall letter. It differs for a recall with another due date or after a cancellation."""
+    """Return the occasion of a recall letter, which differs for another due date and after a cancelled recall."""
     again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
     return f"{after.recalled_on} {after.due}{again}"
 
@@ -125,12 +125,12 @@ def silent(notices: Notices) -> frozenset[Notification]:
 
 
 def rests(send: Notification, about: Request) -> bool:
-    """Return whether a letter is withheld because the book is in the book drop. Source: HKALL rules R17, R39."""
+    """Check whether a letter is withheld because the book is in the book drop. Source: HKALL rules R17, R39."""
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
 def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Return whether a letter is still true and may be sent. `sent` has the kinds of letters sent about the request."""
+    """Check whether a letter is still true and may be sent. `sent` lists the kinds of letters sent about the request."""
     send = Notification(letter.send)
     return not rests(send, request) and LETTERS[send].true_while(letter, request, sent)
 
@@ -138,7 +138,7 @@ def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str])
 REVOKED_BY: Final[Mapping[Notification, Notification]] = MappingProxyType(
     {S.LETTER_RECALLED: S.LETTER_RECALL_CANCELLED, S.LETTER_RECALL_CANCELLED: S.LETTER_RECALLED}
 )
-"""Kind of letter -> the kind that revokes it, after which the same occasion may be used again."""
+"""Maps a kind of letter to the kind that revokes it, after which a letter may be sent for the same occasion again."""
 
 
 def occasion(send: Notification, about: Request, before: Request) -> str:
@@ -148,7 +148,7 @@ def occasion(send: Notification, about: Request, before: Request) -> str:
 
 
 def letter(send: Notification, about: Request, before: Request, now: datetime, notice: int) -> PatronNotice:
-    """Make the letter that a step sends to the patron. `notice` is the id of its row in the register of letters."""
+    """Build the letter that a step sends to the patron. `notice` is the id of the letter in the register of letters."""
     lender = before if LETTERS[send].of_the_former_lender else about
     return PatronNotice(
         send=send.value,

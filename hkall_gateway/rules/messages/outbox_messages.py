@@ -29,23 +29,23 @@ class LocalSend(StrEnum):
 
 
 CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN, LocalSend.CHECK_ILS_PAYMENT})
-"""Queries whether the local system has performed a transaction to which it did not reply."""
+"""Queries that find out whether the local system has performed a transaction to which it did not reply."""
 
 
 @record
 @dataclass(frozen=True, slots=True)
 class LocalMessage:
-    """An action at a terminal that is reported to the local system, or checked there. Never contains a PIN or password.
+    """An action at a terminal that is reported to the local system or checked there, without PIN and passwords.
 
     Actions that concern both systems are performed here and reported to the local system, later if it is unreachable. If the
     local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed.
 
     Attributes:
-        text: The fee that a payment names, or the text of a block.
-        amount: Amount of a payment as the terminal sent it.
+        text: The fee named in a payment, or the message of a block.
+        amount: Amount of a payment, as sent by the terminal.
         transaction: Transaction id of a payment (BK).
-        was_in: The local system reported just before a checkout that the item was not on loan, so that any loan found later
-            must result from this checkout.
+        was_in: Whether the local system reported, just before a checkout, that the item was not on loan. A loan found later
+            must then result from this checkout.
     """
 
     send: str
@@ -62,7 +62,7 @@ class LocalMessage:
 
     @property
     def ordering_key(self) -> str:
-        """The key within which messages are sent in order: by item (across requests), or by card, which is hashed.
+        """Return the key within which messages are sent in order: the item (for all requests), or the hashed card.
 
         Each payment has a separate key, so that it neither waits for other messages nor delays them. Payments without a
         transaction id share a key if card, amount and fee are equal.
@@ -89,8 +89,8 @@ def key_of_copy(barcode: str) -> str:
 class PartnerMessage:
     """A message to a partner about a request, with the data at the time of the event. Dates are civil dates.
 
-    `their_number` is the lender's own number for the request, as AGENCY:VALUE. It is looked up when the message is sent, like
-    `author` and `call_number`.
+    `their_number` is the lender's own number for the request, as AGENCY:VALUE. Like `author` and `call_number`, it is looked
+    up when the message is sent.
     """
 
     send: str
@@ -138,18 +138,18 @@ class PatronNotice:
 
 
 def is_letter(send: Notification) -> bool:
-    """Return whether a notification is a letter to a patron, not a message to a partner."""
+    """Return whether a notification is a letter to a patron rather than a message to a partner."""
     return send.name.startswith("LETTER_")
 
 
 ABOUT_THE_CHOSEN = frozenset({Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER})
-"""Messages about the item requested from a lender. All others are about the item that the request has received."""
+"""Messages about the item to request from a lender. All other messages are about the item that the request has received."""
 DESCRIBED = frozenset({Notification.ASK_LENDER, Notification.TELL_BORROWER_SHIPPED})
 """Messages that include the title, the author and the call number of the item."""
 
 
 def partner_message(send: Notification, about: Request, now: datetime, chosen: Candidate | None = None) -> PartnerMessage:
-    """Make a message to the partner about the current state of a request. `chosen` is the item to request from a lender."""
+    """Build a message to the partner about the current state of a request. `chosen` is the item to request from a lender."""
     asked_for = ItemKey(chosen.agency, chosen.barcode) if chosen else None
     return PartnerMessage(
         send=send.value,

@@ -1,1 +1,1 @@
-"""Tables that map words used by other systems to our own."""
+"""Tables that map words used by other systems to the gateway's own words."""

@@ -40,7 +40,7 @@ def folded(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VendorWord:
-    """One word of a system, and its meaning.
+    """One word that a library system uses, and its meaning.
 
     A word that ends with " *" matches texts with this prefix, followed by a digit: "DUE *" matches "DUE 03-16-17".
     """
@@ -67,7 +67,7 @@ _MEANT: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class Availability(Enum):
-    """Whether an item is available. UNKNOWN: the status word is not in the table."""
+    """Whether an item is available. UNKNOWN means that the status word is not in the table."""
 
     AVAILABLE = "available"
     OUT = "not available"
@@ -75,7 +75,7 @@ class Availability(Enum):
 
 
 def circulation_status(word: str) -> str:
-    """Return the CirculationStatus for a system's word. "" if the word is not in the table."""
+    """Return the CirculationStatus for a system's word, or "" if the word is not in the table."""
     spelling = folded(word)
     first, _, rest = spelling.partition(" ")
     return _MEANT.get(spelling) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
@@ -83,9 +83,9 @@ def circulation_status(word: str) -> str:
 
 @lru_cache(maxsize=1024)
 def availability(word: str, listed: tuple[str, ...]) -> Availability:
-    """Return whether an item with a status word is available.
+    """Decide from its status word whether an item is available.
 
-    `listed` has the words that mean available in the policy. Words with the same CirculationStatus count too.
+    `listed` contains the words that mean available in the policy. Words with the same CirculationStatus also count.
     Source: HKALL rules R6, R7.
     """
     meant = _meaning_of(word)
@@ -96,7 +96,7 @@ def availability(word: str, listed: tuple[str, ...]) -> Availability:
 
 
 def is_known(word: str, listed: Collection[str] = ()) -> bool:
-    """Return whether a word is in the table or in `listed`. Callers log a warning about unknown words."""
+    """Return whether a word is in the table or in `listed`, so that callers can warn about unknown words."""
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 

@@ -1,4 +1,4 @@
-"""Maps language tags (BCP 47) and MARC language codes of patrons to the two languages of our letters."""
+"""Maps patrons' language tags (BCP 47) and MARC language codes to the two languages of our letters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _WRITTEN: Final[Mapping[str, str]] = {
     "yue": CHINESE,     # Cantonese
 }
 # fmt: on
-"""First part of a tag -> language of our texts."""
+"""The language of our texts by the first part of a language tag."""
 
 
 def written(tag: str) -> str:
-    """Return the language of our texts for a tag or code. Return an unsupported tag unchanged.
+    """Return the language of our texts for a tag or code. An unsupported tag is returned unchanged.
 
-    Ignores case, and accepts `zh_HK` for `zh-HK`. Source: BCP 47; MARC code list for languages.
+    Case is ignored, and `zh_HK` is accepted for `zh-HK`. Source: BCP 47; MARC code list for languages.
     """
     return _WRITTEN.get(tag.strip().replace("_", "-").partition("-")[0].lower(), tag)
 
@@ -36,14 +36,14 @@ _CHINESE_CHARACTER: Final = (
     r"[\u2e80-\u2fdf\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # radicals and ideographs
     r"\u3000-\u303f\uff01-\uff60]"  # full-width punctuation
 )
-"""Source: Unicode 15.1, blocks."""
+"""Matches one Chinese character or full-width punctuation mark. Source: Unicode 15.1, blocks."""
 _PLACE: Final = re.compile(rf"((?<={_CHINESE_CHARACTER}) )?%\((\w+)\)s( (?={_CHINESE_CHARACTER}))?")
 _AT_START: Final = re.compile(_CHINESE_CHARACTER)
 _AT_END: Final = re.compile(rf"{_CHINESE_CHARACTER}\Z")
 
 
 def filled(text: str, /, **values: object) -> str:
-    """Substitute values for placeholders such as `%(library)s` in a text, after applying `without_blanks`."""
+    """Substitute values for the placeholders (such as `%(library)s`) in a text, after applying `without_blanks`."""
     return without_blanks(text, values) % values
 
 

@@ -16,15 +16,15 @@ class StudyMode(StrEnum):
 
 
 def study_mode_of(word: str, words: StudyModes) -> StudyMode | None:
-    """Return the mode of study for a word of the local system. None if the policy does not list the word.
+    """Return the mode of study for a local system's word, or None if the policy does not list the word.
 
-    Ignores case, blanks and punctuation. Source: HKALL rules R2.
+    Case, blanks and punctuation are ignored. Source: HKALL rules R2.
     """
     return _modes_by_word(words).get(folded(word))
 
 
 def folded(word: str) -> str:
-    """Normalise a word for comparison to its letters and digits: `Full-time`, `FULL TIME` and `full_time` are equal."""
+    """Reduce a word to its letters and digits, so that `Full-time`, `FULL TIME` and `full_time` are equal."""
     return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
