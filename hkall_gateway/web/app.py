@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
@@ -15,9 +16,10 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware, paths, patron, staff
 from hkall_gateway.web.api.app import ROOT, make_api
+from hkall_gateway.web.api.description import documentation
 from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
-from hkall_gateway.web.services import EXTENSION, WebServices
+from hkall_gateway.web.services import API_DOCUMENTATION, EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 
 MOST_BYTES: Final = 65_536
@@ -58,6 +60,7 @@ def make_app(services: WebServices) -> Flask:
     for blueprint in dict.fromkeys(_blueprints()):
         app.register_blueprint(blueprint)
     api = make_api(services)
+    app.extensions[API_DOCUMENTATION] = partial(documentation, api)
     shared = limits.shared(services)
     for one in (app, api):
         one.extensions |= shared

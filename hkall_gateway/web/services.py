@@ -24,6 +24,8 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.bridge import Bridge
 
 EXTENSION: Final = "hkall"
+API_DOCUMENTATION: Final = "hkall-api"
+"""Key of the function that returns what the API's documentation shows, in the `extensions` of the pages."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -256,10 +256,16 @@ def test_idempotency_key_expires_after_a_day(site: Site) -> None:
 # ---- errors
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/", "", "/lists/nothing"])
+@pytest.mark.parametrize("path", ["/nothing", "/lists/nothing"])
 def test_unknown_path_returns_a_problem(site: Site, path: str) -> None:
     answer = program(site).get(path)
     assert (answer.status_code in {404, 422}, answer.content_type) == (True, PROBLEM)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/docs"])
+def test_root_of_the_api_leads_to_its_documentation(site: Site, path: str) -> None:
+    answer = site.browser().get(f"/api/v1{path}", follow_redirects=True)
+    assert (answer.status_code, answer.request.path) == (200, "/help/api")
 
 
 def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:

@@ -17,7 +17,7 @@ from tests.web.given import given
 LISTS = ["/staff/lists/pull", "/staff/lists/stuck", "/staff/slips"]
 PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partners", "/staff/terminals", "/staff/statistics"]
 PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
-PAGES += ["/", "/search", "/search?q=dune", "/search?q=%21", "/title/b-dune", "/title/b-home"]
+PAGES += ["/", "/help/api", "/search", "/search?q=dune", "/search?q=%21", "/title/b-dune", "/title/b-home"]
 PAGES += ["/login", "/record", "/title/b-dune/request", "/title/b-home/request"]
 PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
 

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.web.patron.home import chapters
-from tests.web.conftest import Site
+from tests.web.conftest import Browser, Site
 
 
 @pytest.mark.parametrize(("language", "sentences"), [("en", PUBLISHED), ("zh-Hant", PUBLISHED_ZH)])
@@ -43,6 +43,15 @@ def test_help_lists_quota_loan_period_and_renewals_of_every_category(
     assert [row[1:] for row in rows] == [[str(one.quota), str(one.loan_days), "2"] for one in CATEGORIES]
     assert [label, "15", "15", "2"] in rows
     assert sum(full_time in row[0] for row in rows) == 2
+
+
+def test_help_page_marks_the_category_of_the_patron_who_is_logged_in(site: Site) -> None:
+    def marked(browser: Browser) -> list[str]:
+        page = html.fromstring(browser.get("/help").text)
+        return [row.xpath("string(th)").split()[0] for row in page.xpath("//*[@id='categories']//tr[@aria-current]")]
+
+    assert marked(site.patron("UG1")) == ["Undergraduates"]
+    assert marked(site.browser()) == marked(site.staff()) == []
 
 
 def test_both_languages_state_the_same_figures() -> None:

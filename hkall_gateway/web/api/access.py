@@ -51,6 +51,7 @@ class Audience(StrEnum):
 # fmt: off
 ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "description":         Audience.PUBLIC,
+    "documentation":       Audience.PUBLIC,
     "titles.search":       Audience.PUBLIC,
     "titles.one":          Audience.PUBLIC,
     "patron_token.make":   Audience.PUBLIC,

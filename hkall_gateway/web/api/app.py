@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import g, request
+from flask import g, redirect, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
+from werkzeug.wrappers import Response
 
 from hkall_gateway import __version__
 from hkall_gateway.web import incoming, paths
 from hkall_gateway.web.api import access, console, patron, problems
+from hkall_gateway.web.api.description import describe
 from hkall_gateway.web.middleware import NUMBER, PAGE
 from hkall_gateway.web.middleware import install as install_headers
 from hkall_gateway.web.services import EXTENSION, WebServices
 
 ROOT: Final = "/api/v1"
+DOCUMENTATION: Final = "/help/api"
+"""The page that documents the API, among the other pages."""
 OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, console.REQUESTS, console.STATISTICS)
 MOST_BYTES: Final = 65_536
 
@@ -50,7 +54,9 @@ def make_api(services: WebServices) -> Api:
     problems.install(api)
     for group in OPERATIONS:
         api.register_api(group)
-    api.add_url_rule("/openapi.json", "description", lambda: api.api_doc)
+    api.add_url_rule("/openapi.json", "description", lambda: describe(api))
+    for url in ("/", "/docs"):
+        api.add_url_rule(url, "documentation", _redirect_to_documentation)
     return api
 
 
@@ -59,6 +65,10 @@ DESCRIPTION: Final = (
     "lists, requests, commands and statistics. Errors are problems of RFC 9457; `rule` is the number of the published rule. "
     "Every change needs an Idempotency-Key."
 )
+
+
+def _redirect_to_documentation() -> Response:
+    return redirect(DOCUMENTATION)
 
 
 def _begin_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.results import Refused
@@ -20,8 +21,8 @@ from hkall_gateway.web.api.problems import Reply, Trouble, described, refused
 from hkall_gateway.web.services import consult, services
 
 REQUESTS, LISTS, STATISTICS = (
-    APIBlueprint(name, __name__, abp_security=SECURITY, abp_responses=described())
-    for name in ("requests", "lists", "statistics")
+    APIBlueprint(name, __name__, abp_tags=[Tag(name=tag)], abp_security=SECURITY, abp_responses=described())
+    for name, tag in (("requests", "Requests"), ("lists", "Work lists"), ("statistics", "Statistics"))
 )
 """Blueprints whose names are prefixes of the operation ids that clients use."""
 

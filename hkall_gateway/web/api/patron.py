@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 
 from hkall_gateway.circulation import patron_record, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
@@ -42,9 +43,16 @@ from hkall_gateway.web.patron.record import own_loans
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import PIN, count_login
 
-TITLES = APIBlueprint("titles", __name__, abp_responses=described())
-TOKEN = APIBlueprint("patron_token", __name__, abp_responses=described())
-PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SECURITY, abp_responses=described())
+TITLES = APIBlueprint("titles", __name__, abp_tags=[Tag(name="Titles")], abp_responses=described())
+TOKEN = APIBlueprint("patron_token", __name__, abp_tags=[Tag(name="Patrons' tokens")], abp_responses=described())
+PATRON = APIBlueprint(
+    "patron",
+    __name__,
+    url_prefix="/patron",
+    abp_tags=[Tag(name="Patrons")],
+    abp_security=SECURITY,
+    abp_responses=described(),
+)
 
 
 @TOKEN.post("/patron-token", responses={"201": PatronToken})

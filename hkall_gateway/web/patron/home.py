@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, current_app, render_template
 
 from hkall_gateway.circulation import titles
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, language
 from hkall_gateway.web.labels import notice
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.patron.login import facts_about
+from hkall_gateway.web.services import API_DOCUMENTATION, consult, services
 from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("home", __name__)
@@ -77,7 +78,22 @@ def rules() -> str:
         categories=policy.categories,
         category_name=lambda one: one.label_zh if chinese and one.label_zh else one.label,
         renewals=policy.renewal.max_count,
+        own=_own_category(),
     )
+
+
+def _own_category() -> str:
+    """Return the category of the patron who is logged in, "" if nobody is or the local system does not answer."""
+    visit = current()
+    borrower = facts_about(visit.row.patron).borrower if visit.row and visit.row.patron else None
+    return borrower.category if borrower else ""
+
+
+@HELP.get("/help/api")
+def api() -> Response:
+    """Show the documentation of the HTTP API, from its OpenAPI description."""
+    document, tags = current_app.extensions[API_DOCUMENTATION]()
+    return kept(Response(render_template("api.html", document=document, tags=tags)), A_DAY)
 
 
 def chapters() -> list[tuple[str, list[str]]]:
