@@ -30,7 +30,7 @@ def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
 
 
 def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
-    """Return whether a book has stayed on the hold shelf past its pickup deadline (R14, R15).
+    """Check whether a book has stayed on the hold shelf past its pickup deadline (R14, R15).
 
     Closed days can only postpone the deadline, so the calendar is read only if the book is late without them.
     """
@@ -56,7 +56,7 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
 
 
 def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cents: int) -> LocalBlocks:
-    """Count like `patron_blocks`, from open requests and a charge total that the caller has already read."""
+    """Compute `patron_blocks` from open requests and a debt that the caller has already read."""
     block = context.library.policy.block
     if not _in_force(block):
         return NO_BLOCKS
@@ -78,7 +78,7 @@ def _days_late(request: Request | RequestEntry, now: datetime) -> int:
 
 
 LOADED: Final = "snapshot"
-"""`BorrowerFacts.source` of data from the loaded patron file."""
+"""Value of `BorrowerFacts.source` for data from the loaded patron file."""
 
 
 def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
@@ -88,5 +88,5 @@ def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
 
 
 def known_since(unit: UnitOfWork, facts: BorrowerFacts) -> datetime | None:
-    """Return the time of the local system's answer, or of the last load of patrons if the data comes from there."""
+    """Return when the facts were current: the time of the local system's answer, or of the last load of patrons."""
     return loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of

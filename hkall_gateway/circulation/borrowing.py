@@ -62,9 +62,9 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
     """Request a title from another library for a patron.
 
     Attributes:
-        placed_by: With `placed_id`, the caller's RequestId.
-        need_before: Last day on which the patron can use the book. The request expires after it.
-        staff: Allow a second request for the same title.
+        placed_by: AgencyId of the caller's RequestId. `placed_id` is the RequestId's value.
+        need_before: Last day on which the patron can use the book. The request expires after this day.
+        staff: Whether staff place the request, which allows a second request for the same title.
         item: Copy that the caller named. If `volume` is empty, any copy of the same volume is requested (R8).
     """
 
@@ -126,7 +126,7 @@ def _answer_repeated_request(context: Context, known: Request, command: RequestT
 
 
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
-    """Return the refusal that this request would get now, or None. Change nothing."""
+    """Return the refusal that this request would get now, or None if it would be granted. Change nothing."""
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
     copies = context.unit.holdings.of_title(command.bib_id)
@@ -161,7 +161,7 @@ def about_title(
 ) -> RequestFacts:
     """Collect the facts about a title for the request rules, without the patron's choices and the candidates.
 
-    `ours` contains our own copies with their current statuses, or is None if these are unknown.
+    `ours` contains our own copies with their current statuses, or is None if the statuses are unknown.
     """
     return RequestFacts(
         known_title=bool(copies),
@@ -174,9 +174,9 @@ def about_title(
 def _statuses_at_home(
     volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library
 ) -> tuple[str, ...] | None:
-    """Return the statuses of our own copies, limited to `volume` if it is set; None if they are unknown.
+    """Return the statuses of our own copies (if `volume` is set, only of that volume), or None if they are unknown.
 
-    A copy that is at another library, or in transit to it, is excluded whatever its status says.
+    A copy that is at another library, or in transit to one, is excluded regardless of its status.
     """
     if copies is None:
         return None
@@ -185,7 +185,7 @@ def _statuses_at_home(
 
 
 def _is_same_volume(request: Request, command: RequestTitle) -> bool:
-    """Return whether a request for the title makes the command for this volume a duplicate (R11a).
+    """Check whether an existing request for the title makes the command a duplicate (R11a).
 
     Returned and cancelled requests do not count.
     """
@@ -196,7 +196,7 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
     "local_check": StaffFlag.LOCAL_CHECK_UNKNOWN,
     "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
 }
-"""Staff flag for each fact of a grant whose value "unknown" means that a check could not be made."""
+"""Staff flags for checks that could not be made. The grant then has a fact with this name and the value "unknown"."""
 
 
 def _open_request(

@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Re
 
 @dataclass(frozen=True, slots=True)
 class CardSet:
-    """Result: the card is blocked or enabled. `again` is set if it already was."""
+    """Result: the card is blocked or enabled. `again` is set if nothing had to be changed."""
 
     card: str
     again: bool = False
@@ -47,7 +47,7 @@ class EnableCard(Command[BorrowerFacts, "CardSet"]):
 
 
 class HoldMode(StrEnum):
-    """The operation on a hold."""
+    """Operations on a hold at a terminal."""
 
     PLACE = "place"
     CANCEL = "cancel"
@@ -72,11 +72,11 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
     """Place, cancel or change a patron's hold at a terminal.
 
     Attributes:
-        barcode: A copy of the title; if empty, `title` identifies the title.
+        barcode: Barcode of a copy of the title. If empty, `title` identifies the title.
         title: Name of the title, or its record number in the union catalogue.
         need_before: Last day of the hold.
-        this_copy: Accept no other copy.
-        request_ids: Requests whose text in the patron record matches what the terminal sent back.
+        this_copy: Whether the patron wants only this copy.
+        request_ids: Numbers of requests whose text in the patron record equals the text that the terminal sent back.
     """
 
     by: Actor
@@ -109,7 +109,7 @@ class PropertiesNoted:
 
 @dataclass(frozen=True, slots=True)
 class NoteProperties(Command[None, "PropertiesNoted"]):
-    """Record properties of a copy as a terminal reports them."""
+    """Record the properties that a terminal reports for a copy."""
 
     by: Actor
     barcode: str
@@ -223,7 +223,7 @@ def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 
 
 def _find_hold(context: Context, command: Hold) -> Request | Reason:
-    """Find the one waiting request of the patron that the command identifies.
+    """Find the patron's waiting request that the command identifies.
 
     A request whose cancellation the lender has not confirmed yet is chosen only if no other request matches.
     """
@@ -262,7 +262,7 @@ def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
 
 
 def note_properties(context: Context, command: NoteProperties) -> PropertiesNoted | Refused:
-    """Record the properties of a copy as a terminal reports them. Refuse an unknown copy."""
+    """Record the properties that a terminal reports for a copy. Refuse an unknown copy."""
     found = find_open_request(context.unit, command.barcode, "")
     if isinstance(found, Refused):
         return found

@@ -35,8 +35,8 @@ def rank_candidates(
 ) -> tuple[Candidate, ...]:
     """Return all copies in the order in which their libraries are asked, with a reason for each copy passed over.
 
-    A library that is closed today is passed over while another one can be asked. If all are closed, as on a public holiday, the
-    request waits at the first of them. `seed` breaks ties.
+    A library that is closed today is passed over while another library can be asked. If all libraries are closed, as on a
+    public holiday, the request waits at the first one. `seed` breaks ties.
     """
     partners = context.unit.partners.among({c.agency for c in copies})
     # The lending balance matters only if two libraries have the same priority, so it is read only then.
@@ -61,10 +61,10 @@ def _open_today(known: Mapping[str, Record]) -> dict[str, Record]:
 
 
 def next_lender(context: Context, request: Request) -> Candidate | None:
-    """Choose the best available copy of a library that was not asked yet, or None if no copy is left.
+    """Choose the best available copy at a library that was not asked yet, or return None if no copy is left.
 
-    A listed copy that is ours, or has become unavailable since, is marked with the reason, and another copy of its library
-    takes its place. Copies that another request asks for come later, libraries that are closed today last.
+    A listed copy that is our own, or has become unavailable, is marked with the reason, and another copy at the same library
+    takes its place. Copies that another request waits for come later, and libraries that are closed today come last.
     """
     listed = context.unit.candidates.of_request(request.id)
     tried = {c.agency for c in listed if c.wire_id}
@@ -88,8 +88,8 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
     """Complete a message with current data, and find its recipient in the directory.
 
     Returns:
-        The message, its recipient (None if the directory has none), and the statuses that count as available in a shelf check
-        before the request (R7). They are empty if the lender answers no look-ups, or if the loaded holdings are fresh.
+        The message, its recipient (None if it is not in the directory), and the statuses that count as available in a shelf
+        check before the request (R7). They are empty if the lender does not answer look-ups, or the loaded holdings are fresh.
     """
     partner, loaded = context.unit.partners.find(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
@@ -111,7 +111,7 @@ def _order_candidates(
 ) -> list[Candidate]:
     """Order the remaining candidates by the rank of their library.
 
-    Copies of one library stay together. Copies that another request asks for come later, closed libraries last.
+    Copies of one library stay together. Copies that another request waits for come later, and closed libraries come last.
     """
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
@@ -125,9 +125,9 @@ def _order_candidates(
 
 
 def choice_today(context: Context, agencies: Collection[str], volume: str = "", in_use: InUse = NOT_IN_USE) -> LenderChoice:
-    """Prepare a choice among copies of these libraries, in which libraries that are closed today count as open.
+    """Collect the data for choosing among copies of these libraries. Libraries that are closed today count as open.
 
-    With it, `lenders.passed_over` decides whether a copy is available. An empty `volume` accepts every volume.
+    `lenders.passed_over` uses the result to decide whether a copy is available. An empty `volume` accepts every volume.
     """
     choice = _make_choice(context, context.unit.partners.among(agencies), volume, in_use)
     return replace(choice, records=_open_today(choice.records))
@@ -145,14 +145,14 @@ NOBODY_ASKED: Final[RequestChange] = {
 
 
 def _ask_lender(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Assign the next RequestId to the candidate, and ask its library by the step `event`."""
+    """Assign the next RequestId to the candidate, and ask the candidate's library with the step `event`."""
     wire_id = next_wire_id(request)
     context.unit.candidates.update(lender, wire_id=wire_id)
     return send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
 
 
 def next_wire_id(request: Request) -> str:
-    """Return the RequestId under which the next lender is asked."""
+    """Return the RequestId for the next lender."""
     return f"{request.id}-{request.attempt + 1}"
 
 
@@ -177,7 +177,7 @@ def send_to(context: Context, request: Request, lender: Candidate, event: Event,
 
 
 def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
-    """Ask the next lender after one that will not supply. If none is left, end the request with one letter (R37, R38)."""
+    """Ask the next lender, because this one will not supply. If no lender is left, end the request with a letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
     return _ask_next_lender(context, request, event, reason, by)
 
@@ -188,7 +188,7 @@ def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILE
 
 
 def _ask_next_lender(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
-    """Ask the next lender by the step `event`.
+    """Ask the next lender with the step `event`.
 
     While requests are suspended no lender is asked, and the request waits or ends (R1).
     """
@@ -207,7 +207,7 @@ def _ask_next_lender(context: Context, request: Request, event: Event, reason: s
 
 
 def resume_request(context: Context, request: Request, by: Actor) -> Request:
-    """Ask the next lender after a suspension. If none is left, end the request with one letter (R1, R38)."""
+    """Ask the next lender after a suspension. If no lender is left, end the request with one letter (R1, R38)."""
     left = next_lender(context, request)
     if left:
         return _ask_lender(context, request, left, Event.ASK, by)
@@ -232,7 +232,7 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
 
 
 def _has_another_copy(context: Context, rival: Request, lender: Candidate) -> bool:
-    """Return whether the lender has another copy for the rival, one that no request of ours holds or asks for."""
+    """Check whether the lender has another copy for the rival, which none of our requests holds or waits for."""
     in_use = context.unit.holdings.in_use(rival.bib_id)
     copies = [
         c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked
@@ -272,7 +272,7 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
         context.unit.candidates.update(
             attempt[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
         )
-    elif answer.untold:  # not asked, for lack of an address
+    elif answer.untold:  # the lender was not asked, because it has no address
         context.unit.candidates.update(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _note_no_supply(context, request, wire_id, NOT_REACHED, by)
     else:
@@ -293,7 +293,7 @@ def note_not_reached(context: Context, number: str, wire_id: str, reason: str, e
 
 
 def _note_no_supply(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
-    """Move on if the lender asked under `wire_id` will not supply the book. Ignore a former lender."""
+    """Ask the next lender if the lender of `wire_id` will not supply the book. Ignore a former lender."""
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:

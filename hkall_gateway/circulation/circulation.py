@@ -1,4 +1,4 @@
-"""Execute commands and queries: gather facts, then run the handler in one transaction. No protocols, no SQL."""
+"""Execute commands and queries for all protocols: gather facts, then run the handler in one transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Changed:
 
 
 def changes_since(context: Context, request: str, seen: int) -> Changed | None:
-    """Return the journal lines about a request after the line `seen`, or None."""
+    """Return the journal lines about a request after the line `seen`, or None if there are none."""
     newer = request_history.changes_since(context.unit, request, seen)
     return Changed(newer) if newer else None
 
@@ -43,7 +43,7 @@ BATCH = 200
 
 
 class Circulation:
-    """Execute all commands and queries of the gateway, for every protocol.
+    """Executes all commands and queries of the gateway, for every protocol.
 
     Use `ils` directly for queries to the local system that need no transaction.
     """

@@ -118,14 +118,14 @@ class Handler:
 
     Attributes:
         run: The handler, called with (context, command) or (context, command, facts).
-        locks: Returns the locks that the command needs; None if it needs none.
-        facts: Queries the local system before the transaction; None if the command needs no facts.
+        locks: Returns the locks that the command needs, or None if it needs no locks.
+        facts: Queries the local system before the transaction, or None if the command needs no facts.
         resolve: Returns a function that completes the command from the database, or None if nothing is missing.
         under_card: Returns the command with the patron's current card.
-        settles: The command records an event that has already happened, so it ignores deadlines.
-        repeatable: Executing the command twice has the same effect as once.
-        reads_only: The row is a query.
-        is_long: The query may take longer than a lookup by key.
+        settles: Whether the command records an event that has already happened, so that deadlines do not apply.
+        repeatable: Whether executing the command twice has the same effect as executing it once.
+        reads_only: Whether the row is a query.
+        is_long: Whether the query may take longer than a lookup by key.
     """
 
     run: Callable[..., Any]

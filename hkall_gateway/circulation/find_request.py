@@ -29,10 +29,10 @@ class StaffCommand:
     """A staff command on one request.
 
     Attributes:
-        request: Number of the request; if empty, `barcode` identifies its copy.
+        request: Number of the request. If empty, `barcode` identifies the copy that the request holds.
         agency: Owner of the copy, if two libraries share the barcode. For commands on the lender list, the lender.
-        on: Day on which the event happened, or until which the command extends something.
-        cents: Price that the owner has named.
+        on: Day of the event, or the new last day for an extension.
+        cents: Price named by the owner.
         position: Target of the command `force`.
     """
 
@@ -47,7 +47,7 @@ class StaffCommand:
 
 
 def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
-    """Find the open request that holds this copy, or None.
+    """Return the open request that holds this copy, or None if there is none.
 
     A barcode that matches copies of two libraries is refused, unless one of the requests belongs to `card`.
     """
@@ -65,7 +65,7 @@ def reason_not_owner(unit: UnitOfWork, card: str) -> Reason:
 
 
 NO = (CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
-"""Prefixes of the candidate outcomes that mean a refusal."""
+"""Prefixes of candidate outcomes that mean a refusal by the lender."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class ChargeEntry:
 @record
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Result: a payment was taken, and `owed_cents` are left. `again` marks the repetition of a transaction."""
+    """Result: a payment was taken. `owed_cents` is the remaining debt, and `again` marks a repeated transaction."""
 
     card: str
     cents: int
@@ -63,9 +63,9 @@ class Waived:
 
 @dataclass(frozen=True, slots=True)
 class Pay(Command[None, Paid]):
-    """Take a payment for the charge `fine`, or, if it is None, for the patron's charges, oldest first.
+    """Take a payment for the charge `fine`. If `fine` is None, pay the patron's charges, oldest first.
 
-    A `transaction_id` is taken once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
+    A `transaction_id` counts only once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
     """
 
     by: Actor
@@ -100,7 +100,7 @@ def left_to_charge(context: Context, request: Request, day: date) -> int:
 
 
 def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Charge a loan's fine up to `day`. Return the added cents, 0 if these days were already charged."""
+    """Charge a loan's fine up to `day`. Return the added cents, or 0 if these days were already charged."""
     cents = left_to_charge(context, request, day)
     if cents:
         fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
@@ -110,7 +110,7 @@ def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
 def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
     """Cancel the replacement charge of a lost book that was found in time, and return the cents removed (R45).
 
-    The owner's `refund_if_found_days` set the time limit. We owe back what was paid. The processing fee stays.
+    The owner's `refund_if_found_days` set the time limit. Paid amounts become a refund. The processing fee stays.
     """
     partner = context.unit.partners.find(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
@@ -191,5 +191,5 @@ def waive(context: Context, command: Waive) -> Waived | Refused:
 
 
 def dollars(cents: int) -> str:
-    """Format an amount for people: 1250 cents are "12.50"."""
+    """Format cents as dollars: 1250 is "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"

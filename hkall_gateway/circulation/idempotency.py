@@ -1,6 +1,6 @@
 """Idempotency: a repeated document gets the stored reply while the effect of the original still holds.
 
-Every stored result type has a rule here that checks its effect. If it no longer holds, the document is processed anew.
+Every stored result type has a rule here that checks its effect. If the effect no longer holds, the document is processed anew.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
     Arrival.HOME:        frozenset({P.CLOSED}),
     Arrival.UNDONE:      frozenset({P.ON_LOAN}),
 })
-"""Positions in which a check-in still holds, by its `what`. `again` is missing, since that scan is always processed anew."""
+"""Positions in which a check-in still holds, by `CheckedIn.what`. A scan with the result AGAIN is always processed anew."""
 # fmt: on
 
 
@@ -54,7 +54,7 @@ def _checkout_holds(result: CheckedOut, request: Request) -> bool:
 
 
 def _notice_holds(result: Noted, request: Request) -> bool:
-    """Return whether a notice still applies: the request is unchanged since the notice, or is closed."""
+    """Check whether a notice still applies: the request is unchanged since the notice, or is closed."""
     if not result.position or request.position is P.CLOSED:
         return True
     now = (request.position, request.item, request.wire_agency, request.wire_id)
@@ -94,7 +94,7 @@ NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
 
 
 def status_stands(result: StatusSet, copy: Holding | None) -> bool:
-    """Return whether a copy still has the status that was set."""
+    """Check whether a copy still has the status that was set."""
     return not result.status or copy is None or copy.status == result.status
 
 
@@ -115,9 +115,9 @@ Result = TypeVar("Result")
 def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> Result:
     """Run `work(context)` for a new document. Return the stored reply for a repetition while its effect holds.
 
-    If the effect was undone since (a renewal recalled, a returned copy lent again), the repetition is processed anew. Refusals
-    are not stored, since they changed no data, and neither are renewals that the lender still has to decide. Their repetition
-    is decided again. The reply to "renew all" holds while each of its renewals does.
+    If the effect was undone meanwhile (a renewal recalled, a returned copy lent again), the repetition is processed anew.
+    Refusals are not stored, because they change no data, and neither are renewals that await the lender's decision, so their
+    repetitions are decided again. The reply to "renew all" holds while each of its renewals holds.
     """
     unit, now = context.unit, context.now
     until = now + timedelta(seconds=key.keep_s)
@@ -135,7 +135,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> 
 
 
 def _part_holds(unit: UnitOfWork, result: Any) -> bool:
-    """Return whether one result still holds. It does if its request was archived and cannot be compared."""
+    """Check whether one result still holds. If its request was archived and cannot be compared, the result holds."""
     if type(result) in NEVER_UNDONE:
         return True
     if isinstance(result, StatusSet):

@@ -1,4 +1,4 @@
-"""Lending to partners: page, ship, renew and take back our copies. We never learn the patron's identity."""
+"""Lending to partners: page, ship, renew and take back our copies. The patron's identity stays with the borrowing library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class BorrowFromUs(Command[None, Paged]):
-    """A partner's request for our book, by RequestId `wire_agency`/`wire_id`. It expires after `need_before`."""
+    """A partner's request for our book, identified by `wire_agency` and `wire_id`. It expires after `need_before`."""
 
     by: Actor
     partner: str
@@ -194,7 +194,7 @@ def _fields_of_step(context: Context, event: Event, request: Request) -> Request
 
 
 def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Renew the borrowing library's loan, unless we have recalled the copy or its date is later than ours (R28)."""
+    """Renew the borrowing library's loan, unless we have recalled the copy or the notice's date is later than ours (R28)."""
     request = find_lent_request(context.unit, notice)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), notice.by, request)
@@ -214,8 +214,8 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
 def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:
     """Compute our new due date: at least the agreed date, at most our lending period from today.
 
-    A partner that asks for a later date gets our date. If it has already granted its patron a later date, it is refused. A
-    later date that a central has decided is accepted.
+    A partner that asks for a later date gets our date. A partner that has already promised its patron a later date is refused.
+    A later date that a central has decided is accepted.
     """
     longer = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)

@@ -83,8 +83,8 @@ class Renew(Command[BorrowerFacts, Renewed]):
 
     Attributes:
         card: The patron's card, or "" if staff renew by the copy alone.
-        staff: Lift refusals that bind only patrons.
-        fee_acknowledged: The caller accepts the fine that has accrued so far.
+        staff: Whether staff renew the loan, which lifts refusals that bind only patrons.
+        fee_acknowledged: Whether the caller accepts the fine that has accrued so far.
     """
 
     by: Actor
@@ -204,7 +204,7 @@ def _flag_offline(context: Context, command: CheckOut, request: Request, why: Re
 def _repeat_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Answer a repeated checkout by the same patron with the same success, or renew if the terminal allows renewals.
 
-    Most self-checks always allow them. A repetition within the policy's `repeat_window_s` counts as the same scan, or as a
+    Most self-checks always allow renewals. A repetition within the policy's `repeat_window_s` counts as the same scan, or as a
     resend after a lost reply, and does not renew.
     """
     language = facts.borrower.language if facts.borrower else ""
@@ -313,7 +313,7 @@ def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
 
 
 def _is_recent(context: Context, done_at: datetime | None) -> bool:
-    """Return whether an event is so recent that the same command counts as a repetition."""
+    """Check whether an event is so recent that the same command counts as a repetition."""
     window = timedelta(seconds=context.library.policy.renewal.repeat_window_s)
     return done_at is not None and context.now - done_at < window
 

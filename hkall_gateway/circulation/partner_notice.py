@@ -1,4 +1,4 @@
-"""Partners' notices. A notice that contradicts our own scans is held for staff (see `rules/evidence.py`)."""
+"""Partners' notices. A notice that contradicts our own scans is kept for staff to judge (see `rules/evidence.py`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import (
 
 MIRRORED: Final = "mirrored"
 BROKERED: Final = "brokered"
-"""MIRRORED, BROKERED: kinds of requests that an INN-Reach central (which asks the lenders itself) or a broker placed."""
+"""Request kinds: MIRRORED for requests of an INN-Reach central, which asks the lenders itself, BROKERED for a broker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class PartnerNotice:
     """A partner's notice of an event, such as shipped, received, declined, withdrawn, renewed, recalled.
 
     Attributes:
-        item: The copy. Either it or the RequestId (`wire_agency`, `wire_id`) may be missing, but not both.
+        item: The copy, or None if the notice has only the RequestId (`wire_agency`, `wire_id`).
         due: Due date of a renewal or recall.
-        reason: With `detail`, the partner's words for why it declines.
+        reason: Partner's reason for declining. `detail` explains it.
         due_is: Whether the partner asks for `due`, has told it to its patron, or a central has decided it.
-        judged: Our staff have compared the notice with our records and believe it.
+        judged: Whether our staff have compared the notice with our records and believe it.
     """
 
     by: Actor
@@ -83,11 +83,11 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
 
 
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
-    """Hold a notice that contradicts our last scan or names another request's copy. Return None if it may be applied.
+    """Refuse a notice that contradicts our last scan or names another request's copy. Return None if it may be applied.
 
-    Two kinds of notices about this request's copy are always believed: one that staff have judged, and the owner's report that
-    it found a lost book, or one that the patron claims to have returned. A notice about a broker's request is held only if we
-    have scanned the copy. Without a scan, our record consists of the broker's own messages.
+    Two kinds of notices about this request's copy are always believed: notices that staff have judged, and the owner's report
+    of finding a book that was lost or claimed returned. A notice about a broker's request is refused only if we have scanned
+    the copy. Without a scan, our record consists of the broker's own messages.
     """
     if other := _other_request(context.unit, notice, request):
         return hold_notice(context, notice, request, of=other.id)
@@ -133,9 +133,9 @@ def hold_notice(
 
 
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
-    """Find another open request that holds the named copy, or that asked this partner for it under another title.
+    """Find another open request that holds the named copy, or for which this partner was asked for it under another title.
 
-    Requests for the same title do not count: a lender may send another copy than the one it was asked for.
+    Requests for the same title do not count: a lender may send a different copy from the one requested.
     """
     if notice.item is None or notice.item == request.item:
         return None
@@ -156,7 +156,7 @@ Asked = tuple[Request, Candidate]
 def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
     """Replace the lender's own request number by our RequestId (`agency` is our AgencyId).
 
-    If the partner has placed a request under the same number, that one is meant, unless the notice names the partner's copy.
+    If the partner has placed a request under the same number, the notice means that request unless it names the partner's copy.
     """
     if not notice.wire_id or notice.wire_agency == agency:
         return notice
@@ -170,13 +170,13 @@ def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
         attempt = _asked_under_our_value(unit, notice) or _asked_before_answer(unit, notice)
     if attempt is None:
         return notice
-    # A copy without an owner, in a notice with a foreign number, was taken for ours. It is the lender's.
+    # A copy without an owner counts as ours by default. In a notice with the lender's number, the copy is the lender's.
     copy = ItemKey(notice.partner, notice.item.barcode) if notice.item and notice.item.agency == agency else notice.item
     return replace(notice, wire_agency=agency, wire_id=attempt[1].wire_id, item=copy)
 
 
 def _is_own_number(unit: UnitOfWork, notice: PartnerNotice) -> bool:
-    """Return whether a request that the partner placed has this number."""
+    """Check whether the partner has placed a request with this number."""
     lent = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id)
     return lent is not None or borrowed_under(unit, notice.partner, notice.wire_id) is not None
 

@@ -26,8 +26,8 @@ class WaitingRequest:
     """A request before the loan, with its status `label` (R35).
 
     Attributes:
-        uncollected: The pickup deadline has passed.
-        refusal: Reason why the request cannot be cancelled; None if it can.
+        uncollected: Whether the pickup deadline has passed.
+        refusal: Reason why the request cannot be cancelled, or None if it can be.
     """
 
     request: Request
@@ -41,10 +41,10 @@ class PatronLoan:
     """A book on loan to the patron.
 
     Attributes:
-        fine_cents: Accrued fine that is not charged yet.
+        fine_cents: Accrued fine that has not been charged yet.
         renewals_left: Remaining number of renewals, even if other rules forbid them.
-        pending: The lender was asked for a renewal and has not answered.
-        refusal: Reason why the loan cannot be renewed; None if it can.
+        pending: Whether the lender was asked for a renewal and has not answered.
+        refusal: Reason why the loan cannot be renewed, or None if it can be.
     """
 
     request: Request
@@ -60,9 +60,9 @@ class PatronRecord:
     """The record of one card. Loans are sorted by due date.
 
     Attributes:
-        owed_cents: Total amount to pay.
+        owed_cents: Total amount that the patron owes.
         libraries: Names of the lenders, by agency.
-        refusal: Reason why the patron may not use the service; None if they may, or if it cannot be checked.
+        refusal: Reason why the patron may not use the service, or None if the patron may, or this cannot be checked.
     """
 
     waiting: tuple[WaitingRequest, ...]

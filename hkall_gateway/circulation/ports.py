@@ -42,11 +42,11 @@ class BorrowerFacts:
     Attributes:
         source: Origin of the data: snapshot, sip2, ncip or manual.
         as_of: Time of the data.
-        reachable: False if no source can answer now, as opposed to an unknown borrower.
+        reachable: Whether a source could answer. The answer may be that the borrower is unknown.
         flag: Flag for a request that was decided without the local system.
-        looked: Whether the shelves were looked up.
-        at_home: Our own copies with their statuses; None if the look-up failed.
-        replaced: The card is out of use, and its owner has a newer one.
+        looked: Whether the statuses of our copies were looked up.
+        at_home: Our own copies with their statuses, or None if the look-up failed.
+        replaced: Whether the card is out of use, because its owner has a newer card.
         former: Earlier cards of the borrower, according to the local system.
     """
 
@@ -91,7 +91,7 @@ class LocalIls(Protocol):
 
     @property
     def supports(self) -> frozenset[Verb]:
-        """Return the queries that this adapter answers."""
+        """The queries that this adapter answers."""
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Look up the borrower with this card."""
@@ -121,7 +121,7 @@ class TellsLoans(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A borrower and the PIN check. `pin_ok` is None without a PIN. `unsure` means that it cannot be checked now."""
+    """A borrower and the PIN check. `pin_ok` is None if no PIN was given, `unsure` is set if it cannot be checked now."""
 
     facts: BorrowerFacts
     pin_ok: bool | None = None
@@ -142,9 +142,9 @@ class Gathered(Generic[Read]):
 
 
 class LocalSystem(Protocol):
-    """The local system as the service layer sees it, whatever its adapter, and whether or not it can be reached.
+    """The service layer's interface to the local system, independent of the adapter and of whether the system is reachable.
 
-    Methods that return `Gathered` collect the facts of a command. All others are queries outside of transactions.
+    Methods that return `Gathered` collect the facts for a command. All other methods are queries outside of transactions.
     """
 
     async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
@@ -160,7 +160,7 @@ class LocalSystem(Protocol):
         """Gather the borrower and the result of the PIN check."""
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Return the refusal for a wrong PIN, or None."""
+        """Return the refusal for a wrong PIN, or None if the PIN is right."""
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower. If the card was replaced, first move our records to the current card."""
@@ -176,11 +176,11 @@ class LocalSystem(Protocol):
 
     @property
     def checks_web_pins(self) -> bool:
-        """Return whether a PIN from the web can be checked."""
+        """Whether a PIN from the web can be checked."""
 
     @property
     def compares_web_pins(self) -> bool:
-        """Return whether a PIN from the web is compared with the loaded hash."""
+        """Whether a PIN from the web is compared with the loaded hash."""
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
         """Return the patron's loans in the local system, or None if the system does not list loans."""

@@ -71,10 +71,10 @@ class PatronSeen:
     """A patron's record. Names and addresses stay wrapped in `Sensitive` until a reply needs them.
 
     Attributes:
-        pin_ok: Result of the PIN check; None without a PIN.
+        pin_ok: Result of the PIN check, or None if no PIN was given.
         owed_cents: Sum of `charges`, minus the refunds that we owe the patron.
-        may_renew: The card is not barred from renewals (R2).
-        known: The card has an owner, but the PIN cannot be checked.
+        may_renew: Whether the rules for using the service permit renewals with this card (R2).
+        known: Whether the card has an owner although the PIN cannot be checked.
     """
 
     card: str
@@ -123,7 +123,7 @@ class ItemSeen:
 
 @dataclass(frozen=True, slots=True)
 class SeePatron(Query[Identified, PatronSeen]):
-    """Query a patron's record. `pin_given` distinguishes an empty PIN from a missing one."""
+    """Query a patron's record. `pin_given` distinguishes an empty PIN from a missing PIN."""
 
     by: Actor
     card: str
@@ -154,7 +154,7 @@ class FindCopySystem(Query[None, CopySystem]):
     Attributes:
         card: The patron who wants to borrow or renew the copy.
         institution: Owner that the terminal names, if it is another library.
-        arriving: Also consider copies that arrived without a shipped message.
+        arriving: Whether to consider copies that have arrived without a shipped message.
     """
 
     barcode: str
@@ -285,6 +285,6 @@ def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
 
 
 def see_record(context: Context, query: SeeRecord) -> HkallRecord:
-    """Return the loans, requests and charges of a card; empty for an unknown card."""
+    """Return the loans, requests and charges of a card. The record of an unknown card is empty."""
     lines = tuple(_loan_entry(context, line) for line in context.unit.patrons.open_lines(query.card))
     return HkallRecord(lines, charge_lines(context.unit, context.unit.patrons.charges(query.card)))

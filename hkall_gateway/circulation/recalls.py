@@ -39,10 +39,10 @@ class Recalled:
     """Result: the owner's recall, or its cancellation, was accepted.
 
     Attributes:
-        due: Due date now in force; None before the loan.
+        due: Due date that now applies, or None before the loan.
         asked_due: Date that the owner named. If `due` is later, the reply must say so (R26).
-        again: A repetition, which changed nothing.
-        position: Position of the request afterwards.
+        again: Whether the message was a repetition that changed nothing.
+        position: Position of the request after the message.
         recalled: Whether a recall is in force.
     """
 
@@ -71,17 +71,17 @@ ASK_FIRST: Final = "ask_first"
 NOT_ASKED: Final[RequestChange] = {"renewal_sync": RenewalSync.NONE, "due_asked": None}
 """Changes that end a pending renewal request to the lender."""
 RECALLED: Final = ("recall", "outstanding requests")
-"""Words in a lender's refusal that indicate a recall. NISO's list has only "Item Has Outstanding Requests" for it."""
+"""Words in a lender's refusal that indicate a recall. NISO's list has only "Item Has Outstanding Requests" for this case."""
 
 
 def lender_decides(unit: UnitOfWork, request: Request) -> bool:
-    """Return whether the lender must be asked before a loan is renewed."""
+    """Check whether the lender must be asked before a loan is renewed."""
     partner = unit.partners.find(request.partner)
     return partner is not None and partner.renewal_mode == ASK_FIRST
 
 
 def without_lender_date(request: Request) -> Request:
-    """Return the loan without the lender's due date, since the lender will name another date."""
+    """Return the loan without the lender's due date, because the lender will name another date."""
     return replace(request, lender_due=None)
 
 
@@ -96,7 +96,7 @@ def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request
 
 
 def ask_lender(context: Context, request: Request, until: date, by: Actor) -> Request:
-    """Ask the lender whether the patron may keep the book until `until`. The due date stays until it answers."""
+    """Ask the lender whether the patron may keep the book until `until`. The due date stays until the lender answers."""
     return context.unit.advance(
         request, Event.RENEW_PENDING, context.now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until
     )
@@ -139,13 +139,13 @@ def _deny_renewal(
 
 
 def is_because_of_recall(answer: DeliveryResult) -> bool:
-    """Return whether a lender refuses a renewal because another patron has requested the book (R28)."""
+    """Check whether a lender refuses a renewal because another patron has requested the book (R28)."""
     text = f"{answer.problem} {answer.detail}".lower()
     return answer.kind == DeliveryKind.REFUSED and any(words in text for words in RECALLED)
 
 
 def refuses_last_renewal(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
-    """Return whether the answer refuses the last renewal that we granted."""
+    """Check whether the answer refuses the last renewal that we granted."""
     last = request.due_before_renewal is not None and request.renewals == message.renewals
     return (
         answer.kind == DeliveryKind.REFUSED
@@ -186,7 +186,7 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
 
 
 def _take_later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Set the lender's due date to the date that it named or agreed to, never to an earlier one."""
+    """Set the lender's due date to the date that the lender named or agreed to, but never to an earlier date."""
     agreed = answer.due or message.due
     if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
@@ -288,9 +288,9 @@ def _without_recall(context: Context, request: Request, until: date | None) -> R
 
 
 def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Extend a loan as its owner says, never to an earlier date, and end a recall.
+    """Extend a loan to the date that its owner names, but never shorten it. An extension ends a recall.
 
-    If a renewal request is pending, the extension counts as its late answer, and the due date is at most the requested one.
+    If a renewal request is pending, the extension counts as its late answer, and the new date is at most the requested date.
     Before the loan, only the lender's due date changes.
     """
     request = _find_owners_request(context, notice, News.RENEWED)
@@ -335,7 +335,7 @@ def _find_owners_request(context: Context, notice: PartnerNotice, news: News) ->
 
 
 def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
-    """Find the request with which we borrow the copy: the open one, else the last one."""
+    """Find the request with which we borrow the copy: the open request, else the last one."""
     if item is None:
         return None
     held = [r for r in unit.requests.open_with_item(item.barcode, item.agency) if r.side is Side.BORROWING]

@@ -92,7 +92,7 @@ def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
 
 
 def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
-    """Replace the lender's own request number in a notice by our RequestId."""
+    """Replace the lender's own request number in a notice with our RequestId."""
     if not command.wire_id or command.wire_agency == library.agency:
         return None
     return lambda unit: with_our_number(unit, command, library.agency)
@@ -101,7 +101,7 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
 def _under_present_card(
     command: broker_services.BrokerCommand, _library: Library
 ) -> Callable[[UnitOfWork], broker_services.BrokerCommand] | None:
-    """Replace a former card by the current one, since another system may still use a replaced card."""
+    """Replace a former card with the current card, because another system may still use a replaced card."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 

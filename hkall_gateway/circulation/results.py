@@ -41,11 +41,11 @@ class CheckedOut:
     """Result: the copy is on loan.
 
     Attributes:
-        again: The loan existed before.
-        renewed: The repeated checkout renewed the loan.
+        again: Whether the copy was already on loan to this patron.
+        renewed: Whether the repeated checkout renewed the loan.
         conflict: Reason why this offline checkout would have been refused.
-        recalled: The owner has recalled the copy, and staff should inform the patron (R24).
-        author: Like `call_number`, set only for our own copy.
+        recalled: Whether the owner has recalled the copy. Staff should then inform the patron (R24).
+        author: The copy's author. Like `call_number`, set only for our own copy.
     """
 
     request: str
@@ -66,9 +66,9 @@ class CheckedOut:
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """Result: the loan has a later due date, or the same one after a repetition.
+    """Result: the loan has a later due date, or the same date after a repetition.
 
-    While `pending`, the lender still has to agree. `fine_cents` is the fine for the overdue days before the renewal.
+    While `pending`, the lender must still agree. `fine_cents` is the fine for the overdue days before the renewal.
     """
 
     request: str
@@ -88,9 +88,9 @@ class Noted:
     """Result: a partner's message was accepted.
 
     Attributes:
-        late: The message came too late to change the request.
-        note: What was unusual about the message, if anything.
-        position: Position of the request afterwards; None if the message concerns no request.
+        late: Whether the message came too late to change the request.
+        note: Description of anything unusual about the message.
+        position: Position of the request afterwards, or None if the message concerns no request.
     """
 
     request: str
@@ -113,7 +113,7 @@ class Done:
     """The result of a staff command.
 
     Attributes:
-        again: The command was done before, and nothing changed.
+        again: Whether the command had already been carried out, so that nothing changed.
         due: Resulting date, if the command concerns a date.
         cents: Resulting amount, if the command concerns an amount.
         note: Information or an instruction for staff, in English.
@@ -136,11 +136,11 @@ class DeliveryResult:
     """The result of one delivery attempt.
 
     Attributes:
-        problem: With `detail`, explains a `kind` other than accepted.
-        untold: No attempt was made, for lack of a document or an address. This says nothing about the channel.
-        pending: The message was accepted, and the decision will follow.
-        looked: Result of checking the lender's shelf before the request. With a refusal, the lender was not asked.
-        number: RequestId, as AGENCY:VALUE, that the lender gave to our request.
+        problem: Reason for a `kind` other than accepted. `detail` explains it.
+        untold: Whether nothing was sent, because a document or an address is missing. The channel's state does not change.
+        pending: Whether the message was accepted, but the decision will follow.
+        looked: Result of checking the lender's shelf before the request. If `kind` is a refusal, the lender was not asked.
+        number: RequestId (AGENCY:VALUE) that the lender assigned to our request.
     """
 
     kind: DeliveryKind

@@ -49,7 +49,7 @@ class Arrival(StrEnum):
 class CheckedIn:
     """Result: the copy is checked in.
 
-    `destination` is where it goes next, `fine_cents` the fine that this return adds. `recalled`: The owner has recalled it.
+    `destination` tells where the copy goes next, `fine_cents` is the fine added by this return, and `recalled` marks a recall.
     """
 
     request: str
@@ -85,7 +85,7 @@ class CheckIn(Command[None, CheckedIn]):
 P = Position
 NOT_COLLECTED = "not collected"
 REPEATED = timedelta(minutes=15)
-"""For this long, another scan of our returned copy counts as a repetition. Later scans are left to the local system."""
+"""Time during which another scan of our returned copy counts as a repetition. Later scans go to the local system."""
 
 
 def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
@@ -100,7 +100,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
         return _refuse(context, answer, command, _note_in_drop(context, command, found, answer.why))
     if command.undo:
         return _undo_return(context, command, found)
-    if isinstance(answer, Refusal):  # it has already happened offline: accept it, and flag it for staff
+    if isinstance(answer, Refusal):  # the return has already happened offline: accept it, and flag it for staff
         seen = context.unit.amend(found, context.now, command.by, flags=flagged(found, StaffFlag.offline(answer.why)))
         return replace(_take_in(context, command, seen), conflict=answer.why.value, alert=True)
     flag = str(answer.facts.get("flag", ""))
@@ -140,8 +140,8 @@ def _check_in_unannounced(context: Context, command: CheckIn) -> CheckedIn | Ref
 def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
     """Answer a repeated scan of our own copy, which has just come home, with the same success.
 
-    The request is already closed, unlike that of a borrowed book. Terminals repeat a message if they got no answer. For an
-    offline scan, the time of the scan counts, not the time of its arrival.
+    The request is already closed, unlike the request of a borrowed book. Terminals repeat a message if they got no answer. For
+    an offline scan, the time of the scan counts, not the time at which it arrives here.
     """
     last = context.unit.requests.last_with_item(ItemKey(context.library.agency, command.barcode))
     if last is None or last.position is not P.CLOSED or command.agency not in {"", context.library.agency}:
@@ -152,7 +152,7 @@ def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
 
 
 def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
-    """Refuse a copy for which no request waits. Name the owner of a partner's copy, so that staff can send it there."""
+    """Refuse a copy for which no request waits. Name the owner of a partner's copy, so that staff can send the copy there."""
     theirs = find_owner_elsewhere(context.unit, command.barcode, command.agency, context.library)
     if theirs is None:
         return _refuse(context, Reason.UNKNOWN_ITEM, command, None)
@@ -165,13 +165,13 @@ def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
 def _take_in(context: Context, command: CheckIn, found: Request) -> CheckedIn:
     if found.position is P.ON_LOAN and command.no_block and command.happened_at:
         return come_back(context, command.by, found, dates.civil(command.happened_at))
-    if found.position is P.RECEIVED and command.no_block:  # scanned offline: the terminal could not show that it goes home
+    if found.position is P.RECEIVED and command.no_block:  # the offline terminal could not tell staff to send the book back
         return _check_in_again(context, command.by, found)
     return arrival_of(found)(context, command.by, found)
 
 
 def flags_when_found(request: Request) -> str:
-    """Return the flags of a request whose book was found, without the flags for a lost book or one in the drop."""
+    """Return a request's flags without the flags for a lost book and for a book in the drop, because the book was found."""
     return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
 
 
@@ -221,7 +221,7 @@ def arrive(
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """Receive a copy that a lender sent without a message. If another lender was asked meanwhile, cancel there."""
+    """Receive a copy that a lender sent without a message. If another lender was asked meanwhile, cancel at that lender."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
@@ -261,7 +261,7 @@ def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[Req
 
 
 def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
-    """Send a book from the hold shelf back to its owner, uncollected or unwanted (R15)."""
+    """Send an uncollected or unwanted book from the hold shelf back to its owner (R15)."""
     return go_home(context, by, context.unit.advance(request, Event.RETURN_UNUSED, context.now, by, rule="R15", reason=reason))
 
 

@@ -65,7 +65,7 @@ class VolumeSeen:
 
 @dataclass(frozen=True, slots=True)
 class TitleSeen:
-    """A title with its copies: our own first, then available ones.
+    """A title with its copies: our own copies first, then the available ones.
 
     Attributes:
         names: Names of the partners, by agency.
@@ -86,7 +86,7 @@ class TitleSeen:
 
 
 def see_title(context: Context, bib_id: str) -> TitleSeen | None:
-    """Return a title as a visitor may see it; None if no library has a copy."""
+    """Return a title as a visitor may see it, or None if no library has a copy."""
     copies = context.unit.holdings.of_title(bib_id)
     if not copies:
         return None
@@ -115,9 +115,9 @@ def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tupl
 
 
 def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
-    """Show live statuses in a title. An available copy may become unavailable, but not the other way round.
+    """Replace the loaded statuses of a title's copies by live statuses. An available copy may become unavailable.
 
-    A copy that was loaded as unavailable gets the new status text but stays unavailable: the loaded data decide about requests.
+    A copy that was loaded as unavailable gets the new text but stays unavailable, because loaded data decide about requests.
     """
     return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 
@@ -133,7 +133,7 @@ def _with_live_status(one: CopySeen, live: CopyStatus | None, rules: Policy) -> 
 def search_titles(
     context: Context, typed: str, field: SearchField = SearchField.ANY, *, available: bool = False, page: int = 1
 ) -> FoundTitles | BadQuery:
-    """Return one page of the titles that match a query, or, if `available`, of those with an available copy."""
+    """Return one page of the titles that match a query. If `available`, include only titles with an available copy."""
     return searching.search(context.unit.connection, typed, _is_available(context), field, available=available, page=page)
 
 
@@ -151,7 +151,7 @@ def count_libraries(context: Context) -> int:
 def _volume_refusal(
     context: Context, copies: tuple[Holding, ...], sent: Sequence[Holding], volume: str, in_use: InUse
 ) -> Refused | None:
-    """Return the reason why no patron can request this volume, or None. Our own copies count with their loaded status."""
+    """Return the reason why no patron can request this volume, or None. The loaded status of our own copies counts."""
     facts = borrowing.about_title(context.library, copies, copies, volume, in_use)
     candidates = sum(not volume or copy.volume == volume for copy in sent)
     answer = policy.may_be_requested(replace(facts, candidates=candidates), context.library.policy, context.now)
@@ -176,7 +176,7 @@ def _sort_key(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
 
 
 def _is_available(context: Context) -> IsAvailable:
-    """Create a predicate: does a title's page show such a copy as available if no request of ours holds it?"""
+    """Create a function that decides whether a title's page shows a copy as available unless one of our requests holds it."""
     choice_of = cache(lambda agency: choosing.choice_today(context, {agency}))
 
     @cache

@@ -26,7 +26,7 @@ MORE: Final = "more"
 
 
 def last_instant(now: datetime, days: int) -> datetime:
-    """Return the time before which events are `days` days old.
+    """Return the time before which an event is at least `days` days old.
 
     Days count from the midnight in Hong Kong that ends the day of the event. `days` is at least 1.
     """
@@ -53,7 +53,7 @@ def _anonymise_requests(context: Context, before: datetime, place: str, limit: i
 
 
 def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
-    """Create a stage that processes rows by age. It needs no cursor, since processed rows are not found again."""
+    """Create a stage that processes rows by age. It needs no cursor, because processed rows are not found again."""
 
     def work(context: Context, before: datetime, _place: str, limit: int) -> Done:
         count = forget(context.unit, before, limit)
@@ -93,7 +93,7 @@ def _forget_messages(context: Context, before: datetime, place: str, limit: int)
 
 
 def _next_cursor(found: tuple[Request, ...], limit: int) -> str | None:
-    """Return the cursor after a full batch, or None after the last one."""
+    """Return the cursor after a full batch, or None after the last batch."""
     last = found[-1] if len(found) == limit else None
     return f"{last.moved_at.isoformat()} {last.id}" if last and last.moved_at else None
 

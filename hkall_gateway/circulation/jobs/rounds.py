@@ -53,14 +53,14 @@ def may_stand_still(
 
 
 def filter_stalled(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
-    """Return the requests that are stalled, allowing for each partner's courier days."""
+    """Select the requests that are stalled, allowing for each partner's courier days."""
     partners = unit.partners.among({request.partner for request in found} - {""})
     days = {agency: partner.courier_days for agency, partner in partners.items()}
     return tuple(request for request in found if dates.stands_still(request, days.get(request.partner, 0), limits, now))
 
 
 def is_noted_stalled(unit: UnitOfWork, request: Request) -> bool:
-    """Return whether the journal already notes that the request is stalled in its current position."""
+    """Check whether the journal already notes that the request is stalled in its current position."""
     noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 
@@ -77,7 +77,7 @@ Work = Callable[[Context, str, int], Batch]
 
 
 class RoundTakenOver(Exception):
-    """Another gateway took the job over while this one was slow. The batch is rolled back."""
+    """Another gateway took the job over while this gateway was slow. The batch is rolled back."""
 
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
@@ -99,7 +99,7 @@ def overdue(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def silence(context: Context, cursor: str, limit: int) -> Batch:
-    """Cancel at lenders that have not answered for too many of their working days, and ask the next ones (R11).
+    """Cancel at lenders that have not answered for too many of their working days, and ask the next lenders (R11).
 
     An unacknowledged request waits for `silence_days`, an accepted one longer by the policy's `paged_days`. A cancellation that
     is not confirmed counts as received. While requests are suspended, a request keeps its lender, since no other lender could
@@ -177,7 +177,7 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
 
 
 def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
-    """Apply `do` to each request in a savepoint of its own, and return the count of successes.
+    """Apply `do` to each request in its own savepoint, and return the number of successes.
 
     If `do` raises, the request is set aside for staff, logged by number, and tried again in the next run.
     """
@@ -224,10 +224,10 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
     """Run one batch and store its cursor.
 
     Returns:
-        The state for the next batch, None when the job is complete, and the count so far.
+        The state for the next batch (None if the job is complete), and the number of requests processed so far.
 
     Raises:
-        RoundTakenOver: Another gateway has the job now.
+        RoundTakenOver: Another gateway has claimed the job.
     """
     if not job.cursor:
         found.forget_aside(context.unit, job.name)
@@ -266,7 +266,7 @@ class Rounds:
         self._looking: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Check now, and every minute from now on."""
+        """Check for due jobs now, and then every minute."""
         self._running, self._stopping = True, False
         self._check_rounds()
 
@@ -287,7 +287,7 @@ class Rounds:
                 await self._run_round(name)
 
     async def do(self, name: str, due_only: bool = False) -> int:
-        """Run one whole job, even before its time, and return its count; 0 if another gateway is running it."""
+        """Run one whole job, even before its time, and return its count. Return 0 if another gateway is running the job."""
         began, count = self._now(), 0
         job = await self._store.write(bind(begin, name, self._instance, began, due_only))
         if job is None:

@@ -41,10 +41,10 @@ class BrokerCommand(Command[BorrowerFacts, Brokered]):
 
     Attributes:
         partner: The broker or central.
-        wire_agency: With `wire_id`, the RequestId. A command identifies its request by this, by `number` or by the copy.
-        number: The other system's own number of a copy that has no barcode yet.
-        barcode: The copy, with its owner `agency` if known.
-        judged: As in PartnerNotice.
+        wire_agency: AgencyId of the RequestId, whose value is `wire_id`. Alternatively, `number` or the copy names the request.
+        number: The other system's own number for a copy that has no barcode yet.
+        barcode: Barcode of the copy, with its owner `agency` if known.
+        judged: Same as in PartnerNotice.
         service: Key of the row in BROKER_COMMANDS or EVENTS.
     """
 
@@ -75,7 +75,7 @@ def about_request(
     find: FindRequest,
     missing: Reason = Reason.UNKNOWN_ITEM,
 ) -> Work:
-    """Create a handler that finds the request with `find` first. If there is none, refuse with `missing`."""
+    """Create a handler that finds the request with `find` first. If there is no such request, refuse with `missing`."""
 
     def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
         found = find(context.unit, command)
@@ -102,7 +102,7 @@ def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
 
 
 def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
-    """Put the book on the hold shelf for our patron and send one letter. A repetition gets the same success.
+    """Put the book on the hold shelf for our patron and send one letter. A repetition succeeds without another letter.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). If the broker names an
     unknown pickup location, the book waits at our first one, where it was scanned.
@@ -181,7 +181,7 @@ def _name_patron(context: Context, known: Request, command: BrokerCommand) -> Re
 def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Register an expected book for our patron, who must be allowed to use the service and have quota (R2, R20, R21).
 
-    A repetition gets the same success. Our counter receives the book when it arrives.
+    A repetition succeeds without effect. Our counter receives the book when it arrives.
     """
     known = _find_same_or_open(context.unit, command)
     if known is not None:
@@ -191,7 +191,7 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
-    """Register an expected book, whose patron AcceptItem names later. A repetition gets the same success."""
+    """Register an expected book, whose patron AcceptItem names later. A repetition succeeds without effect."""
     known = _find_same_or_open(context.unit, command)
     if known is None:
         return noted_result(open_brokered(context, command))

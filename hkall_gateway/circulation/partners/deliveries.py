@@ -23,17 +23,17 @@ from hkall_gateway.rules.vocabulary import Actor, Request
 SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
 """Results that settle a row: the recipient has answered, or there is no recipient."""
 _LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
-"""States of letters after these delivery results. After any other settling result, a letter is SENT."""
+"""Letter states after these delivery results. After any other settling result, a letter is SENT."""
 CIRCUIT_SETTINGS = CircuitSettings()
 ANSWERED = frozenset(
     {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
 )
-"""Messages whose refusal advances the request; all others report events that have happened."""
+"""Messages whose refusal advances the request. All other messages report events that have happened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered(Command[None, None]):
-    """The courier's report of a delivery. `retry_at` is the time of the next attempt, None after the last one."""
+    """The courier's report of a delivery. `retry_at` is the time of the next attempt, or None after the last attempt."""
 
     row: OutboxRow
     answer: DeliveryResult
@@ -73,7 +73,7 @@ def _update_channel(
 ) -> CircuitState:
     """Update the state of the channel with this answer, and return the state.
 
-    Any Problem shows that the partner is up. The bare HTTP status of a busy server does not.
+    Any NCIP Problem shows that the partner is up. The bare HTTP status of a busy server does not.
     """
     link = context.unit.circuits.find(row.line)
     if row.line == MAIL or answer.untold:
@@ -138,7 +138,7 @@ def _retry_or_give_up(
         context.unit.outbox.retry_later(row.id, retry_at, error, unsure=unsure)
     elif unsure or row.send is not Notification.ASK_LENDER:
         context.unit.outbox.mark_dead(row.id, error)
-    else:  # never retried: the request moves on, and otherwise two lenders would ship
+    else:  # the next lender is asked, so a retry might make two lenders ship
         context.unit.outbox.mark_dropped(row.id, error)
         note_never_arrived(context, row, by, error)
 
@@ -148,10 +148,10 @@ def _error_text(answer: DeliveryResult) -> str:
 
 
 def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
-    """Ask the next lender if a request certainly did not reach this one. Other messages just stay undelivered.
+    """Ask the next lender if a request certainly did not reach the current lender. Do nothing for any other message.
 
-    `error` is for staff, `reason` is one of lender_reasons for the patron's letter. Do not call this if the outcome is unknown,
-    or two lenders might ship: such messages are settled by staff or by the silence job.
+    `error` is for staff, and `reason`, one of lender_reasons, is for the patron's letter. Do not call this if the outcome is
+    unknown, or two lenders might ship. Such messages are settled by staff or by the silence job.
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
@@ -159,7 +159,7 @@ def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, 
 
 
 def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Record a letter's delivery. A sent pickup letter starts the pickup period, a failed one is listed (R12, R14, R42)."""
+    """Record a letter's delivery. A sent pickup letter starts the pickup period, a failed letter is listed (R12, R14, R42)."""
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
     state = _LETTERS.get(answer.kind, NoticeState.SENT)

@@ -143,7 +143,7 @@ def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFa
 def mirror_lent(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
     """Record that our patron has borrowed the book, or that our copy was sent.
 
-    The loan has already happened: even against our rules, it is accepted with the central's date, and flagged for staff.
+    The loan has already happened. Even if it breaks our rules, it is accepted with the central's date, and flagged for staff.
     """
     if found.side is Side.LENDING:
         return ship(context, command, found)
@@ -188,13 +188,13 @@ def mirror_recall_cancelled(
 
 
 def find_mirrored(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """Find the request by the central's item number, else by the copy's own barcode or the RequestId."""
+    """Find the request by the central's item number, else by the copy's own barcode or by the RequestId."""
     found = borrowed_under(unit, command.partner, command.number)
     return found if found and found.position not in FINAL else named_by_copy(unit, command) or found
 
 
 def mirror_taken_in(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
-    """Record the patron's return, or our own copy's arrival at home."""
+    """Record that the patron has returned the book, or that our own copy has come home."""
     by_copy = replace(command, barcode=found.item_barcode, agency=found.item_agency)
     return about_request(check_in, named_by_copy)(context, by_copy, facts)
 

@@ -27,7 +27,7 @@ HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:
-    """Return whether we are the borrower: the RequestId is ours, or, if it is missing, the copy is not ours."""
+    """Check whether we are the borrower: the RequestId is ours or, if it is missing, the copy is not ours."""
     if notice.wire_id and notice.wire_agency:
         return notice.wire_agency == library.agency
     return notice.item is None or notice.item.agency != library.agency
@@ -77,7 +77,7 @@ def _find_holder(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None
 
 
 def _find_stray(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
-    """Find the request opened for an orphan copy, which came after the original request with this number had ended."""
+    """Find the request opened for an orphan copy, which arrived after the original request with this number had ended."""
     strays = requests_by_partner_id.strays_under(unit, notice.wire_agency, notice.wire_id) if notice.wire_id else ()
     mine = [r for r in strays if r.partner == notice.partner and notice.item in {None, r.item}]
     return (mine[-1], None) if mine else None
@@ -102,7 +102,7 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
 
 
 def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: RequestChange) -> Request:
-    """Add the data of a shipment whose notice came after the copy: the copy and the lender's due date."""
+    """Fill in data from a shipped message that came after the copy: the copy's identity and the lender's due date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return (
         recalls.ask_for_later_date(context, context.unit.amend(request, context.now, notice.by, **missing), notice.by)
@@ -114,7 +114,7 @@ def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: Re
 def _accept_shipment(
     context: Context, notice: PartnerNotice, request: Request, came: RequestChange, *, active: bool
 ) -> Request:
-    """Accept a shipment, even from a former lender if no other has shipped. Then cancel at the current lender."""
+    """Accept a shipment, possibly from a former lender if no other lender has shipped. Then cancel at the current lender."""
     if active:
         return context.unit.advance(request, Event.SHIP, context.now, notice.by, **came)
     if request.position is P.REQUESTED:
@@ -209,8 +209,8 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
 def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     """Find the request whose copy is back home, or None if this lender is no longer asked.
 
-    A copy without a shipped message may have been received for another request than it was sent for. The request that holds the
-    copy therefore takes precedence over the RequestId.
+    A copy without a shipped message may have been received for a different request than the lender sent it for. Therefore the
+    request that holds the copy takes precedence over the RequestId.
     """
     if stray := _find_stray(unit, notice):
         return stray[0]
@@ -225,7 +225,7 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
 
 
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Accept a late notice from a library that was asked before, or that lent the copy last. It changes nothing."""
+    """Accept a late notice from a library that was asked before, or that lent the copy last. The notice changes nothing."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     last = None if attempt else context.unit.requests.last_with_item(notice.item) if notice.item else None
     request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None

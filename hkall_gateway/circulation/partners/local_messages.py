@@ -21,7 +21,7 @@ from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFla
 from hkall_gateway.rules.vocabulary import Actor
 
 INLINE_TIME: Final = timedelta(seconds=60)
-"""Time for which the courier leaves a row to the caller that delivers it. Longer than any wait for an answer."""
+"""Time during which the courier leaves a row to the caller that delivers it. It exceeds every timeout for an answer."""
 SUPERSEDED: Final = "overtaken: it was told of what came later"
 
 
@@ -43,7 +43,7 @@ class BeginTransaction(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True)
 class EndTransaction(Command[None, None]):
-    """Delete the record of a transaction that was answered or never sent. `done`: The local system executed it."""
+    """Delete the record of a transaction that was answered or never sent. `done` means that the local system executed it."""
 
     number: int
     message: LocalMessage
@@ -62,7 +62,7 @@ class MarkDelivered(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkUndelivered(Command[None, None]):
-    """Leave a message to the courier. `unsure`: The message was sent but not answered."""
+    """Leave a message to the courier. `unsure` means that the message was sent but not answered."""
 
     number: int
     message: LocalMessage
@@ -85,8 +85,8 @@ LocalCommand = EnqueueLocal | BeginTransaction | EndTransaction | MarkDelivered 
 def enqueue(context: Context, command: EnqueueLocal) -> int | None:
     """Put a message to the local system into the outbox, and return its row if it may be sent at once.
 
-    None means that an earlier message about the same copy or card is still unsent, so that the courier sends this one later.
-    Its request is flagged until then. A dead letter in front does not block the message.
+    None means that an earlier message about the same copy or card is still unsent, so the courier sends this message later.
+    The message's request is flagged until then. An earlier dead letter does not block the message.
     """
     message = command.message
     first = next(iter(_unsent_rows(context.unit, message)), None)
@@ -110,8 +110,8 @@ def begin_transaction(context: Context, command: BeginTransaction) -> int | None
     """Record a transaction of the local system before sending it, and return the outbox row of its check.
 
     If the gateway stops before the answer, the courier checks whether the transaction was executed. Until then, unsent messages
-    about the same copy are deferred. None means that the transaction must not be sent: such a message is being delivered now,
-    or the same payment has no answer yet.
+    about the same copy are deferred. None means that the transaction must not be sent, because a message about the same copy is
+    being delivered now, or the same payment has no answer yet.
     """
     open_rows = _unsent_rows(context.unit, command.message)
     if command.message.send == LocalSend.CHECK_ILS_PAYMENT and open_rows:

@@ -23,10 +23,10 @@ class RequestSeen:
     """The state of a request.
 
     Attributes:
-        patron: The patron's card; "" if we lend.
-        copy: State of the request's copy, if it has one.
-        label: Status label of the patron's record (R35); "" if we lend.
-        uncollected: The pickup deadline has passed (R14). Set only for the patron's own system.
+        patron: The patron's card, or "" if we lend.
+        copy: State of the request's copy, or None if the request has no copy.
+        label: Status label of the patron's record (R35), or "" if we lend.
+        uncollected: Whether the pickup deadline has passed (R14). Set only for the patron's own system.
     """
 
     request: str
@@ -46,7 +46,7 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class RequestReference:
-    """Identifies a request by its RequestId (`agency`, `value`), or without one by the copy `item` that it holds.
+    """Identifies a request by its RequestId (`agency`, `value`) or, if `value` is empty, by the copy `item` that it holds.
 
     A `client` is a discovery system, and may see requests of our patrons under our number or its own. Any other `caller` is a
     partner, and may see the requests that it sent to us or received from us. For a client, `item` must be in a request of
@@ -84,7 +84,7 @@ class ServesPatron(Query[None, bool]):
 
 @dataclass(frozen=True, slots=True)
 class FindInstitution(Query[None, Partner | None]):
-    """Query the partner that an institutional card belongs to."""
+    """Query the partner to which an institutional card belongs."""
 
     card: str
 
@@ -102,7 +102,7 @@ class TitleCopies:
 
 @dataclass(frozen=True, slots=True)
 class ShelvesSeen:
-    """One page of shelves, in the order of the query. `token` is the cursor of the next page, "" on the last one."""
+    """One page of shelves, in the order of the query. `token` is the cursor of the next page, or "" on the last page."""
 
     shelves: tuple[TitleCopies, ...]
     token: str = ""
@@ -150,7 +150,7 @@ def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
 
 
 def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
-    """Return the state of a request's copy, or refuse with UNKNOWN_ITEM if it has no copy."""
+    """Return the state of a request's copy, or refuse with UNKNOWN_ITEM if the request has no copy."""
     seen = see_request(context, query.request)
     if isinstance(seen, Refused):
         return seen
@@ -189,7 +189,7 @@ def _find_by_number(context: Context, reference: RequestReference) -> Request | 
 
 
 def serves_patron(context: Context, query: ServesPatron) -> bool:
-    """Return whether a partner has an open request for one of our patrons."""
+    """Check whether a partner has an open request for one of our patrons."""
     return any(request.partner == query.partner for request in context.unit.requests.open_of_patron(query.card))
 
 
@@ -199,7 +199,7 @@ def find_institution(context: Context, query: FindInstitution) -> Partner | None
 
 
 def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
-    """Return one page of the copies of titles, or of single copies, as loaded and as our requests hold them."""
+    """Return one page of copies, by title or one by one. Their states come from the loaded holdings and our requests."""
     start = _parse_token(query.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
@@ -218,7 +218,7 @@ def _parse_token(token: str) -> int | None:
 
 
 _Row = tuple[str, str, ItemKey | None, ItemKey | None]
-"""(title, library, the copy that the query named or None, a copy or None)."""
+"""(title, library, copy named by the query or None, copy to show or None)."""
 
 
 def _shelf_rows(context: Context, query: SeeShelves) -> Iterator[_Row]:

@@ -24,7 +24,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class KeepUnplaced(Command[None, bool]):
-    """Quarantine a notice that matches no request. The result is False if the partner has too many documents there."""
+    """Quarantine a notice that matches no request. The result is False if the partner has too many quarantined documents."""
 
     by: Actor
     digest: str
@@ -57,7 +57,7 @@ class ChangeRequest(RequestReference, Command[None, Changed]):
 @record
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """Result: the copy's status is recorded. `again`: The status was the same before."""
+    """Result: the copy's status is recorded. `again` is set if the copy already had this status."""
 
     item: ItemKey
     again: bool = False
@@ -75,7 +75,7 @@ class SetStatus(Command[None, "StatusSet"]):
 
 @dataclass(frozen=True, slots=True)
 class CopyReport(Command[None, Done]):
-    """Report that a copy was returned, never borrowed, lost or is missing. The holder is `partner` or `card`.
+    """Report that a copy was returned, never borrowed or lost, or is missing. The holder is `partner` or `card`.
 
     `command` is the corresponding staff command: claim or lost.
     """
@@ -92,7 +92,7 @@ class CopyReport(Command[None, Done]):
 @record
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Result: the bill is charged to the patron. `fine` is our number of the charge."""
+    """Result: the bill is charged to the patron. `fine` is our number for the charge."""
 
     card: str
     reference: str
@@ -145,7 +145,7 @@ def _changed_result(request: Request) -> Changed:
 
 
 def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
-    """Quarantine a notice that matches no request. Return False if the partner has too many documents there."""
+    """Quarantine a notice that matches no request. Return False if the partner has too many quarantined documents."""
     what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
     return quarantine.keep(context.unit, *what, context.now)
 

@@ -1,7 +1,7 @@
 """Compare our open requests with a partner's list, and name the action that would reconcile each pair of positions.
 
-The partner reports the position on its own side: as the lender for requests with which we borrow, as the borrower for those
-with which it borrows from us; "" means that it has no such request. A differing pair without a row needs a human decision.
+The partner reports the position on its own side: as the lender of requests with which we borrow, as the borrower of requests
+with which it borrows from us. "" means that the partner has no such request. A differing pair without a row is left to staff.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Mend = Callable[[Context, PartnerNotice, Request], Noted | Refused]
 class PartnerState:
     """The partner's view of one request: RequestId as AGENCY:VALUE, possible positions, and the copy.
 
-    A list gives one position, the answer to a look-up all positions that match it. No position: the partner has no such
-    request.
+    A partner's list gives one position. The answer to a look-up gives all positions that match it. If there is no position, the
+    partner has no such request.
     """
 
     wire_id: str
@@ -58,7 +58,7 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
-    """Return the lender's own number for a request as AGENCY:VALUE, or "" if the lender uses ours."""
+    """Return the lender's own number for a request as AGENCY:VALUE, or "" if the lender uses our number."""
     attempt = unit.requests.find_by_wire_id(request.wire_id) if request.side is Side.BORROWING else None
     return attempt[1].their_number if attempt else ""
 
@@ -66,7 +66,7 @@ def their_number(unit: UnitOfWork, request: Request) -> str:
 def under_our_numbers(
     unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState], agency: str
 ) -> dict[str, PartnerState]:
-    """Replace the partner's own numbers in its list by ours (`agency` is our AgencyId)."""
+    """Replace the partner's own numbers in its list by our numbers (`agency` is our AgencyId)."""
     lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
     return {line.wire_id: line for line in lines}
 
@@ -83,7 +83,7 @@ def named(request: Request) -> str:
 
 
 def _compare_positions(request: Request, theirs: PartnerState) -> PositionPair:
-    """Compare a pair. It agrees if any partner position agrees. Otherwise `mend` is the action if only one is possible."""
+    """Compare both sides' positions. They agree if any of the partner's does. `mend` is the only possible action, or ""."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mends.discard(NOTHING)
     mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
@@ -95,7 +95,7 @@ def _positions_text(theirs: PartnerState) -> str:
 
 
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
-    """Compare a request that is open only at the partner. Here it has ended under this number, or never existed."""
+    """Compare a request that is open only at the partner. Our request with this number has ended, or there never was one."""
     agency, _, value = line.wire_id.partition(":")
     attempt = unit.requests.find_by_wire_id(value) if agency != partner else None
     found = attempt[0] if attempt else unit.requests.find_lent(agency, value)

@@ -47,7 +47,7 @@ NO_REASON: Final = Refused(Reason.REASON_NEEDED)
 
 @dataclass(frozen=True, slots=True)
 class Settle(Command[None, Noted]):
-    """Settle an unsent message, an undelivered letter or a document in the quarantine, by its number.
+    """Settle an unsent message, an undelivered letter or a quarantined document, by its number.
 
     `kind` and `how` are a key of JUDGEMENTS. The registry fills in the message's `request` and `line` (channel).
     """
@@ -71,7 +71,7 @@ class MarkReplayed(Command[None, Noted]):
 
 
 def retry(context: Context, command: Settle) -> Noted | Refused:
-    """Send a message again at once, with a fresh count of attempts, even if its channel is paused."""
+    """Send a message again at once, with no attempts counted so far, even if its channel is paused."""
     unit = context.unit
     row = unit.outbox.row(command.number)
     if row is None or not unit.outbox.retry(command.number, context.now):
@@ -161,14 +161,14 @@ def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor],
 
 
 def _note_unsent_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
-    """Record a dropped letter. If it may have arrived, it counts as sent, so that a later correction is sent too."""
+    """Record a dropped letter. A letter that may have arrived counts as sent, so that a later correction is sent too."""
     if isinstance(row.payload, PatronNotice):
         state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
         context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
 
 
 def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
-    """Return whether any attempt to deliver the message ended with an unknown outcome."""
+    """Check whether any attempt to deliver the message ended with an unknown outcome."""
     return row.state == OutboxState.UNSURE or any(one.kind == DeliveryKind.UNKNOWN for one in unit.outbox.attempts(row.id))
 
 
@@ -205,7 +205,7 @@ Judgement = Callable[[Context, Settle], Noted | Refused]
 class UnsentMessage:
     """An outbox message with its delivery attempts, and the effects of `done` and `drop`.
 
-    `partner` is the recipient; None for a letter, for the local system, or for a library that has left the directory.
+    `partner` is the recipient, or None for a letter, for the local system, or for a library that has left the directory.
     """
 
     row: OutboxRow
@@ -260,7 +260,7 @@ def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
 
 
 def _find_letter(unit: UnitOfWork, number: int) -> OutboxRow | None:
-    """Find the last outbox message of an undelivered letter; None if the letter is settled or the message was deleted."""
+    """Find the last outbox message of an undelivered letter. Return None if the letter is settled or the message is deleted."""
     found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
         return None

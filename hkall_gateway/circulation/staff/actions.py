@@ -54,7 +54,7 @@ class Act(StaffCommand, Command[None, Acted]):
 
 @dataclass(frozen=True, slots=True)
 class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
-    """Place an ended request again as a new request. `request` is the old number. The registry fills in `card`."""
+    """Place an ended request again as a new request. `request` is the old request's number. The registry fills in `card`."""
 
     card: str = ""
 
@@ -88,7 +88,7 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _receive_unannounced(context, command, request)
     if request.position is P.PAGED:
-        # This needs a reason, since most paged copies have never left.
+        # A reason is required, because most paged copies have never left.
         if not command.reason.strip():
             return context.refuse(Reason.REASON_NEEDED, command.by, request)
         return come_home(context, command.by, request, reason=command.reason)
@@ -124,7 +124,7 @@ def take_back(context: Context, command: StaffCommand, request: Request) -> Chec
 
 
 def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOut | Done | Refused:
-    """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
+    """Lend the book at the counter if no terminal works, or if the book is too late for a terminal (R13, R14)."""
     if request.position is P.ON_LOAN:
         return staff_result(request, again=True, due=request.due)
     if request.side is Side.LENDING or not context.unit.can(request, Event.CHECK_OUT):
@@ -143,7 +143,7 @@ def renew(context: Context, command: StaffCommand, request: Request) -> Renewed 
 
 
 def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Send a book from the hold shelf back to its owner, uncollected or unwanted (R15)."""
+    """Send an uncollected or unwanted book from the hold shelf back to its owner (R15)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN_UNUSED):
@@ -252,7 +252,7 @@ def force(context: Context, command: StaffCommand, request: Request) -> Done | R
 
 
 def _is_possible_position(unit: UnitOfWork, request: Request, position: Position) -> bool:
-    """Return whether the position belongs to the request's side, and no other request holds the copy."""
+    """Check whether the position belongs to the request's side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False

@@ -50,8 +50,8 @@ LATEST: Final = timedelta(days=730)
 def move(context: Context, command: StaffCommand, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
     """Move the dates of at most `limit` requests with numbers after `after`. Return the results and the next cursor.
 
-    The journal records the actor and `command.reason`. The lender's due date is no limit. A recalled loan moves at most to the
-    due date that it had before the recall.
+    The journal records the actor and `command.reason`. The lender's due date does not limit the move. A recalled loan moves at
+    most to the due date that it had before the recall.
     """
     closed = _closed_days_ahead(context)
     found = falling_on(context.unit, sorted(closed), after, limit)
@@ -84,12 +84,12 @@ def _find_move(request: Request, closed: dates.Closures) -> Move | None:
 
 
 def _closed_days_ahead(context: Context) -> dates.Closures:
-    """Return our closed days from today on."""
+    """Return our closed days, beginning today."""
     return frozenset(day for day in closed_days(context) if day >= dates.civil(context.now))
 
 
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
-    """Add a day on which we are closed. The next `load closures` replaces the days of all libraries in its file."""
+    """Add a day on which we are closed. The next `load closures` replaces all closed days of the libraries in its file."""
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
     if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
@@ -109,7 +109,7 @@ def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN)
 def move_due_dates(
     context: Context, command: MoveDueDates, after: str, limit: int
 ) -> tuple[tuple[Done | Refused, ...], str | None]:
-    """Extend at most `limit` loans with numbers after `after` by the command `extend`. Return results and next cursor."""
+    """Extend at most `limit` loans with numbers after `after`. Return the results and the next cursor."""
     if no := _refuse_dates(context, command):
         return (no,), None
     found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)

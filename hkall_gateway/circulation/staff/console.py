@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Request
 ALL_STATES: Final = tuple(OutboxState)
 DEAD: Final = (OutboxState.DEAD,)
 LONGEST_DAYS: Final = 1_100
-"""The longest period of statistics: three years."""
+"""Maximum number of days in a period of statistics: three years."""
 HIDDEN: Final = "•"
 
 Facts = Mapping[str, str]
@@ -50,7 +50,7 @@ def work_list(
     order: PageOrder = work_lists.FIRST,
     only: Only = work_lists.ALL,
 ) -> ListPage:
-    """Return one page of a work list, without what this role may not see."""
+    """Return one page of a work list, without data that this role may not see."""
     page = work_lists.page(context.unit, name, _moment_of(context), order, only)
     if sees_names(role):
         return page
@@ -59,7 +59,7 @@ def work_list(
 
 
 def list_counts(context: Context) -> Mapping[ListName, int]:
-    """Return the number of requests in each work list."""
+    """Count the requests in each work list."""
     return work_lists.counts(context.unit, _moment_of(context))
 
 
@@ -88,7 +88,7 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """A journal line, with the facts from its detail. Secrets are replaced by a dot."""
+    """A journal line with the facts from its detail. A dot replaces each secret."""
 
     line: JournalRow
     facts: Facts
@@ -98,7 +98,7 @@ class TimelineEvent:
 class SentMessage:
     """A message about the request: the outbox row with its facts, the delivery attempts, and the time of sending.
 
-    `partner` is the recipient; None for letters and for the local system. Pages compose the document anew from the row.
+    `partner` is the recipient, or None for letters and for the local system. Pages compose the document anew from the row.
     """
 
     row: OutboxRow
@@ -112,7 +112,7 @@ class SentMessage:
 class IncomingDocument:
     """A document about the request that a partner or a discovery system sent.
 
-    `refused` is the reason of a refusal, `rule` its rule. `answer` has the facts of the reply while the inbox still stores it.
+    `refused` and `rule` explain a refusal. `answer` has the facts of the reply while the inbox still stores it.
     """
 
     at: datetime
@@ -136,7 +136,7 @@ class RequestPage:
         set_aside: Scheduled job that could not process the request, with the error.
         fault: The partner's reason for refusing our messages about the request.
         category: The patron's category.
-        patron_number: Number of the patron's page if `named` is False; "" if there is none.
+        patron_number: Random number of the patron's page, or "" if the page has names or the patron has no such number.
         named: Whether the page contains names, cards, and texts that may mention them.
     """
 
@@ -162,7 +162,7 @@ class RequestPage:
 
 
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
-    """Compile everything about one request that this role may see, and the commands that it may run now."""
+    """Compile the data about one request that this role may see, and the commands that this role may run now."""
     unit = context.unit
     request = unit.requests.find(number)
     if request is None:
@@ -198,7 +198,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
 
 
 def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> RequestPage:
-    """Remove what a viewer may not see: names, cards, documents and free text."""
+    """Remove the data that a viewer may not see: names, cards, documents and free text."""
     quiet = []
     for message in page.sent:
         tries = tuple(replace(one, problem="", detail="") for one in message.tries)
@@ -221,7 +221,7 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
 
 
 def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
-    """Return each document behind the journal lines once, identified by its sender, service and time."""
+    """Return the documents that caused the journal lines, each once, identified by sender, service and time."""
     kept = request_history.answered(unit, number, lines)
     found: dict[tuple[str, str, datetime], IncomingDocument] = {}
     for line in lines:
@@ -237,7 +237,7 @@ def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, 
 
 
 def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
-    """Find requests by number, barcode or words of the title, and, for a role that sees cards, by card."""
+    """Find requests by number, barcode or words of the title. A role that sees cards can also search by card."""
     cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
     found = request_search.search(context.unit, words, cards, context.library.agency, most)
     return tuple(replace(match, request=request_for(match.request, role)) for match in found)
@@ -252,7 +252,7 @@ def statistics_of(context: Context, first: date, last: date) -> Statistics | Ref
 
 
 def facts_in(text: str) -> Facts:
-    """Convert the fields of a JSON record to display text, without empty ones. Secrets are replaced by a dot."""
+    """Convert the fields of a JSON record to display text. Omit empty fields, and replace each secret by a dot."""
     try:
         found = json.loads(text or "{}")
     except ValueError:

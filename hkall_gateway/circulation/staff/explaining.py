@@ -1,4 +1,4 @@
-"""Explain a decision by its rules and facts. The command's own handler decides, and the caller rolls back its writes."""
+"""Explain a decision by its rules and facts. The command's own handler decides, and the caller rolls back the changes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Fact:
 
 
 def of_patron(context: Context, card: str, facts: BorrowerFacts, now: datetime) -> Iterator[Fact]:
-    """Yield the local system's facts about a patron with their age, and our own counts as of `now`."""
+    """Yield the local system's facts about a patron with their age, and our own counts at `now`."""
     unit, borrower, source = context.unit, facts.borrower, facts.source
     since = known_since(unit, facts)
     if facts.flag or not facts.reachable:
@@ -94,7 +94,7 @@ def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Itera
 
 
 def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
-    """Yield the statuses of a title's copies in all libraries, and which copies our requests hold."""
+    """Yield the statuses of a title's copies at all libraries, and the copies that our requests hold."""
     copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
@@ -124,13 +124,13 @@ class FineNow:
 
 
 Decided = Requested | CheckedOut | Renewed | Recalled | FineNow
-"""The results of a granted question."""
+"""Results of questions that are answered with a grant."""
 Decide = Callable[[Context, BorrowerFacts], Decided | Refused]
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuestion:
-    """A question, the function that decides it, the rules that apply to a grant, and the patron's card.
+    """A question, with the function that decides it, the rules that a grant is based on, and the patron's card.
 
     `item` is (agency or "", barcode), `title` is (record number, volume), and `role` is the terminal's role.
     """
@@ -145,7 +145,7 @@ class ExplainQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The decision at the time `at`, with the facts as they were before it.
+    """A decision made at the time `at`, with the facts as they were before the decision.
 
     Attributes:
         rules: Rule of the refusal, or the rules that the grant is based on.
@@ -160,12 +160,12 @@ class Explanation:
 
     @property
     def refused(self) -> bool:
-        """Return whether the decision is a refusal."""
+        """Whether the decision is a refusal."""
         return isinstance(self.outcome, Refused)
 
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
-    """Ask whether this patron may request this title, and which lenders would be asked."""
+    """Create the question whether this patron may request this title, and which lenders would be asked."""
     ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
     return ExplainQuestion(
         lambda context, known: borrowing.request_title(context, ask, known), REQUEST, patron, title=(bib, volume)
@@ -173,7 +173,7 @@ def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = ""
 
 
 def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
-    """Ask whether this patron may borrow this copy at a terminal of this role, and until when."""
+    """Create the question whether this patron may borrow this copy at a terminal of this role, and until when."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
@@ -184,14 +184,14 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
-    """Ask whether this loan may be renewed, and until when. Without `patron`, ask for the copy's borrower."""
+    """Create the question whether this loan may be renewed, and until when. If `patron` is empty, its borrower renews."""
     agency, barcode = parse_item(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
-    """Ask until when the patron could keep this copy if its owner recalled it."""
+    """Create the question until when the patron could keep this copy if its owner recalled it."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
@@ -203,7 +203,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
 
 
 def fine(item: str) -> ExplainQuestion:
-    """Ask for the fine if this copy is returned now."""
+    """Create the question what the fine is if this copy is returned now."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
@@ -223,7 +223,7 @@ def parse_item(item: str) -> tuple[str, str]:
 
 
 def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
-    """Decide a question as of `context.now`, with facts read at `asked_at`. It writes, so roll the transaction back."""
+    """Decide a question at the time `context.now`, with facts read at `asked_at`. Roll the transaction back afterwards."""
     before = tuple(_facts_behind(context, question, borrower, asked_at))
     result = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(result, Requested):

@@ -26,12 +26,12 @@ NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN
 
 
 def has_slip(request: Request) -> bool:
-    """Return whether the request has a slip in its current position."""
+    """Check whether the request has a slip in its current position."""
     return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
 
 
 def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
-    """Return when the slip was printed (for a borrowed copy, the slip of its current position), or None."""
+    """Return when the slip was printed (for a borrowed copy, the slip of the current position), or None if it was not."""
     printed, changed = (unit.journal.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     since = request.moved_at if request.side is Side.BORROWING else changed
     return printed if printed and not (since and since > printed) else None
@@ -50,7 +50,7 @@ def print_slip(context: Context, command: StaffCommand, request: Request) -> Don
 
 
 def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Send our copy `command.barcode` instead: same title and volume, lendable, and not in any other request."""
+    """Substitute our copy `command.barcode`, which must be lendable, free, and of the same title and volume."""
     if not context.unit.can(request, Event.SUBSTITUTE):
         return refuse_position(context, command, request)
     if command.barcode == request.item_barcode:
@@ -84,7 +84,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
     here = [c for c in listed if c.agency == command.agency]
-    # The lender must be the current one, or one that can still be asked.
+    # The lender must be the current lender, or a lender that can still be asked.
     if not any(c.wire_id == request.wire_id if c.wire_id else not c.skip for c in here):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
@@ -92,7 +92,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
 
 
 def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Skip a lender. If it is the current one, cancel there and ask the next one."""
+    """Skip a lender. If it is the current lender, cancel there and ask the next lender."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     theirs = [c for c in context.unit.candidates.of_request(request.id) if c.agency == command.agency]
@@ -105,7 +105,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Ask for this copy next, regardless of its rank and of any reason for which it was passed over."""
+    """Ask for this copy next, regardless of its rank and of any reason for passing it over."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
@@ -123,7 +123,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
-    """Return whether it is a partner's copy of this title, and of the requested volume, if any (R8)."""
+    """Check whether the copy is a partner's, and of this title and the requested volume, if any (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
 

@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 P = Position
 NO_CHARGES = Charges()
 NO_PRICE: Mapping[str, StaffFlag] = {REPLACEMENT: StaffFlag.NO_PRICE_LOST, DAMAGE: StaffFlag.NO_PRICE_DAMAGED}
-"""Flags of lost or damaged books without a known price, by kind of charge."""
+"""Flags for lost or damaged books without a known price, by kind of charge."""
 NO_PRICE_KNOWN = "nothing is charged for the book: no price is known; say it later with --cents"
 PRICED_BEFORE = "nothing more is charged: a price was charged before"
 NOT_THEIRS = "nothing is charged: the patron does not answer for it"
@@ -105,7 +105,7 @@ def _charge_missing_price(context: Context, command: StaffCommand, request: Requ
 
 
 def _is_liable(request: Request, kind: str) -> bool:
-    """Return whether the patron is liable: not for a copy lost on its way back, nor for damage before the first checkout."""
+    """Check whether the patron is liable: not for a copy lost on its way back, nor for damage before the first checkout."""
     on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
     return on_loan or (kind == DAMAGE and request.used)
 
@@ -129,7 +129,7 @@ def claim(context: Context, command: StaffCommand, request: Request) -> Done | R
 
 
 def settle(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Close a lost or claimed request that the libraries have settled between them. The fine stands."""
+    """Close the request for a lost or claimed book after the libraries have settled the case. The fine remains due."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
         return staff_result(request, again=True)

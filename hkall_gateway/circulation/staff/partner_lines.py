@@ -16,14 +16,14 @@ from hkall_gateway.rules.vocabulary import Side
 
 @dataclass(frozen=True, slots=True)
 class PartnerLine:
-    """The status of one partner. Books and days cover the last 30 days, answers the last 7.
+    """The status of one partner. Books and turnaround cover the last 30 days, replies cover the last 7 days.
 
     Attributes:
         line: State of the channel: up, down, or stalled if due messages do not leave although it is up.
         breaker: State of the circuit breaker, which decides whether messages are sent now.
         oldest: Time of the oldest unsent message.
         balance: `we_lent` minus `lent_us`, in books.
-        fill_percent: Share of filled requests. Like `decline_percent`, None without requests.
+        fill_percent: Share of filled requests. Like `decline_percent`, it is None if there were no requests.
         turnaround_days: Time from the request to our hold shelf.
     """
 
@@ -55,7 +55,7 @@ class Unsent:
 
 
 def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
-    """Return one row for each of these agencies, in the given order."""
+    """Return the status of each of these agencies, in the given order."""
     lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
     replies, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
     messages, stalled = _unsent(unit), unit.outbox.stalled(now)

@@ -27,12 +27,12 @@ class PatronPage:
     """Everything about one patron.
 
     Attributes:
-        borrower: The local system's record; None if the card is unknown there, or if `reachable` is False.
-        source: Origin of `borrower`. `as_of` is its time.
+        borrower: The local system's record, or None if the card is unknown there or `reachable` is False.
+        source: Origin of `borrower`, which was read at the time `as_of`.
         seen: Our own record.
         hkall_used: Number of loans and requests that count against the quota (R20).
-        blocked_here: A terminal has blocked the card in HKALL.
-        former: Earlier cards.
+        blocked_here: Whether a terminal has blocked the card in HKALL.
+        former: Earlier cards of the patron.
     """
 
     card: str
@@ -77,5 +77,5 @@ def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
 
 
 def has_records(context: Context, card: str) -> bool:
-    """Return whether we have open requests, charges or a block for this card, even if its patron is not loaded."""
+    """Check whether we have open requests, charges or a block for this card, even if its patron is not loaded."""
     return former_cards.has_anything(context.unit, card)

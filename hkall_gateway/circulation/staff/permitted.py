@@ -1,7 +1,7 @@
-"""Decide which staff commands are allowed for a request's position and a role, and why others are not.
+"""Decide which staff commands are allowed for a request's position and a role, and why other commands are not.
 
 The life cycle defines what a position allows. The rows here give each command's events, its role, and the fields of its form. A
-command may still be refused when it runs, since rules, dates and other requests are not checked here.
+command may still be refused when it runs, because rules, dates and other requests are not checked here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PERSONAL: Final = frozenset({"card", "patron", "held_for"})
 
 
 def sees_names(role: StaffRole) -> bool:
-    """Return whether this role sees names and cards."""
+    """Check whether this role sees names and cards."""
     return role >= SEES_NAMES
 
 
@@ -48,7 +48,7 @@ def request_for(request: Request, role: StaffRole) -> Request:
 
 
 def impersonal(facts: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the facts that a viewer sees."""
+    """Select the facts that a viewer may see."""
     return {name: value for name, value in facts.items() if name in IMPERSONAL}
 
 
@@ -99,7 +99,7 @@ class Action:
 
     @property
     def allowed(self) -> bool:
-        """Return whether the command is allowed."""
+        """Whether the command is allowed."""
         return self.hindrance is None
 
 
@@ -157,7 +157,7 @@ def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
 
 
 def permitted(request: Request, role: StaffRole, name: str) -> bool:
-    """Return whether a role may run this command for the request now. Raises KeyError for an unknown command."""
+    """Check whether a role may run this command for the request now. Raises KeyError for an unknown command."""
     return _hindrance(_ROWS[name], request, role) is None
 
 

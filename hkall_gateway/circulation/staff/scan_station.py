@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ScanKind(StrEnum):
-    """The clerk's choice for a scanned text that may be a card or a copy."""
+    """The clerk's choice if a scanned text may be a card or a copy."""
 
     CARD = "card"
     COPY = "copy"
@@ -34,10 +34,10 @@ class Scan:
     """One scan: a copy's barcode, AGENCY/BARCODE, a request's number, or a card.
 
     Attributes:
-        card: Lend the copy to this card; if empty, check the copy in.
+        card: Card to which the copy is lent. If empty, the copy is checked in.
         agency: Owner of the copy, if two libraries share the barcode.
         kind: Whether the text is a card or a copy, if known.
-        place: Pickup location of the station; if empty, that of the borrower's request, else our first one.
+        place: Pickup location of the station. If empty, it is the borrower's request's location, else our first location.
     """
 
     by: Actor
@@ -63,7 +63,7 @@ class CopyScanned:
 
     Attributes:
         before: Request of the copy before the scan.
-        request: Request after the scan; for our own copy without an open request, the last one that ended.
+        request: Request after the scan, or the last ended request for our own copy without an open request.
         patron: Record of the borrowing card, else of the request's patron.
         copies: All libraries' copies with this barcode, as last loaded.
         owners: Libraries to choose from if copies of several libraries match the barcode.
@@ -80,7 +80,7 @@ class CopyScanned:
 
 @dataclass(frozen=True, slots=True)
 class CardOrCopy:
-    """Result: the text is both a copy's barcode and a card, and the clerk must choose.
+    """Result: the text is both a copy's barcode and a card, so that the clerk must choose.
 
     `title` and `owner` describe the copy, and are empty if several copies match. The card belongs to the patron `borrower` or
     to the partner `library`.
@@ -96,7 +96,7 @@ class CardOrCopy:
 NUMBER: Final = "R-"
 """Prefix of request numbers, which slips also carry as barcodes."""
 NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
-"""Refusals of a patron query after which the scanned text is not treated as a card."""
+"""Reasons in a patron query's refusal for which the scanned text is not treated as a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ class FindAfterScan(Query[None, Request | None]):
 
 
 async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopyScanned | CardOrCopy:
-    """Process one scan: distinguish a card from a copy, and lend or check in the copy. Keep no state.
+    """Process one scan: distinguish a card from a copy, and lend or check in the copy. No state is kept between scans.
 
     If a text is both a loaded barcode and a loaded card, the clerk must choose. The local system is not queried about loaded
-    barcodes, since hardly any of them is a card.
+    barcodes, because hardly any of them is a card.
     """
     found = await circulation.execute(FindScanned(command))
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
