@@ -1,6 +1,6 @@
-"""The declaration of an adapter for a local system, and the lookup of adapters by name.
+"""How an adapter for a local system is declared, and how adapters are found by name.
 
-Adapters of this package are in `packaged.PACKAGED`. Other distributions provide an `Adapter` as an entry point in GROUP.
+This package's adapters are in `packaged.PACKAGED`. Other distributions provide an `Adapter` as an entry point in GROUP.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 GROUP: Final = "hkall_gateway.ils"
 FORMER_GROUP: Final = "hkall_gateway.connectors"
-"""The deprecated entry point group of release 0.2: callables that take tools with a dictionary as `settings`."""
+"""The deprecated entry point group of release 0.2, for callables that take tools with a dictionary as `settings`."""
 
 
 class NoSettings(BaseModel):
-    """The settings of an adapter that adds no keys."""
+    """The settings of an adapter without keys of its own."""
 
 
 class Probe(StrEnum):
@@ -54,7 +54,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DoctorRow:
-    """An adapter's own check in the doctor command: its stable name, what it tries, and the advice if it fails."""
+    """A doctor check that an adapter adds: its stable name, what it tries, and the advice if it fails."""
 
     name: str
     tries: str
@@ -62,7 +62,7 @@ class DoctorRow:
 
 
 async def no_examination(_report: Report, _tools: ConnectorTools) -> None:
-    """Do nothing. The default for adapters without their own checks."""
+    """Do nothing. This is the default for adapters without checks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Adapter:
         build: Creates the connector. `tools.settings` is an instance of `settings`.
         settings: Additional keys of [ils] for this adapter. Each field needs a description.
         needs: Keys that must be set although they have a default.
-        check: Checks the raw [ils] table when the configuration is read. Yields (key, message) for each error.
-        is_live: Whether the adapter queries a system that may be unreachable, instead of loaded files.
+        check: Checks the raw [ils] table when the configuration is read, and yields (key, message) for each error.
+        is_live: Whether the adapter queries a system that may be unreachable, rather than loaded files.
         probes: Built-in doctor checks to run.
         rows: The checks that `examine` reports, in order.
         examine: Runs the adapter's own doctor checks. May raise Unreachable.
@@ -105,10 +105,10 @@ class BadAdapter(Exception):
 
 @cache
 def find_adapter(name: str) -> Adapter:
-    """Return the adapter with a name. Raise BadAdapter with a message for the key `ils.connector`."""
+    """Find an adapter by name. Raise BadAdapter, with an error message for the key `ils.connector`, if this fails."""
     from hkall_gateway.ils.packaged import PACKAGED
 
-    if name in PACKAGED:  # reading the entry points of installed distributions would take 0.1 s
+    if name in PACKAGED:  # reading the entry points of all installed distributions would take 0.1 s
         return PACKAGED[name]
     found = {one.name: one for group in (FORMER_GROUP, GROUP) for one in entry_points(group=group)}
     if name not in found:
@@ -128,7 +128,7 @@ def find_adapter(name: str) -> Adapter:
 
 
 def is_former(name: str) -> bool:
-    """Return whether an adapter is only found in the deprecated entry point group."""
+    """Return whether an adapter exists only in the deprecated entry point group."""
     from hkall_gateway.ils.packaged import PACKAGED
 
     return name not in PACKAGED and not entry_points(group=GROUP, name=name)

@@ -1,7 +1,7 @@
-"""Converts Alma's user XML (version 2), as one file or several in a zip file, to rows like those of patrons.csv.
+"""Converts Alma's user XML (version 2), as a single file or several files in a zip file, to rows like those in patrons.csv.
 
 Source: the schema of Alma's user object. Real files have elements in any order, with or without a namespace. A patron's barcode
-is the active identifier of type BARCODE, else the primary id. Inactive identifiers of this type are former cards.
+is the active identifier of type BARCODE, or else the primary id. Inactive identifiers of this type are former cards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 def is_alma(path: Path) -> bool:
-    """Whether a file is XML or a zip file, by its first bytes."""
+    """Return whether a file starts like XML or is a zip file."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" or is_zipfile(path)
@@ -50,7 +50,7 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def _read_users(name: str, file: IO[bytes]) -> Iterator[Row]:
-    """Yield the users in a file. Frees each element after use, since a file may hold a whole university."""
+    """Yield the users in a file. Free each element after use, since a file may list a whole university."""
     events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for number, (event, element) in enumerate(events):
@@ -86,7 +86,7 @@ def _find_name(user: User) -> str:
 
 
 def _name_zh(user: User) -> str:
-    """Return the preferred name (family name first) if it is Chinese, else ""."""
+    """Return the preferred name (family name first) if it is Chinese, or else ""."""
     name = _child_text(user, "pref_last_name") + _child_text(user, "pref_first_name")
     return name if _CHINESE.search(name) else ""
 
@@ -131,7 +131,7 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
     "former_barcode": _former_barcodes,
 }
 # fmt: on
-"""Column of patrons.csv -> function that reads it from the user element. The XML does not contain the number of loans."""
+"""Columns of patrons.csv, with functions that read them from a user element. The XML does not contain the number of loans."""
 
 
 def _find_children(user: User, name: str) -> Iterator[User]:
@@ -140,7 +140,7 @@ def _find_children(user: User, name: str) -> Iterator[User]:
 
 
 def _child_text(element: User, name: str) -> str:
-    """Return the text of a child element, or ""."""
+    """Return the text of a child element, or "" if there is no such child."""
     found = element.find(f"{{*}}{name}")
     return (found.text or "").strip() if found is not None else ""
 

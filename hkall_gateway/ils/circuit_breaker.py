@@ -1,4 +1,4 @@
-"""Circuit breaker for the library's own system, in memory. Updates metrics, and logs state changes."""
+"""In-memory circuit breaker for the library's own system, which updates metrics and logs state changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 LOG = structlog.get_logger()
 
 CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
-"""The system is considered down after three failures in a row, including trials. Then it is tried every five seconds."""
+"""The system counts as down after three consecutive failures, including trials. Then a trial follows every five seconds."""
 
 Trial = Callable[[], Coroutine[Deferred[object], object, None]]
-"""Sends a harmless query to the system, and records the outcome in the circuit breaker. Never raises."""
+"""Sends a harmless query to the system, and records the outcome in the circuit breaker. Never raises an exception."""
 
 
 class Timer(Protocol):
-    """A reactor's `callLater`."""
+    """The part of a reactor that schedules calls."""
 
     def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall:  # noqa: N802  # named by Twisted
         """Call `call` after `delay` seconds."""
@@ -34,7 +34,7 @@ class Timer(Protocol):
 
 @dataclass(slots=True)
 class _Health:
-    """The state of one system, shared by all channels to it. `suspect`: a call failed, and its trial has not finished."""
+    """The state of a system, shared by its channels. `suspect` is set while the trial after a failed call is unfinished."""
 
     state: CircuitState
     timer: Timer | None
@@ -51,9 +51,8 @@ class CircuitBreaker:
     Args:
         channel: Name of the caller in metrics: "connector" or "relay".
         now: Returns the current time, aware, in UTC.
-        timer: Used to run trials in the background after a failure; calls are rejected meanwhile. If None, the next call is the
-            trial.
-        same_as: Circuit breaker of another channel to the same system, with which this one shares its state.
+        timer: Schedules trials after a failure, until which calls are rejected. If None, the next call is the trial.
+        same_as: Circuit breaker of another channel to the same system, which shares its state with this circuit breaker.
     """
 
     def __init__(
@@ -72,16 +71,16 @@ class CircuitBreaker:
 
     @property
     def up(self) -> bool:
-        """Whether the system counts as reachable."""
+        """Return whether the system counts as reachable."""
         return self._health.state.state != DOWN
 
     @property
     def down_since(self) -> datetime | None:
-        """The time since which the system has been down, or None."""
+        """Return the time at which the system went down, or None if it is up."""
         return self._health.state.down_since
 
     def may_ask(self) -> bool:
-        """Whether a call may be made now."""
+        """Return whether the system may be called now."""
         if self._health.timer is not None:
             return self.up and not self._health.suspect
         if self.up:
@@ -102,7 +101,7 @@ class CircuitBreaker:
         self._set_gauges()
 
     def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
-        """Record a call without a usable reply. If `grave` is False, only log and count it; other calls stay allowed."""
+        """Record a call without a usable reply. If `grave` is False, only log and count the call; others stay allowed."""
         self._count_call(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
@@ -117,10 +116,10 @@ class CircuitBreaker:
         self._start_trial_in(0 if self.up else self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
-        """Record that the system closed the connection after a message, and start a trial at once.
+        """Record that the system closed the connection after a message, and start a trial immediately.
 
-        Unless the trial fails, the message is considered the cause: some servers disconnect on a field that they do not accept,
-        but still answer all other messages.
+        If the trial succeeds, the message itself was the cause: some servers disconnect on a field that they do not accept, but
+        still answer all other messages.
         """
         self._count_call(question, "hung_up")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
@@ -128,13 +127,13 @@ class CircuitBreaker:
         self._start_trial_in(0)
 
     def record_skipped(self, question: str) -> None:
-        """Count a call that was not made because the system is down."""
+        """Count a call that was skipped because the system is down."""
         self._count_call(question, "resting")
 
     # ---- Logins. Each login has its own state, so that a refused login does not affect others.
 
     def may_log_in(self, name: str, proof: object) -> bool:
-        """Whether a login may be tried now. False for some time after a login with the same `proof` was refused."""
+        """Return whether a login may be tried now. A login with a refused `proof` must not be repeated for some time."""
         link, refused = self._health.logins.get(name, (None, None))
         return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 

@@ -1,4 +1,4 @@
-"""Converts rows of text to records. Checks each row against its columns, and reports errors with file, line and column."""
+"""Converts rows of text to records, checks each row against the columns, and reports errors with file, line and column."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hkall_gateway.rules.vocabulary import Position, Side
 
 T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
-"""The place of a row (FILE:LINE), and its texts by column name."""
+"""The place of a row (FILE:LINE), and the row's texts by column name."""
 Values = dict[str, Any]
-"""The converted values of a row by column name. They are the keyword arguments of its record."""
+"""The converted values of a row by column name, which are the keyword arguments for the record."""
 
 _BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
@@ -29,7 +29,7 @@ FALSE = frozenset({"", "0", "n", "no", "false", "f"})
 
 
 class BadFile(Exception):
-    """A file with errors. `mistakes` has one line per error."""
+    """A file with errors. `mistakes` contains one line per error."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -47,7 +47,7 @@ class Column:
 
 
 def language(value: str) -> str:
-    """Convert a language tag or code to the language for letters. English if empty. Keeps unsupported tags unchanged."""
+    """Convert a language tag or code to a language for letters, by default English. Keep unsupported tags unchanged."""
     return languages.written(value) or languages.ENGLISH
 
 
@@ -65,12 +65,12 @@ def yes_by_default(value: str) -> bool:
 
 
 def last_day(value: str) -> date | None:
-    """Parse YYYY-MM-DD with any year, since some systems write 9999-12-31 for "never". None if empty."""
+    """Parse YYYY-MM-DD with any year, since some systems write 9999-12-31 for "never". Return None for an empty text."""
     return _parse_day(value, date.fromisoformat)
 
 
 def day(value: str) -> date | None:
-    """Parse YYYY-MM-DD. None if empty."""
+    """Parse YYYY-MM-DD. Return None for an empty text."""
     return _parse_day(value, parse_day)
 
 
@@ -80,7 +80,7 @@ def cards(value: str) -> tuple[str, ...]:
 
 
 def count(value: str) -> int | None:
-    """Parse a number of books. None (unknown) if empty."""
+    """Parse a number of books. Return None (unknown) for an empty text."""
     if not value:
         return None
     number = whole_number(value)
@@ -115,7 +115,7 @@ def _parse_day(value: str, parse: Callable[[str], date]) -> date | None:
 
 
 def agree(_row: Values) -> Iterable[str]:
-    """Report no contradictions. The default `check`."""
+    """Report no contradictions. This is the default `check`."""
     return ()
 
 
@@ -126,9 +126,9 @@ def records(
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """Make one record from each row. Raise BadFile with the errors of all rows.
+    """Create a record from each row. Raise BadFile with the errors in all rows.
 
-    `key` names the columns that must be unique. `check` yields contradictions within a row, as "column: message".
+    `key` names the columns that must be unique together. `check` yields contradictions within a row, as "column: message".
     """
     return tuple(record for _, record in placed_records(rows, columns, make, key, check))
 
@@ -141,7 +141,7 @@ def placed_records(
     check: Callable[[Values], Iterable[str]] = agree,
     left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
-    """Make records as (FILE:LINE, record). With `left_out`, skip bad rows and append their errors to it."""
+    """Return (FILE:LINE, record) for each row. With `left_out`, skip bad rows and append their errors to that list."""
     mistakes: list[str] = [] if left_out is None else left_out
     made: list[tuple[str, T]] = []
     places: dict[tuple[str, ...], str] = {}
@@ -168,9 +168,9 @@ def keep_records(
     mistakes: list[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> None:
-    """Call `add(FILE:LINE, key, record)` for each row, with None as record of a bad row. Append errors to `mistakes`.
+    """Call `add(FILE:LINE, key, record)` for each row, with None for a bad row. Append the errors to `mistakes`.
 
-    `add` must return the place of the previous row with the same key, whose record it keeps, or "".
+    `add` must keep the first record with a key, and return the place of the previous row with the same key, or "".
     """
     for where, row in rows:
         values = _read_values(where, row, columns, mistakes)
@@ -185,7 +185,7 @@ def keep_records(
 
 
 class Places:
-    """Counts places of rows, and stores the first MOST_PLACES of them."""
+    """Counts the places of rows and stores the first MOST_PLACES places."""
 
     __slots__ = ("_first", "_number")
 
@@ -193,7 +193,7 @@ class Places:
         self._first, self._number = list(first), number
 
     def __add__(self, other: Places) -> Places:
-        """Return the combined places, with those of `self` first."""
+        """Return the combined places, starting with the places in `self`."""
         return Places([*self._first, *other._first][:MOST_PLACES], len(self) + len(other))
 
     def add(self, place: str) -> None:
@@ -206,7 +206,7 @@ class Places:
         return self._number
 
     def __str__(self) -> str:
-        """Return the places as text, also of several files: `patrons.csv:3, 7, 12 and 40 more`."""
+        """Return the places, which may be in several files, as text: `patrons.csv:3, 7, 12 and 40 more`."""
         shown, file = [], ""
         for place in self._first:
             before, (file, _, line) = file, place.rpartition(":")
@@ -216,7 +216,7 @@ class Places:
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """Yield the rows of a CSV file, whose header may name the columns in any order. Raise BadFile."""
+    """Yield the rows of a CSV file with columns in any order. Raise BadFile if it cannot be read or lacks columns."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)

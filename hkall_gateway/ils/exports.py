@@ -86,7 +86,7 @@ HOLDINGS: tuple[Column, ...] = (
 )
 
 DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
-"""Optional column of holdings.csv: the item no longer exists. Its row needs only agency and barcode."""
+"""Optional column of holdings.csv for an item that no longer exists. Such a row needs only agency and barcode."""
 
 CLOSURES: tuple[Column, ...] = (
     Column("agency", str, NEEDED,   "the library that is closed"),
@@ -131,12 +131,12 @@ BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
-    """Read the patrons from patrons.csv, or from Alma's user XML (plain or zipped). Raise BadFile."""
+    """Read the patrons from patrons.csv, or from Alma's user XML (plain or zipped). Raise BadFile for a file with errors."""
     return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
 def read_patron_rows(path: Path) -> Export[PatronRow]:
-    """Read a patron file like `read_patrons`, including former cards and the place of each row. Raise BadFile."""
+    """Read a patron file like `read_patrons`, but return former cards and the place of each row, too."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
     placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
@@ -155,7 +155,7 @@ def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
 
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
-    """Read holdings.csv. Raise BadFile."""
+    """Read the items in holdings.csv. Raise BadFile for a file with errors."""
     staged = StagedCopies()
     read_holdings_file(path, staged)
     return tuple(copy for _, copy in staged)
@@ -163,7 +163,7 @@ def read_holdings(path: Path) -> tuple[Holding, ...]:
 
 @dataclass(frozen=True, slots=True)
 class HoldingsFile:
-    """The columns of a holdings file, the (agency, barcode) of deleted items, and one error per skipped row."""
+    """The columns of a holdings file, (agency, barcode) pairs of deleted items, and one error per skipped row."""
 
     columns: frozenset[str]
     deleted: frozenset[tuple[str, str]] = frozenset()
@@ -171,7 +171,7 @@ class HoldingsFile:
 
 
 def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
-    """Read the items in holdings.csv into `staged`. Raise BadFile with all errors. With `skip`, skip bad rows instead."""
+    """Read the items in holdings.csv into `staged`. Raise BadFile with all errors or, with `skip`, skip bad rows."""
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
@@ -187,7 +187,7 @@ def _make_copy(row: Values) -> Holding:
 
 
 def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
-    """Yield the rows of items that are not deleted. Add the (agency, barcode) of deleted items to `deleted`."""
+    """Yield the rows of existing items. Add (agency, barcode) of each deleted item to `deleted`."""
     for where, row in rows:
         word = row.get(DELETED.name, "")
         if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # rows with bad text are reported later
@@ -197,7 +197,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
-    """Read closures.csv. Return (agency, day, reason) for each day from `from` to `to`, inclusive. Raise BadFile."""
+    """Read closures.csv. Return (agency, day, reason) for each closed day. Raise BadFile for a file with errors."""
     spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
@@ -216,7 +216,7 @@ def _count_days(span: Values) -> int:
 
 
 def read_partners(path: Path) -> tuple[Partner, ...]:
-    """Read partners.csv, ignoring secret_env and timezone, which belong to the configuration. Raise BadFile."""
+    """Read partners.csv without secret_env and timezone, which belong to the configuration. Raise BadFile for errors."""
 
     def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
@@ -227,7 +227,7 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
-    """Read requests.csv: the requests that are open when the gateway takes over. Raise BadFile."""
+    """Read requests.csv, the requests open when the gateway takes over. Raise BadFile for a file with errors."""
     return records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
 
 

@@ -1,4 +1,4 @@
-"""Helpers for connectors to a live system, which combine its data with the loaded files."""
+"""Helpers with which connectors combine a live system's data with the data loaded from files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
 MOST_COPIES = 20
-"""Maximum items looked up for one title. A title with more items is not scarce."""
+"""Maximum number of items looked up for one title. A title with more items is not scarce."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFacts:
     """A live system's data about a borrower. Fields are None or "" if the system does not send them.
 
-    `card` is the card number in the reply, which may differ from the queried one. `former` has former card numbers.
+    `card` is the card number in the reply, which may differ from the queried number. `former` lists former card numbers.
     """
 
     blocked: bool
@@ -37,8 +37,8 @@ class LiveFacts:
 async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
     """Combine the live system's data about a borrower with the loaded row.
 
-    Blocks, counts and the expiry date come from the live system if it sends them. Other loaded values (category, study mode,
-    language, e-mail) take precedence over the live system, since the library chose to load them.
+    If the live system sends blocks, counts and the expiry date, they take precedence. For all other data (category, study mode,
+    language, e-mail), loaded values take precedence, since the library chose to load them.
     """
     present = live.card or card
     loaded = await store.read(bind(find_patron, card))
@@ -60,7 +60,7 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
 
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    """Return our own loaded items of a title, at most MOST_COPIES."""
+    """Return our own loaded items of a title, but at most MOST_COPIES items."""
     return (await store.read(bind(find_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 

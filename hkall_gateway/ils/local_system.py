@@ -1,6 +1,6 @@
-"""The library's own system as commands use it: queries, a cache of recent replies, and fallbacks while it is unreachable.
+"""The library's own system for commands: queries, a cache of recent replies, and fallbacks while it is unreachable.
 
-Only this module implements the fallbacks. If the result has `reachable` False, callers reply "try again".
+Only this module implements the fallbacks. If `reachable` is False in a result, callers reply "try again".
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ PIN_UNKNOWN: Final = Refused(Reason.TRY_AGAIN, detail={"unknown": "pin"})
 
 _PIN_ANSWERS: Final = {True: None, False: WRONG_PIN, None: PIN_UNKNOWN}
 MOST_KEPT: Final = 5_000
-"""Maximum borrowers in the cache, which is more than a library serves in fifteen minutes."""
+"""Maximum number of cached borrowers, which is more than a library serves in fifteen minutes."""
 
 
 async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """Return False. The default `verify`."""
+    """Return False. This is the default for `OfflineRules.verify`."""
     return False
 
 
@@ -61,12 +61,12 @@ class OfflineRules:
     """Rules for deciding without the local system.
 
     Attributes:
-        fallback: While the system is unreachable, "allow" uses its last reply, or else the loaded file; "refuse" refuses all.
+        fallback: "allow" to use the system's last reply or the loaded file while the system is unreachable, or "refuse".
         keep_s: Age in seconds up to which the last reply is used.
-        pin: If the connector cannot check PINs: "refuse", compare with the "loaded" hash, or accept PINs "unchecked".
-        verify: (card, stored hash, PIN) -> whether they match.
-        recent_pin: (card, PIN, now) -> whether the system accepted this PIN less than `keep_s` ago. If `fallback` is "allow",
-            such a PIN is accepted while the system is unreachable, regardless of `pin`.
+        pin: What to do if the connector cannot check PINs: "refuse", compare with the "loaded" hash, or accept "unchecked".
+        verify: Takes card, stored hash and PIN, and returns whether hash and PIN match.
+        recent_pin: Takes card, PIN and time, and returns whether the system accepted this PIN less than `keep_s` before. If
+            `fallback` is "allow", such a PIN is accepted while the system is unreachable, regardless of `pin`.
     """
 
     fallback: Literal["allow", "refuse"] = "allow"
@@ -92,7 +92,7 @@ class WebPins:
 
 
 LOANS_KEPT: Final = timedelta(minutes=1)
-"""Time for which a borrower's loans are cached. SIP2 needs one query per book."""
+"""Time for which a borrower's loans are cached, since SIP2 needs one query per book."""
 LOANS_ROOM: Final = 1_000
 """Maximum number of borrowers whose loans are cached."""
 
@@ -100,14 +100,14 @@ Loans = tuple[LocalLoan, ...]
 
 
 class OwnLoans:
-    """Cache for the results of `ask`, except None. An entry lasts until LOANS_KEPT has passed or the borrower logs out."""
+    """Caches the results of `ask`, except None, until LOANS_KEPT has passed or the borrower logs out."""
 
     def __init__(self, ask: Callable[[str], Awaitable[Loans | None]], now: Callable[[], datetime]) -> None:
         self._ask_about, self._now = ask, now
         self._kept: OrderedDict[str, tuple[datetime, Loans]] = OrderedDict()
 
     async def of(self, card: str) -> Loans | None:
-        """Return the loans of a borrower. None if the local system does not support this query or is unreachable."""
+        """Return a borrower's loans, or None if the local system does not support this query or is unreachable."""
         self._forget_old()
         if card in self._kept:
             return self._kept[card][1]
@@ -155,13 +155,13 @@ class ConnectedSystem:
         return Gathered(partial(loaded_facts, card=card))
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the borrower at a checkout. Returns PARTNER for a partner's institutional card."""
+        """Gather the facts about the borrower at a checkout: PARTNER for a partner's institutional card."""
         if not self.loaded and await self._store.read(lambda unit: unit.partners.with_card(card)) is not None:
             return Gathered(lambda _unit: PARTNER)
         return await self.owner(card, pin)
 
     async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about a patron who requests a title, and the statuses of our own items of it (R6)."""
+        """Gather the facts about a patron who requests a title, and the statuses of our own items of the title (R6)."""
         if self.loaded:
             return Gathered(partial(loaded_facts, card=card))
         return await self._live_owner(card, await self.known(card, bib_id))
@@ -190,7 +190,7 @@ class ConnectedSystem:
         return await self.pin_refused(present, pin) or Gathered(lambda _unit: facts, present)
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Return the refusal for a wrong or unverifiable PIN. None if the PIN is right or empty."""
+        """Return the refusal for a wrong or unverifiable PIN, or None if the PIN is right or empty."""
         right = await self.pin_ok(card, pin) if pin else True
         return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
 
@@ -201,7 +201,7 @@ class ConnectedSystem:
         return facts
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return the facts for deciding a request: the borrower, and the statuses of our own items of the title."""
+        """Return the facts that decide a request: about the borrower, and the statuses of our own items of the title."""
         borrower, ours = await self._ask_about(card)
         facts = await self._with_copies(borrower, bib_id)
         await self._follow_cards(card, facts, ours)
@@ -217,7 +217,7 @@ class ConnectedSystem:
         return await self.patron(card)
 
     async def patron(self, card: str) -> Borrower | Refused:
-        """Return the patron of a card that an identity provider has already authenticated."""
+        """Return the owner of a card whom an identity provider has already authenticated."""
         facts = await self.facts(card)
         if not facts.reachable:
             return TRY_AGAIN
@@ -225,24 +225,24 @@ class ConnectedSystem:
 
     @property
     def loaded(self) -> bool:
-        """Whether borrowers are in our own database, so that the unit of work can read them itself."""
+        """Return whether borrowers are in our own database, so that the unit of work can read them itself."""
         return Verb.LOADED in self._ils.supports
 
     @property
     def sees_shelves(self) -> bool:
-        """Whether the connector reports the current status of our own items, instead of loaded data."""
+        """Return whether the connector reports the current status of our own items, rather than loaded data."""
         return Verb.COPIES in self._ils.supports and not self.loaded
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, corrected by our own records.
 
-        A card that was blocked at a terminal is blocked, even if the local system disagrees. A card that was replaced according
-        to a loaded file has no owner, even if the local system still knows it.
+        A card that was blocked at a terminal stays blocked, even if the local system disagrees. A card that a loaded file
+        reports as replaced has no owner, even if the local system still knows the card.
         """
         return (await self._ask_about(card))[0]
 
     async def _ask_about(self, card: str) -> tuple[BorrowerFacts, _Records]:
-        """Query the system about a card, then read our own records about the card in its reply, in one transaction."""
+        """Query the system about a card, then read our own records about the card in the reply, in one transaction."""
         try:
             facts = await self._ils.borrower(card)
         except Unreachable:
@@ -262,7 +262,7 @@ class ConnectedSystem:
         return (replace(facts, borrower=replace(borrower, blocked=True)) if ours.blocked else facts), ours
 
     async def _follow_cards(self, card: str, facts: BorrowerFacts, ours: _Records) -> None:
-        """Move records of a borrower's former cards to the current card.
+        """Move records under a borrower's former cards to the current card.
 
         `facts` is the system's reply to a query about `card`. The card in the reply is the current card.
         """
@@ -277,7 +277,7 @@ class ConnectedSystem:
             await self._store.write(bind(reinstate, [card]), until=current())  # the card has been reissued
 
     async def _belongs_to_another(self, former: str, present: str) -> bool:
-        """Whether a former card now belongs to another borrower. True also if the local system is unreachable."""
+        """Return whether a former card now belongs to another borrower; True if the local system is unreachable."""
         try:
             owner = (await self._ils.borrower(former)).borrower
         except Unreachable:
@@ -294,7 +294,7 @@ class ConnectedSystem:
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
 
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Return whether the PIN is right. None if it cannot be checked at the moment."""
+        """Return whether the PIN is right, or None if it cannot be checked at the moment."""
         terms = self._terms()
         if self.loaded:
             return await self._loaded_pin_fits(card, pin)
@@ -307,22 +307,22 @@ class ConnectedSystem:
             return await self._by_loaded_hash(card, pin) if known else None
 
     def pin_was_right(self, card: str, pin: Sensitive) -> bool:
-        """Whether the local system accepted this PIN recently, and the rules allow us to rely on that."""
+        """Return whether the local system accepted this PIN recently, and the rules allow us to rely on that."""
         terms = self._terms()
         return terms.fallback == "allow" and terms.recent_pin(card, pin, self._now())
 
     @property
     def checks_web_pins(self) -> bool:
-        """Whether PINs from the web can be checked at all. Unlike terminals, the web never accepts PINs unchecked."""
+        """Return whether PINs from the web can be checked at all. The web, unlike terminals, never accepts unchecked PINs."""
         return self.loaded or Verb.VERIFY_PIN in self._ils.supports or self._terms().pin == "loaded"
 
     @property
     def compares_web_pins(self) -> bool:
-        """Whether PINs from the web are compared with the loaded hash, so that a changed hash means a changed PIN."""
+        """Return whether PINs from the web are compared with the loaded hash, so that a changed hash means a changed PIN."""
         return self.loaded or Verb.VERIFY_PIN not in self._ils.supports
 
     async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Return whether a PIN from the web is right. None if it cannot be checked at the moment.
+        """Return whether a PIN from the web is right, or None if it cannot be checked at the moment.
 
         Unknown cards, and cards locked by wrong PINs at terminals, get the same result as a wrong PIN, after the same time.
         """
@@ -346,21 +346,21 @@ class ConnectedSystem:
         return fits and known is not None and bool(known.pin_hash)
 
     async def hash_fits(self, facts: BorrowerFacts, pin: Sensitive) -> bool:
-        """Whether the PIN matches the loaded borrower's hash. False if either is empty."""
+        """Return whether the PIN matches the loaded borrower's hash; False if PIN or hash is empty."""
         known = facts.borrower
         if known is None or not known.pin_hash or not pin:
             return False
         return await self._terms().verify(known.barcode, known.pin_hash, pin)
 
     async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our own items of a title with their current status. None if it is not available (R6)."""
+        """Return our own items of a title with their current statuses, or None if these are not available (R6)."""
         try:
             return await self._ils.copies(bib_id)
         except Unreachable:
             return None
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """Return the borrower's loans of our own books. None if the query is unsupported or the system unreachable."""
+        """Return the borrower's loans of our own books, or None if the query is unsupported or the system unreachable."""
         if Verb.LOANS not in self._ils.supports:
             return None
         try:
@@ -369,7 +369,7 @@ class ConnectedSystem:
             return None
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """Return the borrower's loans of our own books from the cache, if possible."""
+        """Return the borrower's loans of our own books, from the cache if possible."""
         return await self._own_loans.of(card)
 
     def forget_loans(self, card: str) -> None:
@@ -392,7 +392,7 @@ class ConnectedSystem:
         return await self.hash_fits(await self._store.read(bind(loaded_facts, card)), pin)
 
     def _cache(self, card: str, facts: BorrowerFacts) -> None:
-        if facts.as_of is None:  # loaded data, or a reply without a timestamp
+        if facts.as_of is None:  # the facts are loaded data, or the reply has no timestamp
             return
         self._kept[card] = facts
         self._kept.move_to_end(card)
@@ -402,7 +402,7 @@ class ConnectedSystem:
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """Our own records about a card: who replaced it, whether it is blocked here, and the former cards with records."""
+    """Our own records about a card: who replaced it, whether a block is stored, and the former cards with records."""
 
     replaced_by: str = ""
     blocked: bool = False

@@ -31,7 +31,7 @@ class MarcFile:
 
     Attributes:
         titles: Titles by record number.
-        complete: (agency, bib_id) of titles for which the file lists all items of the library; none for a deleted record.
+        complete: (agency, bib_id) pairs for which the file lists all items, which are none for a deleted record.
         mistakes: One error per skipped record.
     """
 
@@ -41,15 +41,15 @@ class MarcFile:
 
 
 def installed() -> bool:
-    """Return whether pymarc is installed. It is part of the extra `web`."""
+    """Return whether pymarc is installed, which the extra `web` includes."""
     return find_spec("pymarc") is not None
 
 
 def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "", *, skip: bool = False) -> MarcFile:
     """Read a MARC file, and store its items in `staged`.
 
-    `agency` is the library that owns the items; "" if the records name it. Raise BadFile with all errors and their record
-    numbers. With `skip`, bad records are skipped instead, but a truncated file still raises BadFile.
+    `agency` is the library that owns the items; "" if the records name the library. Raise BadFile with all errors and their
+    record numbers. With `skip`, skip bad records instead, but still raise BadFile for a truncated file.
     """
     reader = RecordReader(path, mapping, agency)
     keep_records(reader.rows(), HOLDINGS, lambda row: Holding(**row), ("agency", "barcode"), staged.add, reader.mistakes)
@@ -59,7 +59,7 @@ def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "
 
 
 class RecordReader:
-    """Reads the items of a file. Collects its titles, complete titles and mistakes (see MarcFile) on the way."""
+    """Reads the items in a file, and meanwhile collects the file's titles, complete titles and mistakes (see MarcFile)."""
 
     def __init__(self, path: Path, mapping: MarcMapping, agency: str) -> None:
         self.titles: dict[str, Title] = {}
@@ -81,7 +81,7 @@ class RecordReader:
                 self.mistakes.append(f"{where}: {bad}")
 
     def _read_copies(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
-        """Return the items of a record, and store its title. Raise BadRecord."""
+        """Return the items of a record, and store the title. Raise BadRecord if the record is unusable."""
         if isinstance(record, BadRecord):
             raise record
         bib_id = self._find_number(record)
@@ -109,9 +109,9 @@ class RecordReader:
         return [row | copy for copy in copies]
 
     def _find_number(self, record: MarcRecord) -> str:
-        """Return the record number, from the fields or the OAI-PMH identifier (for a deleted record). Raise BadRecord.
+        """Return the record number, from the fields or, for a deleted record, from the OAI-PMH identifier.
 
-        If the identifiers contain record numbers, they must agree with the fields. Else a deletion could hit another title.
+        Raise BadRecord if the two contradict each other, since a deletion might otherwise affect another title.
         """
         stated, form = self._first_text(record, "bib_id"), self._mapping.oai_identifier
         if not record.identifier or (stated and not form):
@@ -170,7 +170,7 @@ class RecordReader:
 
 
 def _check_texts(*texts: str) -> None:
-    """Raise BadRecord for forbidden characters. The texts of items are checked by their columns instead."""
+    """Raise BadRecord for forbidden characters. The texts of items are checked with their columns instead."""
     for text in texts:
         if fault := fault_of_text(text, lines=True):
             raise BadRecord(f"{text[:40]!r}: {fault}")
@@ -193,7 +193,7 @@ def _join_subfields(parts: _Parts, codes: str) -> str:
 
 
 def _find_companion(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
-    """Return the field in `others` with the same link number, else the first, else an empty dict."""
+    """Return the field in `others` with the same link number, or the first field, or an empty dict if there is none."""
     link = _link_number(copy)
     return next((other for other in others if link and _link_number(other) == link), others[0] if others else {})
 
@@ -219,13 +219,13 @@ def _find_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[s
 
 
 def _without_punctuation(found: DataField, codes: str) -> str:
-    """Return the text of a field without its final ISBD punctuation."""
+    """Return the text of a field without final ISBD punctuation."""
     joined = " ".join([value.strip() for code, value in found if code in codes]).rstrip(_PUNCTUATION)
     return joined[:-1] if joined[-1:] == "." and joined[-4:-1].isalnum() else joined
 
 
 def _find_linked_fields(record: MarcRecord) -> MarcRecord:
-    """Return the 880 fields by the tag of which they are a version in another script (subfield 6: 245-01/$1)."""
+    """Return the 880 fields by the tag of the field that they give in another script (subfield 6: 245-01/$1)."""
     linked: dict[str, list[DataField]] = {}
     for one in record.data.get("880", ()):
         if link := _LINK.match(next((value for code, value in one if code == "6"), "")):

@@ -1,6 +1,6 @@
 """Reads MARC21 and MARCXML files, plain or gzipped, record by record. A broken record does not affect the next.
 
-Unlike pymarc's reader, this one decodes only the fields that a load needs (about a third), so that errors in other fields do
+Unlike pymarc's reader, this reader decodes only the fields that a load needs (about a third), so that errors in other fields do
 not matter. pymarc is used to convert MARC-8.
 """
 
@@ -24,13 +24,13 @@ SUFFIXES: Final = frozenset({".mrc", ".marc", ".xml"})
 
 _BLOCK: Final = 1 << 20
 _LONGEST: Final = 10_000_000
-"""Maximum bytes of one record. The format allows 99,999, but some systems write larger records with a false length."""
+"""Maximum size of a record in bytes. The format allows 99,999, but some systems write larger records with a false length."""
 _END, _END_OF_FIELD, _SUBFIELD, _ESCAPE, _BOM = b"\x1d", b"\x1e", b"\x1f", b"\x1b", b"\xef\xbb\xbf"
 _BETWEEN: Final = b"\r\n\0 \x1a"
 _LEADER, _ENTRY, _SCHEME = 24, 12, 9
-"""Length of the leader, length of a directory entry, offset of the encoding (UTF-8 is `a`, MARC-8 blank) in the leader."""
+"""Length of the leader and of a directory entry, and offset in the leader of the encoding (`a` for UTF-8, blank for MARC-8)."""
 _DELETED: Final = "     d".ljust(_LEADER)
-"""The leader that we give to records marked as deleted in OAI-PMH."""
+"""The leader assigned to records that are marked as deleted in OAI-PMH."""
 _DIRECTORY: Final = re.compile(rb"(?:[0-9A-Za-z]{3}\d{9})*")
 
 DataField: TypeAlias = list[tuple[str, str]]
@@ -39,9 +39,9 @@ DataField: TypeAlias = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class MarcRecord:
-    """A record, with lists of `control` fields (00X) and `data` fields by tag.
+    """A record, with its `control` fields (00X) and `data` fields by tag.
 
-    `identifier` comes from the OAI-PMH header, "" if there is none. A record that the header marks as deleted has no fields.
+    `identifier` is the OAI-PMH identifier, or "" without an OAI-PMH header. A record that is marked as deleted has no fields.
     """
 
     leader: str
@@ -55,7 +55,7 @@ class BadRecord(Exception):
 
 
 def is_marc(path: Path) -> bool:
-    """Return whether the suffix of a file is that of MARC21 or MARCXML."""
+    """Return whether a file has a suffix for MARC21 or MARCXML."""
     return _suffix_of(path) in SUFFIXES
 
 
@@ -87,7 +87,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _marc21_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Yield the records of a MARC21 file. Splits at record terminators, since the lengths in leaders may be wrong."""
+    """Yield the records in a MARC21 file, split at record terminators, since the lengths in leaders may be wrong."""
     wanted = frozenset(tag.encode() for tag in tags)
     for chunk in _split_records(path, file):
         try:
@@ -108,7 +108,7 @@ def _split_records(path: Path, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
-    """Return a record with the fields whose tags are in `wanted`. Raise BadRecord."""
+    """Return a record with the fields whose tags are in `wanted`. Raise BadRecord for a malformed record."""
     length, base = chunk[:5], chunk[12:17]
     if not (length.isdigit() and base.isdigit() and int(base) > _LEADER and chunk[:_LEADER].isascii()):
         raise BadRecord("its leader is not that of MARC21")
@@ -134,7 +134,7 @@ def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
 
 
 def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (tag, bytes) of the fields in `wanted`. Raise BadRecord if a field does not end where the directory says."""
+    """Yield tag and bytes of each field in `wanted`. Raise BadRecord if a field does not end where the directory says."""
     for at in range(0, len(directory), _ENTRY):
         if (tag := directory[at : at + 3]) in wanted:
             start = int(directory[at + 7 : at + _ENTRY]) + 1
@@ -145,7 +145,7 @@ def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[
 
 
 def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
-    """Choose the decoder by the encoding in the leader (`scheme`). Detects UTF-8 even if the leader says MARC-8."""
+    """Choose the decoder by the encoding in the leader (`scheme`). Detect UTF-8 even if the leader says MARC-8."""
     if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
         return bytes.decode
     try:
@@ -173,12 +173,12 @@ def _is_control(tag: str) -> bool:
 
 
 def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Yield the records of a MARCXML or OAI-PMH file. Frees each element after use, to read large files."""
+    """Yield the records in a MARCXML or OAI-PMH file. Free each element after use, so that files may be large."""
     ends = etree.iterparse(file, tag="{*}record", resolve_entities=False, no_network=True, load_dtd=False)
     count = 0
     try:
         for _, element in ends:
-            header = element.find("{*}header")  # an OAI-PMH record; the MARC record inside it ended before
+            header = element.find("{*}header")  # only OAI-PMH records have it; the MARC record inside has been read before
             if header is None:
                 count += 1
                 yield _parse_xml_record(element, tags)

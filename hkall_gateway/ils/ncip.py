@@ -1,4 +1,4 @@
-"""Adapter for a local system with NCIP. Uses LookupUser for borrowers and PINs, and LookupItem for loaded items."""
+"""Adapter for a local system with NCIP, which uses LookupUser for borrowers and PINs, and LookupItem for loaded items."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Sensitive
 
 NO_SUCH_ITEM: Final = ("unknown item",)
-"""The Problems that mean that an item does not exist. For item look-ups, any other Problem counts as a failure."""
+"""The Problems that mean that an item does not exist. Any other Problem in an item look-up counts as a failure."""
 
 STOPS: Final = frozenset({"block check out", "block checkout", "block request item", "trap for lost card"})
-"""Blocks that prevent borrowing. Other blocks (of renewals, holds, messages) do not. Source: NCIP, BlockOrTrapType."""
+"""Blocks that prevent borrowing. Other blocks (of renewals, holds, messages) are ignored. Source: NCIP, BlockOrTrapType."""
 LAPSED: Final = frozenset({"blocked", "expired", "inactive", "suspended"})
 """Statuses of a privilege that is not in force. Words for "in force" differ between FOLIO, mod-rs and XC."""
 NO_CATEGORY: Final = frozenset({"status", "library"})
-"""Privilege types that are not a patron's category, in FOLIO's convention (key as type, value as status)."""
+"""Privilege types that do not name a patron's category in FOLIO's convention (key as type, value as status)."""
 UNKNOWN_CARD: Final = "0"
-"""A card that no user has, for trials of the responder."""
+"""A card number that no user has, for trials of the responder."""
 ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Information", "User Id", "User Privilege")
 """The user elements to request. FOLIO (mod-ncip) omits the UserId unless it is requested."""
 
 
 class Ncip:
-    """Connector to one NCIP responder. Keys of [ils] configure its peculiarities."""
+    """Connector to one NCIP responder, whose peculiarities are configured in [ils]."""
 
     def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
@@ -54,7 +54,7 @@ class Ncip:
         self._client = NcipClient(self._outside.post, tools.agency, {self._there.agency: self._outside.password.reveal()})
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """Look up a borrower. `borrower` in the result is None for an unknown user."""
+        """Look up a borrower. The result's `borrower` is None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
         fields = {"UserId": user_id(self._there.agency, card), **wanted}
@@ -66,7 +66,7 @@ class Ncip:
         return await over_loaded(self._store, card, live if follows else replace(live, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Whether the responder accepts the card and PIN."""
+        """Return whether the responder accepts the card and PIN."""
         ways, code = self._settings, _make_input(self._settings.pin_input_type, pin.reveal())
         who: Fields = {"UserId": user_id(self._there.agency, card), "AuthenticationInput": [code]}
         if not ways.pin_with_user_id:
@@ -76,13 +76,13 @@ class Ncip:
         return reply is not None and reply.has("UserId")
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
-        """Return the loans in the LookupUserResponse."""
+        """Return the borrower's loans from a LookupUserResponse."""
         fields: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
         reply = await self._ask_responder("LookupUser", fields, self._settings.unknown_user)
         return tuple(_make_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our items with their current status, stopping at the first available item."""
+        """Return our items with their current statuses, stopping at the first available item."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             key = ItemKey(self._there.agency, copy.barcode)
@@ -100,7 +100,7 @@ class Ncip:
         return await self._outside.ask(service, ask, self._there.timeout_s, self._try_again)
 
     async def _try_again(self) -> None:
-        """Look up UNKNOWN_CARD as a trial for the circuit breaker. Never raises."""
+        """Look up UNKNOWN_CARD as a trial for the circuit breaker. Never raise an exception."""
         fields: Fields = {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}
         ask = partial(self._send, "LookupUser", fields, self._settings.unknown_user)
         with suppress(Unreachable):
@@ -122,7 +122,7 @@ class Ncip:
 
 
 def responder(settings: NcipSettings, agency: str) -> Partner:
-    """Describe the responder as a Partner. `agency` is our AgencyId, the default for the responder's."""
+    """Describe the responder as a Partner. `agency` is our AgencyId, which the responder has by default, too."""
     return Partner(
         agency=settings.agency or agency,
         name="",
@@ -133,7 +133,7 @@ def responder(settings: NcipSettings, agency: str) -> Partner:
 
 
 def _is_among(problem: NcipMessage, no: Collection[str]) -> bool:
-    """Whether an entry of `no` is the type of a Problem, or occurs in its detail or value."""
+    """Return whether an entry in `no` is the Problem's type, or occurs in the Problem's detail or value."""
     kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     return any(words.casefold() == kind or any(words.casefold() in text for text in details) for words in no)
 
@@ -141,7 +141,7 @@ def _is_among(problem: NcipMessage, no: Collection[str]) -> bool:
 def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
     """Read the data about a borrower from a LookupUserResponse.
 
-    If the reply has no loans, the number of loans is 0 if the system supports them (`tells_loans`), else unknown.
+    If the reply lists no loans, the number of loans is 0 if the system supports such lists (`tells_loans`), else unknown.
     """
     person = reply.each("UserOptionalFields")
     numbers = map(whole_number, reply.texts("LoanedItemsCount/LoanedItemCountValue"))
@@ -166,7 +166,7 @@ def _make_loan(item: NcipMessage) -> LocalLoan:
 
 
 def _find_card(reply: NcipMessage) -> str:
-    """Return the barcode in the reply's UserId. "" if the UserId has another type."""
+    """Return the barcode in the reply's UserId, or "" if the UserId has another type."""
     users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
     return next((one.text("UserIdentifierValue") for one in users), "")
 
@@ -181,7 +181,7 @@ def _is_blocked(person: NcipMessage, now: datetime) -> bool:
 
 
 def _find_categories(person: NcipMessage) -> list[str]:
-    """Return the patron's categories: the values of PROFILE (FOLIO's convention), or else the types of the privileges."""
+    """Return the patron's categories: the values of PROFILE (FOLIO's convention), or else the privilege types."""
     rows = [
         (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
         for one in person.each("UserPrivilege")

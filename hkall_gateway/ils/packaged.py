@@ -1,4 +1,4 @@
-"""The adapters of this package and their settings. The module of an adapter is only imported when it is built."""
+"""The adapters in this package and their settings. An adapter's module is only imported when the adapter is built."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _build_ncip(tools: ConnectorTools) -> LocalIls:
 
 
 def sip2_address(settings: BaseModel) -> str:
-    """Return HOST:PORT of the SIP2 server."""
+    """Return the SIP2 server's HOST:PORT."""
     return f"{settings.host}:{settings.port}" if isinstance(settings, Sip2Settings) else ""
 
 

@@ -1,4 +1,4 @@
-"""Adapter for a local system with SIP2. We connect to it like a terminal, and keep a few connections open."""
+"""Adapter for a local system with SIP2, which connects like a terminal and keeps a few connections open."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
-"""Maximum queries waiting for a free connection. Further queries raise Unreachable at once."""
+"""Maximum number of queries that wait for a free connection. Further queries raise Unreachable at once."""
 
 LONGEST_WAIT_S: Final = 60.0
-"""Maximum wait for a free connection, for queries that do not belong to a terminal's message."""
+"""Maximum time to wait for a free connection, for queries that do not belong to a terminal's message."""
 
 MOST_LOANS: Final = 30
-"""Maximum loans of one borrower that are looked up."""
+"""Maximum number of loans that are looked up for one borrower."""
 CHARGED_ITEMS: Final = "  Y       "
-"""The summary field that requests the charged items. Source: SIP2 2.00, summary."""
+"""The value of the summary that requests the charged items. Source: SIP2 2.00, summary."""
 
 CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 """Indexes into the patron status. Source: SIP2 2.00, patron status."""
@@ -46,14 +46,14 @@ CHARGE_DENIED, CARD_LOST, TOO_MANY = 0, 4, 5
 STATUS: Final[Mapping[str, str]] = {
     **{code: name.title() for name, code in ON_SHELF.items()},
     "01": UNDEFINED,  # other
-    "05": "On Loan",  # charged; not to be recalled until the earliest recall date
+    "05": "On Loan",  # charged, and not to be recalled until the earliest recall date
 }
-"""SIP2 circulation status -> NCIP CirculationStatus. Source: SIP2 2.00, circulation status."""
+"""The NCIP CirculationStatus for each SIP2 circulation status. Source: SIP2 2.00, circulation status."""
 AVAILABLE: Final = "03"
 
 
 class Sip2:
-    """Connector to a SIP2 server. Sends 63 for borrowers, PINs and loans, and 17 for each loan and each of our items."""
+    """Connector to a SIP2 server, which sends 63 for borrowers, PINs and loans, and 17 for each loan and each own item."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS})
 
@@ -65,7 +65,7 @@ class Sip2:
         self._ask: Ask = ConnectionPool(outside.line, settings.connections, outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """Look up a borrower. `borrower` in the result is None if the reply says that the card is invalid (BL is N)."""
+        """Look up a borrower. The result's `borrower` is None if the reply says that the card is invalid (BL is N)."""
         now = self._now()
         reply = await self._ask_server("63", now, {"AA": card})
         if reply.get("BL") == "N":
@@ -79,7 +79,7 @@ class Sip2:
         return reply.get("CQ") == "Y" and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Return our items with their current status, stopping at the first available item."""
+        """Return our items with their current statuses, stopping at the first available item."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             reply = await self._ask_server("17", self._now(), {"AB": copy.barcode})
@@ -90,7 +90,7 @@ class Sip2:
         return tuple(seen)
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
-        """Return at most MOST_LOANS loans. Their barcodes are in the 64 reply (AU), titles and due dates in 18 replies."""
+        """Return at most MOST_LOANS loans: barcodes from a 64 (AU), titles and due dates from one 18 for each loan."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
         found: list[LocalLoan] = []
         for barcode in reply.all("AU")[:MOST_LOANS]:
@@ -105,7 +105,7 @@ class Sip2:
 
 
 class ConnectionPool:
-    """A pool of connections to one system. Each query takes the most recently used connection, to keep few of them open."""
+    """A pool of connections to a system. A query takes the most recently used connection, so that few stay open."""
 
     def __init__(self, connect: Callable[[], Ask], most: int, clock: Clock | None = None) -> None:
         self._free: deque[Ask] = deque(connect() for _ in range(most))
@@ -113,7 +113,7 @@ class ConnectionPool:
         self._permits = DeferredSemaphore(most)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Send a query on a free connection. Raise Unreachable."""
+        """Send a query on a free connection. Raise Unreachable if no connection is free in time or no reply arrives."""
         if len(self._permits.waiting) >= MOST_WAITING:
             raise Unreachable("too many questions wait for it")
         await self._free_connection()
@@ -125,7 +125,7 @@ class ConnectionPool:
             self._permits.release()
 
     async def _free_connection(self) -> None:
-        """Wait for a free connection within the time left for the current message. Raise Unreachable."""
+        """Wait for a free connection. Raise Unreachable if the time left for the current message runs out."""
         waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
             waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
@@ -146,8 +146,8 @@ def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
 def borrower_facts(reply: Sip2Message) -> LiveFacts:
     """Read the data about a borrower from a 64 reply.
 
-    Charge privileges denied only because the patron has reached the limit of books do not count as a block; the quota check
-    covers that. If the reply gives no limit in this case, the current number of loans is the limit.
+    Charge privileges that are denied only because the patron has reached the limit of loans do not count as a block; the quota
+    check covers that. If the reply gives no limit in this case, the current number of loans is the limit.
     """
     status = reply.get("patron_status").ljust(14)
     loans, full = whole_number(reply.get("charged_items_count").strip()), status[TOO_MANY] == "Y"
@@ -165,7 +165,7 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
 
 
 def _parse_day(text: str) -> date | None:
-    """Parse a date that starts with YYYYMMDD, as Koha and Evergreen write it. None for other texts."""
+    """Parse a date that starts with YYYYMMDD, as in Koha and Evergreen. Return None for any other text."""
     try:
         return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
     except ValueError:

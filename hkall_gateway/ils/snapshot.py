@@ -1,4 +1,4 @@
-"""Adapters without a live system: they use the patrons and holdings from the last `load`."""
+"""Adapters that need no live system, since they use the patrons and holdings from the last `load`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 
 class Snapshot:
-    """Connector that uses the loaded patrons and holdings. It is always reachable."""
+    """Connector that uses the loaded patrons and holdings, and so is always reachable."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOADED})
 
@@ -37,9 +37,9 @@ class Manual(Snapshot):
     supports = frozenset({Verb.BORROWER})
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:  # noqa: ARG002
-        """Return False."""
+        """Reject every PIN."""
         return False
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:  # noqa: ARG002
-        """Return None."""
+        """Return None, since item statuses are unknown."""
         return None

@@ -1,4 +1,4 @@
-"""The services and settings that a connector gets, and the protection of connectors against PIN guessing."""
+"""The services and settings passed to a connector, and the protection of connectors against PIN guessing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 
 class Guarded:
-    """Wraps a connector, and locks a card for some time after too many wrong PINs. Then even the right PIN is rejected."""
+    """Wraps a connector, and locks a card for some time after too many wrong PINs, even against the right PIN."""
 
     def __init__(self, ils: LocalIls, wrong: WrongPins) -> None:
         self._ils, self._wrong, self._asking = ils, wrong, Counter[str]()
 
     @property
     def supports(self) -> frozenset[Verb]:
-        """The queries that the wrapped connector supports."""
+        """Return the queries that the wrapped connector supports."""
         return self._ils.supports
 
     async def borrower(self, card: str) -> BorrowerFacts:
@@ -51,7 +51,7 @@ class Guarded:
         return await self._ils.verify_pin(card, pin)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Check a PIN. Pending checks count as wrong, so that parallel guesses cannot evade the limit."""
+        """Check a PIN. Pending checks count as wrong PINs, so that parallel guesses cannot evade the limit."""
         if self._wrong.shut(card, pending=self._asking[card]):
             return False
         self._asking[card] += 1
@@ -73,14 +73,14 @@ VerifyPin = Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
 
 
 class Fetch(Protocol):
-    """GETs JSON from a URL, with a timeout, and with an Authorization header unless it is empty. Raises only NotSent."""
+    """Fetches JSON from a URL within a timeout, with an Authorization header unless it is empty. Raises only NotSent."""
 
     async def __call__(self, url: str, timeout_s: float, authorization: str = "", /) -> HttpReply:
         """Return the response."""
 
 
 async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> HttpReply:
-    """Raise NotSent. Used where no network access is available."""
+    """Raise NotSent. This is the default without network access."""
     raise NotSent("there is no network")
 
 
@@ -91,11 +91,11 @@ class ConnectorServices:
     Attributes:
         now: Returns the current time, aware, in UTC.
         health: Circuit breaker that records the outcomes of queries.
-        line: Opens a new connection to the system's SIP2 server in `dialect`, with our login.
+        line: Opens a new connection to the system's SIP2 server, with `dialect` and our login.
         post: Sends an NCIP document by HTTP.
-        password: Value of the environment variable in `password_env`.
-        clock: Clock of the reactor; None for no time limits.
-        get: Fetches JSON.
+        password: Value of the environment variable that `password_env` names.
+        clock: Clock of the reactor; None to query without time limits.
+        get: Fetches JSON by HTTP.
     """
 
     now: Callable[[], datetime]
@@ -108,13 +108,13 @@ class ConnectorServices:
     get: Fetch = no_fetch
 
     async def ask(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Query the system unless it is down, and record the outcome. Raise Unreachable.
+        """Query the system unless it is down, and record the outcome.
 
         Args:
             question: Name of the query in metrics and logs.
-            ask: Sends the query with the given timeout. Raises Unreachable without a usable reply.
+            ask: Sends the query with the given timeout. Raises Unreachable if there is no usable reply.
             longest_s: Timeout of this query in seconds, shortened if less time is left for the current message.
-            trial: Sends a harmless query through `record`, to find out whether the system is back. Never raises.
+            trial: Sends a harmless query through `record`, to find out whether the system is back. Never raises an exception.
         """
         if not self.health.may_ask():
             self.health.record_skipped(question)
@@ -122,7 +122,7 @@ class ConnectorServices:
         return await self.record(question, ask, longest_s, trial)
 
     async def record(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:
-        """Query the system even if it is down, and record the outcome. Raise Unreachable."""
+        """Query the system even if it is down, and record the outcome. Raise Unreachable if there is no usable reply."""
         allowed_s = longest_s if self.clock is None else left_s(self.clock.seconds(), longest_s)
         if allowed_s <= 0:
             raise Unreachable("no time is left for this message")
@@ -138,7 +138,7 @@ class ConnectorServices:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorTools:
-    """What a connector is built from. `verify(card, stored hash, pin)` runs in a thread. `agency` is our AgencyId."""
+    """The tools for building a connector. `verify(card, stored hash, pin)` runs in a thread. `agency` is our AgencyId."""
 
     store: Store
     agency: str
@@ -147,13 +147,13 @@ class ConnectorTools:
     outside: ConnectorServices | None = None
 
     def settings_of(self, kind: type[S]) -> S:
-        """Return the settings with the type that the adapter declared. Raise TypeError for another type."""
+        """Return the settings with the type declared by the adapter. Raise TypeError if they have another type."""
         if not isinstance(self.settings, kind):
             raise TypeError(f"{type(self.settings).__name__} holds no {kind.__name__}")
         return self.settings
 
     def abroad(self) -> ConnectorServices:
-        """Return the services for querying another system. Raise ValueError if there are none."""
+        """Return the services for querying another system. Raise ValueError if the connector has no such services."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside

@@ -141,7 +141,7 @@ class Bounds:
     idle_s: float = IDLE_S
 
     def enter(self, address: str, transport: Any) -> ConnectionSlot | None:
-        """Return the slot of a new connection, or count a refusal and return None if a limit is reached."""
+        """Return the slot for a new connection, or None after counting a refusal because a limit is reached."""
 
         def close() -> None:
             self.refusals.note("evicted", address)
@@ -212,7 +212,7 @@ class BoundedRequest(Request):
             self.channel.loseConnection()
 
     def _is_well_formed(self) -> bool:
-        """Return whether the request has exactly one valid Host (optional in HTTP/1.0) and at most one Transfer-Encoding.
+        """Check that the request has exactly one valid Host (optional in HTTP/1.0) and at most one Transfer-Encoding.
 
         Source: RFC 9112, 3.2 and 6.1. Twisted itself refuses a request with both Content-Length and `chunked`.
         """
@@ -247,7 +247,7 @@ class BoundedRequest(Request):
 class BoundedChannel(http.HTTPChannel):
     """An HTTP connection, which is not read while the client does not read its replies.
 
-    `seat` is the slot under the connection limit, None if the connection was refused.
+    `seat` is the slot under the connection limit, or None if the connection was refused.
     """
 
     transport: Any
@@ -291,7 +291,7 @@ class BoundedChannel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Parse the data, unless the connection was refused."""
-        if self.seat is None:  # refused; data may still follow a PROXY header in the same packet
+        if self.seat is None:  # the connection was refused, but data may follow a PROXY header in the same packet
             return
         outermost, self._reading = not self._reading, True
         if outermost:
@@ -334,7 +334,7 @@ class BoundedSite(Site):
         )
 
     def enter(self, channel: Any) -> ConnectionSlot | None:
-        """Return the slot of a new connection, or None if a limit is reached."""
+        """Return the slot for a new connection, or None if a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         return self.bounds.enter(address, channel.transport)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 ENOUGH: Final = 4.5
 EASY: Final = 6.0
-"""The contrast of a light colour on a dark page. It exceeds the standard's minimum (ENOUGH), at which colours look dull."""
+"""The contrast for a light colour on a dark page. At the standard's minimum (ENOUGH), colours would look dull."""
 PAPER: Final = "#ffffff"
 GROUND: Final = "#f6f7f8"
 DARK_PAPER: Final = "#1b2126"

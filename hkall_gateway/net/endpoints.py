@@ -1,4 +1,4 @@
-"""Server endpoints from Twisted endpoint strings, for a port of one gateway or a port shared by several."""
+"""Server endpoints from Twisted endpoint strings, for ports of one gateway and ports shared by several gateways."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Transport(Peered, Protocol):
         """Unregister the producer."""
 
 
-_endpoint: Any = serverFromString  # it has no types
+_endpoint: Any = serverFromString  # the function is untyped
 
 SHARED: Final = ("tcp", "tcp6", "ssl")
 """The kinds of endpoints whose port can be shared."""
@@ -66,8 +66,8 @@ class NotPassed(CannotOpen):
 def server_endpoint(reactor: object, text: str, *, shared: bool = False) -> Any:
     """Create a server endpoint from a Twisted endpoint string. Raise NotPassed if systemd has not passed the socket.
 
-    With `shared`, other processes may listen on the same port (SO_REUSEPORT). Endpoint strings have no option for that, so it
-    is set on the endpoint's port.
+    With `shared`, other processes may listen on the same port (SO_REUSEPORT). Endpoint strings have no option for that, so the
+    option is set on the endpoint's port.
     """
     if text.startswith("systemd:"):
         try:

@@ -1,4 +1,4 @@
-"""The PROXY protocol: strips a load balancer's header, and reports the client's address as the address of the peer.
+"""The PROXY protocol: strips a load balancer's header, and reports the client's address as the peer's address.
 
 Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only configured balancers are trusted. A header from any
 other address is passed to the inner protocol, which treats it as an invalid first message.
@@ -41,7 +41,7 @@ _FAMILIES: Final[dict[int, int]] = {
 
 
 class BadHeader(Exception):
-    """The first bytes are not a valid PROXY header, so the connection should be closed. The message describes the error."""
+    """The first bytes are not a valid PROXY header, so the connection should be closed. The message describes the fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1
 
 
 def hash_secret(text: str) -> str:
-    """Hash a password or PIN with Argon2id and a new salt. Slow: never call it on the reactor."""
+    """Hash a password or PIN with Argon2id and a new salt. This is slow and must not be called on the reactor's thread."""
     return HASHER.hash(text)
 
 
@@ -35,7 +35,7 @@ def is_hash(text: str) -> bool:
 T = TypeVar("T")
 
 DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""A hash that no secret matches. Comparing with it makes a login with an unknown name as slow as one with a known name."""
+"""A hash that no secret matches. Comparing with it makes logins with unknown names as slow as logins with known names."""
 
 
 class InThread(Protocol):
@@ -51,7 +51,7 @@ def are_equal(a: str, b: str) -> bool:
 
 
 def ignore_lock(_subject: str, _seconds: float) -> None:
-    """Do nothing. The default callback of WrongPins."""
+    """Do nothing. This is the default callback of WrongPins."""
 
 
 @dataclass(eq=False)
@@ -126,7 +126,7 @@ class Secrets:
             raise ValueError("Secrets: the key is empty")
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
-        """Return whether `secret` matches the hash `stored`.
+        """Check whether `secret` matches the hash `stored`.
 
         `subject` names the kind of account and the account ("patron P1", "terminal counter-1"). An empty secret is wrong, but
         does not count as a guess. A subject with too many wrong guesses is refused even if the secret is correct.
@@ -140,7 +140,7 @@ class Secrets:
             return True
         self._right.pop(digest, None)
         if digest in pending:
-            from twisted.internet.defer import Deferred  # here, so that commands that only hash do not import Twisted
+            from twisted.internet.defer import Deferred  # imported here, so that commands that only hash do not need Twisted
 
             # If many connections with one login reconnect together, they share one hash computation and count as one guess.
             answer: Deferred[bool] = Deferred()
@@ -149,7 +149,7 @@ class Secrets:
         return await self._verify_on_thread(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
-        """Return whether a secret matches a hash, without counting guesses. An empty hash takes as long but never matches."""
+        """Check a secret against a hash without counting guesses. An empty hash never matches, but takes the same time."""
         return await self.in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
@@ -180,7 +180,7 @@ class Secrets:
 
 
 def matches(stored: str, secret: str) -> bool:
-    """Return whether a secret matches an Argon2id hash. Slow: never call it on the reactor."""
+    """Check a secret against an Argon2id hash. This is slow and must not be called on the reactor's thread."""
     try:
         return is_hash(stored) and HASHER.verify(stored, _encode_secret(secret))
     except (VerificationError, ValueError):

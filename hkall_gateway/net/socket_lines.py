@@ -1,4 +1,4 @@
-"""Blocking line-based I/O on a socket, for commands and scenarios that have nothing else to do while they wait."""
+"""Blocking line-based I/O on a socket, for commands and scenarios that do nothing else while they wait."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _LINE: Final = re.compile(rb"[\r\n]*([^\r\n]+)[\r\n]")
 
 @dataclass(slots=True)
 class SocketLines:
-    """A terminal's connection, with replies in the order of the lines sent. A reply may have about `most` bytes."""
+    """A terminal's connection, on which replies come in the order of the lines sent. A reply may have about `most` bytes."""
 
     socket: socket.socket
     most: int = 1_000_000
     _kept: bytearray = field(default_factory=bytearray)
 
     def ask(self, line: bytes) -> bytes:
-        """Send a line with its terminator and return the reply without it. Raise OSError if no reply arrives in time."""
+        """Send a line with its terminator and return the reply without terminator. Raise OSError if none arrives in time."""
         self.socket.sendall(line)
         return self.hear()
 
     def hear(self) -> bytes:
-        """Read the next line and return it without its terminator. Raise OSError if no line arrives in time."""
+        """Read the next line and return it without terminator. Raise OSError if no line arrives in time."""
         while not (found := _LINE.match(self._kept)):
             more = self.socket.recv(65536)
             if not more or len(self._kept) > self.most:

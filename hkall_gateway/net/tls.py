@@ -28,9 +28,9 @@ CIPHERS: Final = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
-"""The ciphers for TLS 1.2. For TLS 1.3 no list is needed, since all its ciphers are modern."""
+"""The ciphers for TLS 1.2. TLS 1.3 needs no list, since all of its ciphers are modern."""
 CURVE: Final = ec.SECP256R1()
-"""The curve for ECDHE, which every client supports. pyOpenSSL can set only one; OpenSSL's defaults include excluded curves."""
+"""The curve for ECDHE, which every client supports. pyOpenSSL can set only one curve, and OpenSSL's defaults are too wide."""
 HANDSHAKE_S: Final = 10.0
 """Seconds within which a client must complete the handshake."""
 OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
@@ -73,7 +73,7 @@ class _Handshake(BufferingTLSTransport):
 
 
 class TlsEndpoint:
-    """An `ssl:` endpoint. `around` wraps the factory below TLS, since a balancer sends its header before the handshake."""
+    """An `ssl:` endpoint. `around` wraps the factory below TLS, since a balancer sends a PROXY header before the handshake."""
 
     def __init__(self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object]) -> None:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
@@ -143,7 +143,7 @@ def _certificates(file: str) -> Sequence[Certificate]:
 
 
 def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """Choose a protocol among those that the client offers (ALPN). A client is served even if there is no common protocol."""
+    """Choose one of the protocols that the client offers (ALPN). A client without a common protocol is still served."""
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()
@@ -151,4 +151,4 @@ def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
 
 
 ERRORS: Final = (OSError, ValueError, SSL.Error, crypto.Error)
-"""Exceptions raised for unusable files."""
+"""Exceptions raised for unusable certificate and key files."""

@@ -13,7 +13,7 @@ SITE_BITS: Final = 64
 
 @lru_cache(maxsize=4_096)
 def network_of(address: str) -> str:
-    """Return the key under which limits count an address: the address itself for IPv4, its /64 network for IPv6.
+    """Return the key under which limits count an address: an IPv4 address itself, or the /64 network of an IPv6 address.
 
     An IPv4 address that a dual-stack socket reports as "::ffff:10.0.0.7" counts as that IPv4 address. Any other text, such as
     the name of a UNIX socket, is returned unchanged.
@@ -43,7 +43,7 @@ class AllowList:
         return bool(self._networks)
 
     def admits(self, address: str) -> bool:
-        """Return whether `address` is in one of the networks; False if it is not an IP address."""
+        """Check whether `address` is in one of the networks; return False if it is not an IP address."""
         try:
             peer = _parse_peer(address)
         except ValueError:
@@ -65,7 +65,7 @@ def network(cidr: str) -> IPv4Network | IPv6Network:
 
 @lru_cache(maxsize=1_024)
 def _parse_peer(text: str) -> IPv4Address | IPv6Address:
-    """Parse a peer's address. Cached, because peers reconnect, and each connection is checked against several lists."""
+    """Parse a peer's address. The result is cached, since a reconnecting peer is checked against several lists each time."""
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

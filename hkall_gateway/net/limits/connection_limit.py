@@ -17,7 +17,7 @@ from hkall_gateway.observability.metrics import Metrics
 T = TypeVar("T")
 
 MOST_WAITING: Final = 1000
-"""Maximum number of queued work items of one network. All terminals of a campus that reconnect at once stay below this."""
+"""Maximum number of queued work items per network. All terminals on a campus may reconnect at once without exceeding it."""
 
 
 class AddressQueue:
@@ -29,7 +29,7 @@ class AddressQueue:
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Run `work` after earlier work for the same network and return its result; None if too much work is queued."""
+        """Run `work` after earlier work for the same network. Return its result, or None if too much work is queued."""
         network = network_of(address)
         if self._wanted[network] >= self._most:
             return None
@@ -122,7 +122,7 @@ class ConnectionLimit:
         self._waiting: OrderedDict[ConnectionSlot, None] = OrderedDict()
 
     def has_room(self, address: str) -> bool:
-        """Return whether one more connection from `address` would be admitted."""
+        """Check whether one more connection from `address` would be admitted."""
         network = network_of(address)
         crowded = self._strangers[network] >= self._unproven and not self._queues_on
         if crowded or self._networks[network] >= self._per_address:
@@ -132,7 +132,7 @@ class ConnectionLimit:
     def enter(
         self, address: str, close: Callable[[], object], admit: Callable[[], object] = lambda: None
     ) -> ConnectionSlot | None:
-        """Count a new connection and return its slot; None if a limit is reached.
+        """Count a new connection. Return its slot, or None if a limit is reached.
 
         `close` is called if a newer connection displaces this one. If the slot is `queued`, wait until `admit` is called.
         """
@@ -152,7 +152,7 @@ class ConnectionLimit:
         return seat
 
     def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
-        """Count a connection as authenticated under `row`; return False if the row already has `most` connections."""
+        """Count a connection as authenticated under `row`. Return False if `row` already has `most` connections."""
         if self._rows[row] >= most:
             return False
         self._release_unproven(seat)
@@ -166,7 +166,7 @@ class ConnectionLimit:
         _decrement(self._networks, seat.network)
 
     def _release_unproven(self, seat: ConnectionSlot) -> None:
-        """Stop counting a slot under its row or as unauthenticated. In the latter case, admit the network's next connection."""
+        """Stop counting a slot under its row or as unauthenticated; in the latter case, admit the network's next connection."""
         if seat.row:
             _decrement(self._rows, seat.row)
             return
@@ -189,7 +189,7 @@ class ConnectionSlot:
     """One connection, as counted by a ConnectionLimit.
 
     Attributes:
-        row: Name of the configured client as which the connection is authenticated, or "" before that.
+        row: Name of the configured client that the connection has proven to be; "" before the authentication.
         queued: Whether the connection waits until its network has fewer unauthenticated connections.
     """
 
@@ -201,7 +201,7 @@ class ConnectionSlot:
         self.row, self._open, self.queued = "", True, False
 
     def prove(self, row: str, most: int) -> bool:
-        """Count the connection under `row`; return False and change nothing if the row already has `most` connections."""
+        """Count the connection under `row`. If `row` already has `most` connections, return False and change nothing."""
         if not self._open:
             return False
         if self.row != row and not self._limit.proven(self, row, most):
@@ -210,7 +210,7 @@ class ConnectionSlot:
         return True
 
     def leave(self) -> None:
-        """Stop counting the connection, because it is closed. Safe to call again."""
+        """Stop counting the connection, because it is closed. Further calls have no effect."""
         if self._open:
             self._open = False
             self._limit.left(self)

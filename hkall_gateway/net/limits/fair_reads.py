@@ -1,4 +1,4 @@
-"""Limits the CPU time of unauthenticated connections, and of clients that use too much of it."""
+"""Limits the CPU time of unauthenticated connections, and of clients that use too much CPU time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FREE: Final = 65_536
 
 
 class BodyBudget:
-    """Limits the total size of unfinished bodies, without the first FREE bytes of each, by giving up the oldest bodies."""
+    """Limits the total size of unfinished bodies by giving up the oldest ones. The first FREE bytes of each do not count."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -26,7 +26,7 @@ class BodyBudget:
         self._held: dict[object, tuple[int, Callable[[], object]]] = {}
 
     def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
-        """Record the current `size` of `body`. Over the limit, release the oldest bodies and call their `give_up`."""
+        """Record the current `size` of `body`. If the limit is exceeded, release the oldest bodies and call `give_up`."""
         counted = size - FREE
         if counted <= 0:
             return
@@ -46,7 +46,7 @@ class BodyBudget:
 
 
 SHARE: Final = 0.2
-"""Share of the CPU time that all unauthenticated connections together may use. As the process then sleeps most of the time,
+"""Share of the CPU time that all unauthenticated connections together may use. Since the process then sleeps most of the time,
 the kernel's scheduler treats it as interactive and runs it without delay on a busy machine."""
 HEAVY_S: Final = 0.005
 """CPU seconds above which a read, including the replies to the data, counts as heavy."""
@@ -73,8 +73,8 @@ class FairReads:
     """Decides which connection may read now.
 
     Authenticated connections may always read. All other connections take turns, with one read each; after a read that took one
-    millisecond they all pause for four. `spent` returns the CPU seconds that this thread has used. Wall time would depend on
-    the load of the machine.
+    millisecond, they all pause for four milliseconds. `spent` returns the CPU seconds that this thread has used, which, unlike
+    wall time, do not depend on the machine's load.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
@@ -86,13 +86,13 @@ class FairReads:
         self._debts: dict[str, float] = {}
 
     def trusts(self, row: str) -> bool:
-        """Return whether connections of the client `row` read without waiting. `row` is "" for unauthenticated connections."""
+        """Check whether connections of the client `row` read without waiting. `row` is "" for unauthenticated connections."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
     def admits(self, connection: ReadingConnection, *, trusted: bool) -> bool:
-        """Return whether a connection may read now. If not, it must stop reading; `startReading` is called at its turn."""
+        """Check whether a connection may read now. If not, it must stop reading, and `startReading` is called at its turn."""
         if trusted:
-            self.forget(connection)  # it may have been queued before it was trusted
+            self.forget(connection)  # the connection may have been queued before it was trusted
             return True
         if connection is self._next:
             self._next = None
@@ -150,8 +150,8 @@ def mark_authenticated(transport: object, row: str) -> None:
 def send_at_once(transport: WritableConnection, data: bytes) -> None:
     """Write data, sending as much as the socket takes immediately.
 
-    `write` alone would wait until the reactor reports the socket as writable. This poll costs a quarter of the CPU time of a
-    short message (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
+    `write` alone would wait until the reactor reports the socket as writable, which costs a quarter of the CPU time for a short
+    message (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
     """
     if isinstance(transport, FairTransport) and transport.has_sent_all:
         sent = transport.writeSomeData(data)

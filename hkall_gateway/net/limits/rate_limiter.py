@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 GUESSES_COUNT_FOR: Final = timedelta(minutes=15)
-"""How long a wrong secret counts, and so how long a locked source must wait."""
+"""How long a wrong secret counts, and therefore how long a locked source must wait."""
 ROOM: Final = 10_000
 """Maximum number of sources. Beyond it, the source whose last wrong secret is oldest is forgotten."""
 
 OF_A_TERMINAL: Final = 30
-"""Default limit on wrong PINs within GUESSES_COUNT_FOR from one terminal. A busy counter has only a few."""
+"""Default limit on wrong PINs within GUESSES_COUNT_FOR from one terminal. Even a busy counter sends only a few."""
 OF_AN_ADDRESS: Final = 100
 """Default limit on wrong PINs within GUESSES_COUNT_FOR from all terminals in one network together."""
 OF_A_CALLER: Final = 300
 """Default limit on wrong PINs within GUESSES_COUNT_FOR from one NCIP caller: a discovery system serves all patrons."""
 
 Ways = Mapping[str, int]
-"""The sources of a secret, with the number of wrong secrets within GUESSES_COUNT_FOR after which each is locked."""
+"""The sources of a secret, and for each the number of wrong secrets within GUESSES_COUNT_FOR that locks it."""
 
 
 class Guesses:
@@ -35,7 +35,7 @@ class Guesses:
         self._wrong: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def shut(self, ways: Ways, now: datetime) -> bool:
-        """Return whether one of these sources is locked because it has sent too many wrong secrets."""
+        """Return whether any of these sources is locked because it has sent too many wrong secrets."""
         return bool(self._wrong) and any(len(self._recent_guesses(way, now)) >= most for way, most in ways.items())
 
     def count(self, ways: Ways, now: datetime) -> None:
@@ -59,7 +59,7 @@ WINDOW: Final = timedelta(minutes=1)
 
 
 class RateLimiter:
-    """Limits the events per minute for each name. Names are never forgotten, so there must be few."""
+    """Limits the events per minute for each name. Names are never forgotten, so there must be few names."""
 
     def __init__(self) -> None:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)
@@ -78,7 +78,7 @@ class RateLimiter:
 
 
 class LineLimit:
-    """Limits the log lines per minute of each kind, and counts the suppressed lines."""
+    """Limits the log lines of each kind per minute, and counts the suppressed lines."""
 
     def __init__(self, most: int) -> None:
         self._most, self._rate, self._left_out = most, RateLimiter(), Counter[str]()

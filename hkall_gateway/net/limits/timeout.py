@@ -1,7 +1,7 @@
 """A limit on the time from a message to its answer, for all protocols.
 
-If the message's command has not begun its unit of work by then, it never will, and the caller is told to try again. Once the
-unit of work has begun, only its outcome is a correct answer; if it does not end in time, the caller gets no answer.
+If the message's command has not begun its unit of work at the limit, it never will, and the reply is "try again". Once the unit
+of work has begun, only its outcome is a correct answer; if it does not end in time, the caller gets no answer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 def begin_budget(until_s: float | None) -> None:
-    """Limit the running coroutine's calls to other systems to the clock's second `until_s`; None for no limit.
+    """Let the running coroutine call other systems only until the clock shows `until_s` seconds; None for no limit.
 
     A terminal gives up after its own timeout, however many calls the gateway makes for its message.
     """
@@ -45,11 +45,11 @@ def left_s(now_s: float, at_most_s: float) -> float:
 T = TypeVar("T")
 
 BEGUN: Final = 1.25
-"""Multiple of the limit after which a command that has begun is given up."""
+"""Multiple of the limit after which the gateway stops waiting for a command that has begun."""
 
 
 class TooLate(Exception):
-    """The command had not begun at the limit. It has no effect, now or later."""
+    """The command had not begun at the limit, and so has no effect, now or later."""
 
 
 def _ignore(_why: str) -> None:
@@ -70,12 +70,12 @@ class Timeout:
         self._rings_s = 0.0
 
     def deadline(self, waited_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
-        """Return the deadline of a message that arrived `waited_s` seconds ago. `at_most_s` is the caller's own timeout."""
+        """Return the deadline for a message that arrived `waited_s` seconds ago. `at_most_s` is the caller's own timeout."""
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
 
     def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
-        """Run `work` under a deadline, by default that of a message that arrives now, and return a Deferred for the result.
+        """Run `work` under a deadline and return a Deferred for the result. By default, the message arrives now.
 
         At the deadline the Deferred fails with TooLate, or later with Undecided. The work is not cancelled, since it may be
         about to commit.
@@ -154,10 +154,10 @@ _ESTABLISHED: Final = 1
 
 
 def message_deadline(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
-    """Return the deadline of a message that was just read, or None without a timeout. `at_most_s` is the caller's own timeout.
+    """Return the deadline for a message that was just read, or None without a timeout. `at_most_s` is the caller's timeout.
 
-    A process that was stopped or busy for a long time reads messages whose callers have given up. The deadline therefore counts
-    from the arrival of the data, and has passed already if the caller has hung up.
+    A process that was stopped or busy for a long time reads messages from callers that have given up. The deadline therefore
+    counts from the arrival of the data, and has already passed if the caller has hung up.
     """
     if timeout is None:
         return None
@@ -171,7 +171,7 @@ def message_deadline(timeout: Timeout | None, transport: object, at_most_s: floa
 def read_delay_s(transport: object) -> float | None:
     """Return the seconds since a connection last received data, or None if the peer has hung up.
 
-    Only Linux provides this, for TCP connections. In all other cases the result is 0.
+    Only Linux provides this time, and only for TCP connections. In all other cases the result is 0.
     """
     while transport is not None and not hasattr(transport, "socket"):
         transport = getattr(transport, "transport", None)  # below TLS or the PROXY protocol
