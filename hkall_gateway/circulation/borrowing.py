@@ -148,7 +148,7 @@ def _decide_request(
         candidates=available,
         # A book that stayed on the hold shelf past its pickup deadline counts as returned (R11a, R14).
         duplicate=any(_is_same_volume(r, command) and not waited_too_long(context, r) for r in requests),
-        hold=command.hold and not available,  # many systems call every request a hold; it is one only if no copy is available
+        hold=command.hold and not available,  # many systems call every request a hold: only a request without a copy is
         need_before=command.need_before,
     )
     took, blocks = counts(context, borrower), patron_blocks(context, borrower.barcode)
@@ -196,7 +196,7 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
     "local_check": StaffFlag.LOCAL_CHECK_UNKNOWN,
     "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
 }
-"""Staff flags for checks that could not be made. The grant then has a fact with this name and the value "unknown"."""
+"""Staff flags for checks that could not be made, by the fact whose value in the grant is then "unknown"."""
 
 
 def _open_request(

@@ -36,7 +36,7 @@ def rank_candidates(
     """Return all copies in the order in which their libraries are asked, with a reason for each copy passed over.
 
     A library that is closed today is passed over while another library can be asked. If all libraries are closed, as on a
-    public holiday, the request waits at the first one. `seed` breaks ties.
+    public holiday, the request waits at the first library. `seed` breaks ties.
     """
     partners = context.unit.partners.among({c.agency for c in copies})
     # The lending balance matters only if two libraries have the same priority, so it is read only then.
@@ -157,7 +157,7 @@ def next_wire_id(request: Request) -> str:
 
 
 def send_to(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Advance the request to a lender whose candidate row already has the RequestId."""
+    """Advance the request to the lender, whose candidate row already has the RequestId."""
     return context.unit.advance(
         request,
         event,
@@ -177,13 +177,13 @@ def send_to(context: Context, request: Request, lender: Candidate, event: Event,
 
 
 def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
-    """Ask the next lender, because this one will not supply. If no lender is left, end the request with a letter (R37, R38)."""
+    """Ask the next lender after one lender declines. If no lender is left, end the request with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
     return _ask_next_lender(context, request, event, reason, by)
 
 
 def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
-    """Cancel at the current lender, and ask the next one (R11). The current lender's copy may still arrive."""
+    """Cancel at the current lender, and ask the next lender (R11). The current lender's copy may still arrive."""
     return _ask_next_lender(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
 
 

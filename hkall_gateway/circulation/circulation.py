@@ -83,7 +83,7 @@ class Circulation:
         Args:
             command: The command or query. Its row of the registry names the handler.
             inbox: Key of a document that may be repeated. A repetition gets the stored reply while the effect still holds.
-            since: Last journal line about `command.request` that the caller has seen. If there are newer lines, do not run it.
+            since: Last journal line about `command.request` that the caller has seen. Newer lines prevent the execution.
 
         Raises:
             Unavailable: The database is unreachable, or the deadline has passed. The command has no effect.

@@ -46,7 +46,7 @@ def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
 
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
     """Return a Deferred that fires after this many seconds."""
-    from twisted.internet.defer import Deferred  # imported late, since most importers of this module do not need Twisted
+    from twisted.internet.defer import Deferred  # imported late, because most importers of this module do not need Twisted
 
     over: Deferred[None] = Deferred()
     clock.callLater(seconds, partial(over.callback, None))
@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Context of a handler: the unit of work, the library, and the time of the command (aware, UTC)."""
+    """Context for a handler: the unit of work, the library, and the time of the command (aware, UTC)."""
 
     unit: UnitOfWork
     library: Library
@@ -114,7 +114,7 @@ class InboxKey:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A row of the registry. Untyped, since the methods that create a row check its types against the command.
+    """A row of the registry. It is untyped, because the methods that create a row check its types against the command.
 
     Attributes:
         run: The handler, called with (context, command) or (context, command, facts).

@@ -80,7 +80,7 @@ class AwaitedCopy:
 def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
     """Find the request for which a lender was asked for this copy, or for its title (R12, R13).
 
-    A lender that refused may still have sent the copy. It is considered only if no other candidate matches. `agency` is the
+    A lender that refused may still have sent the copy. It is considered only if no other lender matches. `agency` is the
     owner, or "" if only the barcode is known.
 
     Returns:
@@ -113,7 +113,7 @@ class OwnedElsewhere:
 def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
     """Find the partner that owns the copy with this barcode, or None if it may be a copy of our own.
 
-    The copy's last request decides. If there is none, the loaded copies do. `agency` is "" if only the barcode is known.
+    The owner is known from the copy's last request, else from the loaded copies. `agency` is "" if only the barcode is known.
     """
     copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
     last = unit.requests.last_with_item(ItemKey(agency, barcode))

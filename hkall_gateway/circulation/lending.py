@@ -62,7 +62,7 @@ NEWS: Final[Mapping[Event, News]] = MappingProxyType(
 
 
 def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
-    """Page a copy of ours for a partner. A repeated RequestId gets the same copy."""
+    """Page one of our copies for a partner. A repeated RequestId gets the same copy."""
     known = context.unit.requests.find_lent(command.wire_agency, command.wire_id)
     if known and known.partner == command.partner:
         return _answer_repeated_request(context, known, command)

@@ -58,7 +58,7 @@ class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
 class CheckOut(Command[BorrowerFacts, CheckedOut]):
     """Lend a copy to a card, or, with `undo`, take back a checkout that the terminal could not finish.
 
-    `staff` lifts refusals that bind only patrons: a book past its pickup deadline, or recalled by its owner meanwhile.
+    `staff` lifts refusals that bind only patrons: a book past its pickup deadline, or recalled before the checkout.
     """
 
     by: Actor
@@ -248,7 +248,7 @@ def _refuse(
 
 
 def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | Refused:
-    """Set a later due date (R27 to R33). A repetition gets the same answer until another event follows."""
+    """Renew a loan (R27 to R33). A repetition gets the same answer until another event follows."""
     found = _find_loan(context.unit, command)
     if isinstance(found, Refused):
         return found

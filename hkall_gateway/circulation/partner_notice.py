@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import (
 
 MIRRORED: Final = "mirrored"
 BROKERED: Final = "brokered"
-"""Request kinds: MIRRORED for requests of an INN-Reach central, which asks the lenders itself, BROKERED for a broker's."""
+"""Kinds of requests: MIRRORED if an INN-Reach central placed it and asks the lenders itself, BROKERED if a broker did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class PartnerNotice:
 
 @dataclass(frozen=True, slots=True)
 class ItemShipped(PartnerNotice, Command[None, Noted]):
-    """A lender sent a copy to us, or a borrower sent ours back."""
+    """A lender has sent us a copy, or a borrower has sent our copy back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class ItemRenewed(PartnerNotice, Command[None, Renewed]):
 
 @dataclass(frozen=True, slots=True)
 class ItemCheckedOut(PartnerNotice, Command[None, Noted]):
-    """The lender has charged its copy to us, or the borrower has charged ours to its patron."""
+    """The lender has charged its copy to us, or the borrower has charged our copy to its patron."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
-    """The lender has its copy back, or the borrower's patron has returned ours."""
+    """The lender has its copy back, or the borrower's patron has returned our copy."""
 
 
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
@@ -133,7 +133,7 @@ def hold_notice(
 
 
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
-    """Find another open request that holds the named copy, or for which this partner was asked for it under another title.
+    """Find a different request that holds the named copy, or that requested this copy from the partner under another title.
 
     Requests for the same title do not count: a lender may send a different copy from the one requested.
     """

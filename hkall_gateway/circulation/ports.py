@@ -130,7 +130,7 @@ class Identified:
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Read]):
-    """The facts of a command, gathered before its transaction.
+    """The facts for a command, gathered before the command's transaction.
 
     Attributes:
         read: Returns the facts inside the transaction: the local system's answer, or the loaded rows under the locks.

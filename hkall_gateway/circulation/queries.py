@@ -53,7 +53,7 @@ class HkallRecord:
 
 
 class CopySystem(StrEnum):
-    """The system responsible for a copy: HKALL, the local system, both (lent to a partner), or either.
+    """The system responsible for a copy: HKALL, the local system, both (lent to a partner), or possibly either of them.
 
     NOT_FOR_CARD: An HKALL copy for another patron, or a partner's copy for which no request waits. If the local system has a
     copy with this barcode, that copy is meant.

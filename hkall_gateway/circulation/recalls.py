@@ -361,7 +361,7 @@ def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = F
 
 
 def recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Recall our lent copy for one of our patrons. The new due date is never later than the agreed one.
+    """Recall our lent copy for one of our patrons. The new due date is never later than the agreed date.
 
     `command.on` is the wanted due date. If it is None, the policy's `return_days` count from today.
     """

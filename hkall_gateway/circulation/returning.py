@@ -113,7 +113,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
 
 
 def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
-    """Record that a book was put into the drop today. It is listed for staff until the counter checks it in (R17)."""
+    """Record that a book was put into the drop today. The book is listed for staff until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)

@@ -39,7 +39,7 @@ MOST_LIBRARIES: Final = 500
 
 
 class CopyState(StrEnum):
-    """Whether a copy is available. OUT: The library's status explains it. IN_USE: An open request of ours holds the copy."""
+    """Whether a copy is available. OUT: The library's status explains it. IN_USE: One of our open requests holds the copy."""
 
     AVAILABLE = "available"
     NOT_LENT = "not lent"
@@ -144,7 +144,7 @@ def find_suspension(context: Context) -> Refused | None:
 
 
 def count_libraries(context: Context) -> int:
-    """Count the libraries that can be searched, including ours."""
+    """Count the libraries that can be searched, including our library."""
     return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})
 
 

@@ -44,7 +44,7 @@ _ONE = CompiledStatement(select(*_COLUMNS).where(T.token_hash == bindparam("toke
 
 
 def hash_of(token: str) -> str:
-    """Hash a token with SHA-256, as hex. A slow hash is unnecessary, because a token has 256 random bits."""
+    """Return the SHA-256 of a token as hex. A slow hash is unnecessary, because a token has 256 random bits."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

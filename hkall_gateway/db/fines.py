@@ -17,7 +17,7 @@ OVERDUE = "overdue"
 
 
 def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
-    """Charge the request's patron `cents` Hong Kong cents, and return the number of the charge."""
+    """Charge the patron of the request `cents`, in Hong Kong cents, and return the number of the charge."""
     row = {"request": request.id, "patron": request.patron, "kind": kind, "cents": cents, "currency": CURRENCY, "reason": rule}
     due = request.due if kind == OVERDUE else None
     number: int = unit.execute(insert(FINES).values(**row, at=now, due=due).returning(FINES.c.id)).scalar_one()

@@ -32,7 +32,7 @@ class HoldingRepository(Repository):
         )
 
     def in_use(self, bib_id: str, request: str = "") -> InUse:
-        """Find the copies of a title that are held by open requests, or awaited by requests other than `request`."""
+        """Find the copies of a title that open requests hold, and the copies that requests other than `request` wait for."""
         held, asked = dict[ItemKey, str](), set[ItemKey]()
         for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
             if position:

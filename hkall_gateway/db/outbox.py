@@ -23,7 +23,7 @@ from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxSta
 
 # For each key (request and recipient) only the first unsettled message may leave. A skip scan of the index that begins with the
 # channel finds the channels with waiting messages, and rows are read only for channels with room. So messages for a partner
-# whose channel is paused cost no time.
+# whose channel is paused take no time.
 
 
 MAIL: Final = "mail"
@@ -74,7 +74,7 @@ STALLED = CompiledStatement(
     .where(_FIRST_OF_KEY.scalar_subquery() <= _SINCE, func.coalesce(LINKS.c.state, "") != DOWN, _QUIET)
     .order_by(_LINES.c.line)
 )
-"""The channels that count as up although a message has been due and no reply has come since `since`."""
+"""The channels that count as up although a message has been due since `since` and no reply has come."""
 
 UNDER_WAY = CompiledStatement(select(M.line, func.count().label("count")).where(M.lease_until >= _NOW).group_by(M.line))
 
@@ -82,7 +82,7 @@ SET_ASIDE_S: Final = 60
 """Seconds for which an unreadable row is skipped, so that it does not block its channel."""
 UNREADABLE: Final = "this version of the program cannot read it"
 STALLED_S: Final = 300
-"""Seconds after which an unsent due message on a channel without replies is a fault. Several polls and one try fit in."""
+"""Seconds after which a due, unsent message on a channel without replies is a fault. They allow for several polls and a try."""
 
 WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
 Payload = PartnerMessage | PatronNotice | LocalMessage
@@ -379,7 +379,7 @@ class Outbox(Repository):
         return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is not a pair
 
     def request_of(self, number: int) -> str:
-        """Return the request of a row, even of an unreadable row, or "" if it has none."""
+        """Return the request of a row, even of an unreadable row, or "" if the row has no request."""
         return str(self._connection.execute(select(M.request).where(M.id == number)).scalar() or "")
 
     def next_due(self) -> datetime | None:

@@ -23,7 +23,7 @@ R, C = REQUESTS.c, CANDIDATES.c
 NAMES = tuple(field.name for field in fields(Request))
 """The fields of a request, in the order of the columns that `request_of` reads."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
-"""An empty request, with which a new request is compared, and which replaces a missing request."""
+"""An empty request, used as the baseline for a new request and in place of a missing request."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
 

@@ -72,7 +72,7 @@ def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | No
 
 
 def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
-    """Return the request that holds, or last held, a partner's copy, or None if several open requests match."""
+    """Return the request that holds, or held last, a partner's copy. Return None if several open requests match."""
     query, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
     found = _find_requests(unit, query, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]

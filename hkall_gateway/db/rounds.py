@@ -33,8 +33,8 @@ def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tupl
 def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return overdue loans that need an overdue letter, sorted by due date, after `cursor` ("DATE NUMBER").
 
-    No letter is sent for a lost book, a book that the patron claims to have returned, a book in the book drop, or twice for one
-    due date.
+    No letter is sent for a lost book, a book that the patron claims to have returned, or a book in the book drop. Each due date
+    causes only one letter.
     """
     # Not plain `position = …`: the database would scan all loans, instead of the loans that are due.
     over = (R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None), R.dropped_on.is_(None))
@@ -48,7 +48,7 @@ def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[
 
 
 def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
-    """Return loans due on one of `days` and held books with their last pickup day among `days`, by number, after `after`."""
+    """Return loans due on one of `days` and hold-shelf books with their last pickup day in `days`, by number, after `after`."""
     falls = or_(
         and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
         and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
@@ -57,14 +57,14 @@ def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -
 
 
 def due_from_to(unit: UnitOfWork, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
-    """Return our patrons' loans due from `first` to `last`, by number, after `after`. An empty `partner` matches every one."""
+    """Return our patrons' loans due from `first` to `last`, by number, after `after`. An empty `partner` means all partners."""
     theirs = [R.partner == partner] if partner else []
     still = (R.position == P.ON_LOAN, R.claimed_on.is_(None), R.lost_on.is_(None))
     return _open_by_number(unit, after, limit, *still, R.due >= first, R.due <= last, *theirs)
 
 
 def asked_before(unit: UnitOfWork, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return requests that have waited for a lender's reply since a time before `since`, by number, after `cursor`."""
+    """Return requests whose lender was asked before `since` and has not replied, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < since)
 
 

@@ -38,7 +38,7 @@ def head() -> str:
 
 
 def knows(revision: str) -> bool:
-    """Check whether this version of the program has the revision. "", the revision of an empty database, is always known."""
+    """Check whether this version of the program knows the revision. The revision "" of an empty database counts as known."""
     return not revision or revision in known()
 
 
@@ -78,7 +78,7 @@ def bring_to(connection: Connection, revision: str) -> None:
 
 @contextmanager
 def remaking(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction in which tables are created or refilled. An exception rolls it back.
+    """Open a transaction for creating or refilling tables. An exception rolls it back.
 
     Statements have no time limit, because an index on many rows takes long. The time limit for locks still applies.
     """

@@ -31,7 +31,7 @@ class Prefetched:
     Attributes:
         borrowers: Patrons by card, None for an unknown card.
         card_partners: Directory entries of partners as text, by the partner's card, None for an unknown card.
-        held: Open requests by the barcode of their copy, then by number.
+        held: Open requests by the barcode of the copy that they hold, then by number.
         counted: Open requests by card, then by number.
         closed: Closed days by agency.
         closed_soon: The closed days among a day and the next day, by (agency, day).
@@ -91,7 +91,7 @@ class Transaction:
 
 
 class Repository:
-    """Base class for repositories: each has the statements about one subject, run in a transaction."""
+    """Base class for repositories. Each repository has the statements about one subject, run in a transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction, self._connection = transaction, transaction.connection

@@ -42,11 +42,11 @@ from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_le
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, LostRace, Position, Refusal, Request, RequestChange
 
 ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
-"""The first positions of requests by patrons and partners."""
+"""Initial positions of requests that patrons and partners place."""
 
 
 def always() -> bool:
-    """Return True, for a database whose disk is not watched."""
+    """Return True. This is the default for a database whose disk is not monitored."""
     return True
 
 
@@ -97,7 +97,7 @@ class UnitOfWork:
         return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
-        """Insert a request with its first position, and a number if it has none. No other function inserts requests.
+        """Insert a request with its first position, and assign a missing number. No other function inserts requests.
 
         Raises NearlyFull for a new request of a patron or partner, but not for a copy that has already arrived.
         """

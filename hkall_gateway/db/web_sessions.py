@@ -50,7 +50,7 @@ def of(unit: UnitOfWork, token_hash: str) -> tuple[WebScan, ...]:
 N = PATRON_NUMBERS.c
 
 KEPT: Final = timedelta(days=30)
-"""Time after the last search for a card after which its random number is deleted."""
+"""Time since the last search for a card after which the card's random number is deleted."""
 LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 16
 
@@ -58,7 +58,7 @@ LENGTH: Final = 16
 def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
     """Return the random number of a card for URLs, so that no card number gets into logs and browser histories.
 
-    Create the number if the card has none. Delete numbers of cards that were not searched for within KEPT.
+    Create the number if the card does not have one. Delete numbers of cards that were not searched for within KEPT.
     """
     unit.execute(delete(PATRON_NUMBERS).where(N.at < now - KEPT))
     if found := unit.execute(select(N.number).where(N.card == card)).scalar():

@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Request
 Done = tuple[str | None, int]
 """(cursor of the stage's next batch or None if the stage is complete, number of rows in this batch)."""
 Work = Callable[[Context, datetime, str, int], Done]
-"""(context, before, place, limit) -> one batch of rows older than `before`, from the cursor `place` on ("" = start)."""
+"""(context, before, place, limit) -> one batch of rows older than `before`, beginning at the cursor `place` ("" = start)."""
 
 MORE: Final = "more"
 
@@ -34,7 +34,7 @@ def last_instant(now: datetime, days: int) -> datetime:
 
 
 def purge(context: Context, cursor: str, limit: int) -> Done:
-    """Run one batch of one stage. `cursor` contains the stage and a cursor within it; "" starts the first stage."""
+    """Run one batch of one stage. `cursor` contains the stage and a cursor within the stage. "" starts the first stage."""
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
     days_of, work = STAGES[name]

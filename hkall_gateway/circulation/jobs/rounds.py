@@ -90,7 +90,7 @@ def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
-    """Send one overdue letter for each due date, at 00:00 of the day after it, also for recalled loans (R39)."""
+    """Send one overdue letter for each due date, at 00:00 of the following day, also for recalled loans (R39)."""
     unit, now, by = context.unit, context.now, _timer_actor("overdue")
     late = found.loans_over(unit, dates.civil(now), cursor, limit)
     done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.FALL_DUE, now, by, "R39", overdue_notice_for=r.due))
@@ -101,9 +101,9 @@ def overdue(context: Context, cursor: str, limit: int) -> Batch:
 def silence(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel at lenders that have not answered for too many of their working days, and ask the next lenders (R11).
 
-    An unacknowledged request waits for `silence_days`, an accepted one longer by the policy's `paged_days`. A cancellation that
-    is not confirmed counts as received. While requests are suspended, a request keeps its lender, since no other lender could
-    be asked (R1).
+    A request waits for `silence_days`, or longer by the policy's `paged_days` if the lender has accepted it. A cancellation
+    that is not confirmed counts as received. While requests are suspended, a request keeps its lender, because no other lender
+    could be asked (R1).
     """
     waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _timer_actor("silence")
     partners = context.unit.partners.among(r.partner for r in waiting)
@@ -244,10 +244,10 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
 
 
 class Rounds:
-    """Check every minute which jobs are due, and run them one after another.
+    """Checks every minute which jobs are due, and runs them one after another.
 
-    `instance` identifies this gateway among those that share the database. `batch` limits one unit of work. Call `start`, and
-    await `stop` at the end.
+    `instance` identifies this gateway among the gateways that share the database. `batch` limits one unit of work. Call
+    `start`, and await `stop` at the end.
     """
 
     def __init__(
@@ -271,14 +271,14 @@ class Rounds:
         self._check_rounds()
 
     async def stop(self) -> None:
-        """Start no further batch, and wait for the current one. The rest of a job runs after the next start."""
+        """Start no further batch, and wait for the current batch. An unfinished job continues after the next start."""
         self._running, self._stopping = False, True
         cancel(self._timer)
         if self._looking is not None:
             await self._looking
 
     async def run_due(self) -> None:
-        """Run every job that is due. A failed job does not stop the others, and is retried when its lease has expired."""
+        """Run every job that is due. A failed job does not stop the other jobs, and is retried when its lease has expired."""
         jobs = {job.name: job for job in await self._store.read(found.jobs, is_long=True)}
         for name in ROUNDS:
             if self._stopping:

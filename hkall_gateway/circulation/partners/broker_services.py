@@ -1,6 +1,6 @@
 """Commands of a broker that uses us as the local system of a borrower or a lender, one table row each.
 
-(broker, barcode) identifies a book, since brokers assign temporary barcodes. No partner is notified: the broker caused the
+(broker, barcode) identifies a book, because brokers assign temporary barcodes. No partner is notified: the broker caused the
 event, and its workflow has no documents for our answers. Source: NCIP reference 6.3 (crosslink, ReShare), 6.4 (Relais).
 """
 
@@ -96,7 +96,7 @@ def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
 
 
 def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """Find our request for the broker's barcode. The RequestId is ignored, since it may cover several volumes."""
+    """Find our request for the broker's barcode. The RequestId is ignored, because it may cover several volumes."""
     found = held_with(unit, command.partner, command.barcode, command.partner)
     return found if found and found.side is Side.BORROWING else None
 
@@ -105,7 +105,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     """Put the book on the hold shelf for our patron and send one letter. A repetition succeeds without another letter.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). If the broker names an
-    unknown pickup location, the book waits at our first one, where it was scanned.
+    unknown pickup location, the book waits at our first pickup location, where it was scanned.
     """
     known = _find_same_or_open(context.unit, command)
     if known is not None and known.patron:
@@ -123,7 +123,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def _find_same_or_open(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """Find the request that holds the copy, or held it under this RequestId. A broker may reuse a barcode."""
+    """Find the request that holds the copy, or has held it under this RequestId. A broker may reuse a barcode."""
     known = _find_borrowed(unit, command)
     return None if known and known.position in FINAL and known.wire_id != command.wire_id else known
 
@@ -166,7 +166,7 @@ def open_brokered(context: Context, command: BrokerCommand) -> Request:
 
 
 def pickup_location_of(command: BrokerCommand, library: Library) -> str:
-    """Return the named pickup location if it is ours, else our first one (R4)."""
+    """Return the named pickup location if it is ours, else our first pickup location (R4)."""
     return command.pickup_location if command.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 

@@ -110,7 +110,7 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
 
 
 def _flag_refused_notice(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Flag a request for staff if the partner finally refuses a notice, since the two sides then differ."""
+    """Flag a request for staff if the partner finally refuses a notice, because the two sides then differ."""
     request = context.unit.requests.find(row.request)
     if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
         return

@@ -1,7 +1,7 @@
 """INN-Reach: the central decides, and mirrors its events to us. An identifier beginning with `i` is another library's copy.
 
 Our requests are stored under the central's item number until the copy's barcode arrives. From then on, (library, barcode)
-identifies the copy. No message is sent back, since the central already knows. Source: NCIP reference 6.1.
+identifies the copy. No message is sent back, because the central already knows. Source: NCIP reference 6.1.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ P = Position
 
 
 def mirror_request(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
-    """Record a request that the central placed: for our patron, or for a copy of ours."""
+    """Record a request that the central placed for our patron, or for one of our copies."""
     return _open_mirrored(context, command, facts) if command.number else _page_copy(context, command)
 
 
@@ -79,7 +79,7 @@ def _open_mirrored(context: Context, command: BrokerCommand, facts: BorrowerFact
 
 
 def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
-    """Page a copy of ours. The event names only a barcode, so a repetition is recognised by the copy's open request."""
+    """Page our copy. The event names only a barcode, so a repetition is recognised by the copy's open request."""
     held = held_with(context.unit, command.partner, command.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
@@ -155,7 +155,7 @@ def mirror_lent(context: Context, command: BrokerCommand, facts: BorrowerFacts, 
 
 
 def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
-    """Record that the lender has its copy back, or the borrower has ours."""
+    """Record that the lender has its copy back, or that the borrower has our copy."""
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:

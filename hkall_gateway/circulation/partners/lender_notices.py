@@ -66,7 +66,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Find the last request for which this copy was asked, for a notice without a RequestId."""
+    """Find the last request that asked for this copy, for a notice without a RequestId."""
     return asked_for(unit, notice.item) if notice.item and not notice.wire_id else None
 
 
@@ -207,7 +207,7 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
-    """Find the request whose copy is back home, or None if this lender is no longer asked.
+    """Find the request whose copy is back home, or return None if this lender is not the current lender.
 
     A copy without a shipped message may have been received for a different request than the lender sent it for. Therefore the
     request that holds the copy takes precedence over the RequestId.

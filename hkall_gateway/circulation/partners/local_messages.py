@@ -141,7 +141,7 @@ def mark_delivered(context: Context, command: MarkDelivered) -> None:
 def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
     """Leave a message to the courier after an immediate delivery failed, and flag its request until it is delivered.
 
-    A check that a later transaction has superseded is queued anyway, since it is unknown which of the two was executed last.
+    If a later transaction has superseded a check, the check is queued anyway: nobody knows which of the two was executed last.
     """
     outbox, message = context.unit.outbox, command.message
     if not outbox.release_inline(command.number, context.now, unsure=command.unsure) and message.send in CHECKS:

@@ -48,7 +48,7 @@ class RequestSeen:
 class RequestReference:
     """Identifies a request by its RequestId (`agency`, `value`) or, if `value` is empty, by the copy `item` that it holds.
 
-    A `client` is a discovery system, and may see requests of our patrons under our number or its own. Any other `caller` is a
+    A `client` is a discovery system, and may see requests of our patrons by our number or its own. Any other `caller` is a
     partner, and may see the requests that it sent to us or received from us. For a client, `item` must be in a request of
     `card`.
     """

@@ -95,7 +95,7 @@ def _positions_text(theirs: PartnerState) -> str:
 
 
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
-    """Compare a request that is open only at the partner. Our request with this number has ended, or there never was one."""
+    """Compare a request that is open only at the partner. Our request with this number has ended, or has never existed."""
     agency, _, value = line.wire_id.partition(":")
     attempt = unit.requests.find_by_wire_id(value) if agency != partner else None
     found = attempt[0] if attempt else unit.requests.find_lent(agency, value)
@@ -106,7 +106,7 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
 
 
 def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
-    """Apply the action that reconciles a pair. Refuse if there is no action, or if the request has moved since.
+    """Apply the action that reconciles a pair. Refuse if there is no action, or if the request has moved meanwhile.
 
     The journal keeps the pair, the action and the reason. The reason is required.
     """

@@ -144,7 +144,7 @@ def _by_hand(context: Context, detail: str = "") -> DeliveryResult:
 
 
 def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
-    """Ask the next lender. If the dropped request may have arrived, cancel it, since otherwise two lenders might ship."""
+    """Ask the next lender. If the dropped request may have arrived, cancel it, because otherwise two lenders might ship."""
     request = context.unit.requests.find(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return

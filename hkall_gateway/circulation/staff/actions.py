@@ -171,7 +171,7 @@ def cancel(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def decline(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
+    """Decline to lend our copy, because it is not on the shelf, lent to our own patron, or unfit to travel (R37)."""
     event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
     if request.position is P.DECLINED:
         return staff_result(request, again=True)
@@ -193,7 +193,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
-    """Place an ended request again, as a new request that refers to the old one. All rules are applied anew."""
+    """Place an ended request again, as a new request that refers to the old request. All rules are applied anew."""
     old = context.unit.requests.find(command.request)
     if old is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
@@ -210,7 +210,7 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
 def settle_flags(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Clear a request's flags, which removes it from the list `flagged`. The journal keeps the flags and the reason.
 
-    If the book was listed as in the book drop, its withheld letters follow: the recall letter now, the overdue letter tonight.
+    If a flag says that the book is in the drop, the withheld letters follow: the recall letter now, the overdue letter tonight.
     """
     if not request.flags:
         return staff_result(request, again=True)

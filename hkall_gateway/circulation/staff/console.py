@@ -1,6 +1,6 @@
 """Queries of the staff console: work lists, one request, search, statistics, messages.
 
-Each is a function of a context and changes no data: `store.read(in_context(work_list, library, now, ListName.PULL, role))`.
+Each query is a function of a context and changes no data: `store.read(in_context(work_list, library, now, name, role))`.
 Staff commands are in `actions`, and `permitted` selects them by position and role.
 """
 

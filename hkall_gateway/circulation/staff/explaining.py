@@ -145,7 +145,7 @@ class ExplainQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision made at the time `at`, with the facts as they were before the decision.
+    """A decision made at the time `at`, with the facts before the decision.
 
     Attributes:
         rules: Rule of the refusal, or the rules that the grant is based on.
@@ -165,7 +165,7 @@ class Explanation:
 
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
-    """Create the question whether this patron may request this title, and which lenders would be asked."""
+    """Build a question: may this patron request this title, and which lenders would be asked?"""
     ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
     return ExplainQuestion(
         lambda context, known: borrowing.request_title(context, ask, known), REQUEST, patron, title=(bib, volume)
@@ -173,7 +173,7 @@ def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = ""
 
 
 def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
-    """Create the question whether this patron may borrow this copy at a terminal of this role, and until when."""
+    """Build a question: may this patron borrow this copy at a terminal of this role, and until when?"""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
@@ -184,14 +184,14 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
-    """Create the question whether this loan may be renewed, and until when. If `patron` is empty, its borrower renews."""
+    """Build a question: may this loan be renewed, and until when? If `patron` is empty, the copy's borrower renews."""
     agency, barcode = parse_item(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
-    """Create the question until when the patron could keep this copy if its owner recalled it."""
+    """Build a question: until when could the patron keep this copy if its owner recalled it?"""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
@@ -203,7 +203,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
 
 
 def fine(item: str) -> ExplainQuestion:
-    """Create the question what the fine is if this copy is returned now."""
+    """Build a question: what is the fine if this copy is returned now?"""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:

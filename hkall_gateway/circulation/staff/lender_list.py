@@ -79,7 +79,7 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 
 
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Restrict the request to one lender. No other lender is asked, even if this one declines."""
+    """Restrict the request to one lender. No other lender is asked, even if this lender declines."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
@@ -123,7 +123,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
-    """Check whether the copy is a partner's, and of this title and the requested volume, if any (R8)."""
+    """Check whether the copy belongs to a partner and matches the title and the requested volume, if any (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
 

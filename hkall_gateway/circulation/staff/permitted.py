@@ -19,8 +19,8 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 # Names and cards are shown from the role clerk upwards. A viewer sees a request without its patron, but with the patron's
-# category and the random number of the patron's page, if there is one. Viewers see no documents and no free text (of staff,
-# partners or mail servers), since these may name a patron. The rule is in SECURITY.md.
+# category and the random number of the patron's page, if any. Viewers see no documents and no free text (of staff,
+# partners or mail servers), because these may name a patron. The rule is in SECURITY.md.
 SEES_NAMES: Final = StaffRole.CLERK
 
 # fmt: off
@@ -32,7 +32,7 @@ IMPERSONAL: Final = frozenset({
     "renewals", "request", "returned_on", "title", "until", "volume", "wire_id",
 })
 # fmt: on
-"""Names of the journal facts that say nothing about a person. Viewers see only these."""
+"""Names of journal facts that say nothing about a person. Viewers see only these facts."""
 PERSONAL: Final = frozenset({"card", "patron", "held_for"})
 """Names of the facts of a decision that identify a patron. Viewers see all other facts."""
 
@@ -58,7 +58,7 @@ REOPEN: Final = "reopen"
 
 
 class DenialReason(StrEnum):
-    """Why a command is not allowed: the role, the position, or a fact that the command needs."""
+    """The reason why a command is not allowed: the role, the position, or a fact that the command needs."""
 
     ROLE = auto()
     POSITION = auto()

@@ -37,7 +37,7 @@ class Scan:
         card: Card to which the copy is lent. If empty, the copy is checked in.
         agency: Owner of the copy, if two libraries share the barcode.
         kind: Whether the text is a card or a copy, if known.
-        place: Pickup location of the station. If empty, it is the borrower's request's location, else our first location.
+        place: Pickup location of the station. If empty, the request's location is used, else our first location.
     """
 
     by: Actor

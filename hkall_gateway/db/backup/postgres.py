@@ -92,7 +92,7 @@ _GRANTS: Final = text("""
         AND pg_has_role(relowner, 'USAGE')
     ORDER BY relname, grantee, privilege_type
 """)
-"""Selects (table or sequence, GRANT statement) for each privilege of other roles, except privileges on single columns."""
+"""Selects (table or sequence, GRANT statement) for each privilege of other roles. Column privileges are not included."""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
@@ -132,7 +132,7 @@ def _copy_table(connection: Connection, table: str, columns: str, lines: Iterato
 
 
 def _dump_revision(source: Path) -> str:
-    """Return the revision of a dump. Raises NotRestored for a foreign dump or one from a newer version of this program."""
+    """Return the revision of a dump. Raises NotRestored if the dump is foreign or from a newer version of this program."""
     with _dump_script(source, f"--table={REVISIONS}") as lines:
         found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
         for _rest in lines:

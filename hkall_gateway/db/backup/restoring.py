@@ -119,7 +119,7 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
-    """Return the marks of a database, or () for a missing, empty, outdated or damaged one. Never create the file."""
+    """Return a database's marks, or () if the database is missing, empty, outdated or damaged. Never create the file."""
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()

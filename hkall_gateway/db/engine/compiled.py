@@ -58,7 +58,7 @@ class Cursor(Protocol):
 
 
 def _new_insert(table: Table, dialect: str) -> Upsert:
-    """Return an INSERT for one dialect. Only that dialect is imported, because each takes long to load."""
+    """Return an INSERT for one dialect. Other dialects are not imported, because each dialect takes long to load."""
     new: Upsert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     return new
 
@@ -227,7 +227,7 @@ class StatementAmong:
         }
 
     def cells(self, connection: Connection, values: Collection[str], **others: object) -> list[list[Any]]:
-        """Return the rows with one of `values`, as lists of cells. `others` are the query's own parameters."""
+        """Return the rows with any of `values`, as lists of cells. `others` are further parameters of the query."""
         if len(values) == 1:
             return self._one.cells(connection, among=next(iter(values)), **others)
         given = json.dumps([*values]) if connection.dialect.name == "sqlite" else [*values]

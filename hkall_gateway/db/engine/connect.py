@@ -66,7 +66,7 @@ class Limits:
 
 
 PREPARED: Final = 500
-"""Maximum number of prepared statements of a connection, enough for all compiled statements."""
+"""Maximum number of prepared statements per connection. It suffices for all compiled statements."""
 
 SILENCE: Final[Mapping[str, int]] = {
     "keepalives_idle": 5,
@@ -84,13 +84,13 @@ OWN_CONNECTIONS: Final = 10
 BUSY_MS: Final = 5000
 """Maximum wait for an SQLite file that another process is writing, in milliseconds."""
 MAPPED: Final = 2**31 - 2**16
-"""Maximum number of bytes of an SQLite file that are mapped into memory, SQLite's own limit."""
+"""Maximum number of bytes of an SQLite file to map into memory. This is SQLite's own limit."""
 
 
 def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # Limits is frozen
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
-    With pysqlite's own transaction handling, other connections would see a released savepoint, and ROLLBACK would not undo it.
+    With pysqlite's own transaction handling, other connections would see a released savepoint, and ROLLBACK would keep it.
     SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. Commands wait BUSY_MS for locked files.
 
     Args:
@@ -133,7 +133,7 @@ def read_as_memory(connection: Connection) -> None:
 def _check_connection(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
     """Replace a broken connection of the pool. SQLAlchemy's own ping would wait forever for an unresponsive server.
 
-    Raises ConnectionTimeout for an unresponsive server, because a new connection would not be answered either.
+    Raises ConnectionTimeout for an unresponsive server, because a new connection would get no reply either.
     """
     from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
 

@@ -61,7 +61,7 @@ SQLITE: Final[Mapping[int, DbErrorClass]] = {
     sqlite3.SQLITE_READONLY: DbErrorClass.BUSY,   # the file system was mounted again, read-only, after an error
     sqlite3.SQLITE_IOERR:    DbErrorClass.BUSY,   # the disk fails, or is full when a file must grow
     sqlite3.SQLITE_FULL:     DbErrorClass.BUSY,   # the disk is full
-    sqlite3.SQLITE_CANTOPEN: DbErrorClass.BUSY,   # a file beside the database cannot be made: no disk, or a full one
+    sqlite3.SQLITE_CANTOPEN: DbErrorClass.BUSY,   # a file beside the database cannot be created: disk missing or full
 }
 """Error class by SQLite's primary result code. Unlisted codes are bugs. Source: sqlite.org/rescode.html."""
 # fmt: on
@@ -115,7 +115,7 @@ def _state(error: BaseException) -> str:
 
 
 def error_for_caller(error: BaseException) -> BaseException:
-    """Return the error to raise after all retries: LostRace and duplicate-row errors unchanged, any other as Unavailable."""
+    """Return the error to raise after all retries. LostRace and duplicate rows stay, any other error becomes Unavailable."""
     broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 

@@ -47,8 +47,8 @@ class Deadline:
         """Record that the writer begins a unit. Return False if the unit may no longer begin.
 
         Args:
-            again: The unit has begun before, in a run that was rolled back.
-            late: The deadline has passed by the database's clock.
+            again: Whether the unit has begun before, in a run that was rolled back.
+            late: Whether the deadline has passed by the database's clock.
         """
         with self._lock:
             self._begun -= again
@@ -102,7 +102,7 @@ class until:  # noqa: N801  # used like a function: with until(deadline):
 
 
 def current() -> Deadline | None:
-    """Return the deadline of the command being executed, or None if it has no deadline."""
+    """Return the deadline of the command being executed, or None if the command has no deadline."""
     return _CURRENT.get()
 
 

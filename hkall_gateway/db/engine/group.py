@@ -89,7 +89,7 @@ def run_group(
     Args:
         connection: The writer's connection.
         make_unit: Creates a unit of work on the connection.
-        jobs: The jobs, at least one.
+        jobs: At least one job.
         before_commit: Called before each COMMIT. Its exception counts as a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Records the time of a database on another machine.
@@ -114,7 +114,7 @@ class _Snapshot:
     make_unit: MakeUnit
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
-        """Begin the transaction and prefetch rows. Return one shared unit for all jobs, and None instead of the time."""
+        """Begin the transaction and prefetch rows. Return the same unit for all jobs, and None instead of the time."""
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
@@ -185,7 +185,7 @@ class _Transaction:
 
 
 def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
-    """Run the units whose deadline has not passed, and return the replies to send after the commit. An exception fails all."""
+    """Run the units whose deadline has not passed. Return the replies to send after the commit. An exception fails them all."""
     units, there_s = transaction.open(jobs, briefly=briefly)
     answers: list[ReplyCallback] = []
     for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
@@ -203,7 +203,7 @@ def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, br
 
 
 def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> GroupResult:
-    """Run a group. If it fails, run its parts one after the other in separate transactions."""
+    """Run a group. If the group fails, run its parts one after the other in separate transactions."""
     connection = transaction.connection
     answers: list[ReplyCallback] = []
     again: list[Job] = []

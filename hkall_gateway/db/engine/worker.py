@@ -32,7 +32,7 @@ class Job:
 
     Attributes:
         reply: Passes the result or an exception to the caller, in the reactor's thread.
-        repeatable: Whether to retry the job after an unknown outcome, because two commits have the effect of one.
+        repeatable: Whether to retry the job after an unknown outcome, because committing it twice does no harm.
         deadline: The time before which the job must begin. A late job does not run.
         until_there_s: The deadline by the clock of a database on another machine.
     """
@@ -124,7 +124,7 @@ class Worker:
         do_group: Runs a group on the thread.
         in_reactor: The reactor's callFromThread, for the replies.
         batch: Maximum number of jobs in a group.
-        soon: The reactor's callLater(0). Hands over the jobs of one iteration together, so that the thread wakes only once.
+        soon: The reactor's callLater(0), which hands over the jobs of one iteration together, so that the thread wakes once.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Worker:
             return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt | None) -> None:
-        """Reconnect once the database is available, and resolve the units in doubt."""
+        """Reconnect once the database is available, and find out the outcome of unanswered commits."""
         import structlog  # imported late, because most commands load this module but never log
 
         structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
@@ -216,7 +216,7 @@ class Worker:
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
     def _settle_in_doubt(self, in_doubt: InDoubt) -> bool:
-        """Resolve the units in doubt on the new connection. Return False if the new connection breaks."""
+        """Find out the outcome of an unanswered commit on the new connection. Return False if the new connection breaks."""
         try:
             result = in_doubt(self._connection)
         except DBAPIError:

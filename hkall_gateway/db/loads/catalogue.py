@@ -57,7 +57,7 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
     """Write at most `limit` titles with a `bib_id` above `after`. Return the last `bib_id`, or None at the end.
 
-    Titles are missing if an earlier release, or one without the extra `web`, loaded the copies.
+    Titles are missing if the copies were loaded by an earlier release or without the extra `web`.
     """
     bibs = list(connection.execute(_NEXT, {"after": after, "most": limit}).scalars())
     refresh(connection, bibs)

@@ -82,9 +82,10 @@ def forget_former_cards_of(unit: UnitOfWork, load_before: int) -> None:
 
 
 def replace_cards(unit: UnitOfWork, present: Mapping[str, str], now: datetime, by: Actor) -> None:
-    """Replace cards, and move all records of their owners. `present` maps former to current cards, a person's latest card last.
+    """Replace cards, and move all records of their owners.
 
-    The patron's row loaded under the latest former card is kept under the current card.
+    `present` maps former to current cards, with a person's latest former card last. The patron's row that was loaded under the
+    latest former card is kept under the current card.
     """
     unit.lock([LockSet(card, whole=True) for card in sorted({*present, *present.values()})])
     for former, card in reversed(list(present.items())):

@@ -42,7 +42,7 @@ def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
-    """Write missing shelving keys of at most `limit` copies after `after`. Return the last copy, or None if none is left."""
+    """Write missing shelving keys of at most `limit` copies after `after`. Return the last copy, or None at the end."""
     found = connection.execute(_MISSING, {"agency": after[0], "barcode": after[1], "most": limit}).all()
     if not found:
         return None
@@ -238,8 +238,8 @@ def compare(
 ) -> LoadReport:
     """Count the changes that these rows would make.
 
-    `present` maps former to current cards, a person's latest card last. `spared` are cards that stay although the file has no
-    usable row for them. `columns` are the columns of the file, or None for all columns.
+    `present` maps former to current cards, with a person's latest former card last. `spared` are cards that stay although the
+    file has no usable row for them. `columns` are the columns of the file, or None for all columns.
     """
     what = KINDS[kind]
     names = _field_names(what, columns)
@@ -288,7 +288,7 @@ def compare_copies(
 def begin(unit: UnitOfWork, kind: str) -> int:
     """Return the number for a new import, which `finish` makes current.
 
-    The number is above every number written before, even by an import that failed halfway, whose rows must not count.
+    The number exceeds every number written before, even by an import that failed halfway, because its rows must not count.
     """
     current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
     written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
@@ -373,7 +373,7 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
 
 
 def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
-    """Delete copies that this import did not write, for at most CHUNK titles, of `agency` or ("") all. Return the number."""
+    """Delete copies of `agency` ("" for all) that this import did not write, for at most CHUNK titles. Return the count."""
     unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
     gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
@@ -429,7 +429,7 @@ def write_closures(unit: UnitOfWork, days: Sequence[tuple[str, date, str]]) -> N
 
 
 def write_opening(unit: UnitOfWork, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
-    """Insert requests that were open before the gateway was introduced. Return the number of requests not stored before."""
+    """Insert requests that were open before the gateway was introduced. Return the number of newly stored requests."""
     fresh = [r for r in requests if unit.requests.find(r.id) is None]
     for request in fresh:
         lending = request.side is Side.LENDING

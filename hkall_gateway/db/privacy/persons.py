@@ -204,7 +204,7 @@ def rows_about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def names(table: Table, row: Mapping[str, object], who: Person) -> bool:
-    """Check whether this row names the person. A row of `patrons` is about its own patron only, whatever its texts name."""
+    """Check whether this row names the person. A row of `patrons` counts only for its own patron, whatever its texts name."""
     if table is PATRONS:
         return row["barcode"] in who.cards
     return any(who.is_in(row[column.name], column.name) for column in personal(table))

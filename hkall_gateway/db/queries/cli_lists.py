@@ -45,7 +45,7 @@ LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
 
 
 def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
-    """Return the requests on a list of LISTS, longest in their position first."""
+    """Return the requests on a list of LISTS, sorted by their time in the position, longest first."""
     listed = LISTS[name]
     where = conditions(unit, listed, at) if isinstance(listed, ListName) else listed
     return unit.requests.batch(*where, order=(R.moved_at, R.id), limit=MOST)
@@ -60,7 +60,7 @@ def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request
 def stalled(
     unit: UnitOfWork, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:
-    """Return requests, by number, that are older than their position's time in `since`, or lent and due before `due_before`."""
+    """Return requests that entered their position before its limit in `since`, or are lent and due before `due_before`."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     # Not plain `id > …`: the database would scan all requests, instead of the open requests.

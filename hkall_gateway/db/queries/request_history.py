@@ -69,7 +69,7 @@ class NoticeRow:
 
 
 def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
-    """Return the newest MOST lines about a request, oldest first."""
+    """Return the newest MOST journal lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
     return tuple(JournalRow(*cells) for cells in reversed(unit.execute(newest).all()))
 

@@ -29,7 +29,7 @@ R, C = REQUESTS.c, CANDIDATES.c
 MOST: Final = 100
 """Maximum number of requests that a search returns."""
 LATEST: Final = 20_000
-"""Number of recently ended requests whose titles are searched, in addition to those of all open requests."""
+"""Number of recently ended requests whose titles are searched. The titles of all open requests are searched too."""
 SHORTEST: Final = 2
 """Minimum number of characters for a search in titles."""
 
@@ -52,7 +52,7 @@ class Match:
 
 
 def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
-    """Search requests by number, barcode, card and title, in this order, newest first. Return at most `most` different ones.
+    """Search requests by number, barcode, card and title, in this order, newest first. Return each request only once.
 
     `cards` are all cards of the person whose card `words` may be, and `agency` is our library.
     """

@@ -64,7 +64,7 @@ class Count:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of filled requests among filled and unfilled requests, or None if there are none."""
+        """The share of filled requests among filled and unfilled requests, or None if there are no such requests."""
         decided = self.filled + self.unfilled
         return self.filled / decided if decided else None
 

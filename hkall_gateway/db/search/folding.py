@@ -89,7 +89,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=4_096)
 def joined_words(text: str) -> str:
-    """Return the words of a text, separated by blanks. The result is cached, because a title's index and keys share texts."""
+    """Return the words of a text, separated by blanks. Cached, because a title's index and sort keys use the same texts."""
     return " ".join(words(text))
 
 

@@ -159,8 +159,8 @@ def search(
 ) -> FoundTitles | BadQuery:
     """Return a page of the titles that have all words of a query, or the reason for refusing the query.
 
-    Exact titles come first, then titles that begin with the query, then all others, each group sorted by title, author and
-    number. `available` limits the result to titles with an available copy. `page` counts from 1, and page 1 always exists.
+    Exact titles come first, then titles that begin with the query, then all other titles. Each group is sorted by title, author
+    and number. `available` limits the result to titles with an available copy. `page` counts from 1, and page 1 always exists.
     """
     query = parse(typed, field)
     if isinstance(query, BadQuery):
@@ -267,7 +267,7 @@ def tsquery(query: TitleQuery) -> str:
 
 
 _KEYS: Final = (T.title_key, T.author_key, T.bib_id, T.linked_key)
-# One row with all hits: the driver releases the GIL for each row, and other threads would take it up to 300 times.
+# The query returns all hits in one row: the driver releases the GIL for each row, and other threads would take it 300 times.
 _SQLITE = text(
     "SELECT json_group_array(json_array(title_key, author_key, bib_id, linked_key)) FROM titles WHERE id IN "
     "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
