@@ -148,7 +148,7 @@ def _decide_request(
         candidates=available,
         # A book that stayed on the hold shelf past its pickup deadline counts as returned (R11a, R14).
         duplicate=any(_is_same_volume(r, command) and not waited_too_long(context, r) for r in requests),
-        hold=command.hold and not available,  # many systems call every request a hold: only a request without a copy is
+        hold=command.hold and not available,  # many systems call every request a hold, but a hold waits for a copy
         need_before=command.need_before,
     )
     took, blocks = counts(context, borrower), patron_blocks(context, borrower.barcode)
@@ -185,10 +185,7 @@ def _statuses_at_home(
 
 
 def _is_same_volume(request: Request, command: RequestTitle) -> bool:
-    """Check whether an existing request for the title makes the command a duplicate (R11a).
-
-    Returned and cancelled requests do not count.
-    """
+    """Check whether an existing request, neither returned nor cancelled, makes the command a duplicate (R11a)."""
     return request.position in TAKES_QUOTA and not request.unwanted and request.volume == command.volume
 
 
@@ -225,7 +222,7 @@ def _open_request(
     if not listed or listed[0].skip:
         context.unit.candidates.add(listed)
         return request
-    asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # ranked in this transaction, so still the best choice
+    asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # still the best choice, as ranked in this transaction
     context.unit.candidates.add([asked, *listed[1:]])
     return choosing.send_to(context, request, asked, Event.ASK, command.by)
 

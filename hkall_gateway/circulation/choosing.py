@@ -188,10 +188,7 @@ def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILE
 
 
 def _ask_next_lender(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
-    """Ask the next lender with the step `event`.
-
-    While requests are suspended no lender is asked, and the request waits or ends (R1).
-    """
+    """Ask the next lender with the step `event`. During a suspension, ask nobody: the request waits or ends (R1)."""
     left = next_lender(context, request)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
     if left and not rests:

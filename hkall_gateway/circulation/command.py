@@ -102,10 +102,7 @@ Q = TypeVar("Q", bound="Query[Any, Any]")
 
 @dataclass(frozen=True, slots=True)
 class InboxKey:
-    """The identity of a document that changes data. A repetition of the document gets the stored reply.
-
-    `keep_s` is the retention time of the reply, in seconds.
-    """
+    """The identity of a document that changes data. Its reply is stored for `keep_s` seconds, and answers a repetition."""
 
     agency: str
     digest: str

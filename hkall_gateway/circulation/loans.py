@@ -269,7 +269,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
         return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), command, found, facts)
     if first and answer.due:
         return _renewed_result(recalls.ask_lender(context, found, answer.due, command.by), facts)
-    charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # the fine accrued until today (R40)
+    charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # charges the fine until today (R40)
     after = context.unit.advance(
         found,
         Event.RENEW,

@@ -117,7 +117,7 @@ class PartnerRepository(Repository):
 
     def write(self, partners: Sequence[Partner]) -> None:
         """Write new and changed partners. Unchanged rows are skipped, so that startup does not wait for row locks."""
-        in_order = sorted(partners, key=lambda partner: partner.agency)  # so that two gateways do not deadlock
+        in_order = sorted(partners, key=lambda partner: partner.agency)  # a fixed order prevents deadlocks between gateways
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
         query = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
         known = [dict(row) for row in self._connection.execute(query).mappings()]

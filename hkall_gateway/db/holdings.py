@@ -22,10 +22,7 @@ class HoldingRepository(Repository):
         return Holding(*rows[0]) if rows else None
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
-        """Return all copies of a title by its union catalogue number. With `agency`, return only that library's copies.
-
-        A number that `agency` itself uses for the title is recognised too.
-        """
+        """Return all copies of a title by union number. With `agency`, return its copies by union or local number."""
         own = {"agency": agency} if agency else {}
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
@@ -70,7 +67,7 @@ _ASKED_COPIES = (
             REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
         )
     )
-    # Not plain `position = …`: the database would scan all requests in that position, instead of the title's copies.
+    # With plain `position = …` the database would scan all requests in that position, instead of the title's copies.
     .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
 )
 _IN_USE = CompiledStatement(union_all(_HELD_COPIES, _ASKED_COPIES))

@@ -355,7 +355,7 @@ class Outbox(Repository):
 
         The result can be limited to a partner, a request, or a text in the last error.
         """
-        # Not plain `id`: the database would scan the whole table in the order of ids.
+        # With plain `id` the database would scan the whole table in the order of ids.
         number = M.id + 0
         wanted: list[Condition] = [M.state.in_(states)]
         wanted += [M.recipient == partner] if partner else []

@@ -140,7 +140,7 @@ _ANSWERS = CompiledStatement(
         func.sum(_OPEN).label("open"),
     )
     .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
-    # Not plain `wire_id != ''`: the database would scan all candidates ever asked, instead of the recent requests.
+    # With plain `wire_id != ''` the database would scan all candidates ever asked, instead of the recent requests.
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )

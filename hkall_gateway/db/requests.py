@@ -100,7 +100,7 @@ class RequestRepository(Repository):
 
     def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """Return the request sent with our RequestId to a current or former lender, with that lender's candidate row."""
-        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # unasked candidates have ""
+        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # a candidate not asked has ""
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
@@ -156,7 +156,7 @@ class RequestRepository(Repository):
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Return open requests, oldest first, optionally of one position or one partner."""
         where = [R[name] == value for name, value in (("position", position), ("partner", partner)) if value]
-        # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
+        # With plain `placed_at` SQLite would scan all requests in that order, to avoid sorting.
         return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), R.id))
 
     def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
@@ -243,7 +243,7 @@ _ADD = insert_row(CANDIDATES, *_CHOICE)
 
 @cache
 def _quota_query(positions: frozenset[Position]) -> CompiledStatement:
-    # OR instead of IN: SQLite would build a temporary table of the list each time.
+    # With IN instead of OR, SQLite would build a temporary table of the list each time.
     in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
     counted = (R.patron == bindparam("card"), in_positions, R.unwanted.is_(False), R.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))

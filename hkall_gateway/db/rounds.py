@@ -36,7 +36,7 @@ def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[
     No letter is sent for a lost book, a book that the patron claims to have returned, or a book in the book drop. Each due date
     causes only one letter.
     """
-    # Not plain `position = …`: the database would scan all loans, instead of the loans that are due.
+    # With plain `position = …` the database would scan all loans, instead of the loans that are due.
     over = (R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None), R.dropped_on.is_(None))
     more: tuple[ColumnElement[bool], ...] = ()
     if cursor:

@@ -133,7 +133,7 @@ def any_of(positions: frozenset[Position]) -> str:
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
-# The stage follows from the position. Not IN with lists of positions: SQLite would build a table of each list for every step.
+# The stage follows from the position. With IN and lists of positions, SQLite would build a table of each list for every step.
 _STAGES = " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position))
 _AT_ITS_STAGE = f"stage = CASE position {_STAGES} ELSE '?' END"
 
@@ -208,7 +208,7 @@ TITLES = Table(
     _text("linked_title"),  # in the original script, field 880 of MARC
     _text("linked_author"),
     _text("isbns"),  # ISBN-13s with blanks between them
-    _text("language"),  # ISO 639-2, as MARC has it
+    _text("language"),  # ISO 639-2 code, as in MARC
     _text("published"),
     _sort_key("title_key"),
     _sort_key("linked_key"),

@@ -32,7 +32,7 @@ NUMBER: Final = CompiledStatement(
 
 _SERVER: Final = "SELECT pg_postmaster_start_time()::TEXT, ARRAY(SELECT pid FROM pg_stat_activity WHERE datid IS NULL)"
 _STATUS: Final = text("SELECT pg_is_in_recovery(), pg_xact_status(CAST(:number AS xid8))")
-# Not a backend that waits for a synchronous standby: if it were ended, only this server would have the commit.
+# Exclude a backend that waits for a synchronous standby: if it were ended, only this server would have the commit.
 _END: Final = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :backend "
     "AND backend_xid = CAST(CAST(:number AS xid8) AS xid) AND wait_event IS DISTINCT FROM 'SyncRep'"

@@ -87,7 +87,7 @@ MAPPED: Final = 2**31 - 2**16
 """Maximum number of bytes of an SQLite file to map into memory. This is SQLite's own limit."""
 
 
-def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # Limits is frozen
+def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # Limits is frozen, so sharing it is safe
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
     With pysqlite's own transaction handling, other connections would see a released savepoint, and ROLLBACK would keep it.

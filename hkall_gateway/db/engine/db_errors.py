@@ -43,7 +43,7 @@ STATES: Final[Mapping[str, DbErrorClass]] = {
     "23505": DbErrorClass.CONFLICT,   # unique_violation: another gateway had committed first
     "25006": DbErrorClass.LOST,       # read_only_sql_transaction: the server has become a standby
     "25P03": DbErrorClass.LOST,       # idle_in_transaction_session_timeout: the gateway was silent for too long
-    "26000": DbErrorClass.LOST,       # invalid_sql_statement_name: a pooler in between has switched to another session
+    "26000": DbErrorClass.LOST,       # invalid_sql_statement_name: a connection pooler has switched to another session
     "40001": DbErrorClass.CONFLICT,   # serialization_failure
     "40P01": DbErrorClass.CONFLICT,   # deadlock_detected
     "53":    DbErrorClass.BUSY,       # insufficient resources

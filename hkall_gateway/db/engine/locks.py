@@ -108,7 +108,7 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
         _BY_NAME.write(connection, numbers=numbers)
     meant = {named for one in wanted for named in one.requests()}
     if ids := sorted({value[1] for way, value in meant if way == "wire"}):
-        # Add the requests that were sent to a present or former lender under one of these RequestIds.
+        # Add the requests that were sent to a current or former lender under one of these RequestIds.
         meant |= {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)}
     if meant:
         lock, values = _row_lock(meant)

@@ -131,7 +131,7 @@ class Worker:
         self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int, soon: InReactor = at_once
     ) -> None:
         self._engine = engine
-        self._connection = engine.connect()  # not on the thread, so that a missing database raises here
+        self._connection = engine.connect()  # opened here and not on the thread, so that a missing database raises here
         self._do_group, self._in_reactor, self._batch = do_group, in_reactor, batch
         self._arriving, self._soon = list[Job](), soon
         self._waiting, self._again = deque[Job](), deque[Job]()

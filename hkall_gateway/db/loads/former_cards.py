@@ -113,7 +113,7 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
     web_sessions.end_of_patron(unit, former)
-    # Except payments whose device and transaction number the new card already has, because these are unique for each card.
+    # Skip payments whose device and transaction number the new card already has, because these must be unique for each card.
     other = PAYMENTS.alias()
     same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
     taken = exists().where(*same, PAYMENTS.c.transaction_id != "")

@@ -135,7 +135,7 @@ def erase(
             raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
     archived = _erase_from_archives(site, further, who)  # first, because a retry reads the names from the tables
     done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
-    if late := site.read(bind(forgetting.find, who, found)):  # rows written before the cards were locked
+    if late := site.read(bind(forgetting.find, who, found)):  # erase rows that were written before the cards were locked
         done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
     archived += _erase_from_archives(site, further, who)  # again, for rows that a concurrent purge has archived
     return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))

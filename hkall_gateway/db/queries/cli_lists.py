@@ -63,7 +63,7 @@ def stalled(
     """Return requests that entered their position before its limit in `since`, or are lent and due before `due_before`."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
-    # Not plain `id > …`: the database would scan all requests, instead of the open requests.
+    # With plain `id > …` the database would scan all requests, instead of the open requests.
     return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
 
 

@@ -76,7 +76,7 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in query), *known)
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
-    if len(words) >= SHORTEST:  # titles are searched ignoring case
+    if len(words) >= SHORTEST:  # the search in titles ignores case
         latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
         ended = select(latest.c.id).where(func.lower(latest.c.title).contains(words.lower(), autoescape=True))
         still = select(R.id).where(IS_OPEN, func.lower(R.title).contains(words.lower(), autoescape=True))

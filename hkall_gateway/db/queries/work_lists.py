@@ -175,7 +175,7 @@ def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
     return (R.position == P.ON_LOAN, R.due < today)
 
 
-_REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the condition of ix_links_used
+_REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # repeats the condition of ix_links_used
 
 
 def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
@@ -183,7 +183,7 @@ def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
 
     They have been in their position for too long, a scheduled job could not process them, or their partner refuses messages.
     """
-    # The courier days of each partner with a copy on its way.
+    # Read the courier days of each partner with a copy on its way.
     of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
     entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
     courier_days = {partner.agency: partner.courier_days for partner in map(partner_of, entries)}
@@ -199,7 +199,7 @@ def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Column
     """Yield the conditions of `dates.stands_still`, in a form that uses the index on position and `moved_at`."""
     for position in dates.KEYS:
         if position in dates.ON_A_WAY:
-            for days in sorted({0, *courier_days.values()}):  # 0 for partners without a row
+            for days in sorted({0, *courier_days.values()}):  # partners without a row have 0 courier days
                 named = sorted(agency for agency, own in courier_days.items() if own == days)
                 others = sorted(agency for agency, own in courier_days.items() if own != days)
                 theirs = R.partner.in_(named) if days else R.partner.not_in(others)
