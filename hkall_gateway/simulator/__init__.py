@@ -1,4 +1,4 @@
-"""Simulated partners, terminals and library systems, and the scenario runner."""
+"""Simulated partners, terminals and library systems, and a runner for scenario files."""
 
 from typing import Final
 

@@ -21,7 +21,7 @@ _NUMBERS: Final = count(1)
 """Numbers for schema names, shared by the whole process."""
 
 _COMPILED: Final[dict[object, object]] = {}
-"""Compiled SQLAlchemy statements, shared by all databases of the process. Otherwise each database compiles its own."""
+"""Compiled SQLAlchemy statements, shared by all databases of the process, which would otherwise each compile them again."""
 
 
 class DatabaseFactory(Protocol):
@@ -46,7 +46,7 @@ class Memory:
         self._engines: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
-        """Return an empty database. It is a copy of a prepared one, which is ten times as fast as creating the tables again."""
+        """Return a copy of a prepared empty database, which is ten times as fast as creating the tables again."""
         image, dialect = _empty_image()
         engine = open_engine("sqlite://")
         share_compiled(engine, dialect)
@@ -64,7 +64,7 @@ class Memory:
 
 
 def share_compiled(engine: Engine, dialect: Dialect) -> None:
-    """Let an engine use statements compiled for `dialect`, which is the dialect of another engine of the same kind."""
+    """Let an engine use statements compiled for `dialect`, the dialect of another engine of the same kind."""
     engine.dialect = dialect
     engine.update_execution_options(compiled_cache=_COMPILED)
 

@@ -1,4 +1,4 @@
-"""Simulate a library system with patrons and books over SIP2, with the simplest possible rules."""
+"""Simulates a library system with patrons and books over SIP2, with the simplest possible rules."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FACT_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "limit": int,
     "former": str,
 }
-"""Parsers of the patron fields that a scenario may set."""
+"""Parsers for the patron fields that a scenario may set."""
 STATES: Final = ("here", "away", "silent", "mute", "refusing")
-"""States of the system: it answers; its address has no listener; it listens and never answers; it executes requests and never
-answers; it refuses every login.
+"""States of the system. It answers requests ("here"), has no listener ("away"), listens but never answers ("silent"), executes
+requests without answering ("mute"), or refuses every login ("refusing").
 """
 
 
@@ -41,7 +41,7 @@ class IlsPatron:
     Attributes:
         loans: Number of loans in addition to the books in the system.
         limit: Maximum number of loans.
-        former: Former card. A request with it returns this patron, with the current card.
+        former: Former card. A request with the former card returns this patron with the current card.
     """
 
     card: str
@@ -55,7 +55,7 @@ class IlsPatron:
 
 @dataclass(slots=True)
 class IlsBook:
-    """One book of the library system. `reader` is the card of the patron who has it, or ""."""
+    """One book in the library system. `reader` is the card of the patron who has the book, or ""."""
 
     barcode: str
     title: str = ""
@@ -70,7 +70,7 @@ class SimulatedIls:
     Attributes:
         state: One of STATES.
         heard: Bodies of all messages received.
-        documents: Next NCIP replies.
+        documents: NCIP replies to return next, instead of the usual replies.
         loses: Codes of messages that are executed once without a reply.
     """
 
@@ -100,7 +100,7 @@ class SimulatedIls:
         return Sip2Message(shape.code, {name: value for name, value in reply.items() if name in known})
 
     def loans_of(self, card: str) -> list[IlsBook]:
-        """Return the books of this system that a patron has."""
+        """Return the books that a patron has on loan from this system."""
         return [book for book in self.books.values() if book.reader == card]
 
     def due(self) -> str:
@@ -123,7 +123,7 @@ class SimulatedIls:
         self.readers.pop(reader.former, None)
 
     def takes(self, login: Login) -> bool:
-        """Whether a terminal with this login may send requests. It may also without a login."""
+        """Check whether a terminal with this login may send requests, which is also allowed without a login."""
         known = not self.logins or self.logins.get(login.name) == login.password.reveal()
         return not login.name or (known and self.state != "refusing")
 
@@ -228,7 +228,7 @@ REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Valu
     "93": SimulatedIls._check_login,
     "99": SimulatedIls._report_status,
 }
-"""Handler of each message, by its code."""
+"""The handler for each message, by message code."""
 # fmt: on
 
 
@@ -242,12 +242,12 @@ class DirectConnection:
 
     @property
     def up(self) -> bool:
-        """Whether the circuit breaker lets queries through."""
+        """Return whether the circuit breaker lets queries through."""
         return self._health.up
 
     @property
     def refused(self) -> bool:
-        """Whether the login was refused before."""
+        """Return whether the login was refused before."""
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:

@@ -15,13 +15,13 @@ URL: Final = "http://ils.test/ncip"
 
 
 class IlsResponder:
-    """Replies to documents posted to the library system. If `secret` is empty, it accepts every caller."""
+    """Replies to documents posted to the library system, from any caller if `secret` is empty."""
 
     def __init__(self, system: SimulatedIls, secret: str = "") -> None:
         self._system, self._secret = system, secret
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # simulated time does not pass
-        """Reply in place of an HTTP client's post."""
+        """Return the reply to a document, in place of an HTTP client."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
         return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))

@@ -29,18 +29,18 @@ WAY_HOME_DAYS = 50
 
 @dataclass(slots=True)
 class PartnerLibrary:
-    """One partner library, which uses the gateway at `gateway_url`.
+    """One partner library, which sends its documents to `gateway_url`.
 
     Attributes:
-        secret: Secret that it shares with the gateway.
+        secret: Secret shared with the gateway.
         post: Sends a document.
         later: The reactor's callLater.
-        ships_after_s: Seconds until it ships a requested copy. None if it ships only on command.
+        ships_after_s: Seconds until the partner ships a requested copy; None to ship only on command.
         waits_s: Seconds before each reply.
-        shelf: Its copies, for LookupItemSet.
-        script: Behaviours for its next replies.
-        seen: Every document that it has read.
-        watch: Called with "<" for a document received or ">" for one sent, and the document.
+        shelf: The partner's copies, for LookupItemSet.
+        script: Behaviours for the next replies.
+        seen: Every document that the partner has read.
+        watch: Called with each document, and "<" for a received or ">" for a sent document.
     """
 
     agency: str
@@ -63,7 +63,7 @@ class PartnerLibrary:
         return server.Site(_Responder(self))  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
-        """Handle a document by the next scripted behaviour, or accept it. Return the behaviour and the reply."""
+        """Handle a document with the next scripted behaviour, or accept it. Return the behaviour and the reply."""
         behaviour = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
@@ -77,7 +77,7 @@ class PartnerLibrary:
         return behaviour, reply(message, self.agency, behaviour.problem, behaviour.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> NcipMessage:
-        """Send a document, written in shorthand, to the gateway, and return the reply."""
+        """Send a document in shorthand to the gateway, and return the reply."""
         message = make_message(service, words, self.agency, self.us, self.secret, self.now())
         self.watch(">", message)
         posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
@@ -86,12 +86,12 @@ class PartnerLibrary:
         return answer
 
     async def ship(self, request: str, item: str) -> NcipMessage:
-        """Send ItemShipped for the copy, under the borrower's RequestId."""
+        """Send ItemShipped for the copy, with the borrower's RequestId."""
         due = dates.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
         return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
 
     async def receive(self, request: str, item: str) -> NcipMessage:
-        """Send ItemReceived: the copy is back at its owner."""
+        """Send ItemReceived, since the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
     async def _act_unless_cancelled(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
@@ -107,7 +107,7 @@ class PartnerLibrary:
 
 
 def short(message: NcipMessage) -> str:
-    """Format a document as one line: its service, request, copy and due date, or its Problem."""
+    """Format a document as one line: service, request, copy and due date, or the Problem."""
     problem = message.text("Problem/ProblemType")
     if problem:
         return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"

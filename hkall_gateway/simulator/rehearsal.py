@@ -1,4 +1,4 @@
-"""Simulate a configured partner and a mailbox beside a real gateway, as a rehearsal before going live."""
+"""Simulates a configured partner and a mailbox for a real gateway, as a rehearsal before going live."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Delivery:
 
 
 class Mailbox(smtp.SMTPFactory):
-    """Factory for an SMTP server. `messages` holds the mail received so far. `watch` is called with each message."""
+    """Factory for an SMTP server. `messages` lists the mail received so far, and `watch` is called with each message."""
 
     def __init__(self, watch: Callable[[EmailMessage], object] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types
@@ -90,15 +90,15 @@ async def listen(reactor: object, port: int, factory: Any) -> Any:  # mypy does 
 
 
 class NotHere(Exception):
-    """The configuration names another machine or no address where the rehearsal needs an address of this machine."""
+    """The rehearsal needs an address on this machine, but the configuration names another machine or no address."""
 
 
 class Rehearsal:
-    """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
+    """The partner `agency`, listening at the `url` in its row, and a mailbox at the address in [smtp].
 
-    It ships each requested copy after `ships_after_s` seconds, and receives returned copies. `say` is called with a line for
-    each document and letter. `certificate_files` are its certificate and key, for an https URL. Raises NotHere unless both
-    addresses are on this machine, so that it never replaces a real library.
+    The partner ships each requested copy after `ships_after_s` seconds, and receives returned copies. `say` is called with a
+    line for each document and letter. `certificate_files` are certificate and key for an https URL. Both addresses must be on
+    this machine, so that a real library is never replaced. Otherwise NotHere is raised.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Rehearsal:
 
 
 def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
-    """Return the port of a partner's URL. Raise NotHere unless its scheme is https with a certificate and http without."""
+    """Return the port in a partner's URL. Raise NotHere unless the scheme is https with a certificate and http without."""
     url = urlsplit(row.url)
     if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")

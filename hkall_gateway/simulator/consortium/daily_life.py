@@ -1,4 +1,4 @@
-"""Simulate the days of a consortium: patrons' requests and visits, nightly jobs, network outages and chance events."""
+"""Simulates the days of a consortium: patrons' requests and visits, nightly jobs, network outages and chance events."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from hkall_gateway.simulator.scenario.world import World
 
 P = Position
 OUTAGES: Final = 0.06
-"""Chance per day that a library loses its network, for hours or days."""
+"""Chance per day that a library loses its network connection for hours or days."""
 ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
-"""Chances per day that one of a library's gateways loses its database, and that a gateway's clock is set wrong."""
+"""Chances per day that one of a library's gateways loses the database, and that a gateway's clock is set wrong."""
 ROUNDS_AT: Final = (0, 1, 5)
-"""Hours of the day at which due rounds are run: a clock may be wrong at midnight."""
+"""Hours of the day at which due rounds run: more than one, since a clock may be wrong at midnight."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
-"""Chances that a request is cancelled, has a last day, or is not collected, and that a patron keeps the book too long."""
+"""Chances that a request is cancelled, has a last day, or is not collected, and that a patron keeps a book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
@@ -63,7 +63,7 @@ class People(Staff):
     def _schedule_outage(
         self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
     ) -> None:
-        """Schedule an outage. Its length is drawn when it begins."""
+        """Schedule an outage, whose length is drawn when it begins."""
         self._schedule(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
     def _schedule(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
@@ -84,7 +84,7 @@ class People(Staff):
         self.all.schedule_after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
     def _load_availability(self, agency: str) -> None:
-        """Load the availability of the other libraries' books, as a nightly job does."""
+        """Load the availability of the other libraries' books, as a nightly job would."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._loaded_states.setdefault(agency, {})
         changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
@@ -98,7 +98,7 @@ class People(Staff):
             known.update(changed)
 
     def _play_chance_events(self, agency: str) -> None:
-        """Simulate the chance events of patrons and staff for the open requests."""
+        """Simulate chance events that patrons and staff cause in open requests."""
         if not self.all.is_up(agency):
             return
         for request in self.read(agency, lambda unit: unit.requests.open_list()):

@@ -36,7 +36,7 @@ proxy's error page ("page"), or no connection ("unconnected").
 
 @dataclass(frozen=True, slots=True)
 class ProxyErrorPage:
-    """An error page that a proxy returns in place of the peer. `names_time`: it has a Retry-After header."""
+    """An error page that a proxy returns in place of the peer's reply. With `names_time`, it has a Retry-After header."""
 
     status: int
     body: bytes
@@ -45,7 +45,7 @@ class ProxyErrorPage:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFault:
-    """One kind of fault. `arrives`: when and how often the message reaches the peer. `damaged`: its bytes are altered."""
+    """One kind of fault. `arrives` tells when and how often the message arrives, and `damaged` whether bytes are altered."""
 
     name: str
     arrives: tuple[Arrival, ...] = ("now",)
@@ -66,11 +66,11 @@ FAULTS: Final[tuple[NetworkFault, ...]] = (
     NetworkFault("cut_after",     ("now",),         "none"),               # the message takes effect, and the reply is lost
     NetworkFault("delayed",       ("later",),       "none"),               # the message arrives after the sender gave up
     NetworkFault("slow",          ("now",),         "late"),               # the reply takes up to twice our time limit
-    NetworkFault("duplicated",    ("now", "now"),   "whole"),              # twice; the sender gets the second reply
-    NetworkFault("echoed",        ("now", "later"), "whole"),              # the message arrives, and again much later
+    NetworkFault("duplicated",    ("now", "now"),   "whole"),              # it arrives twice; the sender gets the second reply
+    NetworkFault("echoed",        ("now", "later"), "whole"),              # it arrives now, and again much later
     NetworkFault("garbled",       ("now",),         "whole", damaged=True),
     NetworkFault("garbled_reply", ("now",),         "damaged"),
-    NetworkFault("failing",       ("perhaps",),     "page", page=_ERROR),  # whether or not the peer acted
+    NetworkFault("failing",       ("perhaps",),     "page", page=_ERROR),  # the peer may have acted or not
     NetworkFault("lost_behind",   ("perhaps",),     "page", page=_LOST),
     NetworkFault("timed_out",     ("now",),         "page", page=_WAITED),
     NetworkFault("busy",          (),               "page", page=_BUSY),
@@ -86,7 +86,7 @@ def damage_bytes(data: bytes) -> bytes:
 
 @dataclass(slots=True)
 class FaultSource:
-    """Draws the fault of each message, with probability `loss`. `met` counts the faults by name."""
+    """Draws a fault for each message, with probability `loss`. `met` counts the faults by name."""
 
     loss: float
     draw: Random
@@ -109,22 +109,22 @@ class FaultSource:
         return self.draw.random() * LATEST_S
 
     def busy_s(self, page: ProxyErrorPage) -> int:
-        """Draw the Retry-After of a page, in seconds. 0 if the page has no such header."""
+        """Draw the Retry-After of a page in seconds; return 0 if the page has no such header."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0
 
 
-# Network faults on documents: LossyChannel wraps a `Post` and injects faults of FAULTS, driven by a seeded random generator.
-# A late delivery is passed to `later`, which schedules it, so that it never overtakes documents sent after it.
+# Network faults on documents: LossyChannel wraps a `Post` and injects faults from FAULTS, driven by a seeded random generator.
+# A late delivery is passed to `later`, which schedules it, so that it never overtakes documents sent later.
 
 
 Later = Callable[[float, Callable[[], Awaitable[None]]], None]
-"""(seconds, work) -> None: schedules `work` after `seconds`."""
+"""Takes a number of seconds and some work, and schedules the work after these seconds."""
 
 NOTHING: Final = HttpReply(0, "", b"")
 
 
 class LossyChannel:
-    """A `Post` that injects the faults of `trouble`."""
+    """A `Post` that injects the faults drawn by `trouble`."""
 
     def __init__(self, post: Post, trouble: FaultSource, later: Later) -> None:
         self._post, self.trouble, self._later = post, trouble, later
@@ -161,7 +161,7 @@ class LossyChannel:
 T = TypeVar("T")
 
 LATE: Final = 0.01
-"""Chance that a command waits at a paused gateway. It is CUT_OFF while a gateway is disconnected from the database."""
+"""Chance that a command waits at a paused gateway, while both gateways are connected to the database."""
 CUT_OFF: Final = 0.5
 """Chance that a command waits while one of the two gateways is disconnected from the database."""
 DISK_ERRORS: Final = 0.002
@@ -169,9 +169,9 @@ DISK_ERRORS: Final = 0.002
 
 
 class TwoWayStore(Immediate):
-    """Store of a library with two gateways, where commands at the second gateway may wait for hours.
+    """The store of a library with two gateways, where commands at the second gateway may wait for hours.
 
-    By then their callers were told to try again, and have used the first gateway. `waits` draws whether a command waits.
+    The callers were meanwhile told to try again, and have used the first gateway. `waits` draws whether a command waits.
     """
 
     def __init__(
@@ -193,16 +193,16 @@ class TwoWayStore(Immediate):
         *,
         repeatable: bool = False,
     ) -> Deferred[T]:
-        """Queue a unit of work, which may wait at the second gateway until its deadline has passed."""
+        """Queue a unit of work, which may wait at the second gateway until the deadline has passed."""
         run = partial(super().write, work, locks, until, repeatable=repeatable)
         if until is None or not self.waits():
             return run()
         self._waiting.append(partial(copy_context().run, run))
-        until.drop("late")  # as the deadline's timer does
+        until.drop("late")  # the deadline's timer does the same
         return fail(Expired("it waits at the other gateway"))
 
     def let_go(self) -> None:
-        """Run the units of work that waited at the second gateway, now that it works again. Their callers have given up."""
+        """Run the units of work that waited at the second gateway, although their callers have given up."""
         while self._waiting:
             try:
                 finished(self._waiting.pop(0)())
@@ -211,7 +211,7 @@ class TwoWayStore(Immediate):
 
 
 def disk_error(engine: Engine) -> OperationalError:
-    """Return the error of a full disk, as the database driver raises it."""
+    """Return the error that the database driver raises for a full disk."""
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
     cause: Exception = full

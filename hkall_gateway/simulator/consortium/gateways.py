@@ -1,7 +1,7 @@
 """Several complete gateways in one process, which send real NCIP to each other over faulty connections, crash and restart.
 
-They share one clock, which advances from event to event. Every random value comes from one seeded generator, so that the
-same seed gives the same journals.
+They share one clock, which advances from event to event. Every random value comes from one seeded generator, so that the same
+seed gives the same journals.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ ChannelMaker = Callable[[Post, FaultSource, Later], LossyChannel]
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One journal entry of a commit at one library. `refused`: the caller of its command had been told to try again."""
+    """A journal entry committed at a library. `refused` is set if the command's caller had been told to try again."""
 
     agency: str
     move: JournalEntry
@@ -68,8 +68,8 @@ class Moved:
 class Consortium:
     """The gateways of `starts`, by agency.
 
-    `loss` is the share of documents that meet a fault. With `crash`, gateways die. `ground` makes their databases, by default
-    in memory. `watch` is called after every step with the requests that moved. A step is one event with all deliveries that
+    `loss` is the share of documents that meet a fault. With `crash`, gateways die. `ground` creates the databases, by default
+    in memory. `watch` is called with the requests that moved after every step, which is one event with all deliveries that
     follow.
     """
 
@@ -130,7 +130,7 @@ class Consortium:
         self._live_on(world)
         return world
 
-    # ---- faults of machines
+    # ---- machine faults
 
     def disconnect_database(self, agency: str, how_long: timedelta) -> None:
         """Disconnect one of a library's two gateways from the database, so that half of the commands wait."""
@@ -138,7 +138,7 @@ class Consortium:
         self._isolated_until[agency] = self.now + how_long
 
     def set_clock(self, agency: str, ahead: timedelta) -> None:
-        """Set the clock of a library's gateway ahead of or behind the true time. A difference of zero corrects it."""
+        """Set the clock of a library's gateway ahead of or behind the true time. A difference of zero corrects the clock."""
         back = ahead < self._ahead.get(agency, timedelta())
         self.trouble.met["clock_step"] += 1
         self._ahead[agency] = ahead
@@ -148,7 +148,7 @@ class Consortium:
         self._stirred.add(agency)
 
     def _draw_waiting(self, agency: str) -> bool:
-        """Draw whether a command waits at the paused or disconnected gateway, and if so, schedule when the wait ends."""
+        """Draw whether a command waits at the paused or disconnected gateway. If so, schedule the end of the wait."""
         isolated = self._isolated_until.get(agency, self.now) > self.now
         if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
             return False
@@ -157,7 +157,7 @@ class Consortium:
         return True
 
     def let_go(self, agency: str) -> None:
-        """Run the commands that waited. The callers of all of them had been told to try again."""
+        """Run the commands that waited, although their callers had been told to try again."""
         known = len(self._moved)
         self.perform(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
@@ -171,7 +171,7 @@ class Consortium:
     # ---- time
 
     def schedule_at(self, when: datetime, what: Callable[[], object]) -> None:
-        """Schedule an action for `when`, or for now if `when` is past."""
+        """Schedule an action for `when`, or for now if `when` is in the past."""
         heapq.heappush(self._queued_events, (max(when, self.now), next(self._numbers), what))
 
     def schedule_after(self, how_long: timedelta, what: Callable[[], object]) -> None:
@@ -184,7 +184,7 @@ class Consortium:
             when, _, what = heapq.heappop(self._queued_events)
             self._set_clock(when)
             what()
-            # Deliver all due messages and those that follow from them. Then set the next alarm of each courier.
+            # Deliver all due messages and the messages that follow from them. Then set each courier's next alarm.
             while self._stirred:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)
@@ -204,7 +204,7 @@ class Consortium:
         self._cut_until[agency] = self.now + how_long
 
     def end_faults(self) -> None:
-        """End all faults: from now on no message is lost and no gateway dies."""
+        """End all faults, so that no further message is lost and no further gateway dies."""
         self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
         self._isolated_until.clear()
@@ -221,11 +221,11 @@ class Consortium:
     # ---- crashes and restarts
 
     def is_up(self, agency: str) -> bool:
-        """Whether the gateway of a library runs at this moment."""
+        """Return whether a library's gateway is running at this moment."""
         return self._down_until.get(agency, self.now) <= self.now
 
     def perform(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Perform an action at a gateway. Return None if it is down, dies, or its disk is full: the caller must retry."""
+        """Perform an action at a gateway. Return None if it is down, dies, or its disk is full, so that the caller retries."""
         if not self.is_up(agency):
             return None
         try:
@@ -239,7 +239,7 @@ class Consortium:
             return None
 
     def _restart_dead(self, agency: str) -> None:
-        """Restart a gateway that died, at once or after a random time."""
+        """Restart a gateway that died, immediately or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
         world.on_commit = no_hook
@@ -285,11 +285,11 @@ class Consortium:
     # ---- observations
 
     def outbox(self) -> list[tuple[str, OutboxRow]]:
-        """Return all undelivered messages, each with the library that sends it."""
+        """Return all undelivered messages with the libraries that send them."""
         return [(agency, row) for agency, world in self.worlds.items() for row in world.outbox()]
 
     def events(self) -> Counter[str]:
-        """Count how often each event happened to a request, in all journals together."""
+        """Count how often each kind of event happened to requests, in all journals together."""
         found: Counter[str] = Counter()
         for world in self.worlds.values():
             found.update(finished(world.store.read(_queued_events, is_long=True)))

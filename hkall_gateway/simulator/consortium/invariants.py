@@ -1,4 +1,4 @@
-"""Check a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, and that each letter comes once."""
+"""Checks a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, and that each letter comes once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """View of all libraries at once. `mail` counts the arrivals of each letter, by library and letter id."""
+    """A view of all libraries at once. `mail` counts how often each letter arrived, by library and letter id."""
 
     all: Consortium
     people: People
@@ -51,7 +51,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """One invariant. `broken` runs after each of these events and yields a text for each violation."""
+    """One invariant. `broken` runs after each of the `events` and yields a text for each violation."""
 
     name: str
     events: frozenset[str]
@@ -59,11 +59,11 @@ class Invariant:
 
 
 HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
-"""Positions in which the copy is at the borrowing library or with the patron."""
+"""Positions in which the copy is at the borrowing library or with its patron."""
 
 
 def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that the library that just handled a copy has it as recorded, and that no other library claims to have it."""
+    """Check that the library that just handled a copy really has it, and that no other library claims to have it."""
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.item is None or request.position not in HERE:
         return
@@ -78,9 +78,9 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy) -> bool:
-    """Whether the owner's message about a return has not arrived yet.
+    """Return whether the owner's message about a return has not arrived yet.
 
-    The patron took the book straight to its owner, and the owner has lent it on.
+    The patron has then taken the book straight to its owner, who has already lent it again.
     """
     waiting = look.people.read(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
@@ -88,7 +88,7 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 
 
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that a second library ships for a request only after the first lender was given up because it did not answer."""
+    """Check that a second library ships for a request only after the first lender has failed to answer."""
     request = look.people.request(moved.agency, moved.move.request)
     requested = (
         look.people.read(request.partner, lambda unit: unit.requests.find_by_wire_id(request.wire_id)) if request else None
@@ -130,7 +130,7 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
 def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
     """Check that a loan has the full published period, whichever date the owner set.
 
-    A renewal that needed no lender's consent has it too. Only a recall shortens it.
+    The same holds for a renewal that needed no lender's consent. Only a recall shortens the period.
     """
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.due is None or request.recalled_on is not None:
@@ -150,7 +150,7 @@ def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
 # fmt: off
 IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "CHECK_OUT", "RETURN", "RETURN_UNUSED",
                             "UNDO_CHECK_OUT", "UNDO_RETURN"})
-"""Events in which a person has the copy in hand."""
+"""Events in which a person handles the copy."""
 
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
 """Events in which our own rules set a patron's due date."""
@@ -201,7 +201,7 @@ def lenders_agree(look: Observations) -> Iterator[str]:
 
 
 def _borrower_had_copy(look: Observations, wanted: Request, lent: Request) -> bool:
-    """Whether the borrower closed the request, had the copy as an orphan or for another request, or sent it home as unknown."""
+    """Return whether the borrower closed the request, had the copy as an orphan or for another request, or sent it home."""
     if wanted.position is P.CLOSED and wanted.wire_id == lent.wire_id:
         return True
     if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
@@ -220,25 +220,25 @@ def borrowers_agree(look: Observations) -> Iterator[str]:
 
 
 def _was_lent(request: Request, lent: Request) -> bool:
-    """Whether the lender closed the request too, or withdrew a shipment that the borrower no longer expected."""
+    """Return whether the lender also closed the request, or withdrew a shipment that the borrower no longer expected."""
     return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
 
 
 def _lent_for_another(look: Observations, agency: str, arrived: Request) -> bool:
-    """Whether the lender closed another request, for which it had sent this copy."""
+    """Return whether the lender closed another request for which it had sent this copy."""
     lent = (r for r in look.requests(arrived.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
     return any(_same_copy(arrived, r) for r in lent)
 
 
 def _same_copy(arrived: Request, lent: Request) -> bool:
-    """Whether a copy that arrived unannounced, perhaps sent for another request, is the copy of this loan."""
+    """Return whether a copy that arrived unannounced, perhaps sent for another request, is the copy of this loan."""
     if not (arrived.unannounced and arrived.item == lent.item and arrived.received_on and lent.placed_at):
         return False
     return civil(lent.placed_at) <= arrived.received_on <= (lent.returned_on or arrived.received_on)
 
 
 def letters_came(look: Observations) -> Iterator[str]:
-    """Report missing letters: each letter whose reason still held when it was due must have arrived."""
+    """Report missing letters. Each letter whose reason still held when the letter was due must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
@@ -257,7 +257,7 @@ LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {
     for step in TABLE
     if (letters := tuple(send for send in step.sends if is_letter(send)))
 }
-"""Letters that each event sends, by (source position, event), from the life cycle."""
+"""Letters that each event sends according to the life cycle, by source position and event."""
 
 # fmt: off
 AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
@@ -272,11 +272,11 @@ AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
 
 
 ONCE: Final = ("letter_pickup", "letter_unfilled")
-"""Letters that a request may send only once in its whole life."""
+"""Letters that may be sent only once for each request."""
 
 
 class Invariants:
-    """Collects every violation in `broken`, each with its time."""
+    """Checks the invariants, and collects every violation with its time in `broken`."""
 
     def __init__(self, consortium: Consortium, people: People) -> None:
         self.broken: list[str] = []
@@ -290,8 +290,8 @@ class Invariants:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
                     self._report(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
-            # Each letter must come once. A gateway's death may send a letter again with the same Message-ID, which a mail
-            # server drops.
+            # Each letter must come once. A gateway that dies may send a letter again with the same Message-ID, which a mail
+            # server would drop.
             read, letters = self._mail[agency], self.look.all.worlds[agency].letters
             while letters:
                 number = self._notice_id(agency, letters.popleft().number)
@@ -310,7 +310,7 @@ class Invariants:
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     def is_settled(self) -> bool:
-        """Whether no request is open, every outbox is empty, and every book is home or settled."""
+        """Return whether no request is open, every outbox is empty, and every book is home or settled."""
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
     def end(self) -> None:

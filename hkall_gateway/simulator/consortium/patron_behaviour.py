@@ -1,7 +1,7 @@
 """Chance events of patrons and staff in a simulated consortium: renew, recall, lose, claim, cancel.
 
-Each row has the daily chance for each open request in the given positions, and the function that performs the event. The
-function returns whether the event happened.
+Each row has the chance per day and open request in the given positions, and the function that performs the event and returns
+whether it happened.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
-    """Claim that the book was returned; the patron finds it later."""
+    """Record the patron's claim that the book was returned, which the patron later finds."""
     return _find_lent_copy(staff, agency, request) is not None and staff.run_command(agency, "claim", request)
 
 
@@ -89,7 +89,7 @@ def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCo
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:
-    """Cancel the request at the counter, for its patron."""
+    """Cancel the request at the counter for the patron."""
     return staff.run_command(agency, "cancel", request, "not needed")
 
 
@@ -106,7 +106,7 @@ def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def _find_lent_copy(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
-    """Return the book of a loan if a patron of this library has it. It may be home already, or lent to another library."""
+    """Return the lent book if a patron of this library has it, and it is not home already or lent to another library."""
     book = staff.books[request.item] if request.item else None
     return book if book and (book.place, book.holder) == ("reader", agency) else None
 

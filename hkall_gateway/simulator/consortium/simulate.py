@@ -1,6 +1,6 @@
-"""Simulate libraries that lend to each other for weeks, with network faults and crashes.
+"""Simulates libraries that lend to each other for weeks, with network faults and crashes.
 
-The same seed gives the same journals, byte for byte: every random value, id and time follows from it.
+The same seed gives the same journals, byte for byte, since it determines every random value, id and time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         loss: Share of documents that meet a fault.
         crash: Whether gateways die at random commits.
-        database: URL of a PostgreSQL database, in which each library gets a schema. "" stands for SQLite in memory.
+        database: URL of a PostgreSQL database, in which each library gets a schema; "" for SQLite in memory.
     """
 
     libraries: int = 3
@@ -63,7 +63,7 @@ class SimulationReport:
     """Result of a simulation.
 
     Attributes:
-        broken: Every loss and contradiction. It must be empty.
+        broken: Every loss and contradiction; must be empty.
         ends: Number of requests by side and last position.
         faults: Number of occurrences of each fault.
         events: Number of occurrences of each event.
@@ -91,7 +91,7 @@ class PreparedSimulation:
 
 
 def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
-    """Create the libraries of a setting. `channel` makes the faulty connections. The caller must close the consortium."""
+    """Create the libraries for a setting, with faulty connections from `channel`. The caller must close the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a simulation, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
@@ -153,7 +153,7 @@ def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Simulat
 
 
 def be_quiet() -> None:
-    """Disable the gateways' log, since writing it takes a third of the time."""
+    """Disable the gateways' log, which would take a third of the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

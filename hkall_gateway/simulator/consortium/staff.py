@@ -1,7 +1,7 @@
-"""Simulate the staff of a consortium: circulation desks, stacks, and couriers' bags.
+"""Simulates the staff of a consortium: circulation desks, stacks, and couriers' bags.
 
-A book is a physical object: it stays where a person put it, even if a gateway records otherwise. Staff follow the replies of
-their own gateway. If it is down or does not reply, they try again later.
+A book is a physical object: it stays where a person put it, even if a gateway records otherwise. Staff follow their own
+gateway's replies, and try again later if the gateway is down or does not reply.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BLANK: Final = " " * 18
 
 @dataclass(slots=True)
 class SimulatedCopy:
-    """One copy. `place`: shelf, bag (on the way to `holder`), desk, reader, lost. `holder` is its current or next library."""
+    """One copy. `holder` is its current or next library, and `place` is shelf, bag (on the way), desk, reader or lost."""
 
     item: ItemKey
     bib_id: str
@@ -54,18 +54,18 @@ PATIENT_DAYS: Final = 6
 STRAYS_WAIT: Final = timedelta(days=20)
 REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
 NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
-"""Chances that a paged copy is not found, that its pull slip is lost for days, that it is found unfit after its checkout, and
-that a terminal cannot finish its operation.
+"""Chances that a paged copy is not found, that its pull slip is lost for days, that it proves unfit after the checkout, and
+that a terminal cannot finish an operation.
 """
 
 
 def _retry(world: World, row: int) -> object:
-    """Send a message again that was given up."""
+    """Retry a message that the courier has given up."""
     return world.store.now(in_context(unsent.retry, world.circulation.library, world.now, unsent.Settle(STAFF, row)))
 
 
 class Staff:
-    """Staff of all libraries, who scan, pull, pack and return books. `busy`: new requests are still being placed."""
+    """Staff of all libraries, who scan, pull, pack and return books. `busy` is set while patrons place new requests."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
         self.all, self.draw = consortium, consortium.draw
@@ -76,7 +76,7 @@ class Staff:
     # ---- time
 
     def after_days(self, days: float, what: Callable[[], None]) -> None:
-        """Schedule an action after `days`."""
+        """Schedule an action after `days` days."""
         self.all.schedule_after(timedelta(days=days), what)
 
     def retry(self, what: Callable[[], bool]) -> None:
@@ -85,7 +85,7 @@ class Staff:
             self.all.schedule_after(SOON, lambda: self.retry(what))
 
     def draw_chance(self, chance: float) -> bool:
-        """Return True with this probability."""
+        """Return True with the probability `chance`."""
         return self.draw.random() < chance
 
     # ---- messages to the gateway
@@ -97,12 +97,12 @@ class Staff:
         return reply is not None and reply[2:3] == "1"
 
     def check_out(self, agency: str, card: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Check out a copy to a card at the counter. `undo`: cancel a check-in that could not be finished."""
+        """Check out a copy to a card at the counter. With `undo`, cancel a check-in that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"11NN{{now}}{BLANK}AO{agency}|AA{card}|AB{book.item.barcode}|AC|{cancel}")
 
     def check_in(self, agency: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Check in a copy. `undo`: cancel a checkout that could not be finished."""
+        """Check in a copy. With `undo`, cancel a checkout that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
@@ -115,7 +115,7 @@ class Staff:
         done = self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
         return done is not None and not isinstance(done, Refused)
 
-    # ---- replies of the gateway
+    # ---- queries
 
     def find_holding(self, agency: str, book: SimulatedCopy) -> Request | None:
         """Return the open request for a copy."""
@@ -131,7 +131,7 @@ class Staff:
         return self.read(agency, lambda unit: unit.requests.find(number))
 
     def read(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
-        """Return the result of a query on a library's database. A query never crashes a gateway."""
+        """Query a library's database and return the result. A query never crashes a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def schedule_visit(self, agency: str, request: Request) -> None:
@@ -144,7 +144,7 @@ class Staff:
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put_away(agency, book)
-        # A refused book stays on the desk. `work_through_lists` tries again, since its request may move in the meantime.
+        # A refused book stays on the desk. `work_through_lists` tries again, since the request may move in the meantime.
 
     def _put_away(self, agency: str, book: SimulatedCopy) -> None:
         held = self.find_holding(agency, book)
@@ -189,7 +189,7 @@ class Staff:
                 self._judge_document(agency, kept)
 
     def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
-        """Judge a document in quarantine: replay it if the sender owns the book and really has it."""
+        """Judge a document in quarantine, and replay it if the sender owns the book and really has it."""
         named = decode(kept.document.encode())
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
@@ -200,7 +200,7 @@ class Staff:
         self.all.perform(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
-        """Cancel the record of a shipment that never arrived, announced after we had withdrawn the request."""
+        """Cancel the record of a shipment that was announced after we had withdrawn the request, and never arrived."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
@@ -225,7 +225,7 @@ class Staff:
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
         elif held is None:
-            # An unknown book is received as unannounced, by the number on its pull slip, or returned after some days.
+            # An unknown book is received as unannounced by the number on the pull slip, or returned after some days.
             requested = self.list_requests(agency, P.REQUESTED) + self.list_requests(agency, P.CANCELLING)
             waiting = [r for r in requested if self._was_requested(agency, r, book)]
             if waiting and self.run_command(agency, "receive", waiting[0], "unannounced", book):

@@ -1,4 +1,4 @@
-"""Assertions of a scenario: replies, documents that reached a partner, letters, positions of requests."""
+"""Assertions in scenarios: replies, documents that reached a partner, letters, positions of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioLine, Scenar
 
 
 class Difference(Exception):
-    """The gateway does not behave as a scenario says. The text has the place, the expected value and the actual value."""
+    """The gateway does not behave as the scenario says. The message has the place, the expected and the actual value."""
 
     def __init__(self, where: str, text: str, expected: str, got: str) -> None:
         super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")
@@ -19,12 +19,12 @@ class Difference(Exception):
 
 
 def check_reply(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Check the last reply to the sender named in this line, or for a bare `<`, to the last sender."""
+    """Check the last reply to the sender named in this line or, for a bare `<`, the last reply to the last sender."""
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
     if isinstance(reply, NcipMessage):
-        # `ok key=value …` or `Problem TYPE`, optionally with a text that the detail must contain.
+        # The line has `ok key=value …` or `Problem TYPE`, optionally with a text that the detail must contain.
         problem = reply.text("Problem/ProblemType")
         kind, _, rest = line.get("said").partition(" ")
         if kind == "Problem":
@@ -114,7 +114,7 @@ def check_state(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def _scenario_value(value: object) -> str:
-    """Format a value for a scenario: dates in ISO form, booleans as yes and no, a missing value as none."""
+    """Format a value for a scenario: dates in ISO form, booleans as yes and no, missing values as none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)

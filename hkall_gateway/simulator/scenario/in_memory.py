@@ -1,4 +1,4 @@
-"""NCIP partners and SIP2 terminals of a scenario, in the same process and without sockets."""
+"""NCIP partners and SIP2 terminals for scenarios, in the same process and without sockets."""
 
 from __future__ import annotations
 
@@ -90,16 +90,16 @@ _SEALED: Final = re.compile(rb"(AY([0-9]))?AZ[0-9A-F]{4}\Z")
 
 
 class PlainSecrets:
-    """Compares a terminal's password with the stored text itself, since hashing would only slow tests down."""
+    """Compares a terminal's password with the stored plain text, since hashing would only slow tests down."""
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the signature of the protocol
-        """Return whether the two texts are equal."""
+        """Check whether the two texts are equal."""
         return stored == secret
 
 
 @dataclass(slots=True)
 class Seal:
-    """Adds sequence number and checksum to messages, and checks them in replies. `number` is the next number, 0 to 9."""
+    """Adds sequence numbers and checksums to messages, and checks them in replies. `number` is the next number, 0 to 9."""
 
     encoding: str
     number: int = 0
@@ -134,7 +134,7 @@ class InMemoryTerminal:
 
 
 class InMemoryTerminals:
-    """All terminals of a world, each on its own connection, logged in before its first message."""
+    """All terminals in a world. Each has its own connection, and logs in before its first message."""
 
     def __init__(
         self,
@@ -165,13 +165,13 @@ class InMemoryTerminals:
         )
 
     def ask(self, login: str, text: str) -> str:
-        """Return the reply to a message, without its terminator, or "" if there was none."""
+        """Return the reply to a message without terminator, or "" if there was no reply."""
         line = self._connections.get(login) or self._open_connection(login)
         reply = self.wire(line, line.seal.sealed(text))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:
-        """Send bytes, and return the bytes of the replies."""
+        """Send bytes and return the bytes of all replies."""
         return b"".join(self._answer_piece(line, piece) for piece in line.session.receive(data))
 
     def _answer_piece(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:

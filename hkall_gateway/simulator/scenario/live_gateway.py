@@ -1,7 +1,7 @@
-"""Run a scenario against a running gateway, over real connections and by queries of its database.
+"""Runs a scenario against a running gateway, over real connections and by querying the gateway's database.
 
-A running gateway has its own time, partners and letters, so lines that need others are refused before any message is sent. Its
-courier works independently, so an assertion about its state may take a moment to become true.
+A running gateway has its own time, partners and letters, so lines that would change these are refused before any message is
+sent. The courier works independently, so an assertion about the gateway's state may take a moment to become true.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, Scenari
 
 @dataclass(slots=True)
 class LiveTerminal:
-    """One terminal on its connection."""
+    """One terminal with its connection."""
 
     wire: SocketLines
     seal: Seal
 
     def ask(self, text: str) -> str:
-        """Return the reply to a message. Raise OSError if none comes, ValueError for a wrong checksum."""
+        """Return the reply to a message. Raise OSError if no reply arrives, and ValueError for a wrong checksum."""
         return self.seal.opened(self.wire.ask(self.seal.sealed(text)))
 
 
@@ -48,7 +48,7 @@ class GatewayAddress:
         post: Sends a document and returns the reply.
         password: Password of every terminal.
         encodings: Encodings of terminals, by login.
-        secrets: Secrets agreed with each agency.
+        secrets: Secret agreed with each agency.
         request: Queries the database for a request.
         outbox: Queries the database for unsent messages.
         pause: Waits a moment before an assertion is tried again.
@@ -86,7 +86,7 @@ class Live:
         return self.way.post(document)
 
     def tell(self, agency: str, text: str) -> NcipMessage:
-        """Send a message in shorthand to the gateway, and return its reply."""
+        """Send a document in shorthand to the gateway, and return the reply."""
         service, *words = shlex.split(text)
         message = make_message(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
@@ -119,7 +119,7 @@ class Live:
 
 
 def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
-    """Run one file against the gateway at `way`, and return the result."""
+    """Run a scenario file against the gateway at `way`, and return the result."""
     live = Live(way)
     stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:
@@ -128,7 +128,7 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
         if others:
             listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
             raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
-        for line in lines[1:]:  # skip `world`: the gateway's own database has its data already
+        for line in lines[1:]:  # skip `world`, since the gateway's database already has data
             _perform_patiently(stage, line, way)
     except (Difference, BadLine) as failure:
         return Played(path, str(failure))
@@ -138,7 +138,7 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
 
 
 def _perform_patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
-    """Perform a line. Retry an assertion that may become true a moment later."""
+    """Perform a line, retrying an assertion that may become true a moment later."""
     for _ in range(way.tries if line.verb in _LATER else 0):
         try:
             return perform(stage, line)

@@ -1,7 +1,7 @@
-"""Run scenario files: each line is a step or an assertion, and the first difference is reported.
+"""Runs scenario files: each line is a step or an assertion, and the first difference is reported.
 
-GRAMMAR of steps.py defines the lines, ncip/shorthand.py the shorthand for documents. After every step the courier delivers the
-due messages. A message to a partner or a patron that no line expects is a difference at the end.
+GRAMMAR in steps.py defines the lines, and ncip/shorthand.py the shorthand for documents. After every step the courier delivers
+the due messages. A message to a partner or a patron that no line has checked is a difference at the end.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from hkall_gateway.simulator.scenario.world_file import WorldError
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Result of one file. `failure` is "" if the gateway behaved as the file says."""
+    """The result of one scenario file. `failure` is "" if the gateway behaved as the file says."""
 
     path: Path
     failure: str
 
 
 def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Perform one line. Raise Difference or BadLine."""
+    """Perform one line. Raise Difference for a failed assertion, and BadLine for a line that cannot be performed."""
     is_assertion = line.verb == "<" or line.get("way") == "<"
     action = assertions.check_ils_message if line.get("heard") else assertions.check_reply if is_assertion else VERBS[line.verb]
     try:
@@ -39,7 +39,7 @@ def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def play(path: Path, engine: Engine | None = None, command_line: CommandLine | None = None) -> World:
-    """Run one file in memory, or in the empty database of `engine`, and return the world in its final state."""
+    """Run a scenario file in memory or in the empty database of `engine`, and return the world in its final state."""
     stage = ScenarioRun(path.parent, engine, command_line)
     try:
         lines = read_scenario(path)
@@ -61,12 +61,12 @@ def play(path: Path, engine: Engine | None = None, command_line: CommandLine | N
         return world
     except (Difference, BadLine):
         if isinstance(stage.made, World):
-            stage.made.close()  # also if the gateway died in the middle of a commit
+            stage.made.close()  # also needed if the gateway died in the middle of a commit
         raise
 
 
 def replay(paths: Iterable[Path], command_line: CommandLine | None = None) -> Iterator[Played]:
-    """Run files one after another, each in a world and a database of its own, and yield the results."""
+    """Run scenario files one after another, each in its own world and database, and yield the results."""
     for path in paths:
         try:
             play(path, command_line=command_line).close()

@@ -31,10 +31,10 @@ class PartnerBehaviour:
     """How a partner handles a document.
 
     Attributes:
-        taken: Whether the partner reads the document, so that it takes effect.
+        taken: Whether the partner reads the document, which then takes effect.
         words: Fields of the reply, in shorthand.
-        wait_s: Retry-After of the reply.
-        document: Whole reply, as stored in a file.
+        wait_s: Retry-After in the reply.
+        document: The whole reply, read from a file.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class PartnerBehaviour:
     document: bytes = b""
 
     def http_reply(self, accepting: bytes) -> HttpReply:
-        """Return the HTTP reply. `accepting` is the normal reply document. Raise NoReply or NotSent."""
+        """Return the HTTP reply, or raise NoReply or NotSent. `accepting` is the normal reply document."""
         match self.kind:
             case "503" | "504":
                 return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)
@@ -63,11 +63,11 @@ OK: Final = PartnerBehaviour("ok", taken=True)
 MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
     "ok": OK,
     "503": PartnerBehaviour("503", taken=False),
-    "504": PartnerBehaviour("504", taken=True),  # the proxy in front of the partner did not wait for the reply
+    "504": PartnerBehaviour("504", taken=True),  # the partner's proxy did not wait for the reply
     "nonsense": PartnerBehaviour("nonsense", taken=True),  # the document is read, and the reply is unreadable
     "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before the reply
-    "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, no reply ever comes
-    "away": PartnerBehaviour("away", taken=False),  # the address has no listener: no byte is sent
+    "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, and no reply ever comes
+    "away": PartnerBehaviour("away", taken=False),  # the address has no listener, so no byte is sent
 }
 
 
@@ -77,7 +77,7 @@ def duration(text: str) -> timedelta:
 
 
 def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
-    """Parse a partner's behaviour and how often it applies."""
+    """Parse a partner's behaviour, and the number of times that it applies."""
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name.startswith("Problem "):
@@ -95,11 +95,11 @@ def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
 
 
 class Peers:
-    """All partner libraries, found by their URLs.
+    """All partner libraries, which are identified by their URLs.
 
     A partner without a script accepts every document with the `secret` of its agency, and returns a Problem for another secret.
-    It answers LookupItemSet from its `holdings`; `shelves` overrides the status of single copies. `bodies` has every document
-    that a partner read, as sent.
+    It answers LookupItemSet from its `holdings`; `shelves` overrides the status of single copies. `bodies` lists every document
+    that a partner read, in the form in which it was sent.
     """
 
     def __init__(self, urls: Mapping[str, str], secret: Callable[[str], str], holdings: Sequence[Holding] = ()) -> None:
@@ -110,15 +110,15 @@ class Peers:
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
-        """Set the behaviour for the next `times` documents. After them the partner accepts documents again."""
+        """Set the behaviour for the next `times` documents, after which the partner accepts documents again."""
         self._script[agency].extend([manner] * times)
 
     def arrived(self, agency: str) -> NcipMessage | None:
-        """Remove and return the oldest document that this partner read and no line has checked, or None."""
+        """Remove and return the oldest document that a partner read and no line has checked, or return None."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
     def unasked(self) -> list[str]:
-        """List the documents that arrived and that no line checked, as "AGENCY Service"."""
+        """List the documents that arrived and that no line has checked, as "AGENCY Service"."""
         return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
 
     def unplayed(self) -> list[str]:
@@ -126,7 +126,7 @@ class Peers:
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # simulated time does not pass
-        """Reply in place of an HTTP client's post."""
+        """Return the partner's reply to a document, in place of an HTTP client."""
         agency = self._urls[url]
         how = self._script[agency].popleft() if self._script[agency] else OK
         message = documents.decode(body)
@@ -146,7 +146,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 def reply(
     message: NcipMessage, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()
 ) -> bytes:
-    """Make a partner's reply: the fields shared with the request and `words` in shorthand, or a Problem of type `problem`."""
+    """Build a partner's reply: the fields shared with the request and `words` in shorthand, or a Problem `problem`."""
     if message.service == ABOUT_VERSIONS:
         return documents.encode(
             NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
@@ -171,7 +171,7 @@ def reply(
 
 
 def _look_up_title(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
-    """Return the copies of a title, found by the partner's own number or by the union catalogue's."""
+    """Return the copies of a title, found by the partner's own number or the union catalogue's number."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     copies = [_item_information(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
     found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}

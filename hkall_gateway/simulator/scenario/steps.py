@@ -1,4 +1,4 @@
-"""The grammar of scenario files, and the steps: set up the world, move the time, send messages, script replies.
+"""The grammar of scenario files, and the steps that set up a world, move the time, send messages and script replies.
 
 A file is refused if a line does not match the grammar.
 """
@@ -49,7 +49,7 @@ GRAMMAR: Final[Mapping[str, str]] = {
     "mail":    r"nothing|server\s+is\s+(?P<state>away|here)|(?P<patron>\S+)\s+contains\s+(?P<text>\S.*)",
     "state":   rf"(?P<request>\S+)\s+(?P<position>\S+){_WORDS}",
 }
-"""Pattern for the rest of a line, by verb. The less obvious lines:
+"""Patterns for the rest of a line, by verb. The less obvious lines are:
 
 `crash 2`: die at the second commit from here. `state R2 none`: there is no such request. `partner LU has L1 On Loan`: the
 status on its own shelf, whatever the catalogue says. `partner LU answers FILE.xml`: its next reply. `mail server is away`:
@@ -65,7 +65,7 @@ RAW: Final = frozenset({"sip2", "<"})
 
 
 class BadLine(Exception):
-    """A line is invalid or cannot be performed. The text begins with file:line."""
+    """A line is invalid or cannot be performed. The message begins with file:line."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -73,7 +73,7 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScenarioLine:
-    """One line of a scenario. `text` is the line without its comment. `parts` are the named groups of the grammar."""
+    """One line of a scenario. `text` is the line without comment, and `parts` are the named groups of the grammar."""
 
     file: str
     number: int
@@ -87,12 +87,12 @@ class ScenarioLine:
         return f"{self.file}:{self.number}"
 
     def get(self, name: str) -> str:
-        """Return the part with this name, or "" if the line has none."""
+        """Return the part with this name, or "" if the line has no such part."""
         return self.parts.get(name, "")
 
 
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
-    """Read the lines of a scenario without comments and blank lines. Raise BadLine for the first line outside GRAMMAR."""
+    """Read the lines of a scenario, without comments and blank lines. Raise BadLine for the first malformed line."""
     rows = enumerate(path.read_text("utf-8").splitlines(), start=1)
     lines = tuple(
         _parse_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#")
@@ -116,7 +116,7 @@ def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
 
 
 class ScenarioTarget(Protocol):
-    """The gateway that a scenario talks to, in a world or running. It has the methods of World."""
+    """The gateway that a scenario uses: a World, or a running gateway with the same methods."""
 
     def sip2(self, terminal: str, line: str) -> str:
         """Return the reply to a terminal's message."""
@@ -125,7 +125,7 @@ class ScenarioTarget(Protocol):
         """Return the reply to a document."""
 
     def tell(self, agency: str, text: str) -> NcipMessage:
-        """Send a message in shorthand to the gateway, and return its reply."""
+        """Send a document in shorthand to the gateway, and return the reply."""
 
     def request(self, number: str) -> Request:
         """Return a request. Raise KeyError for an unknown number."""
@@ -135,14 +135,14 @@ class ScenarioTarget(Protocol):
 
 
 FILES = (".csv", ".xml")
-"""Endings of words in a `cli` line that name a file beside the scenario, or in the folder files/."""
+"""Suffixes by which a word in a `cli` line names a file beside the scenario, or in the folder files/."""
 
 CommandLine = Callable[[ScenarioTarget, list[str]], str]
 
 
 @dataclass(slots=True)
 class ScenarioRun:
-    """A running scenario. `replies` has the last reply to each sender. `speaker` is the last sender."""
+    """A running scenario. `replies` has the last reply to each sender, and `speaker` is the last sender."""
 
     folder: Path
     engine: Engine | None
@@ -167,7 +167,7 @@ class ScenarioRun:
 
 
 def set_up(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Open the world that the scenario names."""
+    """Open the world named in the scenario."""
     if stage.made is not None:
         raise BadLine(line.where, "there is a world already")
     stage.made = World.open(_find_file(stage, line.get("file"), "worlds"), stage.engine)
@@ -180,12 +180,12 @@ def _find_file(stage: ScenarioRun, name: str, room: str) -> Path:
 
 
 def move_time(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Move the time to the given time."""
+    """Set the clock forward to a given time."""
     stage.world(line).go_to(datetime.fromisoformat(line.get("at")))
 
 
 def wait(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Move the time forward."""
+    """Set the clock forward by a given duration."""
     stage.world(line).wait(duration(line.get("long")))
 
 
@@ -198,7 +198,7 @@ def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def crash(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Make the process die at the given commit from now on."""
+    """Make the process die at a given commit, counted from now."""
     stage.world(line).crash(int(line.get("commits") or 1))
 
 
@@ -218,7 +218,7 @@ def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Change the library's own system without the gateway's knowledge: its state, next reply, a loan, or data of a patron."""
+    """Change the library's own system directly: its state, next reply, a loan, or a patron's data."""
     system = stage.world(line).ils
     if line.get("code"):
         system.loses.append(line.get("code"))

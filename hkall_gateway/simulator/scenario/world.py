@@ -68,14 +68,14 @@ from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 INSTANCE: Final = "lab"
 ANSWER_S: Final = 8.0
-"""Seconds within which a message is answered. The clock of the deadline never advances in a world."""
+"""Seconds within which a message is answered. In a world, the clock for this deadline never advances."""
 BOUNCES: Final = "@bounces.test"
-"""The mail server refuses every address of this domain as unknown."""
+"""A domain in which the mail server refuses every address as unknown."""
 LETTER_KEY: Final = Sensitive("lab")
 
 
 class Died(BaseException):
-    """The process died, as by kill -9. It is a BaseException so that no `except Exception` catches it."""
+    """The process died, as by kill -9. It is a BaseException, so that `except Exception` does not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class ReceivedLetter:
 class World:
     """A gateway, its patrons, partners and terminals, and the time of day.
 
-    Its partners are `peers`, unless `post` is given. `secret` returns the secret agreed with an agency. `listen` is called
-    after each commit with its journal entries.
+    The partners are `peers`, unless `post` is given. `secret` returns the secret agreed with an agency. `listen` is called
+    with the journal entries of each commit.
     """
 
     ground: ClassVar[DatabaseFactory] = Memory()
@@ -137,13 +137,13 @@ class World:
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
-        """Open the world in a file, in a database of `ground` or in the empty database of `engine`."""
+        """Open the world described in a file, in a new database or in the empty database of `engine`."""
         return cls(read_world(path), engine)
 
     # ---- messages to the gateway
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's message, without sequence number, checksum and terminator, or "" if there was none.
+        """Return the reply to a terminal's message, or "", without sequence number, checksum and terminator.
 
         The terminal logs in before its first message. A line that ends in `AY` and a digit is sent with that sequence number.
         """
@@ -157,7 +157,7 @@ class World:
 
     @property
     def services(self) -> NcipServices:
-        """The services that an NCIP server needs to answer for this world."""
+        """Return the services that an NCIP server needs to answer for this world."""
         return self._documents.services
 
     def tell(self, agency: str, text: str) -> NcipMessage:
@@ -171,7 +171,7 @@ class World:
     # ---- time and crashes
 
     def go_to(self, when: datetime) -> None:
-        """Move the time to `when`. Messages that become due earlier are delivered at their own time."""
+        """Set the clock forward to `when`. Messages that become due earlier are delivered at their own time."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
         while (due := self.next_due()) is not None and due <= when:
@@ -180,11 +180,11 @@ class World:
         self.now = when
 
     def wait(self, how_long: timedelta) -> None:
-        """Move the time forward."""
+        """Set the clock forward by `how_long`."""
         self.go_to(self.now + how_long)
 
     def pump(self) -> datetime | None:
-        """Deliver all due messages and those that follow from them. Return the time at which the next message is due."""
+        """Deliver all due messages and the messages that follow. Return the time at which the next message is due."""
         while (due := self.next_due()) is not None and due <= self.now:
             rows = self.store.now(self.courier.claim)
             for row in rows:
@@ -205,7 +205,7 @@ class World:
         self.release()
 
     def close(self) -> None:
-        """Release the database. Delete it if it was created for this world."""
+        """Release the database, and delete it if it was created for this world."""
         self.store.close()
         if self._alone:
             self.engine.dispose()
@@ -217,7 +217,7 @@ class World:
     # ---- observations
 
     def request(self, number: str) -> Request:
-        """Return a request in its current state. Raise KeyError if there is none with this number."""
+        """Return a request in its current state. Raise KeyError if no request has this number."""
         found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)
@@ -283,7 +283,7 @@ class World:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
 
     def release(self) -> None:
-        """Release the rows that the courier claimed and could not settle because the database refused the commit."""
+        """Release the rows that the courier claimed, but could not settle because the database refused the commit."""
         self.store.now(lambda unit: unit.outbox.release(INSTANCE, self.now))
 
     def _before_commit(self) -> None:

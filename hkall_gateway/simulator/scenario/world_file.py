@@ -57,7 +57,7 @@ SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
 class WorldError(Exception):
-    """A world file is invalid. The text names the file, the line of the row and the key."""
+    """A world file is invalid. The message names the file, the line of the row and the key."""
 
 
 class WorldRow(Table):
@@ -79,7 +79,7 @@ def terminal(
     takes_money: bool = False,
     offline: bool = False,
 ) -> TerminalRow:
-    """Create a terminal of a world. It logs in from this machine, with its own name as the password."""
+    """Create a terminal for a world, which logs in from this machine with its own name as the password."""
     messages = messages_of(role, policy, takes_money=takes_money)
     return TerminalRow(
         login,
@@ -96,7 +96,7 @@ def terminal(
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The data of a world at its start.
+    """The data with which a world starts.
 
     Attributes:
         closures: (agency, day, reason) of each closed day.
@@ -125,7 +125,7 @@ class Start:
 
 
 def secret_of(agency: str) -> str:
-    """Return the FromAgencyAuthentication of an agency, which is the same in every world."""
+    """Return an agency's FromAgencyAuthentication, which is the same in every world."""
     return f"{agency.lower()}-secret"
 
 
@@ -135,11 +135,11 @@ def cheap_hash(pin: str) -> str:
 
 
 def read_world(path: Path) -> Start:
-    """Read a world file, merged into the file that its `based_on` names. Raise WorldError."""
+    """Read a world file, merged into the file that `based_on` names. Raise WorldError if it is invalid."""
     world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
-        for kind in LISTS.keys() & world.keys():  # keep the position of each row
+        for kind in LISTS.keys() & world.keys():  # keep the place of each row in the file
             whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
         world = whole
         agency, rules = library["agency"], policy.changed(world.get("policy", {}), path)
@@ -200,7 +200,7 @@ def _identity(kind: str, row: Table) -> tuple[str, ...]:
 
 
 def _merge_worlds(base: Table, world: Table) -> Table:
-    """Merge tables key by key and lists row by row. New rows are added after those of the base."""
+    """Merge tables key by key and lists row by row. New rows are added after the rows of `base`."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
@@ -262,7 +262,7 @@ def _closed_days(row: Table) -> list[tuple[str, date, str]]:
 def _make_request(
     row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]
 ) -> tuple[Request, tuple[Candidate, ...]]:
-    """Create a request and its lender list from a row. `item` and `others` are written AGENCY:BARCODE."""
+    """Create a request and its lender list from a row, in which `item` and `others` are written AGENCY:BARCODE."""
     side = Side(row.pop("side", "borrow"))
     others = [_parse_item(text) for text in row.pop("others", [])]
     requested = _parse_item(row.pop("copy", row.get("item", "")))
