@@ -81,7 +81,7 @@ DONE: list[tuple[str, Position, dict[str, Any], dict[str, Any], Position]] = [
 
 
 @pytest.mark.parametrize(("name", "position", "facts", "said", "after"), DONE)
-def test_command_moves_a_request(
+def test_staff_command_moves_the_request_to_the_expected_position(
     library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any], after: Position
 ) -> None:
     library.given(position, **facts)
@@ -237,7 +237,7 @@ def test_r17_book_drop_return_is_dated_on_the_day_staff_enter(library: DeskWorld
         (date(2017, 2, 28), "x", Reason.WRONG_DATE),
     ],
 )
-def test_return_date_is_refused_before_the_loan_in_the_future_or_in_the_past_without_a_reason(
+def test_return_date_is_refused_when_it_is_before_the_loan_in_the_future_or_past_without_a_reason(
     library: DeskWorld, on: date, reason: str, why: Reason
 ) -> None:
     library.lent_out()
@@ -460,7 +460,7 @@ def test_r11a_staff_may_place_a_duplicate_request(library: DeskWorld) -> None:
     assert answer == Requested("R2", "UG1", "", "", "dune")
 
 
-def test_ended_request_is_reopened_as_a_new_one(library: DeskWorld) -> None:
+def test_ended_request_is_reopened_as_a_new_request(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
     library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason="a copy came back")))

@@ -657,7 +657,7 @@ def test_result_at_each_boundary_follows_its_rule(row: Row, make_library: Callab
     assert said(row.do(make_library(row.policy))) == row.wanted
 
 
-def test_boundaries_are_unique() -> None:
+def test_boundary_cases_are_unique() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 

@@ -51,7 +51,7 @@ def test_second_command_on_the_same_displayed_state_reports_the_first_change(des
     assert desk.request().position is P.ON_LOAN
 
 
-def test_refusal_and_delivered_letter_are_not_changes(desk: DeskWorld) -> None:
+def test_refusal_and_delivered_letter_do_not_count_as_changes(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.check_in()
     before = seen(desk)

@@ -117,7 +117,7 @@ def test_library_with_the_lowest_lending_ratio_is_asked_first(world: World) -> N
     assert wish(world).partner == "LU"
 
 
-def test_loans_in_both_directions_are_balanced(world: World) -> None:
+def test_lender_record_counts_loans_in_both_directions(world: World) -> None:
     equal(world)
     lent(world, "CUHK", 5)
     lent(world, "CUHK", 4, Side.LENDING)

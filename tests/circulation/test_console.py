@@ -139,7 +139,7 @@ def test_unassignable_document_is_shown_with_the_request_it_names(desk: DeskWorl
     assert [(one.agency, one.service) for one in page(desk).unplaced] == [("CUHK", "ItemShipped")]
 
 
-def test_request_view_includes_candidates_item_patron_and_charges(desk: DeskWorld) -> None:
+def test_request_page_includes_candidates_item_patron_and_charges(desk: DeskWorld) -> None:
     loan = desk.lent_out()
     desk.store.now(fines.charge, loan, "damaged", 5_000, "R45", desk.now, Actor("mei", "cli"))
     desk.store.now(former_cards.replace_cards, {"OLD1": "UG1"}, desk.now, Actor("load", "import"))
@@ -180,7 +180,7 @@ def test_borrowing_slip_is_printed_once_per_position_and_journalled(desk: DeskWo
     assert desk.act("print").again is False
 
 
-def test_request_view_needs_few_statements(desk: DeskWorld) -> None:
+def test_request_page_needs_few_statements(desk: DeskWorld) -> None:
     desk.wish()
     desk.ask(desk.circulation.execute(sent_as(ItemShipped, desk.heard())))
     seen: list[str] = []
@@ -274,14 +274,14 @@ def test_anonymised_request_is_not_found_by_card(searched: DeskWorld) -> None:
     assert found(searched, "UG1") == [("R1", FoundBy.CARD)]
 
 
-def test_number_of_search_results_is_bounded(searched: DeskWorld) -> None:
+def test_number_of_search_results_is_limited(searched: DeskWorld) -> None:
     assert found(searched, "dune", most=1) == [("R3", FoundBy.TITLE)]
 
 
 # ---- lists, unsent, statistics
 
 
-def test_work_list_follows_the_policy(desk: DeskWorld) -> None:
+def test_stuck_list_uses_the_time_limits_of_the_policy(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.go_to("2017-03-20 10:00")
     for days, numbers in ((5, ["R1"]), (30, [])):
@@ -327,7 +327,7 @@ def test_undelivered_letters_are_paged(desk: DeskWorld) -> None:
 
 
 @pytest.mark.parametrize(("days", "allowed"), [(-1, False), (0, True), (1_099, True), (1_100, False)])
-def test_statistics_are_bounded(desk: DeskWorld, days: int, allowed: bool) -> None:
+def test_period_of_statistics_is_limited(desk: DeskWorld, days: int, allowed: bool) -> None:
     first = date(2017, 3, 1)
     said = ask(desk, console.statistics_of, first, first + timedelta(days=days))
     assert isinstance(said, Refused) is not allowed

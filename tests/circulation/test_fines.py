@@ -231,7 +231,7 @@ def test_payment_repeated_after_a_card_replacement_is_recorded_once(library: Des
 
 
 @pytest.mark.parametrize("cents", [0, -1, 601, 1_000_000])
-def test_payment_above_the_balance_or_of_zero_is_refused(library: DeskWorld, cents: int) -> None:
+def test_payment_of_zero_or_above_the_balance_is_refused(library: DeskWorld, cents: int) -> None:
     late(library, 1, 3)
 
     answer = pay(library, cents, "BK1")
@@ -297,7 +297,7 @@ def test_repeated_waiver_succeeds(library: DeskWorld) -> None:
     ("fine", "reason", "cents", "why"),
     [(99, "ill", None, Reason.UNKNOWN_FINE), (1, " ", None, Reason.REASON_NEEDED), (1, "ill", 601, Reason.NOT_OWED)],
 )
-def test_unwaivable_charge_is_refused(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
+def test_invalid_waiver_is_refused(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
     late(library, 1, 3)
 
     assert waive(library, fine, reason, cents).why is why

@@ -42,19 +42,19 @@ def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Renewed | Refu
 Ask = Callable[[Wish, datetime, InboxKey], Renewed | Refused]
 
 
-def test_repeated_document_within_the_window_gets_the_stored_reply(ask: Ask, now: datetime) -> None:
+def test_repeated_document_gets_the_stored_reply_within_its_retention_time(ask: Ask, now: datetime) -> None:
     wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     outcomes = [ask(wish, now, KEY), ask(wish, now + WINDOW, KEY)]
     assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
 
 
-def test_repeated_document_after_the_window_is_a_new_request(ask: Ask, now: datetime) -> None:
+def test_repeated_document_is_processed_anew_after_its_retention_time(ask: Ask, now: datetime) -> None:
     wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     ask(wish, now, KEY)
     assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
 
 
-def test_each_request_has_its_own_window(ask: Ask, now: datetime) -> None:
+def test_retention_time_of_a_stored_reply_restarts_when_it_has_expired(ask: Ask, now: datetime) -> None:
     later = now + WINDOW + timedelta(seconds=1)
     wish = Wish(RENEWED, RENEWED)
     for when in (now, later, later + WINDOW):
@@ -62,7 +62,7 @@ def test_each_request_has_its_own_window(ask: Ask, now: datetime) -> None:
     assert wish.done == 2
 
 
-def test_expired_window_does_not_affect_other_windows(ask: Ask, now: datetime) -> None:
+def test_expired_reply_does_not_affect_other_stored_replies(ask: Ask, now: datetime) -> None:
     long = InboxKey("HKU-DISCOVERY", "d2", keep_s=86_400)
     short_wish, long_wish = Wish(RENEWED, RENEWED), Wish(RENEWED)
     ask(short_wish, now, KEY)

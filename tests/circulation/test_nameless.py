@@ -50,7 +50,7 @@ def standing(world: World) -> tuple[Position, str, str, str]:
 
 @pytest.mark.parametrize("tell", [shipped, declined])
 @pytest.mark.parametrize("item", [None, S1, ItemKey("HKUST", "other")], ids=["no copy", "next copy", "another copy"])
-def test_notification_without_a_request_number_is_refused_from_a_library_not_asked(
+def test_notification_without_a_request_number_is_refused_from_a_library_that_was_not_asked(
     world: World, tell: object, item: ItemKey | None
 ) -> None:
     before = standing(world)

@@ -187,7 +187,7 @@ FREES: dict[str, Callable[[DeskWorld, Request], None]] = {
 
 
 @pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS.keys())
-def test_request_is_kept_while_work_is_open(
+def test_request_is_neither_anonymised_nor_archived_while_its_case_is_open(
     library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path
 ) -> None:
     library = library_on_each
@@ -201,7 +201,7 @@ def test_request_is_kept_while_work_is_open(
 
 
 @pytest.mark.parametrize("free", FREES.values(), ids=FREES.keys())
-def test_request_is_archived_when_no_work_is_open(
+def test_request_is_archived_once_its_case_is_closed(
     library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path
 ) -> None:
     free(library, ended(library))

@@ -37,14 +37,14 @@ def statements(world: DeskWorld) -> Count:
     return of
 
 
-def test_request_needs_few_statements(world: DeskWorld, statements: Count) -> None:
+def test_placing_a_request_needs_few_statements(world: DeskWorld, statements: Count) -> None:
     ask = RequestTitle(CLERK, "UG1", "dune", placed_by="D", placed_id="d-1")
     found = statements(lambda: world.ask(world.circulation.execute(ask, inbox=InboxKey("D", "digest", 60))))
     assert [request.position for request in world.requests()] == [Position.REQUESTED]
     assert len(found) <= (18 if world.engine.dialect.name == "sqlite" else 20), found  # PostgreSQL has locks and a clock
 
 
-def test_checkout_needs_few_statements(world: DeskWorld, statements: Count) -> None:
+def test_checking_out_needs_few_statements(world: DeskWorld, statements: Count) -> None:
     world.given(Position.RECEIVED, received_on=world.today())
     found = statements(world.check_out)
     assert [request.position for request in world.requests()] == [Position.ON_LOAN]

@@ -87,7 +87,7 @@ def rivals(library: DeskWorld, *, accepted: bool) -> None:
 
 
 @pytest.mark.parametrize(("accepted", "position"), [(True, P.UNFILLED), (False, P.REQUESTED)])
-def test_only_accepted_request_continues_when_its_item_goes_to_another_request(
+def test_request_leaves_its_lender_only_if_it_was_accepted_when_the_item_goes_to_another_request(
     library: DeskWorld, accepted: bool, position: Position
 ) -> None:
     rivals(library, accepted=accepted)

@@ -120,7 +120,7 @@ def test_same_number_from_another_library_is_a_different_request(world: World) -
     assert world.store.now(with_our_number, told, "HKU") == told
 
 
-def test_partners_own_request_with_the_same_number_is_kept_apart(world: World) -> None:
+def test_partners_own_request_with_the_same_number_is_not_confused_with_ours(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
     assert isinstance(finished(world.circulation.execute(ask)), Paged)

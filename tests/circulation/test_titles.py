@@ -111,7 +111,7 @@ def test_non_book_is_refused_before_its_items_are_considered(world: World) -> No
     assert reason(world, "b-map") == explained(world, "b-map") == Reason.MATERIAL_NOT_REQUESTABLE
 
 
-def test_own_items_are_listed_first_then_available_ones(world: World) -> None:
+def test_own_items_are_listed_first_and_then_available_items(world: World) -> None:
     put(world, Holding("LU", "L3", "b-home", "Persuasion", status="On Loan"))
     put(world, Holding("POLYU", "P3", "b-home", "Persuasion"))
     places = [(one.copy.agency, one.state) for one in seen(world, "b-home").copies]

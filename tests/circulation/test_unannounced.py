@@ -102,7 +102,7 @@ def test_item_of_two_possible_owners_names_both(library: DeskWorld) -> None:
     assert (answer.detail, answer.item) == ({"owner": "HKUST / POLYU"}, ItemKey("", "P1"))
 
 
-def test_own_item_is_never_attributed_to_another_library(library: DeskWorld) -> None:
+def test_own_item_is_never_reported_as_another_librarys(library: DeskWorld) -> None:
     library.add_copies([Holding("CUHK", "K9", "emma", "Emma")])
 
     assert library.check_in("K9").why is Reason.UNKNOWN_ITEM

@@ -140,7 +140,7 @@ def test_message_out_of_order_is_applied(library: DeskWorld, row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.position in FINAL or row.says == "late"], ids=str)
-def test_message_after_the_end_changes_nothing(library: DeskWorld, row: Row) -> None:
+def test_message_after_the_end_of_a_request_changes_nothing(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -196,7 +196,7 @@ def test_message_from_another_library_is_refused(library: DeskWorld, row: Row) -
 
 @pytest.mark.parametrize("arrives", sorted({row.arrives for row in ROWS}))
 @pytest.mark.parametrize("wire_agency", ["HKU", "CUHK"])
-def test_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_agency: str) -> None:
+def test_message_about_an_unknown_request_is_refused(library: DeskWorld, arrives: str, wire_agency: str) -> None:
     item = C1 if wire_agency == "HKU" else K9
 
     answer = arrive(library, Row(arrives, P.NEW, P.NEW), wire_agency=wire_agency, wire_id="nobody-1", item=item)

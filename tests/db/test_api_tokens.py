@@ -36,20 +36,20 @@ def test_revoked_token_is_invalid_and_can_be_revoked_only_once(store: Immediate)
     assert not found.in_force(NOW)
 
 
-def test_token_with_an_expiry_time_is_valid_until_then() -> None:
+def test_token_is_valid_until_its_expiry_time() -> None:
     lasting = replace(token("vufind"), ends_at=NOW + timedelta(days=1))
     assert lasting.in_force(NOW)
     assert not lasting.in_force(NOW + timedelta(days=1))
 
 
-def test_last_use_is_recorded(store: Immediate) -> None:
+def test_last_use_of_a_token_is_recorded(store: Immediate) -> None:
     store.now(api_tokens.make, token("vufind"))
     store.now(api_tokens.used, "vufind", NOW)
     (found,) = store.now(api_tokens.listed)
     assert found.used_at == NOW
 
 
-def test_card_keeps_its_page_number_which_does_not_contain_the_card(store: Immediate) -> None:
+def test_random_number_of_a_card_is_stable_and_does_not_contain_the_card(store: Immediate) -> None:
     number = store.now(web_sessions.number_of, "P0001", NOW)
     assert store.now(web_sessions.number_of, "P0001", NOW) == number
     assert store.now(web_sessions.number_of, "P0002", NOW) != number
@@ -57,7 +57,7 @@ def test_card_keeps_its_page_number_which_does_not_contain_the_card(store: Immed
     assert "P0001" not in number.upper()
 
 
-def test_page_number_is_deleted_thirty_days_after_its_last_search(store: Immediate) -> None:
+def test_random_number_of_a_card_is_deleted_thirty_days_after_the_last_search(store: Immediate) -> None:
     number = store.now(web_sessions.number_of, "P0001", NOW)
     store.now(web_sessions.number_of, "P0002", NOW + timedelta(days=31))
     assert store.now(web_sessions.card_of, number) == ""

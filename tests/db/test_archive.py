@@ -25,7 +25,7 @@ def read(path: Path) -> list[Any]:
         return [json.loads(line) for line in lines]
 
 
-def test_records_are_read_in_the_order_written(tmp_path: Path) -> None:
+def test_archived_records_are_read_in_the_order_of_writing(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE, TWO])
     append(file, [THREE])
@@ -38,7 +38,7 @@ def test_dates_and_timestamps_are_stored_as_iso_text(tmp_path: Path) -> None:
     assert read(file) == [{"due": "2017-03-16", "moved_at": "2017-03-01T00:00:00+00:00", "received_on": None}]
 
 
-def test_archive_is_private(tmp_path: Path) -> None:
+def test_archive_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE])
     assert file.stat().st_mode & 0o777 == 0o600
@@ -46,7 +46,7 @@ def test_archive_is_private(tmp_path: Path) -> None:
 
 @settings(max_examples=example_count(60))
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_truncated_block_is_overwritten_by_the_next(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
+def test_truncated_block_is_overwritten_by_the_next_append(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     file = tmp_path_factory.mktemp("cut") / "old.jsonl.gz"
     append(file, [ONE])
     whole = file.stat().st_size
@@ -142,7 +142,7 @@ def test_leftover_of_a_killed_rewrite_is_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["old.jsonl.gz"]
 
 
-def test_rewrite_that_opened_another_rewrites_file_does_not_empty_the_archive(
+def test_rewrite_fails_when_another_rewrite_ends_before_the_file_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other rewrite ends between opening and locking, so that the opened file has become the archive itself."""
@@ -161,7 +161,7 @@ def test_rewrite_that_opened_another_rewrites_file_does_not_empty_the_archive(
     assert [record["id"] for record in read(file)] == ["R0"]
 
 
-def test_concurrent_rewrite_stops_the_other_one(tmp_path: Path) -> None:
+def test_rewrite_fails_while_another_rewrite_is_running(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [TWO])
 

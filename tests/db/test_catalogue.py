@@ -71,7 +71,7 @@ def test_unchanged_title_is_not_rewritten(store: Immediate) -> None:
     assert _titles(store)["b1"]["published"] == "a mark"
 
 
-def test_item_moved_to_another_title_leaves_the_first(store: Immediate) -> None:
+def test_item_moved_to_another_title_is_no_longer_found_under_the_first(store: Immediate) -> None:
     _load(store, [DUNE])
     _load(store, [replace(DUNE, bib_id="b2")])
     assert list(_titles(store)) == ["b2"]

@@ -36,7 +36,7 @@ def _request(now: datetime, **values: Any) -> dict[str, Any]:
     return {**known, "placed_at": now, "moved_at": now, **facts, **values}
 
 
-def test_rows_equal_those_of_sqlalchemy(connection: Connection, now: datetime) -> None:
+def test_compiled_statement_returns_the_same_rows_as_sqlalchemy(connection: Connection, now: datetime) -> None:
     connection.execute(insert(REQUESTS), _request(now))
     usual = connection.execute(BY_SIDE, {"after": date(2017, 3, 1)}).mappings().all()
     assert CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1)) == [dict(row) for row in usual]
@@ -86,7 +86,7 @@ def test_naive_timestamp_is_refused(connection: Connection, now: datetime) -> No
         )
 
 
-def test_missing_value_raises(connection: Connection) -> None:
+def test_missing_parameter_raises_an_error(connection: Connection) -> None:
     with pytest.raises(StatementError, match="after"):
         CompiledStatement(BY_SIDE).rows(connection)
 

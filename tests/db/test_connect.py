@@ -75,11 +75,13 @@ def test_driver_transactions_expose_a_savepoint_and_keep_it_after_a_rollback(fil
     assert _played(create_engine(file), Connection.begin, file) == (1, 1)
 
 
-def test_our_transactions_hide_a_savepoint_and_roll_it_back(file: str) -> None:
+def test_gateway_transactions_hide_a_savepoint_and_roll_it_back(file: str) -> None:
     assert _played(open_engine(file), lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"), file) == (0, 0)
 
 
-def test_group_without_a_commit_is_rolled_back(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
+def test_group_is_rolled_back_when_it_does_not_commit(
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]
+) -> None:
     def crash() -> None:
         raise OSError("no space left on device")
 

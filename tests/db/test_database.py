@@ -200,7 +200,9 @@ def test_writer_continues_after_a_failed_commit(database: Database, reactor: Rea
     assert _kept(shared_engine) == ["b"]
 
 
-def test_database_that_cannot_begin_fails_every_unit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_every_unit_fails_when_the_transaction_cannot_begin(
+    database: Database, reactor: Reactor, shared_engine: Engine
+) -> None:
     def refuse(_c: object, _cursor: object, statement: str, *_more: object) -> None:
         if statement.startswith("BEGIN"):
             raise OSError("no space left on device")
@@ -248,9 +250,7 @@ def test_work_and_replies_keep_the_submission_order(database: Database, reactor:
     assert done == answered == NAMES
 
 
-def test_work_of_a_cancelled_caller_is_kept_without_a_reply(
-    database: Database, reactor: Reactor, shared_engine: Engine
-) -> None:
+def test_unit_is_committed_when_its_caller_has_cancelled(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     gate = Gate(database)
     given_up, other = database.write(bind(_write, "a")), database.write(bind(_write, "b"))
     given_up.cancel()
@@ -274,7 +274,7 @@ def test_exception_in_a_listener_affects_no_reply(shared_engine: Engine, reactor
     assert reactor.until(waiters) == NAMES
 
 
-def test_caller_context_is_passed_to_the_work(database: Database, reactor: Reactor) -> None:
+def test_unit_runs_in_the_context_of_its_caller(database: Database, reactor: Reactor) -> None:
     token = TERMINAL.set("counter-1")
     asked = [database.write(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get(), is_long=True)]
     TERMINAL.reset(token)

@@ -109,7 +109,7 @@ def test_unit_never_runs_when_its_caller_has_gone(site: Site) -> None:
     assert (site.kept(), deadline.why) == (set(), "gone")
 
 
-def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
+def test_timer_cannot_expire_a_unit_that_has_begun(site: Site) -> None:
     deadline, taken = site.deadline(), list[bool]()
 
     def work(unit: UnitOfWork) -> str:
@@ -121,7 +121,7 @@ def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
     assert (taken, deadline.drop("late"), site.kept()) == ([False], False, {"begun"})
 
 
-def test_unit_is_taken_by_the_writer_or_the_timer_never_by_both(site: Site) -> None:
+def test_unit_either_runs_or_expires_but_never_both(site: Site) -> None:
     for turn in range(100):
         deadline, taken = site.deadline(), list[bool]()
         timer = threading.Thread(target=lambda d=deadline, t=taken: t.append(d.drop("late")))
@@ -150,7 +150,7 @@ def test_unit_is_not_retried_after_its_deadline(site: Site) -> None:
     assert (len(runs), site.kept(), deadline.why) == (1, set(), "late")
 
 
-def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Site) -> None:
+def test_timer_expires_a_rolled_back_unit_that_waits_for_its_retry(site: Site) -> None:
     """The unit runs twice at once and would run a third time; the second run triggers the timer."""
     deadline, taken = site.deadline(), list[bool]()
 

@@ -109,7 +109,7 @@ def _file(folder: Path) -> Engine:
     return engine
 
 
-def test_columns_without_patron_data_exist() -> None:
+def test_every_column_listed_as_impersonal_exists() -> None:
     for name, columns in NOT_A_PERSON.items():
         assert set(columns) - {EVERY} <= set(METADATA.tables[name].c.keys()), name
 

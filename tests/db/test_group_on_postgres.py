@@ -107,7 +107,7 @@ def test_group_writes_what_single_units_would_write(shelf: Desk, now: datetime, 
         assert len(set(written)) == len(written) / 12
 
 
-def test_pure_query_runs_once(desk: Desk) -> None:
+def test_grouped_queries_prefetch_all_patrons_at_once(desk: Desk) -> None:
     asked = [*CARDS, "P99", CARDS[0]]
     answers = desk.group(*((lambda unit, card: unit.patrons.find(card), LockSet(card), card) for card in asked), do=read_group)
     assert [patron and patron.barcode for patron in answers] == [*CARDS, None, CARDS[0]]

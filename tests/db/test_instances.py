@@ -41,7 +41,7 @@ def test_silent_gateway_counts_as_gone_after_a_minute(store: Immediate, now: dat
     assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
 
 
-def test_gateway_that_left_can_come_back(store: Immediate, now: datetime) -> None:
+def test_stopped_gateway_can_start_again(store: Immediate, now: datetime) -> None:
     store.now(instances.record_instance, replace(_gateway("a", now), left_at=now))
     assert _states(store, now) == {"a": "left"}
     store.now(instances.record_instance, _gateway("a", now))

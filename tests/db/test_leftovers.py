@@ -64,7 +64,7 @@ def test_reader_that_blocks_the_wal_checkpoint_is_reported(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("place", [0, 5])
-def test_text_is_found_anywhere_and_counted_once(tmp_path: Path, place: int) -> None:
+def test_text_is_counted_once_at_any_place_of_a_file(tmp_path: Path, place: int) -> None:
     file = tmp_path / "bytes"
     file.write_bytes(b"\0" * place + CARD.encode() + b"\0" * 7)
     assert remains.count(file, [CARD, "x"]) == 1

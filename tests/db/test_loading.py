@@ -107,19 +107,19 @@ def test_empty_file_loads_no_rows(store: Immediate) -> None:
 # ---- what vanishes
 
 
-def test_delta_keeps_rows_not_in_the_file(store: Immediate) -> None:
+def test_delta_load_keeps_rows_that_the_file_does_not_list(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3")) == 0
     assert _cards(store) == ["P1", "P2", "P3"]
 
 
-def test_full_file_removes_rows_not_in_the_file(store: Immediate) -> None:
+def test_full_load_removes_rows_that_the_file_does_not_list(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3"), full=True) == 1
     assert _cards(store) == ["P2", "P3"]
 
 
-def test_full_file_removes_rows_of_earlier_deltas(store: Immediate) -> None:
+def test_full_load_removes_rows_of_earlier_delta_loads(store: Immediate) -> None:
     _load(store, _patrons("P1"), full=True)
     _load(store, _patrons("P2"))
     _load(store, _patrons("P3"))
@@ -127,7 +127,7 @@ def test_full_file_removes_rows_of_earlier_deltas(store: Immediate) -> None:
     assert _cards(store) == ["P1"]
 
 
-def test_full_patron_file_keeps_the_items(store: Immediate) -> None:
+def test_full_load_of_patrons_keeps_the_items(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     _load(store, _patrons("P1"), full=True)
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
@@ -185,7 +185,7 @@ def test_rows_of_an_interrupted_load_are_removed_by_the_next_full_file(store: Im
     assert _cards(store) == ["P1", "P3"]
 
 
-def test_load_may_be_repeated(store: Immediate) -> None:
+def test_repeated_load_changes_no_rows(store: Immediate) -> None:
     _load(store, _many(CHUNK + 1), full=True)
     report = store.now(loading.compare, "patrons", _many(CHUNK + 1))
     assert _load(store, _many(CHUNK + 1), full=True) == 0
@@ -224,7 +224,7 @@ def staged(*copies: Holding) -> StagedCopies:
     return made
 
 
-def test_report_changes_nothing(store: Immediate) -> None:
+def test_load_report_changes_no_rows(store: Immediate) -> None:
     _load(store, _patrons("P1"))
     store.now(loading.compare, "patrons", _patrons("P2"))
     assert _cards(store) == ["P1"]
@@ -235,7 +235,7 @@ def test_report_changes_nothing(store: Immediate) -> None:
     ("before", "vanishing", "too_many"),
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
-def test_removing_more_than_a_fifth_of_the_rows_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
+def test_load_is_suspicious_when_it_removes_more_than_a_fifth_of_the_rows(before: int, vanishing: int, too_many: bool) -> None:
     report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)
@@ -247,7 +247,9 @@ def test_withdrawn_rows_count_as_removed_without_a_full_load() -> None:
 
 
 @pytest.mark.parametrize(("before", "lost", "too_many"), [(100, 20, False), (100, 21, True), (12, 10, False), (12, 11, True)])
-def test_library_cannot_lose_a_fifth_of_its_items(before: int, lost: int, too_many: bool) -> None:
+def test_load_is_suspicious_when_it_removes_more_than_a_fifth_of_one_librarys_items(
+    before: int, lost: int, too_many: bool
+) -> None:
     report = LoadReport(100_000, 0, 0, 100_000 - lost, lost, losses=(Loss("LU", before, lost, 0),))
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)

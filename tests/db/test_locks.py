@@ -106,7 +106,7 @@ def test_locks_on_different_objects_do_not_block_each_other(two: tuple[Connectio
     assert not waits(two, mine, LockSet("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
 
 
-def test_empty_name_takes_no_lock(two: tuple[Connection, Connection]) -> None:
+def test_empty_lock_set_takes_no_lock(two: tuple[Connection, Connection]) -> None:
     assert not waits(two, NO_LOCKS, NO_LOCKS)
     assert list(NO_LOCKS.names()) == []
 

@@ -56,7 +56,7 @@ def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("send", Notification)
-def test_message_round_trips(store: Immediate, now: datetime, send: Notification) -> None:
+def test_queued_message_is_claimed_with_all_its_fields(store: Immediate, now: datetime, send: Notification) -> None:
     letter = is_letter(send)
     payload = PatronNotice(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
     store.now(lambda unit: unit.outbox.put(send, payload, "c-1", now))
@@ -126,7 +126,7 @@ def test_channel_that_is_down_or_paused_is_not_stalled(store: Immediate, now: da
     assert store.now(lambda unit: unit.outbox.stalled(now)) == set()
 
 
-def test_messages_of_a_lane_are_sent_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
+def test_messages_with_the_same_key_are_sent_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R1", "CUHK"))
     left = []
     while claimed := _claim(store, now):
@@ -135,7 +135,7 @@ def test_messages_of_a_lane_are_sent_in_order_one_at_a_time(store: Immediate, no
     assert left == [[1], [2], [3]]
 
 
-def test_lanes_do_not_block_each_other(store: Immediate, now: datetime) -> None:
+def test_messages_with_different_keys_do_not_block_each_other(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     assert _claim(store, now) == [1, 3, 4]
 
@@ -208,7 +208,7 @@ def test_message_released_from_a_dead_gateway_has_an_unknown_outcome(store: Imme
     assert store.now(lambda unit: unit.outbox.attempts(2)) == ()
 
 
-def test_failed_message_and_its_lane_wait_until_the_retry_time(store: Immediate, now: datetime) -> None:
+def test_failed_message_blocks_later_messages_of_its_key_until_the_retry(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     assert _claim(store, now) == [1, 3]
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=5), "timeout"))
@@ -217,14 +217,14 @@ def test_failed_message_and_its_lane_wait_until_the_retry_time(store: Immediate,
     assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
 
 
-def test_dead_letter_blocks_only_its_own_lane(store: Immediate, now: datetime) -> None:
+def test_dead_letter_blocks_only_messages_with_its_key(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, limit=1)
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused for good"))
     assert _claim(store, now) == [3]
 
 
-def test_retried_dead_letter_precedes_messages_behind_it(store: Immediate, now: datetime) -> None:
+def test_retried_dead_letter_is_sent_before_the_messages_that_it_blocked(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.retry(1, now))
@@ -249,7 +249,7 @@ def test_message_in_flight_cannot_be_retried_until_its_lease_expires(store: Imme
 
 
 @pytest.mark.parametrize("state", [OutboxState.DONE, OutboxState.DROPPED])
-def test_settled_message_releases_its_lane(store: Immediate, now: datetime, state: OutboxState) -> None:
+def test_settled_message_releases_the_next_message_with_its_key(store: Immediate, now: datetime, state: OutboxState) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
@@ -332,7 +332,7 @@ def test_partner_limit_counts_messages_in_flight_at_every_gateway(store: Immedia
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"CUHK": 4, "PolyU": 1}
 
 
-def test_full_channel_does_not_crowd_out_others(store: Immediate, now: datetime) -> None:
+def test_full_channel_does_not_delay_other_channels(store: Immediate, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(200)], ("R1", "PolyU"))
     assert store.now(_claim_within, now, "gw1", 1) == [1, 201]
 
@@ -367,7 +367,7 @@ LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
 
 @settings(max_examples=example_count(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LANES, STEPS, st.randoms(use_true_random=False))
-def test_messages_of_a_lane_are_sent_in_order_after_any_sequence_of_events(
+def test_messages_with_the_same_key_are_sent_in_order_after_any_sequence_of_events(
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
     engine = databases.MEMORY.fresh()

@@ -135,7 +135,7 @@ def test_cost_of_a_claim_does_not_depend_on_the_queue_length(
     assert _steps(memory, look, now) <= few * 1.1
 
 
-def test_blocked_messages_of_a_lane_are_read_once(memory: Immediate, now: datetime) -> None:
+def test_blocked_messages_with_the_same_key_are_read_once(memory: Immediate, now: datetime) -> None:
     taken = []
     for first, upto in ((0, 1_000), (1_000, 2_000)):
         memory.now(_put, now, "CUHK", range(first, upto), 2)
@@ -210,7 +210,7 @@ def test_retried_message_is_ordered_by_its_new_time(store: Immediate, now: datet
 
 
 @pytest.mark.parametrize("state", ["waiting", "dead"])
-def test_channel_with_blocked_lanes_does_not_delay_others(store: Immediate, now: datetime, state: str) -> None:
+def test_channel_with_blocked_messages_does_not_delay_other_channels(store: Immediate, now: datetime, state: str) -> None:
     store.now(_put, now - HOUR, "CUHK", range(100), 2)
     store.now(_hold_lanes, now, state)
     store.now(_put, now - HOUR, "CUHK", range(100, 101))
@@ -235,7 +235,7 @@ def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime)
 # ---- when something is due
 
 
-def test_next_due_time_ignores_paused_channels_and_messages_behind_the_first_of_a_lane(store: Immediate, now: datetime) -> None:
+def test_next_due_time_ignores_paused_channels_and_blocked_messages(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner("PolyU", "PolyU")]))
     assert store.now(_next_due, now) is None
     store.now(_put, now, "PolyU", range(1))

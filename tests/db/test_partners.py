@@ -37,7 +37,7 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
 
 @pytest.mark.parametrize(("ago", "counted"), [(MONTH, True), (MONTH + MOMENT, False)])
 @pytest.mark.parametrize("side", list(Side))
-def test_closed_request_counts_for_exactly_thirty_days(
+def test_closed_request_counts_in_the_lending_balance_for_thirty_days(
     store: Immediate, standing: Standing, now: datetime, side: Side, ago: timedelta, counted: bool
 ) -> None:
     standing(P.CLOSED, side=side, placed_at=now - ago)
@@ -45,7 +45,7 @@ def test_closed_request_counts_for_exactly_thirty_days(
 
 
 @pytest.mark.parametrize("position", sorted(set(CAME) - FINAL))
-def test_open_loan_from_the_partner_counts_regardless_of_age(
+def test_open_loan_counts_in_the_lending_balance_regardless_of_age(
     store: Immediate, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position, placed_at=now - 10 * MONTH)
@@ -53,7 +53,7 @@ def test_open_loan_from_the_partner_counts_regardless_of_age(
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - set(CAME) - set(WENT)))
-def test_unfilled_request_does_not_count_for_any_library(
+def test_unfilled_request_does_not_count_in_any_lending_balance(
     store: Immediate, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position)
@@ -64,7 +64,7 @@ def test_unfilled_request_does_not_count_for_any_library(
 
 
 @pytest.mark.parametrize(("ago", "counted"), [(WEEK, 1), (WEEK + MOMENT, 0)])
-def test_replies_count_for_exactly_seven_days(
+def test_only_replies_of_the_last_seven_days_are_counted(
     store: Immediate, asked: Callable[..., Request], now: datetime, ago: timedelta, counted: int
 ) -> None:
     asked(P.UNFILLED, "declined: lent", last=False, placed_at=now - ago)

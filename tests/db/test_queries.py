@@ -40,7 +40,7 @@ BORROWED = sorted(
 # ---- people, copies, days
 
 
-def test_unknown_keys_return_none(store: Immediate) -> None:
+def test_lookup_of_an_unknown_key_returns_none(store: Immediate) -> None:
     assert store.now(lambda unit: unit.patrons.find("P1")) is None
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) is None
     assert store.now(lambda unit: unit.requests.find("R1")) is None
@@ -94,7 +94,7 @@ def test_attempt_of_a_former_lender_is_found(store: Immediate, standing: Standin
 
 
 @pytest.mark.parametrize("position", list(Position))
-def test_open_means_not_ended(store: Immediate, standing: Standing, position: Position) -> None:
+def test_only_requests_that_have_not_ended_are_listed_as_open(store: Immediate, standing: Standing, position: Position) -> None:
     request = standing(position, copy="C1")
     expected = (request,) if position not in FINAL else ()
     assert store.now(lambda unit: unit.requests.open_with_item("C1")) == expected
@@ -186,7 +186,7 @@ def test_history_is_found_by_request_item_or_patron(
     assert [line["event"] for line in store.now(lambda unit: unit.journal.history(what))] == ["OPEN", "CHECK_OUT", "RETURN"]
 
 
-def test_patron_history_includes_open_ended_and_unrelated_entries(
+def test_patron_history_includes_entries_of_open_and_ended_requests_and_without_a_request(
     store: Immediate, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.RECEIVED, copy="C1")

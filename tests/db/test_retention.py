@@ -13,7 +13,7 @@ from hkall_gateway.rules.vocabulary import Position, Request
 
 
 @pytest.mark.parametrize("ask", [retention.closed, retention.personal])
-def test_next_batch_starts_after_the_cursor_of_the_last(
+def test_retention_batch_starts_after_the_previous_batch(
     store: Immediate, standing: Callable[..., Request], now: datetime, ask: Callable[..., tuple[Request, ...]]
 ) -> None:
     for days in (3, 1, 2, 2):

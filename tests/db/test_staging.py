@@ -9,7 +9,7 @@ A = Holding("CUHK", "B1", "b2", "Dune", "Herbert, Frank", "9780441013593", "v.1"
 B = Holding("LU", "B1", "b1", "紅樓夢")
 
 
-def test_item_round_trips() -> None:
+def test_staged_item_round_trips() -> None:
     staged = StagedCopies()
     for line, copy in enumerate((A, B), 2):
         assert staged.add(f"f.csv:{line}", (copy.agency, copy.barcode), copy) == ""
@@ -19,7 +19,7 @@ def test_item_round_trips() -> None:
     assert ("f.csv:3", B) in staged
 
 
-def test_key_is_kept_once_even_from_an_invalid_row() -> None:
+def test_repeated_key_is_ignored_even_after_an_invalid_row() -> None:
     staged = StagedCopies()
     assert [staged.add(f"f.csv:{line}", ("CUHK", "B1"), A) for line in (2, 3, 4)] == ["", "f.csv:2", "f.csv:3"]
     assert [staged.add(f"f.csv:{line}", ("LU", "B1"), copy) for line, copy in ((5, None), (6, B))] == ["", "f.csv:5"]

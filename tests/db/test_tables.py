@@ -76,7 +76,7 @@ def test_item_is_in_at_most_one_active_request(engine: Engine, position: Positio
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - HOLDS_ITEM))
-def test_inactive_request_may_name_an_item_in_use_by_another(engine: Engine, position: Position) -> None:
+def test_inactive_request_may_have_the_item_of_an_active_request(engine: Engine, position: Position) -> None:
     with engine.connect() as connection:
         connection.execute(insert(REQUESTS), _request("R1", item_barcode="C1", position=Position.ON_LOAN))
         connection.execute(insert(REQUESTS), _request("R2", item_barcode="C1", position=position))

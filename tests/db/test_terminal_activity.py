@@ -14,7 +14,7 @@ def row(instance: str, login: str, now: datetime) -> TerminalActivity:
     return TerminalActivity(instance, login, "counter", "HKU-MAIN-LENDING", 1, "11", now, 0, "", None, now)
 
 
-def test_report_replaces_only_the_gateways_own_previous_report(store: Immediate, now: datetime) -> None:
+def test_terminal_report_replaces_only_the_previous_report_of_its_gateway(store: Immediate, now: datetime) -> None:
     first, other = row("1", "counter-1", now), row("2", "counter-1", now)
     store.now(instances.write_terminals, "1", [first, row("1", "gone", now)], now)
     store.now(instances.write_terminals, "2", [other], now)
@@ -25,7 +25,7 @@ def test_report_replaces_only_the_gateways_own_previous_report(store: Immediate,
     assert store.now(instances.terminals) == (other,)
 
 
-def test_report_of_a_gateway_not_seen_for_a_month_is_deleted(store: Immediate, now: datetime) -> None:
+def test_terminal_report_is_deleted_when_its_gateway_was_not_seen_for_a_month(store: Immediate, now: datetime) -> None:
     store.now(instances.write_terminals, "1", [row("1", "counter-1", now)], now)
     later = now + FORGOTTEN + timedelta(seconds=1)
     store.now(instances.write_terminals, "2", [row("2", "counter-1", later)], later)

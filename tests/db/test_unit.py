@@ -117,7 +117,9 @@ def test_unknown_step_changes_nothing(
     assert (len(rows(JOURNAL)), rows(OUTBOX)) == (lines, [])
 
 
-def test_second_concurrent_move_fails(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_second_of_two_concurrent_moves_of_a_request_fails(
+    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+) -> None:
     seen_by_both = standing(Position.RECEIVED, copy="C1")
     first = store.now(UnitOfWork.advance, seen_by_both, Event.CHECK_OUT, now, by)
     told = len(rows(OUTBOX))
@@ -127,7 +129,9 @@ def test_second_concurrent_move_fails(store: Immediate, standing: Standing, now:
     assert len(rows(OUTBOX)) == told
 
 
-def test_step_without_a_move_keeps_the_entry_time(store: Immediate, standing: Standing, now: datetime, by: Actor) -> None:
+def test_step_that_keeps_the_position_does_not_change_moved_at(
+    store: Immediate, standing: Standing, now: datetime, by: Actor
+) -> None:
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
     renewed = store.now(lambda unit: unit.advance(loan, Event.RENEW, later, by, due=date(2017, 3, 30), renewals=1))

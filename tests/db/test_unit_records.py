@@ -135,7 +135,7 @@ def test_commit_listener_gets_only_committed_steps(engine: Engine, now: datetime
 # ---- the inbox
 
 
-def test_document_is_new_once_and_then_has_a_stored_reply(store: Immediate, now: datetime) -> None:
+def test_repeated_document_has_a_stored_reply(store: Immediate, now: datetime) -> None:
     until = now + timedelta(days=30)
     assert store.now(inbox.claim, "CUHK", "d1", until, now) is None
     store.now(inbox.keep, "CUHK", "d1", "done")
@@ -154,7 +154,7 @@ def test_document_without_a_reply_is_deleted(store: Immediate, now: datetime, ro
     assert store.now(inbox.claim, "CUHK", "d1", now, now) is None
 
 
-def test_stored_replies_are_deleted_after_their_window(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_stored_replies_are_deleted_after_their_retention_time(store: Immediate, now: datetime, rows: Rows) -> None:
     store.now(inbox.claim, "CUHK", "short", now + timedelta(minutes=15), now)
     store.now(inbox.claim, "CUHK", "long", now + timedelta(days=30), now)
     assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0

@@ -87,12 +87,12 @@ NEVER: list[tuple[Position, dict[str, Any]]] = [
 # fmt: on
 
 
-def test_every_list_is_tested() -> None:
+def test_every_work_list_is_tested() -> None:
     assert set(HAS) == set(ListName)
 
 
 @pytest.mark.parametrize("name", list(ListName))
-def test_list_contains_exactly_its_requests(
+def test_work_list_contains_exactly_its_requests(
     store: Immediate, standing: Standing, now: datetime, at: Moment, name: ListName
 ) -> None:
     words: dict[Any, Any] = {"yesterday": now.date() - timedelta(days=1), 30: now - timedelta(days=30)}

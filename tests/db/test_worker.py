@@ -80,7 +80,7 @@ def test_group_is_limited_to_the_batch_size_and_keeps_the_order(engine: Engine) 
     assert desk.groups == [["first"], ["a", "b"], ["c", "d"], ["e"]]
 
 
-def test_stop_does_not_lose_queued_units(engine: Engine) -> None:
+def test_stop_finishes_the_queued_units(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abc":
@@ -101,7 +101,7 @@ def test_results_are_delivered_in_a_reactor_iteration_not_in_the_thread(engine: 
     assert desk.answered == ["first"]
 
 
-def test_stopped_lane_accepts_no_work(engine: Engine) -> None:
+def test_stopped_worker_accepts_no_jobs(engine: Engine) -> None:
     desk = Desk()
     desk.go_on.set()
     lane = Worker(engine, desk.do, desk.turns.put, "writer", 2)
