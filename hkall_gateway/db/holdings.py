@@ -22,7 +22,7 @@ class HoldingRepository(Repository):
         return Holding(*rows[0]) if rows else None
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
-        """Return all copies of a title by union number. With `agency`, return its copies by union or local number."""
+        """Return the copies of a title by its union number or, if `agency` is set, by its union or local number there."""
         own = {"agency": agency} if agency else {}
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)

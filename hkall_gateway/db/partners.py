@@ -45,7 +45,7 @@ class RequestReplies:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of filled requests among decided requests, from 0 to 1. A request without a timely reply is decided too."""
+        """The share of filled requests among decided requests (0 to 1). A request without a timely reply counts as decided."""
         decided = self.asked - self.open
         return self.filled / decided if decided else None
 
