@@ -1,7 +1,4 @@
-"""Print records: as a table on a terminal, as aligned lines in a pipe, or as JSON for programs.
-
-Tables and lines show times in the library's time zone, JSON in UTC.
-"""
+"""Prints records as a table, aligned lines or JSON. Tables and lines use the library's time zone, JSON uses UTC."""
 
 from __future__ import annotations
 

@@ -279,10 +279,7 @@ KEYS: Final[Mapping[Position, str]] = MappingProxyType(
         P.SHIPPED: "shipped_days",
     }
 )
-"""Key in `[waits]`, by position, of the time limit after which staff are notified. Loans have a due date instead.
-
-Source: the limits of BONUS+, OhioLINK and MOBIUS.
-"""
+"""Key in `[waits]`, by position, of the time limit after which staff are notified. Source: BONUS+, OhioLINK, MOBIUS."""
 
 ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
 

@@ -1,6 +1,6 @@
 """Checks a partner's report against our own record, by a table of position, report and date.
 
-Our own scans outweigh a partner's reports. A report that contradicts a scan is never applied automatically: staff decide.
+Our own scans outweigh a partner's reports. A report that contradicts a scan is never applied automatically, but left to staff.
 """
 
 from __future__ import annotations

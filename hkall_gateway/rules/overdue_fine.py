@@ -16,7 +16,7 @@ CURRENCY: Final = "HKD"
 
 @dataclass(frozen=True, slots=True)
 class RecallFacts:
-    """The recall of a loan: its date, whether it shortened the due date, and the date of its cancellation."""
+    """The recall of a loan: when it came, whether it shortened the due date, and when it was cancelled."""
 
     recalled_on: date | None = None
     shortened: bool = False

@@ -334,7 +334,7 @@ LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The whole policy file. `Policy()` is the published rules, with defaults for the points that they leave open."""
+    """The whole policy file. `Policy()` holds the published rules, with defaults for the points that the rules leave open."""
 
     materials: tuple[str, ...] = _option(("book",), "R5", "Kinds of material that may be requested or lent.")
     local_available_statuses: tuple[str, ...] = _option(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES: Final = 1_048_576
-"""Maximum length of a reply; a longer line drops the connection."""
+"""Maximum length of a reply in bytes. The connection is aborted if a line is longer."""
 MOST_LINES: Final = 64
 """Maximum number of unread lines; a system that sends more is not answering our requests."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
@@ -383,10 +383,7 @@ def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
-    """Return a function that opens connections to a port.
-
-    With `tls`, the server's certificate must be valid for `host` and issued by a trusted authority.
-    """
+    """Return a function that opens connections to a port. With `tls`, require a trusted certificate for `host`."""
     endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
     if tls:
         endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)

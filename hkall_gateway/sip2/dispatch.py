@@ -255,10 +255,7 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
 
 
 async def _answer_status(exchange: Exchange) -> Reply:
-    """Answer an SC Status (99) with a 98.
-
-    A flag is Y if this terminal may send the messages. Whether an item may be lent is decided when it is scanned (R16).
-    """
+    """Answer an SC Status (99) with a 98, in which each flag tells whether this terminal may send certain messages."""
     dialect = exchange.session.dialect
     fields = {
         "on_line_status": "Y",

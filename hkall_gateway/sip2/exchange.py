@@ -81,7 +81,7 @@ NOWHERE: Final = AllowList(())
 OPEN: Final = frozenset({"93", "97", "99"})
 """Messages that every terminal may send, in every role."""
 ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
-"""All other messages that terminals send. A terminal's role may allow only some of them."""
+"""Messages that terminals send, apart from OPEN. A terminal's role may allow only some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ class Exchange:
         self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> KnownFlags:
-        """Return BL and CQ for a reply while the local system is unreachable.
+        """Return BL and CQ, as last known, for a reply while the local system is unreachable.
 
         An unknown flag is left out, or sent as N if the dialect requires it. A client that only checks membership (role
         `lookup`) also receives N, since it might take a missing flag for a yes.
@@ -252,7 +252,7 @@ class Exchange:
         }
 
     def is_set(self, flag: str) -> bool:
-        """Return whether the flag is Y."""
+        """Check whether a flag in the message is Y."""
         return self.message.get(flag) == "Y"
 
     def language(self, patron: str = "") -> str:

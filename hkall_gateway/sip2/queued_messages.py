@@ -34,10 +34,7 @@ A loan that is found later may have been made at the local system's own desk. Th
 
 
 class QueuedMessages:
-    """The courier's carrier for messages to the local system.
-
-    `line` is a connection logged in as the gateway, and `zone` is the library's time zone.
-    """
+    """Delivers outbox rows to the local system over `line`, logged in as the gateway. `zone` is the library's time zone."""
 
     def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
         self._line, self._institution, self._now, self._zone = line, institution, now, zone

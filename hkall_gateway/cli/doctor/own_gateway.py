@@ -283,10 +283,7 @@ class Running:
 
 
 def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
-    """Find our running gateway by its row in the database.
-
-    A gateway that is registered under another host name may still run here, in a container.
-    """
+    """Find our running gateway by its row in the database; see `Running` for a gateway under another host name."""
     if found is None or found.revision != found.head:
         return Running(sure=False)
     now, machine = tools.means.clock(), host()

@@ -68,10 +68,7 @@ def event_of(line: bytes) -> dict[str, object] | None:
 
 
 def instant_of(text: str, now: datetime) -> datetime:
-    """Parse a time in Hong Kong: a day, a day and a time, or a time alone, which is its last occurrence before `now`.
-
-    Raise ValueError for any other text.
-    """
+    """Parse a day and time in Hong Kong; a time alone means its last occurrence before `now`. Raise ValueError otherwise."""
     here = now.astimezone(HONG_KONG)
     if not _CLOCK.fullmatch(text):
         named = datetime.fromisoformat(text)
@@ -83,7 +80,7 @@ def instant_of(text: str, now: datetime) -> datetime:
 class LogFilter:
     """Finds the log lines to show.
 
-    With choices it finds whole conversations: all lines with the corr_id of a chosen line, including earlier ones among the
+    With choices, it finds whole conversations: all lines with the corr_id of a chosen line, including earlier lines among the
     last `lookback` lines. A damaged line is found if there are no choices, or if it contains a value of each choice.
 
     Args:

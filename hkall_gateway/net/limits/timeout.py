@@ -33,10 +33,7 @@ def begin_budget(until_s: float | None) -> None:
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
-    """Return how many seconds a call that starts at `now_s` may take, at least 0.
-
-    The result is `at_most_s`, or less if the message's budget or deadline ends earlier.
-    """
+    """Return how many seconds, at most `at_most_s`, a call at `now_s` may take before the budget or deadline ends."""
     until_s, deadline = _UNTIL.get(), current()
     at_most_s = at_most_s if deadline is None else min(at_most_s, deadline.left_s)
     return at_most_s if until_s is None else max(0.0, min(at_most_s, until_s - now_s))

@@ -51,12 +51,12 @@ GRAMMAR: Final[Mapping[str, str]] = {
 }
 """Patterns for the rest of a line, by verb. The less obvious lines are:
 
-`crash 2`: die at the second commit from here. `state R2 none`: there is no such request. `partner LU has L1 On Loan`: the
-status on its own shelf, whatever the catalogue says. `partner LU answers FILE.xml`: its next reply. `mail server is away`:
-letters wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system. `ils loses
-11`: it executes the next 11, and the reply is lost. `ils reader UG1 blocked=yes loans=14`: data of a patron. `ils answers
-FILE.xml`: its next reply. `ils lends AB77 UG1`: a loan at its own desk. `ils hears 11*AB77*`: the oldest message that it
-received and no line has checked, or `nothing`.
+`crash 2`: the gateway dies at the second commit from now. `state R2 none`: no such request exists. `partner LU has L1 On Loan`:
+the status in LU's own system, whatever the catalogue says. `partner LU answers FILE.xml`: LU's next reply. `mail server is
+away`: letters wait until the server `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system.
+`ils loses 11`: the system executes the next 11, but the reply is lost. `ils reader UG1 blocked=yes loans=14`: a patron's data.
+`ils answers FILE.xml`: the system's next reply. `ils lends AB77 UG1`: a loan at the system's own desk. `ils hears 11*AB77*`:
+the oldest message that the system received and no line has checked, or `nothing`.
 """
 # fmt: on
 

@@ -73,10 +73,7 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
 
 
 def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Find the sequence number and the unknown tags among stray chunks.
-
-    A chunk may be an AY that is followed by a delimiter or by other fields instead of AZ.
-    """
+    """Find the sequence number (AY before a delimiter or other fields) and the unknown tags among stray chunks."""
     for stray in strays:
         if not sequence and stray[:2] == "AY" and stray.isascii() and stray[2:3].isdigit():
             sequence = stray[2]

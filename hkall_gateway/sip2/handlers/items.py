@@ -33,10 +33,7 @@ THIS_COPY: Final = "3"
 
 
 async def hold(exchange: Exchange) -> Reply:
-    """Answer a Hold (15) with a 16.
-
-    AB is the barcode of one of our items, which identifies the title. Without AB, AJ is the title or union catalogue number.
-    """
+    """Answer a Hold (15) with a 16. AB is one of our barcodes; without AB, AJ is a title or union catalogue number."""
     message = exchange.message
     if message.get("hold_mode") not in MODES or not message.get("AA") or not (message.get("AB") or message.get("AJ")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
