@@ -1,6 +1,6 @@
-"""Checks across keys of gateway.toml: duplicate names, unknown names, and keys that depend on each other.
+"""Checks that involve several keys in gateway.toml: duplicate names, unknown names, and keys that depend on each other.
 
-The checks use the raw tables, so that these errors are reported together with all others, even if the file is invalid.
+The checks use the raw tables, so that these errors are reported together with all other errors even if the file is invalid.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 
 OF_ROLES: Final = {"takes_money": ("counter", "selfcheck"), "offline": ("counter", "selfcheck")}
-"""Keys of a terminal's row, and the roles that can use them. A book drop never ends a loan, on line or off line (R17)."""
+"""Key in a terminal's row -> roles that may have the key. A book drop never ends a loan, neither online nor offline (R17)."""
 
 
 PROOFS: Final = ("secret_env", "certificate", "by_address", "basic_hash", "bearer_hash", "jwt")
-"""Keys of a client's row that prove its identity. One of them is needed."""
+"""Keys in a client's row that define a proof of identity. At least one is required."""
 
 
 OURS: Final = ("basic_password_env", "bearer_env", "jwt")
-"""Keys of a partner's row that prove our identity in an Authorization header."""
+"""Keys in a partner's row with which we prove our identity in an Authorization header."""
 
 
 def _check_repeated_names(tables: Table) -> Iterator[Fault]:
@@ -87,7 +87,7 @@ def _check_ils(tables: Table) -> Iterator[Fault]:
 
 
 def _check_timeouts(tables: Table) -> Iterator[Fault]:
-    """Require that the local system's time limit is below that of our own answer and below each terminal's timeout."""
+    """Require that the local system's time limit is shorter than our answer's and than each terminal's timeout."""
     given = _table_at(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
     within = _table_at(tables, "sip2").get("answer_within_s", TERMINALS_WAIT_S)
     if isinstance(given, int | float) and isinstance(within, int | float) and within <= given:
@@ -100,7 +100,7 @@ def _check_timeouts(tables: Table) -> Iterator[Fault]:
 
 
 def _check_listeners(tables: Table) -> Iterator[Fault]:
-    """Require a known terminal for a port without logins, and no terminal for a port with logins."""
+    """Require that a port without logins names a known terminal, and that a port with logins names no terminal."""
     sip2 = _table_at(tables, "sip2")
     logins = [row.get("login") for _, row in _rows_at(sip2, "terminals")]
     for index, row in _rows_at(sip2, "listeners"):
@@ -114,7 +114,7 @@ def _check_listeners(tables: Table) -> Iterator[Fault]:
 
 
 def _check_proofs(tables: Table) -> Iterator[Fault]:
-    """Require a proof of identity from each client. A proof must be complete and must identify a single row."""
+    """Require that each client has a proof of identity, and that each proof is complete and identifies a single row."""
     rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows_at(tables, kind)]
     for kind, index, row in rows:
         if kind == "clients" and not any(row.get(name) for name in PROOFS):
@@ -132,7 +132,7 @@ def _check_proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _check_our_proofs(tables: Table) -> Iterator[Fault]:
-    """Require that our proof to a partner is of one kind, and complete."""
+    """Require that our proof of identity for a partner is complete and of a single kind."""
     for index, row in _rows_at(tables, "partners"):
         ours, where = _table_at(row, "our_proof"), ("partners", index, "our_proof")
         if len([key for key in OURS if ours.get(key)]) > 1:
@@ -142,7 +142,7 @@ def _check_our_proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
-    """Report keys of a terminal that do not apply to its role."""
+    """Report keys that do not apply to the terminal's role."""
     for index, row in _rows_at(_table_at(tables, "sip2"), "terminals"):
         for key, roles in OF_ROLES.items():
             if row.get(key) is True and row.get("role") not in roles:
@@ -150,7 +150,7 @@ def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
 
 
 def _check_limits(tables: Table) -> Iterator[Fault]:
-    """Report limits on connections and bytes that a smaller limit makes unreachable."""
+    """Report limits on connections and bytes that are unreachable because of a smaller limit."""
     for kind in ("sip2", "ncip"):
         endpoint = _table_at(tables, kind)
         most = _whole_number(endpoint.get("max_connections"))
@@ -163,7 +163,7 @@ def _check_limits(tables: Table) -> Iterator[Fault]:
 
 
 def _check_web(tables: Table) -> Iterator[Fault]:
-    """Report web pages whose libraries are missing, and accounts with the same login."""
+    """Report a [web] table without the required Python packages, and staff accounts with the same login."""
     if not isinstance(tables.get("web"), dict):
         return
     if missing := missing_modules():
@@ -178,7 +178,7 @@ def _whole_number(value: object) -> int:
 
 
 def _check_dialects(tables: Table) -> Iterator[Fault]:
-    """Report duplicate dialects, and dialects that neither the package nor the site defines."""
+    """Report duplicate dialect names, and names that neither the package nor the site defines."""
     sip2 = _table_at(tables, "sip2")
     own = [(index, row["name"]) for index, row in _rows_at(sip2, "dialects") if isinstance(row.get("name"), str)]
     known = list(DIALECTS)
@@ -211,7 +211,7 @@ CHECKS: Final = (
 
 
 def find_cross_faults(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
-    """Yield the faults across keys. If `environ` is given, it must have all variables named by `…_env` keys."""
+    """Yield the faults that involve several keys. `environ`, if given, must have all variables named by `…_env` keys."""
     if environ is not None:
         for steps, value in _walk_leaves(tables, ()):
             if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):

@@ -1,4 +1,4 @@
-"""[[sip2.dialects]]: a site's own terminal model, as the differences from a packaged dialect."""
+"""[[sip2.dialects]], where a site defines its own terminal models by their differences from a packaged dialect."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hkall_gateway.sip2.codec.messages import SHAPES
 PRINTABLE: Final = "".join(map(chr, range(32, 127)))
 ANY_DAY: Final = datetime(2017, 3, 16)  # noqa: DTZ001 - any date will do to try a pattern
 NEVER_SENT: Final = frozenset({"PB"})
-"""Extensions that no site may send: a birth date serves no purpose."""
+"""Extensions that no site may send, since a birth date serves no purpose."""
 ALWAYS_SENT: Final = frozenset({"AY", "AZ", "BL", "CQ"})
-"""Fields that are always sent, though optional in SIP2 2.00: a terminal without CQ may assume that the PIN is right."""
+"""Optional SIP2 2.00 fields that are always sent. For example, a terminal may treat a missing CQ as a correct PIN."""
 
 
 def _check_base_dialect(name: str) -> str:
@@ -89,7 +89,7 @@ STRICTER: Final[Mapping[str, Any]] = {
     "retries":        Annotated[int, Field(ge=0, le=999)],
 }
 # fmt: on
-"""Types of the keys for which a site may write less than `Sip2Dialect` can represent, or another type."""
+"""Types for keys whose values are more restricted in the file than in `Sip2Dialect`, or have another type."""
 
 
 class _Named(Strict):

@@ -74,7 +74,7 @@ class DatabaseConfig(Strict):
     connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: time limit for connecting to a server, at least 2")
 
     def limits(self) -> Limits:
-        """Return the timeouts of the database."""
+        """Return the database timeouts."""
         return Limits(self.statement_timeout_s, self.lock_timeout_s, self.idle_timeout_s, self.connect_timeout_s)
 
 
@@ -357,12 +357,12 @@ class GatewayConfig(Strict):
 
 
 def _model_for(tables: Table) -> type[GatewayConfig]:
-    """Return the model for these tables, in which [ils] has the keys of the configured adapter."""
+    """Return the model for `tables`, in which [ils] has the configured adapter's keys."""
     ils = tables.get("ils")
     connector = ils.get("connector") if isinstance(ils, dict) else None
     try:
         found = with_keys_of(find_adapter(connector)) if isinstance(connector, str) else IlsConfig
-    except BadAdapter:  # `find_cross_faults` reports it
+    except BadAdapter:  # reported by `find_cross_faults`
         return GatewayConfig
     return GatewayConfig if found is IlsConfig else create_model("GatewayConfig", __base__=GatewayConfig, ils=(found, ...))
 
@@ -370,7 +370,7 @@ def _model_for(tables: Table) -> type[GatewayConfig]:
 def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     """Load the configuration in `file`. Raises ConfigErrors with all errors.
 
-    `environ` must have the variables named by `…_env` keys; None skips this check. Their values are read where they are used.
+    `environ` must have the variables named by `…_env` keys. None skips this check. The values are only read when needed.
     """
     tables = with_defaults(read(file))
     gateway, faults = model(_model_for(tables), tables, file)

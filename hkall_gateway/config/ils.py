@@ -1,4 +1,4 @@
-"""The tables [ils], the library's own system and its fallback, and [marc], the fields of MARC records."""
+"""The tables [ils] for the library's own system and its fallback, and [marc] for the fields in MARC records."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Marc(Strict):
     )
 
     def plain(self) -> MarcMapping:
-        """Return the mapping for the MARC reader."""
+        """Return the MARC reader's mapping."""
         titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
         items = overlaid(tuple(record_from_row(ItemField, row) for row in self.items))
         return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")
@@ -106,8 +106,8 @@ class IlsConfig(Sip2Settings, NcipSettings, SharedIlsConfig):
 
 
 def with_keys_of(adapter: Adapter) -> type[IlsConfig]:
-    """Return the model for an [ils] table that also has the keys of this adapter."""
+    """Return the model for an [ils] table that includes the adapter's keys."""
     if issubclass(IlsConfig, adapter.settings) or adapter.settings is NoSettings:
         return IlsConfig
-    bases = (cast("type[IlsConfig]", adapter.settings), IlsConfig)  # the strictness of IlsConfig wins
+    bases = (cast("type[IlsConfig]", adapter.settings), IlsConfig)  # IlsConfig's strictness takes precedence
     return create_model("IlsConfig", __base__=bases, __doc__=IlsConfig.__doc__)

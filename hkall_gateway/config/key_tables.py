@@ -1,4 +1,4 @@
-"""Markdown tables of the keys of a settings model, for `check-config --keys` and docs/config.md."""
+"""Formats the keys in a settings model as Markdown tables, for `check-config --keys` and docs/config.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = tuple[str, ...]
 
 
 def describe_ils(model: type[IlsConfig]) -> str:
-    """Describe the keys of [ils] in Markdown, including those of the adapter that `model` was made for."""
+    """Describe the [ils] keys in Markdown, including the keys of the adapter for which `model` was made."""
     return "\n".join(key_tables(model, "[ils]")).strip()
 
 
 def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
-    """Yield the lines of a Markdown table for a model's own keys, then for those of its nested tables."""
+    """Yield the lines of Markdown tables, first for a model's own keys, then for each nested table."""
     if path:
         table = path.strip("[]")
         rows = [_field_row(table, name, field) for name, field in model.model_fields.items() if not table_of(model, name)]
@@ -89,7 +89,7 @@ NAMES: Mapping[object, str] = {
 
 
 def type_words(hint: object) -> str:
-    """Describe the type of a key in words for the authors of a file."""
+    """Describe a key's type in words for authors of configuration files."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return listed(shown_value(part).strip("`").strip('"') for part in parts)
@@ -105,5 +105,5 @@ def type_words(hint: object) -> str:
 
 
 def is_list(hint: object) -> bool:
-    """Whether a type is a list of rows."""
+    """Check whether a type is a list of rows."""
     return typing.get_origin(hint) is tuple

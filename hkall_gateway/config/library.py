@@ -1,6 +1,6 @@
-"""Build the library that a configuration describes, and the units of work for the gateway and for commands.
+"""Builds the library described by a configuration, and the units of work for the gateway and for commands.
 
-It is separate from `mapping`, which imports the protocols: commands need only this module.
+This module is separate from `mapping`, which imports the protocols, because commands do not need the protocols.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 def new_request_id() -> str:
-    """Return a random request number that is unique across gateways: twelve characters that are hard to misread."""
+    """Return a random request number, unique across gateways, with twelve characters that are hard to misread."""
     number, characters = secrets.randbelow(len(_CHARACTERS) ** 12), ""
     for _ in range(12):
         number, place = divmod(number, len(_CHARACTERS))
@@ -30,11 +30,11 @@ _CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def library_of(config: GatewayConfig) -> Library:
-    """Return our library, with the site's own policy over the published rules. Raises ConfigErrors."""
+    """Return our library, with the published rules overridden by the site's policy. Raises ConfigErrors."""
     library = config.library
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
 def make_unit(library: Library) -> Callable[[Connection], UnitOfWork]:
-    """Return a factory for units of work that make real request numbers and skip the letters that the policy suppresses."""
+    """Return a factory for units of work that create request numbers and skip letters that the policy suppresses."""
     return lambda connection: UnitOfWork(connection, new_request_id, library.silent)

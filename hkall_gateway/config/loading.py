@@ -1,4 +1,4 @@
-"""Load a TOML file into a model, or return all its errors. Rows that name a system get that system's defaults."""
+"""Loads a TOML file into a model, or returns all errors. Rows that name a system get that system's defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Fault: TypeAlias = tuple[str, str]
-"""Path (such as `sip2.terminals[0].role` or `line 7`) and message."""
+"""(path, message). The path is a key such as `sip2.terminals[0].role`, or a line such as `line 7`."""
 
 Table: TypeAlias = dict[str, Any]
 
@@ -30,14 +30,14 @@ R = TypeVar("R", bound="DataclassInstance")
 
 
 class Strict(BaseModel):
-    """Base class for the tables of a file: unknown keys are refused, values are not coerced, instances are frozen."""
+    """Base class for configuration tables. Unknown keys are refused, values are not coerced, instances are frozen."""
 
-    # Hide the input, so that a secret written into the wrong key does not appear in the message.
+    # Hide the input, so that a secret in the wrong key does not appear in an error message.
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class ConfigErrors(Exception):
-    """The errors of a file: `errors` has (path, message) pairs, in the order of the file's tables."""
+    """All errors in a configuration file. `errors` holds (path, message) pairs, in the order of the file's tables."""
 
     def __init__(self, file: Path, errors: Iterable[Fault]) -> None:
         self.file = file
@@ -75,15 +75,15 @@ MESSAGES: Final[Mapping[str, str]] = {
     "date_from_datetime_parsing": "must be a date, like 2017-06-06",
     "value_error":               "{error}",
 }  # fmt: skip
-"""Messages for pydantic's error types, worded for the authors of configuration files."""
+"""Messages for pydantic's error types, worded for authors of configuration files."""
 
 
 _ARM: Final = re.compile(r"(constrained-)?(int|str)$|literal\[|function-")
-"""Steps of a path that are not keys: pydantic's names for the members of a union."""
+"""Matches path steps that are not keys, such as pydantic's names for the members of a union."""
 
 
 def read(file: Path) -> Table:
-    """Read the tables of a TOML file. Raises ConfigErrors, with the line number, if it cannot be read or is not TOML."""
+    """Read a TOML file. Raises ConfigErrors if the file cannot be read or, with the line number, if it is not TOML."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as bad:
@@ -98,13 +98,13 @@ def read(file: Path) -> Table:
 
 
 def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
-    """Validate `tables` as a `kind`. Return the model, or None and the errors. Paths are relative to the folder of `file`."""
+    """Validate `tables` as a `kind`. Return the model, or None and the errors. Paths are relative to `file`'s folder."""
     try:
-        # Through JSON, where a strict model accepts a list for a tuple and text for a date, as TOML users expect.
+        # Convert to JSON, in which a strict model accepts a list for a tuple and a text for a date, as TOML users expect.
         text = json.dumps(tables, default=_iso_date)
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
-        messages: dict[str, list[str]] = {}  # a value that may be a number or a word has an error for each type
+        messages: dict[str, list[str]] = {}  # a value that may be a number or a word yields one error per type
         for error in bad.errors(include_url=False, include_input=False):
             path, message = _describe_error(error, kind)
             if message not in messages.setdefault(path, []):
@@ -113,14 +113,14 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
 
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
-    """Create a record from the fields of `row` with the same names. `own` has the values that `row` represents differently."""
+    """Create a record from the fields in `row` with the same names. `own` has values for fields that differ."""
     shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
     return record(**values, **own)
 
 
 def dotted(steps: Iterable[str | int]) -> str:
-    """Format the path of a key: `sip2.terminals[0].role`."""
+    """Format the path of a key, such as `sip2.terminals[0].role`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".")
 
@@ -128,7 +128,7 @@ def dotted(steps: Iterable[str | int]) -> str:
 def _syntax_fault(message: str, text: str) -> Fault:
     what = re.sub(r"\s*\(at .*\)$", "", message)
     found = re.search(r"at line (\d+), column (\d+)", message)
-    # tomllib says "at end of document" if a quotation mark or a bracket was never closed.
+    # tomllib reports "at end of document" if a quotation mark or a bracket was never closed.
     line, column = (found[1], f" (column {found[2]})") if found else (str(text.rstrip("\n").count("\n") + 1), "")
     return f"line {line}", f"{what[:1].lower()}{what[1:]}{column}"
 
@@ -173,7 +173,7 @@ def _iso_date(value: object) -> str:
 
 
 def with_defaults(tables: Table) -> Table:
-    """Return the tables of a file. A row that names a system gets that system's keys as defaults."""
+    """Add defaults to a file's tables. Each row that names a system gets that system's keys as defaults."""
     whole = dict(tables)
     for role in SystemRole:
         value = tables.get(role.value)
@@ -190,6 +190,6 @@ def _with_system_keys(role: SystemRole, row: Table) -> Table:
     whole: Table = dict((system and system.defaults(role)) or {})
     for key, value in row.items():
         usual = whole.get(key)
-        # In a nested table such as `problems`, each entry is overridden separately.
+        # In a nested table such as `problems`, override each entry separately.
         whole[key] = {**usual, **value} if isinstance(usual, Mapping) and isinstance(value, Mapping) else value
     return whole

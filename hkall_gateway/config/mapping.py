@@ -1,4 +1,4 @@
-"""Map the configuration's tables to the records that the protocols use, at the start and at a reload."""
+"""Maps configuration tables to the records that the protocols use, at startup and at a reload."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
-    """Return the terminals that may log in, by login. The default language is the library's first."""
+    """Return the terminals that may log in, by login. The default language is the library's first language."""
     makes = makes_of_terminals(config.sip2)
     return {
         row.login: record_from_row(
@@ -62,7 +62,7 @@ def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
 
 
 def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
-    """Yield the ports of `listen`, then the ports with settings of their own."""
+    """Yield the ports in `listen`, then the ports in `listeners`, which have their own settings."""
     makes = makes_of_terminals(endpoint)
     framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in endpoint.framings)
     plain = Listener(framings=framings, proxy_from=AllowList(endpoint.proxy_from))
@@ -73,7 +73,7 @@ def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
 
 
 def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
-    """Return the SIP2 framing that the library's own system uses."""
+    """Return the SIP2 framing used by the library's own system."""
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
@@ -106,13 +106,13 @@ def places(config: GatewayConfig) -> dict[str, str]:
 
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secret agreed with each agency, or "" if there is none. "" never admits a caller."""
+    """Return the secret agreed with each agency, or "" for an agency without a secret. "" never admits a caller."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
 
 
 def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:
-    """Return our credentials for the Authorization header, by agency of the partners that require them."""
+    """Return our credentials for the Authorization header, by agency, for the partners that require credentials."""
     proofs = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
     return {agency: proof for agency, proof in proofs.items() if proof is not None}
 
@@ -132,7 +132,7 @@ def public_keys(config: GatewayConfig) -> bytes:
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
-    """Return the sender of our letters, which link to the web pages if there are any. `key` signs their Message-IDs."""
+    """Return the sender of our letters, which link to the web pages if configured. `key` signs the Message-IDs."""
     library = config.library
     record_url = f"{config.web.public_url}/record" if config.web else ""
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
@@ -140,5 +140,5 @@ def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
 
 
 def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
-    """Return the Chinese names of the partners that have one, by agency."""
+    """Return the configured Chinese names of partners, by agency."""
     return {row.agency: row.name_zh for row in config.partners if row.name_zh}

@@ -1,7 +1,7 @@
 """Notes about a valid configuration, which `check-config` and `doctor` print.
 
-A note names a setting that works but may be unintended, or that the site still has to decide. A value that is written in
-one of the two files, even if it is the default, has no note.
+A note names a setting that works but may be unintended, or that the site still has to decide. A value that one of the two
+files sets explicitly, even to the default, gets no note.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import ROLES, Policy
 
 ALL: Final = frozenset(code for row in ROLES for code in row.messages)
-"""Messages that 0.1.0 accepted from terminals of any role."""
+"""SIP2 messages that release 0.1.0 accepted from terminals in any role."""
 FOR_TILLS: Final = frozenset({"selfcheck"})
 GOES_ON: Final = frozenset({"counter", "selfcheck"})
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
 def _note_unnamed_places(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
-    """Yield pickup locations without a name, which letters would call by their code."""
+    """Yield pickup locations without a name, for which letters would show the code."""
     library = config.library
     for code in library.pickup_locations:
         in_chinese = code in library.place_names or code in library.place_names_zh
@@ -35,7 +35,7 @@ def _note_unnamed_places(config: GatewayConfig, _site: Table, _policy: Policy) -
 
 
 def _note_terminals(config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
-    """Yield terminal messages and rights that a release turned off by default, unless the site has set them."""
+    """Yield terminal messages and rights that are now off by default, unless the site has set them."""
     roles = site.get("roles")
     rows = [row for row in roles if isinstance(row, dict)] if isinstance(roles, list) else []
     decided = {row.get("role") for row in rows if "messages" in row}
@@ -81,7 +81,7 @@ def _note_former_adapter(config: GatewayConfig, _site: Table, _policy: Policy) -
 
 
 def _note_keys_without_tls(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
-    """Yield keys that are fetched without TLS: an attacker in the middle could sign as the peer."""
+    """Yield public keys that are fetched without TLS, which lets an attacker in the middle sign as the peer."""
     tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
     for where, jwt in tokens:
@@ -114,7 +114,7 @@ NOTES: Final = (
 
 
 def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:
-    """Yield (path of the key, the effect on users or the decision to make)."""
+    """Yield (path of a key, effect on users or decision to make)."""
     site = read(config.policy.file) if config.policy.file else {}
     for note in NOTES:
         yield from note(config, site, policy)

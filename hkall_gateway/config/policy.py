@@ -1,4 +1,4 @@
-"""Load policy.toml: the published rules, overridden key by key by the site's own values."""
+"""Loads policy.toml, which overrides the published rules key by key with the site's own values."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.vendor_words.study_modes import StudyMode, folded
 
 IDENTITIES: Final = {"categories": "key", "roles": "role"}
-"""Lists of named rows: a site's row changes the packaged row of the same name, or adds a row."""
+"""List -> key that names a row. A site's row changes the packaged row with the same name, or adds a row."""
 
 OPEN: Final = frozenset({"categories"})
-"""Lists to which a site may add rows. The other lists have a row for everything that exists."""
+"""Lists to which a site may add rows. All other lists already have a row for every possible name."""
 
 
 def load(file: Path | None) -> Policy:
-    """Return the published rules with the changes of `file`, if any. Raises ConfigErrors with all errors."""
+    """Return the published rules with the changes in `file`, if any. Raises ConfigErrors with all errors."""
     return changed(read(file), file) if file else Policy()
 
 
 def changed(site: Table, named: Path) -> Policy:
-    """Return the published rules with the changes in the table `site`, read from the file `named`. Raises ConfigErrors."""
+    """Return the published rules with the changes in `site`, which was read from the file `named`. Raises ConfigErrors."""
     base = _record_table(Policy())
     _, faults = model(_strict_model(Policy, partial=True), site, named)
     messages = dict(faults)
@@ -52,7 +52,7 @@ def _policy_adapter() -> TypeAdapter[Policy]:
 
 
 def _record_table(record: object) -> Table:
-    """Convert a record to the form of a TOML file: keys with the value None are absent, names lose a trailing underscore."""
+    """Convert a record to a TOML table. Omit keys with the value None. Remove trailing underscores from names."""
     assert dataclasses.is_dataclass(record)
     pairs = ((field.name.rstrip("_"), getattr(record, field.name)) for field in dataclasses.fields(record))
     return {name: _plain_value(value) for name, value in pairs if value is not None}
@@ -120,7 +120,7 @@ def _check_dates(site: Table, _base: Table) -> Iterator[Fault]:
 
 
 def _parse_day(value: object) -> date | None:
-    """Parse a date. Return None for other values, which the model refuses."""
+    """Parse a date. Return None for any other value, which the model refuses."""
     try:
         return date.fromisoformat(str(value))
     except ValueError:
@@ -128,7 +128,7 @@ def _parse_day(value: object) -> date | None:
 
 
 def _check_study_modes(site: Table, base: Table) -> Iterator[Fault]:
-    """Report words listed for both modes of study."""
+    """Report words that are listed for both modes of study."""
     own = site.get("study_modes")
     modes = {**base["study_modes"], **own} if isinstance(own, dict) else base["study_modes"]
     listed = {mode: modes[mode.value] if isinstance(modes[mode.value], list) else [] for mode in StudyMode}
@@ -146,7 +146,7 @@ def _list_rows(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 @cache
 def _strict_model(record: type, partial: bool = False) -> type[Strict]:
-    """Create a strict model with the fields of a frozen record. `partial`: every field is optional, as in a site's file."""
+    """Create a strict model with a frozen record's fields. With `partial`, all fields are optional, as in a site's file."""
     hints = typing.get_type_hints(record)
     fields: Table = {}
     for field in dataclasses.fields(record):

@@ -1,4 +1,4 @@
-"""Determine when a changed key takes effect: at a reload (SIGHUP, `systemctl reload`) or at the next start."""
+"""Determines whether a changed key takes effect at a reload (SIGHUP, `systemctl reload`) or at the next start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TakesEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableKeys:
-    """Keys of one table, by when they take effect. EVERY stands for all keys, rows and nested tables of the table."""
+    """The keys in one table, by when a change takes effect. EVERY stands for all keys, rows and nested tables."""
 
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -62,11 +62,11 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "privacy": TableKeys(reload=EVERY),
 }
 # fmt: on
-"""Every table of the configuration. Each key is in one of the two lists; EVERY stands for all keys not in the other list."""
+"""All configuration tables. Each key is in one of the two lists. EVERY stands for all keys that are not in the other list."""
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
-    """Return when a key takes effect; keys of a nested table, with that table. Raises KeyError for an unknown key."""
+    """Return when a change of a key takes effect. Keys in a nested table take effect together. Raises KeyError."""
     outer, _, inner = table.partition(".")
     keys, name = TABLES[outer], inner.partition(".")[0] or key
     for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):
@@ -76,7 +76,7 @@ def takes_effect(table: str, key: str) -> TakesEffect:
 
 
 def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayConfig, tuple[str, ...]]:
-    """Return `new` with the old values of keys that need a restart, and the names of the changed keys among them."""
+    """Return `new` with the old values of all keys that need a restart, and the names of such keys that have changed."""
     changed: dict[str, object] = {}
     kept: list[str] = []
     for table in GatewayConfig.model_fields:
@@ -87,7 +87,7 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
             kept.append(table)
             changed[table] = before
             continue
-        # Another adapter has other keys: keep the old table, with the new values of the keys that a reload changes.
+        # A different adapter has different keys, so keep the old table and only copy the keys that take effect at a reload.
         own, now = type(after).model_fields, dict[str, object]()
         for key, field in type(before).model_fields.items():
             if takes_effect(table, key) is TakesEffect.RELOAD:
@@ -99,7 +99,7 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
 
 
 def every_key(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (table, key) for each key of the configuration that has a plain value."""
+    """Yield (table, key) for each configuration key with a plain value."""
     for key in model.model_fields:
         inner = table_of(model, key)
         if inner is not None:

@@ -1,4 +1,4 @@
-"""Validated types of configuration values: endpoints, networks, time zones, files."""
+"""Validated types for configuration values: endpoints, files, hashes, database URLs and system names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import NUMBER
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
-"""Arguments of a Twisted endpoint string that name a file."""
+"""Arguments in a Twisted endpoint string that name a file."""
 
 KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd")
-"""Kinds of endpoints that a server may listen on."""
+"""Endpoint types on which a server may listen."""
 
 PASSED: Final = re.compile(r"systemd:domain=(INET6?|UNIX):(name=[^:]+|index=[0-9]+)")
-"""Endpoint string for a socket that systemd passes."""
+"""Matches the endpoint string for a socket passed by systemd."""
 
 
 def _check_endpoint(text: str, info: ValidationInfo) -> str:
@@ -52,7 +52,7 @@ def _place_file_argument(part: str, folder: Path) -> str:
 
 
 def _config_folder(info: ValidationInfo) -> Path:
-    """Return the folder of the file that has the value, or the current folder if there is no file."""
+    """Return the folder of the configuration file, or the current folder if there is no file."""
     context: dict[str, Path] = info.context or {}
     return context.get("folder", Path())
 
@@ -79,7 +79,7 @@ def _check_database_url(url: str, info: ValidationInfo) -> str:
 
 
 def _system_validator(use: SystemRole) -> AfterValidator:
-    """Return a validator that accepts "" and the systems that a table of this role may name."""
+    """Return a validator that accepts "" and the systems that may have the role `use`."""
 
     def check(name: str) -> str:
         if name and name not in (known := names(use)):
@@ -90,7 +90,7 @@ def _system_validator(use: SystemRole) -> AfterValidator:
 
 
 def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
-    """Return a validator for the path of a file that `look` can read. A ValueError from `look` becomes the error."""
+    """Return a validator that requires a file whose content `look` accepts. A ValueError from `look` becomes the error."""
 
     def check(path: Path, info: ValidationInfo) -> Path:
         placed = _place_file(path, info)
@@ -105,7 +105,7 @@ def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, Validatio
     return check
 
 
-# Imported only if a file names keys: the libraries for signed tokens load slower than the rest of the configuration.
+# Imported only if a configuration names keys, since the libraries for signed tokens are slow to load.
 
 
 def _key_set(text: bytes) -> object:
@@ -121,7 +121,7 @@ def _signing_key(text: bytes) -> object:
 
 
 TERMINALS_WAIT_S: Final = 8.0
-"""Seconds within which a terminal gets an answer: most terminals give up after ten."""
+"""Default time limit for an answer to a terminal, in seconds. Most terminals give up after ten seconds."""
 
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_check_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_place_file)]

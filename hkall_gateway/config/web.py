@@ -1,4 +1,4 @@
-"""The [web] table: the pages for people in a browser."""
+"""The [web] table, which configures the web pages and the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.net.contrast import ENOUGH, GROUND, contrast
 from hkall_gateway.rules.values import Natural, Network, Text, Variable, WebUrl
 
 NEEDED: Final = ("authlib", "babel", "flask", "flask_openapi3", "flask_wtf", "requests")
-"""Modules of the extra `web`, without which no page can be served."""
+"""Modules that the optional dependency group `web` installs, without which no page can be served."""
 
 
 def _check_colour(text: str) -> str:
@@ -118,7 +118,7 @@ class Web(Strict):
 
     @property
     def threads_of_others(self) -> int:
-        """Number of threads for the pages of patrons, and also for those of visitors who are not logged in."""
+        """Number of threads for patrons' pages, and likewise for the pages of visitors without a login."""
         return max(1, self.threads // 2)
 
     @property
@@ -128,5 +128,5 @@ class Web(Strict):
 
 
 def missing_modules() -> list[str]:
-    """Return the modules of the extra `web` that are not installed."""
+    """Return the modules in NEEDED that are not installed."""
     return [name for name in NEEDED if find_spec(name) is None]

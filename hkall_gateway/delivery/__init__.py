@@ -1,1 +1,1 @@
-"""Letters to patrons (templates in two languages, SMTP), live copy statuses, and the courier of the outbox."""
+"""Sends letters to patrons by SMTP, queries live copy statuses, and runs the courier, which delivers the outbox."""

@@ -1,6 +1,6 @@
-"""Parse mail servers' delivery status notifications, each about one letter. No side effects.
+"""Parses delivery status notifications from mail servers, each about one letter. Has no side effects.
 
-Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (UTF-8 addresses).
+Source: RFC 3464 (reports), RFC 3462 (the three parts of a report), RFC 3463 (status codes), RFC 6533 (UTF-8 addresses).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Bounce:
 
     @property
     def final(self) -> bool:
-        """Return whether the mail server has given up. After any other action the letter may still arrive, or has arrived."""
+        """Whether the mail server has given up. After any other action, the letter has arrived or may still arrive."""
         return self.action == FAILED
 
 
 Parts = list[Any]
-"""Message parts. Untyped, since the email package's types do not describe a payload."""
+"""Message parts, untyped because the email package's types do not describe a payload."""
 
 
 def read_bounce(data: bytes) -> Bounce:
@@ -66,7 +66,7 @@ def _parse_letter_id(parts: Parts) -> LetterId:
 
 
 def _message_ids(parts: Parts) -> Iterator[str]:
-    """Yield the Message-IDs of returned messages, which are attached as a whole or as headers only."""
+    """Yield the Message-IDs of returned messages, which are attached completely or only with their headers."""
     for part in parts:
         if part.get_content_type() not in ORIGINAL:
             continue
@@ -77,7 +77,7 @@ def _message_ids(parts: Parts) -> Iterator[str]:
 
 
 def _parse_outcome(parts: Parts) -> tuple[str, str]:
-    """Return the action and status for the letter's only recipient. Of several reports, prefer a failure."""
+    """Return the action and status for the letter's only recipient. If there are several reports, prefer a failure."""
     blocks = [
         block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _field_blocks(part)
     ]
@@ -92,7 +92,7 @@ def _parse_outcome(parts: Parts) -> tuple[str, str]:
 def _field_blocks(part: Any) -> Parts:
     """Return each block of fields as a message.
 
-    The email package parses message/global-delivery-status as a single message, with the other blocks in its body.
+    The email package parses message/global-delivery-status as a single message, with all blocks but the first in the body.
     """
     first, *others = part.get_payload()
     body = first.get_payload()
@@ -100,5 +100,5 @@ def _field_blocks(part: Any) -> Parts:
 
 
 def _first_word(of: Message, name: str) -> str:
-    """Return the first 20 characters of a field's first word, since RFC 3464 lets a comment follow."""
+    """Return a field's first word, cut to 20 characters. RFC 3464 allows a comment after the word."""
     return next(iter(str(of.get(name, "")).split()), "")[:20]

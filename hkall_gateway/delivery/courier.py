@@ -1,8 +1,8 @@
-"""The courier claims due rows of the outbox, sends them, and records the results. It delivers at least once, in order.
+"""The courier claims due outbox rows, sends them, and records the results. It delivers at least once, in order.
 
-A row is claimed only when it can be sent at once: it is the first row of its ordering key, the recipient's circuit breaker
-allows a call, and all gateways together have fewer deliveries to the recipient in progress than its limit. All other rows stay
-in the database, where any gateway may claim them later.
+A row is claimed only when it can be sent at once. It must be the first row with its ordering key, the recipient's circuit
+breaker must allow a call, and the number of deliveries in progress to the recipient, over all gateways, must be below the
+limit. All other rows stay in the database, where any gateway may claim them later.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ LOG = structlog.get_logger()
 LEASE_S = 600
 BATCH = 64
 LOOK_S = 1.0
-"""Seconds between two polls of the outbox without a nudge."""
+"""Seconds between two polls of the outbox if there is no nudge."""
 APART_S = 0.05
-"""Seconds between two polls after nudges, so that rows of many commits are claimed together."""
+"""Minimum seconds between two polls after nudges, so that rows from many commits are claimed together."""
 
 
 Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
@@ -48,7 +48,7 @@ Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
 
 @dataclass(frozen=True, slots=True)
 class ChannelTerms:
-    """Limits agreed with one recipient: simultaneous deliveries, and attempts for one message (0 = the default)."""
+    """Limits for one recipient: simultaneous deliveries, and attempts per message (0 for the default)."""
 
     in_flight: int = 4
     attempts: int = 0
@@ -58,8 +58,8 @@ class ChannelTerms:
 class Schedule:
     """Retry schedule: exponential backoff from `first_wait_s` to `longest_wait_s`, with at most `attempts` attempts.
 
-    `draw` returns a random number in [0, 1). Each wait is between half and all of the exponential value, so that partners that
-    failed together are not retried together. The time is stored in the row, so that a restart keeps it.
+    `draw` returns a random number in [0, 1). Each wait is between 50 % and 100 % of the exponential value, so that partners
+    that failed together are not retried together. The row stores the time of the next attempt, which thus survives a restart.
     """
 
     attempts: int
@@ -77,21 +77,21 @@ class Schedule:
 
 @cache
 def _retry_state(made: int) -> RetryCallState:
-    """Create the state from which tenacity's wait objects compute."""
+    """Create the state that tenacity's wait objects need."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = made
     return state
 
 
 _WHOM = {OutboxKind.MAIL: "patron", OutboxKind.ILS: "line"}
-"""Log fields for the recipient, by the kind of row. For all other kinds, the field is `partner`."""
+"""Kind of row -> log field for the recipient. The field for any other kind is `partner`."""
 
 
 class Courier:
-    """Poll the outbox every second, and soon after a nudge.
+    """Polls the outbox every second, and soon after a nudge.
 
-    `carriers` maps a row's kind to its carrier. `terms` returns the limits of a partner, or of "mail" for all mail. Await
-    `start` at the beginning and `stop` at the end.
+    `carriers` maps a row's kind to the carrier that sends it. `terms` returns the limits for a partner, or for all mail if
+    called with "mail". Await `start` at the beginning and `stop` at the end.
     """
 
     def __init__(
@@ -116,18 +116,18 @@ class Courier:
         self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
-        """Release rows that this gateway had claimed before a crash, then start polling."""
+        """Release rows that this gateway claimed before a crash, then start polling."""
         await self._release()
         self._running = True
         self._poll_now()
 
     async def _release(self) -> None:
-        """Release the rows that this gateway has claimed, except those being delivered."""
+        """Release the rows that this gateway has claimed, except rows that are being delivered."""
         now, under_way = self._now(), tuple(self._under_way.values())
         await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way))
 
     async def stop(self) -> None:
-        """Claim no more rows, and wait for the deliveries in progress."""
+        """Stop claiming rows, and wait for the deliveries in progress."""
         self._running = False
         cancel(self._timer)
         if self._look_under_way is not None:
@@ -136,7 +136,7 @@ class Courier:
             await waiting
 
     def nudge(self) -> None:
-        """Poll the outbox now, or a moment after the last poll, because a row was just added."""
+        """Poll the outbox soon, at most APART_S from now, because a row was just added."""
         self._again = True
         if self._running and not self._looking:
             self._schedule_poll(self._looked_s + APART_S)
@@ -155,7 +155,7 @@ class Courier:
     def _poll_now(self) -> None:
         if self._running and not self._looking:
             self._looking = True
-            # In a new context, so that the poll does not inherit the log context of the caller that nudged.
+            # Use a new context, so that the poll does not inherit the log context of the caller of `nudge`.
             self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._poll()))
 
     async def _poll(self) -> None:
@@ -163,7 +163,7 @@ class Courier:
             while rows := await self._claim_rows():
                 if not self._running:
                     return await self._store.write(bind(_give_back, [row.id for row in rows]))
-                for row in rows:  # each delivery polls again at its end, when the next row of its ordering key may be due
+                for row in rows:  # each delivery polls again when done, since the next row with its ordering key may be due
                     done = ensureDeferred(self.deliver(row))
                     self._under_way[done] = row.id
                     done.addBoth(self._end_delivery, done)
@@ -178,7 +178,7 @@ class Courier:
                 self._schedule_poll(self._looked_s + (APART_S if self._again else LOOK_S))
 
     async def _claim_rows(self) -> tuple[OutboxRow, ...]:
-        """Claim and return the rows that can be sent now; none while stopping.
+        """Claim and return the rows that can be sent now. Return no rows while stopping.
 
         After a failed claim or an unrecorded result, first release the rows that are claimed but not being delivered.
         """
@@ -191,13 +191,13 @@ class Courier:
     def _end_delivery(self, result: Failure | None, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
-        if result is not None:  # release its row at the next poll rather than at the end of its lease
+        if result is not None:  # release the row at the next poll rather than at the end of the lease
             self._unsure = True
             LOG.error("courier.bug", trace=result.getTraceback())
         self._poll_now()
 
     def claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
-        """Claim the rows that can be sent now. A recipient that is down gets one trial row per interval."""
+        """Claim the rows that can be sent now. Claim one trial row per interval for a recipient that is down."""
         now, links = self._now(), dict[str, CircuitState]()
 
         def room(link: CircuitState, under_way: int) -> int:
@@ -206,7 +206,7 @@ class Courier:
 
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
         until = now + timedelta(seconds=self._circuit_settings.probe_s)
-        # Another gateway on this database may have started the trial since our poll. Then leave the trial to it.
+        # If another gateway on this database has started the trial since our poll, leave the trial to that gateway.
         lost = {r.line for r in rows if links[r.line].state == DOWN and not unit.circuits.take_trial(r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
         return tuple(r for r in rows if r.line not in lost)
@@ -230,7 +230,7 @@ class Courier:
             _log_result(row, answer, retry_at)
 
     async def _record_result(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
-        """Record the result, and retry while the database is unreachable: the row is ours until its lease ends."""
+        """Record the result. Retry while the database is unreachable, since the row remains claimed until the lease ends."""
         while True:
             try:
                 await self._circulation.execute(Delivered(row, answer, retry_at, self._circuit_settings))

@@ -1,4 +1,4 @@
-"""Header fields of letters. Titles, names and addresses may contain any characters, and are always taken literally."""
+"""Header fields for letters. Titles, names and addresses may contain any characters, and are always taken literally."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Final
 from hkall_gateway.rules.vocabulary import Sensitive
 
 _CHECK_DIGITS: Final = 20
-# At most nine digits: the register has no longer numbers, and PostgreSQL would reject a query for one.
+# At most nine digits, since notice numbers are not longer, and PostgreSQL would reject a query for a longer number.
 _OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
 
 
 @dataclass(frozen=True, slots=True)
 class LetterId:
-    """The parts of a letter's Message-ID: number in the register, kind, and signature (`check`, 20 hex digits)."""
+    """The parts of a letter's Message-ID: the notice number, the kind, and the signature (`check`, 20 hex digits)."""
 
     notice: int
     kind: str
@@ -32,16 +32,16 @@ class LetterId:
 
 
 def message_id(notice: int, kind: str, request: str, key: Sensitive, domain: str) -> str:
-    """Create the Message-ID of a letter from its number, its kind, and an HMAC that only this library can compute.
+    """Create a letter's Message-ID from the notice number, the kind, and an HMAC that only this library can compute.
 
-    A letter always has the same Message-ID, which identifies repeated deliveries and bounces. Without the key, only someone who
+    A letter always has the same Message-ID, which identifies repeated deliveries and bounces. Only someone who has the key or
     has read the letter can forge a bounce.
     """
     return f"<{notice}.{kind}.{check(notice, kind, request, key)}@{domain or 'localhost'}>"
 
 
 def read_message_id(text: str) -> LetterId | None:
-    """Parse a Message-ID created by `message_id`. Return None for any other."""
+    """Parse a Message-ID created by `message_id`. Return None for any other Message-ID."""
     found = _OURS.match(text.strip())
     return LetterId(int(found[1]), found[2], found[3]) if found else None
 
@@ -53,18 +53,18 @@ def check(notice: int, kind: str, request: str, key: Sensitive) -> str:
 
 
 def is_ours(named: LetterId, request: str, key: Sensitive) -> bool:
-    """Return whether the signature in this Message-ID is ours, and for this request."""
+    """Check that we have signed this Message-ID for this request."""
     return hmac.compare_digest(named.check, check(named.notice, named.kind, request, key))
 
 
 _BREAKS: Final = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-"""Control characters, blanks and line ends. Direction marks (U+200E to U+202E) may be part of a title and are kept."""
+"""Matches control characters, blanks and line ends, but no direction marks (U+200E to U+202E), which titles may contain."""
 _SHORT: Final = 76
 """Maximum length of a line with an encoded word (RFC 2047)."""
 
 
 def one_line(text: str) -> str:
-    """Replace every run of blanks and control characters by one blank, and lone surrogates by `?`."""
+    """Replace each run of blanks and control characters with one blank, and each lone surrogate with `?`."""
     return _BREAKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")
 
 
@@ -72,30 +72,30 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
     """An unstructured header that takes its value literally.
 
     The email package decodes encoded words in a value that a program sets (seen in Python 3.11.7), so that
-    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a header of its own. Here it is encoded again, like any other text.
+    `=?utf-8?q?=0D=0ABcc=3A_x?=` in a title would become a separate header. This class encodes such a text like any other text.
     """
 
     @classmethod
     def parse(cls, value: str, kwds: dict[str, object]) -> None:
-        """Take the value literally."""
+        """Store the value literally."""
         super().parse("", kwds)
         kwds["decoded"] = one_line(value)
 
     def fold(self, *, policy: Policy) -> str:
-        """Format the header: plain if it is short ASCII, else as encoded words."""
+        """Format the header as plain text if the value is short ASCII, else as encoded words."""
         text = str(self)
         plain = _is_plain(text) and len(f"{self.name}: {text}") <= _SHORT
         return f"{self.name}: {text if plain else _encoded(text, self.name, policy)}{policy.linesep}"
 
 
 class MailboxHeader(TextHeader):
-    """One mailbox, `Name <address>` or the address alone. The name is taken literally.
+    """A header with one mailbox, `Name <address>` or only the address. Takes the name literally.
 
-    RFC 5322 allows only ASCII addresses. Other addresses become encoded words here, and the SMTP envelope has the real address.
+    RFC 5322 allows only ASCII addresses. Any other address becomes encoded words, and the SMTP envelope has the real address.
     """
 
     def fold(self, *, policy: Policy) -> str:
-        """Format the header: the name as a quoted string if it is short ASCII, else as encoded words."""
+        """Format the header, with the name as a quoted string if it is short ASCII, else as encoded words."""
         name, _, address = str(self).rpartition(" <")
         if not name:
             shown = address if address.isascii() else _encoded(address, self.name, policy)
@@ -115,7 +115,7 @@ def _encoded(text: str, name: str, policy: Policy) -> str:
 
 
 class _Registry(HeaderRegistry):
-    """Header factory with a cache, since most headers are the same in every letter."""
+    """A header factory with a cache, since most headers are the same in every letter."""
 
     def __init__(self) -> None:
         super().__init__()

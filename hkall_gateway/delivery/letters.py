@@ -1,4 +1,4 @@
-"""Compose letters as text and HTML in the patron's language. No side effects: equal input gives equal output."""
+"""Composes letters as text and HTML in the patron's language. Has no side effects: equal input gives equal output."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Sender:
     Attributes:
         places: Names of the pickup locations, by code.
         languages: Languages in which the library writes, the default first. A name without a Chinese form stays English.
-        key: Signs the Message-IDs.
-        record_url: URL of the patron's record; "" if the gateway has no web pages.
+        key: Key that signs Message-IDs.
+        record_url: URL of the patron's record, or "" if the gateway has no web pages.
         lenders_zh: Chinese names of other libraries, by agency.
     """
 
@@ -63,12 +63,12 @@ class Sender:
         return (self.library_zh if language == CHINESE else "") or self.library
 
     def place(self, code: str, language: str) -> str:
-        """Return the name of a pickup location in this language, or its code if it has no name."""
+        """Return the name of a pickup location in this language, or the code if the location has no name."""
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
 
     def lender(self, partner: Partner | None, language: str) -> str:
-        """Return the name of the lender in this language; "" if `partner` is None."""
+        """Return the lender's name in this language, or "" if `partner` is None."""
         if partner is None:
             return ""
         return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
@@ -76,12 +76,13 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Data of a letter at the time `at` of sending, in addition to the data that was queued.
+    """Data for a letter at the time of sending, in addition to the data that was queued.
 
     Attributes:
+        at: Time of sending.
         last_day: Pickup deadline (R14).
-        day_cents: Fine for each further late day, in Hong Kong cents; 0 for none (R40, R41).
-        from_tomorrow: `day_cents` applies from tomorrow on, and today has another rate.
+        day_cents: Fine for each further late day, in Hong Kong cents, or 0 for no fine (R40, R41).
+        from_tomorrow: Whether `day_cents` applies only from tomorrow on, because today has another rate.
     """
 
     at: datetime
@@ -105,12 +106,12 @@ def in_words(day: date | None, language: str) -> str:
 
 
 def language_of(borrower: Borrower, sender: Sender) -> str:
-    """Return the patron's language if the library writes it, else the library's default language."""
+    """Return the patron's language if the library writes in that language, else the library's default language."""
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
 def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
-    """Compose the message with LF line ends. Each text from a catalogue or a file is reduced to one line."""
+    """Compose the message with LF line ends. Reduce each text from a catalogue or a file to one line."""
     language = language_of(borrower, sender)
     words = _template_variables(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
@@ -157,7 +158,7 @@ def _template_variables(
 def _make_message(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
 ) -> EmailMessage:
-    """Create a message with the header fields of RFC 5322 and the mark of automatic messages (RFC 3834)."""
+    """Create a message with the RFC 5322 header fields, marked as automatic (RFC 3834)."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
     message["Date"] = format_datetime(facts.at.astimezone(dates.HONG_KONG))

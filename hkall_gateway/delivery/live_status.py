@@ -1,7 +1,8 @@
-"""Live copy statuses: opening a title queries the partners in the background. Answers are cached for a minute.
+"""Queries partners in the background for copy statuses when a visitor opens a title. Answers are cached for a minute.
 
-A page shows the known answers and never waits. Each partner gets one query at a time, at most MOST_A_MINUTE, and none while its
-channel is down. Failed queries count here and not on the channel, so that visitors of a public page cannot stop the courier.
+A page shows the known statuses and never waits. Each partner gets one query at a time, at most MOST_A_MINUTE per minute, and no
+query while its circuit breaker is open. Failed queries do not count for the courier's circuit breaker, so that visitors of a
+public page cannot stop the courier.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey
 LOG = structlog.get_logger()
 
 KEPT: Final = timedelta(minutes=1)
-"""Time after which a partner is queried about the same title again."""
+"""Time after which a partner is queried again about the same title."""
 SHOWN: Final = timedelta(minutes=10)
-"""Maximum age of a status that is shown while the partner is queried again."""
+"""Maximum age of a status that is shown until the partner has answered a new query."""
 MOST_A_MINUTE: Final = 30
 """Maximum number of titles per minute about which one partner is queried."""
 MOST_WAITING: Final = 10
@@ -41,12 +42,12 @@ ROOM: Final = 10_000
 """Maximum number of cached answers."""
 
 AskStatuses = Callable[[Partner, str, Sequence[Holding]], Awaitable[Mapping[str, str] | None]]
-"""(partner, title, its copies) -> statuses by barcode, in the partner's wording; None without a usable answer."""
+"""Function that maps (partner, title number, copies) to statuses by barcode, or to None without a usable answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The statuses of a partner's copies of a title at the time `at`, and the time of the last query."""
+    """The statuses of a partner's copies of a title at the time `at`. `asked_at` is the time of the last query."""
 
     asked_at: datetime
     statuses: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Channel:
-    """The queries to one partner: the current title, and the waiting titles in order."""
+    """The queries to one partner: the current title, and the waiting titles with their copies, in order."""
 
     circuit: CircuitState
     title: str = ""
@@ -63,7 +64,7 @@ class _Channel:
 
 
 class LiveStatus:
-    """Query partners about their copies, and cache the answers.
+    """Queries partners about their copies, and caches the answers.
 
     `command` sends one query. `in_reactor` schedules a function in the reactor's thread. Other threads may only use `__call__`.
     """
@@ -82,18 +83,18 @@ class LiveStatus:
         self._rate, self._stopped = RateLimiter(), False
 
     def __call__(self, bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
-        """Return the known statuses of these copies, and start queries for missing or stale statuses."""
+        """Return the known statuses of `copies`, and start queries for missing or stale statuses."""
         by_library = {agency: tuple(theirs) for agency, theirs in groupby(sorted(copies, key=_AGENCY), _AGENCY)}
         wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
         if wanted:
             self._in_reactor(partial(self._enqueue_questions, bib_id, wanted))
-        # Look for open queries first: an answer that arrives in between is then shown, or the page polls once more.
+        # Check for open queries before reading statuses, so that an answer arriving in between is shown or polled for.
         asking = any(self._is_due(agency, bib_id) for agency in wanted)
         statuses = {copy.key: status for copy in copies if (status := self._known_status(copy.key, bib_id))}
         return LiveStatuses(statuses, asking)
 
     def stop(self) -> None:
-        """Send no more queries."""
+        """Stop sending queries."""
         self._stopped = True
 
     def _is_due(self, agency: str, bib_id: str) -> bool:
@@ -124,7 +125,7 @@ class LiveStatus:
             copies = channel.waiting.pop(channel.title)
             try:
                 statuses = await self._ask_partner(channel, copies)
-            except Unavailable:  # the store has logged the reason
+            except Unavailable:  # the store has logged the cause
                 statuses = None
             except Exception:
                 LOG.exception("live_status.failed", partner=channel.circuit.agency)
@@ -159,5 +160,5 @@ _AGENCY: Final = attrgetter("agency")
 
 
 def _directory(unit: UnitOfWork, agency: str) -> tuple[Partner | None, CircuitState]:
-    """Read a library's directory entry, and the state of its channel."""
+    """Read a library's directory entry and the state of its circuit breaker."""
     return unit.partners.find(agency), unit.circuits.find(agency)

@@ -1,4 +1,4 @@
-"""Send letters by SMTP, one message per session."""
+"""Sends letters by SMTP, one message per session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOG = structlog.get_logger()
 
 TIMEOUT_S = 30
 _ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
-"""An address without blanks, control characters, or the syntax of comments, lists and encoded words."""
+"""Matches an email address without blanks, control characters, or the syntax for comments, lists and encoded words."""
 _SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
 _plain: Callable[..., SMTPSenderFactory] = SMTPSenderFactory  # twisted.mail has no types
 _extended: Callable[..., SMTPSenderFactory] = ESMTPSenderFactory
@@ -65,10 +65,10 @@ class _Whole(BytesIO):
 
 
 def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[object]]:
-    """Create the function that hands one message to the mail server.
+    """Return a function that sends one message to the mail server.
 
-    Its Deferred fails with SMTPDeliveryError if the server refused the message, with ConnectionError if the session broke
-    before the first byte of the message, and with another SMTPClientError if the message may have arrived.
+    The function's Deferred fails with SMTPDeliveryError if the server refused the message, with ConnectionError if the session
+    failed before the first byte of the message, and with another SMTPClientError if the message may have arrived.
     """
 
     def post(message: EmailMessage, sender: str) -> Deferred[object]:
@@ -88,7 +88,7 @@ def _connection_error(failure: Failure, body: BytesIO) -> Failure:
 
 
 def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:  # callers modify it
-    """Create the client of one SMTP session. `body` has LF line ends, which Twisted's client converts to CRLF."""
+    """Create the client for one SMTP session. `body` has LF line ends, which Twisted's client converts to CRLF."""
     envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
         return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
@@ -106,7 +106,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True)
 class _LetterRows:
-    """Database rows for a letter at the time of sending. `left` are the kinds of letters already sent about its request."""
+    """The database rows for a letter at the time of sending. `left` holds the kinds of letters already sent for the request."""
 
     borrower: Borrower | None
     request: Request | None
@@ -117,7 +117,7 @@ class _LetterRows:
 
 
 class Mailer:
-    """Send letters to patrons' current addresses. The pickup period starts today, unless staff granted more (R14).
+    """Sends letters to patrons' current addresses. The pickup period starts today unless staff granted a longer period (R14).
 
     `server` is the mail server's name in error messages.
     """
@@ -135,7 +135,7 @@ class Mailer:
         self._server = server
 
     async def deliver(self, row: OutboxRow) -> DeliveryResult:
-        """Send one letter if its reason still holds. A missing or refused address is a result, not an error (R42)."""
+        """Send one letter if the reason for it still holds. Return a missing or refused address as a result (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(bind(_read_letter_rows, letter, self._library().agency), is_long=True)
@@ -144,7 +144,7 @@ class Mailer:
             if found.request is not None:
                 due = f", due on {found.request.due}" if found.request.due else ""
                 why = f"it holds no more: the request is {found.request.position}{due}"
-            # A letter that may have arrived counts as sent, so that its correction is sent too.
+            # A letter that may have arrived counts as sent, so that a correction is sent too.
             kind = DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED
             return DeliveryResult(kind, detail=why)
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
@@ -166,7 +166,7 @@ class Mailer:
         try:
             await self._post(message, self._sender.address)
         except SMTPDeliveryError as error:
-            # 5xx is final for this address; 4xx may be retried.
+            # A 5xx reply is final for this address. A 4xx reply may be retried.
             kind = DeliveryKind.UNDELIVERABLE if error.code >= 500 else DeliveryKind.LATER
             detail = self._error_detail(f"smtp {error.code}", error.resp, message)
         except SMTPClientError as error:
@@ -188,15 +188,15 @@ class Mailer:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is a well-formed address. Only the mail server knows whether the mailbox exists (R42)."""
+    """Check that an email address is well-formed. Only the mail server knows whether the mailbox exists (R42)."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _LetterRows:
     request = unit.requests.find(letter.request)
-    card = request.patron if request and request.patron else letter.patron  # the card may have been replaced since
+    card = request.patron if request and request.patron else letter.patron  # the card may have been replaced
     copy = None
-    if request:  # the request's copy, else any copy of the title, which has the same author
+    if request:  # use the request's copy, else any copy of the title, which has the same author
         copy = unit.holdings.find(request.item) if request.item else None
         copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
     return _LetterRows(

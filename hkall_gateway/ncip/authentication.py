@@ -1,4 +1,4 @@
-"""HTTP authentication by the Authorization header, in both directions: a caller's request, and the documents that we send.
+"""HTTP authentication by the Authorization header, both for callers' requests and for the documents that we send.
 
 Basic follows RFC 7617, Bearer RFC 6750. A bearer token is a shared secret or a signed token (JWT, RFC 7523, section 3) with
 issuer, audience and expiry, signed with a key from the peer's JSON Web Key Set. OpenRS (dcb-service of 2026-08) signs with
@@ -24,12 +24,11 @@ from joserfc.jws import extract_compact
 
 from hkall_gateway.rules.callers import OurClaims, PeerClaims
 
-# Signed tokens. All signature algorithms that the configuration can name use a private key. HMAC and "none" are never
-# accepted.
+# Signed tokens. All signature algorithms that can be configured use a private key. HMAC and "none" are never accepted.
 
 
 SKEW_S: Final = 60
-"""Allowed clock difference between the peer and us, in seconds."""
+"""Maximum difference between the peer's clock and ours, in seconds."""
 LONGEST_S: Final = 900
 """Maximum lifetime of a token in seconds; a token with a longer lifetime would be as risky as a password."""
 
@@ -39,14 +38,14 @@ Key: TypeAlias = RSAKey | ECKey
 
 
 NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm, RecursionError)
-"""Exceptions that joserfc raises for text that is not a token (or is nested too deeply), and for unsupported keys."""
+"""Exceptions from joserfc for a text that is not a token or is nested too deeply, and for an unsupported key."""
 
 
 class Keys(Protocol):
     """The public keys of a peer."""
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """Return the keys, after reloading them if `kid` is unknown. None if no keys are available."""
+        """Return the keys, reloaded if `kid` is unknown, or None if no keys are available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class TokenRule(PeerClaims):
 
 
 async def is_accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
-    """Verify the signature, algorithm, issuer, audience and expiry of a token. None if no keys are available to verify it."""
+    """Verify a token's signature, algorithm, issuer, audience and expiry. Return None if no keys are available."""
     if issuer(token) != rule.issuer:
         return False
     try:
@@ -87,7 +86,7 @@ class Signer(OurClaims):
 
 
 def signing_key(text: bytes) -> Key:
-    """Read the private key from a PEM file or a JSON Web Key. Raises ValueError if the text holds no private key."""
+    """Read the private key in a PEM file or JSON Web Key. Raises ValueError if the text contains no private key."""
     kinds: tuple[type[Key], ...] = (RSAKey, ECKey)
     for kind in kinds:
         try:
@@ -107,7 +106,7 @@ def make_public_key_set(keys: Iterable[Key]) -> bytes:
 
 
 def issuer(token: str) -> str:
-    """Return the issuer that a token claims, without verifying it. "" if the text is not a signed token."""
+    """Return the issuer that a token claims, unverified, or "" if the text is not a signed token."""
     if token.count(".") != 2:
         return ""
     try:
@@ -139,22 +138,22 @@ def _make_claims_registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegist
 
 
 OurProof: TypeAlias = Callable[[datetime], str]
-"""(the current time, aware UTC) -> the Authorization header for a document."""
+"""Function that maps the current time (aware, in UTC) to the Authorization header for a document."""
 
 
 def basic(login: str, password: str) -> OurProof:
-    """Make HTTP Basic headers, encoded in UTF-8 (RFC 7617)."""
+    """Return a function that makes HTTP Basic headers, encoded in UTF-8 (RFC 7617)."""
     header = f"Basic {b64encode(f'{login}:{password}'.encode()).decode()}"
     return lambda _now: header
 
 
 def bearer(secret: str) -> OurProof:
-    """Make Bearer headers with a shared secret (RFC 6750)."""
+    """Return a function that makes Bearer headers with a shared secret (RFC 6750)."""
     return lambda _now: f"Bearer {secret}"
 
 
 def signed(signer: Signer) -> OurProof:
-    """Make Bearer headers with a newly signed token for each document."""
+    """Return a function that makes Bearer headers with a newly signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"
 
 
@@ -162,18 +161,18 @@ BASIC: Final = "basic"
 BEARER: Final = "bearer"
 REALM: Final = "NCIP"
 LONGEST_HEADER: Final = 8192
-"""Maximum characters read from an Authorization header. A signed token has about 800, or 1,200 with a long key."""
+"""Maximum length of an Authorization header. A signed token has about 800 characters, or 1,200 with a long key."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpProof:
-    """The HTTP credentials accepted from one caller. An empty hash disables its scheme, and None disables signed tokens.
+    """The HTTP credentials accepted from one caller. An empty hash disables an authentication scheme.
 
     Attributes:
         login: User name for Basic; "" stands for the caller's AgencyId.
         password_hash: Hash of the password for Basic.
         bearer_hash: Hash of a shared secret that may be sent as bearer token.
-        token: Rule for signed bearer tokens.
+        token: Rule for signed bearer tokens, or None to accept no signed tokens.
     """
 
     login: str = ""
@@ -193,7 +192,7 @@ NO_HTTP_PROOF: Final = HttpProof()
 
 @dataclass(frozen=True, slots=True)
 class HttpCredentials:
-    """The credentials of one request. `name` is the user name in Basic. An unreadable header has a scheme but no secret."""
+    """The credentials in one request. `name` is the user name for Basic. An unreadable header yields a scheme but no secret."""
 
     scheme: str
     name: str = ""
@@ -201,7 +200,7 @@ class HttpCredentials:
 
 
 def parse_authorization(header: str) -> HttpCredentials | None:
-    """Parse an Authorization header. None if the header is empty."""
+    """Parse an Authorization header. Return None if the header is empty."""
     scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
     if not scheme:
         return None

@@ -1,11 +1,11 @@
-"""Handlers for brokers: each NCIP service that a broker calls becomes one broker command of the circulation service.
+"""Handlers for brokers, which convert each NCIP message from a broker to one broker command of the circulation service.
 
 In the broker flow, a broker controls us as the local system of a borrower or lender. Source: NCIP reference 6.3 (crosslink,
 ReShare), 6.4 (Sierra, Relais, VDX).
 
 In the INN-Reach flow, the central server mirrors its events to us in NCIP 1.0. An item identifier that begins with `i` means
-that we are the borrower. A book is identified by its library and the barcode printed on it (VisibleItemId). Some systems join
-barcode and library code into one word, as iNCIPit does for temporary items; we split them again. Source: reference 6.1.
+that we are the borrower. A book is identified by the library and the printed barcode (VisibleItemId). Some systems join
+barcode and library code into one word, as iNCIPit does for temporary items; we split the word again. Source: reference 6.1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BEGIN = frozenset({"announce", "mirror_request"})
 
 
 def make_command(call: ServiceRequest) -> BrokerCommand:
-    """Make the broker command from the ids, dates and title of a message. A missing barcode is replaced by the RequestId."""
+    """Make the broker command from a message's ids, dates and title. Replace a missing barcode with the RequestId."""
     message = call.message
     agency, value = read_request_id(call)
     return BrokerCommand(
@@ -79,12 +79,12 @@ def make_broker_handler(
 
 
 async def handle_recall(call: ServiceRequest) -> Payload:
-    """Handle a recall by the lender of the book."""
+    """Handle a recall by the lender."""
     return await execute_command(call, _make_lender_notice(ItemRecalled, call))
 
 
 async def handle_recall_cancelled(call: ServiceRequest) -> Payload:
-    """Handle the cancellation of a recall by the lender of the book."""
+    """Handle a lender's cancellation of its recall."""
     return await execute_command(call, _make_lender_notice(RecallCancelled, call))
 
 
@@ -114,12 +114,12 @@ _CENTRAL: Final = re.compile(r"\.?i[0-9]")
 
 
 def is_central_number(value: str) -> bool:
-    """Whether an identifier is an item number of the central server (`i1234567`, in Sierra also `.i1234567`)."""
+    """Check whether an identifier is one of the central server's item numbers (`i1234567`, in Sierra also `.i1234567`)."""
     return _CENTRAL.match(value) is not None
 
 
 def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
-    """Make the command for a mirrored event, with the central server's item number, the printed barcode and the card."""
+    """Make the broker command for a mirrored event, with the central server's item number, the printed barcode and the card."""
     command = make_command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if is_central_number(unique) else ""
@@ -132,7 +132,7 @@ def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
 
 
 def without_library(identifier: str, agency: str) -> str:
-    """Remove the library's code from the end of an identifier, unless the identifier is nothing but the code."""
+    """Remove the library's code from the end of an identifier, unless nothing would remain."""
     return identifier.removesuffix(agency) or identifier
 
 

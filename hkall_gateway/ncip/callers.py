@@ -1,4 +1,4 @@
-"""Authenticates NCIP callers and limits their rates. Each secret, token, certificate or address belongs to one agency."""
+"""Authenticates NCIP callers and limits their rates. Each secret, token, certificate or IP address belongs to one agency."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 
 def peer_of(transport: Peered, address: str = "") -> Peer:
-    """Return the peer of a connection. `address` overrides the IP address of the transport, if a proxy reported another."""
+    """Return the peer of a connection. `address`, if reported by a proxy, overrides the transport's IP address."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
     shown = getattr(transport, "getPeerCertificate", None)
     certificate = shown() if shown else None
@@ -51,15 +51,15 @@ LOG = structlog.get_logger()
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 CREDENTIAL: Final = frozenset({"pin", "password"})
 LOOK_UPS: Final = frozenset({"LookupUser", "LookupRequest"})
-"""Services that clients with `pin = "blocks"` may call without a PIN. The reply then does not name the patron."""
+"""Services that clients with `pin = "blocks"` may call without a PIN. The reply to such a call does not name the patron."""
 STRANGE: Final = "AuthenticationInputType"
 
 
 def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused | Problem:
-    """Read the card of one of our patrons, and the PIN if the message has one.
+    """Read the card of one of our patrons, and the PIN if the message contains a PIN.
 
-    UserId takes precedence over AuthenticationInput, since peers send both. An AuthenticationInput of an unknown type is
-    answered like a wrong PIN, since it may have been meant as a PIN.
+    UserId takes precedence over AuthenticationInput, since peers send both. An AuthenticationInput of an unknown type, which
+    may have been meant as a PIN, is answered like a wrong PIN.
     """
     message = call.message
     for part in message.each("AuthenticationInput"):
@@ -79,7 +79,7 @@ def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Ref
 
 
 async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
-    """Return the card of one of our patrons, after checking the PIN if the message has one."""
+    """Return the card of one of our patrons, after checking the PIN if the message contains a PIN."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem) or found[1] is None:
         return found if isinstance(found, Refused | Problem) else found[0]
@@ -88,7 +88,7 @@ async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
 
 
 async def find_patron(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
-    """Find a patron, and compare the PIN if given. After too many wrong PINs from one caller, refuse to compare more."""
+    """Find a patron, and check the PIN if given. After too many wrong PINs, refuse further PINs from the caller unchecked."""
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.services.guesses.shut(ways, call.services.now()):
         return make_refusal(Reason.TOO_MANY_WRONG_PINS)
@@ -109,15 +109,15 @@ WRONG_PROOFS: Final = 10
 """Maximum failed authentications of one agency from one network within fifteen minutes."""
 WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
 LONGEST_CLAIM: Final = 40
-"""Maximum characters of a claimed AgencyId that are counted and logged, to help recognise a misconfigured partner."""
+"""Maximum length to which a claimed AgencyId is cut before counting and logging failed authentications."""
 
 
 async def authenticate_caller(services: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
     """Authenticate the sender of a document. Return the caller, or the Problem to reply with.
 
-    The agency in the header must present its own proof and connect from one of its own addresses. If the header names no
-    agency, the HTTP credentials identify the caller, or else a caller with `without_header` is assumed. All failures get the
-    same reply, and are counted by network and by claimed agency within a network.
+    The agency named in the document's header must present its own credentials and connect from one of its own addresses. If
+    the header names no agency, the HTTP credentials identify the caller, or else a caller with `without_header` is assumed. All
+    failures get the same reply, and are counted per network and per claimed agency within a network.
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     credentials = parse_authorization(peer.authorization) if peer.authorization else None
@@ -143,7 +143,7 @@ async def authenticate_caller(services: NcipServices, message: NcipMessage, peer
 
 @dataclass(frozen=True, slots=True)
 class OfferedProofs:
-    """The credentials sent with a document: the secret inside it, the parsed Authorization header, and the connected peer."""
+    """The credentials sent with a document: the secret in the document, the Authorization header, and the connected peer."""
 
     secret: str = field(repr=False)
     http: HttpCredentials | None
@@ -153,8 +153,8 @@ class OfferedProofs:
 def _find_claimed_callers(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
     """Find the callers that may have sent a document.
 
-    The sender named in the document comes first, then callers that match the HTTP login or the issuer of the token, then
-    callers with `without_header`.
+    If the document names a sender, only that caller qualifies. Otherwise callers that match the HTTP login or the token's
+    issuer qualify, or else callers with `without_header`.
     """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
@@ -208,7 +208,7 @@ def _schemes_of(rows: tuple[Caller, ...]) -> frozenset[str]:
 
 
 FITS_NOT: Final = "the secret, the token, the certificate or the address does not fit"
-"""The same text for every failed authentication, so that it does not reveal what was wrong."""
+"""Problem detail for every failed authentication, always the same so as not to reveal which credential was wrong."""
 
 
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
@@ -219,7 +219,7 @@ def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
 
 
 async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
-    """Whether the Authorization header authenticates this caller. None if the keys to verify a token are unavailable."""
+    """Check whether the Authorization header authenticates this caller. Return None if a token's keys are unavailable."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
@@ -235,13 +235,13 @@ async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: Of
 
 
 async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
-    """Return False after verifying a decoy hash, so that the response time does not reveal which names exist."""
+    """Verify a decoy hash and return False, so that the response time does not reveal which logins exist."""
     await services.verify(f"ncip nobody at {network_of(peer.address)}", DECOY, http.secret)
     return False
 
 
 def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | None:
-    """Return the Problem for a document addressed to another agency. None if the addressee is us or is missing."""
+    """Return the Problem for a document addressed to another agency, or None if the addressee is missing or is us."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
     ours = {name.casefold() for name in (services.agency, *services.other_names)}
     if not named or any(name.casefold() in ours for name in named):
@@ -250,7 +250,7 @@ def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | N
 
 
 def check_rate(services: NcipServices, caller: Caller, service: str) -> Problem | None:
-    """Return the Problem for a look-up that exceeds the caller's limit per minute. None if the look-up may be answered."""
+    """Return the Problem for a look-up that exceeds the caller's limit per minute, or None if the look-up may be answered."""
     agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0
     if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, agreed, services.now()):
         return None

@@ -1,9 +1,9 @@
-"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, and logs one line.
+"""Answers an NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, and logs one line.
 
 If a partner's message matches no request or contradicts our own record, we reply with a Problem, and store the redacted
-message in the quarantine. Staff decide whether to replay it; a replayed message overrides our record. Typical causes are a
+message in the quarantine. Staff decide whether to replay the message, which then overrides our record. Typical causes are a
 restored database or a partner that confuses request numbers.
-Source: the life cycle's table of repeated and misplaced messages, and the codes of OpenRS for unmatched messages.
+Source: life cycle reference, table of repeated and misplaced messages; OpenRS's codes for unmatched messages.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ CONTRADICTING: Final = frozenset({Reason.CONTRADICTS_US})
 """Reasons for refusing a message of any kind that contradicts our own record."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
-"""Commands that report a completed event; they are treated like notifications."""
+"""Commands that report a completed event and are therefore treated like notifications."""
 
 
 async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload:
-    """Quarantine a partner's message that matches no request or contradicts our record. Return the payload unchanged."""
+    """Quarantine a partner's message if it matches no request or contradicts our record. Return the payload unchanged."""
     reports_event = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     kept_for = CONTRADICTING | UNMATCHED if reports_event else CONTRADICTING
     if not call.from_client and isinstance(payload, Refused) and payload.why in kept_for:
@@ -64,12 +64,12 @@ async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload
 
 
 def redact_document(message: NcipMessage) -> str:
-    """Encode a message in the direct dialect, with a dot in place of secrets and personal data."""
+    """Encode a message in the direct dialect, with secrets and personal data replaced by a dot."""
     return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
 
 
 async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
-    """Replay `kept`, a quarantined document that staff have accepted, and return the payload of the reply."""
+    """Replay `kept`, a quarantined document that staff have accepted, and return the reply's payload."""
     message = decode(kept.encode())
     caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
     service = service_for(services, caller, message.service)
@@ -87,12 +87,12 @@ Proven = Callable[[Caller], object]
 
 
 def _ignore_argument(_said: object) -> None:
-    """Ignore the argument. Default for callbacks that tests and raw TCP connections do not need."""
+    """Ignore the argument. Used as default for callbacks that tests and raw TCP connections do not need."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDocument:
-    """A document as far as it could be read. `service` is None if the reply is a Problem directly under NCIPMessage."""
+    """The readable parts of a document. `service` is None if the reply has to be a Problem directly under NCIPMessage."""
 
     service: str | None
     header: Header = NOBODY
@@ -110,18 +110,18 @@ def respond(
 ) -> Deferred[bytes]:
     """Reply to one document, which may be any bytes. `charset` is the charset in the transport's headers.
 
-    `proven` is called with the caller after successful authentication, `challenge` with WWW-Authenticate headers if
-    authentication fails. `deadline` limits the time for this document.
+    Call `proven` with the caller after successful authentication, or `challenge` with WWW-Authenticate headers if
+    authentication fails. `deadline` is the time limit for this document.
 
-    The returned Deferred can only fail with Undecided, if the outcome of the command is unknown. The transport must then close
-    the connection, since any reply might be wrong.
+    The returned Deferred can only fail with Undecided, which means that the command's outcome is unknown. The transport must
+    then close the connection, since any reply might be wrong.
     """
     began = services.now()
     received, unread = _read_document(body, charset)
     mark, service = "", received.message.service  # an unreadable document has no digest
     if service in SHAPES and SHAPES[service].kind != "L":
         mark = digest_message(received.message)
-    elif service:  # a look-up is never repeated from the inbox, so a timestamp in microseconds is enough
+    elif service:  # replies to look-ups are not stored in the inbox, so a timestamp in microseconds suffices
         mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
     answering = _Answering(services, received, mark, peer, len(body), began, proven, challenge)
     if unread:
@@ -134,7 +134,7 @@ def respond(
 
 @dataclass(slots=True)
 class _Answering:
-    """A document being answered: its digest (`mark`), size in bytes, and authenticated sender (`caller`, "" before that)."""
+    """A document in progress. `mark` is the digest, and `caller` the authenticated sender, "" before the authentication."""
 
     services: NcipServices
     received: ReceivedDocument
@@ -148,7 +148,7 @@ class _Answering:
 
     @property
     def sender(self) -> str:
-        """The sender's agency, from the header or else from the authentication. "" if unknown."""
+        """The sender's agency, from the header or else from the authentication, or "" if unknown."""
         return self.received.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:
@@ -172,7 +172,7 @@ class _Answering:
         return written
 
     def tell(self, payload: Fields | Problem) -> None:
-        """Update the metrics and log one line, never with the body. Lines about unauthenticated documents are rate-limited."""
+        """Update the metrics and log one line without the body. Rate-limit lines about unauthenticated documents."""
         services, received, named = self.services, self.received, self.services.known(self.sender)
         seconds = (services.now() - self.began).total_seconds()
         known = named if named in services.callers else "unknown"
@@ -196,7 +196,7 @@ class _Answering:
         level("ncip.answered", host=self.peer.address, **facts)
 
     def too_late(self, failure: Failure) -> bytes:
-        """Reply "try again" if the command had not started before the timeout. Re-raise Undecided if it had."""
+        """Reply "try again" if the command had not started before the timeout. Otherwise re-raise Undecided."""
         failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
         with self.bound():
             if failure.check(Undecided):  # type: ignore[no-untyped-call]
@@ -244,7 +244,7 @@ async def _handle_within_limits(
 ) -> Fields | Problem:
     try:
         payload = await _handle_message(services, message, mark, peer, proven)
-    except Unavailable:  # the store has already logged the reason
+    except Unavailable:  # the store has already logged the cause
         return _make_try_again_problem()
     except Undecided:  # the outcome is unknown, so any reply might be wrong
         raise
@@ -279,10 +279,10 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
 
 
 def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fields | Problem, sender: str) -> NcipMessage:
-    """Make the reply, with or without a namespace, and inside an Ext or not, like the request.
+    """Make the reply, with a namespace and inside an Ext if the request was.
 
-    The version is that of the request, or 2.02 if that version lacks the response element. The ResponseHeader exchanges the
-    agencies of the InitiationHeader, and is omitted if the request names no sender.
+    The reply has the request's version, or 2.02 if that version lacks the response element. The ResponseHeader swaps the
+    agencies in the InitiationHeader, and is omitted if the request names no sender.
     """
     if isinstance(payload, Problem):
         kind = Coded(payload.problem, problems.find_scheme(payload.problem, received.service or ""))
@@ -309,12 +309,12 @@ REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
 def _make_extension(services: NcipServices, received: ReceivedDocument, payload: Fields, sender: str) -> Fields:
-    """Make the Ext of the reply: the NCIP elements of the request's Ext, and those in `payload`.
+    """Make the reply's Ext from the NCIP elements in the request's Ext and in the Ext of `payload`.
 
     NNCIPP and crosslink match replies to requests by the returned elements.
-    The RequestId is added for callers with `request_id_in_ext`: OpenRS expects one in every reply, even with a Problem and in
-    the reply to a notification, where the schema has no other place for it. Foreign elements are never returned, since they
-    may name a patron and request an unsupported action.
+    Add the RequestId for callers with `request_id_in_ext`. OpenRS expects a RequestId in every reply, even with a Problem and
+    in the reply to a notification, where the schema has no other place for a RequestId. Never return foreign elements, since
+    they may name a patron and request an unsupported action.
     """
     sent, own = received.message.fields.get("Ext", {}), payload.get("Ext", {})
     if not isinstance(sent, Mapping) or not isinstance(own, Mapping):

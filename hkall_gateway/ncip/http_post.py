@@ -1,4 +1,4 @@
-"""Posts one document to a URL by HTTP. The exception types tell whether the document may have been sent."""
+"""Posts one document to a URL by HTTP. The exception type tells whether the document may have been sent."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from hkall_gateway.observability.log_context import HEADER, own_traceparent
 from hkall_gateway.rules.plain_text import whole_number
 
 MOST_BYTES: Final = 1_048_576
-"""Maximum bytes of a reply's body. Chunked framing may add the same amount."""
+"""Maximum length of a reply's body in bytes. Chunked framing may add as many bytes again."""
 FEWEST: Final = 1_000
 SMALLEST: Final = 16
-"""A body may arrive in FEWEST pieces, plus one for each SMALLEST bytes, since many tiny chunks take too much CPU time."""
+"""A body may arrive in FEWEST pieces plus one piece per SMALLEST bytes. More and smaller chunks take too much CPU time."""
 LONGEST_TYPE: Final = 256
-"""Maximum bytes of a Content-Type. The longest in use has about forty."""
+"""Maximum length of a Content-Type in bytes. Real peers send at most about forty bytes."""
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
 AGENT: Final = f"hkall-gateway/{__version__}"
@@ -49,12 +49,12 @@ KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((SSL.Error,), "tls"),
     ((error.ConnectError,), "connect"),
 )
-"""Exception types and the kind of failure that they mean. The first match counts."""
+"""Exception types -> kind of failure. The first matching row determines the kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An HTTP response with any status. `said_at` is its Date, or None. `retry_after_s` is 0 without a Retry-After."""
+    """An HTTP response with any status. `said_at` is the Date header or None. `retry_after_s` is 0 without a Retry-After."""
 
     status: int
     content_type: str
@@ -72,7 +72,7 @@ class NotSent(Exception):
 
 
 class NoReply(Exception):
-    """The document was sent but no usable reply came, so it may have taken effect. `kind` has the values of NotSent."""
+    """The document was sent without a usable reply, so it may have taken effect. `kind` has the same values as in NotSent."""
 
     def __init__(self, detail: str, kind: str = "http") -> None:
         super().__init__(detail)
@@ -80,7 +80,7 @@ class NoReply(Exception):
 
 
 Post = Callable[[str, bytes, float], Awaitable[HttpReply]]
-"""(URL, body, timeout in seconds) -> the response. Raises only NotSent or NoReply."""
+"""Function that maps (URL, body, timeout in seconds) to the response. Raises only NotSent or NoReply."""
 
 
 @lru_cache(maxsize=64)
@@ -92,7 +92,7 @@ def charset(content_type: str) -> str | None:
 
 
 class HttpResponse(Protocol):
-    """The part of twisted.web's response interface that is used here."""
+    """The part of twisted.web's response interface that this module uses."""
 
     code: int
     headers: Headers
@@ -102,17 +102,17 @@ class HttpResponse(Protocol):
 
 
 class HttpAgent(Protocol):
-    """The part of twisted.web's agent interface that is used here."""
+    """The part of twisted.web's agent interface that this module uses."""
 
     def request(self, method: bytes, url: bytes, headers: Headers, body: object, /) -> Deferred[HttpResponse]:
         """Send a request."""
 
 
 class AgentPost:
-    """A `Post` that uses Twisted's HTTP client, without redirects or compression, for replies of up to `most_bytes`.
+    """A `Post` that uses Twisted's HTTP client, without redirects or compression, for replies of up to `most_bytes` bytes.
 
     Each document uses a new connection, since a persistent connection that the peer has closed meanwhile would look like a lost
-    reply. `agent` replaces the HTTP client in tests. The reactor is untyped, since no type has all its interfaces.
+    reply. Tests replace the HTTP client by `agent`. `reactor` is untyped, since no single type has all required interfaces.
     """
 
     def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
@@ -124,7 +124,7 @@ class AgentPost:
         return await self._post_document(url, body, timeout_s, _make_headers())
 
     def proving(self, authorization: Callable[[], str]) -> Post:
-        """Return a `Post` with an Authorization header, which `authorization` is called to make for each document."""
+        """Return a `Post` that calls `authorization` for each document to make the Authorization header."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             headers = _make_headers()
@@ -137,7 +137,7 @@ class AgentPost:
         document = _Document(body)
         try:
             return await self._send_request(b"POST", url, headers, document, timeout_s)
-        except Exception as failed:  # any failure becomes NoReply or NotSent, depending on whether the document was sent
+        except Exception as failed:  # any failure becomes NoReply if the document was sent, else NotSent
             cause = _find_cause(failed)
             detail, kind = _describe_failure(cause, timeout_s), _kind_of_failure(cause)
             raise (NoReply(detail, kind or "http") if document.left else NotSent(detail, kind or "connect")) from failed
@@ -178,7 +178,7 @@ def _make_headers() -> Headers:
 
 
 def _find_cause(failed: Exception) -> Exception:
-    reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of failures
+    reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of Failures
     cause: Exception = reasons[0].value if reasons else failed
     return cause
 
@@ -195,7 +195,7 @@ def _describe_failure(cause: Exception, timeout_s: float) -> str:
 
 @implementer(IBodyProducer)
 class _Document:
-    """The body of a request. `left` becomes True when the body is written to the connection."""
+    """A request's body. `left` becomes True when the body is written to the connection."""
 
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
@@ -228,7 +228,7 @@ def _find_header(response: HttpResponse, name: str) -> str:
 
 
 def _retry_after_s(response: HttpResponse) -> int:
-    """Return the Retry-After in seconds. A date is compared with the Date header, so that clock differences do not matter."""
+    """Return the Retry-After in seconds. Compare a date with the Date header, so that clock differences do not matter."""
     text = _find_header(response, "Retry-After").strip()
     seconds = whole_number(text)
     if seconds is not None:
@@ -238,7 +238,7 @@ def _retry_after_s(response: HttpResponse) -> int:
 
 
 def _parse_http_date(text: str) -> datetime | None:
-    """Parse an HTTP date. None if the text is not a date."""
+    """Parse an HTTP date. Return None if the text is not a date."""
     try:
         when = parsedate_to_datetime(text)
     except ValueError:
@@ -247,7 +247,7 @@ def _parse_http_date(text: str) -> datetime | None:
 
 
 class _Reader(TwistedProtocol):
-    """Collects the body of a response up to a limit. A truncated body is an error."""
+    """Collects a response's body up to a limit. Treats a truncated body as an error."""
 
     transport: Transport | None  # type: ignore[assignment]  # mypy does not treat zope interfaces as protocols
 
@@ -286,7 +286,7 @@ class _Reader(TwistedProtocol):
 
 
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
-    """Post a document and wait for the reply, with any status. Raises ValueError for a malformed URL, NoReply otherwise."""
+    """Post a document and wait for the reply, with any status. Raises ValueError for a malformed URL, else only NoReply."""
     headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}
     return _exchange_blocking("POST", url, body, headers, timeout_s, authorization)
 

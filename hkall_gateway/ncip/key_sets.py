@@ -1,4 +1,4 @@
-"""The public keys of a peer (JSON Web Key Set, RFC 7517), read from a file or fetched from a URL and cached."""
+"""A peer's public keys (JSON Web Key Set, RFC 7517), read from a file or fetched from a URL and cached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 LOG = structlog.get_logger()
 
 KEPT: Final = timedelta(hours=1)
-"""Time for which fetched keys are cached, if they contain the key of each token."""
+"""Time for which fetched keys are cached, unless a token names a key id that is not among them."""
 APART: Final = timedelta(minutes=1)
 """Minimum time between two fetches caused by tokens with unknown key ids."""
 TIMEOUT_S: Final = 5.0
@@ -26,16 +26,16 @@ MOST_KEYS: Final = 20
 MOST_BYTES: Final = 65_536
 
 Get = Callable[[str, float], Awaitable[HttpReply]]
-"""(URL, timeout in seconds) -> the response. Raises only NotSent or NoReply."""
+"""Function that maps (URL, timeout in seconds) to the response. Raises only NotSent or NoReply."""
 
 
 async def no_get(_url: str, _timeout_s: float) -> HttpReply:
-    """Raise NotSent. Used by commands that check the configuration without network access."""
+    """Raise NotSent. Used as `Get` by commands that check the configuration without network access."""
     raise NotSent("keys are fetched by the daemon alone")
 
 
 def key_set(text: str | bytes) -> KeySet:
-    """Read the public keys in a JSON Web Key Set. Raises ValueError if it is malformed or contains a private key."""
+    """Read the public keys in a JSON Web Key Set. Raises ValueError if the set is malformed or contains a private key."""
     try:
         keys = KeySet.import_key_set(json.loads(text))
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as bad:
@@ -48,14 +48,14 @@ def key_set(text: str | bytes) -> KeySet:
 
 
 class FileKeys:
-    """The keys in a file, which is read again when it has changed."""
+    """The keys in a file, reloaded when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._read_at = path, 0
         self._keys: KeySet | None = None
 
     async def having(self, _kid: str, _now: datetime) -> KeySet | None:
-        """Return all keys of the file. If it cannot be read, return the keys read before."""
+        """Return all keys in the file. If the file cannot be read, return the previously read keys."""
         try:
             changed = self._path.stat().st_mtime_ns
             if changed != self._read_at:
@@ -66,7 +66,7 @@ class FileKeys:
 
 
 class UrlKeys:
-    """The keys at a URL, cached for an hour, and fetched again for a token with an unknown key id."""
+    """The keys at a URL, cached for an hour, but fetched again for a token with an unknown key id."""
 
     def __init__(self, url: str, get: Get) -> None:
         self._url, self._get = url, get
@@ -75,7 +75,7 @@ class UrlKeys:
         self._lock = DeferredLock()
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """Return the keys, fetched again if necessary. If the fetch fails, return the keys fetched before.
+        """Return the keys, fetched again if necessary. If the fetch fails, return the previously fetched keys.
 
         Concurrent calls share one fetch. A call does not wait if the key is cached and fresh.
         """

@@ -1,4 +1,4 @@
-"""Handlers of the read-only services: LookupUser, LookupItem, LookupRequest, LookupItemSet, LookupAgency, LookupVersion."""
+"""Handlers for the read-only services: LookupUser, LookupItem, LookupRequest, LookupItemSet, LookupAgency, LookupVersion."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAcco
 BLOCKS: Final = "block or trap"
 RESTRICTION: Final = "item use restriction type"
 ELIGIBILITY: Final = frozenset({"user privilege", BLOCKS, "user id"})
-"""The UserElementTypes that tell whether a patron may borrow, without personal data."""
+"""UserElementTypes that tell whether a patron may borrow, without personal data."""
 MOST_COPIES: Final = 100
-"""Maximum items in a reply. The caller sends the reply's NextItemToken to get the next ones."""
+"""Maximum number of items in a reply. The caller sends the reply's NextItemToken to get the next items."""
 
 
 async def lookup_user(call: ServiceRequest) -> Payload:
-    """Return the desired elements of one of our patrons. If a PIN is sent, an unknown card is answered like a wrong PIN."""
+    """Return the requested data about one of our patrons. If a PIN is sent, answer an unknown card like a wrong PIN."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem):
         return found
     card, pin = found
     partner = None if call.from_client else await call.services.circulation.execute(FindInstitution(card))
-    if partner is not None:  # the institutional card on which a partner borrows from us has a name, and is never blocked
+    if partner is not None:  # a partner's institutional card has the partner's name, and is never blocked
         nothing, name = Sensitive(""), Sensitive(partner.name)
         record = PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
         return replies.make_patron_fields(record, find_desired_types(call, "UserElementType"), frozenset(), make_frame(call))
@@ -53,22 +53,22 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
     if pin is None and call.caller.pin == "blocks":
-        # The schema requires a UserId, but VuFind treats a reply with a UserId as a successful login. Its XCNCIP2 driver omits
-        # a PIN that PHP considers empty, such as `0`, and queries blocks without a PIN. Seen on 2026-11-29.
+        # The schema requires a UserId, but VuFind treats a reply with a UserId as a successful login. VuFind's XCNCIP2 driver
+        # omits a PIN that PHP considers empty, such as `0`, and queries blocks without a PIN. Seen on 2026-11-29.
         return _without_user_id(replies.make_patron_fields(seen, frozenset({BLOCKS}), frozenset(), make_frame(call)))
     return await _make_user_fields(call, seen)
 
 
 def _without_user_id(reply: Fields) -> Fields:
-    """Return a reply without its UserId."""
+    """Remove the UserId from a reply."""
     return {name: value for name, value in reply.items() if name != "UserId"}
 
 
 async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
-    """Make the fields of a patron.
+    """Make the reply about a patron.
 
-    Clients get all desired elements. A broker gets only eligibility and blocks, unless it sends the PIN, has an open request
-    for the patron, or is configured with `sees_patrons`.
+    Clients get all requested elements. A broker gets only eligibility and blocks, unless the broker sends the PIN, has an open
+    request for the patron, or is configured with `sees_patrons`.
     """
     wanted, flags = find_desired_types(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     access = call.caller.access
@@ -87,7 +87,7 @@ async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
 
 
 async def lookup_item(call: ServiceRequest) -> Payload:
-    """Return the status of an item. The reply never names the borrower."""
+    """Return an item's status. The reply never names the borrower."""
     agency, value = read_request_id(call)
     wanted, execute = read_item(call, ""), call.services.circulation.execute
     if wanted is None:
@@ -96,7 +96,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
         seen = await execute(SeeItem(call.by, wanted.barcode, wanted.agency))
         unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
         if unknown and call.from_client and wanted.agency == call.services.agency:
-            # Clients send our AgencyId for every item. Find a borrowed item of another library by its barcode alone.
+            # Clients send our AgencyId for every item. Find an item borrowed from another library by the barcode alone.
             seen = await execute(SeeItem(call.by, wanted.barcode, ""))
     if isinstance(seen, Refused):
         return seen
@@ -105,7 +105,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
-    """Return the state of a request, to the system that placed it and to the partner library of the request.
+    """Return a request's state, to the system that placed the request or to the partner library.
 
     For a client with `pin = "blocks"`, the reply names the patron only if the client sent that patron's PIN.
     """
@@ -127,7 +127,7 @@ async def lookup_request(call: ServiceRequest) -> Payload:
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
-    """Make the query for the request named in a message, restricted to what the caller may see."""
+    """Make the query for the request named in a message, restricted to the requests that the caller may see."""
     agency, value = read_request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
     return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, read_item(call, ""))
@@ -141,7 +141,7 @@ def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
 async def lookup_item_set(call: ServiceRequest) -> Payload:
     """Return the named items, or the items of the named titles. Clients get items of all libraries, partners only ours."""
     message, limit = call.message, whole_number(call.message.text("MaximumItemsCount"))
-    # Titles are named by record numbers, or by a HoldingsSetId of ours, of which we use the part before the `@`.
+    # Titles are named by record numbers, or by one of our HoldingsSetIds, in which the record number precedes the `@`.
     records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
     named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in message.each("ItemId"))
@@ -163,7 +163,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
 
 
 async def lookup_agency(call: ServiceRequest) -> Payload:
-    """Return our name, consortium and profiles. A query for another agency is answered with a Problem."""
+    """Return our name, consortium and profiles. Answer a query for another agency with a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
@@ -176,5 +176,5 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
 
 
 def make_version_fields(services: tuple[str, ...]) -> Fields:
-    """Make the fields of a LookupVersionResponse: supported versions and services. Callers need no authentication."""
+    """Make a LookupVersionResponse with the supported versions and services. Callers need no authentication."""
     return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

@@ -1,4 +1,4 @@
-"""The supported services: which callers may use each of them, and its handler in each flow."""
+"""The supported services, with the callers that may use each service, and the handler in each flow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Handle = Callable[[ServiceRequest], Awaitable[Payload]]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A supported service: the kinds of callers that may use it, and its handler."""
+    """A supported service: the kinds of callers that may use the service, and the handler."""
 
     who: frozenset[Kind]
     handle: Handle
@@ -32,7 +32,7 @@ BOTH: Final = CLIENT | PARTNER
 
 
 def _table(*rows: tuple[str, frozenset[Kind], Handle]) -> Mapping[str, Service]:
-    """Return the services by name. A row may name several services with the same handler: a command and its notification."""
+    """Return the services by name. A row may name a command and its notification, which share a handler."""
     return MappingProxyType({name: Service(who, handle) for names, who, handle in rows for name in names.split()})
 
 
@@ -67,7 +67,7 @@ HANDLERS: Final = _table(
     ("RecallItem ItemRecalled",              PARTNER,     make_notice_handler(ItemRecalled, *_DUES, owner=True)),
     ("CancelRecallItem ItemRecallCancelled", PARTNER,     make_notice_handler(RecallCancelled, owner=True)),
 )
-"""The services for clients, and for partners in the direct flow. A service without callers is available in other flows."""
+"""Services for clients, and for partners in the direct flow. A service without callers is only available in other flows."""
 
 BROKER: Final = _table(
     ("LookupUser",                                               PARTNER, lookups.lookup_user),
@@ -84,10 +84,10 @@ BROKER: Final = _table(
     ("DeleteItem",                                               PARTNER, make_broker_handler("delete")),
     ("CreateUserFiscalTransaction UserFiscalTransactionCreated", PARTNER, requests.record_fiscal_transaction),
 )
-"""The services that differ for a broker that controls us."""
+"""Services that differ for a broker that controls us."""
 
 OPENRS: Final = _table(("AcceptItem", PARTNER, make_accept_handler("expect")))
-"""The services that differ for OpenRS, which sends AcceptItem when a lender is found, long before the book arrives."""
+"""Services that differ for OpenRS, which sends AcceptItem when a lender is found, long before the book arrives."""
 
 INNREACH: Final = _table(
     ("LookupUser",                             PARTNER, lookups.lookup_user),
@@ -102,7 +102,7 @@ INNREACH: Final = _table(
     ("RecallItem ItemRecalled",                PARTNER, make_mirror_handler("mirror_recalled")),
     ("CancelRecallItem ItemRecallCancelled",   PARTNER, make_mirror_handler("mirror_recall_cancelled")),
 )
-"""The services that differ for INN-Reach, which mirrors its events to us."""
+"""Services that differ for INN-Reach, which mirrors its events to us."""
 
 FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     DIRECT:     HANDLERS,
@@ -110,11 +110,11 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     "innreach": MappingProxyType({**HANDLERS, **INNREACH}),
     "openrs":   MappingProxyType({**HANDLERS, **BROKER, **OPENRS}),
 })
-"""Flow of a dialect -> its services."""
+"""Flow -> services in that flow."""
 # fmt: on
 
 
 def service_for(services: NcipServices, caller: Caller, name: str) -> Service | None:
-    """Return the service `name` in the caller's flow. None if it is unsupported there. Clients use the direct flow."""
+    """Return the service `name` in the caller's flow, or None if unsupported. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else services.dialect(caller.agency).flow
     return FLOWS[flow].get(name)

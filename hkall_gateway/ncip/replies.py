@@ -1,4 +1,4 @@
-"""Converts the results of commands to the fields of a reply. Uses only the result, so that a repeated reply is identical."""
+"""Converts command results to reply fields. Uses only data in the result, so that a repeated reply is identical."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHARGES: Final = (
 TRANSACTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {name.casefold(): name for name in CHARGES} | {"overdue": "Fine", "replacement": "Book Replacement Charge"}
 )
-"""Kind of charge (ours, or a broker's type) -> FiscalTransactionType. Other kinds are written as SERVICE.
+"""Our or a broker's kind of charge -> FiscalTransactionType. Any other kind is written as SERVICE.
 
 Source: NCIP v1 schemes, fiscaltransactiontype.
 """
@@ -52,20 +52,20 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
     P.SHIPPED:        "In Transit Between Library Locations",
     P.AT_BORROWER:    "On Loan",
 })
-"""Position of the request for an item -> the item's CirculationStatus. Otherwise the owning library's status is used."""
+"""Request position -> the item's CirculationStatus. In any other position, the owning library's status is used."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The data for a reply apart from the result of the command.
+    """The data that a reply needs in addition to the command's result.
 
     Attributes:
-        institution: The UserId to return to a partner: the user in its message, or its institutional card.
+        institution: UserId to return to a partner, which is the user in the message, or else the institutional card.
         labels: Whether the caller expects our own status labels in RequestStatusType.
         described: Whether the caller requested a description of the item.
-        request_type: RequestType of the reply.
-        name_order: Which part of a name without a comma is the surname; "" to leave such names undivided.
+        request_type: RequestType for the reply.
+        name_order: Position of the surname in a name without a comma, or "" to leave such names undivided.
         closed: (record number, volume) of titles that no patron can request at the moment.
     """
 
@@ -83,7 +83,7 @@ Plain = Requested | Paged | Cancelled | Renewed | Noted
 
 
 def make_fields(outcome: Plain, frame: Frame) -> Fields:
-    """Make the payload of the reply for `outcome`, without the header."""
+    """Make the reply payload for `outcome`, without the header."""
     match outcome:
         case Requested():
             return {
@@ -117,19 +117,19 @@ def make_fields(outcome: Plain, frame: Frame) -> Fields:
 
 
 def make_item_description(outcome: Paged | CheckedOut) -> Fields:
-    """Make ItemOptionalFields with a description of the item. CopyNumber is the barcode, since crosslink reads it there."""
+    """Make ItemOptionalFields that describe the item. CopyNumber is the barcode, since crosslink expects the barcode there."""
     title = {"Author": outcome.author, "Title": outcome.title}
     about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
     return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
 
 
 def _request_id_of_asker(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
-    """Return the RequestId given by the caller that placed the request, or ours if it gave none."""
+    """Return the RequestId from the caller that placed the request, or our own RequestId if the caller sent none."""
     return request_id(placed_by, placed_id) if placed_id else request_id(frame.agency, ours)
 
 
 def stamp_last_second(day: date, frame: Frame) -> str:
-    """Format the last second of a Hong Kong day, with the offset of our time zone."""
+    """Format the last second of a day in Hong Kong, with the offset of our time zone."""
     return _last_second(day, frame.zone)
 
 
@@ -141,10 +141,14 @@ def _last_second(day: date, zone: tzinfo) -> str:
 def make_patron_fields(
     seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame, fixed: frozenset[str] = frozenset()
 ) -> Fields:
-    """Make the desired parts of a patron's record.
+    """Make the requested parts of a patron's record.
 
-    `wanted` has the requested UserElementTypes in lower case, `flags` the names of the …Desired elements in the request, and
-    `fixed` the request ids of loans that cannot be renewed at the moment.
+    Args:
+        seen: The patron's record.
+        wanted: Requested UserElementTypes, in lower case.
+        flags: Names of the …Desired elements in the request.
+        frame: Data from the request and our settings.
+        fixed: Request ids of loans that cannot be renewed at the moment.
     """
     loans = [
         _make_loaned_item(line, frame, fixed=line.request.id in fixed)
@@ -165,7 +169,7 @@ def make_patron_fields(
 
 
 def _make_loaned_item(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
-    """Make a LoanedItem. VuFind's XCNCIP2 driver (10.0) offers to renew each loan without RenewalNotPermitted in its Ext."""
+    """Make a LoanedItem. VuFind's XCNCIP2 driver (10.0) offers to renew every loan without RenewalNotPermitted in the Ext."""
     loan, item = line.request, line.request.item
     more: Fields = {"BibliographicDescription": _make_description(loan.bib_id, loan.title)} if loan.bib_id else {}
     more = {**more, **({"RenewalNotPermitted": True} if fixed else {})}
@@ -195,7 +199,7 @@ def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
 
 
 def _make_description(bib: str, title: str) -> Fields:
-    """Describe a title, with the record number by which discovery systems link to their own record."""
+    """Describe a title, with the record number with which discovery systems link to their own record."""
     record: Fields = {"BibliographicRecordId": [make_record_id(bib)]} if bib else {}
     return {**record, "Title": title}
 
@@ -222,12 +226,12 @@ def _make_bib_ids(bib: str) -> Value:
 
 
 def make_record_id(bib: str) -> Fields:
-    """Make the BibliographicRecordId of a title from its union catalogue number."""
+    """Make the BibliographicRecordId for a union catalogue number."""
     return {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
 
 
 def _make_amount(cents: int) -> Fields:
-    """Make an amount in cents. Positive amounts are owed."""
+    """Make an Amount element from cents. Positive amounts are owed."""
     return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
 
 
@@ -242,7 +246,7 @@ def _make_name(seen: PatronSeen, frame: Frame) -> Fields:
 
 
 def _divide_name(name: str, order: NameOrder) -> Fields:
-    """Divide a name into GivenName and Surname. A name that cannot be divided becomes the Surname, which is required."""
+    """Divide a name into GivenName and Surname. Use a name that cannot be divided as the Surname, which is required."""
     surname, given = name, ""
     if "," in name:
         surname, _, given = name.partition(",")
@@ -264,7 +268,7 @@ def _make_language(seen: PatronSeen, _frame: Frame) -> Fields:
 
 
 def _make_privileges(seen: PatronSeen, frame: Frame) -> Fields:
-    """Make the privileges, with the key as type and the value as status, as resource-sharing systems expect them."""
+    """Make the UserPrivilege elements, with the key as type and the value as status, as resource-sharing systems expect."""
     facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
     ends: Fields = {"ValidToDate": stamp_last_second(seen.expires, frame)} if seen.expires else {}
     rows: list[Value] = [
@@ -301,14 +305,17 @@ _PERSON: Final = MappingProxyType(
         "visible user id": _make_user_ids,
     }
 )
-"""UserElementType -> function that makes its part of UserOptionalFields. We know no date of birth and no former cards."""
+"""UserElementType -> function that makes part of UserOptionalFields. We have no data on birth dates and former cards."""
 
 
 def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
-    """Make the state of an item.
+    """Make the reply about an item's state.
 
-    `wanted` are the requested ItemElementTypes in lower case; if it is empty, all are included. `number` is the RequestId if
-    the caller looked the item up by its request, else empty.
+    Args:
+        seen: The item's state.
+        wanted: Requested ItemElementTypes, in lower case. If empty, all are included.
+        number: RequestId if the caller looked up the item by the request, else empty.
+        frame: Data from the request and our settings.
     """
     parts: dict[str, Value] = {"CirculationStatus": find_circulation_status(seen)}
     if not wanted or "bibliographic description" in wanted:
@@ -331,7 +338,7 @@ def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, fra
 
 
 def find_circulation_status(seen: ItemSeen) -> str:
-    """Return the CirculationStatus of an item. Source: NCIP v1 schemes, circulationstatus."""
+    """Return an item's CirculationStatus. Source: NCIP v1 schemes, circulationstatus."""
     if seen.lost:
         return "Lost"
     if seen.claimed:

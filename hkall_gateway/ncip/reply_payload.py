@@ -1,7 +1,7 @@
-"""The payload of a reply: the fields of an outcome, restricted to the elements that the response may contain.
+"""Makes reply payloads from command outcomes, restricted to the elements that the response may contain.
 
-The command and the notification for one event share a handler. The response to a notification has no payload elements: an empty
-response means success.
+The command and the notification for one event share a handler. The response to a notification has no payload elements, since
+an empty response means success.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 P = Position
 SHELF: Final = "Available On Shelf"
 KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})
-"""The status words in our tables. Other words in a partner's reply are ignored."""
+"""Status words in our tables. Any other word in a partner's reply is ignored."""
 
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
 def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
-    """Make a look-up for a request, as (service, fields). None if the partner supports no suitable look-up.
+    """Make a look-up for a request, as (service, fields), or None if the partner supports no suitable look-up.
 
     `number` is the partner's own number for the request, as AGENCY:VALUE, or "" if the partner uses our number.
     """
@@ -50,10 +50,10 @@ def make_request_lookup(request: Request, partner: Partner, number: str = "") ->
 
 
 def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
-    """Return the positions on the partner's side that are consistent with its reply. `ours` is our side of the request.
+    """Return the positions on the partner's side that are consistent with the reply. `ours` is our side of the request.
 
-    The result is empty if the partner does not know the request, and None if the reply is unusable. If the reply has a known
-    item status, final positions are included only if no open position is consistent.
+    Return an empty tuple if the partner does not know the request, and None if the reply is unusable. If the reply has a known
+    item status, include final positions only if no open position is consistent.
     """
     problems = {one.text("ProblemType") for one in reply.each("Problem")}
     if problems:
@@ -73,20 +73,20 @@ def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
 
 
 Payload = Fields | Refused | Problem
-"""The result of a handler: the payload of the reply, a refusal by the circulation service, or a Problem from the handler."""
+"""Result of a handler: the reply's payload, a refusal by the circulation service, or a Problem from the handler."""
 
 Answerable = CheckedOut | CheckedIn | Recalled | Done | Changed | StatusSet | Billed | Paid | Waived | replies.Plain
-"""The results of commands, apart from refusals."""
+"""Command results, apart from refusals."""
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result", bound=Answerable)
 
 KEPT: Final = "ILL Request Id"
-"""ItemIdentifierType of our request number, which replaces the ItemId in a reply before an item has been chosen."""
+"""ItemIdentifierType for our request number, which takes the place of the ItemId until an item has been chosen."""
 
 
 def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
-    """Make the payload of a reply: the allowed elements, with ids as the caller wrote them. Return a refusal unchanged."""
+    """Make a reply's payload from the allowed elements, with ids as the caller wrote them. Return a refusal unchanged."""
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
@@ -96,15 +96,15 @@ def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload
 
 
 async def execute_command(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
-    """Execute the command of a document and make the payload. A repeated document gets the stored reply."""
+    """Execute a command and make the payload. A repeated document gets the stored reply."""
     return make_payload(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
 
 def make_frame(call: ServiceRequest) -> Frame:
-    """Make the frame of a reply from the caller and our settings.
+    """Make the frame for a reply from the caller and our settings.
 
-    The user in a reply to a partner is the user in its message, else its institutional card. The RequestType for a partner is
-    the one that it sent. The RequestType for a client is configured in its row.
+    A reply to a partner has the user in the message, or else the partner's institutional card, and repeats the message's
+    RequestType. A reply to a client has the RequestType from the client's configuration.
     """
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.services.agency
@@ -119,7 +119,7 @@ def make_frame(call: ServiceRequest) -> Frame:
 
 
 def make_outcome_fields(outcome: Answerable, frame: Frame) -> Fields:
-    """Return all fields of an outcome, including fields that the response may not contain."""
+    """Make all fields for an outcome, including fields that the response may not contain."""
     match outcome:
         case CheckedOut():
             due: Mapping[str, Value] = _make_due_fields(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
@@ -167,7 +167,7 @@ def _make_due_fields(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Map
 
 _OPEN: Final = "IndeterminateLoanPeriodFlag"
 _OPEN_END: Final[Mapping[str, Fields]] = {"CheckOutItem": {_OPEN: True}}
-"""Service -> the elements that stand for the due date if the outcome has none."""
+"""Service -> elements that replace the due date if the outcome has no due date."""
 
 _VALUES: Final = {
     "ItemId": "ItemIdentifierValue",
@@ -178,9 +178,9 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 
 
 def _as_caller_wrote(call: ServiceRequest, name: str, value: Value) -> Value:
-    """Return an id as the caller wrote it, with its agency and type, if the value is equal. Return other fields unchanged.
+    """Return an id as the caller wrote it, with agency and type, if the value is equal. Return any other field unchanged.
 
-    A partner always gets the RequestId that it sent, since its number for our request may differ from ours.
+    A partner always gets back the RequestId in its message, since the partner's number for a request may differ from ours.
     """
     partner = call.caller.partner
     sent = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None

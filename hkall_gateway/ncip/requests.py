@@ -1,7 +1,7 @@
 """Handlers for requests and circulation events, for our patrons and for partner libraries.
 
-The command and the notification for one event share a handler. Whether we are the lender or the borrower depends on the owner
-of the item, not on the name of the message.
+The command and the notification for one event share a handler. Whether we are the lender or the borrower depends on the
+item's owner, not on the message's name.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
     "ItemReportedLost":          "lost",
     "ItemReportedMissing":       "lost",
 })
-"""Reported element -> the kind of report in the circulation service."""
+"""Reported element -> kind of report in the circulation service."""
 # fmt: on
 
 Event = TypeVar(
@@ -67,7 +67,7 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
     Args:
         kind: Type of the partner notice to make from the message.
         dues: Possible paths of the due date. The first path with a value is used.
-        owner: Whether the sender owns the item, so that a missing AgencyId means the sender's.
+        owner: Whether the sender owns the item, so that the sender's AgencyId replaces a missing AgencyId.
     """
 
     async def handle(call: ServiceRequest) -> Payload:
@@ -78,16 +78,16 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
 
 
 async def handle_renewal(call: ServiceRequest) -> Payload:
-    """Handle a renewal: the lender grants our patron's renewal, or the borrower renews a loan of our item."""
+    """Handle a renewal, which the lender grants to our patron, or which the borrower requests for a loan of our item."""
     granted = call.message.has("DateDue")
     notice = make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue")
-    # If the item's AgencyId is missing, we own the item in a RenewItem, and the sender owns it in an ItemRenewed.
+    # If the item's AgencyId is missing, the item is ours in a RenewItem and the sender's in an ItemRenewed.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
     return await execute_command(call, replace(notice, due_is="told" if granted else "asked", item=read_item(call, default)))
 
 
 async def set_circulation_status(call: ServiceRequest) -> Payload:
-    """Set the circulation status of an item. Partners may do so for their own items, clients for ours."""
+    """Set an item's circulation status. Partners may set the status of their own items, clients of our items."""
     owner = call.services.agency if call.from_client else call.caller.agency
     named, text = read_item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(text)
@@ -114,7 +114,7 @@ async def report_item(call: ServiceRequest) -> Payload:
 
 
 async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
-    """Record a charge or a payment of one of our patrons. The reference id makes the operation idempotent."""
+    """Record a charge or payment for one of our patrons. The reference id makes the operation idempotent."""
     card, about = await identify_patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
     if isinstance(card, Refused | Problem):
         return card
@@ -135,16 +135,16 @@ async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
-"""FiscalActionTypes that mean a charge. The last is ReShare's own."""
+"""FiscalActionTypes that mean a charge. `charge-default-patron-fee` is ReShare's own."""
 
 
 def find_reference(about: NcipMessage) -> str:
-    """Return the caller's reference id for the transaction."""
+    """Return the caller's reference id for a transaction."""
     return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
 
 
 def read_cents(about: NcipMessage) -> int | None:
-    """Return the amount of a transaction in cents. Some peers send dollars with a decimal point. None if it is invalid."""
+    """Return a transaction's amount in cents, or None if invalid. Some peers send dollars with a decimal point."""
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")
     digits = whole + part.ljust(2, "0") if point else whole
@@ -152,7 +152,7 @@ def read_cents(about: NcipMessage) -> int | None:
 
 
 async def request_item(call: ServiceRequest) -> Payload:
-    """Place a patron's request for a client, or a partner's request for one of our items."""
+    """Place a patron's request that a client sends, or a partner's request for one of our items."""
     if strange := check_request_id(call):
         return strange
     if not call.from_client:
@@ -197,7 +197,7 @@ async def _lend_to_partner(call: ServiceRequest) -> Payload:
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
-    """Cancel a patron's request for a client, or handle a partner that withdraws its request or declines ours."""
+    """Cancel a patron's request for a client, or handle a partner's withdrawal of its request or refusal of our request."""
     if not call.from_client:
         return await execute_command(call, make_notice(RequestCancelled, call))
     card, (agency, value) = await identify_patron(call), read_request_id(call)

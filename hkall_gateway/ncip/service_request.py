@@ -1,4 +1,4 @@
-"""A message from an authenticated caller, and functions that convert its fields to the types of the commands."""
+"""A message from an authenticated caller, and functions that convert message fields to the argument types of commands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PartnerExchange:
     Attributes:
         seconds: Time until the reply or the failure.
         failure: dns, connect, tls, timeout, http (no reply), xml (unreadable reply), problem (the reply is a Problem), or "".
-        notes: Tolerances used while reading the reply.
+        notes: Tolerances used while decoding the reply.
     """
 
     partner: str
@@ -56,14 +56,14 @@ class PartnerExchange:
 
 
 def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
-    """Make the record of an exchange with a reply. `reply` is None if it is unreadable."""
+    """Make the record of an exchange. `reply` is None if a reply came but is unreadable."""
     if reply is None:
         return PartnerExchange(partner, service, seconds, "xml")
     return PartnerExchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
 
 
 def note(metrics: Metrics, one: PartnerExchange) -> None:
-    """Count an exchange in the metrics, and log the tolerances used while reading the reply."""
+    """Count an exchange in the metrics, and log the tolerances used while decoding the reply."""
     metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
     if one.failure:
         metrics.ncip_errors.labels(one.partner, one.failure).inc()
@@ -75,12 +75,12 @@ Kind = Literal["partner", "client"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
-"""Seconds for which replies are stored for repetitions: LONG_S if an element of OCCASION identifies the event, else SHORT_S."""
+"""Seconds for which a reply is stored for repetitions: LONG_S if an element in OCCASION identifies the event, else SHORT_S."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
-"""Service -> seconds to be used instead of SHORT_S: only a double click repeats the request so soon."""
+"""Service -> seconds to use instead of SHORT_S, enough to catch a double click."""
 
 CORR: Final = 12
-"""Length of the prefix of a document's digest that is used as correlation id in the log and the journal."""
+"""Length of the correlation id in the log and the journal, which is the start of the document's digest."""
 
 OCCASION: Final = (
     *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
@@ -88,7 +88,7 @@ OCCASION: Final = (
 )
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
-"""Paths of a lender's explanation when it declines. ItemRequestCancelled has no element for it. Alma uses Ext/ItemNote."""
+"""Paths of a lender's explanation for declining, for which ItemRequestCancelled has no element. Alma uses Ext/ItemNote."""
 Day = TypeVar("Day", date, datetime)
 A_YEAR: Final = timedelta(days=366)
 MANDATED: Final = "MandatedAction/DateEventOccurred"
@@ -102,7 +102,7 @@ VOLUME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The sender of a document, as far as the connection tells.
+    """The sender of a document, as known from the connection.
 
     Attributes:
         address: IP address.
@@ -121,12 +121,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A partner or client that may call us, with its credentials.
+    """A partner or client that may call us, with credentials.
 
     Attributes:
-        access: The configured row, including a certificate or addresses that authenticate the caller.
-        secret: The secret that the caller sends inside its documents; "" never matches.
-        partner: The partner's record; None for a client.
+        access: Configured row, including a certificate or IP addresses that authenticate the caller.
+        secret: Secret that the caller sends inside documents. "" never matches.
+        partner: Partner record, or None for a client.
         wrong_pins: Number of wrong PINs within fifteen minutes after which further PINs are refused unchecked.
         http: Credentials accepted in the Authorization header.
     """
@@ -149,18 +149,18 @@ class Caller:
 
     @property
     def pin(self) -> str:
-        """How PINs from the caller are checked; see `Client.pin`."""
+        """How to check PINs from the caller, see `Client.pin`."""
         return self.access.pin if isinstance(self.access, Client) else "checked"
 
 
 LINES_A_MINUTE: Final = 30
-"""Log lines per minute about unauthenticated documents, for each claimed agency."""
+"""Maximum number of log lines per minute about unauthenticated documents, for each claimed agency."""
 Verify = Callable[[str, str, str], Awaitable[bool]]
-"""(subject, stored hash, secret) -> whether the secret matches the hash. Slow, unless the result is cached."""
+"""Function that checks whether a secret matches a hash, from (subject, stored hash, secret). Slow unless cached."""
 
 
 async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
-    """Return False. The default `Verify` if no hashed secrets are configured."""
+    """Return False. Used as `Verify` if no hashed secrets are configured."""
     return False
 
 
@@ -171,8 +171,8 @@ class NcipServices:
     Attributes:
         callers: Callers by AgencyId.
         now: Returns the current time, aware, in UTC.
-        timeout: Limits the time for a reply; None for no limit.
-        other_names: Further AgencyIds by which peers may address us.
+        timeout: Time limit for a reply, or None for no limit.
+        other_names: Additional AgencyIds by which peers may address us.
         proofs: Counts recent failed authentications.
         guesses: Counts recent wrong PINs.
         unproven: Limits log lines about unauthenticated callers.
@@ -198,16 +198,16 @@ class NcipServices:
     public_keys: bytes = b""
 
     def admits(self, address: str) -> bool:
-        """Whether any caller may connect from this address."""
+        """Check whether any caller may connect from an IP address."""
         return any(is_admitted(row.access.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> NcipDialect:
-        """Return the dialect configured for an agency, or "direct"."""
+        """Return the dialect configured for an agency, or the dialect "direct" if the agency is unknown."""
         caller = self.callers.get(self.known(agency))
         return DIALECTS[caller.partner.dialect if caller and caller.partner else "direct"]
 
     def known(self, agency: str) -> str:
-        """Return an AgencyId with its configured spelling, ignoring case. Return an unknown AgencyId unchanged."""
+        """Return the configured spelling of an AgencyId, ignoring case. Return an unknown AgencyId unchanged."""
         if agency in self.callers or agency == self.agency:
             return agency
         folded = agency.casefold()
@@ -216,11 +216,11 @@ class NcipServices:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRequest:
-    """A message with its authenticated sender.
+    """A message and the authenticated sender.
 
     Attributes:
-        digest: Hash that identifies a repeated message; a timestamp for look-ups, which always get a new reply.
-        judged: Whether staff replay the message from the quarantine.
+        digest: Hash that identifies a repeated message, or a timestamp for look-ups, which always get a new reply.
+        judged: Whether staff have replayed the message from the quarantine.
     """
 
     services: NcipServices
@@ -231,17 +231,17 @@ class ServiceRequest:
 
     @property
     def by(self) -> Actor:
-        """The actor for commands made from this message."""
+        """Actor for the commands made from this message."""
         return Actor(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
 
     @property
     def from_client(self) -> bool:
-        """Whether the sender is a client, not a partner."""
+        """Whether the sender is a client rather than a partner."""
         return isinstance(self.caller.access, Client)
 
     @property
     def inbox(self) -> InboxKey:
-        """The inbox key under which the reply is stored for repetitions."""
+        """Inbox key under which the reply is stored for repetitions."""
         occasion = any(self.message.has(name) for name in OCCASION)
         keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
         return InboxKey(self.caller.agency, self.digest, keep_s)
@@ -249,12 +249,12 @@ class ServiceRequest:
 
 @lru_cache(maxsize=4096)
 def is_admitted(networks: tuple[str, ...], address: str) -> bool:
-    """Whether an address is in one of the networks."""
+    """Check whether an IP address is in one of the networks."""
     return AllowList(networks).admits(address)
 
 
 def digest_message(message: NcipMessage) -> str:
-    """Return a hash of the content, independent of how the document was written. Excludes secrets, to protect them."""
+    """Return a hash of a message's content, independent of the XML notation. Exclude secrets, to protect them."""
     text = _IN_ORDER.encode([message.service, _without_secrets(message.fields)])
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -292,21 +292,21 @@ def _without_secrets(value: Value) -> object:
 
 
 def make_refusal(why: Reason) -> Refused:
-    """Make a refusal from its reason, with the rule of the reason."""
+    """Make a refusal with a reason, and the published rule behind the reason."""
     return Refused(why, why.rule)
 
 
 def read_request_id(call: ServiceRequest) -> tuple[str, str]:
-    """Return agency and value of the RequestId. A missing agency means the caller's. Both are "" without a RequestId."""
+    """Return agency and value of the RequestId, both "" if missing. The caller's AgencyId replaces a missing agency."""
     value = call.message.text("RequestId/RequestIdentifierValue")
     return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
 
 
 def check_request_id(call: ServiceRequest) -> Problem | None:
-    """Check the agency in the RequestId of a new request. Return a Problem if the caller may not use it.
+    """Check the agency in a new request's RequestId. Return a Problem if the caller may not use that agency.
 
-    Callers may use their own AgencyId and their `request_agencies`. A broker may also use AgencyIds that are not configured
-    here, but neither ours nor those of other callers.
+    Callers may use their own AgencyId and their `request_agencies`. A broker may also use AgencyIds that are not in our
+    configuration, but neither our AgencyId nor another caller's.
     """
     agency, _value = read_request_id(call)
     named, services = call.caller, call.services
@@ -327,15 +327,15 @@ def read_item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
 
 
 def read_bib_id(call: ServiceRequest) -> str:
-    """Return the record number of the title."""
+    """Return the title's record number."""
     record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
 
 
 def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> str:
-    """Return the code of the pickup location, or "".
+    """Return the pickup location's code, or "" if missing.
 
-    Also accepts the number from our LookupAgency reply, since VuFind 10 sends the LocationNameLevel as PickupLocation.
+    Accept the number in our LookupAgency reply too, since VuFind 10 sends the LocationNameLevel as PickupLocation.
     """
     text, codes = call.message.text(path), call.services.circulation.library.pickup_locations
     number = whole_number(text) or 0
@@ -343,7 +343,7 @@ def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> 
 
 
 def read_volume(call: ServiceRequest) -> str:
-    """Return the desired volume, or ""."""
+    """Return the requested volume, or "" if missing."""
     return find_first_text(call.message, VOLUME)
 
 
@@ -353,9 +353,9 @@ Notice = TypeVar("Notice", bound=PartnerNotice)
 def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
     """Make the partner notice from a message. `due` is the path of the due date.
 
-    A RequestId without an agency is left without one, since either library may have assigned it; the item decides. An item
-    without an agency belongs to the lender: to us if the partner placed the request, else to the partner. Due dates in the
-    past, and event times in the future or more than a year ago, are ignored.
+    Do not add an agency to a RequestId without an agency, since either library may have assigned the number. The request is
+    then found by the item. An item without an agency belongs to the lender, which is us if the partner placed the request, else
+    the partner. Ignore due dates in the past, and event times in the future or more than a year ago.
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.services.agency if agency == call.caller.agency else call.caller.agency
@@ -374,19 +374,19 @@ def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Noti
 
 
 def read_event_time(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
-    """Return the time of an event. None if missing, more than a year ago, or more than a day ahead (of a fast clock)."""
+    """Return an event's time, or None if missing, more than a year ago, or more than a day in the future."""
     when, now = instant(find_first_text(call.message, paths), _zone_of(call.caller)), call.services.now()
     return None if when is None or _is_impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
 def read_due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
-    """Return the due date from the first path that has a value. None if it is missing or in the past."""
+    """Return the due date from the first path that has a value, or None if missing or in the past."""
     until = read_day(find_first_text(call.message, paths), call.caller)
     return None if until is None or _is_impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
 def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
-    """Return whether a date is outside the limits, and log it if so."""
+    """Check whether a date is outside the limits. Log such a date."""
     if first <= named <= last:
         return False
     LOG.warning("ncip.date_not_believed", peer=call.caller.agency, service=call.message.service, date=named.isoformat())
@@ -394,12 +394,12 @@ def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> b
 
 
 def find_first_text(message: NcipMessage, paths: tuple[str, ...]) -> str:
-    """Return the text at the first path that has a value, or ""."""
+    """Return the text at the first path that has a value, or "" if no path has a value."""
     return next((text for path in paths if (text := message.text(path))), "")
 
 
 def read_day(text: str, caller: Caller) -> date | None:
-    """Convert a peer's date to the civil day in Hong Kong. None if the text is not a date."""
+    """Convert a peer's date to the civil day in Hong Kong. Return None if the text is not a date."""
     if caller.partner is not None and caller.partner.date_semantics == "date_only":
         when = instant(text[:10], dates.HONG_KONG)
     else:
@@ -408,5 +408,5 @@ def read_day(text: str, caller: Caller) -> date | None:
 
 
 def _zone_of(caller: Caller) -> tzinfo:
-    """Return the time zone for a caller's dates without an offset."""
+    """Return the time zone for dates without an offset in a caller's messages."""
     return ZoneInfo(caller.access.timezone) if isinstance(caller.access, PartnerAccess) else dates.HONG_KONG

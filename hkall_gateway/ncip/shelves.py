@@ -1,4 +1,4 @@
-"""Checks of a lender's shelf, and replies about requests, shelves and our agency."""
+"""Makes and reads the look-ups that check a lender's shelf. Makes replies about requests, item sets and our agency."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey
 STATUS: Final = "Circulation Status"
 UNKNOWN_ITEM: Final = "Unknown Item"
 MOST_COPIES: Final = 5
-"""Maximum items of a title to look up individually."""
+"""Maximum number of a title's items to look up individually."""
 
 
 class ShelfResult(StrEnum):
-    """The result of a shelf check. The values are words for the journal."""
+    """The result of a shelf check. The values are texts for the journal."""
 
     HERE = "on the shelf"
     ANOTHER = "another copy is on the shelf"
@@ -47,36 +47,36 @@ UNSEEN: Final = ShelfCheck(ShelfResult.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """A look-up to send: service and fields."""
+    """The service and the fields of a look-up to send."""
 
     service: str
     fields: Fields
 
 
 def is_asked_by_copy(partner: Partner) -> bool:
-    """Whether to look up a partner's items individually, as configured, or because NCIP 1 has only LookupItem."""
+    """Check whether to look up a partner's items individually, if so configured or because NCIP 1 lacks LookupItemSet."""
     return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
 
 
 def make_copy_lookup(item: ItemKey) -> LookUp:
-    """Make the look-up of one item."""
+    """Make the look-up for one item."""
     return LookUp("LookupItem", {"ItemId": item_id(item), "ItemElementType": [STATUS]})
 
 
 def make_title_lookup(record: Fields) -> LookUp:
-    """Make the look-up of all items of a title, given its BibliographicRecordId."""
+    """Make the look-up for all items with a BibliographicRecordId."""
     return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
 
 
 def make_shelf_lookup(message: PartnerMessage, partner: Partner) -> LookUp | None:
-    """Make the look-up before a request is sent. None if the partner needs an item, and the request names none."""
+    """Make the shelf check for a request, or None if the partner needs an item and the request names no item."""
     if is_asked_by_copy(partner):
         return make_copy_lookup(message.item) if message.item else None
     return make_title_lookup(record_id(message.bib_id, message.local_bib_id, partner))
 
 
 def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
-    """Make the look-ups of a partner's items of a title: one, or one per item (at most MOST_COPIES) by LookupItem."""
+    """Make the look-ups for a partner's items of a title: one LookupItemSet, or up to MOST_COPIES LookupItems."""
     if is_asked_by_copy(partner):
         return tuple(make_copy_lookup(copy.key) for copy in copies[:MOST_COPIES])
     local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
@@ -84,10 +84,10 @@ def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner)
 
 
 def read_shelf_check(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
-    """Read a reply to the shelf check. `statuses` are the policy's words for an available item.
+    """Read the reply to a shelf check. `statuses` are the policy's words for an available item.
 
-    Another item of the title is accepted, unless the request is for a volume (R8). If no item is available, the result is
-    UNSEEN for an incomplete list, for missing or unknown statuses, and for a Problem other than Unknown Item.
+    Accept another item of the title, unless the request is for a volume (R8). If no item is available, return UNSEEN for an
+    incomplete list, for missing or unknown statuses, and for a Problem other than Unknown Item.
     """
     if reply.has("Problem"):
         return ShelfCheck(ShelfResult.NONE) if _problem_types(reply) == {UNKNOWN_ITEM} else UNSEEN
@@ -112,14 +112,14 @@ def _is_known_status(status: str) -> bool:
 
 
 def read_statuses(reply: NcipMessage) -> dict[str, str] | None:
-    """Return barcode -> CirculationStatus of the items with a known status. Empty for Unknown Item, None for other Problems."""
+    """Return barcode -> CirculationStatus for items with a known status. Empty for Unknown Item, None for other Problems."""
     if reply.has("Problem"):
         return {} if _problem_types(reply) == {UNKNOWN_ITEM} else None
     return {barcode: status for barcode, status in read_copies(reply).items() if barcode and _is_known_status(status)}
 
 
 def read_copies(reply: NcipMessage) -> dict[str, str]:
-    """Return barcode -> CirculationStatus of all items in a reply. "" if an item has no status."""
+    """Return barcode -> CirculationStatus for all items in a reply, with "" for an item without a status."""
     found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
     return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}
 
@@ -129,7 +129,7 @@ PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 
 
 def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
-    """Make the state of a request. `wanted` has the requested RequestElementTypes in lower case; empty means all."""
+    """Make the reply about a request. `wanted` holds the requested RequestElementTypes in lower case; empty means all."""
     parts: dict[str, Fields] = {
         "user id": {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution},
         "request type": {"RequestType": frame.request_type},
@@ -147,7 +147,7 @@ def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str
 
 
 def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
-    """Make one BibInformation per title, with one HoldingsSet per library, or a Problem if the title is unknown."""
+    """Make one BibInformation per title, with one HoldingsSet per library. Put a Problem into it if the title is unknown."""
     groups = groupby(seen.shelves, key=lambda shelf: (shelf.bib_id, shelf.unknown, shelf.wanted))
     titles = [_make_bib_information(list(group), wanted, frame) for _, group in groups]
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
@@ -179,13 +179,13 @@ def _make_holdings_set(shelf: TitleCopies, wanted: frozenset[str], frame: Frame)
 
 
 def make_place_fields(names: tuple[str, ...]) -> Fields:
-    """Make the list of our pickup locations, numbered from 1, in the Ext where VuFind's XCNCIP2 driver (10.0) expects it."""
+    """List our pickup locations, numbered from 1, in the Ext where VuFind's XCNCIP2 driver (10.0) expects the list."""
     instances = [{"LocationNameLevel": str(number), "LocationNameValue": name} for number, name in enumerate(names, 1)]
     return {"Ext": {"LocationName": {"LocationNameInstance": instances}}}
 
 
 def make_agency_fields(code: str, name: str, wanted: frozenset[str]) -> Fields:
-    """Make the details of our agency. `wanted` has the requested AgencyElementTypes in lower case."""
+    """Make the reply about our agency. `wanted` holds the requested AgencyElementTypes in lower case."""
     parts: dict[str, Fields] = {
         "organization name information": {
             "OrganizationNameInformation": [{"OrganizationNameType": "Official Name", "OrganizationName": name}]

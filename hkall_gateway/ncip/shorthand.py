@@ -4,8 +4,9 @@ A key is a short name in `KEYS`, or a path in the content model (`LoanedItem/Ren
 
 - An id, `AGENCY:VALUE` or only `VALUE`. Without an agency, the writer uses the agency in `KEYS`, and the comparison ignores
   the agency.
-- A day, `2017-04-20`. The writer uses the last second of the day in Hong Kong. The comparison converts the time in the document
-  to a day in Hong Kong. A time, `2017-03-01T10:00+08:00`, is compared to the second.
+- A day, `2017-04-20`. The writer uses the last second of the day in Hong Kong. The comparison converts the document's time to a
+  day in Hong Kong.
+- A time, `2017-03-01T10:00+08:00`, which is compared to the second.
 - `yes` for an empty element.
 - Any other text, unchanged. In a comparison, `*` matches any text, and `none` requires that the element is missing.
 """
@@ -34,10 +35,10 @@ class Key:
     """A short key.
 
     Attributes:
-        paths: Possible paths; the writer uses the first that the service's content model has.
-        value: For an id, the path of its text below `paths`; "" for plain text.
-        whose: Default agency of an id.
-        fixed: Further (element, text) pairs to write with an id.
+        paths: Possible paths. The writer uses the first path that is in the service's content model.
+        value: Path of an id's text below `paths`, or "" if the key stands for a plain text.
+        whose: Default agency for an id.
+        fixed: Additional (element, text) pairs to write with an id.
     """
 
     name: str
@@ -78,16 +79,16 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "CancelRequestItem": (("RequestType", "Loan"),),
     "ItemRequestCancelled": (("RequestType", "Loan"),),
 }
-"""Service -> fields that the writer always adds."""
+"""Service -> (element, text) pairs that the writer always adds."""
 
 
 ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 def make_message(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
-    """Make the message for a line. Raises ValueError for an unknown service or key."""
+    """Make a message from a service and the key=value words. Raises ValueError for an unknown service or key."""
     agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
-    if service == ABOUT_VERSIONS:  # has only the two agencies, and needs no authentication
+    if service == ABOUT_VERSIONS:  # contains only the two agencies, and needs no authentication
         if unknown := next(iter(words), None):
             raise ValueError(f"{ABOUT_VERSIONS} has no {split_pair(unknown)[0]}; it takes --from and --to alone")
         return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
@@ -104,7 +105,7 @@ def make_message(service: str, words: Iterable[str], speaker: str, listener: str
 
 
 def make_fields(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
-    """Make the fields for the key=value words of a line. Raises ValueError for a key that the service does not have."""
+    """Make the fields for key=value words. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Value] = {}
     for name, value in map(split_pair, words):
@@ -125,7 +126,7 @@ def make_fields(service: str, words: Iterable[str], speaker: str, listener: str)
 
 
 def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
-    """List the values of a message that differ from a line, as `key=value` words."""
+    """List the values in a message that differ from the expected key=value words, as key=value words."""
     differing = list[str]()
     for name, wanted in map(split_pair, expected):
         key = KEYS.get(name, Key(name, (name,)))
@@ -140,12 +141,12 @@ def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
-    """Whether a text matches a pattern, in which `*` stands for any text."""
+    """Check whether a text matches a pattern, in which `*` stands for any text."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
 def split_pair(word: str) -> tuple[str, str]:
-    """Split a key=value word. Raises ValueError if it has no `=`."""
+    """Split a key=value word. Raises ValueError if there is no `=`."""
     key, mark, value = word.partition("=")
     if not mark:
         raise ValueError(f"{word!r} is not key=value")
@@ -192,7 +193,7 @@ def _find_texts(message: NcipMessage, path: str, key: Key, wanted: str) -> list[
 
 
 def _as_compared(text: str, wanted: str) -> str:
-    """Convert a time to the notation of `wanted` (day or time) for comparison. Return other texts unchanged."""
+    """Convert a time to the notation of `wanted` (day or time) for comparison. Return any other text unchanged."""
     when = instant(text, dates.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:
         return text

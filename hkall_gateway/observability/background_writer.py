@@ -1,6 +1,6 @@
-"""A stream with a background writer: loggers queue lines, and one thread writes them.
+"""A stream with a background writer. Loggers queue lines, and one thread writes them.
 
-A slow disk or reader does not block the loggers. The queue is bounded: lines that do not fit are dropped, and the number of
+A slow disk or reader does not block the loggers. The queue is bounded. Lines that do not fit are dropped, and the number of
 dropped lines is reported when the stream accepts lines again.
 """
 
@@ -14,23 +14,23 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
-"""Maximum number of queued lines: a few seconds of a busy gateway's log."""
+"""Maximum number of queued lines, enough for a few seconds of a busy gateway's log."""
 CLOSE_S: Final = 2.0
 """Maximum number of seconds that `close` waits, so that a pipe without a reader does not keep the process from exiting."""
 PAUSE_S: Final = 0.05
-"""Seconds between two writes under load. Many lines are combined into one write, and the delay is too short to notice."""
+"""Seconds between two writes under load, long enough to combine many lines into one write, but too short to notice."""
 
 
 def _ignore(_count: int) -> None:
-    """Do nothing. The default for `dropped`."""
+    """Do nothing. Used as default for `dropped`."""
 
 
 class BackgroundWriter:
     """A binary stream for `logs.configure` whose `write` never blocks on `stream`.
 
-    `close` writes the queued lines and ends the thread; a killed process loses them. `dropped` is called in the thread with the
-    number of lines dropped since its previous call, and may log. If another process writes to the same pipe, file or terminal
-    (`shared`), the stream is locked for each write, because writes of more than 4,096 bytes to a pipe may be interleaved.
+    `close` writes the queued lines and ends the thread. A killed process loses the queued lines. The thread calls `dropped`
+    with the number of lines dropped since the previous call; `dropped` may log. If another process writes to the same pipe, file
+    or terminal (`shared`), each write locks the stream, because writes of more than 4,096 bytes to a pipe may be interleaved.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:
@@ -64,7 +64,7 @@ class BackgroundWriter:
     def close(self, patience_s: float = CLOSE_S) -> None:
         """Write the queued lines, then end the thread. Lines that are not written within `patience_s` seconds are lost.
 
-        The stream must not be buffered in Python: a thread blocked while it holds a buffer's lock would make the exit fail.
+        The stream must not be buffered in Python, since a thread that blocks while holding a buffer's lock makes the exit fail.
         """
         self._closing.set()
         self._awake.set()
@@ -77,7 +77,7 @@ class BackgroundWriter:
             self._write()
             self._closing.wait(self._pause_s)
         self._write()
-        self._write()  # again, for lines that `dropped` has logged
+        self._write()  # write once more, for lines that `dropped` has logged
 
     def _write(self) -> None:
         while self._successors:
@@ -93,7 +93,7 @@ class BackgroundWriter:
                         raise BlockingIOError  # a non-blocking pipe is full
                     data = data[count:]
                 self._stream.flush()
-        except (OSError, ValueError):  # full disk or no reader; reported when the stream accepts lines again
+        except (OSError, ValueError):  # full disk or no reader, reported when the stream accepts lines again
             self._count_lost(len(lines))
         else:
             with self._counting:

@@ -13,12 +13,12 @@ from structlog.dev import ConsoleRenderer
 from hkall_gateway.rules.plain_text import printable
 
 EVENT_WIDTH: Final = 18
-"""Width to which event names are padded: that of the common names, so that the fields of most lines are aligned."""
+"""Width to which event names are padded, which aligns the fields of most lines. Rare event names are longer."""
 FIRST: Final = ("channel", "terminal", "partner", "request_id", "step", "from", "to", "code", "service", "send", "outcome")
-"""Fields that come first, in this order. All other fields keep the order of the event, followed by LAST."""
+"""Fields that come first, in this order. All other fields follow in the event's order, and then LAST."""
 LAST: Final = ("patron_ref", "corr_id", "trace_id", "traceparent")
 LEFT_OUT: Final = frozenset({"hkt_date", "stack", "exc_info"})
-"""Fields that are not shown: the date is part of the time, and structlog would render the other fields on further lines."""
+"""Fields that are not shown. `ts` already shows the date, and structlog would render the other fields on extra lines."""
 TRACEBACKS: Final = frozenset({"exception", "trace"})
 
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
@@ -28,7 +28,7 @@ _END: Final = {name: len(_PLACED) + 1 + place for place, name in enumerate(LAST)
 _ORDER: Final = _PLACED | _END
 
 Draw = Callable[[Mapping[str, object]], str]
-"""Takes an event and returns a line without a line end."""
+"""Function that renders an event as a line without a line end."""
 
 LogFormat = Literal["json", "console"]
 
@@ -36,8 +36,8 @@ LogFormat = Literal["json", "console"]
 def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
     """Return the function that renders events for `stream`, or None for JSON.
 
-    If `log_format` is None, events are rendered for people on a terminal, and as JSON elsewhere. Colours are used only on a
-    terminal, unless NO_COLOR is set (no-color.org).
+    If `log_format` is None, render events for people if `stream` is a terminal, else as JSON. Use colours only on a terminal,
+    unless NO_COLOR is set (no-color.org).
     """
     terminal = stream.isatty()
     if log_format == "json" or (log_format is None and not terminal):
@@ -48,8 +48,8 @@ def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mappin
 def line_renderer(*, colours: bool) -> Draw:
     """Return a function that renders events, with or without colours.
 
-    Times are shown in Hong Kong time, empty fields are left out, and a traceback is reduced to its last line and location. Line
-    ends and control characters in values are replaced, since peers choose some values.
+    The function shows Hong Kong time, omits empty fields, and reduces a traceback to the last line and location. It replaces
+    line ends and control characters in values, since peers choose some values.
     """
     render = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=EVENT_WIDTH, timestamp_key="ts")
     middle = len(_PLACED)
@@ -75,7 +75,7 @@ def _format_cell(name: str, value: object) -> tuple[str, object]:
 
 
 def _format_time(ts: str) -> str:
-    """Format an ISO timestamp in Hong Kong time with milliseconds; return any other text unchanged."""
+    """Format an ISO timestamp in Hong Kong time with milliseconds. Return any other text unchanged."""
     try:
         moment = datetime.fromisoformat(ts)
     except ValueError:
@@ -84,7 +84,7 @@ def _format_time(ts: str) -> str:
 
 
 def last_line(traceback: str) -> str:
-    """Return the last line of a traceback (the exception) with the file and line where it was raised."""
+    """Return a traceback's last line (the exception), with the file and line number where the exception was raised."""
     places, lines = _PLACE.findall(traceback), traceback.strip().splitlines()
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
     return (lines[-1].strip() if lines else "") + where

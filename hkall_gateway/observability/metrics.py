@@ -14,9 +14,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # `_created` series 
 
 NAMESPACE: Final = "hkall"
 MAX_SERIES: Final = 2000
-"""Maximum number of series of a metric, since peers can choose label values. Further values are counted under "other"."""
+"""Maximum number of series per metric, since peers can choose label values. Further values are counted as "other"."""
 
-# Upper bounds of histogram buckets, in the unit of the metric.
+# Upper bounds of histogram buckets, in the metric's unit.
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _UNITS: Final = tuple(2.0**n for n in range(9))
@@ -28,8 +28,8 @@ M = TypeVar("M", bound=MetricWrapperBase)
 class Labelled(Generic[M]):
     """A metric with labels and at most MAX_SERIES series.
 
-    The series are cached by label values. Each `labels()` call of prometheus_client checks, converts and locks, which takes
-    longer than counting (bench row `sip2_63_vs_echo`).
+    Caches the series by label values, since prometheus_client's own `labels()` checks, converts and locks, which takes longer
+    than counting (bench row `sip2_63_vs_echo`).
     """
 
     __slots__ = ("_children", "_lock", "_metric")
@@ -40,7 +40,7 @@ class Labelled(Generic[M]):
         self._lock = threading.Lock()
 
     def labels(self, *values: str) -> M:
-        """Return the series for label values in the order of the label names. Raise ValueError if their number is wrong."""
+        """Return the series for label values, in the order of the label names. Raises ValueError if a value is missing."""
         child = self._children.get(values)
         return self._add_series(values) if child is None else child
 
@@ -53,7 +53,7 @@ class Labelled(Generic[M]):
 
 
 class _Refresher(Collector):
-    """Calls functions before each collection, and yields no metrics itself."""
+    """A collector without metrics that calls functions before each collection."""
 
     def __init__(self) -> None:
         self.sources: list[Callable[[], None]] = []
@@ -68,12 +68,12 @@ class _Refresher(Collector):
 
 
 class Metrics:
-    """Metrics that the gateway counts or measures itself. Thread-safe. Metrics from the database are in `app.gauges`."""
+    """The metrics that the gateway counts or measures itself. Thread-safe. `app.gauges` has the metrics from the database."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._refresher = _Refresher()
-        self.registry.register(self._refresher)  # first, because a registry collects in the order of registration
+        self.registry.register(self._refresher)  # register first, because collection follows the order of registration
         own: dict[str, Any] = {"namespace": NAMESPACE, "registry": self.registry}
 
         def counter(name: str, labels: str, text: str) -> Labelled[Counter]:

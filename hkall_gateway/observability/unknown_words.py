@@ -1,4 +1,4 @@
-"""Logs each item status that the availability table does not contain, once for each system that uses it."""
+"""Logs each item status that is not in the availability table, once for each system that uses the status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.rules.vendor_words.availability import is_known
 LOG = structlog.get_logger()
 
 MOST_KEPT: Final = 1_000
-"""Maximum number of unknown statuses that are logged, so that a system with ever new statuses does not flood the log."""
+"""Maximum number of unknown statuses to log, so that a system that keeps inventing statuses does not flood the log."""
 
 
 class UnknownWords:
@@ -23,10 +23,12 @@ class UnknownWords:
         self._warned: set[tuple[str, str]] = set()
 
     def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
-        """Log each new unknown status among `words`, with the number of items that have it.
+        """Log each new unknown status with the number of items that have the status.
 
-        `source` is the partner or the local system, `words` the statuses of items in one of its answers, and `listed` the
-        statuses that the policy defines in addition to the table.
+        Args:
+            source: Partner or local system.
+            words: Item statuses in one answer from `source`.
+            listed: Statuses that the policy defines in addition to the availability table.
         """
         for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
             if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:

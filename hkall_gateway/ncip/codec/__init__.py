@@ -1,1 +1,1 @@
-"""Converts NCIP documents, versions 1 and 2, to messages and back by their content models. Does no I/O."""
+"""Decodes NCIP documents of versions 1 and 2 to messages, and encodes messages to documents. Does no I/O."""

@@ -1,4 +1,4 @@
-"""The NCIP dialects: how each kind of peer writes NCIP, by the name of the dialect in the configuration."""
+"""The NCIP dialects, which define how to write NCIP for each kind of peer, by the dialect's name in the configuration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class NcipDialect:
-    """The way we write NCIP to one kind of peer.
+    """The way we write NCIP for one kind of peer.
 
     Attributes:
-        version: The value of NCIPMessage/@version.
-        flow: The row of `FLOWS` that says which notifications are sent, and as which documents.
-        prefix: The prefix of the NISO namespace; "" writes it as the default namespace.
+        version: Value of NCIPMessage/@version.
+        flow: Key in `FLOWS`, whose table maps each notification to the document that is sent.
+        prefix: Prefix for the NISO namespace, or "" to make it the default namespace.
         namespaced: False to write elements and attributes without a namespace.
-        mirrors: True to reply without a namespace to a peer that wrote without one.
+        mirrors: True to omit the namespace in replies to documents without a namespace.
         apart: True to put the tags of NCIPMessage on separate lines.
     """
 
@@ -32,7 +32,7 @@ class NcipDialect:
 
     @property
     def minor(self) -> int | None:
-        """The minor version: 0, 1 or 2 for NCIP 2.0, 2.01 and 2.02, None for NCIP 1."""
+        """The minor version, 0, 1 or 2 for NCIP 2.0, 2.01 or 2.02, or None for NCIP 1."""
         return minor(self.version)
 
 
@@ -47,13 +47,13 @@ SUPPORTED = (
     "http://www.niso.org/schemas/ncip/v2_01/imp1/xsd/ncip_v2_01.xsd",
     NCIP_2_02,
 )
-"""The schema versions that we list in a LookupVersionResponse."""
+"""Schema versions that a LookupVersionResponse lists."""
 
-# ns1 is the default prefix because the NNCIPP clients detect failures by the literal text "ns1:Problem", and because XC and
-# VuFind write it too. Koha's ncip-server requires an `NCIPMessage` tag without a prefix. Its predecessor NCIPServer expects the
-# service in the second node below NCIPMessage, so that white space must precede it (both run 2026-11-27).
-# crosslink accepts one version string, whose path differs from NISO's. INN-Reach speaks 1.0 without a namespace. A broker
-# writes as the local system behind it expects (ReShare to Koha: without a namespace), and reads replies in the same style.
+# ns1 is the default prefix because NNCIPP clients detect failures by the literal text "ns1:Problem", and because XC and
+# VuFind write ns1 too. Koha's ncip-server requires an `NCIPMessage` tag without a prefix. NCIPServer, its predecessor, expects
+# the service in the second node below NCIPMessage, so white space must precede the service element (both run 2026-11-27).
+# crosslink accepts a single version string, whose path differs from NISO's. INN-Reach uses 1.0 without a namespace. A broker
+# writes in the style of the local system behind it (ReShare to Koha: without a namespace), and expects replies in that style.
 DIALECTS: Mapping[str, NcipDialect] = MappingProxyType(
     {
         row.name: row
@@ -72,9 +72,9 @@ _MINORS = {"0": 0, "01": 1, "02": 2}
 
 @lru_cache(maxsize=256)
 def minor(version: str) -> int | None:
-    """Return the minor version (0, 1, 2) of the 2.x schema in a version string. None for NCIP 1, "" and unknown versions.
+    """Return the minor version (0, 1, 2) of the 2.x schema in a version string, or None for NCIP 1 and unknown versions.
 
-    The file name decides, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
+    The file name determines the version, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
     """
     named = re.search(r"ncip_v2_(0[12]?)\.xsd$", version)
     return _MINORS[named[1]] if named else None
@@ -86,7 +86,7 @@ class Dtd(str):
     Attributes:
         system: System identifier of the DTD.
         public: Public identifier of the DTD, or "".
-        asked: The service's name in the request if NCIP 2 renamed it (AuthenticateUser); the reply uses the same name.
+        asked: NCIP 1 name of the requested service if NCIP 2 renamed the service (AuthenticateUser), for use in the reply.
     """
 
     __slots__ = ("asked", "public", "system")
@@ -95,26 +95,26 @@ class Dtd(str):
     asked: str
 
     def __new__(cls, version: str, system: str, public: str, asked: str = "") -> Dtd:
-        """Create the version string with the identifiers as attributes."""
+        """Create a version string with the identifiers as attributes."""
         dtd = super().__new__(cls, version)
         dtd.system, dtd.public, dtd.asked = system, public, asked
         return dtd
 
     @property
     def late(self) -> bool:
-        """Whether the version is 1.01, not 1.0."""
+        """Whether the version is 1.01 rather than 1.0."""
         return _is_late(f"{self} {self.system} {self.public}")
 
 
 def version_1(version: str) -> Dtd | None:
-    """Return the NCIP 1 version in a version string. None for NCIP 2, "" and unknown versions."""
+    """Return the NCIP 1 version in a version string, or None for NCIP 2 and unknown versions."""
     if isinstance(version, Dtd):
         return version
     return Dtd(version, version, public(version)) if "v1_" in version else None
 
 
 def public(system: str) -> str:
-    """Return the public identifier of an NCIP 1 DTD, given its system identifier."""
+    """Return the public identifier of the NCIP 1 DTD with the system identifier `system`."""
     return f"-//NISO//NCIP DTD Version {'1.01' if _is_late(system) else '1.0'}//EN"
 
 

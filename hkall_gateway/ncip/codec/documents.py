@@ -1,8 +1,8 @@
 """Decodes NCIP documents to messages, and encodes messages to documents.
 
-The decoder ignores prefixes and element order, and does not validate. Each tolerance is needed by a real peer, and is noted
-on the message if data is lost. An NCIP 1 document becomes the equivalent NCIP 2 message.
-The encoder writes valid documents, in the version of the request (NCIP 1 or 2.x) for a reply, else in 2.02.
+The decoder ignores prefixes and element order, and does not validate. Each tolerance is needed by a real peer. The message
+carries a note about each tolerance that loses data. An NCIP 1 document becomes the equivalent NCIP 2 message.
+The encoder writes valid documents. A reply uses the request's version (NCIP 1 or 2.x). Other documents use 2.02.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hkall_gateway.ncip.codec.xml import (
     without_control_characters,
 )
 
-# LookupVersion is the only service outside NCIPMessage. Its separate schema is the same for all versions and uses the element
-# names of NCIP 1. Source: ncip_version.xsd.
+# LookupVersion is the only service outside NCIPMessage. Its separate schema, the same for all versions, uses the element names
+# of NCIP 1. Source: ncip_version.xsd.
 ROOT: Final = "NCIPVersionMessage"
 LOOKUP_VERSION: Final = frozenset({"LookupVersion", "LookupVersionResponse"})
 SCHEMA: Final = "http://www.niso.org/ncip/v1_0/imp1/xsd/ncip_version.xsd"
@@ -38,14 +38,14 @@ _NO_SCHEME: Final = "NCIP Unique Agency Id"
 
 
 def is_lookup_version(root: etree._Element) -> bool:
-    """Whether a document is a LookupVersion or its response. Koha and Evergreen put them into an NCIPMessage."""
+    """Check whether a document is a LookupVersion or LookupVersionResponse, also inside NCIPMessage (Koha, Evergreen)."""
     return local_name(root.tag) == ROOT or (
         local_name(root.tag) == "NCIPMessage" and any(local_name(node.tag) in LOOKUP_VERSION for node in root)
     )
 
 
 def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
-    """Read a LookupVersion document. The message has its agencies in an InitiationHeader or ResponseHeader, like all others."""
+    """Decode a LookupVersion document. Put the agencies into an InitiationHeader or ResponseHeader, as in other messages."""
     if local_name(root.tag) != ROOT:
         notes.add("LookupVersion inside NCIPMessage")
     found = [node for node in root if local_name(node.tag) in LOOKUP_VERSION]
@@ -60,7 +60,7 @@ def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
 
 
 def write_lookup_version(message: NcipMessage) -> bytes:
-    """Encode a LookupVersion or its response."""
+    """Encode a LookupVersion or LookupVersionResponse."""
     root = etree.Element(ROOT, version=SCHEMA)
     node = etree.SubElement(root, message.service)
     for name in ("FromAgencyId", "ToAgencyId"):
@@ -106,12 +106,12 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
 
     Args:
         body: The document as received.
-        charset: The charset in the HTTP Content-Type; takes precedence over the XML declaration.
+        charset: Charset in the HTTP Content-Type, which takes precedence over the XML declaration.
         limits: Size limits, checked before parsing.
 
     Raises:
         BadDocument: The document is not well-formed, is too large, declares entities, is not NCIP, or lacks an element that
-            its service needs. Its `version` is a `Dtd` for NCIP 1, like that of a message, to write the reply in NCIP 1.
+            the service requires. `BadDocument.version` is a `Dtd` for NCIP 1, so that the reply is written in NCIP 1.
     """
     notes = Notes()
     text = xml.decode_body(body, charset, notes)
@@ -132,8 +132,8 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
 def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     """Encode `message`, with children in schema order regardless of the order of the fields.
 
-    The version of the message is used if it is NCIP 1 or a known 2.x (a reply has the version of its request), else that of
-    the dialect. Elements added in later versions are omitted, as are "", False and empty lists.
+    Use the message's version if it is NCIP 1 or a known 2.x (a reply has the request's version), else the dialect's version.
+    Omit elements added in later versions, and "", False and empty lists.
     Raises ValueError, with the path, for a field outside the content model, and for a dialect with an unknown version.
     """
     if message.service in LOOKUP_VERSION:
@@ -172,7 +172,7 @@ def _parse_tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Eleme
 
 
 def _read_version(root: etree._Element, notes: Notes) -> str:
-    """Return the version as received, or "" if an NCIP 2 document carries an NCIP 1 version."""
+    """Return the version as received, or "" if an NCIP 2 document claims an NCIP 1 version."""
     version = xml.read_attribute(root, "version")
     if version_1(version) is None:
         return version

@@ -1,7 +1,7 @@
 """The content model of NCIP 2.02 as data: the children of each element, their order, and the elements to redact.
 
-`ELEMENTS` is read from content_2_02.txt at import. NCIP 1 has its own grammar in content_1_0.txt, since its DTD has different
-element names and alternatives.
+`ELEMENTS` is read from content_2_02.txt at import. NCIP 1 has a separate grammar in content_1_0.txt, since the DTD has
+different element names and alternatives.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Kind = Literal["complex", "any", "text", "scheme", "empty", "dateTime", "integer
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child element in the content model of its parent.
+    """One child element in a parent's content model.
 
     Attributes:
-        required: Whether a valid document must have it.
-        repeats: Whether it may occur more than once.
+        required: Whether the child is mandatory in a valid document.
+        repeats: Whether the child may occur more than once.
         since: Minor version (0, 1, 2 for 2.0, 2.01, 2.02) that added the child to an existing parent.
     """
 
@@ -37,8 +37,8 @@ class Element:
     """The content model of one element.
 
     Attributes:
-        kind: "complex" (with children), "any" (Ext: all elements in any number), "scheme" (text with a Scheme attribute),
-            "empty" (a flag); all other kinds are text, where a "count" is 0 or more and an "ordinal" 1 or more.
+        kind: "complex" (with children), "any" (Ext, which may contain any elements), "scheme" (text with a Scheme attribute)
+            or "empty" (a flag). All other kinds are text. A "count" is 0 or more, an "ordinal" 1 or more.
         children: Child elements by name, in schema order.
         secret: Whether the text is a credential, which must not be logged.
         personal: Whether the text is personal data, which must not be logged.
@@ -52,12 +52,12 @@ class Element:
 
     @property
     def hidden(self) -> bool:
-        """Whether the value must be redacted in logs."""
+        """Whether to redact the value in logs."""
         return self.secret or self.personal
 
 
 def read_content(version: str) -> Mapping[str, str]:
-    """Read a content model file. Return the text of each section (such as "leaves") by the name of the section."""
+    """Read a content model file. Return the text of each section by section name, such as "leaves"."""
     text = (files(__package__) / f"content_{version}.txt").read_text(encoding="ascii")
     _, *parts = re.split(r"^\[(\w+)\]\n", text, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
@@ -84,7 +84,7 @@ SINCE = {"": 0, "2.01": 1, "2.02": 2}
 
 
 def parse_elements(content: str, leaves: str) -> Mapping[str, Element]:
-    """Parse `content` (elements with children) and `leaves` (names by kind) to elements by name."""
+    """Parse `content` (elements with children) and `leaves` (names by kind). Return the elements by name."""
     found = {name: Element(name, "complex", _parse_children(places)) for names, places in split_rows(content) for name in names}
     personal = PERSONAL.split()
     for (kind,), names in split_rows(leaves):
@@ -106,22 +106,22 @@ def _parse_children(places: Iterable[str]) -> Mapping[str, Child]:
 ELEMENTS = parse_elements("".join(text for section, text in CONTENT.items() if section != "leaves"), CONTENT["leaves"])
 
 SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
-"""The elements allowed under NCIPMessage: every initiation, every response, and Problem."""
+"""Elements allowed under NCIPMessage: every initiation, every response, and Problem."""
 
 _PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
 
 
 GENERIC: Final = "Response"
-"""Not an NCIP element: Alma sends it in reply to a notification, in place of the service's response (seen in NCIP-Relay)."""
+"""Element with which Alma replies to notifications instead of the standard response element (seen in NCIP-Relay)."""
 
 
 def find_model(service: str) -> Element:
-    """Return the content model of a service. "Problem" stands for an NCIPMessage that holds only Problems."""
+    """Return a service's content model. "Problem" stands for an NCIPMessage that contains only Problems."""
     return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def find_place(element: Element, name: str) -> Child | None:
-    """Return the child `name` in the content model of `element`. None if it is not allowed there."""
+    """Return the child `name` in the content model of `element`, or None if that child is not allowed."""
     if element.kind == "any" and name in ELEMENTS:
         return Child(name, required=False, repeats=True)
     return element.children.get(name)

@@ -1,4 +1,4 @@
-"""The content model of NCIP 1.0 and 1.01 as data: the grammar of each element, its default scheme, and its name in NCIP 2.
+"""The content model of NCIP 1.0 and 1.01 as data: each element's grammar, default scheme, and NCIP 2 name.
 
 NCIP 1 is defined by a DTD, and NCIP 2 by a schema with different names (UniqueItemId became ItemId). In NCIP 1, Scheme and
 Value are child elements. The grammar in content_1_0.txt keeps the alternatives of the DTD, to write valid documents.
@@ -17,9 +17,9 @@ from hkall_gateway.ncip.codec.elements import ELEMENTS, Kind, read_content, spli
 
 @dataclass(frozen=True, slots=True)
 class ContentPart:
-    """One part of a content model: an element with a `name`, or a group of `parts`.
+    """One part of a content model: either an element with a `name`, or a group of `parts`.
 
-    A group is a sequence, or a choice between its parts if `either` is True. A `late` part was added in 1.01.
+    A group is a sequence, or a choice between the parts if `either` is True. A `late` part was added in 1.01.
     """
 
     name: str = ""
@@ -31,7 +31,7 @@ class ContentPart:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of all elements that this part may contain."""
+        """Names of all elements that this part may contain."""
         inside = (part.names for part in self.parts)
         return frozenset((self.name,)) if self.name else frozenset().union(*inside)
 
@@ -56,10 +56,10 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
         "AuthenticateUserResponse":  "LookupUserResponse",
     }
 )  # fmt: skip
-"""NCIP 1 name -> NCIP 2 name, if they differ. NCIP 2 replaced AuthenticateUser with a LookupUser with credentials."""
+"""NCIP 1 name -> NCIP 2 name, if different. NCIP 2 replaced AuthenticateUser by LookupUser with credentials."""
 
 ERRORS: Final[Mapping[str, str]] = MappingProxyType({"MessagingError": "Messaging", "ProcessingError": "Processing"})
-"""Error element of NCIP 1 -> the prefix of its child elements' names. In NCIP 2 both are a Problem."""
+"""NCIP 1 error element -> prefix of its child elements' names. Both errors became Problem in NCIP 2."""
 
 VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
@@ -73,7 +73,7 @@ VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 )  # fmt: skip
 """(NCIP 1 parent, VisibleUserId or VisibleItemId) -> path in NCIP 2. Under other parents the path is UserId or ItemId."""
 
-# The URL of most schemes contains the element's name; some lack the folder imp1. Source: the schemes of profile "imp1".
+# Most scheme URLs contain the element's name. Some lack the folder imp1. Source: the schemes of profile "imp1".
 _NISO: Final = "http://www.niso.org/ncip/v1_0/"
 _OWN_LIST = """
     AgencyAddressRoleType AuthenticationInputType BibliographicItemIdentifierCode BibliographicLevel
@@ -83,7 +83,7 @@ _OWN_LIST = """
     SecurityMarker UnstructuredAddressType UserAddressRoleType VisibleItemIdentifierType VisibleUserIdentifierType
 """
 _OWN_LIST_OUTSIDE_IMP1 = "AgencyElementType ItemElementType MessagingErrorType RequestElementType UserElementType"
-# NISO never published these schemes. Peers write the name in words (seen: "NCIP Unique Agency Id" behind INN-Reach).
+# NISO never published these schemes. Peers write the element's name in words (seen: "NCIP Unique Agency Id", INN-Reach).
 _NO_LIST = """
     AgencyUserPrivilegeType ApplicationProfileSupportedType ApplicationProfileType AuthenticationPromptType
     ConsortiumAgreement FromSystemId NoticeType ToSystemId UniqueAgencyId UserPrivilegeStatusType
@@ -106,11 +106,11 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         **{name: re.sub(r"(?=[A-Z])", " ", f"NCIP{name}").replace(" N C I P", "NCIP") for name in _NO_LIST.split()},
     }
 )  # fmt: skip
-"""Default scheme by element: NCIP 1 requires a Scheme before every Value."""
+"""Default scheme for each element, since NCIP 1 requires a Scheme before every Value."""
 
 
 def parse_content(content: str) -> ContentPart:
-    """Parse the content of a grammar row to a group of parts."""
+    """Parse the content in a grammar row to a group of parts."""
     return _parse_group(iter(re.findall(r"\(|\)[?*+]?|\||\w+[?*+]?(?:@1\.01)?", content)))
 
 
@@ -136,7 +136,7 @@ def _parse_element(word: str) -> ContentPart:
 
 
 def _parse_sections(*sections: str) -> Mapping[str, ContentPart]:
-    """Parse the content models in these sections of the grammar, by element name."""
+    """Parse these sections of the grammar. Return the content models by element name."""
     described = [row for section in sections for row in split_rows(_GRAMMAR[section])]
     return MappingProxyType(
         {name: part for names, words in described for part in [parse_content(" ".join(words))] for name in names}
@@ -154,4 +154,4 @@ _LEAVES: Final = {name for part in CONTENT.values() for name in part.names} - CO
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {name: ELEMENTS[RENAMED.get(name, name)].kind for name in _LEAVES - _OWN_KINDS.keys()} | _OWN_KINDS
 )
-"""The kind of each element without a row in CONTENT: as in NCIP 2, except for those that the grammar lists itself."""
+"""Kind of each element without children, the same as in NCIP 2 unless the NCIP 1 grammar lists another kind."""

@@ -1,7 +1,7 @@
 """The `NcipMessage` type, and the table of NCIP services.
 
-Source: NISO Z39.83-1-2012. The `needs` of a service are deliberately fewer than the elements that the schema requires, because
-peers often omit RequestType, headers and shipping addresses, without which a message can still be processed.
+Source: NISO Z39.83-1-2012. `ServiceShape.needs` lists fewer elements than the schema requires, because peers often omit
+RequestType, headers and shipping addresses, without which a message can still be processed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Fields: TypeAlias = Mapping[str, Value]
 DOT = "•"
 
 STRUCTURE = (dict, Mapping)
-"""Types of a structure, for isinstance. dict comes first, since nearly all structures are dicts and Mapping is slow."""
+"""Types for isinstance checks of structures. dict comes first, since checks against Mapping are slow."""
 _SEVERAL = (list, tuple)
 
 
 class Coded(str):
-    """A value with its scheme (SchemeValuePair). Compares by the text alone, since peers mix up schemes."""
+    """A text with a scheme (SchemeValuePair). Comparison ignores the scheme, since peers mix up schemes."""
 
     __slots__ = ("scheme",)
     scheme: str | None
 
     def __new__(cls, text: str, scheme: str | None = None) -> Coded:
-        """Create the text with the scheme as an attribute."""
+        """Create a text with the scheme as an attribute."""
         coded = super().__new__(cls, text)
         coded.scheme = scheme
         return coded
@@ -40,7 +40,7 @@ class Coded(str):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The sender and the addressee of a document. "" if the agency could not be read."""
+    """The sender and the addressee of a document, each "" if unreadable."""
 
     from_agency: str = ""
     to_agency: str = ""
@@ -55,9 +55,9 @@ class BadDocument(Exception):
     Attributes:
         problem: ProblemType from the standard.
         detail: Explanation for people.
-        service: Service of the document, or None if unknown; the Problem is then written directly under NCIPMessage.
+        service: Service of the document, or None if unknown, so that the Problem is written directly under NCIPMessage.
         header: Sender and addressee of the document, to address the reply.
-        version: Version of the document as far as it could be read, for the reply.
+        version: Version of the document for the reply, or "" if unreadable.
     """
 
     def __init__(self, problem: str, detail: str, service: str | None = None, header: Header = NOBODY) -> None:
@@ -71,13 +71,13 @@ class NcipMessage:
     """One NCIP message. Messages are equal if their service and fields are equal.
 
     Attributes:
-        service: The element under NCIPMessage; "Problem" if NCIPMessage contains only Problems, listed in `fields`.
-        fields: Element name -> text, Coded, True (empty element), mapping, or a list for elements that may repeat. Elements of
-            other vocabularies in an Ext are kept as XML text, in a list under "Ext", and written unchanged.
+        service: Element under NCIPMessage, or "Problem" if NCIPMessage contains only Problems, which `fields` lists.
+        fields: Element name -> text, Coded, True (empty element), mapping, or a list for elements that may repeat. Foreign
+            elements in an Ext are kept as XML text, in a list under "Ext", and written unchanged.
         version: Version as received; a `dialects.Dtd` for NCIP 1.
         namespaced: Whether the document used the NISO namespace.
-        extension: Whether the service was inside NCIPMessage/Ext; its reply must be there too.
-        notes: Tolerances used while reading the document.
+        extension: Whether the service was inside NCIPMessage/Ext, where the reply must then be too.
+        notes: Tolerances used while decoding the document.
     """
 
     service: str
@@ -88,7 +88,7 @@ class NcipMessage:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def text(self, path: str) -> str:
-        """Return the first text at a path such as "UserId/UserIdentifierValue", or ""."""
+        """Return the first text at a path such as "UserId/UserIdentifierValue", or "" if there is none."""
         value: Value | None = self.fields
         for name in path.split("/"):
             if not isinstance(value, dict):
@@ -98,15 +98,15 @@ class NcipMessage:
         return value if isinstance(value, str) else next(iter(self.texts(path)), "")
 
     def texts(self, path: str) -> tuple[str, ...]:
-        """Return all texts at a path in document order, including those in repeated elements."""
+        """Return all texts at a path in document order, including texts in repeated elements."""
         return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
-        """Whether there is a value at a path. An empty structure counts as a value."""
+        """Check whether there is a value at a path. An empty structure counts as a value."""
         return any(value not in ("", False) for value in _find_values(self.fields, path))
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
-        """Return the structures at a path such as "LoanedItem", wrapped as messages to query them."""
+        """Return the structures at a path such as "LoanedItem", wrapped as messages for further queries."""
         manner = self.version, self.namespaced, self.extension, self.notes
         return tuple(
             NcipMessage(self.service, part, *manner) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
@@ -118,13 +118,13 @@ class NcipMessage:
 
 @dataclass(frozen=True, slots=True)
 class ServiceShape:
-    """One service.
+    """The shape of one service.
 
     Attributes:
-        kind: L (look-up), U (request for an action, whose reply carries a result), or N (notification of a completed action,
-            to which an empty reply means success).
+        kind: L (look-up), U (request for an action, answered with a result), or N (notification of a completed action, to
+            which an empty reply means success).
         reply: Name of the response element.
-        needs: Required elements. Each is a tuple of alternatives of which one must be present.
+        needs: Required elements, each as a tuple of alternatives of which at least one must be present.
     """
 
     service: str
@@ -133,14 +133,14 @@ class ServiceShape:
     needs: tuple[tuple[str, ...], ...]
 
     def missing(self, fields: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the required elements that are missing, each with its alternatives in words ("ItemId or RequestId")."""
+        """Return the missing required elements. Join alternatives in words ("ItemId or RequestId")."""
         return tuple(" or ".join(names) for names in self.needs if not any(fields.get(name) for name in names))
 
 
 _USER = "UserId|AuthenticationInput"
 _COPY = "ItemId|RequestId"
 
-# (kind, required elements with | between alternatives, services). The reply is named like the service, plus "Response".
+# (kind, required elements with | between alternatives, services). The reply's name is the service's name plus "Response".
 ROWS: tuple[tuple[Literal["L", "U", "N"], str, str], ...] = (
     ("L", "AgencyId", "LookupAgency"),
     ("L", _COPY, "LookupItem LookupRequest"),
@@ -181,15 +181,15 @@ SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
 
 
 def redacted(message: NcipMessage) -> Fields:
-    """Return the fields with a dot in place of secrets and personal data, for logs and the quarantine."""
+    """Return a message's fields, with secrets and personal data replaced by a dot, for logs and the quarantine."""
     return {name: _mask_value(name, value) for name, value in message.fields.items()}
 
 
 def instant(text: str, zone: tzinfo) -> datetime | None:
-    """Parse a peer's date to a time in UTC. None if the text is not a date.
+    """Parse a peer's date or time. Return a datetime in UTC, or None if the text is not a date.
 
-    Accepts xs:dateTime, also with an offset like +0200, fractions of a second, or no offset (then it is in `zone`). A date
-    without a time is the start of that day in `zone`.
+    Accepts xs:dateTime, also with an offset like +0200 and with fractions of a second. A time without an offset is in `zone`.
+    A date without a time is the start of the day in `zone`.
     """
     try:
         return parse_instant(text.strip().upper(), zone)
@@ -198,14 +198,14 @@ def instant(text: str, zone: tzinfo) -> datetime | None:
 
 
 def stamp(when: datetime, zone: tzinfo) -> str:
-    """Format a time as xs:dateTime with the offset of `zone`. VuFind takes a renewal without an offset for refused."""
+    """Format a time as xs:dateTime with the offset of `zone`. VuFind considers a renewal without an offset refused."""
     if when.tzinfo is None:
         raise ValueError(f"{when} names no zone")
     return when.astimezone(zone).isoformat(timespec="seconds")
 
 
 def many(value: Value) -> Sequence[Value]:
-    """Return a list as it is, and a single value as a sequence of one."""
+    """Return a list unchanged, and a single value as a sequence with one member."""
     return value if isinstance(value, _SEVERAL) else (value,)
 
 

@@ -1,8 +1,8 @@
-"""Converts NCIP 1.0 and 1.01 documents to the names and structure of NCIP 2 and back, so that one reader serves both.
+"""Converts NCIP 1.0 and 1.01 documents to the names and structure of NCIP 2 and back, so that one reader serves both versions.
 
-The reader keeps all data that NCIP 2 can hold. The number printed on a book (VisibleItemId, in INN-Reach the real barcode)
-becomes ItemOptionalFields/ItemDescription/Ext/ItemId.
-The writer always writes documents that are valid against the DTD. It chooses the alternative that holds the most data, omits
+The reader keeps all data that NCIP 2 can represent. The number printed on a book (VisibleItemId, in INN-Reach the real
+barcode) becomes ItemOptionalFields/ItemDescription/Ext/ItemId.
+The writer always writes documents that are valid against the DTD. It chooses the alternative with the most data, omits
 elements that NCIP 1 lacks, and writes required elements without data as empty elements, which the reader ignores.
 """
 
@@ -31,23 +31,23 @@ from hkall_gateway.ncip.codec.elements_v1 import (
 from hkall_gateway.ncip.codec.xml import NISO, local_name, read_attribute
 
 KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Problem"})
-"""The services of NCIP 1, by their NCIP 2 names."""
+"""NCIP 2 names of the services in NCIP 1."""
 
 _MUTE_WHEN_EMPTY: Final = frozenset(
     {name for name, kind in KINDS.items() if kind != "empty"} | CONTENT.keys() - SERVICES - {"Pending", "ItemReportedReturned"}
 )
-"""Elements that are dropped if empty. Flags, services, and results such as Pending are meaningful even if empty."""
+"""Elements that are dropped if empty. Flags, services, and results such as Pending have a meaning even if empty."""
 
 STANDARD: Final = Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0))
 
 _SYSTEM_LENGTH: Final = 300
-"""Length from which a peer's system identifier is too long to be repeated in a reply."""
+"""A reply repeats the peer's system identifier only if the identifier is shorter than this."""
 
 
 def dtd(root: etree._Element) -> Dtd | None:
-    """Return the NCIP 1 version of a document without a namespace. None for NCIP 2 and LookupVersion.
+    """Return the NCIP 1 version of a document without a namespace, or None for NCIP 2 and LookupVersion.
 
-    NCIP 1 is recognised by its version attribute, its DOCTYPE, or an element UniqueAgencyId.
+    A document is NCIP 1 if the version attribute or the DOCTYPE says so, or if there is an element UniqueAgencyId.
     """
     if local_name(root.tag) == "NCIPVersionMessage":
         return None
@@ -61,16 +61,16 @@ def dtd(root: etree._Element) -> Dtd | None:
 
 
 def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
-    """Return the DTD's identifiers as received, or the standard identifiers if the reply cannot repeat the received ones."""
+    """Return the received DTD identifiers, or the standard identifiers if the reply cannot repeat the received identifiers."""
     if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
         return system, public_id
     named = version if "v1_" in version and len(version) < _SYSTEM_LENGTH else NCIP_1_0
     return named, public(named)
 
 
-# Repairs NCIP 1 documents that are not well-formed XML. libxml2's recovery mode would truncate a document at the error.
+# Repair of NCIP 1 documents that are not well-formed XML. libxml2's recovery mode would truncate a document at the error.
 HEAD: Final = 4_096
-"""Number of characters at the start of a document that are searched for signs of NCIP 1."""
+"""Number of characters to search for signs of NCIP 1 at the start of a document."""
 LONGEST_MENDED: Final = 32_768
 """Maximum length of a document to repair. Documents from INN-Reach have a few thousand characters."""
 _LIKELY: Final = re.compile(r"<!DOCTYPE[^>]{0,300}NCIP DTD Version 1|<NCIPMessage[^>]{0,300}v1_|<UniqueAgencyId")
@@ -79,13 +79,13 @@ _SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DO
 
 
 def is_likely(text: str) -> bool:
-    """Whether text that is not well-formed XML looks like NCIP 1."""
+    """Check whether a text that is not well-formed XML looks like NCIP 1."""
     head = text[:HEAD]
     return NISO not in head and _LIKELY.search(head) is not None
 
 
 def mend_schemes(text: str) -> str:
-    """Escape the markup inside Scheme elements, and bare ampersands.
+    """Escape markup inside Scheme elements, and bare ampersands.
 
     INN-Reach writes `…IRCIRCD?target=…&scheme=…`, and leaves the placeholder `<DCB SERVER>` in documents.
     """
@@ -100,20 +100,20 @@ def _escape_scheme(scheme: re.Match[str]) -> str:
 
 
 def convert_to_ncip2(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
-    """Convert a document to NCIP 2, without a namespace. `note` is called with a text for each tolerance used."""
+    """Convert a document to NCIP 2, without a namespace. Call `note` with a text for each tolerance used."""
     made = etree.Element(local_name(root.tag))
     made.extend(_convert_children(root, note))
     return made
 
 
 def _convert_children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
-    """Convert the children of a node to elements of NCIP 2."""
+    """Convert the children of a node to NCIP 2 elements."""
     names = {local_name(child.tag) for child in node}
     return [made for child in node for made in _convert_element(child, names, note)]
 
 
 def _convert_element(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
-    """Convert one node to elements of NCIP 2. `beside` has the names of the node and its siblings."""
+    """Convert one node to NCIP 2 elements. `beside` holds the names of the node and its siblings."""
     name = local_name(node.tag)
     if name in ERRORS:
         return [_convert_error(node, ERRORS[name])]
@@ -122,7 +122,7 @@ def _convert_element(node: etree._Element, beside: Collection[str], note: Callab
     if name == "UserTransaction" or (name == "Problem" and any(local_name(child.tag) in ERRORS for child in node)):
         return _convert_children(node, note)
     made = _copy_renamed(node, RENAMED.get(name, name), note)
-    # Peers often send required elements of NCIP 1 empty. We drop them.
+    # Peers often send empty elements because NCIP 1 requires them. Drop these elements.
     kept = name not in _MUTE_WHEN_EMPTY or len(made) > 0 or (made.text or "").strip()
     return [made] if kept else []
 
@@ -138,7 +138,7 @@ def _copy_renamed(node: etree._Element, name: str, note: Callable[[str], None]) 
     first: etree._Element | None = None
     for child in _convert_children(node, note):
         if child.tag == "Ext" and first is not None:
-            first.extend(list(child))  # the content of a second Ext joins the first
+            first.extend(list(child))  # move the content of a second Ext into the first Ext
             continue
         first = child if child.tag == "Ext" else first
         made.append(child)
@@ -164,7 +164,7 @@ def _convert_visible_id(
 
 
 def _convert_error(error: etree._Element, kind: str) -> etree._Element:
-    """Convert a MessagingError or ProcessingError to a Problem. Nested element names become a path in ProblemElement."""
+    """Convert a MessagingError or ProcessingError to a Problem. Convert nested element names to a path in ProblemElement."""
     steps: list[str] = []
     values: list[str | None] = []
     node = error.find(f"{kind}ErrorElement")
@@ -189,8 +189,8 @@ def _add_text(parent: etree._Element, name: str, text: str | None) -> None:
 _OLD_NAME: Final[Mapping[str, str]] = MappingProxyType({new: old for old, new in RENAMED.items() if old.startswith("Unique")})
 _PATH_STEPS: Final = 8
 
-# (NCIP 1 parent, child) -> XPath of the data in NCIP 2. An id with a type in a look-up is written as Visible…Id, which has an
-# element for the type, and otherwise as Unique…Id.
+# (NCIP 1 parent, child) -> XPath of the data in NCIP 2. In a look-up, an id with a type is written as Visible…Id, which has an
+# element for the type. An id without a type is written as Unique…Id.
 _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         **VISIBLE,
@@ -204,10 +204,10 @@ _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 
 
 def write_document(root: etree._Element, spoken: Dtd) -> bytes:
-    """Convert an NCIP 2 tree (without a namespace) to an NCIP 1 document that is valid against its DTD.
+    """Convert an NCIP 2 tree (without a namespace) to an NCIP 1 document that is valid against the DTD.
 
-    NCIP 1 cannot express a Problem without a service. Such a Problem, and a Problem in reply to a service that NCIP 1 lacks, is
-    written as an ItemRequestedResponse, as iNCIPit does. Raises ValueError for any other service that NCIP 1 lacks.
+    NCIP 1 cannot express a Problem without a service. Write such a Problem, and a Problem in reply to a service that NCIP 1
+    lacks, as an ItemRequestedResponse, as iNCIPit does. Raises ValueError for any other service that NCIP 1 lacks.
     """
     message = etree.Element("NCIPMessage", version=spoken.system)
     message.append(_write_service(root, spoken))
@@ -234,7 +234,7 @@ class _Writer:
     late: bool
 
     def element(self, name: str, source: etree._Element | None) -> etree._Element:
-        """Make the NCIP 1 element `name` with the content of `source`. If that is None, write what the DTD requires."""
+        """Make the NCIP 1 element `name` with the content of `source`, or with only what the DTD requires if that is None."""
         made = etree.Element(name)
         match KINDS.get(name):
             case "empty":
@@ -263,7 +263,7 @@ _Held = Mapping[str, list[etree._Element]]
 
 
 def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
-    """Yield the parts of a content model that are written: those with data, and those that the DTD requires."""
+    """Yield the parts of a content model to write, which are the parts with data and the parts that the DTD requires."""
     if not part.required and not _count_data(part, held):
         return
     if part.name:
@@ -274,7 +274,7 @@ def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
 
 
 def _rank_alternative(way: ContentPart, held: _Held) -> tuple[bool, bool, int, bool]:
-    """Rank an alternative: a Problem with data is best, then a complete alternative, then the one with the most data."""
+    """Rank an alternative. Prefer a Problem with data, then a complete alternative, then the one with the most data."""
     problem = "Problem" in way.names
     return problem and bool(held["Problem"]), _is_complete(way, held), _count_data(way, held), not problem
 
@@ -293,14 +293,14 @@ def _is_complete(part: ContentPart, held: _Held) -> bool:
 
 
 def _find_sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
-    """Find the data for the NCIP 1 element `child` of `name` in `node`, which is the NCIP 2 counterpart of `name`."""
+    """Find the data for the child `child` of the NCIP 1 element `name` in `node`, the NCIP 2 counterpart of `name`."""
     if node is None:
         return []
     problems = node.findall("Problem")
     if child == "Problem":
         return [node] if problems else []
     if child in ERRORS:
-        # Write a MessagingError if all ProblemTypes have a scheme of messaging errors, else a ProcessingError.
+        # Write a MessagingError if every ProblemType has a messaging error scheme, else a ProcessingError.
         messaging = all("messagingerror" in _scheme_of(problem.find("ProblemType")) for problem in problems)
         return problems if name != "Problem" or child == ("MessagingError" if messaging else "ProcessingError") else []
     if name in ERRORS:
@@ -310,7 +310,7 @@ def _find_sources(name: str, child: str, node: etree._Element | None) -> list[et
 
 
 def _nest_problem_path(made: etree._Element, problem: etree._Element | None) -> None:
-    """Write the path in ProblemElement as nested elements, with the ProblemValue in the innermost."""
+    """Write the path in ProblemElement as nested elements, with the ProblemValue in the innermost element."""
     path = _text_of(problem.find("ProblemElement")) if problem is not None else ""
     value = _text_of(problem.find("ProblemValue")) if problem is not None else ""
     node, name = made, str(made.tag)

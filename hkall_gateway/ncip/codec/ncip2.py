@@ -1,7 +1,7 @@
-"""NCIP 2: converts an XML tree to a message, and a message to text.
+"""Converts NCIP 2 from an XML tree to a message, and from a message to text.
 
 The reader ignores namespaces, prefixes and element order. The writer puts children in schema order, and raises an error with
-the path of a field that does not fit. It writes text directly, since building a tree would take five times as long.
+the path of any misplaced field. The writer emits text directly, since building a tree would take five times as long.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from hkall_gateway.ncip.codec.xml import (
 )
 
 FOREIGN: Final = 256
-"""Maximum number of foreign elements in the Ext elements of a document. Each of them is serialized separately."""
+"""Maximum number of foreign elements in a document's Ext elements. Each foreign element is serialized separately."""
 
 
 OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError": "MessagingErrorType"}
-"""NCIP 1 error element that NCIPServer writes into an NCIP 2 Problem -> its type element (run 2026-11-27)."""
+"""NCIP 1 error element that NCIPServer writes into an NCIP 2 Problem -> name of the type element (run 2026-11-27)."""
 
 
 def read_message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> NcipMessage:
-    """Read the message from a tree. `services` are the services in the peer's version. Raises BadDocument."""
-    # mod-ncip answers some failures with a <Problem> as root, without NCIPMessage.
+    """Read the message in a tree. `services` names the services in the peer's NCIP version. Raises BadDocument."""
+    # For some failures, mod-ncip replies with a root element <Problem> instead of NCIPMessage.
     inside = [root] if local_name(root.tag) == "Problem" else list(root)
     if local_name(root.tag) not in ("NCIPMessage", "Problem"):
         raise BadDocument(SYNTAX, f"{local_name(root.tag)[:80]} is not NCIPMessage", header=read_header(root))
@@ -95,20 +95,20 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
 
 @lru_cache(maxsize=4096)
 def _find_child(element: Element, tag: str) -> tuple[str, Child | None, Element]:
-    """Return the local name of a tag, its place in `element` (None if not allowed there), and its content model."""
+    """Return a tag's local name, the child's place in `element` (None if not allowed), and the child's content model."""
     name = local_name(tag)
     at = find_place(element, name)
     return name, at, ELEMENTS[name] if at else element
 
 
 def _is_foreign(node: etree._Element) -> bool:
-    """Whether an element in an Ext is not from NCIP, by its namespace or its name."""
+    """Check whether an element in an Ext is not an NCIP element, judging by the namespace and the name."""
     space = etree.QName(node).namespace
     return space not in (None, NISO) or local_name(node.tag) not in ELEMENTS
 
 
 def _read_value(node: etree._Element, element: Element, parent: str, notes: Notes) -> Value:
-    """Read the value of an element. `parent` is the path of the parent element, for notes."""
+    """Read an element's value. `parent` is the parent element's path, for notes."""
     if element.kind == "text":  # fast path: most elements are texts
         return (node.text or "").strip()
     path = f"{parent}/{element.name}"
@@ -131,9 +131,9 @@ def _read_value(node: etree._Element, element: Element, parent: str, notes: Note
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})
 _STRUCTURES: Final = frozenset({"complex", "any"})
 QUALIFIED: Final = "ns1"
-"""Attribute prefix for documents whose elements have no prefix: the schema requires attributes to be in the namespace."""
+"""Attribute prefix in documents whose elements have no prefix, since the schema requires namespaced attributes."""
 _ALONE: Final = ""
-"""The key for the content model of a message with only Problems."""
+"""Key for the content model of a message that contains only Problems."""
 _MARKUP: Final = re.compile('[&<>"\r\n\t]')
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ESCAPES: Final = str.maketrans(_ENTITIES)
@@ -147,14 +147,14 @@ def write_document(
 
     Args:
         message: The message.
-        prefix: Namespace prefix. If it is "", elements are in the default namespace, or in no namespace if `bare`.
+        prefix: Namespace prefix. If "", elements are in the default namespace, or in no namespace if `bare`.
         level: Minor version of NCIP 2. Elements added in later versions are omitted.
-        version: The version attribute of the root.
-        bare: Whether to write no namespace if `prefix` is "".
-        apart: Whether to write the tags of the root on separate lines.
+        version: Version attribute of the root element.
+        bare: Whether to omit the namespace if `prefix` is "".
+        apart: Whether to write the root element's tags on separate lines.
 
     Raises:
-        ValueError: A field is not in the content model. The text names its path.
+        ValueError: A field is not in the content model. The message contains the field's path.
     """
     mark = f"{prefix}:" if prefix else ""
     writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
@@ -171,7 +171,7 @@ def write_document(
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Collects the text in `pieces`. `mark` is the prefix of elements (with a colon), `of_attributes` that of attributes."""
+    """Collects text in `pieces`. `mark` is the element prefix with a colon, and `of_attributes` the attribute prefix."""
 
     mark: str
     level: int
@@ -243,12 +243,12 @@ class _Writer:
 
 
 class _Misfit(ValueError):
-    """A field does not fit the content model. The text begins with its path below the current element."""
+    """A field does not fit the content model. The message begins with the field's path below the current element."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One child in the content model of an element. `foreign`: it may hold XML of other vocabularies."""
+    """One child in an element's content model. `foreign` is true if the child may contain foreign XML."""
 
     name: str
     kind: str
@@ -260,7 +260,7 @@ class _Slot:
     empty: str
 
     def rare(self, value: Value) -> str:
-        """Write a value that is neither text nor structure: a flag or foreign XML."""
+        """Encode a value that is neither a text nor a structure, that is, a flag or foreign XML."""
         if self.foreign and isinstance(value, str):
             return _copy_foreign(value)
         if self.kind == "empty" and value is True:
@@ -270,13 +270,13 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The children of an element and their order. `order` is None if the element allows all children in any order."""
+    """The children of an element and their order. `order` is None if the element allows children in any order."""
 
     slots: Mapping[str, _Slot]
     order: Mapping[str, int] | None
 
     def in_order(self, fields: Fields) -> Iterable[str]:
-        """Return the names of the fields in schema order. Raises KeyError with the name of a field that is not allowed."""
+        """Return the field names in schema order. Raises KeyError with the name of a field that is not allowed."""
         return sorted(fields, key=self.order.__getitem__) if self.order and len(fields) > 1 else fields
 
 
@@ -307,7 +307,7 @@ def _escape_attribute(text: str) -> str:
 
 
 def _copy_foreign(text: str) -> str:
-    """Write foreign XML from an Ext unchanged."""
+    """Encode foreign XML from an Ext unchanged."""
     try:
         return etree.tostring(parse_xml(text), encoding="unicode")
     except BadDocument as bad:

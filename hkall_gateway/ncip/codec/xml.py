@@ -1,4 +1,4 @@
-"""Parses XML within limits, without entities or network access, and tolerates padding and wrong charset labels."""
+"""Parses XML within size limits, without entities or network access. Tolerates padding and wrong charset labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec.messages import BadDocument, Header
 from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
-# Limits for XML documents. They are checked before parsing, by counting characters that may be markup.
+# Limits for XML documents, checked before parsing by counting characters that may be markup.
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class DocumentLimits:
         attributes: Attributes in the whole document.
         namespaces: Namespace declarations in the whole document.
         references: Entity and character references (`&…;`).
-        attributes_each: Attributes of one element.
+        attributes_each: Attributes in one element.
         depth: Levels of nesting.
     """
 
@@ -41,17 +41,17 @@ class DocumentLimits:
 
 
 QUESTION: Final = DocumentLimits(elements=1_000, attributes=2_000, namespaces=250, references=10_000)
-"""Limits for a peer's request. The largest sample of any system has 600 elements. Reading 1,000 takes about 3 ms."""
+"""Limits for a peer's request. The largest sample from any system has 600 elements. Reading 1,000 elements takes 3 ms."""
 REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_000, references=65_536)
 """Limits for a peer's reply, such as a patron with a few hundred loans, or a title with a few hundred items."""
 
 
 def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
-    """Return a description of the limit that a UTF-8 document exceeds, or "".
+    """Describe the limit that a UTF-8 document exceeds. Return "" if the document is within all limits.
 
     Counts are upper bounds, since characters in comments, CDATA sections and texts are counted too. In well-formed XML no "<"
-    occurs inside a tag, so the attributes of an element lie between its "<" and the next "<". The cost is one `bytes.count`
-    for each kind of markup, plus one step for each "<" in documents that pass these counts.
+    occurs inside a tag, so an element's attributes lie between the element's "<" and the next "<". The cost is one
+    `bytes.count` for each kind of markup, plus one step for each "<" in documents that pass these counts.
     """
     opened = document.count(b"<") - document.count(b"</")
     counted = (
@@ -72,13 +72,13 @@ def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
 
 
 def _count_attributes(piece: bytes) -> int:
-    """Return the maximum number of attributes in a piece. Each attribute has an equals sign and two quotation marks."""
+    """Return an upper bound for the attributes in a piece. Each attribute has an equals sign and two quotation marks."""
     signs = piece.count(b"=")
     return min(signs, (piece.count(b'"') + piece.count(b"'")) // 2) if signs else 0
 
 
 def _depth_step(tag: bytes) -> int:
-    """Return the change of nesting depth (-1, 0 or 1) caused by a tag, which is given without its "<"."""
+    """Return by how much a tag changes the nesting depth (-1, 0 or 1). `tag` is the tag without the leading "<"."""
     first = tag[:1]
     if first == b"/":
         return -1
@@ -90,7 +90,7 @@ NISO: Final = "http://www.niso.org/2008/ncip"
 NOTES: Final = 32
 SYNTAX: Final = "Invalid Message Syntax Error"
 
-# Python has more codecs (idna, punycode, unicode_escape), which no peer needs.
+# Python has further codecs (idna, punycode, unicode_escape), which no peer needs.
 CHARSETS: Final = frozenset(
     {"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"}
     | {"big5", "big5hkscs", "cp950", "gb2312", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr"}
@@ -105,28 +105,28 @@ _SUBSET: Final = re.compile(
     r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[(?!\s*+\])""",
     re.DOTALL,
 )
-"""Matches a DOCTYPE with declarations. .NET writes an empty internal subset, `"…ncip_v1_0.dtd"[]>`, which is allowed."""
+"""Matches a DOCTYPE with declarations. Does not match an empty internal subset, `"…ncip_v1_0.dtd"[]>`, as .NET writes it."""
 PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
 )  # huge_tree stays off, so that libxml2's own limits on depth and amplification apply
 
 
 class TooLarge(BadDocument):
-    """A document that exceeds a limit. It was rejected before parsing."""
+    """A document that exceeds a limit and was rejected before parsing."""
 
 
 class Notes(dict[str, None]):
-    """Tolerances used, in order and without duplicates. Limited in number and length, so that no document fills the log."""
+    """The tolerances used, in order and without duplicates. Limited in number and length, so that no document fills the log."""
 
     def add(self, note: str) -> None:
-        """Add a note, truncated to 200 characters. Ignore it if there are NOTES notes already."""
+        """Add a note, truncated to 200 characters. Ignore the note if there are NOTES notes already."""
         if len(self) < NOTES:
             self[note[:200]] = None
 
 
 def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
-    """Decode a document to text, without padding such as BOM, NUL and ^D. `charset` is the charset in the HTTP header."""
-    # libxml2 rejects a blank before the XML declaration, and a ^D or NUL after the end. Real peers send both.
+    """Decode a document to text, and strip padding such as BOM, NUL and ^D. `charset` is the charset in the HTTP header."""
+    # libxml2 rejects a blank before the XML declaration and a ^D or NUL after the end, which real peers send.
     try:
         text = body.decode(_choose_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
     except UnicodeDecodeError as error:
@@ -138,7 +138,7 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """Parse text to a tree, without fetching resources or resolving entities. Raises BadDocument, or TooLarge if too large."""
+    """Parse text to a tree, without fetching resources or resolving entities. Raises BadDocument or TooLarge."""
     document = text.encode()
     if why := find_exceeded_limit(document, limits):
         raise TooLarge(SYNTAX, why)
@@ -151,18 +151,18 @@ def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
 
 
 def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
-    """Describe a syntax error by type and position. libxml2's own message may quote secrets or names."""
+    """Describe a syntax error by type and position, since libxml2's own message may quote secrets or names."""
     line, column = error.position
     last = error.error_log.last_error
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
 def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
-    """Raise BadDocument for a tree with entities, forbidden characters or too many levels. `text` is its source."""
-    # The limits were checked before parsing. Without references, the tree has no characters that are not in `text`.
+    """Raise BadDocument for a tree with entities, forbidden characters or too many levels. `text` is the document's text."""
+    # The limits were checked before parsing. Without references, all characters in the tree are also in `text`.
     if "&" not in text and not fault_of_text(text, lines=True):
         return
-    # The parser leaves entities unresolved; without this check their text would be lost silently.
+    # The parser leaves entities unresolved. Without this check, their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
         raise BadDocument(SYNTAX, "entities are refused", header=read_header(root))
     level, depth, count = [root], 0, 0
@@ -179,30 +179,30 @@ def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) 
 
 
 def read_header(root: etree._Element) -> Header:
-    """Read the sender and the addressee of a document of any version. "" if missing."""
+    """Read the sender and the addressee of a document of any version. A missing agency is ""."""
     return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 
 def read_attribute(node: etree._Element, name: str) -> str:
-    """Return the value of an attribute by its local name, or ""."""
+    """Return the attribute with the local name `name`, or ""."""
     return next((str(value) for key, value in node.items() if local_name(key) == name), "")
 
 
 def local_name(name: object) -> str:
-    """Return the name of a tag or an attribute without its namespace."""
+    """Return the name of a tag or attribute without the namespace."""
     return str(name).rpartition("}")[2]
 
 
 def without_control_characters(text: str) -> str:
-    """Replace characters that are forbidden in documents with blanks."""
+    """Replace each character that is forbidden in documents with a blank."""
     return text if text.isprintable() else without_faults(text)
 
 
 def serialize_foreign(node: etree._Element) -> str:
-    """Serialize an element of another vocabulary with all namespaces that it uses, so that it can be embedded elsewhere."""
+    """Serialize a foreign element with all namespaces that it uses, so that the text can be embedded in another document."""
     alone = copy.deepcopy(node)
     ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
-    ours.append(alone)  # gives NCIP's namespace the prefix that we write
+    ours.append(alone)  # gives the NISO namespace the prefix that our encoder writes
     ours.remove(alone)
     etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # values may use these prefixes
     return etree.tostring(alone, encoding="unicode", with_tail=False)
@@ -223,7 +223,7 @@ def _choose_charset(body: bytes, charset: str | None) -> str:
 
 
 def _find_agency(root: etree._Element, side: str) -> str:
-    """Find the first agency inside an element `side`. Visits each node once, even if such elements are nested."""
+    """Find the first agency inside an element named `side`. Visit each node once, even if such elements are nested."""
     waiting: list[tuple[etree._Element, bool]] = [(root, False)]
     while waiting:
         node, inside = waiting.pop()

@@ -1,1 +1,1 @@
-"""NCIP tables that a librarian can check: flows, notifications, problems, status words, partner systems."""
+"""NCIP tables that a librarian can check: flows, notifications, problems, status words and partner systems."""

@@ -1,7 +1,7 @@
-"""The documents that each flow sends for a notification: one table per flow.
+"""One table per flow that maps each notification to the document to send.
 
 A notification without a document in the partner's flow counts as delivered. Brokers get commands but no notifications, since
-they track requests themselves. Only OpenRS is notified of the progress of an item. INN-Reach's central server gets no
+they track requests themselves. Only OpenRS is notified of an item's progress. INN-Reach's central server gets no
 notifications, since it mirrors its own events to us. In the INN-Reach flow, requests to libraries are sent as NCIP 1.0 events.
 Source: reference 6.1, 6.3; dcb-service for OpenRS.
 """
@@ -39,7 +39,7 @@ from hkall_gateway.rules.vocabulary import Position
 P = Position
 IN_PROCESS: Final = "In Process"
 LABELS_SCHEME: Final = "urn:x-hkall:requeststatustype"
-"""The Scheme of the consortium's labels (HKALL REQUESTD, TRANSFERRED, HKALL RECVD)."""
+"""Scheme for the consortium's labels (HKALL REQUESTD, TRANSFERRED, HKALL RECVD)."""
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
@@ -49,20 +49,20 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
     P.CANCELLED: "Expired",
     P.WITHDRAWN: "Expired",
 })
-"""Position -> RequestStatusType. Other positions are written as IN_PROCESS. Source: NCIP v1 schemes, requeststatustype."""
+"""Position -> RequestStatusType, IN_PROCESS if not listed. Source: NCIP v1 schemes, requeststatustype."""
 # fmt: on
 UNCOLLECTED: Final = "Expired"
 
 
 def status_of(position: Position, *, uncollected: bool = False) -> str:
-    """Return NISO's word for a position. `uncollected`: the last day for pickup from the hold shelf has passed (R14)."""
+    """Return NISO's word for a position. `uncollected` is true if the last day for pickup has passed (R14)."""
     return UNCOLLECTED if uncollected else STATUS.get(position, IN_PROCESS)
 
 
 def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
-    """Make the RequestStatusType with NISO's word, and an Ext/RequestStatusType with the `label` of the patron's record.
+    """Make the RequestStatusType with NISO's word, and an Ext/RequestStatusType with the `label` in the patron's record.
 
-    With `as_label`, the RequestStatusType itself has the label. The element in the Ext has the same name because an Ext
+    With `as_label`, put the label into the RequestStatusType itself. The element in the Ext has the same name because an Ext
     allows only declared elements (xs:any is strict). Source: HKALL rules R35.
     """
     if not label:
@@ -74,7 +74,7 @@ def request_status(position: Position, label: str, *, as_label: bool, uncollecte
 
 
 def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Request that the lending system puts the item on its pull list. None if the broker itself placed the request."""
+    """Ask the lending system to put the item on its pull list. Return None if the broker itself placed the request."""
     if is_placed_by_partner(message, agency):
         return None
     request = request_item(message, partner, agency)
@@ -83,7 +83,7 @@ def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage 
 
 
 def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Cancel the paging of the item. None if the broker itself placed the request."""
+    """Cancel the paging of the item. Return None if the broker itself placed the request."""
     return None if is_placed_by_partner(message, agency) else cancel_request_item(message, partner, agency)
 
 
@@ -100,7 +100,7 @@ def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -
 
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Request that the owner puts the item aside. NCIP 1.0 identifies the item only by its barcode."""
+    """Ask the owner to put the item aside. Return None if the partner itself placed the request."""
     if is_placed_by_partner(message, agency):
         return None
     request = request_item(message, partner, agency)
@@ -112,7 +112,7 @@ def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> Nc
 
 
 def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Withdraw the request to put the item aside."""
+    """Withdraw the request to put the item aside. Return None if the partner itself placed the request."""
     if is_placed_by_partner(message, agency):
         return None
     cancellation = cancel_request_item(message, partner, agency)
@@ -123,12 +123,12 @@ def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) ->
 
 
 def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
-    """Whether the partner itself placed the request (under its own number), so that we need not send it one."""
+    """Check whether the partner itself placed the request under its own number, so that we need not send a request."""
     return message.wire_agency != agency
 
 
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Decline the request by CancelRequestItem, as OpenRS expects."""
+    """Decline the request with a CancelRequestItem, as OpenRS expects."""
     decline = item_request_cancelled(message, partner, agency)
     return NcipMessage("CancelRequestItem", {n: v for n, v in decline.fields.items() if n != "ItemOptionalFields"})
 
@@ -167,4 +167,4 @@ OPENRS: Final[Mapping[Notification, Document]] = MappingProxyType({
 FLOWS: Final[Mapping[str, Mapping[Notification, Document]]] = MappingProxyType(
     {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH, "openrs": OPENRS}
 )
-"""Flow of a dialect -> its documents."""
+"""Flow -> documents in that flow."""

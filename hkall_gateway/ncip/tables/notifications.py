@@ -16,22 +16,22 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey
 
 Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
-"""(notification, partner, our agency) -> the message without header. None if the flow sends no message."""
+"""Function that maps (notification, partner, our agency) to the message without header, or to None to send no message."""
 
 BARCODE: Final = "Barcode"
-"""Default ItemIdentifierType of a barcode."""
+"""Default ItemIdentifierType for a barcode."""
 
 CATALOGUE: Final = "HKALL"
-"""The AgencyId for record numbers of the union catalogue."""
+"""AgencyId for the union catalogue's record numbers."""
 
 LOAN: Final = "Loan"
-"""The default RequestType of our requests."""
+"""Default RequestType of our requests."""
 
 NameOrder = Literal["", "surname_first", "given_first"]
-"""Which part of a name without a comma is the surname. "" leaves such names undivided."""
+"""Position of the surname in a name without a comma. "" leaves such names undivided."""
 
 INSTITUTION: Final = "{}-INST"
-"""Default card number on which a library borrows from another. The lender does not learn who the patron is."""
+"""Default card number on which one library borrows from another. The lender does not learn who the patron is."""
 
 
 def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
@@ -62,7 +62,7 @@ def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) 
 
 
 def item_received(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """Report that the item has arrived here: the lender's item for our patron, or our own item on its return."""
+    """Report that the item has arrived here, either the lender's item for our patron, or our own item after the loan."""
     return _make_message(
         "ItemReceived", **_item_fields(message), RequestId=_our_request_id(message), DateReceived=utc(message.at)
     )
@@ -82,7 +82,7 @@ def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> Nc
 
 
 def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Request a renewal of our patron's loan from the lender."""
+    """Ask the lender to renew our patron's loan."""
     desired = utc(dates.end_of(message.due)) if message.due else ""
     return _make_message(
         "RenewItem", UserId=_make_borrower(message, partner, agency), **_item_fields(message), DesiredDateDue=desired
@@ -105,13 +105,13 @@ def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMes
 
 
 def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
-    """Report that our item is on its way to the borrower, with the date on which we expect it back."""
+    """Report that our item is on its way to the borrower, with the date on which we expect the item back."""
     shipped = _make_shipment(message, message.pickup_location or partner.agency)
     return _make_message("ItemShipped", **shipped.fields, ItemOptionalFields=_describe_item(message, _due_fields(message)))
 
 
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Decline the request. The CirculationStatus encodes the reason, if it is a published reason (R37)."""
+    """Decline the request. The CirculationStatus encodes a published reason (R37)."""
     borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
     state: Fields = {"CirculationStatus": row.decline.status} if row and row.decline else {}
@@ -135,7 +135,7 @@ def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: s
 
 
 def nothing(_message: PartnerMessage, _partner: Partner, _agency: str) -> None:
-    """Return None, for a notification that the flow does not send."""
+    """Return None for a notification that the flow does not send."""
 
 
 # fmt: off
@@ -161,7 +161,7 @@ DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
 
 
 def user_id(agency: str, card: str) -> Fields:
-    """Make the UserId for a card of a library."""
+    """Make the UserId for a library's card."""
     return {"AgencyId": agency, "UserIdentifierType": "Barcode Id", "UserIdentifierValue": card}
 
 
@@ -176,7 +176,7 @@ def request_id(agency: str, value: str) -> Fields:
 
 
 def record_id(bib_id: str, local_bib_id: str, partner: Partner) -> Fields:
-    """Make the record id of a title, with the partner's own number if we know it, else the union catalogue's."""
+    """Make the record id of a title from the partner's own number if known, else from the union catalogue's number."""
     if local_bib_id:
         return {"BibliographicRecordIdentifier": local_bib_id, "AgencyId": partner.agency}
     return {"BibliographicRecordIdentifier": bib_id, "AgencyId": CATALOGUE}
@@ -188,7 +188,7 @@ def utc(when: datetime) -> str:
 
 
 def _make_message(service: str, **fields: Value) -> NcipMessage:
-    """Make a message with the non-empty fields."""
+    """Make a message, omitting empty fields."""
     return NcipMessage(service, _without_empty(**fields))
 
 
@@ -210,7 +210,7 @@ def _our_request_id(message: PartnerMessage) -> Fields:
 
 
 def theirs_or_ours(message: PartnerMessage) -> Fields:
-    """Make the RequestId with the lender's own number for the request if it has one, else with ours."""
+    """Make the RequestId from the lender's own number for the request if known, else from our number."""
     agency, _, value = message.their_number.partition(":")
     return request_id(agency, value) if value else _our_request_id(message)
 
@@ -222,7 +222,7 @@ def _make_borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fi
 
 
 def _describe_item(message: PartnerMessage, more: Fields) -> Fields:
-    """Make ItemOptionalFields with a description of the item (which iNCIPit and lib-ncip-client use) and with `more`."""
+    """Make ItemOptionalFields from a description of the item, which iNCIPit and lib-ncip-client use, and from `more`."""
     title = _without_empty(Author=message.author, Title=message.title)
     about = _without_empty(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # it is a mapping
     return {**more, **_without_empty(BibliographicDescription=title, ItemDescription=about)}

@@ -1,4 +1,4 @@
-"""Two tables: the NCIP problem for each of our refusal reasons, and the meanings of problems that peers send.
+"""Tables of the NCIP problem for each of our refusal reasons, and of the meanings of problems that peers send.
 
 Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; observed messages of initiators and responders.
 """
@@ -46,8 +46,8 @@ class ProblemRow:
 
     Attributes:
         problem: Default ProblemType.
-        element: The element at fault.
-        sentence: Template of the ProblemDetail with {placeholders}.
+        element: Element at fault.
+        sentence: Template for the ProblemDetail, with {placeholders}.
         services: Service -> ProblemType to use in replies to this service.
     """
 
@@ -101,7 +101,7 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
         "ToAgencyId": "InitiationHeader/ToAgencyId/AgencyId",
     }
 )
-"""Element at fault -> path of its value. Other elements contain their value directly."""
+"""Element at fault -> path of the value. Elements that are not listed contain their value directly."""
 
 # fmt: off
 ROWS: Final = (
@@ -185,9 +185,13 @@ PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row fo
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A Problem to write: its type, an explanation for people, and the path and value of the element at fault.
+    """A Problem to write.
 
-    If `challenge` has WWW-Authenticate headers, the HTTP response gets the status 401.
+    Attributes:
+        problem: ProblemType.
+        detail: Explanation for people.
+        element: Path of the element at fault.
+        challenge: WWW-Authenticate headers. If not empty, the HTTP response gets the status 401.
     """
 
     problem: str
@@ -199,7 +203,7 @@ class Problem:
 
 
 def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
-    """Make the Problem for a refusal in reply to `service`. `detail` has the values for the placeholders of the sentence."""
+    """Make the Problem for a refusal in reply to `service`. `detail` holds values for the sentence's placeholders."""
     row = PROBLEMS[why]
     rule = why.rule
     sentence = row.sentence.format_map(_Blanks(detail))
@@ -208,14 +212,14 @@ def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Pro
 
 
 def find_scheme(problem: str, service: str) -> str:
-    """Return the scheme URL of a problem type in a reply to `service`. Source: NCIP v1 schemes, processingerrortype."""
+    """Return a problem type's scheme URL for a reply to `service`. Source: NCIP v1 schemes, processingerrortype."""
     if problem in MESSAGING:
         return MESSAGING_SCHEME
     return GENERAL_SCHEME if problem in GENERAL else f"{_ERRORS}{service.lower()}processingerror.scm"
 
 
 class _Blanks(dict[str, str]):
-    """The values for the placeholders of a sentence. A missing value is replaced by an ellipsis, not an error."""
+    """Values to substitute into a sentence. A missing value becomes an ellipsis instead of an error."""
 
     def __init__(self, detail: Mapping[str, object]) -> None:
         super().__init__({k: v.isoformat() if isinstance(v, date) else str(v) for k, v in detail.items()})
@@ -224,13 +228,13 @@ class _Blanks(dict[str, str]):
         return "…"
 
 
-# "already": the peer is in the wanted state, so the message counts as delivered. "later": the same document may succeed later.
-# "refused": it will never succeed. "fault": the problem is about our agency, our version or the service, not about the item.
-# An administrator must correct the configuration, and the document waits until then. A row with a service takes precedence over
-# a row without one. A type without a row is a final refusal: sending the document again would give the same reply, and delay
-# the messages queued behind it.
+# Meaning "already": the peer is in the desired state, so the message counts as delivered. "later": the same document may
+# succeed later. "refused": the document will never succeed. "fault": the problem is about our agency, version or service rather
+# than the item, and the document waits until an administrator has corrected the configuration. A row with a service takes
+# precedence over a row without a service. A type without a row is a final refusal, since sending the document again would give
+# the same reply and delay the messages behind it.
 ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
-"""Commands whose reply determines the position of our request."""
+"""Commands whose replies determine the position of our request."""
 _NO_SUCH_SERVICE: Final = (UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE)
 NOT_UNDERSTOOD: Final = (
     *(*_NO_SUCH_SERVICE, "Unauthorized Service For System"),
@@ -252,9 +256,9 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     # An earlier copy of the document has arrived, and its reply was lost.
     ("Duplicate Request",                                         "RequestItem",          "already"),
     ("Request Already Processed",                                 "",                     "already"),
-    # In reply to a cancellation this may mean that the item has been shipped. The request waits for the next event.
+    # In reply to a cancellation, this may mean that the item has been shipped. The request waits for the next event.
     ("Request Already Processed",                                 "CancelRequestItem",    "refused"),
-    # mod-rs, VDX and Relais send these for an item that is back already, so that our notification is no longer needed.
+    # mod-rs, VDX and Relais send these for an item that has already been returned, so our notification is no longer needed.
     *((_NOT_LENT, reported, "already") for reported in ("ItemReceived", "ItemShipped", "ItemCheckedOut")),
     *((problem, reported, "already") for problem in ("Not On Loan", "9022") for reported in ("ItemReceived", "ItemShipped")),
     ("Unknown Item",                                              "ItemReceived",         "already"),
@@ -262,8 +266,8 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     *((problem, "CirculationStatusChangeReported", "already") for problem in (_NOT_LENT, "Unknown Item")),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
-    # A renewal stays valid if the peer does not support ItemRenewed. A peer that does not support ItemCheckedOut knows anyway
-    # that we have its item.
+    # A renewal stays valid if the peer does not support ItemRenewed. A peer that does not support ItemCheckedOut already knows
+    # that we have the item.
     *((no, told, "already") for told in ("ItemRenewed", "ItemCheckedOut") for no in _NO_SUCH_SERVICE),
     # Koha's own problem type for an item with another patron's hold.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
@@ -285,11 +289,11 @@ _SPELLED: Final[Mapping[str, str]] = MappingProxyType(
 
 
 Meanings = tuple[tuple[str, Meaning], ...]
-"""(text, meaning) pairs for one partner. The text is a ProblemType, or part of a ProblemDetail or ProblemValue."""
+"""(text, meaning) pairs for one partner. Each text is a ProblemType, or part of a ProblemDetail or ProblemValue."""
 
 
 def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
-    """Return the meaning of a Problem by the partner's own texts, or None. The detail takes precedence over the type."""
+    """Return a Problem's meaning by the partner's own texts, or None. The detail takes precedence over the type."""
     kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in details))
     of_its_kind = (meant for words, meant in own if words.casefold() == kind)
@@ -297,12 +301,12 @@ def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
 
 
 def find_meaning(problem: str, service: str) -> Meaning:
-    """Return the meaning of a peer's problem type in reply to our `service`. Ignores scheme and case."""
+    """Return the meaning of a peer's problem type in reply to our `service`. Ignore scheme and case."""
     folded = " ".join(problem.split()).casefold()
     return FOREIGN.get((folded, service)) or FOREIGN.get((folded, "")) or "refused"
 
 
 def spell_problem(problem: str) -> str:
-    """Return a problem type as spelt in the standard, or as received if the standard does not have it."""
+    """Return a problem type as spelt in the standard, or as received if not in the standard."""
     text = " ".join(problem.split())
     return _SPELLED.get(text.casefold(), text)

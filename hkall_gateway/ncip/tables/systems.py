@@ -1,6 +1,6 @@
-"""The supported systems: one row per product, by the name for `system = "…"` in gateway.toml.
+"""The supported systems, with one row per product. The name is used as `system = "…"` in gateway.toml.
 
-A row has default values for the keys of a `[[partners]]`, `[[clients]]` or `[ils]` table of that system. Keys in gateway.toml
+A row has default values for the keys in a `[[partners]]`, `[[clients]]` or `[ils]` table with that system. Keys in gateway.toml
 take precedence. docs/generate/systems_page.py describes each system.
 """
 
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Final
 
 Keys = Mapping[str, object]
-"""Key of a table in gateway.toml -> default value for a system."""
+"""Key in a gateway.toml table -> default value."""
 
 
 class SystemRole(StrEnum):
-    """The role of a system, by the name of its table in gateway.toml."""
+    """The role of a system. The values are table names in gateway.toml."""
 
     PARTNER = "partners"
     CLIENT = "clients"
@@ -26,7 +26,7 @@ class SystemRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One product. `partners`, `clients` and `ils` have defaults for these tables; None if the product never has that role."""
+    """One product. `partners`, `clients` and `ils` are defaults for these tables, or None if the product never has the role."""
 
     name: str
     title: str
@@ -35,12 +35,12 @@ class System:
     ils: Keys | None = None
 
     def defaults(self, use: SystemRole) -> Keys | None:
-        """Return the defaults for a role. None if the product never has that role."""
+        """Return the defaults for a role, or None if the product never has that role."""
         return {SystemRole.PARTNER: self.partners, SystemRole.CLIENT: self.clients, SystemRole.ILS: self.ils}[use]
 
 
 _KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
-"""Koha places holds for our institutional user. If it does not know that user, none of our requests can succeed."""
+"""Koha places holds for our institutional user. If Koha does not know that user, none of our requests can succeed."""
 _KOHA_ILS: Final[Keys] = MappingProxyType(
     {"ncip_dialect": "koha", "unknown_user": ("Unkown User", "Unknown User"), "tells_loans": False}
 )
@@ -138,5 +138,5 @@ SYSTEMS: Final[Mapping[str, System]] = MappingProxyType({row.name: row for row i
 
 
 def names(use: SystemRole) -> list[str]:
-    """Return the names of the systems that can have a role."""
+    """Return the names of the systems that may have a role."""
     return [row.name for row in SYSTEMS.values() if row.defaults(use) is not None]

@@ -1,4 +1,4 @@
-"""The NCIP initiator: writes a document for a partner, posts it, and converts the reply to a result."""
+"""The NCIP initiator, which writes a document for a partner, posts it, and converts the reply to a result."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
 
 HIDDEN: Final = "•"
-"""Replaces the secret in documents shown to people."""
+"""Replacement for the secret in documents that are shown to people."""
 BUSY: Final = frozenset({429, 503})
-"""HTTP statuses that ask us to try later. 502 and 504 are excluded, since a proxy sends them if it loses the peer's reply, and
-the peer may have performed the action."""
+"""HTTP statuses that mean "try later". 502 and 504 are excluded, since a proxy sends them if it loses the peer's reply, and the
+peer may have performed the action."""
 
 NOT_BELIEVED: Final = frozenset({401, 403})
-"""HTTP statuses that reject our credentials, whatever the body: no action was performed; an administrator must fix them."""
+"""HTTP statuses that reject our credentials, whatever the body. The peer has done nothing. An administrator must act."""
 
 UNKNOWN_THERE: Final = DeliveryResult(DeliveryKind.REFUSED, "Unknown Request")
-"""The assumed result of LookupRequest for partners that do not support it."""
+"""Assumed result of LookupRequest for partners that do not support LookupRequest."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
-"""Problem types that say that the peer could not read our document."""
+"""Problem types with which a peer reports that our document is unreadable."""
 
 
 class NcipClient:
@@ -60,9 +60,9 @@ class NcipClient:
     Args:
         post: Transport to partners without an entry in `posts`.
         agency: Our AgencyId.
-        secrets: AgencyId -> the FromAgencyAuthentication that the partner expects.
+        secrets: AgencyId -> FromAgencyAuthentication that the partner expects.
         on_exchange: Called after every exchange.
-        seconds: Clock to time exchanges.
+        seconds: Clock for measuring exchanges.
         posts: AgencyId -> transport to a partner that authenticates us by an HTTP header.
     """
 
@@ -82,15 +82,15 @@ class NcipClient:
     async def deliver(
         self, notification: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
     ) -> DeliveryResult:
-        """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
+        """Send one message to one partner, once. Return failures of the partner or the network as results.
 
         Args:
             notification: The message.
             partner: The partner.
-            unsure: Whether an earlier attempt may have arrived. If the partner supports LookupRequest, the request is sent
-                again only if the partner does not know it; else the same document is sent again.
+            unsure: Whether an earlier attempt may have arrived. If the partner supports LookupRequest, send the request again
+                only if the partner does not know the request; else send the same document again.
             look_for: Status words of available items. Unless `unsure`, look up the partner's items before sending a request,
-                and do not send it if no item is available (R7). An unusable reply to the look-up does not prevent sending.
+                and send nothing if no item is available (R7). An unusable reply to the look-up does not prevent sending.
         """
         if not partner.url:
             return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
@@ -118,9 +118,9 @@ class NcipClient:
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
     ) -> Mapping[str, str] | None:
-        """Return barcode -> CirculationStatus of a partner's items of a title. None without a usable reply.
+        """Return barcode -> CirculationStatus for a partner's items of a title, or None without a usable reply.
 
-        Look-ups are sent one after the other, until one fails. `listed` has the additional status words of the policy.
+        Send look-ups one after the other until a look-up fails. `listed` holds the policy's additional status words.
         """
         found: dict[str, str] = {}
         for question in shelves.make_title_lookups(bib_id, copies, partner):
@@ -133,7 +133,7 @@ class NcipClient:
         return found
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
-        """Look up a request at the partner. Return "already" if the partner knows it, "refused" if not, else the failure."""
+        """Look up a request at the partner. Return ALREADY if the partner knows the request, REFUSED if not, or the failure."""
         query = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
         found = await self._send(query, partner)
         if found.kind != DeliveryKind.ACCEPTED:
@@ -141,7 +141,7 @@ class NcipClient:
         return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
-        """Send a look-up and return the reply. None if there is no readable reply."""
+        """Send a look-up and return the reply, or None if there is no readable reply."""
         try:
             query = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
             _, reply = await self._exchange(query, partner)
@@ -176,7 +176,7 @@ class NcipClient:
 
 
 def make_document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
-    """Make the message for `notification`, with its header. None if the partner's flow sends no document."""
+    """Make the message for `notification`, with the header, or None if the partner's flow sends no document."""
     row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(notification.send))
     message = row(notification, partner, agency) if row else None
     if message is None:
@@ -185,13 +185,13 @@ def make_document(notification: PartnerMessage, partner: Partner, agency: str, s
 
 
 def show_document(notification: PartnerMessage, partner: Partner, agency: str) -> str:
-    """Return the document that would be sent now, with a dot in place of the secret. "" if the flow sends no document."""
+    """Return the document that would be sent now, with a dot for the secret, or "" if the flow sends no document."""
     message = make_document(notification, partner, agency, HIDDEN)
     return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
 
 def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
-    """Set the partner's `item_id_type` as the ItemIdentifierType of the fields."""
+    """Set the ItemIdentifierType in the fields to the partner's `item_id_type`."""
     if partner.item_id_type == BARCODE or "ItemId" not in fields:
         return fields
     named, kind = fields["ItemId"], {"ItemIdentifierType": partner.item_id_type}
@@ -200,7 +200,7 @@ def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
 
 
 def make_header(partner: Partner, agency: str, secret: str) -> Fields:
-    """Make the InitiationHeader of a message to a partner."""
+    """Make the InitiationHeader for a message to a partner."""
     header: Fields = {
         **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
         "FromAgencyId": {"AgencyId": agency},
@@ -212,7 +212,7 @@ def make_header(partner: Partner, agency: str, secret: str) -> Fields:
 
 
 def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
-    """Decode the message in a response. The HTTP status is ignored, since peers send Problems with status 500."""
+    """Decode the message in an HTTP response. Ignore the HTTP status, since peers send Problems with status 500."""
     try:
         return decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
@@ -222,7 +222,7 @@ def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
 def read_result(
     request: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()
 ) -> DeliveryResult:
-    """Make the result of sending `request` from the HTTP response and the decoded `reply`. `own`: see `Meanings`."""
+    """Convert the HTTP response to `request` and the decoded `reply` to a result. `own` holds the partner's `Meanings`."""
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
         return DeliveryResult(DeliveryKind.FAULT, AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
@@ -251,9 +251,9 @@ def read_result(
 
 
 def _read_partner_number(request: NcipMessage, reply: NcipMessage) -> str:
-    """Return the partner's own RequestId in a reply, as AGENCY:VALUE. "" if the reply has our number or none.
+    """Return the partner's own RequestId in a reply as AGENCY:VALUE, or "" if the reply has no number or our number.
 
-    FOLIO (mod-ncip 1.17) and Koha's NCIPServer reply with their own number for the request, with or without an AgencyId.
+    FOLIO (mod-ncip 1.17) and Koha's NCIPServer reply with their own request number, with or without an AgencyId.
     """
     own, number = (m.text("RequestId/RequestIdentifierValue") for m in (request, reply))
     named, known = reply.text("RequestId/AgencyId"), request.text("InitiationHeader/ToAgencyId/AgencyId")
@@ -266,5 +266,5 @@ def _read_meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
     if own_meaning:
         return own_meaning
     named = problem.text("ProblemType")
-    # We send well-formed documents. If the peer could not read one, it was garbled in transit, and we send it again.
+    # Our documents are well-formed, so an unreadable document was garbled in transit. Send it again.
     return "later" if spell_problem(named) in GARBLED else find_meaning(named, service)

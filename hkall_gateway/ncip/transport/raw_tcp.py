@@ -1,6 +1,6 @@
-"""NCIP 1 over raw TCP: documents on a connection without HTTP, answered in order.
+"""NCIP 1 over raw TCP, where a connection carries documents without HTTP, which are answered in order.
 
-Systems that use it (Aleph, Voyager) send neither a length nor a terminator. A document ends with its root's closing tag.
+Systems that use raw TCP (Aleph, Voyager) send neither a length nor a terminator. A document ends with the root's closing tag.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from hkall_gateway.net.limits.timeout import message_deadline
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 16
-"""Maximum documents that may wait on one connection. While more are waiting, reading is paused."""
+"""Number of waiting documents on one connection above which reading is paused."""
 FLOOD: Final = 64
-"""Number of waiting documents above which the connection is closed after they are answered."""
+"""Number of waiting documents above which the connection is closed after answering them."""
 AT_ONCE: Final = 4
-"""Number of documents that one connection may have answered before other connections are served."""
+"""Number of documents to answer on one connection before serving other connections."""
 CLOSE_S: Final = 15.0
-"""Time for a peer to read the last replies before the connection is aborted, in seconds."""
+"""Seconds that a peer has to read the last replies before the connection is aborted."""
 END: Final = re.compile(rb"</(?:[\w.-]{1,40}:)?NCIP(?:Version)?Message\s{0,100}>")
 LONGEST_END: Final = 160
 BLANK: Final = b" \t\r\n\0\x04"
 
 
 class NcipConnection(Protocol):
-    """One connection: splits the received bytes into documents, and answers them one after the other."""
+    """Protocol for one connection that splits the received bytes into documents and answers them one after the other."""
 
     transport: Transport  # type: ignore[assignment]  # mypy does not treat zope interfaces as protocols
 
@@ -61,7 +61,7 @@ class NcipConnection(Protocol):
         return self._busy or bool(self._waiting)
 
     def connectionMade(self) -> None:  # noqa: N802  # named by Twisted
-        """Take a connection slot, or abort the connection if none is free."""
+        """Take a connection slot, or abort the connection if no slot is free."""
         self._seat = self._factory.enter(self)
         if self._seat is None:
             self._last = True
@@ -111,7 +111,7 @@ class NcipConnection(Protocol):
         if not self.busy:
             self._hang_up()
 
-    # ---- IPushProducer: called by the transport as its write buffer fills and drains
+    # ---- IPushProducer, which the transport calls when its write buffer is full or drained
 
     def pauseProducing(self) -> None:  # noqa: N802  # named by Twisted
         """Pause reading while the write buffer is full."""
@@ -124,13 +124,13 @@ class NcipConnection(Protocol):
         self._hold_back()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """Do nothing: the connection is gone, and connectionLost follows."""
+        """Do nothing, since the connection is closed and connectionLost follows."""
 
     def _start_deadline(self) -> Deadline | None:
         return message_deadline(self._factory.services.timeout, self.transport)
 
     def _cut_document(self) -> bytes | None:
-        """Cut the next complete document from the buffer. None if it is incomplete. Does not search the same bytes twice."""
+        """Cut the next document from the buffer. Return None if it is incomplete. Do not search the same bytes twice."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
         if found is None:
             self._seen = len(self._buffer)
@@ -142,13 +142,13 @@ class NcipConnection(Protocol):
         return document
 
     def _start_answering(self) -> None:
-        """Start answering the waiting documents, unless already started."""
+        """Start answering the waiting documents, unless they are already being answered."""
         if self._waiting and not self._busy:
             ensureDeferred(self._answer_all())
         self._hold_back()
 
     def _hold_back(self) -> None:
-        """Pause reading if the peer does not read replies, or sends faster than we answer. Resume otherwise."""
+        """Pause reading if the peer does not read replies or sends faster than we answer. Otherwise resume reading."""
         paused = self._choked or len(self._waiting) > MOST_WAITING
         if paused == self._paused or self._last:
             return
@@ -176,7 +176,7 @@ class NcipConnection(Protocol):
             self._hold_back()
             answered += 1
             if self._waiting and not answered % AT_ONCE:
-                await pause(self._factory.reactor, 0)  # let other connections be served first
+                await pause(self._factory.reactor, 0)  # serve other connections first
         self._busy, self._deadline = False, None
         if self._last and not self._gone:
             self._hang_up()
@@ -198,7 +198,7 @@ class NcipConnection(Protocol):
         cancel(self._timer)
 
     def _handle_idle_timeout(self) -> None:
-        """After the idle timeout, answer the incomplete document (with a Problem) and close the connection."""
+        """Answer the incomplete document (with a Problem) after the idle timeout, and close the connection."""
         if self.busy:
             self._restart_idle_timer()
         else:
@@ -230,7 +230,7 @@ class NcipConnection(Protocol):
 
 
 class NcipConnectionFactory(Factory):
-    """The factory for raw TCP connections. `drain` shuts them down gracefully."""
+    """The factory for raw TCP connections. `drain` shuts all connections down gracefully."""
 
     noisy = False
 
@@ -243,7 +243,7 @@ class NcipConnectionFactory(Factory):
         return NcipConnection(self)
 
     def enter(self, connection: NcipConnection) -> ConnectionSlot | None:
-        """Return a slot for this connection. None if no caller may connect from its address, or a limit is reached."""
+        """Return a slot for a connection, or None if no caller may use the IP address or if a limit is reached."""
         address = peer_of(connection.transport).address
         if not self.services.admits(address):
             self.bounds.refusals.note("address", address)
@@ -259,7 +259,7 @@ class NcipConnectionFactory(Factory):
         self.rested()
 
     def rested(self) -> None:
-        """Fire the Deferreds of `drain` if all connections are idle. Called when a connection becomes idle or closes."""
+        """Fire the Deferreds from `drain` if all connections are idle. Called when a connection becomes idle or closes."""
         while self._drained and not any(connection.busy for connection in self._connections):
             self._drained.pop().callback(None)
 

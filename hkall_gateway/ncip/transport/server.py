@@ -33,18 +33,18 @@ ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document he
 
 
 class NcipRequest(BoundedRequest):
-    """An HTTP request to the NCIP responder. `deadline` is the time limit for its document."""
+    """An HTTP request to the NCIP responder. `deadline` is the time limit for the posted document."""
 
     deadline: Deadline | None = None
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """Drop the command of the document, if it has not started."""
+        """Drop the document's command if it has not started."""
         if self.deadline is not None:
             self.deadline.drop()
         super().connectionLost(reason)
 
     def challenge(self, schemes: tuple[str, ...]) -> None:
-        """Set status 401 for an unauthenticated request. The body remains the Problem."""
+        """Set status 401 and the WWW-Authenticate headers. The body is still the Problem."""
         self.setResponseCode(http.UNAUTHORIZED)
         self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
 
@@ -57,13 +57,13 @@ class NcipRequest(BoundedRequest):
 
 
 class NcipChannel(BoundedChannel):
-    """An HTTP connection, registered with its site so that it can be closed."""
+    """An HTTP connection, which the site keeps track of in order to close it."""
 
     requests: Any  # twisted.web is untyped
 
     @cached_property
     def peer(self) -> Peer:
-        """The peer of the connection. Read this only after the TLS handshake, since it includes the certificate."""
+        """The connection's peer. Read this only after the TLS handshake, since the peer includes the certificate."""
         return peer_of(self.transport)
 
     def prove(self, caller: Caller) -> None:
@@ -72,8 +72,8 @@ class NcipChannel(BoundedChannel):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
-        # lib-ncip-client sends the number of characters, not bytes, as Content-Length, which truncates Chinese documents. If
-        # no further request can follow on this connection, the remaining bytes belong to this request.
+        # lib-ncip-client sends the number of characters instead of bytes as Content-Length, which truncates Chinese documents.
+        # If no further request can follow on this connection, the remaining bytes belong to this request.
         if data and not self.persistent:
             self.requests[-1].handleContentChunk(data)
             data = b""
@@ -81,7 +81,7 @@ class NcipChannel(BoundedChannel):
 
 
 class NcipSite(BoundedSite):
-    """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is configured in the listening endpoint.
+    """The HTTP site of the NCIP responder. `drain` shuts the site down gracefully. TLS is configured in the endpoint string.
 
     Load balancers at the addresses in `balancers` may connect for health checks.
     """
@@ -110,7 +110,7 @@ class NcipSite(BoundedSite):
         return waiting
 
     def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
-        """Return a slot for a connection. None if its address is not allowed, or a limit is reached."""
+        """Return a slot for a connection, or None if the IP address is not allowed or a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         if not self.services.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
@@ -126,7 +126,7 @@ class NcipSite(BoundedSite):
         self._channels.discard(channel)
 
     def too_long(self, request: BoundedRequest) -> None:
-        """Log that the body of a request exceeds the limit."""
+        """Log that a request's body exceeds the limit."""
         LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
 
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
@@ -163,13 +163,13 @@ class NcipSite(BoundedSite):
 
 
 def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
-    """Close the connection without a reply, since the outcome of the document is unknown."""
+    """Close the connection without a reply, since the command's outcome is unknown."""
     failure.trap(Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
     request.channel.transport.abortConnection()
 
 
 class _Root(Resource):
-    """A resource that answers 404 for every path without a child."""
+    """A resource that answers 404 for every path without a child resource."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web is untyped
@@ -197,7 +197,7 @@ class PublicKeys(Resource):
 
 
 class Responder(Resource):
-    """The resource /ncip: POST answers a document, GET describes the responder."""
+    """The resource /ncip. POST answers a document. GET describes the responder."""
 
     isLeaf = True  # noqa: N815
 
