@@ -1,1 +1,1 @@
-"""Builds and runs the parts of a gateway: daemon, web process, logs, metrics, start checks."""
+"""Builds and runs the parts of a gateway: the daemon, the web process, logs, metrics and start checks."""

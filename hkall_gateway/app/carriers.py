@@ -42,7 +42,7 @@ def make_carriers(
 
 
 def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
-    """Return the limits for one channel: simultaneous deliveries, and attempts for each message."""
+    """Return the limits for one recipient: simultaneous deliveries, and attempts per message."""
     if line == ILS_RECIPIENT:
         return courier.ChannelTerms(1)  # one message at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
@@ -50,13 +50,13 @@ def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
 
 
 def circuit_settings(means: Resources) -> CircuitSettings:
-    """Return the circuit breaker settings for outgoing channels, from [courier]."""
+    """Return the circuit breaker settings for outgoing messages, from the [courier] table."""
     c = means.config().courier
     return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
 
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
-    """Create the client that sends documents to partners, with the configured secrets and proofs."""
+    """Create the client that sends documents to partners, with the configured secrets and HTTP credentials."""
     agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}

@@ -1,4 +1,4 @@
-"""The composition root: the only module that chooses the clock, the reactor and the concrete classes (law 3)."""
+"""The composition root, the only module that chooses the clock, the reactor and the concrete classes (law 3)."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ LOG = structlog.get_logger()
 
 PIN_ATTEMPTS, PIN_WINDOW_S = 5, 900.0
 HASHING_THREADS = 1
-"""Number of threads for PINs, and of separate threads for logins, so that login attempts do not delay patrons."""
+"""Number of threads that hash PINs. As many separate threads hash login secrets, so that logins do not delay patrons."""
 OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
 def the_reactor() -> Any:
-    """Return Twisted's reactor, which the first call installs. All other code gets it as an argument.
+    """Return Twisted's reactor, which the first call installs. All other code gets the reactor as an argument.
 
-    Make the reactor use the monotonic clock. Twisted uses the time of day, so all timers would stop when it is set back.
+    Make the reactor use the monotonic clock. Twisted uses the time of day, so setting the clock back would stop all timers.
     """
     from twisted.internet import reactor  # noqa: TID251  # the only import of the reactor
 
@@ -104,7 +104,7 @@ def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> Connect
 
 
 def _ignore_unavailable(failure: Failure) -> None:
-    """Ignore an unavailable database, which is logged already; raise any other failure."""
+    """Ignore an unavailable database, which has already been logged. Re-raise any other failure."""
     failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
 
 
@@ -113,7 +113,7 @@ class Admission:
     """The rules by which a port admits connections.
 
     Attributes:
-        admits: Returns whether an address may connect.
+        admits: Returns whether an IP address may connect.
         refusals: Counts and logs refused connections.
         balancers: Load balancers, which must send a PROXY header.
         client_ca: Authorities that sign client certificates, for an `ssl:` port.
@@ -126,7 +126,7 @@ class Admission:
     client_ca: Path | None = None
 
     def judge(self, address: str) -> str:
-        """Return the reason to refuse a new connection, or "". A balancer is admitted, and its PROXY header checked later."""
+        """Return the reason to refuse a new connection, or "". Admit balancers, whose PROXY header is checked later."""
         if self.balancers.admits(address):
             return ""
         if not self.admits(address):
@@ -139,8 +139,8 @@ class Daemon:
 
     Attributes:
         clock: Returns the current time as an aware datetime in UTC. The demo passes an adjustable clock.
-        serving: The parts of the configuration to serve. This process serves the web pages only for WEB_ALONE.
-        pages: The child process that serves the web pages.
+        serving: Parts of the configuration to serve. This process serves web pages only if the value is WEB_ALONE.
+        pages: Child process that serves the web pages.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Daemon:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, on_lock)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
-        """Store that wrong PINs locked a card, for the web pages, which may be served by another process."""
+        """Store in the database that wrong PINs locked a card, since another process may serve the web pages."""
         now = self._clock()
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_ignore_unavailable)
@@ -213,7 +213,7 @@ class Daemon:
         return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)
 
     def _has_room(self) -> bool:
-        """Return whether an SQLite file's disk has at least the reserved free space. Always True for other databases."""
+        """Check that an SQLite file's disk has at least the reserved free space. Return True for any other database."""
         database = self.config.database
         free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
         return free is None or free >= database.reserve_mb * 1_000_000
@@ -222,7 +222,7 @@ class Daemon:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
 
     async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
-        """Return whether a PIN is correct. Uses the login threads, so that guesses on the web do not delay terminals."""
+        """Check a PIN in the login threads, so that guesses on the web do not delay terminals."""
         return await self._logins.compare(stored.reveal(), pin.reveal())
 
     def _make_courier(self) -> Courier:
@@ -277,7 +277,7 @@ class Daemon:
         return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
 
     def _local_system_services(self) -> dict[str, Any]:
-        """Return the further arguments of Sip2Services for a live local system; empty if all data is loaded from files."""
+        """Return additional arguments of Sip2Services for a live local system, or {} if all data is loaded from files."""
         ils = self.config.ils
         if not ils.is_living:
             return {}
@@ -300,7 +300,7 @@ class Daemon:
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
     def _terminal_report(self, now: datetime) -> Callable[[UnitOfWork], None]:
-        """Return a function that writes the rows about terminals in the heartbeat's transaction."""
+        """Return a function that writes the terminals' rows in the heartbeat's transaction."""
         if not self._serving.protocols:
             return no_report(now)
         lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
@@ -308,7 +308,7 @@ class Daemon:
         return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
-        """Create the HTTP site for NCIP and the factory for NCIP 1 over plain TCP, which share one connection limit."""
+        """Create the HTTP site for NCIP and the factory for NCIP 1 over raw TCP, which share one connection limit."""
         services = self.config.ncip
         bodies = BodyBudget(services.max_unfinished_bytes)
         bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
@@ -316,7 +316,7 @@ class Daemon:
         return site, NcipConnectionFactory(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
-        """Create the monitoring site, all of whose clients are unauthenticated."""
+        """Create the monitoring site, which needs no authentication."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         written = (database_file(self.config.database.url), self.config.logs.file)
@@ -339,7 +339,7 @@ class Daemon:
         return ops_site(monitored, self.metrics.registry, bounds)
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
-        """Create the web server if this is the web process. Any other process does not import the web libraries."""
+        """Create the web server if this is the web process. No other process imports the web libraries."""
         if self.config.web is None or self._serving.protocols:
             return None
         from hkall_gateway.app.web import web_server
@@ -350,7 +350,7 @@ class Daemon:
 
     @property
     def _instance_name(self) -> str:
-        """Return this process's name in the database. A web process may run beside a gateway, so it has a suffix."""
+        """Return this process's name in the database. A web process, which may run beside a gateway, has a suffix."""
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
     def _refusals(self, protocol: str) -> Refusals:
@@ -359,7 +359,7 @@ class Daemon:
     async def start(self, patience_s: float = 0.0) -> None:
         """Write the configured partners to the database, open every endpoint, and start the courier.
 
-        Wait up to `patience_s` seconds for a predecessor with the same name to exit. Raise NameTaken, FileTaken, ClockBehind,
+        Wait up to `patience_s` seconds for a predecessor with the same name to exit. Raises NameTaken, FileTaken, ClockBehind,
         CannotOpen or PagesNotStarted if the gateway cannot start.
         """
         self._hashing.start()
@@ -378,7 +378,7 @@ class Daemon:
 
     @property
     def ports(self) -> int:
-        """Return the number of ports that this process has opened."""
+        """Number of ports that this process has opened."""
         return len(self._ports)
 
     async def _start_protocols(self) -> None:
@@ -403,7 +403,7 @@ class Daemon:
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
-        """Open a port. Without `admission`, every address may connect. A PROXY header is read below TLS."""
+        """Open a port. Without `admission`, every IP address may connect. A PROXY header precedes the TLS handshake."""
         text, around = numbered(text, number()), partial(self._behind_balancer, admission)
         if text.startswith(tls.KIND):
             endpoint = self._tls_endpoint(text, admission, around, shared=shared)
@@ -442,10 +442,10 @@ class Daemon:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
     async def reload(self, path: Path) -> Reloaded:
-        """Reload the configuration, the policy and the certificates, or keep the current ones if there are errors.
+        """Reload the configuration, the policy and the certificates. If there are errors, keep the current configuration.
 
-        Keys that need a restart keep their values and are listed in the result. Partners are written to the database as at the
-        start. The web process reloads as well, and its result is merged into the result.
+        Keys that need a restart keep their values, and the result lists them. Write the partners to the database as at the
+        start. Make the web process reload too, and merge both results.
         """
         own = await self._reload_own(path)
         pages = await self._pages.reload() if self._pages else Reloaded()
@@ -464,7 +464,7 @@ class Daemon:
             return Reloaded(errors)
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
-        with suppress(Unavailable):  # already logged; the partners are written at the next reload or start
+        with suppress(Unavailable):  # already logged, and the next reload or start writes the partners
             await self._write_partners()
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
@@ -474,7 +474,7 @@ class Daemon:
         await self.store.write(lambda unit: unit.partners.write(partners))
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
-        """Apply a configuration, or raise ConfigErrors and change nothing if a key that needs a restart contradicts it."""
+        """Apply a configuration. Raises ConfigErrors and changes nothing if a key that needs a restart contradicts it."""
         before = self.config, self.library
         self._configure(config, library)
         try:
@@ -490,7 +490,7 @@ class Daemon:
         self._partners.services = self._bare_ncip.services = ncip_services
 
     async def stop(self) -> None:
-        """Refuse new work, finish the work in progress, and close everything. The web process stops at the same time."""
+        """Refuse new work, finish the work in progress, and close everything. Stop the web process at the same time."""
         pages_end = ensureDeferred(self._pages.stop()) if self._pages else None
         self._pulse.stop()
         self._local.stop()
@@ -515,7 +515,7 @@ class Daemon:
         LOG.info("daemon.stopped")
 
     async def withdraw(self) -> None:
-        """Undo a failed start: close the opened ports and sign off, so that this gateway does not count as gone."""
+        """Close the opened ports and sign off after a failed start, so that this gateway does not count as gone."""
         await self._close_ports()
         if self._pages:
             await self._pages.stop()

@@ -1,4 +1,4 @@
-"""Gauges read from the database for each collection, so that all gateways export the same values; and other metrics."""
+"""Reads gauges from the database for each collection, so that all gateways export the same values, and counts other metrics."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DECLINES = frozenset(
 
 
 def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
-    """Count steps, ended requests and declined requests, and observe how long requests stayed in a position."""
+    """Count moves, ended requests and declined requests, and observe how long requests stayed in a position."""
     for move in moves:
         if move.outcome != "ok":
             continue
@@ -62,7 +62,7 @@ def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
 def counting_carrier(
     metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[DeliveryResult]]
 ) -> Callable[[OutboxRow], Awaitable[DeliveryResult]]:
-    """Wrap a carrier so that the result of each attempt is counted."""
+    """Wrap a carrier to count the result of each attempt."""
 
     async def delivered(row: OutboxRow) -> DeliveryResult:
         answer = await deliver(row)
@@ -73,7 +73,7 @@ def counting_carrier(
 
 
 def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
-    """Return a function that counts and logs an expired command of `protocol` with the reason ("late" or "gone")."""
+    """Return a function that counts and logs an expired command with the reason ("late" or "gone")."""
 
     def note(why: str) -> None:
         metrics.commands_expired.labels(protocol, why).inc()
@@ -83,7 +83,7 @@ def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
 
 
 def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
-    """Return a function for `Database` that measures the size and the duration of each group of units of work."""
+    """Return a function with which `Database` measures the size and duration of each group of units of work."""
 
     @contextmanager
     def watch(lane: str, units: int) -> Iterator[None]:
@@ -96,7 +96,7 @@ def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
 
 
 BEAT_S: Final = 0.05
-"""Seconds between measurements: short enough to catch brief stalls, long enough to cost no measurable time."""
+"""Seconds between measurements, short enough to catch brief stalls, and long enough to cost no measurable time."""
 
 
 class Pulse:
@@ -108,12 +108,12 @@ class Pulse:
         self._timer: ScheduledCall | None = None
 
     def start(self) -> None:
-        """Schedule the next measurement after BEAT_S seconds."""
+        """Schedule the next measurement."""
         self._due = self._clock.seconds() + BEAT_S
         self._timer = self._clock.callLater(BEAT_S, self._ring)
 
     def stop(self) -> None:
-        """Stop measuring. Safe to call before `start`."""
+        """Stop measuring, if started."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -124,7 +124,7 @@ class Pulse:
 
 
 def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:
-    """Return a row for each terminal, and one for refused unknown names. `logins`: the login of each open connection."""
+    """Return a row for each terminal, and a row for refused unknown names. `logins` has the login of each open connection."""
     connected, activity = Counter(logins), services.activity.rows
     rows = [(name, row.role, row.location, connected[name]) for name, row in services.terminals.items()]
     rows += [(UNKNOWN_NAMES, "", "", 0)] if UNKNOWN_NAMES in activity else []
@@ -135,7 +135,7 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
 
 
 Rows = Mapping[tuple[str, ...], float]
-"""The series of a gauge: label values and value."""
+"""The series of a gauge: label values -> value."""
 
 SELDOM: Final = timedelta(minutes=5)
 CIRCUIT: Final = {"closed": 0, "half-open": 1, "open": 2}
@@ -159,7 +159,7 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
     "doctor_failed_checks":       ("",                      "Checks that failed at the last nightly doctor."),
     "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
 }
-"""Label names and help text by the name of each gauge, without the prefix."""
+"""Gauge name without the prefix -> label names and help text."""
 # fmt: on
 
 
@@ -168,8 +168,7 @@ class Gauges(Collector):
 
     `agency` is our own agency. `partners` returns the agencies of the configured partners, whose gauges are 0 if there is
     nothing to count. `free` returns the free bytes in each folder to which the gateway writes, or None if unknown. Statistics
-    for the last month are computed every five minutes and reused meanwhile. Not thread-safe: `rows` is set and collected in the
-    reactor's thread.
+    for the last month are computed at most every five minutes. Not thread-safe: set and collect `rows` in the reactor's thread.
     """
 
     def __init__(
@@ -183,14 +182,14 @@ class Gauges(Collector):
         self._counted: Mapping[str, Rows] = {}
         self._counted_at: datetime | None = None
         self.rows: Mapping[str, Rows] = {}
-        """The series of each gauge for the next collection; empty while the database cannot be read."""
+        """The series of each gauge for the next collection, empty while the database cannot be read."""
 
     def stalled(self, unit: UnitOfWork) -> frozenset[str]:
-        """Return the channels on which messages wait that should have been sent."""
+        """Return the recipients for whom messages wait that should already have been sent."""
         return unit.outbox.stalled(self._now())
 
     def read(self, unit: UnitOfWork) -> Mapping[str, Rows]:
-        """Read all GAUGES with their series."""
+        """Read the series of all GAUGES."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
@@ -211,7 +210,7 @@ class Gauges(Collector):
         return {name: {**_zero_series(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
-        """Return the gauges without values, so that a registry refuses another metric with the same name."""
+        """Return the gauges without values, so that the registry refuses another metric with the same name."""
         return [_metric_family(name, {}) for name in GAUGES]
 
     def collect(self) -> Iterable[Metric]:
@@ -263,11 +262,11 @@ _OPEN: Final = tuple(
     for side, positions in ((Side.BORROWING, set(Position) - LENDING | {Position.RETURN_TRANSIT}), (Side.LENDING, LENDING))
     for position in sorted(positions - FINAL - {Position.NEW})
 )
-"""Each side with the positions of its open requests."""
+"""(side, position) for all positions of open requests."""
 
 
 def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
-    """Return the series of a gauge with the value 0, so that dashboards show 0 where there is nothing to count."""
+    """Return a gauge's series with the value 0, so that dashboards show 0 if there is nothing to count."""
     labels = GAUGES[name][0]
     if labels == "job":
         return dict.fromkeys(((job,) for job in ROUNDS), 0)

@@ -1,4 +1,4 @@
-"""Monitoring endpoints: /healthz (the process is alive), /readyz (it can do its work) and /metrics (Prometheus)."""
+"""Monitoring endpoints: /healthz (the process is alive), /readyz (the gateway can do its work) and /metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class HttpPage:
 
 EVERY_S: Final = 0.1
 READY_S: Final = 1.5
-"""Seconds within which the database must answer. Load balancers usually wait for two seconds."""
+"""Time limit for the database's answer, in seconds. Load balancers usually wait for two seconds."""
 METRICS_EVERY_S: Final = 0.5
-"""Minimum seconds between two renderings of /metrics in one format. Rendering 1,900 lines blocks the reactor for 15 ms."""
+"""Minimum seconds between two renderings of /metrics in one format, since 1,900 lines block the reactor for 15 ms."""
 
 
 class CachedPage:
-    """A page that is rendered at most once in `every_s` seconds. Requests before that wait, and all get the same new page."""
+    """A page that is rendered at most once per `every_s` seconds. Earlier requests wait, and then share the next rendering."""
 
     def __init__(
         self, make: Callable[[], Coroutine[Deferred[object], object, HttpPage]], clock: Clock, every_s: float = EVERY_S
@@ -71,7 +71,7 @@ class CachedPage:
 
 
 def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
-    """Send the page when it is rendered, unless the client has disconnected."""
+    """Send a page when rendered, unless the client has disconnected."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
 
@@ -89,13 +89,13 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """The parts of the gateway that are monitored.
+    """The monitored parts of the gateway.
 
     Attributes:
         listening: Returns whether the ports are open.
         writable: Returns whether the last write to the database succeeded.
         ils_away: Returns whether the local system is unreachable.
-        pages: The web process. It has no monitoring port, so its state and metrics are reported by this process.
+        pages: Web process. It has no monitoring port, so this process reports its state and metrics.
     """
 
     store: Store
@@ -108,7 +108,7 @@ class Monitored:
 
 
 class Root(resource.Resource):
-    """The parent of the three pages; any other path is 404."""
+    """The parent resource of the three pages. Answers 404 for any other path."""
 
     def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802  # Twisted's own name
         """Return the 404 page for an unknown path."""
@@ -116,7 +116,7 @@ class Root(resource.Resource):
 
 
 class HealthPage(resource.Resource):
-    """/healthz: shows that the process is alive."""
+    """/healthz shows that the process is alive."""
 
     def render_GET(self, request: Any) -> bytes:  # noqa: N802
         """Answer 200."""
@@ -125,11 +125,11 @@ class HealthPage(resource.Resource):
 
 
 class Ready(resource.Resource):
-    """/readyz: 200 if the database answers and accepts writes and the ports are open, otherwise 503.
+    """/readyz answers 200 if the database answers and accepts writes and the ports are open, otherwise 503.
 
-    The text also names stalled channels, an unreachable local system and an unresponsive web process. These are not a reason to
-    send terminals to another gateway, so the status stays 200. Load balancers for browsers use /readyz/pages, which is 503 if
-    the web process does not respond.
+    The text also names recipients with stalled messages, an unreachable local system and an unresponsive web process. None of
+    these is a reason to send terminals to another gateway, so the status stays 200. Load balancers for browsers use
+    /readyz/pages, which answers 503 if the web process does not respond.
     """
 
     def __init__(self, monitored: Monitored, *, needs_pages: bool = False) -> None:
@@ -138,13 +138,13 @@ class Ready(resource.Resource):
         self._within, self._page = Timeout(monitored.clock, READY_S), CachedPage(self._text_page, monitored.clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Send the page when the state is known."""
+        """Send the page as soon as the state is known."""
         return _answer_later(request, self._page())
 
     async def _query_database(self) -> frozenset[str]:
         store, gauges = self._monitored.store, self._monitored.gauges
         stalled = await store.read(gauges.stalled, is_long=True)
-        await store.write(lambda _unit: None)  # tests the writer's connection without a disk write
+        await store.write(lambda _unit: None)  # tests the writer's connection without writing to disk
         return stalled
 
     async def _text_page(self) -> HttpPage:
@@ -155,7 +155,7 @@ class Ready(resource.Resource):
             stalled = await self._within.run(self._query_database())
             missing = [] if seen.writable() else ["database"]
             missing += [] if seen.listening() else ["listeners"]
-        except Exception:  # noqa: BLE001  # not ready, whatever the reason
+        except Exception:  # noqa: BLE001  # any error means "not ready"
             missing = ["database"]
         pages_ready = await pages_state
         missing += ["pages"] if self._needs_pages and not pages_ready else []
@@ -168,7 +168,7 @@ class Ready(resource.Resource):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An exposition format with its Content-Type and encoder."""
+    """A Prometheus exposition format: the Content-Type and the encoder."""
 
     content_type: str
     encode: Callable[[Collector], bytes]
@@ -179,7 +179,7 @@ OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generat
 
 
 class MetricsPage(resource.Resource):
-    """/metrics: all metrics of this process and the web process, with the gauges read from the database."""
+    """/metrics shows all metrics of this process and the web process, including the gauges from the database."""
 
     def __init__(self, monitored: Monitored, registry: CollectorRegistry) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -189,7 +189,7 @@ class MetricsPage(resource.Resource):
         )
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        """Send the page when the gauges are read."""
+        """Send the page as soon as the gauges have been read."""
         accepted = request.getHeader(b"accept") or b""
         return _answer_later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
@@ -198,7 +198,7 @@ class MetricsPage(resource.Resource):
         shown = Deferred.fromCoroutine(seen.pages.add_metrics(self._registry)) if seen.pages else succeed(self._registry)
         try:
             gauges.rows = await seen.store.read(gauges.read, is_long=True)
-        except Exception:  # noqa: BLE001  # reported by /readyz; the other metrics are still exported
+        except Exception:  # noqa: BLE001  # /readyz reports the error, and the other metrics are still exported
             gauges.rows = {}
         return HttpPage(200, form.content_type.encode(), form.encode(await shown))
 

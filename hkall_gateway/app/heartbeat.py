@@ -1,4 +1,4 @@
-"""The heartbeat with which gateways on one database know of each other. Also frees the rows claimed by silent gateways."""
+"""The heartbeat by which gateways on one database detect each other. Also releases rows claimed by silent gateways."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ LOG = structlog.get_logger()
 
 BEAT_S: Final = 15
 LOOK_S: Final = 0.2
-"""Seconds between two checks whether our name has become free."""
+"""Seconds between two checks whether our name is free."""
 STEP_S: Final = 2.0
-"""Seconds by which the time of day must differ from the monotonic clock to count as set: more than slewing can cause."""
+"""Minimum difference in seconds by which a clock counts as set, larger than the difference that slewing can cause."""
 BEHIND: Final = timedelta(minutes=5)
-"""How far our clock may be behind the latest heartbeat of another gateway."""
+"""Maximum time by which our clock may be behind another gateway's latest heartbeat."""
 
 
 PAGES: Final = "-web"
-"""Suffix of the name of a process that serves only the web pages."""
+"""Suffix for the name of a process that serves only the web pages."""
 
 Report = Callable[[datetime], Callable[[UnitOfWork], None]]
-"""Called in the reactor's thread. Returns a function that writes further rows in the heartbeat's transaction."""
+"""Function, called in the reactor's thread, that returns a function to write additional rows with the heartbeat."""
 
 
 def no_report(_now: datetime) -> Callable[[UnitOfWork], None]:
@@ -45,7 +45,7 @@ def no_report(_now: datetime) -> Callable[[UnitOfWork], None]:
 
 
 class NameTaken(Exception):
-    """Another gateway uses this database under our name, so each would process the rows claimed by the other."""
+    """Another gateway uses this database under our name, so each gateway would process rows claimed by the other."""
 
 
 class FileTaken(Exception):
@@ -53,17 +53,17 @@ class FileTaken(Exception):
 
 
 def serves_protocols(name: str) -> bool:
-    """Return whether the gateway with this name serves terminals and partners, and not only the web pages."""
+    """Check by name whether a gateway serves terminals and partners rather than only the web pages."""
     return not name.endswith(PAGES)
 
 
 def only_one(first: Instance) -> str:
-    """Return the remedy if a second gateway would use the SQLite file of `first`."""
+    """Return the remedy for a second gateway that would use the SQLite file of `first`."""
     return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
 
 
 OTHER_NAME: Final = "give this one another HKALL_INSTANCE"
-"""The remedy if a second gateway has the same name as the first."""
+"""Remedy for a second gateway with the same name."""
 
 
 def describe_rival(first: Instance) -> str:
@@ -72,9 +72,9 @@ def describe_rival(first: Instance) -> str:
 
 
 def find_clock_fault(seen: Iterable[Instance], now: datetime) -> tuple[str, str] | None:
-    """Return a fault of this machine's clock and the remedy, or None if no gateway was seen much later than `now`.
+    """Return a clock fault and the remedy, or None if no gateway was seen much later than `now`.
 
-    A gateway whose clock is behind would date loans wrongly, and the other gateways would take it for gone.
+    A gateway whose clock is behind would date loans wrongly, and other gateways would consider it gone.
     """
     latest = max(seen, key=lambda one: one.seen_at, default=None)
     if latest is None or latest.seen_at <= now + BEHIND:
@@ -85,7 +85,7 @@ def find_clock_fault(seen: Iterable[Instance], now: datetime) -> tuple[str, str]
 
 
 class ClockBehind(Exception):
-    """Another gateway was seen at a time that our clock has not reached, so one of the two clocks is wrong."""
+    """Another gateway was last seen at a time in our future, so one of the two clocks is wrong."""
 
 
 class Heartbeat:
@@ -93,8 +93,8 @@ class Heartbeat:
 
     Attributes:
         runs: Returns whether a process runs on this machine. After a crash, our name is still registered but may be reused.
-        trust_clock: Whether to start even if another gateway was seen at a later time than our clock shows.
-        report: Further rows that each heartbeat writes.
+        trust_clock: Whether to start even if another gateway was last seen in our future.
+        report: Returns a function that writes additional rows with each heartbeat.
         alone: Whether to refuse to start beside another gateway that serves terminals and partners, as on an SQLite file.
     """
 
@@ -117,17 +117,17 @@ class Heartbeat:
         self._stepped = False
         self._changed: dict[str, tuple[datetime, float]] = {}
         self.written = True
-        """Whether the last heartbeat was written. With a full disk, writes fail although queries succeed."""
+        """Whether the last heartbeat was written. If the disk is full, writes fail although queries succeed."""
 
     async def start(self, patience_s: float = 0.0) -> None:
         """Register this gateway, then write a heartbeat every BEAT_S seconds.
 
-        Wait up to `patience_s` seconds for another gateway with our name to exit. Raise NameTaken, FileTaken or ClockBehind.
+        Wait up to `patience_s` seconds for another gateway with our name to exit. Raises NameTaken, FileTaken or ClockBehind.
         """
         seen = await self._store.read(instances.list_instances, is_long=True)
         if not self._trust_clock and (fault := find_clock_fault(seen, self._now())):
             raise ClockBehind(": ".join(fault))
-        one = LockSet(document=("gateway", self._me.name))  # so that two gateways cannot take the name at once
+        one = LockSet(document=("gateway", self._me.name))  # prevents two gateways from taking the name at the same time
         end_s = self._clock.seconds() + patience_s
         while True:
             other = await self._store.write(bind(_register, self._me, self._now(), self._runs, self._alone), one)
@@ -142,7 +142,7 @@ class Heartbeat:
         self._schedule_beat()
 
     async def stop(self) -> None:
-        """Sign off and release the rows that we have claimed. No effect unless `start` has registered this gateway."""
+        """Sign off, so that our claimed rows are released. Do nothing unless `start` has registered this gateway."""
         if self._timer is None:
             return
         cancel(self._timer)
@@ -154,13 +154,13 @@ class Heartbeat:
             LOG.warning("instance.left_unseen")
 
     async def beat(self) -> None:
-        """Write a heartbeat and free the rows claimed by silent gateways."""
+        """Write a heartbeat, and release rows claimed by silent gateways."""
         now = self._now()
         back = self._clock_step_s(now) <= -STEP_S
         me, silent = replace(self._me, seen_at=now), self._silent_gateways() if self._stepped else None
         try:
             freed, everyone = await self._store.write(bind(_write_beat, me, now, self._report(now), back, silent))
-        except Unavailable:  # the reason is already logged
+        except Unavailable:  # the cause has already been logged
             self.written = False
             return
         except Exception:
@@ -178,7 +178,7 @@ class Heartbeat:
             LOG.warning("instance.took_over", rows=freed)
 
     def _clock_step_s(self, now: datetime) -> float:
-        """Return how many seconds the time of day was set forward (negative: back) since the last heartbeat, and log a step."""
+        """Return by how many seconds the clock was set since the last heartbeat, negative if set back. Log such a step."""
         seconds, last = self._clock.seconds(), self._last
         self._last = (now, seconds)
         step_s = (now - last[0]).total_seconds() - (seconds - last[1]) if last else 0.0
@@ -188,7 +188,7 @@ class Heartbeat:
         return step_s
 
     def _silent_gateways(self) -> frozenset[str]:
-        """Return the gateways without a new heartbeat for GONE_S seconds by the monotonic clock, which cannot be set."""
+        """Return the gateways without a new heartbeat for GONE_S seconds, measured by the monotonic clock."""
         until_s = self._clock.seconds() - GONE_S
         return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
 
@@ -201,7 +201,7 @@ class Heartbeat:
 
 
 def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
-    """Register this gateway, or return the running gateway that has the same name or, if `alone`, serves protocols."""
+    """Register this gateway, or return a running gateway with the same name or, if `alone`, one that serves protocols."""
     for other in instances.list_instances(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
         if rival and other.state(now) == "up" and _is_alive_elsewhere(other, me, runs):
@@ -211,7 +211,7 @@ def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int
 
 
 def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Return whether another gateway may be alive. On this machine, its process must be running and must not be ours."""
+    """Check whether another gateway may be alive. On this machine, a process other than ours must be running."""
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
@@ -229,7 +229,10 @@ def _write_beat(
     back: bool,
     silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
-    """Write a heartbeat and release claimed rows. Return their number and all gateways. `back`: the clock was set back."""
+    """Write a heartbeat and release rows. Return the number of released rows, and all gateways.
+
+    `back` is true if the clock was set back. `silent` names gateways to consider gone.
+    """
     instances.record_instance(unit, me)
     report(unit)
     if back:

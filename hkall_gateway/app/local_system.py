@@ -1,4 +1,4 @@
-"""Builds the adapter and the connections for the local system, and the rules for when it is unreachable."""
+"""Builds the adapter and the connections for the local system, and the rules for the time when the system is unreachable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 
 class LocalSystemParts:
-    """Builds the parts configured in [ils]. `verify` compares a PIN with our stored hash."""
+    """Builds the parts configured in the [ils] table. `verify` compares a PIN with our stored hash."""
 
     def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
@@ -52,24 +52,24 @@ class LocalSystemParts:
         return (self._line_factory(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> OfflineRules:
-        """Return the configured rules for when the local system is unreachable."""
+        """Return the configured rules for the time when the local system is unreachable."""
         ils = self._config
         return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
 
     def carrier(self) -> Carrier:
-        """Create the carrier that delivers the messages that the local system missed."""
+        """Create the carrier that later delivers messages that the local system missed."""
         line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
         return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
-        """Return the reactor's second until which a message that begins now may query other systems."""
+        """Return the reactor time in seconds until which a message that starts now may query other systems."""
         seconds: float = self._means.reactor.seconds()
         return seconds + self._config.message_timeout_s
 
     @property
     def away(self) -> bool:
-        """Return whether the local system is unreachable on any channel."""
+        """Whether the local system is unreachable by the adapter or by the relay."""
         return any(not health.up for health in self._healths.values())
 
     def stop(self) -> None:

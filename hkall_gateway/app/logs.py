@@ -1,4 +1,4 @@
-"""Logging: one line for each event, as JSON or for people, without secrets or patrons' personal data."""
+"""Writes one log line per event, as JSON or for people, without secrets or patrons' personal data."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ HIDDEN_WORDS: Final = frozenset(
     {"pin", "password", "passwd", "secret", "token", "credential", "credentials", "authorization", "authentication"}
     | {"name", "surname", "address", "email", "mail", "phone", "telephone", "birth", "birthday", "title"}
 )
-"""The value of a key that contains one of these words (user_name, pin-hash, barcodePin) is confidential."""
+"""Words that make a key's value confidential, as in user_name, pin-hash or barcodePin."""
 
 PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal and tag.kind == "barcode")
 HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
-"""Confidential SIP2 fields. The title (AJ) is included because patrons' reading is confidential too."""
+"""Confidential SIP2 fields, including the title (AJ), since what patrons read is confidential too."""
 
 HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
 """Confidential NCIP elements."""
 
 PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
-"""Keys whose value is a card number. Only the `patron_ref` is logged."""
+"""Keys whose values are card numbers, which are logged only as `patron_ref`."""
 
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
 
-# A name that ends in `_env` is followed by a variable name or an error message, never by a secret.
+# After a name that ends in `_env` comes a variable name or an error message, never a secret.
 _NAMED: Final = (
     r"(?i)((?:(?<![a-z])pin(?![a-z])|passw(?:or)?d|secret|token)(?!\w{0,36}_env\b|_hash: must\b)"
     r"\w{0,40}['\"]?\s{0,9}[=:]\s{0,9})(['\"]?)[^\s'\",;)|&]+"
 )
 
-# Secrets inside running text (a traceback, a driver's message): fields of a SIP2 line, NCIP elements, `pin=…`, password
-# hashes, passwords in URLs, e-mail addresses. Each row begins with the marks without which the pattern cannot match: most
-# values contain none of them, so no search is needed. Repetitions are bounded, since a peer may choose the text.
+# Secrets inside running text (a traceback, a driver's message): fields in a SIP2 line, NCIP elements, `pin=…`, password
+# hashes, passwords in URLs, e-mail addresses. Each row begins with the marks without which the pattern cannot match. Most
+# values contain no mark and need no search. Repetitions are bounded, since a peer may choose the text.
 _SPOTS: Final = tuple(
     (marks, re.compile(pattern), shown)
     for marks, pattern, shown in (
@@ -72,9 +72,9 @@ _MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
 
 
 def patron_ref(barcode: str, key: bytes) -> str:
-    """Return a keyed hash of a card number, twelve hex digits, which identifies a patron in the log.
+    """Return a keyed hash of a card number as twelve hex digits, which identify a patron in the log.
 
-    Raise ValueError for an empty key: an unkeyed hash could be reversed by hashing all card numbers.
+    Raises ValueError for an empty key, since an unkeyed hash could be reversed by hashing all card numbers.
     """
     if not key:
         raise ValueError("patron_ref: the key is empty")
@@ -110,7 +110,7 @@ def configure(
         level: Lowest level to log.
         key: Key for `patron_ref`.
         titles: Whether to show book titles.
-        draw: Renders a line for people; None for JSON.
+        draw: Renders a line for people, or None for JSON.
         for_good: Whether to cache loggers, which is faster. A later call then has no effect on existing loggers.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
@@ -128,8 +128,8 @@ def configure(
 class LogLine:
     """The structlog processor that renders an event: adds context and time, and removes confidential values.
 
-    `hidden` contains the words, tags and elements whose values are confidential; for `key` and `draw` see `configure`. One
-    processor does all the steps, since copying the event for each step would double the time.
+    `hidden` holds the words, tags and elements whose values are confidential. For `key` and `draw`, see `configure`. One
+    processor does all steps, since copying the event for each step would double the time.
     """
 
     def __init__(self, hidden: frozenset[str], key: bytes, now: Callable[[], datetime], draw: Draw | None = None) -> None:
@@ -145,21 +145,21 @@ class LogLine:
             event = dict(self._patron_field(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
-        # Fast path: nearly every event has only field names known to be public, and values that cannot contain a secret.
+        # Fast path: nearly all events have only public field names, and values that cannot contain a secret.
         if not (event.keys() <= self._open and _are_harmless(event.values())):
             event = self._scrubbed_table(event)
         instant = self._now()
         second, day = _format_second(floor(instant.timestamp()))
         head = {"ts": f"{second}.{instant.microsecond // 1000:03}Z", "hkt_date": day, "level": _LEVELS.get(method, method)}
         line = {**head, "event": event.pop("event", ""), **event}
-        if len(line) < len(head) + 1 + len(event):  # a field of the event has the same name as a field of the head
+        if len(line) < len(head) + 1 + len(event):  # an event field has the same name as a field in the head
             line |= head
         if self._draw is not None:
             return self._draw(line).encode("utf-8", "backslashreplace")
         try:
             return orjson.dumps(line)
         except TypeError:  # orjson rejects integers over 64 bits and lone surrogates
-            # The standard encoder can. Unpaired surrogates are written as escapes such as \udc80.
+            # The standard encoder accepts both. Lone surrogates are written as escapes such as \udc80.
             return _ENCODER.encode(line).encode("utf-8", "backslashreplace")
 
     def _scrubbed_table(self, table: Mapping[Any, object]) -> dict[str, object]:
@@ -178,7 +178,7 @@ class LogLine:
         return "patron_ref", patron_ref(text, self._key) if text else ""
 
     def _is_hidden(self, name: str) -> bool:
-        # Keys are usually constants, SIP2 tags or NCIP elements, and few enough to cache. The limit is for any other keys.
+        # Keys are usually constants, SIP2 tags or NCIP elements, which are few enough to cache. Limit the cache for other keys.
         known = self._known.get(name)
         if known is None:
             words = {word.lower() for word in _WORD.findall(name)}
@@ -201,7 +201,7 @@ class LogLine:
 
 
 def _are_harmless(values: Iterable[Any]) -> bool:
-    """Return whether all values are numbers, or texts without the marks of a secret."""
+    """Check that all values are numbers, or texts without marks of a secret."""
     try:
         return _has_no_marks(" ".join([value for value in values if type(value) not in _NUMBERS]))
     except TypeError:  # a value is neither a number nor a text
@@ -212,7 +212,7 @@ _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def _has_no_marks(text: str) -> bool:
-    """Return whether a text contains none of the marks of a secret (see `_SPOTS`)."""
+    """Check that a text contains no mark of a secret (see `_SPOTS`)."""
     return not any(map(text.__contains__, _MARKS))
 
 
@@ -227,7 +227,7 @@ def scrub(text: str) -> str:
 
 
 def log_twisted_event(event: LogEvent) -> None:
-    """Log an event from Twisted's log: failures and errors as errors, warnings as warnings, all others at debug level."""
+    """Log an event from Twisted's log, failures and errors as errors, warnings as warnings, and all others at debug level."""
     said, room = formatEvent(event), event.get("log_namespace", "")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
@@ -242,13 +242,13 @@ def log_twisted_event(event: LogEvent) -> None:
 
 @lru_cache(maxsize=4)
 def _format_second(second: int) -> tuple[str, str]:
-    """Format a POSIX timestamp as a time in UTC and a date in Hong Kong, computed once for all lines of the second."""
+    """Format a POSIX timestamp as a time in UTC and a date in Hong Kong, computed once for all lines within the second."""
     instant = datetime.fromtimestamp(second, UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
 
 
 _LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
-"""Level names for structlog methods that are named differently."""
+"""structlog method -> level name, if different."""
 
 
 def _as_text(value: object) -> str:
@@ -259,7 +259,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 
 
 def log_move(move: JournalEntry) -> None:
-    """Log a committed step of a request, or a refusal with the rule."""
+    """Log a request's committed move, or a refusal with the rule."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,

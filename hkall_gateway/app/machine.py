@@ -10,7 +10,7 @@ from typing import Final
 
 
 def instance() -> str:
-    """Return the name of this gateway, which is unique among the gateways on one database."""
+    """Return this gateway's name, which is unique among the gateways on one database."""
     return f"{host()}-{number()}"
 
 
@@ -20,12 +20,12 @@ def host() -> str:
 
 
 def number() -> str:
-    """Return the number of this gateway on this machine (HKALL_INSTANCE)."""
+    """Return this gateway's number on this machine (HKALL_INSTANCE)."""
     return os.environ.get("HKALL_INSTANCE", "1")
 
 
 def runs(pid: int) -> bool:
-    """Return whether a process with this id runs on this machine, under any user.
+    """Check whether a process with this id runs on this machine, under any user.
 
     A zombie process does not count as running, since the first process of a container may never reap it.
     """
@@ -41,7 +41,7 @@ def runs(pid: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Return whether a process listens on a TCP port; None if this user may not inspect the process. Source: proc(5)."""
+    """Check whether a process listens on a TCP port. Return None if we may not inspect the process. Source: proc(5)."""
     try:
         handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
@@ -61,13 +61,13 @@ def _read_lines(path: str) -> list[str]:
 
 
 def address_space() -> int | None:
-    """Return the limit on this process's address space in bytes (RLIMIT_AS), or None if it is unlimited."""
+    """Return the limit on this process's address space in bytes (RLIMIT_AS), or None if unlimited."""
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if most == resource.RLIM_INFINITY else most
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the number of bytes that an unprivileged process can still write to the disk of `folder`; None if unknown."""
+    """Return how many bytes an unprivileged process can still write to the disk of `folder`, or None if unknown."""
     try:
         found = os.statvfs(folder)
     except OSError:

@@ -1,8 +1,8 @@
-"""The web process (in the logs: the pages' process), which `serve` starts as a child, and the socket between both.
+"""The web process (in the logs: the pages' process), which `serve` starts as a child, and the socket between both processes.
 
-Parent and child share only the database and the files. Over the socket, the parent makes the child reload, and queries its
-metrics and whether it is ready. When one process dies, the other sees the socket close: the parent then starts another child,
-and a child finishes its requests and exits.
+Parent and child share only the database and the files. Over the socket, the parent makes the child reload, and queries the
+child's metrics and readiness. When one process dies, the other process notices that the socket is closed. The parent then
+starts another child. A child finishes its requests and exits.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from hkall_gateway.observability.log_console import LogFormat
 LOG = structlog.get_logger()
 
 ANSWER_S: Final = 1.0
-"""Seconds within which the child must answer queries for /metrics and /readyz."""
+"""Time limit for the child's answers to queries for /metrics and /readyz, in seconds."""
 RELOAD_S: Final = 30.0
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-"""Pauses before a restart of the child. Each pause is twice the previous one, until a child has run for LONGEST_PAUSE_S."""
+"""First and longest pause before restarting the child. Pauses double until a child has run for LONGEST_PAUSE_S."""
 END_S: Final = 15.0
-"""Seconds after which a child is killed that was asked to stop or has closed the socket, but still runs."""
+"""Seconds after which a child is killed if it still runs after being asked to stop or after closing the socket."""
 FIRST_PASSED: Final = 3
 """Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
 
 Question = Callable[[], Coroutine[Deferred[Any], Any, object]]
 NO_ANSWER: Final = (defer.TimeoutError, ConnectionLost)
-"""The errors with which a query fails if the other process does not answer."""
+"""Errors with which a query fails if the other process does not answer."""
 Series = tuple[str, tuple[tuple[str, str], ...]]
-"""A sample's name and labels."""
+"""Name and labels of a sample."""
 
 
 class PagesNotStarted(Exception):
@@ -70,7 +70,7 @@ def _way_of_end(code: int) -> str:
 class Channel(Int32StringReceiver):
     """One end of the socket. Sends queries by name, and answers queries from the other end.
 
-    `answers` has a function for each query, and `ended` is called when the connection is lost.
+    `answers` maps each query to the function that answers it. `ended` is called when the connection is lost.
     """
 
     MAX_LENGTH = 1 << 26
@@ -80,7 +80,7 @@ class Channel(Int32StringReceiver):
         self._query_count, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
-        """Send a query; return a Deferred for the answer, which fails with NO_ANSWER after `patience_s` or a disconnect."""
+        """Send a query. Return a Deferred that fails with NO_ANSWER after `patience_s` seconds or a disconnect."""
         self._query_count += 1
         number, answer = self._query_count, Deferred[Any]()
         self._waiting[number] = answer
@@ -99,7 +99,7 @@ class Channel(Int32StringReceiver):
             waiting.callback(content)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
-        """Fail the unanswered queries."""
+        """Fail all unanswered queries."""
         for waiting in tuple(self._waiting.values()):
             waiting.errback(ConnectionLost())
         self._on_end()
@@ -118,7 +118,7 @@ def _log_bug(failure: Failure) -> None:
 
 
 def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], ended: Callable[[], object]) -> Channel:
-    """Create a channel on one end of a socket pair. The reactor takes over the socket."""
+    """Create a channel on one end of a socket pair. The reactor takes ownership of the socket."""
     channel = Channel(answers, ended)
     factory: Any = Factory.forProtocol(lambda: channel)
     with own:
@@ -128,15 +128,16 @@ def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], e
 
 
 def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
-    """Return the samples of counters and histograms, which can be added to the samples of another process."""
+    """Return the samples of counters and histograms, which can be added to another process's samples."""
     families = (family for family in registry.collect() if family.type in {"counter", "histogram"})
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
 
 
 class CombinedRegistry(Collector):
-    """The parent's registry with the counters and histograms of its children added.
+    """The parent's registry with the children's counters and histograms added.
 
-    The last known samples of a child are kept when it exits or does not answer: Prometheus takes a falling counter for a reset.
+    Keeps a child's last known samples when the child exits or does not answer, since Prometheus treats a falling counter as a
+    reset.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
@@ -148,11 +149,11 @@ class CombinedRegistry(Collector):
         self._present = {(name, tuple(sorted(labels.items()))): value for name, labels, value in samples}
 
     def child_ended(self) -> None:
-        """Keep the samples of an exited child permanently, since the next child counts from zero."""
+        """Keep an exited child's samples permanently, since the next child counts from zero."""
         self._former, self._present = self._children(), {}
 
     def collect(self) -> Iterable[Metric]:
-        """Return all metric families with the sums over parent and children."""
+        """Return all metric families, with sums over parent and children."""
         children = self._children()
         for family in self._own.collect():
             if children and family.type in {"counter", "histogram"}:
@@ -173,9 +174,9 @@ def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Samp
 
 
 class PagesProcess:
-    """Starts the child, restarts it when it exits, and queries it. Use it only in the reactor's thread.
+    """Starts the child, restarts it after an exit, and queries it. Use this class only in the reactor's thread.
 
-    `endpoints` contains the endpoint strings of the web pages. Sockets from systemd are passed on to the child.
+    `endpoints` holds the web pages' endpoint strings. Sockets from systemd are passed on to the child.
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class PagesProcess:
         self._registry: CombinedRegistry | None = None
 
     async def start(self) -> int:
-        """Start the child, wait until its ports are open, and return their number. Raise PagesNotStarted or NotPassed."""
+        """Start the child, wait until its ports are open, and return their number. Raises PagesNotStarted or NotPassed."""
         self._sockets = [server_endpoint(self._reactor, text).fileno for text in self._passed]
         if self._sockets:
             count = max(self._sockets) + 1 - FIRST_PASSED
@@ -213,7 +214,7 @@ class PagesProcess:
             await self._gone
 
     async def reload(self) -> Reloaded:
-        """Make the child reload, and return the result. Do nothing if no child runs, since a new child reads the files."""
+        """Make the child reload, and return the result. Do nothing without a child, since a new child reads the files."""
         if self._channel is None:
             return Reloaded()
         try:
@@ -223,18 +224,18 @@ class PagesProcess:
         return Reloaded(tuple(errors), tuple(waiting))
 
     async def is_ready(self) -> bool:
-        """Return whether the child answers and its ports are open."""
+        """Check whether the child answers and has opened its ports."""
         return bool(await self._ask_child("ports"))
 
     async def add_metrics(self, own: CollectorRegistry) -> CombinedRegistry:
-        """Return this process's registry with the counts of its children."""
+        """Return this process's registry with the children's counts added."""
         registry = self._registry = self._registry or CombinedRegistry(own)
         if (samples := await self._ask_child("metrics")) is not None:
             registry.take(samples)
         return registry
 
     async def _ask_child(self, question: str) -> Any:
-        """Return the child's answer, or None if it does not answer in time."""
+        """Return the child's answer, or None if the child does not answer in time."""
         with suppress(*NO_ANSWER):
             return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
         return None
@@ -282,6 +283,6 @@ class PagesProcess:
             self._schedule_restart(str(error))
 
     def _kill_later(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill the child after END_S seconds if it has not exited by then."""
+        """Kill the child if it is still running after END_S seconds."""
         if process.returncode is None and not (self._kills and self._kills.active()):
             self._kills = self._reactor.callLater(END_S, process.kill)

@@ -1,4 +1,4 @@
-"""The process that runs the daemon: log, signals and exit code."""
+"""Runs the daemon in a process, with the log, the signal handlers and the exit code."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ LOG = structlog.get_logger()
 
 YOUNG: Final = (5_000, 10, 10)
 """Thresholds for the garbage collector. One iteration of a busy reactor creates more objects than Python's default of 700, and
-reference counting frees all of them. With long-lived objects frozen, collections no longer cause the longest pauses."""
+reference counting frees all of them. Since long-lived objects are frozen, collections no longer cause the longest pauses."""
 
 REFUSED, WRONG = 1, 2
-"""Exit codes: the gateway could not start (1), or the configuration does not fit the way in which it was started (2)."""
+"""Exit codes: the gateway could not start (1), or the configuration does not match the way of starting (2)."""
 
 RUN_KEY: Final = "HKALL_RUN_KEY"
-"""Variable that passes the key for card numbers in the log to the web process. A random key, used if the site sets none."""
+"""Variable that passes the log's key for card numbers to the web process. The key is random, used if the site sets no key."""
 
 TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 PREDECESSOR_S: Final = 15.0
-"""Seconds that a new web process waits for the web process of a killed parent to finish its requests."""
+"""Seconds that a new web process waits until a killed parent's web process has finished its requests."""
 
 NICENESS: Final = 10
 """Niceness of the web process, so that pages do not delay terminals and partners."""
 
 SERVES: Final = "STATUS=serving"
 OLD_CONFIGURATION: Final = "STATUS=serving with the old configuration: the new one has errors, see the log"
-"""Texts that `systemctl status` shows."""
+"""Status texts for `systemctl status`."""
 
 
 def serve(
@@ -68,13 +68,13 @@ def serve(
     started: Callable[[], object] = lambda: None,
     channel: int | None = None,
 ) -> int:
-    """Run until SIGTERM or SIGINT and return the exit code. Signals during the start are handled after it.
+    """Run until SIGTERM or SIGINT and return the exit code. Handle signals that arrive during the start afterwards.
 
     Args:
-        path: The configuration file.
+        path: Configuration file.
         beside: Creates the parts that the demo runs in this process.
-        serving: The parts of the configuration to serve.
-        log_format: Format of the log; None for "console" on a terminal and "json" elsewhere.
+        serving: Parts of the configuration to serve.
+        log_format: Format of the log, or None for "console" on a terminal and "json" elsewhere.
         started: Called when all ports are open.
         channel: Descriptor of the socket to the parent, if this is the web process.
     """
@@ -94,7 +94,7 @@ def serve(
     log = _start_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
     process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)
-    # An error at the start stops the reactor, which is possible only when it runs.
+    # Start the daemon in the running reactor, since an error at the start stops the reactor.
     reactor.callWhenRunning(lambda: ensureDeferred(process.live(config, beside, ended, serving, started, early)))
     try:
         reactor.run(installSignalHandlers=False)
@@ -104,7 +104,7 @@ def serve(
 
 
 def _early_signals() -> list[int]:
-    """Collect signals until the daemon can handle them; by default they would end the process at once.
+    """Collect signals until the daemon can handle them. Without this, a signal would end the process at once.
 
     A second SIGTERM or SIGINT still ends the process at once, in case the start hangs.
     """
@@ -133,13 +133,13 @@ def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: b
 
 
 def _open_log(path: Path) -> FileIO:
-    """Open the log file for appending. A new file is readable by its owner and group."""
+    """Open the log file for appending. Make a new file readable by its owner and group."""
     private(path, GROUP_READS)
     return open(path, "ab", buffering=0)
 
 
 def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
-    """Count dropped log lines, and log their number as soon as the log accepts lines again."""
+    """Count dropped log lines, and log the number as soon as the log accepts lines again."""
 
     def lost(count: int) -> None:
         daemon.metrics.log_dropped.inc(count)
@@ -150,7 +150,7 @@ def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The environment of the daemon: log, service manager, and either the web process or the socket to the parent."""
+    """The daemon's environment: the log, the service manager, and either the web process or the socket to the parent."""
 
     path: Path
     reactor: Any
@@ -168,7 +168,7 @@ class Process:
         started: Callable[[], object],
         early: list[int],
     ) -> None:
-        """Start the daemon and handle signals from then on. If it cannot start, log the reason and stop the reactor."""
+        """Start the daemon, then handle signals. If the daemon cannot start, log the reason and stop the reactor."""
         daemon = None
         try:
             daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages)
@@ -191,7 +191,7 @@ class Process:
             self.reactor.stop()
             return
         gc.collect()
-        gc.freeze()  # the existing objects live until the exit, so collections can skip them
+        gc.freeze()  # existing objects live until the exit, so collections can skip them
         gc.set_threshold(*YOUNG)
         self._handle_signals(daemon)
         self.service.notify(READY, SERVES)
@@ -203,7 +203,7 @@ class Process:
     def _handle_signals(self, daemon: Daemon) -> None:
         """Handle SIGTERM, SIGINT and SIGHUP, and answer the parent's queries."""
         leaving: list[Any] = []
-        log_file = daemon.config.logs.file  # a change of this key needs a restart
+        log_file = daemon.config.logs.file  # a change of this key takes effect only after a restart
 
         def leave() -> None:
             if not leaving:

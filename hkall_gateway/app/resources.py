@@ -1,4 +1,4 @@
-"""Resources that `app/daemon.py` passes to the modules that build parts of the daemon."""
+"""Shared resources that `app/daemon.py` passes to the modules that build parts of the daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 
 class Serving(StrEnum):
-    """The parts of the configuration that `serve` starts: all, only the web pages, or all but the web pages."""
+    """The parts of the configuration that `serve` starts: everything, only the web pages, or everything but the web pages."""
 
     ALL = "all"
     WEB_ALONE = "web alone"
@@ -22,12 +22,12 @@ class Serving(StrEnum):
 
     @property
     def protocols(self) -> bool:
-        """Return whether this process serves terminals and partners, sends messages and runs the scheduled jobs."""
+        """Whether this process serves terminals and partners, sends messages and runs the scheduled jobs."""
         return self is not Serving.WEB_ALONE
 
     @property
     def web(self) -> bool:
-        """Return whether the web pages are served, by this process or its child."""
+        """Whether this process or its child serves the web pages."""
         return self is not Serving.WITHOUT_WEB
 
 
@@ -39,7 +39,7 @@ class Reloaded:
     """The result of a reload.
 
     Attributes:
-        errors: Errors because of which the old configuration stays in force.
+        errors: Errors in the new configuration. If there are any, the old configuration stays in force.
         waiting: Changed keys that need a restart.
     """
 
@@ -49,7 +49,7 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Shared resources. `clock` returns the current time as an aware datetime in UTC, `config` the current configuration."""
+    """Shared resources. `clock` returns the current time, aware and in UTC. `config` returns the current configuration."""
 
     reactor: Any
     clock: Callable[[], datetime]
@@ -58,12 +58,12 @@ class Resources:
     config: Callable[[], GatewayConfig]
 
     def secret(self, variable: str | None) -> Sensitive:
-        """Return the value of an environment variable; empty if `variable` is None or not set."""
+        """Return the value of an environment variable, or "" if `variable` is None or not set."""
         return Sensitive(self.environ.get(variable or "", ""))
 
 
 class PerConfiguration(Generic[T]):
-    """A part that is built from the configuration, and rebuilt after a reload."""
+    """A part that is built from the configuration and rebuilt after a reload."""
 
     def __init__(self, config: Callable[[], GatewayConfig], make: Callable[[], T]) -> None:
         self._config, self._make = config, make

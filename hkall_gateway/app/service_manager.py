@@ -1,4 +1,4 @@
-"""Notifications to systemd (ready, reloading, stopping, watchdog), and the stored result of a reload.
+"""Notifies systemd (ready, reloading, stopping, watchdog), and stores the result of a reload.
 
 Source: sd_notify(3), sd_watchdog_enabled(3); systemd.exec(5) for RUNTIME_DIRECTORY.
 """
@@ -21,9 +21,9 @@ ALIVE: Final = "WATCHDOG=1"
 
 
 class ServiceManager:
-    """Sends states to systemd's socket (NOTIFY_SOCKET in `environ`), or does nothing if there is none.
+    """Sends states to systemd's socket (NOTIFY_SOCKET in `environ`), or does nothing without such a socket.
 
-    `pid` is the id of this process. A watchdog that systemd has set for another process is ignored.
+    `pid` is this process's id. A watchdog that systemd has set for another process is ignored.
     """
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
@@ -33,7 +33,7 @@ class ServiceManager:
         self._environ, self._reloads = environ, 0
 
     def notify(self, *states: str) -> None:
-        """Send the states in one datagram. Failures are ignored, since no caller depends on the notification."""
+        """Send the states in one datagram. Ignore failures, since no caller depends on the notification."""
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
@@ -41,7 +41,7 @@ class ServiceManager:
             to.sendto("\n".join(states).encode(), self._address)
 
     def reloading(self) -> None:
-        """Announce a reload, which ends with the next READY. Units with `Type=notify-reload` need the time."""
+        """Announce a reload, which ends with the next READY. Units with `Type=notify-reload` need the timestamp."""
         self.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_us()}")
 
     def reloaded(self, errors: Sequence[str], waiting: Sequence[str]) -> None:
@@ -56,14 +56,14 @@ class ServiceManager:
                 new.replace(file)
 
     def watch(self, clock: Clock) -> None:
-        """Notify the watchdog twice in each period, as long as the reactor runs."""
+        """Notify the watchdog twice per period, as long as the reactor runs."""
         if self._watchdog_s:
             self.notify(ALIVE)
             clock.callLater(self._watchdog_s / 2, partial(self.watch, clock))
 
 
 def read_reload(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the stored result of the last reload; empty if there is no result or no runtime directory."""
+    """Return the stored result of the last reload, or {} if there is no result or no runtime directory."""
     file = _outcome(environ)
     with suppress(OSError, ValueError):
         found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
@@ -77,7 +77,7 @@ def _outcome(environ: Mapping[str, str]) -> Path | None:
 
 
 def _watchdog_s(environ: Mapping[str, str], pid: int) -> float:
-    """Return the watchdog's period in seconds; 0.0 if there is no watchdog for this process."""
+    """Return the watchdog's period in seconds, or 0.0 if this process has no watchdog."""
     period = environ.get("WATCHDOG_USEC", "")
     meant = environ.get("WATCHDOG_PID", str(pid)) == str(pid)
     return int(period) / 1e6 if period.isdecimal() and meant else 0.0

@@ -1,4 +1,4 @@
-"""Builds the web server. Imported only if [web] is configured, since the web libraries are an optional extra."""
+"""Builds the web server. Imported only if [web] is configured, since the web libraries are an optional dependency."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def web_server(
 ) -> WebServer:
     """Create the web server. A reload changes accounts, names and colours, but not limits and threads.
 
-    `services` replays quarantined documents; `timeout` limits commands.
+    `services` is used to replay quarantined documents. `timeout` limits each command.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
@@ -87,12 +87,12 @@ def web_server(
 async def _ask_statuses(
     client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
 ) -> Mapping[str, str] | None:
-    """Query a partner for the statuses of its copies of a title. Statuses defined in the policy are not logged as unknown."""
+    """Query a partner for the statuses of its copies of a title. Do not log statuses in the policy as unknown."""
     return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
 def _erasure_marks(means: Resources) -> ErasedMarks:
-    """Return the file with the marks of erased persons: the file in [privacy], or a file beside the SQLite database."""
+    """Return the file that marks erased persons, as configured in [privacy], or else beside the SQLite database."""
     config = means.config()
     url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else None
@@ -100,7 +100,7 @@ def _erasure_marks(means: Resources) -> ErasedMarks:
 
 
 async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
-    """Replay a quarantined document. Return its Problem as a text, "" on success, or the refusal."""
+    """Replay a quarantined document. Return the Problem as a text, "" on success, or a refusal."""
     outcome = await replay_document(services, kept.agency, kept.digest, kept.document)
     if isinstance(outcome, Problem):
         return f"{outcome.problem}: {outcome.detail}"

@@ -29,8 +29,8 @@ class BackgroundWriter:
     """A binary stream for `logs.configure` whose `write` never blocks on `stream`.
 
     `close` writes the queued lines and ends the thread. A killed process loses the queued lines. The thread calls `dropped`
-    with the number of lines dropped since the previous call; `dropped` may log. If another process writes to the same pipe, file
-    or terminal (`shared`), each write locks the stream, because writes of more than 4,096 bytes to a pipe may be interleaved.
+    with the number of lines dropped since the previous call; `dropped` may log. If another process writes to the same pipe,
+    file or terminal (`shared`), each write locks the stream, since pipe writes of over 4,096 bytes may be interleaved.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:

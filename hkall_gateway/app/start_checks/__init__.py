@@ -1,1 +1,1 @@
-"""Checks whether a gateway can start, in one table for `check-config`, `serve` and `doctor`."""
+"""Checks whether a gateway can start. `check-config`, `serve` and `doctor` share one table of checks."""

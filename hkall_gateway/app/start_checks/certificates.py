@@ -1,4 +1,4 @@
-"""Checks of the keys and certificates for our own `ssl:` ports."""
+"""Checks the keys and certificates for our own `ssl:` ports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Ce
 
 
 def _describe_error(bad: BaseException, key: str, file: str) -> str:
-    """Return the reason why the files cannot be used. OpenSSL's errors contain a list of reasons."""
+    """Return the reason why the files cannot be used. An OpenSSL error contains a list of reasons."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {(bad.strerror or '').lower()}"
     listed = isinstance(bad, SSL.Error) and bad.args and bad.args[0]

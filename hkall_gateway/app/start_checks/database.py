@@ -1,4 +1,4 @@
-"""Checks of the database, which is opened read-only: access, revision, and the gateways that use it."""
+"""Checks the access to the database, its revision, and the gateways that use it. Opens the database read-only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SERVER: Final = "start the server that [database] url names, or correct the URL"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """Contents of the database. If `revision` is not `head`, all other contents are left empty."""
+    """What the checks read from the database. If `revision` is not `head`, all other fields are empty."""
 
     revision: str
     head: str
@@ -41,14 +41,14 @@ class DatabaseState:
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """Reason why a database cannot be read. `disk_fails`: the disk is full, faulty or read-only."""
+    """The reason why a database cannot be read. `disk_fails` is true if the disk is full, faulty or read-only."""
 
     why: str
     disk_fails: bool = False
 
 
 def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
-    """Return the database's contents, or the reason why it cannot be opened. Neither create nor change the database."""
+    """Return the database's state, or the reason why it cannot be opened. Neither create nor change the database."""
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
         return Unopened(f"{file}: there is no such file")
@@ -62,7 +62,7 @@ def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
 
 
 def check_database(start: Start) -> Iterator[StartFault]:
-    """Check that the database can be opened and is at this program's revision, and that this gateway may use it."""
+    """Check that the database can be opened and has this program's revision, and that this gateway may use it."""
     found = read_state(start.config.database)
     if isinstance(found, DatabaseState):
         yield from _check_revision(start, found)
@@ -79,7 +79,7 @@ def check_database(start: Start) -> Iterator[StartFault]:
 
 
 def own_processes(start: Start) -> Sequence[int]:
-    """Return the ids of this gateway's running processes on this machine, including the web process."""
+    """Return the process ids of this gateway's running processes on this machine, including the web process."""
     found = read_state(start.config.database)
     rows = found.instances if isinstance(found, DatabaseState) else ()
     return [
@@ -145,8 +145,8 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
 def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
     """Return a function that opens an SQLite file read-only.
 
-    If the -wal and -shm files are not both present, no process has the database open. It is then opened as immutable, because
-    SQLite would otherwise create these files and leave them behind.
+    Unless both the -wal and the -shm file exist, no process has the database open. Open the file as immutable in that case,
+    because SQLite would otherwise create these files and leave them behind.
     """
     helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
     uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
@@ -154,6 +154,6 @@ def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
 
 
 def display_name(database: DatabaseConfig) -> str:
-    """Describe the database for display, as a file or as a PostgreSQL name and host, without login and password."""
+    """Return the database's file, or the PostgreSQL database name and host, without login and password."""
     file, url = database_file(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

@@ -1,4 +1,4 @@
-"""Inputs to the start checks, and the faults that they report."""
+"""The input of the start checks, and the faults that the checks report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hkall_gateway.rules.settings import Policy
 
 
 class Effect(StrEnum):
-    """Effect of a fault. REFUSED and PENDING keep `serve` from starting; REFUSED and TOLERATED make `check-config` fail.
+    """The effect of a fault. REFUSED and PENDING keep `serve` from starting. REFUSED and TOLERATED make `check-config` fail.
 
-    PENDING is a step that must still be done, such as a database upgrade.
+    PENDING is a step that has yet to be done, such as a database upgrade.
     """
 
     REFUSED = "refused"
@@ -34,7 +34,7 @@ class StartFault:
         check: Name of the corresponding check in `doctor`.
         where: Configuration key or path.
         what: Description of the fault.
-        subject: Port or file concerned, so that `doctor` does not report the same one twice.
+        subject: Port or file concerned, so that `doctor` does not report the same port or file twice.
     """
 
     check: str
@@ -50,7 +50,7 @@ class StartFault:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The circumstances of a gateway's start, which are the input of the checks.
+    """The circumstances of a gateway's start, which are the input of all checks.
 
     Attributes:
         pid_runs: Returns whether a process with this id runs on this machine.
@@ -72,7 +72,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredEndpoint:
-    """An endpoint string of one gateway (`text`), and its configuration key (`where`). `partners`: it serves NCIP."""
+    """An endpoint string (`text`) and its configuration key (`where`). `partners` is true if the endpoint serves NCIP."""
 
     where: str
     text: str

@@ -1,4 +1,4 @@
-"""Checks of the files and folders that the gateway reads or writes: presence, permissions and disk space."""
+"""Checks the presence, permissions and disk space of the files and folders that the gateway reads or writes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.db.engine import connect
 
 LEAST_BYTES: Final = 1_000_000
-"""Minimum free disk space for a start. With less, the first transaction would fail."""
+"""Minimum free disk space for a start. With less space, the first transaction would fail."""
 
 
 def effective_access(path: Path, mode: int) -> bool:
-    """Return whether this process's effective user has access of this mode."""
+    """Check whether this process's effective user may access a path in this mode."""
     return os.access(path, mode, effective_ids=True)
 
 
 def database_file(database: DatabaseConfig) -> Path | None:
-    """Return the file of an SQLite database; None for an in-memory database and for a server."""
+    """Return an SQLite database's file, or None for an in-memory database or a database server."""
     return connect.database_file(database.url)
 
 
 def check_written(start: Start) -> Iterator[StartFault]:
-    """Check the files that the gateway writes: database, log, archive, marks of erased persons, UNIX sockets."""
+    """Check the files that the gateway writes: database, log, archive, file of erased persons, UNIX sockets."""
     config = start.config
     database = database_file(config.database)
     if database is not None:
@@ -61,7 +61,7 @@ def check_read(start: Start) -> Iterator[StartFault]:
 def _check_written_file(
     where: str, file: Path, effect: Effect = Effect.REFUSED, *, folder: bool = True
 ) -> Iterator[StartFault]:
-    """Check a file and, with `folder`, the folder in which it or files beside it are created."""
+    """Check a file. With `folder`, also check the folder in which the file or adjacent files are created."""
     faults = list(_check_folder(where, file, effect)) if folder else []
     if not faults and os.path.isdir(file):
         faults = [StartFault("files", where, f"{file}: is a folder", "name a file in it", effect)]
@@ -98,7 +98,7 @@ def _unwritable_reason(where: str, path: Path, effect: Effect) -> Iterator[Start
 
 
 def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
-    """If run as root, check that the folder's owner, who is presumably the service's user, can write the file."""
+    """Check, if run as root, that the folder's owner, who is presumably the service's user, can write the file."""
     found, folder = file.stat(), file.absolute().parent.stat()
     if os.geteuid() != 0 or found.st_uid == folder.st_uid:
         return
@@ -120,5 +120,5 @@ def _access_fault(where: str, path: Path, effect: Effect) -> StartFault:
 def _owner_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
-    except KeyError:  # no such entry, as in many containers
+    except KeyError:  # no such user, as in many containers
         return str(uid)

@@ -1,4 +1,4 @@
-"""Checks of ports: each is configured only once, and is free or in use by this gateway."""
+"""Checks that each port is configured only once, and is free or in use by this gateway."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ DENIED: Final = os.strerror(errno.EACCES)
 IN_USE: Final = os.strerror(errno.EADDRINUSE)
 PRIVILEGED: Final = "Give the service CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), or use a port above 1023."
 _HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # these addresses are not bound here
-"""The address to connect to for each wildcard address."""
+"""Wildcard address -> IP address to connect to."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """The state of an endpoint. `answers`: it accepts connections. `taken`: the reason why we cannot listen on it, or ""."""
+    """The state of an endpoint.
+
+    Attributes:
+        answers: Whether the endpoint accepts connections.
+        taken: Reason why we cannot listen on the endpoint, or "".
+        network: Whether the endpoint is a TCP port.
+    """
 
     name: str
     answers: bool = False
@@ -34,7 +40,7 @@ class EndpointCheck:
 
 
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
-    """Return the state of an endpoint. Block for at most CONNECT_S seconds, and not at all if `connect` is False."""
+    """Return an endpoint's state. Block for at most CONNECT_S seconds, and not at all if `connect` is False."""
     kind = text.partition(":")[0]
     if kind not in SHARED:
         return EndpointCheck(text, network=False)
@@ -59,7 +65,7 @@ def check_twice(start: Start) -> Iterator[StartFault]:
 
 
 def check_free(start: Start) -> Iterator[StartFault]:
-    """Check that each port is free, or in use by this gateway if it is running."""
+    """Check that each port is free or, if this gateway is running, in use by this gateway."""
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
@@ -90,7 +96,7 @@ def _port_and_host(text: str) -> tuple[str, int]:
 
 
 def _accepts_connection(host: str, port: int) -> bool:
-    """Return whether a TCP connection to the port is accepted within CONNECT_S seconds."""
+    """Check whether a TCP connection to the port is accepted within CONNECT_S seconds."""
     try:
         with socket.create_connection((_HERE.get(host, host), port), CONNECT_S):
             return True
@@ -99,10 +105,10 @@ def _accepts_connection(host: str, port: int) -> bool:
 
 
 def _find_bind_error(host: str, port: int, *, shared: bool) -> str:
-    """Return the reason why we cannot listen on a port, or "" if we can."""
+    """Return the reason why we cannot listen on a port, or "" if the port is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway sets it
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the gateway sets this option too
         if shared:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

@@ -14,7 +14,7 @@ AT_A_COUNTER: Final = ("counter", "selfcheck")
 
 
 def check_locations(start: Start) -> Iterator[StartFault]:
-    """Check that terminals that lend are at a pickup location. Elsewhere, every HKALL loan would be refused (R16)."""
+    """Check that terminals for loans are at a pickup location, since HKALL loans are refused everywhere else (R16)."""
     places = start.config.library.pickup_locations
     for index, row in enumerate(start.config.sip2.terminals if start.serving.protocols else ()):
         if row.role in AT_A_COUNTER and row.location not in places:
