@@ -174,7 +174,7 @@ def test_only_the_first_request_waits_when_the_local_system_hangs(site: Site) ->
     site.do(terminal.hang_up)
 
 
-def test_terminal_waits_at_most_two_seconds_for_any_number_of_upstream_requests(site: Site) -> None:
+def test_terminal_waits_at_most_two_seconds_for_any_number_of_local_queries(site: Site) -> None:
     """Relay, patron and PIN make three requests; each alone may take a second here."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")

@@ -48,7 +48,7 @@ def written(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_running_gateway_replies_as_the_scenario_says(replay: Replay) -> None:
+def test_running_gateway_behaves_as_the_scenario_says(replay: Replay) -> None:
     done = replay(DEMO)
     assert (done.stderr, done.stdout) == ("", "1 of 1 scenarios hold\n")
 

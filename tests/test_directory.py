@@ -118,7 +118,7 @@ def test_check_detects_a_query_that_reads_the_directory() -> None:
     assert steps(MANY, read_it_all) > steps(0, read_it_all) + MANY
 
 
-def test_partners_shown_are_those_configured_or_already_contacted() -> None:
+def test_status_shows_partners_that_are_configured_or_were_contacted() -> None:
     engine = open_engine("sqlite://")
     world = World(read_world(WORLD), engine)
     bulk.fill_directory(engine, 30)

@@ -16,7 +16,7 @@ def test_missing_folder_has_no_free_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("room", "roomy"), [(1, True), (1 << 60, False)])
-def test_folder_requires_the_free_space_of_the_suite(
+def test_temporary_folder_needs_enough_free_space_for_the_suite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, roomy: bool
 ) -> None:
     monkeypatch.setattr(temporary, "ROOM", room)

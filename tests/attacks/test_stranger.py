@@ -130,7 +130,7 @@ def test_new_certificate_is_used_after_a_signal_without_dropping_connections(sit
     assert kept.ask("9900302.00").startswith("98YY")
 
 
-def test_unreadable_certificate_keeps_the_current_one(site: Site) -> None:
+def test_unreadable_certificate_keeps_the_current_certificate(site: Site) -> None:
     assert site.process is not None
     before, file = serial(site.ncip_tls, site.authority.pem), site.folder / "site.pem"
     kept, told = file.read_bytes(), len(site.events("tls.not_renewed"))

@@ -193,7 +193,7 @@ def test_newest_backups_in_a_folder_are_kept_and_only_backups_are_deleted(site: 
     assert site.run("restore", str(made), "--force").exit_code == 0
 
 
-def test_keep_requires_a_folder(site: Site, tmp_path: Path) -> None:
+def test_keep_option_requires_a_folder(site: Site, tmp_path: Path) -> None:
     result = site.run("backup", str(tmp_path / "file"), "--keep", "3")
     assert (result.exit_code, "is no folder" in result.stderr) == (2, True)
 
@@ -618,7 +618,7 @@ def test_killed_restore_leaves_the_old_or_the_new_database(site: Site, tmp_path:
 
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
-def test_killed_backup_leaves_the_previous_one(site: Site, tmp_path: Path, turn: int) -> None:
+def test_killed_backup_leaves_the_previous_backup(site: Site, tmp_path: Path, turn: int) -> None:
     site.do(placed)
     copy = tmp_path / "copy"
     site.done("backup", str(copy))

@@ -239,13 +239,13 @@ def test_replay_reports_the_failing_scenario(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("requests", "list"), ("outbox", "list"), ("quarantine", "list")], ids=" ".join)
-def test_unknown_partner_is_reported_with_the_known_ones(config: Path, words: tuple[str, ...]) -> None:
+def test_error_about_an_unknown_partner_lists_the_known_partners(config: Path, words: tuple[str, ...]) -> None:
     done = run(*words, "--partner", "NOBODY", config=config)
     assert (done.exit_code, done.output) == (1, "--partner: 'NOBODY' is no partner; configured are CUHK, HKUST, LU\n")
     assert run(*words, "--partner", "CUHK", config=config).exit_code == 0
 
 
-def test_unknown_position_is_reported_with_the_known_ones(config: Path) -> None:
+def test_error_about_an_unknown_position_lists_the_known_positions(config: Path) -> None:
     done = run("requests", "list", "--position", "RECIEVED", config=config)
     assert done.exit_code == 2
     assert "'RECIEVED' is no position; one of " in done.output

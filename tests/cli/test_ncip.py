@@ -147,12 +147,12 @@ def test_unreachable_url_is_reported_in_one_line_with_exit_code_1() -> None:
         (("LookupItem", "pickup=MAIN"), "LookupItem has no pickup; one of item, request, ItemId, "),
     ],
 )
-def test_unknown_service_is_reported_with_similar_ones(words: tuple[str, ...], said: str) -> None:
+def test_error_about_an_unknown_service_lists_similar_services(words: tuple[str, ...], said: str) -> None:
     done = run("http://x.test", *words, *WHO)
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 
-def test_every_service_is_listed_when_no_similar_one_exists() -> None:
+def test_every_service_is_listed_when_no_similar_service_exists() -> None:
     assert {"LookupItem", "ItemShipped"} <= set(run("http://x.test", "Dance", *WHO).output.replace(",", "").split())
 
 

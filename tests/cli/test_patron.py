@@ -111,7 +111,7 @@ def test_export_has_every_row_of_every_table(config: Path) -> None:
     assert (found["archives"], found["not_read"]) == ({}, [])
 
 
-def test_export_includes_archives_and_lists_unavailable_ones(config: Path, tmp_path: Path) -> None:
+def test_export_includes_archives_and_lists_unavailable_archives(config: Path, tmp_path: Path) -> None:
     do(config, placed, Position.CLOSED)
     archive_into(config, tmp_path / "old.jsonl.gz")
     found = json.loads(run(config, "export", CARD).stdout)

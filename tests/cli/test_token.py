@@ -40,7 +40,7 @@ def test_token_is_printed_once_and_only_its_hash_stored(site: Path) -> None:
         assert secret.encode() not in file.read_bytes()
 
 
-def test_client_acting_for_patrons_has_its_own_role(site: Path) -> None:
+def test_token_of_a_client_acting_for_patrons_has_its_own_role(site: Path) -> None:
     assert run("token", "make", "vufind", "--role", "client", config=site).exit_code == 0
     assert listed(site)["vufind"]["role"] == CLIENT
 

@@ -143,7 +143,7 @@ def test_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
     assert finished(ils.verify_pin("P9", Sensitive("1234"))) is False
 
 
-def test_items_are_looked_up_until_an_available_one_is_found(ils: LocalIls, system: SimulatedIls) -> None:
+def test_item_lookups_stop_at_the_first_available_item(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None

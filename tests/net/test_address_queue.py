@@ -62,7 +62,7 @@ def test_excess_tasks_of_an_address_are_dropped() -> None:
     assert bench.answers == [("a", None)]
 
 
-def test_failed_task_lets_the_next_one_run_and_leaves_no_state() -> None:
+def test_failed_task_lets_the_next_task_run_and_leaves_no_state() -> None:
     bench = Bench()
     failed, _ = bench.ask("a"), bench.ask("a")
     failed.addErrback(lambda failure: bench.answers.append(("failed", failure.getErrorMessage())))

@@ -32,7 +32,7 @@ def test_limits_of_callers_are_independent() -> None:
     assert [rate.admits(name, 1, START) for name in ("A", "A", "B")] == [True, False, True]
 
 
-def test_suppressed_log_lines_are_counted_in_the_next_one() -> None:
+def test_suppressed_log_lines_are_counted_in_the_next_line() -> None:
     limit = LineLimit(2)
     assert [limit.left_out("A", START) for _ in range(5)] == [0, 0, None, None, None]
     assert limit.left_out("B", START) == 0

@@ -232,7 +232,7 @@ def test_number_of_tracked_subjects_is_bounded() -> None:
 
 
 @given(st.text(), st.text())
-def test_same_secret_compares_by_equality(a: str, b: str) -> None:
+def test_secrets_are_compared_by_their_text(a: str, b: str) -> None:
     assert are_equal(a, b) is (a == b)
     assert are_equal(a, a)
 

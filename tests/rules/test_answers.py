@@ -252,7 +252,7 @@ def test_r14_self_check_does_not_count_as_staff() -> None:
     )
 
 
-def test_r14_unprinted_last_pickup_day_moves_past_closed_days_at_checkout() -> None:
+def test_r14_missing_last_pickup_day_is_computed_with_closed_days_at_checkout() -> None:
     told = replace(HELD, pickup_last=None, notified_on=date(2017, 3, 3))
     open_all_days = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW)
     closed_on_the_last = may_borrow(STUDENT, told, COUNTS, COUNTER, STRICT, NOW, frozenset({YESTERDAY}))

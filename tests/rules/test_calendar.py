@@ -62,7 +62,7 @@ def test_d02_day_starts_at_16_00_utc_of_the_previous_day() -> None:
 
 @settings(max_examples=THOROUGH)
 @given(DAYS)
-def test_day_contains_its_start_and_its_end_and_nothing_beyond(day: date) -> None:
+def test_day_lasts_exactly_from_its_start_to_its_end(day: date) -> None:
     edges = (start_of(day), end_of(day), end_of(day) + timedelta(seconds=1), start_of(day) - timedelta(microseconds=1))
     assert [civil(t) for t in edges] == [day, day, after(day, 1), after(day, -1)]
 
@@ -88,7 +88,7 @@ SATURDAY, SUNDAY, MONDAY = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
         (set(), "roll_forward", MONDAY, SATURDAY),
     ],
 )
-def test_closed_day_rolls_to_an_open_one_within_the_limit(
+def test_closed_day_rolls_to_an_open_day_within_the_limit(
     closed: set[date], how: OnClosure, latest: date | None, rolled: date
 ) -> None:
     assert roll(SATURDAY, frozenset(closed), how, latest) == rolled

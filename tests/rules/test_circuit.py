@@ -39,7 +39,7 @@ def seconds(n: int) -> datetime:
 
 
 @pytest.mark.parametrize(("failures", "state"), [(0, UP), (2, UP), (3, DOWN), (9, DOWN)])
-def test_third_consecutive_failure_closes_the_channel(failures: int, state: str) -> None:
+def test_channel_goes_down_at_the_third_consecutive_failure(failures: int, state: str) -> None:
     assert after(failures).state == state
 
 
@@ -56,7 +56,7 @@ def test_circuit_breaker_states_have_their_usual_names(failures: int, at_s: int,
     assert circuit(after(failures), seconds(at_s)) == word
 
 
-def test_success_reopens_the_channel_and_resets_its_failures() -> None:
+def test_reply_brings_the_channel_up_and_resets_its_failures() -> None:
     link = after_reply(after(5), seconds(10))
     assert (link.state, link.failures, link.down_since, link.heard_at) == (UP, 0, None, seconds(10))
 
@@ -104,7 +104,7 @@ def test_probes_become_less_frequent(times: int, wait_s: int) -> None:
     assert [room(refused(times), 4, 0, seconds(at_s)) for at_s in (wait_s - 1, wait_s)] == [0, 1]
 
 
-def test_messages_keep_their_attempt_counts_and_the_first_success_reopens_the_channel() -> None:
+def test_messages_keep_their_attempt_counts_and_the_first_reply_brings_the_channel_up() -> None:
     assert counts(refused(1), PATIENCE, seconds(599)) is False
     assert (after_reply(refused(3), NOON).state, after_reply(refused(3), NOON).fault) == (UP, "")
 
@@ -119,10 +119,10 @@ def test_shorter_pause_does_not_replace_a_longer_one() -> None:
     assert after_failure(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
 
 
-def test_closed_channel_keeps_counting_failures() -> None:
+def test_channel_keeps_counting_failures_while_it_is_down() -> None:
     assert [after(n).failures for n in (2, 3, 4, 9)] == [2, 3, 4, 9]
 
 
-def test_open_channel_counts_every_failure_as_an_attempt() -> None:
+def test_failure_counts_as_an_attempt_unless_the_channel_went_down_recently() -> None:
     assert counts(CircuitState("CUHK", down_since=NOON), PATIENCE, NOON)
     assert counts(CircuitState("CUHK", state=DOWN), PATIENCE, NOON)

@@ -33,7 +33,7 @@ def asked(found: tuple[Candidate, ...]) -> list[str]:
 ONE_OF_SEVEN = [copy(a, status="On Loan") for a in PARTNERS if a != "LU"] + [copy("LU")]
 
 
-def test_r7_one_available_item_of_seven_gives_one_candidate() -> None:
+def test_r7_only_the_available_item_among_seven_is_a_candidate() -> None:
     assert asked(choose_lender(ONE_OF_SEVEN, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")) == ["LU"]
 
 
@@ -113,7 +113,7 @@ def test_lenders_are_asked_by_priority() -> None:
     ids=["closed tomorrow", "has lent more than it borrowed", "declines often"],
 )
 @pytest.mark.parametrize("request_id", ["R1", "R2", "R3", "R4"])
-def test_better_placed_of_two_equal_lenders_is_asked_first(worse: Record, request_id: str) -> None:
+def test_closure_balance_or_declines_decide_between_lenders_of_equal_priority(worse: Record, request_id: str) -> None:
     found = choose_lender([copy("CUHK"), copy("LU")], LenderChoice(PARTNERS, POLICY, NOW, records={"CUHK": worse}), request_id)
     assert asked(found) == ["LU", "CUHK"]
 
@@ -167,7 +167,7 @@ def test_equal_lenders_share_many_requests_evenly() -> None:
 # ---- copies in use
 
 
-def test_item_already_here_is_skipped_for_another_item_of_its_library() -> None:
+def test_item_already_lent_to_us_is_skipped_for_another_item_of_its_library() -> None:
     in_use = InUse(held={copy("CUHK").key: "ON_LOAN, R9"})
     found = choose_lender(
         [copy("CUHK"), copy("CUHK", "2")], LenderChoice(PARTNERS, POLICY, NOW, own="HKU", in_use=in_use), "R1"

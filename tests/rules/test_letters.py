@@ -85,12 +85,12 @@ def test_recall_letter_without_a_date_stays_valid() -> None:
 # ---- the table as a table
 
 
-def test_every_letter_has_one_row_tested_when_due_and_when_not() -> None:
+def test_every_letter_kind_is_tested_while_its_reason_holds_and_afterwards() -> None:
     assert LETTERS.keys() == {send for send in Notification if is_letter(send)}
     assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
 
 
-def test_each_letter_says_when_it_is_sent_and_by_which_rule() -> None:
+def test_each_letter_kind_documents_its_occasion_and_rule() -> None:
     for row in LETTERS.values():
         rules = re.search(r" \((R[^)]+)\)\.$", row.when)
         assert rules, row.when

@@ -46,7 +46,7 @@ def test_every_position_is_reachable_from_an_initial_position() -> None:
     assert reached(Side.BORROWING) | reached(Side.LENDING) == set(Position)
 
 
-def test_transitions_stay_within_their_side() -> None:
+def test_transitions_stay_on_the_borrowing_or_lending_side() -> None:
     shared = {Position.RETURN_TRANSIT, Position.CLOSED}
     assert reached(Side.LENDING) == LENDING
     assert reached(Side.BORROWING) & LENDING == shared

@@ -68,7 +68,7 @@ def test_r25_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) ->
     ("says", "due"),
     [(10, 17), (17, 17), (20, 20), (30, 30), (40, 30)],
 )
-def test_r26_lenders_date_applies_if_later_than_ours(says: int, due: int) -> None:
+def test_r26_lenders_date_applies_if_later_than_our_date(says: int, due: int) -> None:
     assert recalled(30, 10, says=says) == due
 
 
@@ -93,7 +93,7 @@ def test_r26_second_recall_changes_nothing() -> None:
         ("keep", {17}, 17),
     ],
 )
-def test_recalled_due_date_on_a_closed_day_rolls_between_minimum_use_and_old_due_date(
+def test_recalled_due_date_on_a_closed_day_rolls_between_minimum_use_and_previous_due_date(
     how: str, closed: set[int], due: int
 ) -> None:
     policies = {h: replace(POLICY, due=Due(on_closure=h)) for h in ("roll_forward", "roll_back", "keep")}

@@ -221,7 +221,7 @@ def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], di
     return heard, found, dict(lender.trouble.met)
 
 
-def test_request_takes_effect_once_however_often_the_connection_breaks() -> None:
+def test_request_takes_effect_once_even_if_the_connection_breaks_repeatedly() -> None:
     heard, lent, met = played(seed=1)
     assert lent == sorted(f"R{number}-1" for number in range(WISHES))
     assert {answers[-1] for answers in heard} == {"accepted", "already"}

@@ -48,7 +48,7 @@ def test_chinese_titles_are_traditional_simplified_and_romanised(titles: tuple[T
 
 
 @pytest.mark.parametrize("language", ["jpn", "kor", "rus", "ara", "hin", "tha", "gre", "heb"])
-def test_a_title_in_another_script_is_romanised_beside_it(titles: tuple[Title, ...], language: str) -> None:
+def test_title_in_another_script_has_a_romanised_form(titles: tuple[Title, ...], language: str) -> None:
     found = [title for title in titles if title.language == language]
     assert found
     assert all(_script(title.title) == _script(title.author) == "LATIN" for title in found)
@@ -63,7 +63,7 @@ def test_titles_cover_the_subjects_of_a_university(copies: tuple[Holding, ...]) 
     assert min(classes.values()) > 100
 
 
-def test_isbns_are_valid_distinct_and_of_no_country(titles: tuple[Title, ...]) -> None:
+def test_isbns_are_valid_and_distinct_and_belong_to_no_country(titles: tuple[Title, ...]) -> None:
     isbns = [isbn for title in titles for isbn in title.isbns]
     assert len(set(isbns)) == len(isbns) > 4_000
     assert all(isbn.startswith("97899999") and isbn_13(isbn) == isbn for isbn in isbns)
@@ -78,5 +78,5 @@ def test_each_title_has_copies_and_works_in_volumes_have_each_volume(
     assert volumes["v.1"] == volumes["v.2"] == volumes["v.3"] > 100
 
 
-def test_the_same_seed_makes_the_same_titles(titles: tuple[Title, ...]) -> None:
+def test_same_seed_gives_the_same_titles(titles: tuple[Title, ...]) -> None:
     assert tuple(Inventor().titles(50)) == titles[:50]

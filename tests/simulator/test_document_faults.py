@@ -74,7 +74,7 @@ def test_each_document_fault_has_its_documented_effect(fault: str, taken_now: in
 
 
 @pytest.mark.parametrize("fault", EITHER)
-def test_some_faults_affect_the_request_or_the_reply(fault: str) -> None:
+def test_fault_with_several_outcomes_has_each_of_them(fault: str) -> None:
     met = [meet(fault, seed) for seed in range(20)]
     assert {(len(peer.took), seen(came)) for peer, came in met} == EITHER[fault]
 

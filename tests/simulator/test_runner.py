@@ -248,7 +248,7 @@ def test_crashed_commit_is_rolled_back(write: Write) -> None:
     world.close()
 
 
-def test_stopped_gateway_of_a_failed_scenario_releases_its_resources(write: Write, tmp_path: Path) -> None:
+def test_gateway_of_a_failed_scenario_releases_its_resources(write: Write, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/hkall.db")
     create_all(engine)
     with pytest.raises(Difference) as caught:

@@ -75,7 +75,7 @@ def test_scripted_503_is_repeated_as_specified_without_an_effect() -> None:
     assert partners.unasked() == ["CUHK RequestItem"]
 
 
-def test_dropped_connection_receives_the_document_without_replying() -> None:
+def test_scripted_disconnect_receives_the_document_without_replying() -> None:
     partners = peers()
     partners.script("CUHK", *manner("cut"))
 

@@ -34,7 +34,7 @@ def test_request_is_answered_and_the_lender_contacted_by_the_courier(world: Worl
     assert world.request("R1").position is Position.REQUESTED
 
 
-def test_new_requests_are_numbered_after_those_in_the_file() -> None:
+def test_new_requests_are_numbered_after_the_requests_in_the_world_file() -> None:
     world = World.open(WORLDS / "on-loan.toml")
 
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dream request=d-2")

@@ -132,7 +132,7 @@ def test_our_message_is_decoded_by_pysip2(code: str, data: st.DataObject) -> Non
 
 
 @given(st.binary(max_size=600))
-def test_checksum_equals_that_of_pysip2(data: bytes) -> None:
+def test_checksum_equals_the_checksum_of_pysip2(data: bytes) -> None:
     assert calculate_checksum(data).encode() == checksum(data)
 
 

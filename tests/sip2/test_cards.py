@@ -62,7 +62,7 @@ def test_blocked_card_cannot_borrow_at_any_terminal(place: Place, fields: Fields
     assert fields("counter-1", _11()).get("ok") == "0"
 
 
-def test_block_by_a_terminal_can_be_lifted_by_another(place: Place, fields: Fields) -> None:
+def test_block_by_a_terminal_can_be_lifted_at_another_terminal(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     fields("counter-2", _01())
     lifted = fields("counter-1", _25())

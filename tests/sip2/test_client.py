@@ -213,7 +213,7 @@ def test_truncated_reply_is_requested_again(abroad: Abroad, cut: bytes) -> None:
     assert outcome == [LENT]
 
 
-def test_replies_without_error_detection_are_accepted_after_the_second(abroad: Abroad) -> None:
+def test_reply_without_error_detection_is_accepted_when_repeated(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.says(LENT + b"\r")
     assert outcome == []
@@ -223,7 +223,7 @@ def test_replies_without_error_detection_are_accepted_after_the_second(abroad: A
     assert (outcome, again) == ([LENT], [SEEN])
 
 
-def test_login_without_error_detection_turns_it_off() -> None:
+def test_error_detection_is_off_after_a_login_reply_without_it() -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     abroad.says(b"941\r")
@@ -239,7 +239,7 @@ def test_checkout_is_not_repeated_when_the_resend_request_was_unreadable(abroad:
     assert abroad.heard() == b"97AZFEF5\r"
 
 
-def test_duplicate_reply_is_not_taken_for_the_next_one() -> None:
+def test_duplicate_reply_is_not_taken_for_the_next_reply() -> None:
     abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
     abroad.asks(LOAN)
     abroad.says(LENT + b"\r" + LENT + b"\r")

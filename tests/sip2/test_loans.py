@@ -42,7 +42,7 @@ def test_item_on_the_hold_shelf_is_checked_out_to_its_requester(place: Place, as
     assert ask("counter-1", _11()) == f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|"
 
 
-def test_repeated_checkout_succeeds_and_says_so(place: Place, fields: Fields) -> None:
+def test_repeated_checkout_succeeds_with_a_screen_message(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     fields("counter-1", _11(policy="N"))
     again = fields("counter-1", _11(policy="N"))

@@ -98,7 +98,7 @@ def test_expired_card_is_valid_but_may_not_borrow(fields: Fields) -> None:
         (Policy(renewal=Renewal(expired_or_blocked="allow")), "Y YY"),
     ],
 )
-def test_expired_card_is_denied_renewals_as_the_policy_says(fields: Fields, marks: str) -> None:
+def test_renewals_with_an_expired_card_follow_the_policy(fields: Fields, marks: str) -> None:
     assert fields("counter-1", _63("P3")).get("patron_status") == f"{marks:14}"
 
 

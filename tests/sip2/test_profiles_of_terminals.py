@@ -45,7 +45,7 @@ def test_name_is_returned_after_a_wrong_pin_only_in_dialects_without_pins(
     assert [told(wrong, disclose=how).get("CQ") for how in ("after_pin", "card")] == ["N", "N"]
 
 
-def test_refused_checkin_is_reported_as_the_dialect_says(told: Callable[..., Sip2Message]) -> None:
+def test_reply_to_a_refused_checkin_follows_the_dialect(told: Callable[..., Sip2Message]) -> None:
     line = f"09N{DATE}{DATE}AP|AOHKU|ABNOTHING|AC|"
     flags = ("ok", "resensitize", "alert")
     assert [told(line).get(flag) for flag in flags] == ["0", "N", "Y"]

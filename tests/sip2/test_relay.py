@@ -305,7 +305,7 @@ def test_status_lists_the_messages_that_both_systems_support(services: Sip2Servi
     assert said.get("BX") == "YYYYYYYYYNYNYYYY"
 
 
-def test_status_is_offline_when_the_local_system_says_so(services: Sip2Services) -> None:
+def test_status_has_a_screen_message_when_the_local_system_is_off_line(services: Sip2Services) -> None:
     theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
     said = ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1")
     assert said.startswith(b"98YYYY")
@@ -334,7 +334,9 @@ def test_own_replies_use_the_institution_id_of_the_local_system(services: Sip2Se
     assert b"AOUWOLS|" in ask(services, loan, FakeUpstream(b"24"), "counter-1")
 
 
-def test_our_loans_are_listed_after_those_of_the_local_system(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_our_loans_are_listed_after_the_loans_of_the_local_system(
+    services: Sip2Services, place: Callable[..., Request]
+) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
     said = ask(services, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()))

@@ -114,7 +114,7 @@ def test_terminal_is_not_read_while_its_replies_are_unread(port: Port) -> None:
 # ---- bad input
 
 
-def test_line_of_200_kb_is_dropped_and_the_next_one_answered(port: Port) -> None:
+def test_line_of_200_kb_is_dropped_and_the_next_line_answered(port: Port) -> None:
     caller = port.call()
     assert caller.hears(b"63" + b"x" * 200_000 + b"\r") == b""
     assert not caller.hung_up

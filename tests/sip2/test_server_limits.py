@@ -159,7 +159,7 @@ def test_metrics_count_every_message(port: Port) -> None:
 # ---- strangers, and those who do not take their answers
 
 
-def test_unauthenticated_connections_share_reads_per_address_and_do_not_delay_authenticated_ones(port: Port) -> None:
+def test_unauthenticated_connections_take_turns_and_do_not_delay_authenticated_connections(port: Port) -> None:
     """For example, when all terminals behind one tunnel reconnect at once."""
     small = replace(port, unproven=2)
     for _ in range(5):

@@ -99,7 +99,7 @@ def test_resend_is_recognised_while_a_later_request_is_pending(session: Session)
     assert _heard(session, _item(2, sequence=4)) == []
 
 
-def test_request_stays_pending_when_a_later_one_is_answered_first(session: Session) -> None:
+def test_request_stays_pending_when_a_later_request_is_answered_first(session: Session) -> None:
     first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
     assert isinstance(first, Sip2Message)
     assert isinstance(second, Sip2Message)

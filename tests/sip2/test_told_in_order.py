@@ -251,7 +251,7 @@ def test_reply_naming_another_patron_or_item_is_not_relayed(world: World, reply:
     assert (world.waits(), world.upstream.closed) == (["check_ils_loan"], 1)
 
 
-def test_reply_may_use_the_local_system_s_own_identifiers(world: World) -> None:
+def test_reply_may_use_identifiers_of_the_local_system(world: World) -> None:
     reply = f"121NUY{DATE}AOHKU|AAU77|ABi9|AJEmma|AH|"
     world.upstream.says |= {
         "11": reply,
