@@ -107,7 +107,7 @@ def at(plenty: Amounts, number: int, now: datetime) -> ClosedRequest:
     return ClosedRequest(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
 
 
-# ---- rows, in the order of their columns
+# ---- rows, with values in column order
 
 
 def _requests(one: ClosedRequest, now: datetime) -> Iterator[Sequence[object]]:
@@ -178,7 +178,7 @@ KINDS: Final = (
 # fmt: on
 
 
-# ---- into the database
+# ---- writing to the database
 
 
 def fill(engine: Engine, plenty: Amounts, now: datetime, tell: Callable[[int], None] = lambda _done: None) -> None:

@@ -162,7 +162,7 @@ class Gateway:
         lines = json.loads(self.command("requests", "trace", item, "--json"))
         return str(lines[-1]["target"])
 
-    # ---- people
+    # ---- patrons, terminals and staff
 
     def counter(self) -> SocketTerminal:
         return self.terminal("counter-1")

@@ -219,7 +219,7 @@ def postgres_dialect(postgres_url: str) -> Dialect:
     return engine.dialect
 
 
-# ---- one test, one empty database
+# ---- an empty database for each test
 
 
 def _empty(request: pytest.FixtureRequest, sqlite_url: str) -> Iterator[Engine]:

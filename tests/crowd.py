@@ -83,7 +83,7 @@ class Crowd:
         assert await terminal.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|") == "941"
         return terminal
 
-    # ---- readers, at the discovery system
+    # ---- patrons at the discovery system
 
     async def _reads(self) -> None:
         wish = self._unanswered.popleft() if self._unanswered else self._new()
@@ -170,7 +170,7 @@ class Crowd:
             return f"11NN{stamp()}{' ' * 18}AOHKU|AA{wish.reader}|AB{wish.barcode}|AC|"
         return f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{wish.barcode}|AC|"
 
-    # ---- all of them
+    # ---- all participants
 
     def _stepped(self, wish: Wish, step: str, yes: bool, said: str) -> None:
         if not yes:

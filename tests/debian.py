@@ -77,7 +77,7 @@ def system(archive: Path) -> Iterator[Path]:
         subprocess.run(["tar", "-C", root, "-xf", archive], check=True)
         for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
             shutil.copy(Path("/", name), root / name)
-        (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")  # as the installer of Debian does
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")  # Debian's installer does the same
         yield root
 
 
@@ -102,7 +102,7 @@ def machine(suite: str) -> Iterator[Machine]:
     """A newly installed and booted machine of this Debian release; all its processes end with it."""
     archive = base_system(suite, "systemd", "ca-certificates", "dbus", "systemd", "systemd-sysv")
     with system(archive) as root, _control_group(root.parent.name) as group:
-        # Its own group: systemd in a container would take over that of another container otherwise.
+        # Use a separate control group, since systemd would otherwise take over the group of another container.
         enter = " ".join(f"echo $$ > {folder}/cgroup.procs;" for folder in group)
         words = [
             "sh",
@@ -144,7 +144,7 @@ def _remove(group: Path) -> None:
             except OSError:
                 if time.monotonic() > end:
                     raise
-                time.sleep(0.02)  # the kernel ends them
+                time.sleep(0.02)  # the kernel is ending the processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Machine:
                 said = self.run("systemctl", "is-system-running", "--wait", check=False).output.strip()
                 if said in {"running", "degraded"}:
                     break
-            time.sleep(0.1)  # another process boots
+            time.sleep(0.1)  # another process is booting the machine
         if said != "running":
             failed = self.run("systemctl", "--failed", check=False).output if said else ""
             raise RuntimeError(

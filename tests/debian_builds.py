@@ -70,7 +70,8 @@ def debian_package(suite: str, commit: str = "") -> Path:
     """The package for a release of Debian, built there from a source archive."""
     with _source(commit) as (source, kept):
         if not (found := list(kept.glob(f"{suite}/*.deb"))):
-            shutil.copy(ROOT / "packaging" / "build-deb", source / "packaging" / "build-deb")  # the former one needed git
+            # The script of the release needed git.
+            shutil.copy(ROOT / "packaging" / "build-deb", source / "packaging" / "build-deb")
             with system(base_system(suite, "builder", *BUILDERS)) as root:
                 shutil.copytree(source, root / SOURCE)
                 words = [

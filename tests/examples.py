@@ -15,7 +15,7 @@ FEWEST: Final = 3
 def register_profiles() -> None:
     """Load the profile `fast`; `--hypothesis-profile=thorough` replaces it."""
     for name, most in (("fast", FAST), ("thorough", THOROUGH)):
-        settings.register_profile(name, deadline=None, max_examples=most)  # on a busy machine an example may take long
+        settings.register_profile(name, deadline=None, max_examples=most)  # examples may be slow on a busy machine
     settings.load_profile("fast")
 
 

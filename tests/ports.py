@@ -13,7 +13,7 @@ EACH: Final = 1500
 FIRST: Final = 20_000
 """All ports from here on are below the kernel's ephemeral port range."""
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_BEGIN: Final = random.Random().randrange(EACH)  # another one for a suite beside this
+_BEGIN: Final = random.Random().randrange(EACH)  # a concurrent suite begins elsewhere
 _ALL: Final = (FIRST + _WORKER % WORKERS * EACH + number % EACH for number in count(_BEGIN))
 
 
@@ -25,7 +25,7 @@ def free_ports(number: int) -> list[int]:
 def is_free(port: int) -> bool:
     """Whether a listener on loopback could be opened on this port now."""
     with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the gateway's ports also set this option
         try:
             trial.bind(("127.0.0.1", port))
         except OSError:

@@ -112,7 +112,7 @@ def _started(found: Path, folder: Path, settings: Sequence[str]) -> Iterator[int
         _wait_until_it_answers(running, found, folder, log)
         yield running.pid
     finally:
-        running.send_signal(signal.SIGINT)  # fast shutdown: open sessions are ended
+        running.send_signal(signal.SIGINT)  # a fast shutdown, which ends open sessions
         running.wait(LEAVING_S)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 HERE: Final = Path(__file__).parent
 LONG: Final = (
-    # in `make test-long`
+    # Slow files in `make test-long`:
     "simulator/test_simulate.py",
     "app/test_pages_process.py",
     "test_two_gateways.py",
@@ -27,7 +27,7 @@ LONG: Final = (
     "test_packaging.py",
     "cli/test_doctor.py",
     "entries/test_pages.py",
-    # in `make test`
+    # Slow files in `make test`:
     "cli/test_backup.py",
     "cli/test_start_checks.py",
     "test_scenarios.py",

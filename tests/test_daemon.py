@@ -112,7 +112,7 @@ def _check_log(log: str) -> None:
 @pytest.mark.long
 def test_acknowledged_work_takes_effect_once_after_a_kill_and_restart(gateway: Gateway) -> None:
     gateway.start()
-    assert not gateway.request("d-1").has("Problem")  # answered, and no lender can be reached
+    assert not gateway.request("d-1").has("Problem")  # the request is accepted, but no lender can be reached
     gateway.kill()
     gateway.do(gateway.party.start)
     gateway.start()

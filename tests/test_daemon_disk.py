@@ -110,7 +110,7 @@ def test_requests_are_refused_before_the_disk_is_full_but_returns_are_accepted(g
 @pytest.mark.parametrize("in_use", [False, True], ids=["closed", "in use"])
 def test_start_on_a_full_disk_is_refused_with_a_clear_message(gateway: Gateway, disk: SmallDisk, in_use: bool) -> None:
     other = sqlite3.connect(disk.folder / "hkall.db")
-    if in_use:  # SQLite's files beside the database are there already, and the start gets as far as its first write
+    if in_use:  # the -wal and -shm files already exist, so the start fails only at the first write
         other.execute("SELECT count(*) FROM patrons").fetchall()
     disk.fill()
     said = gateway.command("serve")

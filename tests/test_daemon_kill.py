@@ -110,7 +110,7 @@ def test_acknowledged_work_is_neither_lost_nor_repeated(gateway: Gateway, reacto
     until(lambda: drained(gateway), "everything is told")
     print(f"{KILLS} kills; answered before the last {dict(before)}, in all {dict(crowd.yes)}; {len(crowd.all)} wishes")  # noqa: T201  # figures
 
-    assert crowd.no == []  # what was answered is there: the next step finds it
+    assert crowd.no == []  # each answered step took effect, so the next step was accepted
     assert before.total() >= KILLS
     assert set(crowd.yes) >= {"ask", "63", "look up", *STEPS}
     happened = journal(gateway)
@@ -118,11 +118,11 @@ def test_acknowledged_work_is_neither_lost_nor_repeated(gateway: Gateway, reacto
     assert promised <= happened.keys()
     assert {(number, event) for number, times in happened.items() for event in ONCE if times[event] > 1} == set()
     assert {number for number in promised if not happened[number].keys() >= {"ARRIVE", "CHECK_OUT", "RETURN"}} == set()
-    assert set(asked_of_partners(gateway).values()) == {1}  # no RequestId with two lenders
+    assert set(asked_of_partners(gateway).values()) == {1}  # no RequestId was accepted by two lenders
     assert gateway.stop() == 0
 
 
-# ---- the pages' process
+# ---- the pages process
 
 
 PATRONS, TITLES_OF_EACH = 4, 8
@@ -184,7 +184,7 @@ def test_page_requests_are_neither_lost_nor_placed_twice_when_a_process_is_kille
         for number in range(KILLS):
             time.sleep(draw.uniform(0.3, 2.0))
             if number == KILLS // 2:
-                made.kill()  # the pages finish what they have begun, and end
+                made.kill()  # the pages process finishes its requests, then ends
                 made.start()
             else:
                 os.kill(until(lambda: made.children(), "the pages")[0], signal.SIGKILL)
@@ -214,7 +214,7 @@ def test_resubmitted_unanswered_form_gets_the_first_result(with_pages: Gateway, 
     with socket.create_connection(("127.0.0.1", made.ports.web), PATIENCE_S) as browser:
         browser.sendall(f"{head}{form}".encode())
         (request,) = until(lambda: requests(made), "the request")
-        os.kill(made.children()[0], signal.SIGKILL)  # whatever it has answered, nobody has read it
+        os.kill(made.children()[0], signal.SIGKILL)  # the patron has not read any answer
     code, answer = until(lambda: again if (again := curl(path, "-d", form))[0] else None, "the pages are back")
     assert (code, f"placed={request}" in answer) == (303, True), answer
     assert requests(made) == [request]

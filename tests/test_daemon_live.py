@@ -61,7 +61,7 @@ def test_replay_waits_until_an_expected_message_is_in_the_database(replay: Repla
             "< ok request=HKU-DISCOVERY:d-live user=HKU:P0001",
             "cli requests list",
             "< REQUESTED",
-            "outbox 1",  # no partner listens here
+            "outbox 1",  # no partner is listening, so the message stays
         )
     )
     assert (done.stderr, done.returncode) == ("", 0)

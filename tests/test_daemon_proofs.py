@@ -57,7 +57,7 @@ class Site:
         ask = [CURL, "--silent", "--show-error", "--include", *body, *words, f"{self.url}{path}"]
         done = subprocess.run(ask, capture_output=True, timeout=PATIENCE_S, check=True)
         head, _, told = done.stdout.decode().rpartition("\r\n\r\n")
-        last = head.split("\r\n\r\n")[-1]  # curl that is challenged shows both answers
+        last = head.split("\r\n\r\n")[-1]  # after a challenge, curl shows both responses
         return int(last.split()[1]), last, told
 
 
@@ -158,7 +158,7 @@ def test_log_contains_no_secret_or_token(site: Site) -> None:
     for number, proof in proofs.items():
         site.curl("--user", proof, "--header", f"traceparent: {trace(number)}")
     site.curl("--oauth2-bearer", token(), "--header", f"traceparent: {trace('3')}")
-    until(lambda: trace("3") in site.log.read_text(), "the line of the last document")  # lines are in order
+    until(lambda: trace("3") in site.log.read_text(), "the line of the last document")  # log lines are written in order
     said = site.log.read_text()
     assert not [word for word in (PASSWORD, BEARER, "another-wrong-one", "eyJ") if word in said]
     assert [line for line in said.splitlines() if trace("2") in line and "Agency Authentication Failed" in line]

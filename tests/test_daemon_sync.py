@@ -19,7 +19,7 @@ from demo import demo_setup
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 CALLS = "fdatasync,fsync,sendto,recvfrom"
-# While another thread calls, strace cuts a call in two: what a read brought stands in its second half.
+# strace splits a call while another thread makes one, and shows the result of a read in the second part.
 KINDS = {
     "asked": re.compile(r'(recvfrom\(\d+, |<\.\.\. recvfrom resumed>)"(POST /ncip|01N|25)'),
     "synced": re.compile(r"(fdatasync|fsync)\(\d+\) += 0|<\.\.\. (fdatasync|fsync) resumed>\) += 0"),

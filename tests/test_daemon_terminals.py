@@ -195,6 +195,6 @@ def test_message_identifier_is_in_the_log_and_the_journal(site: Site) -> None:
     site.counter("17 AB=NOSUCH", "17 AB=NOSUCH")
     end = time.monotonic() + PATIENCE_S
     while len(marks := _marks(site)) < 2 and time.monotonic() < end:
-        time.sleep(0.02)  # a log line is written after its answer
+        time.sleep(0.02)  # a log line is written after the reply
     assert len(marks) >= 2
     assert len(marks) == len(set(marks))

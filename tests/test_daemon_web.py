@@ -107,7 +107,7 @@ def test_visitors_from_many_addresses_do_not_block_pages_for_a_clerk(gateway: Ga
         until(lambda: [one for one in lines(gateway.log(), "web.answered") if one["peer"].startswith("127.8.")], "the crowd")
         assert {curl("/staff/")[0] for _ in range(20)} == {200}
         found = json.loads(crowd.communicate(timeout=60)[0])
-    assert found["503"]  # more of them than may wait
+    assert found["503"]  # more visitors than may wait
     (tmp_path / "stranger").mkdir()
     stranger = Curl(gateway.ports.web, tmp_path / "stranger")
     until(lambda: stranger("/help")[0] == 200, "strangers are served again")
@@ -144,7 +144,7 @@ def test_stop_closes_idle_browser_connections(reactor: Any, tmp_path: Path) -> N
         with socket.create_connection(("127.0.0.1", made.ports.web), 20) as idle:
             idle.sendall(b"GET /help HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert idle.recv(12) == b"HTTP/1.1 200"
-            assert made.stop() == 0  # within five seconds
+            assert made.stop() == 0  # `stop` allows five seconds
         assert "daemon.stopped" in made.log()
     finally:
         made.end()
@@ -224,7 +224,7 @@ def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway:
     assert known > unknown / 3
 
 
-# ---- in a process of their own
+# ---- a separate pages process
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_separate_pages_process_serves_on_the_gateways_database(
     curl = Curl(made.ports.web, tmp_path)
     assert curl.log_in()[0] == 303
     made.do(made.party.start)
-    made.request("d-web")  # by way of the gateway: written by one process, seen by the other
+    made.request("d-web")  # one process writes the request, and the other shows it
     until(lambda: "Requested from a lender" in curl("/staff/")[1], "the request on the first page")
 
     (started,) = lines((tmp_path / "web.jsonl").read_text(), "daemon.started")
@@ -260,7 +260,7 @@ def test_separate_pages_process_serves_on_the_gateways_database(
     assert web.wait(PATIENCE_S) == 0
     text = (tmp_path / "web.jsonl").read_text()
     assert lines(text, "daemon.stopped")
-    assert lines(text, "timer.run") == []  # the gateway's own process does what time alone does
+    assert lines(text, "timer.run") == []  # only the gateway's process runs timers
     assert curl("/help")[0] == 0
 
 

@@ -107,7 +107,7 @@ def test_wheel_contains_units_completions_and_man_page(dist: Path) -> None:
 def test_packaged_configurations_are_valid_and_write_only_to_service_folders(name: str) -> None:
     config = gateway.load(ROOT / "packaging" / name / "gateway.toml", {})
     assert erased_file(config, Path("/etc/hkall/gateway.toml")).is_relative_to("/var/lib/hkall")
-    assert config.privacy.erased_file  # without it, on PostgreSQL, the console refuses to erase
+    assert config.privacy.erased_file  # without this key, erasing on PostgreSQL is refused
     assert config.logs.file is None
 
 
@@ -120,7 +120,7 @@ def test_source_archive_contains_changelog_licence_and_debian_files(dist: Path) 
     known = subprocess.run(
         ["git", "ls-files", "docs", "ops", "packaging"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert set(known.stdout.split()) <= names  # a Debian package is built from it
+    assert set(known.stdout.split()) <= names  # the Debian package is built from these files
 
 
 def test_version_is_the_same_everywhere() -> None:

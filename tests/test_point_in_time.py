@@ -74,7 +74,7 @@ class Machine:
 
 @pytest.fixture
 def machine(postgres_programs: Path) -> Iterator[Machine]:
-    root = Path(tempfile.mkdtemp(prefix="hkall-pitr-", dir="/tmp"))  # another user works in it
+    root = Path(tempfile.mkdtemp(prefix="hkall-pitr-", dir="/tmp"))  # another user must be able to enter this folder
     if os.geteuid() == 0:
         shutil.chown(root, "postgres")
     root.chmod(0o755)
@@ -100,7 +100,7 @@ def test_documented_point_in_time_recovery_restores_the_chosen_second_without_er
     sections = page()
     assert [*sections] == ["", "## Archive", "## Recover"]
     (variables,) = sections[""]
-    assert re.fullmatch(r"export DATA=\S+ ARCHIVE=\S+ +#.*\n", variables)  # the test has its own folders
+    assert re.fullmatch(r"export DATA=\S+ ARCHIVE=\S+ +#.*\n", variables)  # the test uses its own folders instead
     machine.type("createdb hkall; hkall-gateway db upgrade")
     patrons = machine.root / "patrons.csv"
     patrons.write_text("barcode,name,category\nBEFORE,Early Reader,undergraduates\nERASED,Gone Reader,undergraduates\n")

@@ -198,7 +198,7 @@ def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes 
     with subprocess.Popen((COMMAND, "serve", "--config", pipe), stderr=subprocess.PIPE) as process:
         written = until(lambda: _reader_of(pipe), "the reading of the configuration")
         process.send_signal(number)
-        with suppress(BrokenPipeError):  # it has ended
+        with suppress(BrokenPipeError):  # the process has ended
             os.write(written, then)
         os.close(written)
         _, said = process.communicate(timeout=PATIENCE_S)
@@ -225,7 +225,7 @@ def written_by(site: Site, *options: str) -> bytes:
         )
     os.close(its)
     seen = b""
-    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # the end of a terminal is an error
+    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:  # reading raises an error when the terminal is closed
         while data := terminal.read(65536):
             seen += data
     return seen
@@ -255,7 +255,7 @@ def test_unread_log_pipe_does_not_prevent_the_stop(site: Site, number: signal.Si
         os.close(writing)
         try:
             until(lambda: _is_open(site.ports.sip2), "the port")
-            assert all(_is_open(site.ports.sip2) for _ in range(100))  # more lines than the pipe takes
+            assert all(_is_open(site.ports.sip2) for _ in range(100))  # write more log lines than the pipe holds
             process.send_signal(number)
             assert process.wait(PATIENCE_S / 2) == 0
         finally:

@@ -67,7 +67,7 @@ def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> I
             yield from _in_page_order(inner, f"{table}.{key}" if table else key)
 
 
-# ---- a changed value of every key
+# ---- a different value for every key
 
 
 def changed(field: FieldInfo, value: object) -> object:
@@ -130,7 +130,7 @@ def test_reload_applies_a_changed_key_or_reports_it_unchanged(config: GatewayCon
         assert waiting == (f"{outer}.{inner.partition('.')[0] or key}",)
 
 
-# ---- what the daemon reads, and when
+# ---- which keys the daemon reads, and when
 
 
 class Reads:
@@ -187,7 +187,7 @@ def test_key_read_only_at_the_start_needs_a_restart(
 
     daemons = run(start)
     at_start = reads.take()
-    monkeypatch.setattr(configuration, "load", lambda *_: found.model_copy())  # validation is no use of a key
+    monkeypatch.setattr(configuration, "load", lambda *_: found.model_copy())  # reads by the validation do not count
     for daemon in daemons:
         run(partial(daemon.reload, path))
     for part in made:
@@ -210,7 +210,7 @@ def _models(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator
             yield model.__name__, table, key
 
 
-# ---- a gateway that runs
+# ---- a running gateway
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_reload_reports_keys_that_need_a_restart_and_applies_the_rest(gateway: G
     )
     assert [one["event"] for one in told] == ["config.needs_restart", "config.changed"]
     assert told[0]["keys"] == ["sip2.listen", "sip2.idle_timeout_s", "courier.attempts"]
-    terminal = gateway.terminal("counter-7")  # at the old port
+    terminal = gateway.terminal("counter-7")  # the old port is still open
     assert terminal
 
 

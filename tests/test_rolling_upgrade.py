@@ -68,7 +68,7 @@ class Pair:
     """Two gateways with one database; each runs the old program until upgraded."""
 
     def __init__(self, reactor: Any, folder: Path, scratch: str, url: str, released: Path) -> None:
-        self.first = Gateway(reactor, folder / "one", database=scratch)  # it fills this one, for this version
+        self.first = Gateway(reactor, folder / "one", database=scratch)  # this file gets the tables of the current version
         self.second = Gateway(reactor, folder / "two", beside=self.first, number=2)
         self.both = (self.first, self.second)
         self.ours = os.environ.get("PYTHONPATH", "")

@@ -38,7 +38,7 @@ def test_serve_does_not_import_the_simulator(tmp_path: Path) -> None:
         started = []
         for line in gateway.stdout:
             started += ["daemon.started"] if "daemon.started" in line else []
-            if len(started) == 2:  # the terminals' process and that of the pages
+            if len(started) == 2:  # both the gateway and the pages process have started
                 gateway.send_signal(signal.SIGTERM)
                 break
         gateway.stdout.read()

@@ -47,7 +47,7 @@ def analyze() -> str:
 @pytest.mark.long
 def test_systemd_analyze_verifies_the_units(tmp_path: Path) -> None:
     found = shutil.copytree(UNITS, tmp_path / "units")
-    for unit in found.glob("*.service"):  # the program may not be installed where systemd looks for it
+    for unit in found.glob("*.service"):  # the program may not be installed at the unit's path
         unit.write_text(unit.read_text().replace("=hkall-gateway ", f"={COMMAND} "))
     names = (UNIT.name, "hkall-gateway@1.service", *NIGHTLY, *(name.replace(".service", ".timer") for name in NIGHTLY))
     done = run(analyze(), "verify", "--man=no", *(found / name for name in names))
@@ -132,7 +132,7 @@ def states(manager: socket.socket) -> list[str]:
 def test_gateway_notifies_systemd_when_it_is_ready_reloads_and_stops(gateway: Gateway, manager: socket.socket) -> None:
     gateway.start()
     assert states(manager) == ["READY=1", "STATUS=serving"]
-    gateway.counter()  # the ports are open by then
+    gateway.counter()  # the ports are already open
     os.kill(gateway.pid, signal.SIGHUP)
     assert states(manager)[0] == "RELOADING=1"
     assert states(manager) == ["READY=1", "STATUS=serving"]
@@ -156,7 +156,7 @@ def test_watchdog_is_notified_only_while_the_main_loop_runs(gateway: Gateway, ma
     os.kill(gateway.pid, signal.SIGSTOP)
     manager.settimeout(2)
     with pytest.raises(TimeoutError):
-        deque(iter(lambda: states(manager), None), maxlen=0)  # what it had sent before
+        deque(iter(lambda: states(manager), None), maxlen=0)  # discard earlier notifications
     os.kill(gateway.pid, signal.SIGCONT)
 
 
@@ -184,12 +184,12 @@ def test_gateway_with_pages_uses_only_the_system_calls_allowed_by_the_units(whol
     whole.stop()
     made = set(re.findall(r"^\d+ +(\w+)\(", (tmp_path / "calls").read_text(errors="replace"), re.MULTILINE))
     if os.geteuid() == 0:
-        made -= {"fchown"}  # SQLite gives its files to the database's owner, for root only; the service is no root
+        made -= {"fchown"}  # SQLite calls fchown only as root, and the service does not run as root
     assert {"prlimit64", "accept4", "fdatasync"} <= made
     assert made <= permitted_calls()
 
 
-# ---- its sockets
+# ---- socket activation
 
 
 @pytest.mark.long
@@ -216,7 +216,7 @@ def _connected(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-# ---- its log
+# ---- log rotation
 
 
 def logging_to(gateway: Gateway, file: Path) -> None:
@@ -235,7 +235,7 @@ def test_logrotate_rotates_the_log_of_a_running_gateway(gateway: Gateway, tmp_pa
     logging_to(gateway, file)
     gateway._process = subprocess.Popen([COMMAND, "serve", "--config", gateway.path], env=gateway.environ)
     until(lambda: file.exists() and "daemon.started" in file.read_text(), "the daemon's start")
-    gateway.counter()  # it heeds signals by then
+    gateway.counter()  # the gateway now handles signals
 
     text = ROTATION.read_text(encoding="utf-8").replace("/var/log/hkall", str(folder))
     text = re.sub(r"systemctl .*", f"kill -HUP {gateway.pid}", text.replace("hkall hkall", "root root"))

@@ -139,7 +139,7 @@ def number_of(reply: NcipMessage) -> str:
     return reply.text("RequestId/RequestIdentifierValue")
 
 
-# ---- together they do it once
+# ---- each command takes effect once
 
 
 def test_two_gateways_compete_for_one_patron_one_hold_shelf_and_one_outbox(pair: Pair) -> None:
@@ -216,7 +216,7 @@ def _the_last_places(pair: Pair, reader: str, fight: int) -> None:
     assert len(mine) == QUOTA
 
 
-# ---- an old command
+# ---- late commands
 
 WITHIN_S = 3.0
 
@@ -295,13 +295,14 @@ def test_checkin_has_no_effect_when_its_gateway_lost_the_database(hasty: Pair) -
     finally:
         for session in sessions:
             os.kill(session, signal.SIGCONT)
-    assert hasty.first.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")[:3] == "121"  # lent already
+    # The item is already lent.
+    assert hasty.first.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")[:3] == "121"
     until(lambda: _expired(hasty.first, "late"), "the log says so")
     assert 'commands_expired_total{door="sip2",why="late"} 1.0' in hasty.first.metrics()
     assert _steps(hasty) == ["ARRIVE", "CHECK_OUT"]
 
 
-# ---- and lose nothing
+# ---- killed processes
 
 
 def test_acknowledged_work_survives_killing_a_gateway_or_the_database_server(pair: Pair) -> None:

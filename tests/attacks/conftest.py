@@ -73,7 +73,7 @@ class LocalSystem:
             except OSError:
                 if self._server.fileno() == -1:
                     return
-                time.sleep(0.1)  # this process has no file descriptor left for a moment
+                time.sleep(0.1)  # this process is temporarily out of file descriptors
                 continue
             threading.Thread(target=self._serve, args=(line,), daemon=True).start()
 

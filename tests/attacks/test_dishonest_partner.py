@@ -89,7 +89,7 @@ def test_broker_enumerating_cards_gets_no_names_or_addresses(site: Site) -> None
 
 
 def test_malformed_document_content_is_not_logged(site: Site) -> None:
-    secret = "hunter2hunter2"  # none of ours
+    secret = "hunter2hunter2"  # not a secret of this site
     for body in (f"<NCIPMessage><FromAgencyAuthentication>{secret}</b>", f"<NCIPMessage {secret}>", f"<a>&{secret};</a>"):
         assert secret.encode() not in site.post(body.encode())
     until(lambda: [line for line in site.events("ncip.answered") if "not well-formed" in str(line.get("reason"))])

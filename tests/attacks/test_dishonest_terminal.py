@@ -90,7 +90,8 @@ def seconds(site: Site, name: str, number: int) -> float:
 
 def test_wrong_login_takes_the_same_time_for_known_and_unknown_names(site: Site) -> None:
     names = ("counter-1", "no-such-terminal")
-    took = [[seconds(site, name, number) for name in names] for number in range(9)]  # in turn: both meet the same load
+    # Alternate the names, so that both meet the same load.
+    took = [[seconds(site, name, number) for name in names] for number in range(9)]
     known, unknown = (statistics.median(times) for times in zip(*took, strict=True))
     assert 0.4 < unknown / known < 2.5, f"known {known * 1000:.1f} ms, unknown {unknown * 1000:.1f} ms"
 

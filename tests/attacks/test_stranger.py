@@ -35,7 +35,7 @@ def test_data_files_are_readable_only_by_the_gateways_user_and_group(site: Site)
     assert stat.S_IMODE((site.folder / "gateway.log").stat().st_mode) == 0o640
 
 
-# ---- strangers' programs
+# ---- third-party programs
 
 
 def run(*words: str | Path, typed: bytes = b"") -> str:
@@ -65,12 +65,12 @@ def test_curl_posts_over_tls_regardless_of_its_alpn_offer(site: Site, alpn: tupl
 def test_proxy_header_precedes_the_tls_handshake(site: Site, alpn: tuple[str, ...]) -> None:
     named = ("--interface", BALANCER, "--haproxy-protocol", "--haproxy-clientip")
     assert "<Problem>" in curl(site, *alpn, *named, "127.0.0.77").replace("ns1:", "")
-    assert "<Problem>" not in curl(site, *alpn, *named, "192.0.2.77")  # from where no caller of ours is
+    assert "<Problem>" not in curl(site, *alpn, *named, "192.0.2.77")  # no caller may connect from this address
     assert "<Problem>" not in curl(site, "--interface", BALANCER, "--max-time", "2").replace("ns1:", "")
 
 
 def s_client(site: Site, port: int, *words: str, typed: bytes = b"9900302.00\r") -> str:
-    # A shell holds the input open, as a terminal's line is. A client that was refused may be gone before anything is typed.
+    # The shell keeps the input open, like a terminal's connection. A refused client may exit before the input is typed.
     openssl = program("openssl", "openssl")
     ask = [openssl, "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", str(site.authority.pem), *words]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "bufsize": 0}

@@ -23,7 +23,7 @@ from tests.company import Gateway
 pytestmark = pytest.mark.scan
 
 WAPITI = os.environ.get("HKALL_WAPITI", "wapiti")
-# Without `ldap`, which takes every page that differs with its parameter for a finding; nothing here speaks LDAP.
+# Without `ldap`, which reports every page that depends on a parameter; the gateway does not use LDAP.
 MODULES = "permanentxss,xss,sql,exec,file,redirect,crlf,ssrf,upload,xxe,log4shell,csp,cookieflags,http_headers,methods,csrf"
 SECONDS = os.environ.get("HKALL_SCAN_SECONDS", "30")
 """Time limit of the crawler, and of each module after it."""

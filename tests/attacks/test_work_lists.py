@@ -39,7 +39,7 @@ def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     open_work.fill(engine, OPEN, NOW)
     if request.param == "postgresql":
         with engine.connect() as connection:
-            connection.exec_driver_sql("ANALYZE")  # PostgreSQL itself does it within a minute
+            connection.exec_driver_sql("ANALYZE")  # autovacuum would do this within a minute
     store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     yield store
     store.close()

@@ -157,7 +157,7 @@ def rows_of(unit: UnitOfWork) -> dict[str, Any]:
     return {name: count for name, count in counts(unit).items() if name not in {"jobs", "journal"}}
 
 
-# ---- there and back
+# ---- backup and restore
 
 
 def test_backup_and_restore_keep_every_row(site: Site, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def _events(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(JOURNAL.c.event).order_by(JOURNAL.c.id)).scalars())
 
 
-# ---- nobody is brought back
+# ---- erased patrons stay erased
 
 
 def test_restore_does_not_restore_an_erased_patron(site: Site, tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_failed_backup_leaves_no_file(site: Site, tmp_path: Path) -> None:
     (tmp_path / "bin" / "pg_dump").symlink_to("/bin/false")
     site.environ["PATH"] = str(tmp_path / "bin")
     place = tmp_path / "copies"
-    (place / "copy").mkdir(parents=True)  # its name is taken by a folder
+    (place / "copy").mkdir(parents=True)  # a folder already has the name of the copy
     site.run("backup", str(place / "copy"), "--force")
     assert {path.name for path in place.iterdir()} <= {"copy", "hkall.erased"}
 
@@ -452,7 +452,7 @@ def test_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, t
         schema.bring_to(connection, revision)
     engine.dispose()
     in_file.done("backup", str(tmp_path / "copy"))
-    assert in_file.at() == revision  # a backup upgrades nothing
+    assert in_file.at() == revision  # a backup does not upgrade the database
     in_file.done("restore", str(tmp_path / "copy"), "--force")
     assert in_file.at() == schema.head()
 
@@ -479,7 +479,7 @@ def test_interactive_upgrade_asks_for_a_backup_file(in_file: Site, tmp_path: Pat
         assert (done.exit_code, "File for a backup" in done.output) == (0, True)
         assert (tmp_path / "copy").exists() == there
     again = CliRunner().invoke(main, ["db", "upgrade", "--config", str(in_file.config)], env=in_file.environ, input="\n")
-    assert "File for a backup" not in again.output  # there is nothing to do
+    assert "File for a backup" not in again.output  # the database is already up to date
 
 
 def test_failed_backup_stops_the_upgrade(in_file: Site, tmp_path: Path) -> None:
@@ -593,7 +593,7 @@ def test_damaged_database_file_is_replaced_with_force(in_file: Site, tmp_path: P
     assert in_file.do(lambda unit: unit.requests.find("R1")).patron == CARD
 
 
-# ---- killed in the middle
+# ---- killed commands
 
 
 @pytest.mark.long
@@ -637,7 +637,7 @@ def test_killed_backup_leaves_the_previous_backup(site: Site, tmp_path: Path, tu
         running.send_signal(signal.SIGKILL)
 
     if running.returncode == -signal.SIGKILL and list(tmp_path.glob("copy?*")):
-        assert copy.read_bytes() == before  # it had not come to its end
+        assert copy.read_bytes() == before  # the backup was not finished
     site.done("backup", str(copy), "--force")
     assert not list(tmp_path.glob("copy?*"))
     site.done("restore", str(copy), "--force")

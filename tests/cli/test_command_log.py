@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ended(site: Path, early: str = "", stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
-    # Python 3.13 shows the lines of a program given by -c in its tracebacks, and these lines have the name.
+    # Python 3.13 shows the source of a `-c` program in tracebacks, and this source contains the name.
     words = [sys.executable, "-c", "import os; exec(os.environ['FAULT'])", *COMMAND, "--config", str(site)]
     environ = {**demo_setup.environment(PORTS), "FAULT": FAULT.format(early=early)}
     return subprocess.run(words, stdout=subprocess.PIPE, stderr=stderr, env=environ, check=True)

@@ -55,7 +55,7 @@ def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> su
     return subprocess.run(command, env=environ or ENVIRON, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
-# ---- well
+# ---- passing checks
 
 
 @pytest.mark.long
@@ -116,7 +116,7 @@ def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
     assert "HKU says Agency Authentication Failed to us as CUHK" in wrong.stdout
 
 
-# ---- not well
+# ---- failing checks
 
 
 def test_failure_is_shown_with_its_advice_and_exit_code_1(idle: Path) -> None:
@@ -188,7 +188,7 @@ def test_invalid_recipient_address_is_a_usage_error(idle: Path) -> None:
     assert run("smtp", "--to", "nobody", "--config", str(idle)).exit_code == 2
 
 
-# ---- time
+# ---- time limits
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ def test_grant_is_short_and_the_all_option_shows_every_key_used(config: Path) ->
     whole = run(config, "request --patron UG --bib b1", "--all").output.splitlines()
     assert len(short) <= 15 < len(whole)
     assert not any(line.split()[-1] == "policy" for line in short)
-    assert any(re.match(r"local_loans +0 ", line) for line in short)  # a number is no empty fact
+    assert any(re.match(r"local_loans +0 ", line) for line in short)  # zero is a value, so the fact is shown
     assert any(line.startswith("quota.count_from") for line in whole)
     assert any(line.startswith("study_mode ") for line in whole)
 
@@ -273,7 +273,7 @@ def test_explain_changes_nothing(config: Path) -> None:
         return counts
 
     before = rows()
-    assert before[JOURNAL.name] == len(STANDING) + 1  # a card was replaced
+    assert before[JOURNAL.name] == len(STANDING) + 1  # one more line records the replaced card
     for words in (f"request --patron UG --bib b1 {NOW}", f"borrow --patron UG --item W1 {NOW}", f"recall --item CUHK/L1 {NOW}"):
         explained(config, words)
     assert rows() == before

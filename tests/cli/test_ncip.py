@@ -34,7 +34,7 @@ REPLIES = {
 class Responder(BaseHTTPRequestHandler):
     """Replies depending on the request path."""
 
-    def do_POST(self) -> None:  # the library's own name
+    def do_POST(self) -> None:  # http.server requires this name
         SEEN.append((self.rfile.read(int(self.headers["Content-Length"])), dict(self.headers)))
         status, body = REPLIES[self.path]
         self.send_response(status)
@@ -49,7 +49,7 @@ class Responder(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Responder)
-    thread = Thread(target=server.serve_forever, daemon=True)  # the command blocks, so its peer needs a thread
+    thread = Thread(target=server.serve_forever, daemon=True)  # the command blocks, so the responder runs in a thread
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -80,7 +80,7 @@ def test_lookup_is_sent_and_its_reply_printed(address: str) -> None:
 @pytest.mark.parametrize(
     ("words", "sent"),
     [
-        (("--proof", "basic"), "Basic Q1VISzpzM2NyZXQ="),  # CUHK:s3cret
+        (("--proof", "basic"), "Basic Q1VISzpzM2NyZXQ="),  # the value encodes CUHK:s3cret
         (("--proof", "basic", "--login", "vufind"), "Basic dnVmaW5kOnMzY3JldA=="),
         (("--proof", "bearer"), "Bearer s3cret"),
     ],

@@ -305,7 +305,7 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
     left = [other]
 
     def before(do: Callable[..., Any], asked: Callable[..., Any]) -> Any:
-        bound = getclosurevars(asked).nonlocals.get("work", asked)  # `bind` hides the function behind its arguments
+        bound = getclosurevars(asked).nonlocals.get("work", asked)  # `bind` wraps the function in a closure
         if bound is work and left:
             left.pop()()
         return do(asked)

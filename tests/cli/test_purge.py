@@ -90,7 +90,7 @@ def test_archive_removes_requests_from_the_database(config: Path, tmp_path: Path
 
 
 def test_purge_does_nothing_without_retention_periods(config: Path) -> None:
-    assert listed(config) == [{"what": "purged", "count": 19}]  # messages that were told long ago, and nothing else
+    assert listed(config) == [{"what": "purged", "count": 19}]  # only messages delivered long ago are purged
     assert left(config, REQUESTS.c.anonymised) == 0
 
 

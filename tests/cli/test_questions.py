@@ -73,7 +73,7 @@ def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str
 
 def _explained(unit: UnitOfWork, statement: str, parameters: Any) -> list[str]:
     if unit.dialect == "postgresql":
-        unit.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the tables of a test are too small to bother
+        unit.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # PostgreSQL would scan tables as small as these
     word = "EXPLAIN" if unit.dialect == "postgresql" else "EXPLAIN QUERY PLAN"
     return [str(row[-1]) for row in unit.connection.exec_driver_sql(f"{word} {statement}", parameters)]
 

@@ -30,7 +30,7 @@ PENDING, ONE_LINE = 0, 2
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A site in a folder that any user may enter; `serve` ends just before it would start."""
-    folder = Path(tempfile.mkdtemp(prefix="hkall-mistakes-", dir="/tmp"))  # pytest's folders are closed to others
+    folder = Path(tempfile.mkdtemp(prefix="hkall-mistakes-", dir="/tmp"))  # other users may not enter pytest's folders
     folder.chmod(0o755)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(process, "serve", lambda *_, **__: STARTED)
@@ -97,13 +97,13 @@ def test_valid_site_passes_all_checks_and_starts(place: Place) -> None:
     assert outcome(place, nothing, "serve") == (STARTED, [])
 
 
-# ---- beside a gateway that runs
+# ---- while a gateway is running
 
 
 def test_ports_held_by_the_running_gateway_are_not_a_fault(place: Place) -> None:
     nothing = Mistake("", "", lambda _: None, [])
     place.take(place.ports.sip2)
-    place.another_gateway(f"{host()}-1", host())  # it has this process's id
+    place.another_gateway(f"{host()}-1", host())  # the row has this process's id
     assert outcome(place, nothing, "check-config") == (0, [])
 
 

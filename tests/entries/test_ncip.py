@@ -102,7 +102,8 @@ def test_every_element_refuses_invalid_characters() -> None:
         document = encode(NcipMessage(service, fields), DIALECTS["direct"])
         assert PLACE in document
         for kind, value in RAW.items():
-            if kind == "a megabyte" and path[0] == "InitiationHeader":  # it is the same for each service, and takes its time
+            # The header is the same for each service, and this test is slow.
+            if kind == "a megabyte" and path[0] == "InitiationHeader":
                 continue
             asked += 1
             try:
@@ -132,7 +133,7 @@ def test_every_element_is_answered_for_any_value(world: World, capsys: pytest.Ca
     kinds = cycle(READ.items() if world.engine.dialect.name == "sqlite" else reversed(READ.items()))
     for (service, path), (kind, value) in zip(places(), kinds, strict=False):
         fields = with_value(usual(service, *senders[service]), ELEMENTS[service], path, value)
-        peer = Peer(f"10.1.{asked // 250}.{asked % 250}")  # each from its own address, so that no wrong proof shuts one
+        peer = Peer(f"10.1.{asked // 250}.{asked % 250}")  # use a new address each time, so that wrong secrets lock none
         reply = world.send(encode(NcipMessage(service, fields), DIALECTS["direct"]), peer)
         asked += 1
         if reply.text("Problem/ProblemType") in LOST:

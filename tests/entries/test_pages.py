@@ -106,7 +106,7 @@ class Walk:
 def walk(engine: Engine) -> Iterator[Walk]:
     world = World.open(WORLD, engine)
     site = Site(world, own_routes=True)
-    site.app.config["WTF_CSRF_ENABLED"] = False  # what stands behind the secret of the forms is examined here
+    site.app.config["WTF_CSRF_ENABLED"] = False  # test the pages behind the CSRF check
     given(site, Position.PAGED, "R-1")
     yield Walk(site)
     world.close()

@@ -23,7 +23,8 @@ def test_reply_with_invalid_characters_is_not_accepted() -> None:
             document = encode(NcipMessage(shape.reply, fields), DIALECTS["direct"])
             assert PLACE in document
             for kind, value in RAW.items():
-                if kind == "a megabyte" and path[0] == "ResponseHeader":  # it is the same for each reply, and takes its time
+                # The header is the same for each reply, and this test is slow.
+                if kind == "a megabyte" and path[0] == "ResponseHeader":
                     continue
                 asked += 1
                 reply = HttpReply(200, "application/xml", document.replace(PLACE, value))

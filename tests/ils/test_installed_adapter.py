@@ -201,7 +201,7 @@ def test_adapter_in_the_former_entry_point_group_works_with_a_note(site: Path) -
     found = read(site)
     told = dict(notes(found, load_policy(found.policy.file)))
     assert "is an entry point of the group hkall_gateway.connectors" in told["ils.connector"]
-    nothing: Any = None  # the former adapter asks for none of them
+    nothing: Any = None  # this adapter uses none of the services
     tools = ConnectorTools(nothing, "HKU", nothing, found.ils)
     assert Verb.LOADED in find_adapter("old").build(tools).supports
 

@@ -152,7 +152,7 @@ def test_cache_drops_the_oldest_answer_first(store: Immediate, system: System) -
     assert finished(asked.borrower("X1")).reachable
 
 
-# ---- the PIN
+# ---- PINs
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("9999", False)])
@@ -164,7 +164,7 @@ def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system:
     ("terms", "pin", "right"),
     [
         ({}, "1234", None),
-        ({"pin": "unchecked"}, "1234", None),  # it could be checked, only not now
+        ({"pin": "unchecked"}, "1234", None),  # the connector can check PINs, but not during the outage
         ({"pin": "loaded"}, "5678", True),
         ({"pin": "loaded"}, "1234", False),
         ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
@@ -198,7 +198,7 @@ def test_pin_without_a_loaded_hash_is_wrong(store: Immediate) -> None:
     assert finished(asked.pin_ok("P9", Sensitive(""))) is False
 
 
-# ---- the shelves
+# ---- availability of own items
 
 
 def test_availability_is_unknown_when_the_shelf_cannot_be_queried(store: Immediate, system: System) -> None:
@@ -212,7 +212,7 @@ def _block(unit: UnitOfWork) -> None:
     cards.block(unit, "P1", "found in the street", BEGIN, Actor("counter-1", "sip2"), retained=True)
 
 
-# ---- another card than the one asked about
+# ---- replies with another card
 
 
 @dataclass
@@ -388,5 +388,5 @@ def test_checkout_with_a_pin_uses_the_expected_transactions(
     outcome = finished(circulation.execute(command))
 
     assert isinstance(outcome, Refused)
-    assert outcome.why is Reason.UNKNOWN_ITEM  # decided in the unit, after the PIN
+    assert outcome.why is Reason.UNKNOWN_ITEM  # the unit of work decides this after the PIN check
     assert system.told == order

@@ -170,7 +170,7 @@ def test_record_lists_all_items_of_its_libraries(write: Write) -> None:
     assert read(write(bare), PLAIN).complete == frozenset()
 
 
-# ---- bad records
+# ---- invalid records
 
 
 def test_every_invalid_record_is_reported_by_its_number(write: Write) -> None:
@@ -216,7 +216,7 @@ def test_broken_record_does_not_hide_later_records(tmp_path: Path, broken: bytes
         ("cut.mrc", record("b1").as_marc()[:-3]),
         ("cut.xml", b"<collection><record>"),
         ("none.xml", b""),
-        ("text.mrc", b"a,b\n1,2\n"),  # no MARC at all
+        ("text.mrc", b"a,b\n1,2\n"),  # this is not MARC
     ],
 )
 def test_truncated_file_is_refused_with_every_option(tmp_path: Path, name: str, content: bytes) -> None:
@@ -234,7 +234,7 @@ def test_xml_entities_do_not_open_files(tmp_path: Path) -> None:
     assert read(path, PLAIN, "CUHK").titles["b1"].title == "T"
 
 
-# ---- files as systems write them
+# ---- peculiarities of real files
 
 
 def bytes_of(title: bytes, scheme: str = "a", *, length: int | None = None) -> bytes:
@@ -254,10 +254,10 @@ def titles_of(tmp_path: Path, content: bytes, name: str = "some.mrc") -> list[st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (bytes_of(b"Caf\xe2e", " "), "Café"),  # MARC-8: the accent first
+        (bytes_of(b"Caf\xe2e", " "), "Café"),  # MARC-8 has the accent before the letter
         (bytes_of(b"\x1b$1!0B!0C\x1b(B", " "), "乒乓"),
-        (bytes_of("紅樓夢".encode(), " "), "紅樓夢"),  # UTF-8, though the leader says MARC-8
-        (bytes_of(b"Dune", length=20), "Dune"),  # a false length hides nothing
+        (bytes_of("紅樓夢".encode(), " "), "紅樓夢"),  # UTF-8 although the leader says MARC-8
+        (bytes_of(b"Dune", length=20), "Dune"),  # the wrong length in the leader is ignored
         (codecs.BOM_UTF8 + bytes_of(b"Dune"), "Dune"),
         (bytes_of(b"x" * 5_000), "x" * 5_000),
         (bytes_of(b"Caf\xe9"), "field 245 is not UTF-8, as the leader says: b'Caf\\xe9'"),
@@ -386,7 +386,7 @@ def test_record_is_read_like_pymarc_does(fields: list[tuple[str, list[tuple[str,
     assert (ours.control, ours.data) == ({"001": ["b1"]}, theirs)
 
 
-# ---- the table
+# ---- the mapping table
 
 
 @pytest.mark.parametrize("text", ["245", "245/1", "001a", "24", "245A", "008/", "", "245 a"])

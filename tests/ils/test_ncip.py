@@ -160,7 +160,7 @@ def test_both_connectors_return_the_same_for_the_same_system(store: Immediate, s
     ] * 2
 
 
-# ---- what a LookupUserResponse means
+# ---- interpretation of a LookupUserResponse
 
 
 @pytest.mark.parametrize(
@@ -205,9 +205,10 @@ def test_only_current_blocks_on_borrowing_count(block: dict[str, str], stops: bo
 @pytest.mark.parametrize(
     ("rows", "category", "blocked"),
     [
-        ([privilege("STATUS", "OK"), privilege("PROFILE", "UG"), privilege("LIBRARY", "MAIN")], "UG", False),  # FOLIO
+        # FOLIO's convention.
+        ([privilege("STATUS", "OK"), privilege("PROFILE", "UG"), privilege("LIBRARY", "MAIN")], "UG", False),
         ([privilege("STATUS", "BLOCKED"), privilege("PROFILE", "UG")], "UG", True),
-        ([privilege("Undergraduate", "Active")], "Undergraduate", False),  # XC
+        ([privilege("Undergraduate", "Active")], "Undergraduate", False),  # XC's convention
         ([privilege("Undergraduate")], "Undergraduate", False),
         ([privilege("Undergraduate", "Expired")], "Undergraduate", True),
         ([], "", False),
@@ -247,7 +248,7 @@ def test_names_and_addresses_are_read_from_all_known_elements() -> None:
     assert (said.name.reveal(), said.email.reveal()) == ("Tai Man Chan", "a@b.test")
 
 
-# ---- as its system does it
+# ---- replies of FOLIO
 
 
 class Keeper:
@@ -296,7 +297,7 @@ def test_folio_failure_is_not_a_pin_result(store: Immediate) -> None:
 
 def test_loaded_loan_count_is_kept_because_folio_returns_no_loans(store: Immediate) -> None:
     ils, _ = folio(store, "folio-lookup-user.xml")
-    borrower = finished(ils.borrower("P1")).borrower  # whom it answers as UG1, a card that nobody has loaded
+    borrower = finished(ils.borrower("P1")).borrower  # the reply has the card UG1, which no file has loaded
     assert borrower is not None
     assert (borrower.barcode, borrower.local_loans, borrower.email.reveal()) == ("UG1", 7, "ug1@connect.test")
 

@@ -151,7 +151,8 @@ def test_item_lookups_stop_at_the_first_available_item(ils: LocalIls, system: Si
 
 
 def test_item_without_a_status_is_not_taken_from_the_loaded_file(ils: LocalIls, system: SimulatedIls) -> None:
-    system.books = {"B2": IlsBook("B2", reader="P1"), "B3": IlsBook("B3", reader="P1")}  # it answers 01, other, for B1
+    # B1 is unknown, so its status is 01 (other).
+    system.books = {"B2": IlsBook("B2", reader="P1"), "B3": IlsBook("B3", reader="P1")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies][:2] == [("B1", "Circulation Status Undefined"), ("B2", "On Loan")]
@@ -179,7 +180,7 @@ def test_unavailable_system_raises_unreachable(ils: LocalIls, system: SimulatedI
         finished(questions[question]())
 
 
-# ---- what a 64 means
+# ---- interpretation of a 64
 
 
 def heard(status: str, counts: str, tags: str) -> bytes:
@@ -192,8 +193,8 @@ def heard(status: str, counts: str, tags: str) -> bytes:
         (heard("", "000000000003", ""), False, 3, None),
         (heard("Y", "000000000003", ""), True, 3, None),
         (heard("    Y", "000000000003", ""), True, 3, None),
-        (heard("Y    Y", "000000000040", "CB0040|"), False, 40, 40),  # no more books, and nothing else against them
-        (heard("Y    Y", "000000000040", ""), False, 40, 40),  # full, and the limit is not told: it is what they have
+        (heard("Y    Y", "000000000040", "CB0040|"), False, 40, 40),  # the patron has reached the limit, but is not blocked
+        (heard("Y    Y", "000000000040", ""), False, 40, 40),  # the reply has no limit, so the number of loans is the limit
         (heard(" Y", "", "CB9999|"), False, None, 9999),
         (heard("", "0000    x   ", "CBmany|"), False, None, None),
     ],
@@ -213,7 +214,7 @@ def test_invalid_expiry_date_is_ignored(text: str) -> None:
     assert borrower_facts(decode(heard("", "", f"PA{text}|"), DIALECTS["standard"])).expires is None
 
 
-# ---- lines that are shared
+# ---- shared connections
 
 
 class Waiting:

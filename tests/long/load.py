@@ -119,7 +119,7 @@ class Load:
             library, number, barcode = found
             handled.add(barcode)
             place = len(handled) % len(self.gateways)
-            with suppress(Exception):  # the shipment or the login had no answer: the book stays away
+            with suppress(Exception):  # the shipment or login was not answered, so the book does not arrive
                 if place not in terminals:
                     terminals[place] = await self._logged_in(reactor, self.gateways[place])
                 if not (await library.ship(number, barcode)).has("Problem"):

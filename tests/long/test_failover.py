@@ -109,7 +109,7 @@ def test_acknowledged_work_survives_a_failover_to_the_standby(
     figures = {**load.check(), "seconds until the first acknowledgement": round(min(back), 1)}
     print(f"failover: {figures}")  # noqa: T201  # figures
     assert min(back) < BACK_S
-    assert any(0 < died[0] - at < 1 for at in load.requests.acknowledged.values())  # it died under load
+    assert any(0 < died[0] - at < 1 for at in load.requests.acknowledged.values())  # the primary died under load
     told = asked_of_partners(pair[0])
     assert len(told) == len(set(told))
     assert [gateway.stop() for gateway in pair] == [0, 0]
@@ -142,7 +142,7 @@ def test_lost_commit_reply_causes_neither_repetition_nor_a_wrong_reply(lossy: tu
     assert load.check_ins.acknowledged
     print(f"lost answers to COMMIT: {figures}")  # noqa: T201  # figures
     assert between.lost == ANSWERS_LOST
-    assert load.requests.try_again == set()  # the server ran all the time, so that each fate was known
+    assert load.requests.try_again == set()  # the server kept running, so every outcome was known
     told = asked_of_partners(gateway)
     assert len(told) == len(set(told))
     assert gateway.log().count('"fate":"committed"') >= ANSWERS_LOST // 2
@@ -158,7 +158,7 @@ def test_messages_of_a_dead_gateway_are_released_after_a_minute_without_heartbea
             ends.callback(gateway.end)
         first.do(first.party.start)
         cuhk = first.party.partners["CUHK"]
-        cuhk.waits_s = GONE_S  # the row is claimed for as long as the gateway lives
+        cuhk.waits_s = GONE_S  # the row stays claimed while the gateway waits
         for gateway in (first, second):
             gateway.start()
         first.request("d-1")

@@ -19,14 +19,14 @@ ADDRESSES = (
     ("192.0.2.8",          False),
     ("2001:db8::1",        True),
     ("2001:db9::1",        False),
-    ("::ffff:10.1.0.7",    True),   # a dual-stack socket's way to write 10.1.0.7
+    ("::ffff:10.1.0.7",    True),   # 10.1.0.7 as reported by a dual-stack socket
     ("::ffff:10.2.0.7",    False),
     ("::FFFF:0a01:0007",   True),
     ("fe80::1%eth0",       True),
     ("",                   False),
     ("/run/gateway.sock",  False),
     ("10.1.0.7:6001",      False),
-    ("010.001.000.007",    False),  # leading noughts are octal to some and decimal to others
+    ("010.001.000.007",    False),  # leading zeros are ambiguous: octal or decimal
 )
 # fmt: on
 

@@ -83,7 +83,7 @@ def test_queued_connection_is_admitted_when_another_closes_or_authenticates() ->
     slots = [limit.enter("10.0.0.1", nothing, partial(admitted.append, number)) for number in range(4)]
     first, second, third, _fourth = (slot for slot in slots if slot is not None)
     assert [slot.queued for slot in (first, second, third)] == [False, True, True]
-    third.leave()  # gave up
+    third.leave()  # the queued client gives up
     first.prove("counter-1", 9)
     assert admitted == [1]
     second.leave()

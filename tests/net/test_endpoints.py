@@ -92,7 +92,7 @@ def test_two_gateways_share_a_port_and_every_caller_is_answered(doors: Doors) ->
     for _ in range(64):
         call(port)
     assert one.callers + other.callers == 64
-    assert min(one.callers, other.callers) > 0  # the kernel hashes the callers' ports: all on one side is 2**-63
+    assert min(one.callers, other.callers) > 0  # the kernel hashes client ports, so one side gets all with probability 2**-63
 
 
 def test_second_gateway_cannot_open_an_unshared_port(doors: Doors) -> None:

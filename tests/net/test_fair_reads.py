@@ -67,7 +67,7 @@ def test_unauthenticated_connections_share_one_quota(room: Room) -> None:
     for _ in range(1000):
         room.clock.advance(READ_S)
         count += sum(room.read(stranger) for stranger in room.strangers)
-    share = count / (1000 + count)  # the clock stands still while they read
+    share = count / (1000 + count)  # the clock does not advance during reads
     assert 0.9 * SHARE <= share <= 1.02 * SHARE
 
 
@@ -108,7 +108,7 @@ def test_connection_trusted_while_queued_leaves_the_queue(room: Room) -> None:
     assert room.read(first)
     assert not room.read(known)
     assert not room.read(following)
-    room.clock.advance(PAUSE_S)  # it is the turn of `known`, which reads as one of a row
+    room.clock.advance(PAUSE_S)  # it is the turn of `known`, which now reads as an authenticated connection
     assert room.reads.admits(known, trusted=True)
     room.clock.advance(0)
     assert (following.started, room.read(following)) == (1, True)

@@ -68,7 +68,7 @@ def test_concurrent_tasks_time_out_independently() -> None:
         tell = partial(_tell, said, number)
         deadline.run(work.do()).addCallbacks(tell, tell)
         clock.advance(5)
-    works[1].turn.callback("yes")  # at 20, as the first is late
+    works[1].turn.callback("yes")  # the time is 20, when the first task is late
     assert said == [(0, TooLate), (1, "yes")]
     clock.advance(9)
     assert len(said) == 2

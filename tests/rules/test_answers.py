@@ -129,13 +129,13 @@ SHORT = changed(due=Due(cap_to_patron_expiry=True))
 
 # fmt: off
 NOES = (
-    # ---- the suspension
+    # ---- suspension of the service
     No("nobody wrote a message",     lambda: suspended("renew", closed("renew"), NOW),                     Refusal(W.SERVICE_SUSPENDED, ASK_STAFF)),
     No("an English message",         lambda: suspended("renew", closed("all", message="use ILL"), NOW),    Refusal(W.SERVICE_SUSPENDED, ASK_STAFF | {"message": "use ILL", "message_zh": "use ILL"})),
     No("a message in both",          lambda: suspended("renew", closed("all", message="use ILL", message_zh="館際互借"), NOW), Refusal(W.SERVICE_SUSPENDED, ASK_STAFF | {"message": "use ILL", "message_zh": "館際互借"})),
     No("lending suspended",          lambda: suspended("lend_request", closed("lend_request"), NOW),       Refusal(W.LENDING_SUSPENDED, ASK_STAFF)),
     No("a day that is over",         lambda: over(YESTERDAY, NOW),                                         Refusal(W.WRONG_DATE, {"on": YESTERDAY})),
-    # ---- who
+    # ---- the patron
     No("alumni",                     lambda: use(replace(STUDENT, category="alumni")),                     Refusal(W.NOT_ELIGIBLE, facts={"category": "alumni"})),
     No("alumni ask for room",        lambda: quota(replace(STUDENT, category="alumni"), COUNTS, POLICY),   Refusal(W.NOT_ELIGIBLE, facts={"category": "alumni"})),
     No("part time",                  lambda: use(replace(SPACE, study_mode="PT")),                         Refusal(W.NOT_ELIGIBLE_PART_TIME_SPACE, facts={"study_mode": "part_time"})),
@@ -145,7 +145,7 @@ NOES = (
     No("debt",                       lambda: use(STUDENT, changed(block=Block(max_debt_cents=500)), LocalBlocks(owed_cents=501)), Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})),
     No("keeps a recalled book",      lambda: use(STUDENT, changed(block=Block(on_overdue_recall=True)), LocalBlocks(overdue_recalls=1)), Refusal(W.PATRON_BLOCKED, facts={"block": "overdue recall"})),
     No("keeps books for long",       lambda: use(STUDENT, changed(block=Block(max_long_overdue=2)), LocalBlocks(long_overdue=3)), Refusal(W.PATRON_BLOCKED, facts={"block": "long overdue"})),
-    # ---- the wish
+    # ---- the requested title
     No("no such place",              lambda: wish(pickup_location="MED"),                                  Refusal(W.PICKUP_LOCATION, PLACES)),
     No("no such title",              lambda: wish(known_title=False),                                      Refusal(W.UNKNOWN_TITLE)),
     No("a DVD",                      lambda: wish(materials=("dvd",)),                                     Refusal(W.MATERIAL_NOT_REQUESTABLE, facts={"materials": ("dvd",)})),
@@ -155,17 +155,17 @@ NOES = (
     No("our shelf unknown",          lambda: wish(policy=changed(local_availability_unknown="deny"), statuses_at_home=None), Refusal(W.AVAILABILITY_UNKNOWN)),
     No("a hold",                     lambda: wish(hold=True),                                              Refusal(W.HOLDS_NOT_ALLOWED)),
     No("nobody has it",              lambda: wish(candidates=0),                                           Refusal(W.NO_AVAILABLE_COPY)),
-    # ---- the quotas
+    # ---- quotas
     No("fifteen books",              lambda: room(Counts(15, 0, 20)),                                      Refusal(W.QUOTA_HKALL, {"limit": 15}, {"hkall_used": 15})),
     No("twenty in all",              lambda: room(Counts(3, 17, 20)),                                      Refusal(W.QUOTA_TOTAL, {"limit": 20}, FULL | {"left": 0, "total": 20, "used": 20})),
     No("the policy's own total",     lambda: room(Counts(3, 6, 99), total(8)),                             Refusal(W.QUOTA_TOTAL, {"limit": 8}, FULL | {"left": -1, "total": 8, "used": 9})),
     No("local loans unknown",        lambda: room(Counts(3, None, 20), DENY),                              Refusal(W.QUOTA_UNKNOWN, facts=FULL)),
     No("the total unknown",          lambda: room(Counts(3, 4, None), DENY),                               Refusal(W.QUOTA_UNKNOWN, facts=FULL)),
-    # ---- the cancellation
+    # ---- cancellation
     No("cancels what is here",       lambda: cancel(),                                                     Refusal(W.TOO_LATE_TO_CANCEL, {"position": "HKALL RECVD"})),
     No("cancels a second attempt",   lambda: cancel(TWICE, position=P.REQUESTED, attempt=2),               Refusal(W.TOO_LATE_TO_CANCEL, {"position": "HKALL REQUESTD"})),
     No("no label for it",            lambda: cancel(changed(labels={})),                                   Refusal(W.TOO_LATE_TO_CANCEL, {"position": "RECEIVED"})),
-    # ---- the counter
+    # ---- checkout and return at the counter
     No("checkouts suspended",        lambda: lend(closed("checkout")),                                     Refusal(W.SERVICE_SUSPENDED, ASK_STAFF)),
     No("at a self-check",            lambda: lend(at=SELFCHECK),                                           Refusal(W.COUNTER_ONLY, {"place": "MAIN"})),
     No("somebody else's book",       lambda: not_theirs(replace(STUDENT, barcode="P2"), HELD),             Refusal(W.NOT_REQUESTER)),
@@ -177,7 +177,7 @@ NOES = (
     No("returns into the drop",      lambda: may_return(DROP, POLICY),                                     Refusal(W.NOT_IN_BOOK_DROP)),
     No("returns at a self-check",    lambda: may_return(SELFCHECK, POLICY),                                Refusal(W.COUNTER_ONLY, {"place": ""})),
     No("returns at another counter", lambda: may_return(Place("counter", "MED"), POLICY, ("MAIN", "LAW")), Refusal(W.COUNTER_ONLY, {"place": "MAIN"})),
-    # ---- the renewal
+    # ---- renewal
     No("not on loan",                lambda: renew(position=P.RECEIVED),                                   Refusal(W.NOT_ON_LOAN)),
     No("renewals suspended",         lambda: renew(closed("renew")),                                       Refusal(W.SERVICE_SUSPENDED, ASK_STAFF)),
     No("recalled",                   lambda: renew(recalled_on=YESTERDAY),                                 Refusal(W.RECALLED, {"due": DUE}, {"recalled_on": YESTERDAY})),
@@ -189,7 +189,7 @@ NOES = (
     No("a day too late",             lambda: renew(now=LATE),                                              Refusal(W.RENEWAL_OVERDUE, {"due": DUE})),
     No("no day to gain",             lambda: renew(changed(renewal=Renewal(max_total_days=15))),           Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"latest": DUE})),
     No("the card ends first",        lambda: may_renew(LOAN, SHORT, NOW, borrower=replace(STUDENT, expires=OPENS)), Refusal(W.RENEWAL_DENIED, {"due": DUE}, {"latest": DUE})),
-    # ---- our own books
+    # ---- lending our own items
     No("not a partner",              lambda: may_lend(None, [COPY], POLICY, NOW),                          Refusal(W.AGENCY_NOT_ALLOWED)),
     No("lending suspended for all",  lambda: may_lend(CUHK, [COPY], closed("lend_request"), NOW),          Refusal(W.LENDING_SUSPENDED, ASK_STAFF)),
     No("a title that is not ours",   lambda: may_lend(CUHK, [], POLICY, NOW, known=False),                 Refusal(W.UNKNOWN_TITLE)),

@@ -85,7 +85,7 @@ def test_channel_is_down_exactly_after_the_third_consecutive_failure(answers: li
         assert (link.state == DOWN) is (row >= PATIENCE.failures)
 
 
-# ---- a partner that does not take us
+# ---- a partner that rejects our messages
 
 
 def refused(times: int) -> CircuitState:

@@ -57,7 +57,7 @@ def due(answer: Grant | Refusal) -> date | None:
     return answer.due
 
 
-# ---- R13, R16: who and where
+# ---- R13, R16: requester and pickup location
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_r24_item_recalled_before_pickup_is_lent_or_returned_as_the_policy_says(
     assert why(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), policy=policy, staff=staff)) == reason
 
 
-# ---- R19: the due date
+# ---- R19: due date
 
 
 @pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
@@ -236,7 +236,7 @@ def test_r19_lenders_date_does_not_shorten_a_loan(
     assert loan_due(STUDENT, replace(request, lender_due=lender), POLICY, NOW, closed) == without >= date(2017, 3, 22)
 
 
-# ---- R16, R17: the return
+# ---- R16, R17: return
 
 
 @pytest.mark.parametrize(

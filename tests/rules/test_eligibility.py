@@ -21,7 +21,7 @@ STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
 NOW = at("2017-03-01T10:00:00")
 
 
-# ---- R1
+# ---- R1: suspension
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_r1_general_window_does_not_stop_requests_already_sent_to_a_partner() ->
     assert stopped_with("CUHK", "borrow_request", POLICY, at("2017-06-10T12:00:00")) is None
 
 
-# ---- R2
+# ---- R2: eligibility
 
 
 @pytest.mark.parametrize("key", [c.key for c in CATEGORIES if not c.study_mode_required])

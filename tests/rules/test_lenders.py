@@ -164,7 +164,7 @@ def test_equal_lenders_share_many_requests_evenly() -> None:
     assert all(60 <= firsts[a] <= 140 for a in PARTNERS)
 
 
-# ---- copies in use
+# ---- items used by other requests
 
 
 def test_item_already_lent_to_us_is_skipped_for_another_item_of_its_library() -> None:
@@ -183,7 +183,7 @@ def test_item_requested_by_another_request_comes_last() -> None:
     assert [c.reason.startswith("asked for by another request, priority 1") for c in found] == [False, True]
 
 
-# ---- we lend
+# ---- lending our own items
 
 CUHK = PARTNERS["CUHK"]
 

@@ -24,7 +24,7 @@ REQUEST = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b-dune", patron="UG1
 
 # fmt: off
 CASES: list[tuple[Notification, dict[str, Any], bool]] = [
-    # the letter                facts of the request as it stands now                     still true
+    # letter                    facts of the current request                              still true
     (S.LETTER_PICKUP,           {"position": P.RECEIVED},                                 True),
     (S.LETTER_PICKUP,           {"position": P.RECEIVED, "expired_pickup": True},         True),
     (S.LETTER_PICKUP,           {"position": P.ON_LOAN},                                  False),
@@ -82,7 +82,7 @@ def test_recall_letter_without_a_date_stays_valid() -> None:
     assert reason_stands(queued(S.LETTER_RECALLED), replace(recalled, due=None), HEARD)
 
 
-# ---- the table as a table
+# ---- consistency of the table
 
 
 def test_every_letter_kind_is_tested_while_its_reason_holds_and_afterwards() -> None:
@@ -107,11 +107,11 @@ def test_each_notices_key_controls_only_its_letters(key: str) -> None:
     assert bool(of_this_key) == (key != "renewal")
 
 
-# ---- once for what
+# ---- occasions
 
 # fmt: off
 OCCASIONS: list[tuple[Notification, dict[str, Any], str]] = [
-    # the letter                facts after the event                                       what it is written for once
+    # letter                    facts after the event                                       occasion
     (S.LETTER_PICKUP,           {"received_on": ON},                                        "2017-03-10"),
     (S.LETTER_PICKUP,           {"received_on": LATER},                                     "2017-03-17"),
     (S.LETTER_EXPIRED,          {"pickup_last": ON},                                        "2017-03-10"),
@@ -150,7 +150,7 @@ def test_r24_recall_after_a_cancelled_recall_is_another_occasion() -> None:
     assert occasion(S.LETTER_RECALLED, recalled, cancelled) == "2017-03-10 2017-03-16 after 2017-03-10"
 
 
-# ---- what the letter says of the request
+# ---- request data in the letter
 
 BEFORE = replace(REQUEST, due=date(2017, 3, 30), partner="LU")
 AFTER = replace(REQUEST, partner="CUHK", pickup_location="MAIN", reason="not_on_shelf", recalled_on=ON)

@@ -244,6 +244,6 @@ def test_r41_daily_rate_equals_the_increase_of_the_fine(
     loan = replace(
         LOAN, recalled_on=recalled, recall_was_on=was, recall_cancelled_on=cancelled, due_before_recall=before, dropped_on=None
     )
-    assume((recalled or was or DUE) < day)  # one that came on this day counts for no earlier one
+    assume((recalled or was or DUE) < day)  # a recall that comes on this day would not count for the days before
     added = fine_for(loan, day, policy) - fine_for(loan, day - timedelta(days=1), policy)
     assert rate_for(loan, day, policy) == added

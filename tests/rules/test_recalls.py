@@ -128,7 +128,7 @@ def test_r25_recall_never_lengthens_a_loan_nor_cuts_its_minimum_use(
     assert min(due, 15) <= after <= due
 
 
-# ---- the recall is taken back
+# ---- cancelled recalls
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_r26_request_without_a_due_date_has_nothing_to_restore() -> None:
     assert restored_due(replace(loan(17), due=None, due_before_recall=day(30)), POLICY) is None
 
 
-# ---- dates that meet a closed day or the lender's date
+# ---- closed days and the lender's date
 
 
 @pytest.mark.parametrize(

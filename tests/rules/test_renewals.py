@@ -211,7 +211,7 @@ def test_r32_renewal_never_shortens_a_loan_and_may_pass_the_lenders_date_unless_
         assert answer == may_renew(free, replace(POLICY, renewal=renewal, due=on_closure), start_of(today), closed)
 
 
-# ---- asked again
+# ---- repeated renewals
 
 
 RENEWED = replace(LOAN, renewed_at=NOW, renewals=1, moved_at=at("2017-03-01T10:00:00"))
@@ -244,7 +244,7 @@ def test_r28_later_events_of_the_loan_end_the_repetition_window(since: dict[str,
     assert is_repetition(replace(RENEWED, **since), POLICY, NOW + timedelta(minutes=1)) is again
 
 
-# ---- whose card may renew
+# ---- eligibility to renew
 
 
 @pytest.mark.parametrize(

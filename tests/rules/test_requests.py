@@ -118,7 +118,7 @@ def test_r11a_duplicates_are_allowed_if_the_policy_says_so() -> None:
     assert why(ask(replace(WISH, duplicate=True), policy=replace(POLICY, duplicates="allow"))) is None
 
 
-# ---- R18, R20, R21
+# ---- R18, R20, R21: quotas
 
 
 @pytest.mark.parametrize("category", CATEGORIES, ids=lambda c: c.key)
@@ -216,7 +216,7 @@ def test_r21_policy_decides_when_quota_is_taken_and_released(settings: Quota, po
     assert (position in quota_positions(replace(POLICY, quota=settings))) is takes
 
 
-# ---- R34
+# ---- R34: cancellation
 
 REQUEST = Request("R1", Side.BORROWING, P.REQUESTED, "Dune", "b1", patron="P1", attempt=1)
 

@@ -22,8 +22,8 @@ from zope.interface import implementer
 from hkall_gateway.clock import Clock
 from hkall_gateway.simulator.consortium.faults import FaultSource, NetworkFault, ProxyErrorPage, damage_bytes
 
-_failure: Any = Failure  # it has no types
-_refused: Any = error.ConnectionRefusedError  # nor has this
+_failure: Any = Failure  # the function has no types
+_refused: Any = error.ConnectionRefusedError  # the class has no types
 
 HERE: Final = IPv4Address("TCP", "127.0.0.1", 0)
 
@@ -119,13 +119,13 @@ class MemoryEndpoint:
         return succeed(here)
 
 
-# ---- a connection with a fault
+# ---- connections with faults
 
 
 TIMEOUT_S: Final = 20.0
 """Seconds that a client waits for a reply; a slow one takes up to twice as long."""
 
-_connect: Any = connectProtocol  # it has no types
+_connect: Any = connectProtocol  # the function has no types
 
 
 @implementer(IStreamClientEndpoint)
@@ -171,7 +171,8 @@ class _Line(End):
         """Send the data on every leg; if no leg will reply, the first write triggers the fault's reply."""
         if not self._said and (self._fault.page or not self._fault.arrives):
             self._clock.callLater(0, self._answer)
-        said = damage_bytes(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
+        # The header arrives intact, so that the body is read.
+        said = damage_bytes(data) if self._fault.damaged and self._said else data
         self._said.append(said)
         for leg in self._legs:
             leg.say(said)

@@ -34,7 +34,7 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 
 
-# ---- one connection
+# ---- single connections
 
 
 class Answering(Protocol):
@@ -138,7 +138,7 @@ def test_slow_reply_arrives_within_twice_the_timeout() -> None:
     assert (client.heard[: len(SAID)], client.over) == (SAID, True)
 
 
-# ---- NCIP over it
+# ---- NCIP over faulty connections
 
 
 @dataclass

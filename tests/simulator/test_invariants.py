@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-# ---- a wish and its way, without chance
+# ---- a request without random events
 
 
 def step(story: PreparedSimulation, what: Callable[[], object]) -> None:
@@ -89,7 +89,7 @@ def at_home(story: PreparedSimulation) -> Request:
     return story.consortium.worlds[HKU].request(wish.id)
 
 
-# ---- the defects
+# ---- planted defects
 
 
 def it_stands_on_the_lenders_shelf(story: PreparedSimulation) -> None:

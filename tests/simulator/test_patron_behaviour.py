@@ -30,7 +30,7 @@ def test_item_lent_to_another_library_cannot_be_lost_by_its_former_patron(
     act: Act, story: PreparedSimulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HKU has not been notified yet that the owner has the item back and has lent it to CUHK (seed 335)."""
-    monkeypatch.setattr(story.people, "run_command", lambda *_: True)  # whatever they would tell the gateway, it takes
+    monkeypatch.setattr(story.people, "run_command", lambda *_: True)  # the gateway accepts every command
     copy = ItemKey("HKUST", "HKUST0001")
     book = story.people.books[copy] = SimulatedCopy(copy, "b1", "reader", "CUHK")
     stale = Request(

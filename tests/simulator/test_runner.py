@@ -255,7 +255,7 @@ def test_gateway_of_a_failed_scenario_releases_its_resources(write: Write, tmp_p
         play(write("crash", CHECK_OUT, "sip2 counter-1 < 121*"), engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=0")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the database would be locked
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # this would fail if the database were still locked
     assert caught.value.got == "no reply"
 
 

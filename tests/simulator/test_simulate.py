@@ -114,10 +114,10 @@ def test_no_message_is_lost_in_many_random_runs() -> None:
 
 
 NOT_PLAYED = {
-    *("PRINT", "SUBSTITUTE"),  # staff here go by the list on the screen, and for the copy that it names
-    "OWNER_RENEW",  # only another make of gateway renews so
-    "RENEWAL_DENIED",  # a renewal that crosses with a recall: now and then
-    "ASK_LATER_DATE",  # lenders here give as long as the borrower's patron has
-    "POSTPONE",  # the service rests on no day of a story
+    *("PRINT", "SUBSTITUTE"),  # simulated staff print no slips and substitute no copies
+    "OWNER_RENEW",  # this gateway software never sends such a renewal
+    "RENEWAL_DENIED",  # this happens only if a renewal crosses with a recall
+    "ASK_LATER_DATE",  # simulated lenders allow the full loan period
+    "POSTPONE",  # the service is never suspended in a simulation
     *("NO_LENDER", "FORCE"),
 }

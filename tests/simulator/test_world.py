@@ -88,7 +88,7 @@ def test_restarted_world_keeps_its_state(world: World) -> None:
 
 def test_messages_claimed_before_a_crash_are_delivered_afterwards(world: World) -> None:
     world.tell("HKU-DISCOVERY", WISH)
-    world.crash(2)  # the claim is on disk, the answer is not
+    world.crash(2)  # the claim is committed, but the outcome is not
     with pytest.raises(Died):
         world.pump()
 

@@ -102,7 +102,7 @@ def schema() -> dict[str, Any]:
     return found
 
 
-# ---- a real desk behind a door, for the tests of what is answered
+# ---- a real circulation service, for tests of replies
 
 
 class LocalIls:
@@ -241,7 +241,7 @@ def fields(ask: Callable[[str, str], str]) -> Callable[[str, str], Sip2Message]:
     return lambda login, line: decode(ask(login, line).encode(), DIALECTS["standard"])
 
 
-# ---- and a port in front of it
+# ---- a listening port
 
 HOME = IPv4Address("TCP", "10.0.0.7", 50000)
 SOCKET: Any = StringTransport  # Twisted's test transport has no types
@@ -300,7 +300,8 @@ class Caller:
     def __init__(self, port: Port, address: Any) -> None:
         self.socket = SOCKET(peerAddress=address)
         self.below = port.factory.buildProtocol(address)
-        self.line: Any = getattr(self.below, "wrappedProtocol", self.below)  # of a balancer's header
+        # A port that expects PROXY headers wraps the protocol.
+        self.line: Any = getattr(self.below, "wrappedProtocol", self.below)
         self.below.makeConnection(self.socket)
 
     def hears(self, data: bytes = b"") -> bytes:

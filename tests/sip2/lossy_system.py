@@ -71,7 +71,7 @@ class LossySystem:
         """Handle one line of a connection."""
         asked = decode(line, STANDARD)
         if asked.code == RESEND:
-            # As SIPServer does: once more, with the number 0, whatever it was before.
+            # Repeat the reply with sequence number 0, whatever the number was before, as SIPServer does.
             wire.says(encode(Sip2Message(wire.last.code, wire.last.fields, "0", checked=True), STANDARD))
             return
         fault = self.faults.popleft() if self.faults else "none"
@@ -84,7 +84,7 @@ class LossySystem:
             self._answer(asked, fault, wire)
 
     def _answer(self, asked: Sip2Message, fault: str, wire: _Wire) -> None:
-        for late in list(self._late):  # a lock on the item: who came first is served first
+        for late in list(self._late):  # the item is locked, so earlier transactions are executed first
             if late.get("AB") and late.get("AB") == asked.get("AB") and asked.code != "17":
                 self._execute_late(late)
         said = self._executed(asked)
@@ -132,7 +132,7 @@ def _nothing(_system: LossySystem, _wire: _Wire, _line: bytes) -> None:
 
 REPLIES: Final[dict[str, Callable[[LossySystem, _Wire, bytes], object]]] = {
     "none": lambda _system, wire, line: wire.says(line),
-    "no port": lambda _system, wire, line: wire.says(line),  # the connection is open already
+    "no port": lambda _system, wire, line: wire.says(line),  # the connection is already open, so there is no fault
     "reply lost": _nothing,
     "answered late": lambda system, wire, line: system.clock.callLater(5, wire.says, line),
     "cut": lambda _system, wire, line: wire.says(line[: max(30, len(line) * 2 // 3)] + b"\r"),

@@ -136,7 +136,7 @@ def test_checksum_equals_the_checksum_of_pysip2(data: bytes) -> None:
     assert calculate_checksum(data).encode() == checksum(data)
 
 
-# ---- where we differ, and why
+# ---- intended differences, with their reasons
 
 
 def _refused(frame: bytes) -> bool:
@@ -192,7 +192,7 @@ def test_delimiter_in_a_value_is_removed_although_pysip2_refuses_it() -> None:
 def test_field_limit_counts_characters_not_bytes() -> None:
     line = encode(Sip2Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "書" * 300, "AA": ""}), STANDARD)
     assert decode(line, STANDARD).get("AO") == "書" * 255
-    assert not _refused(line)  # they check what they write, not what they read
+    assert not _refused(line)  # pysip2 checks this limit only when it encodes
 
 
 def test_blanks_around_a_barcode_are_stripped() -> None:

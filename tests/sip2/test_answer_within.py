@@ -87,7 +87,7 @@ def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[
     made.services = replace(made.services, timeout=limit)
     made.terminals.services = lambda: made.services
     yield made
-    made.clock.advance(2 * 8)  # the timer of an answered message rings, for nobody
+    made.clock.advance(2 * 8)  # expire the timers of answered messages, which must have no effect
     assert made.clock.getDelayedCalls() == []
 
 
@@ -178,7 +178,7 @@ def test_command_that_has_begun_is_answered_with_its_outcome(port: Port, held: H
     port.clock.advance(9.9)
     assert caller.hears() == b""
     deadline.undo()
-    held.let_go()  # it was rolled back, and the deadline has passed when it would run again
+    held.let_go()  # the unit was rolled back, and its deadline passes before it can run again
     assert caller.hears()[:3] == b"100"
     assert steps(store) == []
     caller.goes()

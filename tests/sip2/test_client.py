@@ -115,7 +115,7 @@ def unreachable(outcome: list[Any]) -> bool:
     return len(outcome) == 1 and isinstance(getattr(outcome[0], "value", None), Unreachable)
 
 
-# ---- asking
+# ---- requests
 
 
 def test_request_has_its_own_sequence_number_and_checksum(abroad: Abroad) -> None:
@@ -170,7 +170,7 @@ def test_refused_login_counts_as_an_outage_and_is_logged(capsys: pytest.CaptureF
     assert "s3cret" not in said
 
 
-# ---- what is no answer
+# ---- garbled and unrelated replies
 
 
 def test_request_is_resent_when_the_local_system_could_not_read_it(abroad: Abroad) -> None:
@@ -265,7 +265,7 @@ def test_local_system_that_reports_offline_counts_as_unavailable(abroad: Abroad)
     assert unreachable(outcome)
 
 
-# ---- no answer
+# ---- missing replies
 
 
 def test_request_times_out_as_configured_and_its_late_reply_is_dropped(abroad: Abroad) -> None:
@@ -295,7 +295,7 @@ def test_after_a_timeout_requests_fail_at_once_while_probing_continues(abroad: A
     assert abroad.wires == []
     abroad.clock.advance(0)
     assert abroad.heard() == sealed(ARE_YOU_THERE, 0)
-    assert unreachable(abroad.asks(LOOK))  # nobody pays for the trial
+    assert unreachable(abroad.asks(LOOK))  # requests do not wait for the probe
     abroad.says(sealed(STATUS, 0))
     assert abroad.line.up
     outcome = abroad.asks(LOOK)
@@ -314,7 +314,7 @@ def test_unavailable_local_system_is_probed_every_five_seconds(abroad: Abroad) -
     assert abroad.clock.getDelayedCalls() == []
 
 
-# ---- one message that it does not like
+# ---- disconnects caused by one message
 
 
 def test_disconnect_caused_by_one_message_is_not_an_outage(abroad: Abroad) -> None:
@@ -323,7 +323,7 @@ def test_disconnect_caused_by_one_message_is_not_an_outage(abroad: Abroad) -> No
         abroad.hangs_up()
         assert isinstance(outcome[0].value, HungUp)
         abroad.clock.advance(0)
-        abroad.says(sealed(STATUS, 0))  # the trial finds that it is there
+        abroad.says(sealed(STATUS, 0))  # the probe is answered
     assert abroad.line.up
     assert value(abroad.metrics, "ils_calls_total", "relay", "11", "hung_up") == 5
     other = abroad.another()
@@ -363,7 +363,7 @@ def test_disconnect_on_one_terminals_login_does_not_affect_other_terminals() -> 
     bad.login = Login("selfcheck-9", Sensitive("old"))
     for _ in range(4):
         assert unreachable(hung_up_on(abroad, bad))
-        abroad.clock.advance(0)  # the trial goes with the login of the gateway itself
+        abroad.clock.advance(0)  # the probe first uses the gateway's own login
         assert b"93" in abroad.heard()
         abroad.says(sealed(b"941", 0))
         abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
@@ -384,13 +384,13 @@ def test_local_system_is_available_again_once_it_accepts_a_login() -> None:
     assert not line.up
     abroad.refuses = False
     abroad.clock.advance(5)
-    abroad.hangs_up()  # it does not like the gateway's own
+    abroad.hangs_up()  # the system disconnects on the gateway's own login
     abroad.says(sealed(b"941", 0))
     abroad.says(sealed(b"98YYYYYN60000320170301    1000002.00AOT|BX" + b"Y" * 16 + b"|", 1))
     assert line.up
 
 
-# ---- one budget
+# ---- time budgets
 
 
 def test_request_is_limited_to_the_remaining_time_budget(abroad: Abroad) -> None:
@@ -417,7 +417,7 @@ def test_request_with_almost_no_time_left_does_not_count_as_an_outage(abroad: Ab
     assert abroad.line.up
 
 
-# ---- what may have been done
+# ---- unknown outcomes
 
 
 @pytest.mark.parametrize("ends", ["late", "hang-up"])
@@ -540,7 +540,7 @@ def test_reconnecting_terminal_keeps_the_backoff_of_its_refused_login() -> None:
     abroad = Abroad(LOGIN)
     wrong = Login("selfcheck-9", Sensitive("wrong"))
     for _ in range(3):
-        line = abroad.another(LOGIN)  # one for each of its connections
+        line = abroad.another(LOGIN)  # a reconnecting terminal gets a new client object
         line.login = wrong
         outcome = abroad.asks(LOOK, line)
         if not outcome:

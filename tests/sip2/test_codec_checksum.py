@@ -42,7 +42,7 @@ def test_checksum_is_the_negated_sum_of_bytes(data: str, encoding: str, digits: 
 
 
 def test_checksum_keeps_its_leading_zeros() -> None:
-    # A sum of 0xFF01: the bare hexadecimal number would be three characters short.
+    # The checksum is 0x00FF, which would lack two digits without leading zeros.
     assert checksum(b"\xff" * 256 + b"\x01") == b"00FF"
 
 

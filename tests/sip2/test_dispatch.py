@@ -61,7 +61,7 @@ def _no_in(reply: Sip2Message) -> bool:
     return reply.get(name) in ("0", "N") if reply.code != "18" else reply.get("circulation_status") == "01"
 
 
-# ---- logging in
+# ---- logins
 
 
 def test_valid_login_identifies_the_terminal_of_the_connection(services: Sip2Services, session: Session) -> None:
@@ -165,7 +165,7 @@ def test_terminal_removed_by_a_reload_must_log_in_again(services: Sip2Services, 
     assert reply == f"36N{DATE}AOHKU|AAP1|AFThe terminal must log in first|"
 
 
-# ---- the status
+# ---- SC Status
 
 
 def test_status_is_answered_before_the_login(services: Sip2Services, session: Session) -> None:
@@ -236,7 +236,7 @@ def test_every_refusal_row_has_only_fields_of_its_reply() -> None:
         assert set(row) <= known
 
 
-# ---- what cannot be read, and what fails
+# ---- unreadable messages and failures
 
 
 @pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
@@ -288,7 +288,7 @@ def test_database_outage_is_answered_with_try_again_and_logs_no_bug(services: Si
     assert [(log["event"], log["log_level"], log["refused"]) for log in logs] == [("sip2.answered", "info", "try_again")]
 
 
-# ---- what is kept of it
+# ---- log lines
 
 
 def test_reply_has_the_sequence_number_of_its_request_and_a_checksum(ask: Ask) -> None:
@@ -335,7 +335,7 @@ def test_log_contains_no_pin_name_or_card(services: Sip2Services, samples: dict[
         assert secret not in str(logs)
 
 
-# ---- what is kept of each terminal
+# ---- activity of each terminal
 
 
 def test_last_message_of_a_terminal_is_recorded(services: Sip2Services, session: Session) -> None:

@@ -47,7 +47,7 @@ def _requests(store: Immediate) -> list[Request]:
     return list(store.now(lambda unit: unit.requests.open_of_patron("P1")))
 
 
-# ---- placed
+# ---- placing
 
 
 @pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJb2|", "ABH1|AJPoems|"])
@@ -106,7 +106,7 @@ def test_hold_without_a_pin_is_refused_at_a_terminal_that_requires_one(fields: F
     assert fields("pin-1", _15(what="ABH1|AD1234|")).get("ok") == "1"
 
 
-# ---- cancelled
+# ---- cancelling
 
 
 def test_hold_is_cancelled_before_a_partner_has_shipped(store: Immediate, fields: Fields) -> None:
@@ -129,7 +129,7 @@ def test_missing_hold_can_be_neither_changed_nor_cancelled(place: Place, fields:
     assert fields("counter-1", _15(mode)).all("AF") == ("There is no such request",)
 
 
-# ---- what 64 told
+# ---- identifiers from a 64
 
 TOO_LATE = "Too late to cancel: the book is on its way (R34)"
 NOT_NOW = "Not possible with this book now. Please ask at the counter"
@@ -166,7 +166,7 @@ def test_r34_identifier_from_a_patron_list_is_accepted_for_cancelling(
     (told,) = fields(login, f"63001{DATE}{summary:10}AOHKU|AAP1|").all(tag)
     reply = fields(login, f"15-{DATE}AOHKU|AAP1|{sent_in}{told}|")
     assert reply.get("ok") == ("1" if position is P.REQUESTED else "0")
-    if login in {"counter-1", "staff-1"}:  # the others speak Chinese
+    if login in {"counter-1", "staff-1"}:  # the other terminals show Chinese
         assert reply.all("AF") == (text,)
 
 
@@ -181,7 +181,7 @@ def test_ambiguous_identifier_of_two_requests_is_refused(place: Place, fields: F
     assert fields("counter-1", f"15-{DATE}AOHKU|AAP1|{sent_in}詩|").get("ok") == "1"
 
 
-# ---- changed
+# ---- changing
 
 
 def test_expiry_date_of_a_hold_is_changed(store: Immediate, fields: Fields) -> None:

@@ -83,7 +83,7 @@ def test_message_round_trips(code: str, data: st.DataObject) -> None:
 
 
 def test_canonical_line_round_trips(line: bytes, spoken: Sip2Dialect) -> None:
-    # 96 and 97 without AZ are legal too, but are not in the fixtures: the standard dialect detects errors.
+    # The fixtures have no 96 or 97 without AZ, although it is legal, since the standard dialect detects errors.
     assert encode(decode(line, spoken), spoken) == line + b"\r"
 
 

@@ -33,7 +33,7 @@ def _call(port: Port, listener: Listener, address: IPv4Address = BALANCER) -> Ca
     return replace(port, listener=listener).call(address, log_in=False)
 
 
-# ---- who must log in
+# ---- login modes
 
 
 def test_nothing_is_executed_before_a_required_login(port: Port) -> None:
@@ -155,7 +155,7 @@ def test_address_may_have_its_own_framing(port: Port) -> None:
     assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.3.0.1", 1)).hears(LOGIN) == b"941\r"
 
 
-# ---- balancers
+# ---- load balancers
 
 
 @pytest.mark.parametrize("header", [V1, V2])

@@ -36,7 +36,7 @@ def _09(no_block: str = "N", more: str = "") -> str:
     return f"09{no_block}{when}{when}AP|AOHKU|ABC1|AC|{more}"
 
 
-# ---- all loans at once
+# ---- renew all
 
 
 def test_renew_all_lists_each_loan_as_renewed_or_unrenewed_with_its_reason(place: Place, fields: Fields) -> None:
@@ -75,7 +75,7 @@ def test_renew_all_with_an_unknown_card_renews_nothing(place: Place, fields: Fie
     assert reply.all("AF") == (text,)
 
 
-# ---- while the line was down
+# ---- offline transactions
 
 
 def test_offline_return_is_accepted_at_a_terminal_without_returns_and_flagged_for_staff(
@@ -104,8 +104,8 @@ def test_return_at_a_book_drop_is_refused_online_and_offline(
 @pytest.mark.parametrize(
     ("told", "due"),
     [
-        ("20170310    235959", "20170310    235959"),  # shorter than the policy: what stands on the slip
-        ("20170315    235959", "20170315    235959"),  # the policy's own
+        ("20170310    235959", "20170310    235959"),  # a date before the policy's date is kept
+        ("20170315    235959", "20170315    235959"),  # this is the policy's date
         ("20170316    000000", "20170315    235959"),
         ("20190101    235959", "20170315    235959"),
     ],
@@ -154,7 +154,7 @@ def test_invalid_offline_loan_is_refused_and_flagged_for_staff(place: Place, sto
     assert (after.position, after.flags) == (P.IN_TRANSIT, "offline:not_yet_arrived")
 
 
-# ---- what the terminal could not finish
+# ---- undone transactions
 
 
 @pytest.mark.parametrize("card", ["P9", ""])
@@ -184,7 +184,7 @@ def test_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields)
     assert (after.position, after.returned_on) == (P.ON_LOAN, None)
 
 
-# ---- what a sorter routes by
+# ---- sorter fields
 
 
 def test_sorter_gets_bin_alert_call_number_properties_and_destination(place: Place, store: Immediate, fields: Fields) -> None:

@@ -124,7 +124,7 @@ def test_counts_are_grouped_by_item_state(place: Place, fields: Fields) -> None:
         (3, "AV", ("C3 HKD 20.00",)),
         (4, "BU", ("C3",)),
         (5, "CD", ("Emma",)),
-        (6, "AV", ("C3 HKD 20.00",)),  # fees one by one, beyond the 2.00 document
+        (6, "AV", ("C3 HKD 20.00",)),  # position 6, beyond the 2.00 document, requests single fees
         (7, "AV", ("C3 HKD 20.00",)),
     ],
 )

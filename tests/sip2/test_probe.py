@@ -112,7 +112,7 @@ def test_probe_message_is_answered_and_the_connection_stays_open(real: Port, boo
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
 def test_probe_message_sent_byte_by_byte_gets_the_same_reply(real: Port, book: Request, probe: Probe) -> None:
     if len(probe.sent) > 1000:
-        probe = replace(probe, sent=probe.sent[-1000:], heard=b"")  # the rest of a long line: rubbish, and then what follows
+        probe = replace(probe, sent=probe.sent[-1000:], heard=b"")  # send only the end of a long line byte by byte
     caller = real.call(log_in=not probe.cold)
     for at in range(len(probe.sent)):
         caller.line.dataReceived(probe.sent[at : at + 1])

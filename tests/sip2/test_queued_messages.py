@@ -109,8 +109,8 @@ BACK, NOT_BACK = f"101YUN{DATE}AOT|ABL1|AQ|", f"100NUN{DATE}AOT|ABL1|AQ|"
 @pytest.mark.parametrize(
     ("send", "says", "kind", "asked"),
     [
-        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL1 Emma|"), "accepted", "11 17 63"),  # it has that loan already
-        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, record("0001", "L2")), "refused", "11 17 63"),  # somebody else has it
+        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, RECORD + "AUL1 Emma|"), "accepted", "11 17 63"),  # the system already has this loan
+        (S.TELL_ILS_LENT, (NOT_TAKEN, LENT, record("0001", "L2")), "refused", "11 17 63"),  # another patron has the item
         (S.TELL_ILS_BACK, (NOT_BACK, SHELVED), "accepted", "09 17"),
         (S.TELL_ILS_BACK, (NOT_BACK, LENT), "refused", "09 17"),
     ],
@@ -147,13 +147,13 @@ def test_action_is_not_resent_when_its_lookup_fails(send: LocalSend) -> None:
 @pytest.mark.parametrize(
     ("says", "kind"),
     [
-        ((SHELVED,), "accepted"),  # it was not done
-        ((LENT, record("0002", "L1 Emma", "L2")), "refused"),  # it was, and a person must look
-        ((LENT, record("0001", "L2")), "accepted"),  # somebody else has it
+        ((SHELVED,), "accepted"),  # the checkout was not executed
+        ((LENT, record("0002", "L1 Emma", "L2")), "refused"),  # the checkout was executed, so staff must act
+        ((LENT, record("0001", "L2")), "accepted"),  # another patron has the item
         ((LENT, record("0000")), "accepted"),
-        ((LENT, record("0002", "L2")), "refused"),  # a part of the list
-        ((LENT, record("    ", "L2")), "refused"),  # no count to compare it with
-        ((LENT, record("0001", "Emma / Jane Austen")), "refused"),  # a list of titles
+        ((LENT, record("0002", "L2")), "refused"),  # the list is incomplete
+        ((LENT, record("    ", "L2")), "refused"),  # there is no count to compare with the list
+        ((LENT, record("0001", "Emma / Jane Austen")), "refused"),  # the list has titles instead of barcodes
     ],
 )
 def test_checkout_without_a_reply_is_looked_up(says: tuple[str, ...], kind: str) -> None:
@@ -182,9 +182,9 @@ def test_queued_checkout_is_cancelled_when_its_item_was_returned() -> None:
 @pytest.mark.parametrize(
     ("was_in", "age_s", "listed"),
     [
-        (False, 0, record("0001", "L1")),  # it may be an older loan
-        (True, 16, record("0001", "L1")),  # or a later one, made at the system's own desk
-        (True, 0, record("0002", "L2")),  # whose it is is not known
+        (False, 0, record("0001", "L1")),  # the loan may be older than the checkout
+        (True, 16, record("0001", "L1")),  # the loan may have been made later, at the system's own desk
+        (True, 0, record("0002", "L2")),  # the borrower is unknown
     ],
 )
 def test_ambiguous_checkout_is_left_to_staff(was_in: bool, age_s: int, listed: str) -> None:

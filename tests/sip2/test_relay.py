@@ -71,7 +71,7 @@ def sealed(body: bytes, number: int) -> bytes:
     return line + checksum(line)
 
 
-# ---- byte by byte
+# ---- bytes of relayed messages
 
 
 def test_messages_are_relayed_unchanged_except_checksum_and_sequence_number(services: Sip2Services) -> None:
@@ -121,7 +121,7 @@ def test_repeated_message_gets_the_stored_reply(port: Port) -> None:
     assert len(upstream.asked) == 1
 
 
-# ---- whom a line concerns
+# ---- routing
 
 
 @pytest.mark.parametrize("code", ["09", "11", "17", "29"])
@@ -160,7 +160,7 @@ def test_message_withheld_from_the_dialect_is_not_relayed(services: Sip2Services
     assert upstream.asked == []
 
 
-# ---- a system that is away
+# ---- outages
 
 BARE = {
     "09": f"09N{DATE}{DATE}AP|AOHKU|ABLOCAL1|AC|",
@@ -198,7 +198,7 @@ def test_every_message_except_the_login_has_a_route() -> None:
     assert RELAY_RULES.keys() == {*BARE, *OURS_TOO} == HANDLERS.keys() - {"93"}
 
 
-# ---- the terminal's own login
+# ---- logins
 
 
 def test_relay_logs_in_as_the_terminal_and_disconnects_with_it(port: Port) -> None:
@@ -231,7 +231,7 @@ def test_refused_login_is_not_relayed(services: Sip2Services) -> None:
     assert upstream.login is NOBODY
 
 
-# ---- what is joined
+# ---- merged replies
 
 
 def test_relayed_reply_is_unchanged_when_nothing_is_added(services: Sip2Services) -> None:
@@ -291,7 +291,7 @@ def test_field_hidden_by_the_dialect_is_removed_from_a_relayed_reply(services: S
     assert heard == theirs.replace("BEa@b.test|AUL1|AUL2|", "").encode("latin-1") + b"\r"
 
 
-# ---- both sides on one line
+# ---- replies from both sides
 
 
 STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
@@ -365,7 +365,7 @@ def test_renew_all_screen_message_totals_both_systems(services: Sip2Services, pl
     assert said.startswith(b"66100020001")
 
 
-# ---- one message that the local system does not like
+# ---- disconnects caused by one message
 
 
 class HangsUp(FakeUpstream):
@@ -380,7 +380,7 @@ def test_disconnects_are_counted_by_terminal_and_message(services: Sip2Services)
     assert value(services.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
 
 
-# ---- a barcode that two libraries have
+# ---- a barcode of two libraries
 
 
 SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
@@ -389,11 +389,11 @@ SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
 @pytest.mark.parametrize(
     ("card", "institution", "theirs", "whose"),
     [
-        ("P2", "HKU", SEEN.format("C1", "Emma"), "theirs"),  # it came for P1: P2 has our own book in hand
-        ("P2", "HKU", SEEN.format("C1", "").replace("1803", "1801"), "ours"),  # we have none of this barcode
+        ("P2", "HKU", SEEN.format("C1", "Emma"), "theirs"),  # the HKALL item came for P1, so P2 has our own item
+        ("P2", "HKU", SEEN.format("C1", "").replace("1803", "1801"), "ours"),  # the local system has no item with this barcode
         ("P2", "HKU", "", "ours"),
         ("P1", "HKU", SEEN.format("C1", "Emma"), "ours"),
-        ("P2", "CUHK", SEEN.format("C1", "Emma"), "ours"),  # the terminal says whose it is
+        ("P2", "CUHK", SEEN.format("C1", "Emma"), "ours"),  # the institution id (AO) names the owner
     ],
 )
 def test_own_item_sharing_a_barcode_with_a_held_hkall_item_can_be_borrowed(
@@ -405,7 +405,7 @@ def test_own_item_sharing_a_barcode_with_a_held_hkall_item_can_be_borrowed(
     assert any(line.startswith(b"11") for line in upstream.asked) is (whose == "theirs")
 
 
-# ---- what nobody knows while it is away
+# ---- unknown cards and PINs during an outage
 
 
 @pytest.mark.parametrize(
@@ -434,7 +434,7 @@ class Away:
         )  # fmt: skip
 
 
-# ---- what a message may take
+# ---- time budget
 
 
 def test_message_has_one_time_budget_across_both_systems(services: Sip2Services) -> None:

@@ -107,7 +107,7 @@ def test_terminal_is_not_read_while_its_replies_are_unread(port: Port) -> None:
     assert caller.socket.producerState == "paused"
     port.circulation.found("I1")
     assert caller.socket.producerState == "producing"
-    port.clock.pump([0] * (MOST_WAITING // AT_ONCE))  # other terminals have their turns in between
+    port.clock.pump([0] * (MOST_WAITING // AT_ONCE))  # other terminals are served in between
     assert caller.hears().count(ENDED) == MOST_WAITING + 1
 
 

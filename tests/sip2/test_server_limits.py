@@ -23,7 +23,7 @@ ENDED = f"36Y{DATE}AOHKU|AAP1|\r".encode()
 ITEM = f"17{DATE}AOHKU|ABI1|\r".encode()
 
 
-# ---- who may come, and how long
+# ---- admission and timeouts
 
 
 def test_connection_from_an_unlisted_address_is_refused(port: Port) -> None:
@@ -97,7 +97,7 @@ def test_requests_of_a_closed_connection_are_neither_executed_nor_answered(port:
     assert port.clock.getDelayedCalls() == []
 
 
-# ---- the end
+# ---- shutdown
 
 
 def test_drain_closes_connections_after_their_pending_replies(port: Port) -> None:
@@ -156,14 +156,14 @@ def test_metrics_count_every_message(port: Port) -> None:
     assert (value(metrics, "sip2_events_total", "answered"), value(metrics, "sip2_sessions")) == (2, 0)
 
 
-# ---- strangers, and those who do not take their answers
+# ---- unauthenticated clients, and clients that do not read replies
 
 
 def test_unauthenticated_connections_take_turns_and_do_not_delay_authenticated_connections(port: Port) -> None:
     """For example, when all terminals behind one tunnel reconnect at once."""
     small = replace(port, unproven=2)
     for _ in range(5):
-        small.call()  # logged in
+        small.call()  # these connections are authenticated
     first, second, third, fourth = (small.call(log_in=False) for _ in range(4))
     assert [caller.socket.producerState for caller in (first, second, third)] == ["producing", "producing", "paused"]
     assert (third.hears(LOGIN), fourth.hears(LOGIN)) == (b"", b"")
@@ -209,7 +209,7 @@ def test_many_messages_in_one_segment_before_a_login_count_as_a_flood(port: Port
 
 def test_connection_is_not_read_while_replies_are_unread(port: Port) -> None:
     caller = port.call()
-    caller.socket.producer.pauseProducing()  # what a transport does whose buffer is full
+    caller.socket.producer.pauseProducing()  # a transport does this when its buffer is full
     assert caller.socket.producerState == "paused"
     caller.socket.producer.resumeProducing()
     assert caller.socket.producerState == "producing"

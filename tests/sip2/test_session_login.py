@@ -42,7 +42,7 @@ def test_login_resets_the_count_of_wrong_logins(session: Session) -> None:
     session.strike()
     session.strike()
     session.log_in("counter-1")
-    assert session.dialect is STANDARD  # none was given, the listener's stays
+    assert session.dialect is STANDARD  # no dialect was given, so the listener's dialect stays
     assert session.strike() is False
 
 

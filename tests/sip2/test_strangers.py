@@ -61,7 +61,7 @@ def lend_soon(site: Site) -> None:
     site.coroutine(put)
 
 
-# ---- Sip2
+# ---- PyPI's Sip2
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Caller:
         assert said.endswith("\r")
         sealed = said.rstrip("\r").encode()
         assert sealed[-4:] == checksum(sealed[:-4])
-        assert sealed[-7:-6] == request.rstrip("\r")[-7:-6].encode()  # the number that was sent
+        assert sealed[-7:-6] == request.rstrip("\r")[-7:-6].encode()  # the reply repeats the request's sequence number
         return getattr(self.line, f"sip_{name}_response")(said)
 
 
@@ -113,7 +113,7 @@ def test_third_party_client_borrows_renews_pays_and_returns(relayed: Site, calle
     assert (lent["fixed"]["Ok"], lent["variable"]["AJ"]) == ("1", ["Dune"])
     assert counter.ask("patron_information", "charged")["variable"]["AU"] == ["C1"]
     renewed = counter.ask("renew", "C1")
-    assert renewed["fixed"]["Ok"] == "0"  # too soon, and it says so
+    assert renewed["fixed"]["Ok"] == "0"  # it is too early to renew
     assert "(R2" in renewed["variable"]["AF"][0]
     paid = counter.ask("fee_paid", 4, 0, "1.00", feeIdentifier="#9", transactionId="t1", currencyType="HKD")
     assert paid["fixed"]["PaymentAccepted"] == "N"
@@ -127,7 +127,8 @@ def test_third_party_client_works_through_the_relay(relayed: Site, caller: Calla
     lent = counter.ask("checkout", "L1")
     assert (lent["fixed"]["Ok"], lent["variable"]["AJ"]) == ("1", ["Emma"])
     assert counter.ask("renew", "L1")["fixed"]["Ok"] == "1"
-    cut = counter.ask("renew_all")  # Sip2 1.1 leaves out the date of a 65 (seen 2026-11-27): it is told, and the line stays
+    # Sip2 1.1 omits the date of a 65 (seen 2026-11-27): the reply says so, and the connection stays.
+    cut = counter.ask("renew_all")
     assert (cut["fixed"]["Ok"], cut["variable"]["AF"]) == ("0", ["The terminal's message could not be read"])
     assert counter.ask("patron_information", "charged")["variable"]["AU"] == ["L1"]
     assert counter.ask("patron_status")["variable"]["BV"] == ["3.50"]
@@ -221,7 +222,7 @@ class Theirs:
         self._routes(server)
         async with server.start("127.0.0.1", self.port):
             ready.set()
-            while not self._stop.is_set():  # a thread sets it
+            while not self._stop.is_set():  # another thread sets this event
                 await anyio.sleep(0.05)
 
     def _routes(self, server: Any) -> None:
@@ -277,7 +278,7 @@ def test_pysip2_server_lists_loans_and_its_disconnect_affects_no_other_terminal(
     record = site.asks(other, f"63000{DATE}{' ' * 10}AOTHEIRS|AA{CARD}|AC|AD1234|")
     assert "AEReader|BLY|CQY|" in record
     status = site.asks(other, "9900802.00")
-    assert "|BXNYN" in status  # 23 it has not, 11 it has, 09 it has not
+    assert "|BXNYN" in status  # pysip2's server supports 11, but neither 23 nor 09
     assert "AOTHEIRS|" in status
     site.do(one.hang_up)
     site.do(other.hang_up)

@@ -153,7 +153,7 @@ class TwoSides(RuleBasedStateMachine):
         terminal = self.terminals[login]
         terminal.last = terminal.seal.sealed(line)
         reply = self.sends(terminal)
-        self.delivers()  # at once, as the courier is nudged by each commit
+        self.delivers()  # the courier delivers immediately, since each commit wakes it up
         return terminal.seal.opened(reply) if reply else ""
 
     def sends(self, terminal: Terminal) -> bytes:
@@ -203,7 +203,7 @@ class TwoSides(RuleBasedStateMachine):
             self.sends(terminal)
             assert len(self.lossy.system.heard) == before
 
-    # ---- the gateway, time, and staff
+    # ---- crashes, time and staff
 
     @rule(commits=st.integers(1, 2))
     def will_be_killed(self, commits: int) -> None:
@@ -274,7 +274,7 @@ class TwoSides(RuleBasedStateMachine):
             row.payload for row in self.rows() if isinstance(row.payload, LocalMessage) and row.state in (states or UNSETTLED)
         ]
 
-    # ---- what must be true
+    # ---- invariants
 
     @invariant()
     def no_payment_is_made_twice(self) -> None:
@@ -299,7 +299,7 @@ class TwoSides(RuleBasedStateMachine):
         for book, copy in self.lossy.system.books.items():
             assert copy.reader == (self.shown[book] or "") or key_of_copy(book) in shown, (book, copy, self.shown)
         self.a_payment_that_was_taken_is_known_or_shown()
-        assert shown == {message.ordering_key for message in self.messages(OutboxState.DEAD)}  # nothing waits for ever
+        assert shown == {message.ordering_key for message in self.messages(OutboxState.DEAD)}  # no message may wait forever
         self.health.stop()
         self.store.close()
         self.engine.dispose()

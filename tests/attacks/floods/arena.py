@@ -102,7 +102,7 @@ class Arena:
         cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(cells[11]) + int(cells[12])) / os.sysconf("SC_CLK_TCK")
 
-    # ---- honest people
+    # ---- honest clients
 
     def terminal(self) -> Honest:
         """A logged-in terminal at another address that requests the status."""

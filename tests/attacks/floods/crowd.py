@@ -131,7 +131,7 @@ class Hostile:
 def main(plain: int, secure: int, ncip: int, raw: int, ops: int, number: int, seconds: int) -> None:
     """Attack for the given seconds."""
     doors = {"plain": plain, "secure": secure, "ncip": ncip, "raw": raw, "ops": ops}
-    os.nice(19)  # in truth they are other machines, and take no time of this one
+    os.nice(19)  # real attackers would not use this machine's CPU
     picker, refused, most = selectors.DefaultSelector(), 0, 0
     wanted = [(kind, source) for kind in KINDS.values() for source in ADDRESSES]
     crowd = [

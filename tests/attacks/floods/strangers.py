@@ -73,7 +73,7 @@ class Stranger:
 
 def main(port: int, seconds: float, addresses: int, forged: int, *paths: str) -> None:
     """Ask from so many addresses for so long."""
-    os.nice(19)  # in truth they are other machines
+    os.nice(19)  # real clients would not use this machine's CPU
     picker, found, end = selectors.DefaultSelector(), Counter[str](), time.monotonic() + seconds
     for n in range(addresses):
         one = Stranger(port, f"127.8.{n // 250}.{n % 250 + 1}", list(paths), forged=bool(forged))

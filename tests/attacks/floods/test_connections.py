@@ -80,7 +80,7 @@ def test_terminal_waits_while_many_connections_of_its_address_are_silent(arena: 
             log_in(line)
         assert arena.terminal().asks() < NOTICED_S
         assert arena.partner().asks() < NOTICED_S
-        assert not readable(silent + others)  # none is cut off
+        assert not readable(silent + others)  # no connection was closed
         silent[0].close()
         line.settimeout(PATIENCE_S)
         assert log_in(line).startswith(b"941")
@@ -97,7 +97,7 @@ def test_terminals_sharing_one_address_can_log_in_one_by_one(arena: Arena) -> No
 def test_operators_can_connect_while_their_port_is_flooded(arena: Arena) -> None:
     with ExitStack() as stack:
         for line in held_open(stack, arena.ops, "127.0.0.2", 60):
-            with suppress(ConnectionError):  # it had to give way
+            with suppress(ConnectionError):  # the connection was displaced by a newer one
                 line.sendall(b"GET /metrics HTTP/1.1\r\n")
         heard = said(connected(arena.ops), b"GET /healthz HTTP/1.0\r\n\r\n")
     assert heard.startswith(b"HTTP/1.0 200")
@@ -149,7 +149,7 @@ def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
     return sent
 
 
-# ---- a partner that answers without end
+# ---- a partner with an endless reply
 
 
 @contextmanager
@@ -199,10 +199,10 @@ def test_endless_partner_reply_is_cut_off(reactor: object, name: str) -> None:
         with pytest.raises(NoReply, match="more than"):
             blockingCallFromThread(reactor, lambda: ensureDeferred(ask()))  # type: ignore[arg-type]
         assert time.monotonic() - began < PATIENCE_S / 2
-    assert taken[0] < MOST_HEAD + 16 * 2**20  # what the kernel takes on the way is not ours
+    assert taken[0] < MOST_HEAD + 16 * 2**20  # bytes in kernel buffers do not count
 
 
-# ---- long ones
+# ---- long bodies
 
 
 @pytest.mark.attack
@@ -225,7 +225,7 @@ def test_unfinished_bodies_stay_within_the_memory_budget(arena: Arena) -> None:
                     if not waiting[line]:
                         del waiting[line]
         assert arena.partner().asks() < NOTICED_S
-        assert arena.rss_mib() - before < 48  # 155 MiB without a limit
+        assert arena.rss_mib() - before < 48  # without a limit, it would grow by 155 MiB
 
 
 DRIPS = {

@@ -55,7 +55,7 @@ def test_two_thousand_hostile_connections_do_not_delay_other_clients(arena: Aren
             print(f"\nopen and refused {said.strip()}; ms quiet {quiet}, attacked {attacked}; MiB {before:.0f} to {memory:.0f}")  # noqa: T201
         found.append((attacked[0] / quiet[0], attacked[1] / quiet[1]))
         assert memory - before < 100
-    # What else runs on the machine only adds: the best of the rounds is nearest to what the gateway itself does.
+    # Other processes can only add delay, so the best round is closest to the gateway's own latency.
     assert min(terminal for terminal, _ in found) <= WORST_P99, found
     assert min(partner for _, partner in found) <= WORST_P99, found
     assert people[0].asks() < 1

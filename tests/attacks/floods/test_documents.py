@@ -40,7 +40,7 @@ def test_costly_document_on_raw_tcp_gets_a_problem_without_delaying_others(arena
 def test_thousands_of_tiny_documents_in_one_segment_do_not_delay_others(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         heard = said(connected(arena.raw), END * 4_000)
-    assert heard.count(b"NCIPMessage>") <= 200  # it is a flood, and the connection is closed
+    assert heard.count(b"NCIPMessage>") <= 200  # the connection is closed as a flood
     assert max(waits) < NOTICED_S
 
 

@@ -75,7 +75,7 @@ def test_many_unauthenticated_clients_do_not_block_pages_of_others(
 ) -> None:
     terminal, codes, waits = arena.terminal(), Counter[str](), list[float]()
     with closing(Browser(arena.ports.web)) as clerk, closing(Browser(arena.ports.web)) as patron:
-        card = f"P000{1 + list(CROWDS).index(name)}"  # each has a limit of its own
+        card = f"P000{1 + list(CROWDS).index(name)}"  # each patron has a separate limit
         clerk.log_in()
         log_in_patron(patron, card)
         app = Program(arena.ports.web, card)
