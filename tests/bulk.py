@@ -102,7 +102,7 @@ class ClosedRequest:
 
 
 def at(plenty: Amounts, number: int, now: datetime) -> ClosedRequest:
-    """The request with this number; 0 is the oldest."""
+    """Return the request with this number; 0 is the oldest."""
     left = timedelta(days=plenty.days) * ((plenty.requests - number) / plenty.requests)
     return ClosedRequest(number, Side.LENDING if number % 2 else Side.BORROWING, now - left, plenty)
 
@@ -200,7 +200,7 @@ def fill_directory(engine: Engine, partners: int, tell: Callable[[int], None] = 
 
 
 def partner(number: int) -> Partner:
-    """A partner library with generated values."""
+    """Return a partner library with generated values."""
     return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
 
 
@@ -231,7 +231,7 @@ def _more_memory(unit: UnitOfWork) -> None:
 
 
 def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
-    """Each event of the life cycles, with its positions before and after."""
+    """Yield each event of the life cycles, with its positions before and after."""
     for side, life in LIVES.items():
         here = FIRST[side]
         for happened in life:
@@ -241,7 +241,7 @@ def _steps() -> Iterator[tuple[Event, tuple[str, str]]]:
 
 
 def _text(instant: datetime) -> str:
-    """A timestamp in the tables' format."""
+    """Return a timestamp in the tables' format."""
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

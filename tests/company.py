@@ -86,7 +86,7 @@ class Gateway:
         self._starts, self._is_of_pages = 0, False
 
     def plant(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Change its database before it starts, or read it while it runs."""
+        """Change the gateway's database before the start, or read it while the gateway runs."""
         found = config.load(self.path, self.environ)
         engine = open_engine(found.database.url)
         store = Immediate(engine, make_unit(library_of(found)))
@@ -111,22 +111,22 @@ class Gateway:
         until(lambda: self.count_starts() == self._starts, "the daemon's start")
 
     def count_starts(self) -> int:
-        """The number of starts according to the log, without those of the pages process, which has another name."""
+        """Return the number of starts according to the log, without those of the pages process, which has another name."""
         started = (line for line in self.log().splitlines() if "daemon.started" in line)
         return sum(self._is_of_pages or '-web"' not in line for line in started)
 
     def children(self) -> list[int]:
-        """The running child processes of the daemon, such as the pages process."""
+        """Return the running child processes of the daemon, such as the pages process."""
         return [pid for pid, parent in _running() if parent == self.pid]
 
     @property
     def pid(self) -> int:
-        """The id of the current or last process."""
+        """Return the id of the current or last process."""
         assert self._process is not None
         return self._process.pid
 
     def kill(self) -> None:
-        """Kill the daemon; its pages process finishes its pages and ends."""
+        """Kill the daemon, whose pages process finishes its requests and ends."""
         assert self._process is not None
         pages = self.children()
         self._process.kill()
@@ -177,7 +177,7 @@ class Gateway:
         return found
 
     def begin(self, terminal: SocketTerminal, line: str) -> Callable[[], Any]:
-        """Send a message; the returned function waits for the reply, or raises the error of a closed connection."""
+        """Send a message. The returned function waits for the reply, or raises an error if the connection is closed."""
         asked: list[Any] = []
         blockingCallFromThread(self._reactor, lambda: asked.append(terminal.ask(line).addErrback(lambda lost: lost.value)))
 
@@ -199,7 +199,7 @@ class Gateway:
 
 
 def _running() -> Iterator[tuple[int, int]]:
-    """The running processes of this machine, each with its parent."""
+    """Yield the running processes of this machine, each with its parent."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
@@ -208,7 +208,7 @@ def _running() -> Iterator[tuple[int, int]]:
 
 
 def gateway_ports() -> demo_setup.Ports:
-    """Eight unused ports of this machine."""
+    """Return eight unused ports of this machine."""
     sip2, ncip, ops, smtp, web, *partners = free_ports(8)
     return demo_setup.Ports(sip2, ncip, ops, smtp, dict(zip(("CUHK", "HKUST", "LU"), partners, strict=True)), web)
 

@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_repetition(item: pytest.Item) -> bool:
-    """Whether a test on PostgreSQL only repeats its SQLite variant; `make test-postgres` covers the whole suite."""
+    """Return whether a test on PostgreSQL only repeats its SQLite variant; `make test-postgres` covers the whole suite."""
     chosen = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     second = "postgresql" in (chosen.get("engine"), chosen.get("shared_engine"))
     return second and not databases.ON_POSTGRESQL and item.get_closest_marker("sql_differs") is None

@@ -1,4 +1,4 @@
-"""Concurrent patrons, counters and lenders around a gateway that is killed while they work and who retry.
+"""Concurrent patrons, counters and lenders, who retry while their gateway is killed again and again.
 
 Each book goes through STEPS. A step without a reply is repeated; an answered step never is, so that the loss of its effect
 shows as a refusal of the next step.
@@ -28,7 +28,7 @@ from tests.company import PATIENCE_S, Gateway, stamp
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")
 READERS, COUNTERS = 2, 2
 FEWEST: Final = 20
-"""Minimum number of requests, however short the lives were."""
+"""Minimum number of requests, however soon the gateway was killed."""
 GONE = (NotSent, NoReply, ConnectionClosed, ConnectError)
 
 

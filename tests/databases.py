@@ -25,12 +25,12 @@ MEMORY = Memory()
 
 
 def empty() -> Engine:
-    """An empty database with all tables."""
+    """Return an empty database with all tables."""
     return (SCHEMAS or MEMORY).fresh()
 
 
 def url(otherwise: str) -> str:
-    """The URL of an empty database without tables; `otherwise` for SQLite."""
+    """Return the URL of an empty database without tables; `otherwise` for SQLite."""
     return SCHEMAS.fresh_url() if SCHEMAS else otherwise
 
 

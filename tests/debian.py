@@ -33,7 +33,7 @@ HIERARCHIES: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgrou
 
 
 def why_not() -> str:
-    """The reason why no machine can be created here; "" if possible."""
+    """Return the reason why no machine can be created here; "" if possible."""
     if os.geteuid() != 0:
         return "a Debian machine can be made by root only"
     missing = [name for name in TOOLS if not shutil.which(name)]
@@ -41,7 +41,7 @@ def why_not() -> str:
 
 
 def release() -> str:
-    """The code name of the Debian of this machine."""
+    """Return the code name of the Debian of this machine."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     (found,) = (line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
     return found
@@ -58,7 +58,7 @@ def bootstrap(target: Path, *packages: str, suite: str = "") -> None:
 
 
 def base_system(suite: str, name: str, *packages: str) -> Path:
-    """The archive of a minimal Debian with these packages, kept under `name` for a week."""
+    """Return the archive of a minimal Debian with these packages, kept under `name` for a week."""
     made = KEPT / f"{suite}-{name}.tar"
     if not made.exists() or time.time() - made.stat().st_mtime > BASE_DAYS * 86400:  # noqa: TID251  # the age of a cache
         KEPT.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def in_memory(folder: Path) -> Iterator[None]:
 
 
 def container(root: Path, *options: str) -> list[str]:
-    """The command that starts a container of this system."""
+    """Return the command that starts a container of this system."""
     name = root.parent.name.replace("_", "0")  # the name of a machine may not end with a dash
     return ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={root}", f"--machine={name}", *options]
 
@@ -188,7 +188,7 @@ class Machine:
             process.wait(BOOT_S)
 
     def _first(self) -> int:
-        """The id on this machine of its process 1."""
+        """Return the id on this machine of its process 1."""
         pid = self._begun.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0])
 
@@ -212,7 +212,7 @@ class Machine:
         return ended
 
     def said(self, *words: str) -> str:
-        """The output of a command that must succeed."""
+        """Return the output of a command that must succeed."""
         return self.run(*words).output.strip()
 
     def type(self, text: str, *, network: bool = False, timeout_s: float = PATIENCE_S) -> Ended:
@@ -236,7 +236,7 @@ class Machine:
         saved.write_text(text, encoding="utf-8")
 
     def read(self, path: str) -> str:
-        """The text of a file."""
+        """Return the text of a file."""
         return (self.root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace")
 
     def _inside(self, words: Sequence[str], *, network: bool = False) -> list[str]:
@@ -245,7 +245,7 @@ class Machine:
 
 
 def _variables() -> Mapping[str, str]:
-    """The environment of a fresh root shell, with access to the package index."""
+    """Return the environment of a fresh root shell, with access to the package index."""
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") and name != "PIP_FIND_LINKS"}
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     plain = {"HOME": "/root", "USER": "root", "PATH": path, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}

@@ -27,7 +27,7 @@ LATER_VERSION, LATER_REVISION = "99.0.0", "9999"
 
 
 def unpack(commit: str, target: Path) -> None:
-    """Put the source of a commit into a folder, or that of this checkout: unchanged if `commit` is "", or as LATER."""
+    """Put a commit's source into a folder. "" stands for this checkout, and LATER for this checkout as a later version."""
     target.mkdir(parents=True, exist_ok=True)
     if commit not in {"", LATER}:
         words, names = ["git", "archive", commit], None
@@ -57,7 +57,7 @@ def _become_later(source: Path) -> None:
 
 
 def wheel(commit: str = "") -> Path:
-    """The wheel for every machine."""
+    """Return the wheel for every machine."""
     with _source(commit) as (source, kept):
         if not (found := list(kept.glob("*.whl"))):
             words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(kept), str(source)]
@@ -67,7 +67,7 @@ def wheel(commit: str = "") -> Path:
 
 
 def debian_package(suite: str, commit: str = "") -> Path:
-    """The package for a release of Debian, built there from a source archive."""
+    """Return the package for a release of Debian, built there from a source archive."""
     with _source(commit) as (source, kept):
         if not (found := list(kept.glob(f"{suite}/*.deb"))):
             # The script of the release needed git.

@@ -89,7 +89,7 @@ begin retry
 
 
 def _own() -> str:
-    """Options that let an unprivileged user run exim."""
+    """Return the options that let an unprivileged user run exim."""
     if os.geteuid() == 0:
         return ""
     user = pwd.getpwuid(os.geteuid())
@@ -122,7 +122,7 @@ class Exim:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _encryption(self, identity: Path | None) -> dict[str, str]:
-        """The configuration lines for STARTTLS and for offering a login."""
+        """Return the configuration lines for STARTTLS and for offering a login."""
         if identity is None:
             return {"tls": "tls_advertise_hosts =", "offers": "no"}
         own = shutil.copy(identity, self.folder / "identity.pem")
@@ -143,7 +143,7 @@ class Exim:
         subprocess.run(self._command("-qff"), check=True, timeout=PATIENCE_S)
 
     def delivered(self) -> list[bytes]:
-        """Every delivered message as stored in its file, oldest first."""
+        """Return every delivered message as stored in its file, oldest first."""
         return [path.read_bytes() for path in sorted((self.folder / "mail").glob("new/*"), key=lambda p: p.stat().st_mtime_ns)]
 
     def log(self) -> str:

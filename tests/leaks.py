@@ -18,7 +18,7 @@ _FIELD = re.compile(r"\|(?:AD|AC|CO)[^|\s]+|argon2id\$")
 
 @cache
 def names() -> re.Pattern[str]:
-    """The names of all patrons of the demo and of the world files, in both scripts."""
+    """Return the names of all patrons of the demo and of the world files, in both scripts."""
     return re.compile("|".join(re.escape(name) for name in sorted(set(_names()), key=len, reverse=True)))
 
 
@@ -32,6 +32,6 @@ def _names() -> Iterator[str]:
 
 
 def leaks(text: str) -> list[str]:
-    """The log lines in captured output that contain data they must not contain."""
+    """Return the log lines in captured output that contain data they must not contain."""
     lines = (line for line in text.splitlines() if _LOG_LINE.match(line))
     return [line for line in lines if _ADDRESS.search(line) or _FIELD.search(line) or names().search(line)]

@@ -28,7 +28,7 @@ class Event:
 
 
 def events(folder: Path = PACKAGE) -> dict[str, Event]:
-    """Every event by its name; "" for a call whose name is not a constant."""
+    """Return every event by its name; "" for a call whose name is not a constant."""
     found: dict[str, Event] = defaultdict(Event)
     for path in sorted(folder.rglob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def events(folder: Path = PACKAGE) -> dict[str, Event]:
 
 
 def context_fields(folder: Path = PACKAGE) -> set[str]:
-    """The fields that `log_context` adds to every line inside it."""
+    """Return the fields that `log_context` adds to every line inside it."""
     found: set[str] = set()
     for path in sorted(folder.rglob("*.py")):
         module = ast.parse(path.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def context_fields(folder: Path = PACKAGE) -> set[str]:
 
 
 def _calls(inside: ast.AST) -> Iterator[tuple[ast.Call, set[str]]]:
-    """The calls of a logger's methods, also through a variable."""
+    """Yield the calls of a logger's methods, also through a variable."""
     held = {
         target.id: levels
         for node in ast.walk(inside)
@@ -93,7 +93,7 @@ def _names(node: ast.AST) -> list[str]:
 
 
 def _fields(call: ast.Call, inside: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef]) -> set[str]:
-    """The names of keyword arguments; for `**`, those of the dictionaries behind its expression or variable."""
+    """Return the names of keyword arguments; for `**`, those of the dictionaries behind its expression or variable."""
     found: set[str] = set()
     for keyword in call.keywords:
         found |= {keyword.arg} if keyword.arg else _keys(keyword.value, inside, functions)
@@ -112,7 +112,7 @@ def _keys(node: ast.AST, inside: ast.AST, functions: dict[str, ast.FunctionDef |
 
 
 def _values(name: str, inside: ast.AST) -> Iterator[ast.AST]:
-    """The expressions assigned to a variable; an assigned key counts as a dictionary with that key."""
+    """Yield the expressions assigned to a variable; an assigned key counts as a dictionary with that key."""
     for node in ast.walk(inside):
         if isinstance(node, ast.AugAssign | ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
             yield from [node.value] if node.value else []

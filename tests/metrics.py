@@ -8,12 +8,12 @@ from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 
 
 def value(metrics: Metrics, name: str, *labels: str) -> float:
-    """The value of a counter or gauge by its name without prefix; of a histogram, the number of observations; 0 if absent."""
+    """Return a counter's or gauge's value by name without prefix, or a histogram's number of observations; 0 if absent."""
     wanted = {f"{NAMESPACE}_{name}", f"{NAMESPACE}_{name}_count"}
     samples = (sample for family in metrics.registry.collect() for sample in family.samples)
     return next((one.value for one in samples if one.name in wanted and tuple(one.labels.values()) == labels), 0)
 
 
 def page(metrics: Metrics) -> str:
-    """The whole page in Prometheus text format 0.0.4."""
+    """Return the whole page in Prometheus text format 0.0.4."""
     return generate_latest(metrics.registry).decode()

@@ -60,12 +60,12 @@ def copied(copy: Path) -> None:
 
 
 def mutmut(copy: Path, *words: str) -> str:
-    """The output of mutmut; surviving mutations also give an exit code, so only a missing result is an error."""
+    """Return the output of mutmut; surviving mutations also give an exit code, so only a missing result is an error."""
     return subprocess.run([MUTMUT, *words], cwd=copy, capture_output=True, text=True, check=False).stdout
 
 
 def exit_codes(copy: Path) -> dict[str, int | None]:
-    """The exit code of each mutation by name; None if not tried."""
+    """Return the exit code of each mutation by name; None if not tried."""
     found: dict[str, int | None] = {}
     for file in sorted((copy / "mutants").rglob("circulation/**/*.meta")):
         found |= json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]

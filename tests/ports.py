@@ -23,7 +23,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a listener on loopback could be opened on this port now."""
+    """Return whether a listener on loopback could be opened on this port now."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the gateway's ports also set this option
         try:

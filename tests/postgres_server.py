@@ -42,7 +42,7 @@ class PostgresServer:
 
 
 def programs() -> Path | None:
-    """The folder with the newest initdb and postgres; None if there is none."""
+    """Return the folder with the newest initdb and postgres; None if there is none."""
     on_path = shutil.which("initdb")
     found = [Path(on_path)] if on_path else sorted(DEBIAN.glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     return found[-1].resolve().parent if found else None
@@ -94,7 +94,7 @@ def _run(program: Path, *arguments: str) -> None:
 
 
 def _as_runner() -> dict[str, object]:
-    """Arguments for subprocess that drop root privileges, since initdb and postgres refuse to run as root."""
+    """Return the arguments for subprocess that drop root privileges, since initdb and postgres refuse to run as root."""
     return {"user": RUNNER, "group": RUNNER, "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program of a Debian package."""
+    """Return the path of a program of a Debian package."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
         skip_or_fail(f"{name} was not found (Debian's {package})")

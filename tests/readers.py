@@ -11,7 +11,7 @@ CATEGORY: Final = Category("test_readers", "Readers of the tests", quota=15, loa
 
 
 def with_readers(policy: Policy) -> Policy:
-    """The policy with the test category added, unless it is already there."""
+    """Return the policy with the test category added, unless it is already there."""
     known = {category.key for category in policy.categories}
     return policy if CATEGORY.key in known else replace(policy, categories=(*policy.categories, CATEGORY))
 

@@ -23,7 +23,7 @@ def use_memory() -> None:
 
 
 def roomy(folder: Path) -> bool:
-    """Whether the folder exists with enough space and allows programs to be executed."""
+    """Return whether the folder exists with enough space and allows programs to be executed."""
     if not os.access(folder, os.W_OK):
         return False
     may_start = not os.statvfs(folder).f_flag & os.ST_NOEXEC

@@ -46,7 +46,7 @@ def test_audit_without_the_vulnerability_database_fails_in_one_line() -> None:
 
 
 def audited(script: str, *words: str) -> tuple[int, str]:
-    """Exit code and output of the audit with a script in place of pip-audit."""
+    """Return the exit code and output of the audit with a script in place of pip-audit."""
     command = [sys.executable, str(AUDIT), sys.executable, "-c", f"import sys; {script}", *words]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return ended.returncode, ended.stdout

@@ -16,7 +16,7 @@ PATIENCE_S = 20.0
 
 
 class Slow(io.BytesIO):
-    """A reader that blocks until released; `taken` has its data, write by write."""
+    """A reader that blocks until released. `taken` lists the data of each write."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ LETTERS = Path(__file__).parents[1] / "hkall_gateway" / "delivery" / "templates"
 
 
 def pairs() -> Iterator[tuple[str, str]]:
-    """Every pair of an English and a Chinese text."""
+    """Yield every pair of an English and a Chinese text."""
     yield from zip(PUBLISHED.values(), PUBLISHED_ZH.values(), strict=True)
     for reason in Reason:
         yield from (reason.staff, reason.terminal, reason.patron)
@@ -50,7 +50,7 @@ def pairs() -> Iterator[tuple[str, str]]:
 
 
 def chinese_texts() -> Iterator[str]:
-    """Every Chinese text that a patron, a terminal or a clerk may see."""
+    """Yield every Chinese text that a patron, a terminal or a clerk may see."""
     for _, chinese in pairs():
         yield chinese
     for path in sorted(LETTERS.glob("*.zh-Hant.txt")):

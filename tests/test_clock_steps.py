@@ -21,7 +21,7 @@ from tests.company import COPY, Gateway, stamp, until
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 pytestmark = [pytest.mark.long, pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")]
 ANSWER_S = 5.0
-"""If timers followed the system clock, a gateway would wait for as long as the clock was set back."""
+"""Time limit of an answer. If timers followed the system clock, the gateway would wait as long as the clock was set back."""
 
 
 class Clock:

@@ -51,7 +51,7 @@ class FillsTheDisk(deque[PartnerBehaviour]):
 
 
 def ready(gateway: Gateway) -> tuple[int, str]:
-    """Status and body of /readyz."""
+    """Return the status and body of /readyz."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ports.ops}/readyz", timeout=10) as answer:
             return answer.status, answer.read().decode()

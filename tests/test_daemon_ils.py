@@ -78,7 +78,7 @@ class Site:
 def opened(
     reactor: Any, folder: Path, ils: dict[str, Any], listener: Callable[[SimulatedIls], Any], at: int = 0
 ) -> Iterator[Site]:
-    """A gateway with these keys of [ils], and its local system behind the result of `listener`.
+    """Yield a gateway with these keys of [ils], and its local system behind the result of `listener`.
 
     `at` is the port of a system already running; then the simulated one listens beside it without being queried.
     """

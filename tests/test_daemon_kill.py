@@ -59,7 +59,7 @@ def spoil(gateway: Gateway, draw: random.Random) -> None:
 
 
 def asked_of_partners(gateway: Gateway) -> Counter[str]:
-    """The number of partners that accepted each of our RequestIds; a partner accepts one once."""
+    """Return the number of partners that accepted each of our RequestIds; a partner accepts one once."""
     seen = {
         (agency, message.text("RequestId/RequestIdentifierValue"))
         for agency, library in gateway.party.partners.items()
@@ -75,7 +75,7 @@ def drained(gateway: Gateway) -> bool:
 
 
 def journal(gateway: Gateway) -> dict[str, Counter[str]]:
-    """The number of journal events of each kind per request, by the discovery system's number."""
+    """Return the number of journal events of each kind per request, by the discovery system's number."""
     config = configuration.load(gateway.path, gateway.environ)
     engine = open_engine(config.database.url)
     store = Immediate(engine, make_unit(library_of(config)))
@@ -136,7 +136,7 @@ def with_pages(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 def titles_elsewhere() -> list[str]:
-    """The titles that partners have and we do not."""
+    """Return the titles that partners have and we do not."""
     holders: dict[str, set[str]] = {}
     for copy in exports.read_holdings(demo_setup.DEMO_FILES / "holdings.csv"):
         holders.setdefault(copy.bib_id, set()).add(copy.agency)
@@ -222,5 +222,5 @@ def test_resubmitted_unanswered_form_gets_the_first_result(with_pages: Gateway, 
 
 
 def requests(gateway: Gateway) -> list[str]:
-    """The numbers of all requests."""
+    """Return the numbers of all requests."""
     return gateway.plant(lambda unit: list(unit.execute(select(REQUESTS.c.id)).scalars()))

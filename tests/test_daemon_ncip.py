@@ -48,7 +48,7 @@ class Site:
 
 
 def identity(folder: Path, name: str) -> Path:
-    """A key and a self-signed certificate, in one file."""
+    """Return a key and a self-signed certificate, in one file."""
     key, title = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)  # noqa: TID251  # real TLS looks at the real clock
     built = x509.CertificateBuilder(title, title, key.public_key(), x509.random_serial_number())

@@ -51,7 +51,7 @@ class Site:
     log: Path
 
     def curl(self, *words: str, path: str = "/ncip", data: bool = True) -> tuple[int, str, str]:
-        """Status, headers and body of curl's response."""
+        """Return the status, headers and body of curl's response."""
         assert CURL is not None
         body = ("--data-binary", f"@{VUFIND}", "--header", "Content-Type: application/xml") if data else ()
         ask = [CURL, "--silent", "--show-error", "--include", *body, *words, f"{self.url}{path}"]
@@ -165,7 +165,7 @@ def test_log_contains_no_secret_or_token(site: Site) -> None:
 
 
 def trace(digit: str) -> str:
-    """A `traceparent` that identifies a document's lines in the log."""
+    """Return a `traceparent` that identifies a document's lines in the log."""
     return f"00-{digit * 32}-{digit * 16}-01"
 
 

@@ -29,7 +29,7 @@ TIMES = 3
 
 
 def traceable() -> bool:
-    """Whether strace is installed and may trace a process."""
+    """Return whether strace is installed and may trace a process."""
     strace = shutil.which("strace")
     return strace is not None and subprocess.run([strace, "-o", os.devnull, "true"], check=False).returncode == 0
 
@@ -49,13 +49,13 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
 
 
 def order(path: Path) -> str:
-    """The events, one letter per call: (a)sked, (s)ynced, a(n)swered."""
+    """Return the events, one letter per call: (a)sked, (s)ynced, a(n)swered."""
     found = ((kind, line) for line in path.read_text().splitlines() for kind, said in KINDS.items() if said.search(line))
     return "".join({"asked": "a", "synced": "s", "answered": "n"}[kind] for kind, _ in found)
 
 
 def ask(gateway: Gateway, number: int) -> bool:
-    """Whether a request was granted; a refusal is stored too."""
+    """Return whether a request was granted; a refusal is stored too."""
     words = (f"user={CARD}", f"bib=b{number:04}", f"request=d-{number}", f"pickup={demo_setup.LOCATION}")
     return not gateway.do(lambda: gateway.party.discovery.say("RequestItem", *words)).has("Problem")
 

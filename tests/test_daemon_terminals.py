@@ -46,7 +46,7 @@ class Site:
     log: Path
 
     def terminal(self, *words: str, password: str = demo_setup.PASSWORD) -> subprocess.CompletedProcess[str]:
-        """Output and exit code of `hkall-gateway sip2`."""
+        """Return the output and exit code of `hkall-gateway sip2`."""
         return subprocess.run(
             [COMMAND, "sip2", *words],
             env={**os.environ, "PASSWORD": password},
@@ -66,7 +66,7 @@ class Site:
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A key and a self-signed certificate for this machine."""
+    """Return a key and a self-signed certificate for this machine."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -185,7 +185,7 @@ def test_database_times_are_measured_for_reads_and_writes(site: Site) -> None:
 
 
 def _marks(site: Site) -> list[str]:
-    """The corr_id of each 18 of the counter in the log so far."""
+    """Return the corr_id of each 18 of the counter in the log so far."""
     said = [json.loads(line) for line in site.log.read_text().splitlines() if "sip2.answered" in line and line.endswith("}")]
     marks = [line["corr_id"] for line in said if line["code"] == "18"]
     return [mark for mark in marks if mark.startswith("counter-1/")]

@@ -37,7 +37,7 @@ class Curl:
         self._base, self._jar = f"http://localhost:{port}", folder / "cookies"
 
     def __call__(self, path: str, *words: str) -> tuple[int, str]:
-        """Status code, and the headers with the body, of a response."""
+        """Return status code, and the headers with the body, of a response."""
         fixed = ["curl", "-s", "-i", "-m", "20", "-4", "-b", str(self._jar), "-c", str(self._jar)]
         done = subprocess.run([*fixed, *words, f"{self._base}{path}"], capture_output=True, text=True, check=False)
         found = re.match(r"HTTP/1.1 (\d+)", done.stdout)
@@ -200,7 +200,7 @@ def test_refusing_an_unknown_card_takes_as_long_as_refusing_a_wrong_pin(gateway:
     """The shortest of several response times: a hash takes some 20 ms, a page without one a few."""
 
     def posts() -> list[float]:
-        """The logged form submissions so far. The log is written later, in order, so a last page request is awaited in it."""
+        """Return the form submissions in the log, which is written later, in order, so a last page request is awaited."""
         marks = len(answered("/robots.txt"))
         Curl(gateway.ports.web, tmp_path)("/robots.txt")
         until(lambda: len(answered("/robots.txt")) > marks, "the line of the last answer")

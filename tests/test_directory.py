@@ -89,7 +89,7 @@ DEEDS: dict[str, Deed] = {
 
 
 def steps(further: int, deed: Deed) -> int:
-    """The database steps of an operation with this many further libraries, each in its own world."""
+    """Return the database steps of an operation with this many further libraries, each in its own world."""
     engine = open_engine("sqlite://")
     world, taken = World(read_world(WORLD), engine), []
     bulk.fill_directory(engine, further)

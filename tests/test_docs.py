@@ -49,7 +49,7 @@ INSTALLED = {
     "python3",
     "update-ca-certificates",
 }
-"""Programs that the first site installs: by its package, or by PostgreSQL's."""
+"""Programs that the first site installs with the gateway's package or PostgreSQL's package."""
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 FIRST_SITE = ROOT / "docs" / "first-site.md"
@@ -106,7 +106,7 @@ def test_tested_pages_use_only_programs_installed_by_the_first_site(page: str) -
 
 
 def programs(text: str) -> set[str]:
-    """The first word of each command; not of here-document text or continued lines."""
+    """Return the first word of each command; not of here-document text or continued lines."""
     plain = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL).replace("\\\n", " ")
     lines = (re.sub(r"#.*|^export ", "", line).strip() for line in plain.splitlines())
     words = (part.split()[0] for line in lines for part in line.split(" | ") if part.strip())

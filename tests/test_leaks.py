@@ -1,4 +1,4 @@
-"""The check for personal data in captured logs finds it, and nothing else."""
+"""The check for personal data in captured logs finds such data and nothing else."""
 
 from __future__ import annotations
 

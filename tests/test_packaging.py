@@ -57,7 +57,7 @@ def test_every_documented_module_and_folder_exists() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that GitHub generates for the headings of a page."""
+    """Return the anchors that GitHub generates for the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -60,7 +60,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _threads(gateway: Gateway) -> int:
-    """The number of threads of its pages process."""
+    """Return the number of threads of its pages process."""
     return len(list(Path(f"/proc/{gateway.children()[0]}/task").iterdir()))
 
 

@@ -86,7 +86,7 @@ def machine(postgres_programs: Path) -> Iterator[Machine]:
 
 
 def page() -> dict[str, list[str]]:
-    """The shell blocks by section."""
+    """Return the shell blocks by section."""
     found: dict[str, list[str]] = {}
     text = (Path(__file__).parents[1] / "docs" / "point-in-time.md").read_text(encoding="utf-8").splitlines()
     for block in blocks("point-in-time.md"):

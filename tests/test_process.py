@@ -84,7 +84,7 @@ class Site:
         databases.fill(self.path, self.environ)
 
     def ends(self, *command: str | Path) -> tuple[int, bytes]:
-        """Exit code and log of a command that is expected to end by itself."""
+        """Return the exit code and log of a command that is expected to end by itself."""
         ended = subprocess.run(command, env=self.environ, capture_output=True, timeout=PATIENCE_S, check=False)
         return ended.returncode, ended.stdout
 
@@ -95,7 +95,7 @@ class Site:
 
 
 def not_started(log: bytes) -> dict[str, Any]:
-    """The one line with the reason for the failed start."""
+    """Return the one line with the reason for the failed start."""
     (line,) = (json.loads(line) for line in log.splitlines() if b"daemon.not_started" in line)
     return dict(line)
 
@@ -192,7 +192,7 @@ def test_stop_signal_before_the_configuration_is_read_exits_cleanly(tmp_path: Pa
 
 
 def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes = b"") -> tuple[int, bytes]:
-    """Exit code and standard error of a gateway that gets a signal while it reads its configuration, `then`."""
+    """Return the exit code and standard error of a gateway that gets a signal while it reads its configuration, `then`."""
     pipe = folder / "gateway.toml"
     os.mkfifo(pipe)
     with subprocess.Popen((COMMAND, "serve", "--config", pipe), stderr=subprocess.PIPE) as process:
@@ -206,14 +206,14 @@ def reading_its_configuration(folder: Path, number: signal.Signals, then: bytes 
 
 
 def _reader_of(pipe: Path) -> int:
-    """A descriptor for writing, once another process reads; until then 0."""
+    """Return a descriptor for writing, once another process reads; until then 0."""
     with suppress(OSError):
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     return 0
 
 
 def written_by(site: Site, *options: str) -> bytes:
-    """The output on its own terminal of a gateway that cannot start."""
+    """Return the output on its own terminal of a gateway that cannot start."""
     ours, its = pty.openpty()
     with socket.create_server(("127.0.0.1", site.ports.sip2)):
         subprocess.run(
@@ -264,7 +264,7 @@ def test_unread_log_pipe_does_not_prevent_the_stop(site: Site, number: signal.Si
 
 
 def _is_open(port: int) -> bool:
-    """Whether the port accepts a connection; each leaves a line in the log."""
+    """Return whether the port accepts a connection; each leaves a line in the log."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False

@@ -44,7 +44,7 @@ ELSEWHERE: Final = {"R9"}
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """Name and first docstring line of every test of the chapters."""
+    """Yield the name and first docstring line of every test of the chapters."""
     for path in CHAPTERS:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):

@@ -60,7 +60,7 @@ def test_configuration_page_says_how_each_key_is_changed() -> None:
 
 
 def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
-    """The keys in page order: those of a table, then its inner tables."""
+    """Yield the keys in page order: those of a table, then its inner tables."""
     yield from ((table, key) for key in model.model_fields if not table_of(model, key) and table)
     for key in model.model_fields:
         if inner := table_of(model, key):
@@ -71,7 +71,7 @@ def _in_page_order(model: type[BaseModel] = GatewayConfig, table: str = "") -> I
 
 
 def changed(field: FieldInfo, value: object) -> object:
-    """A different value of a key's type; any difference will do, since the value has been validated."""
+    """Return a different value of a key's type; any difference will do, since the value has been validated."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -89,7 +89,7 @@ def changed(field: FieldInfo, value: object) -> object:
 
 
 def with_change(config: GatewayConfig, table: str, key: str) -> GatewayConfig:
-    """The configuration with a different value for one key; of rows, in the first one."""
+    """Return the configuration with a different value for one key; of rows, in the first one."""
     found: GatewayConfig = _with(config, table.split("."), key)
     return found
 
@@ -104,7 +104,7 @@ def _with(model: Any, steps: list[str], key: str) -> Any:
 
 
 def _row(model: Any, name: str, rows: tuple[Any, ...]) -> Any:
-    """The first row, or a new one."""
+    """Return the first row, or a new one."""
     kind = table_of(type(model), name)
     assert kind is not None
     return rows[0] if rows else kind.model_construct(**{key: f.get_default() for key, f in kind.model_fields.items()})
@@ -147,7 +147,7 @@ class Reads:
         monkeypatch.setattr(Strict, "__getattribute__", noted)
 
     def take(self) -> set[tuple[str, str]]:
-        """The keys read since the last call."""
+        """Return the keys read since the last call."""
         found, self.seen = self.seen, set()
         return found
 
@@ -234,7 +234,7 @@ def reloaded(gateway: Gateway, *edits: tuple[str, str]) -> list[dict[str, Any]]:
 
 
 def lines(gateway: Gateway) -> list[dict[str, Any]]:
-    """The log lines of a gateway about the configuration."""
+    """Return the log lines of a gateway about the configuration."""
     found = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
     return [line for line in found if line["event"].startswith("config.")]
 

@@ -68,7 +68,7 @@ class Pair:
     """Two gateways with one database; each runs the old program until upgraded."""
 
     def __init__(self, reactor: Any, folder: Path, scratch: str, url: str, released: Path) -> None:
-        self.first = Gateway(reactor, folder / "one", database=scratch)  # this file gets the tables of the current version
+        self.first = Gateway(reactor, folder / "one", database=scratch)  # `scratch` gets the tables of the current version
         self.second = Gateway(reactor, folder / "two", beside=self.first, number=2)
         self.both = (self.first, self.second)
         self.ours = os.environ.get("PYTHONPATH", "")
@@ -79,13 +79,13 @@ class Pair:
         self.first.do(self.first.party.start)
 
     def renew(self, gateway: Gateway) -> None:
-        """Stop a gateway like systemd does, and start the new program in its place."""
+        """Stop a gateway as systemd would, and start the new program in its place."""
         assert gateway.stop() == 0
         gateway.environ["PYTHONPATH"] = self.ours
         gateway.start()
 
     def request(self) -> dict[str, Any]:
-        """The patron's request, as shown by the command line of the second gateway."""
+        """Return the patron's request, as shown by the command line of the second gateway."""
         (found,) = (row for row in json.loads(self.second.command("requests", "list", "--json")) if row["patron"] == READER)
         return dict(found)
 

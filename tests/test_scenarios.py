@@ -36,7 +36,7 @@ class Schemas:
 
 
 def namespaced(root: etree._Element) -> etree._Element:
-    """The tree in the NCIP 2 namespace: a peer without a namespace is answered without one."""
+    """Return the tree in the NCIP 2 namespace: a peer without a namespace is answered without one."""
     if str(root.tag).startswith("{") or root.tag == "NCIPVersionMessage":
         return root
     for node in root.iter():
@@ -52,7 +52,7 @@ BLOCKS_ALONE = "vufind-without-a-pin"
 
 
 def with_user(body: bytes) -> bytes:
-    """The document, with a UserId added to a LookupUserResponse that has neither UserId nor Problem."""
+    """Return the document, with a UserId added to a LookupUserResponse that has neither UserId nor Problem."""
     root = etree.fromstring(body)
     for reply in root.iter(f"{{{NISO}}}LookupUserResponse"):
         names = [etree.QName(part).localname for part in reply]

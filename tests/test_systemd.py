@@ -89,7 +89,7 @@ def keys(name: str) -> list[str]:
 
 
 def system_calls(group: str) -> set[str]:
-    """The names of a group of system calls, including nested groups."""
+    """Return the names of a group of system calls, including nested groups."""
     found: set[str] = set()
     for line in run(analyze(), "syscall-filter", group).stdout.splitlines()[1:]:
         name = line.strip()
@@ -99,7 +99,7 @@ def system_calls(group: str) -> set[str]:
 
 
 def permitted_calls() -> set[str]:
-    """The system calls that the unit allows."""
+    """Return the system calls that the unit allows."""
     allowed, denied = keys("SystemCallFilter")
     return system_calls(allowed) - system_calls(denied.removeprefix("~"))
 

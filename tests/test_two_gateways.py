@@ -246,7 +246,7 @@ def _lend_at(gateway: Gateway) -> None:
 
 
 def _steps(pair: Pair) -> list[str]:
-    """The journal events of the item; a person has seen a reply to each."""
+    """Return the journal events of the item; a person has seen a reply to each."""
     arrived = "outcome = 'ok' AND source <> target AND target IN ('RECEIVED', 'ON_LOAN', 'TO_RETURN')"
     return postgres_server.ask(pair.server, f"SELECT event FROM journal WHERE {arrived} ORDER BY id").split()  # noqa: S608  # no input
 
@@ -353,7 +353,7 @@ def _kill_server(server: postgres_server.PostgresServer) -> None:
 
 
 def _is_back(pair: Pair) -> bool:
-    """Whether a request at either gateway is decided again, with any result from the database."""
+    """Return whether a request at either gateway is decided again, with any result from the database."""
     requests_a_day = (pair.want(gateway, "P0001", "nothing", "probe") for gateway in pair.both)
     return all(
         isinstance(reply, NcipMessage) and reply.text("Problem/ProblemType") != TRY_LATER

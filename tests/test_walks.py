@@ -41,7 +41,7 @@ class Walk:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Numbers of files, functions and statements."""
+        """Return the numbers of files, functions and statements."""
         return len(self.files), len(self.functions), self.statements
 
     def within(self, files: int, functions: int, statements: int) -> bool:
@@ -49,7 +49,7 @@ class Walk:
 
 
 def drained(gateway: Gateway) -> bool:
-    """Whether all messages have been sent."""
+    """Return whether all messages have been sent."""
     return gateway.command("outbox", "list", "--json").strip() == "[]"
 
 
@@ -64,7 +64,7 @@ class Recorder:
         until(lambda: drained(self.gateway), "nothing is on its way")
 
     def walk(self, work: Callable[[], Any], afterwards: Callable[[], Any] = lambda: True) -> Walk:
-        """Record what the gateway calls for this work, and until `afterwards` is true."""
+        """Record the gateway's calls during `work`, and until `afterwards` returns a true value."""
         self._target.unlink(missing_ok=True)
         os.kill(self.gateway.pid, signal.SIGRTMIN + 1)
         work()
@@ -100,20 +100,20 @@ def report(name: str, walk: Walk) -> None:
 
 
 class Library:
-    """Our actions and the lenders', one title at a time."""
+    """Actions of our patrons, our counter and the lenders, one title at a time."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._gateway = recorder.gateway
         self.counter = recorder.gateway.counter()
 
     def request(self, title: str) -> None:
-        """RequestItem of our discovery system."""
+        """Send a RequestItem from the discovery system."""
         words = (f"user={CARD}", f"bib={title}", f"request=d-{title}", f"pickup={demo_setup.LOCATION}")
         reply = self._gateway.do(lambda: self._gateway.party.discovery.say("RequestItem", *words))
         assert not reply.has("Problem")
 
     def asked(self, count: int) -> Any:
-        """The RequestItem that a lender got as the last of so many."""
+        """Wait for the `count`-th RequestItem at the lenders; return the lender and the document."""
         return until(lambda: self._requests()[count - 1 : count], "the lender is asked")[0]
 
     def _requests(self) -> list[tuple[Any, Any]]:
@@ -121,7 +121,7 @@ class Library:
         return [(one, said) for one in partners for said in one.seen if said.service == "RequestItem"]
 
     def take_in(self, title: str, count: int) -> str:
-        """Request a title; its copy arrives and is on the hold shelf: the copy's barcode."""
+        """Request a title, let the copy arrive on the hold shelf, and return the copy's barcode."""
         self.request(title)
         lender, said = self.asked(count)
         barcode = said.text("ItemId/ItemIdentifierValue")
@@ -137,11 +137,11 @@ class Library:
         assert self._gateway.ask(self.counter, line).startswith("121")
 
     def told(self, service: str) -> int:
-        """How many documents of this service the lenders have got."""
+        """Count the documents of this service that the lenders have received."""
         return sum(said.service == service for one in self._gateway.party.partners.values() for said in one.seen)
 
     def has_told(self, service: str, count: int) -> bool:
-        """Whether the lenders have got so many of them."""
+        """Check whether the lenders have received `count` documents of this service."""
         return self.told(service) == count
 
 
@@ -149,7 +149,7 @@ TITLES = ("b0001", "b0002", "b0005", "b0006")
 
 
 def smallest(walks: Iterable[Walk]) -> Walk:
-    """The smallest walk, since a heartbeat or a poll may fall into one of them."""
+    """Return the smallest walk, since a heartbeat or a poll may fall into the others."""
     return min(walks, key=lambda walk: walk.size)
 
 

@@ -37,7 +37,7 @@ _SOURCES = count(20)
 
 
 def source() -> str:
-    """An address of this machine that no other test uses, so that per-address counters start at zero."""
+    """Return an address of this machine that no other test uses, so that per-address counters start at zero."""
     number = next(_SOURCES)
     return f"127.0.{number // 250 + 1}.{number % 250 + 1}"
 
@@ -117,7 +117,7 @@ class Site:
         return (self.folder / "gateway.log").read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The log lines of one event, once they are written."""
+        """Return the log lines of one event, once they are written."""
         lines = (json.loads(line) for line in self.log.splitlines())
         return [line for line in lines if line["event"] == name]
 
@@ -133,7 +133,7 @@ class Site:
     def ask(
         self, agency: str, service: str, at: str = "", secret: str = demo_setup.PASSWORD, to: str = "HKU", **said: Any
     ) -> NcipMessage:
-        """The reply to a document."""
+        """Return the reply to a document."""
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": to}}
         header["FromAgencyAuthentication"] = secret
         return decode(self.post(encode(NcipMessage(service, {"InitiationHeader": header, **said}), DIALECTS["direct"]), at))
@@ -149,7 +149,7 @@ class Site:
         return float(found[1]) if found else 0
 
     def rows(self, question: str) -> list[Any]:
-        """The rows of a query on the gateway's database."""
+        """Return the rows of a query on the gateway's database."""
         with closing(sqlite3.connect(f"file:{self.folder / 'hkall.db'}?mode=ro", uri=True)) as database:
             return database.execute(question).fetchall()
 
@@ -228,7 +228,7 @@ def site(running: Site) -> Iterator[Site]:
 
 
 def until(happened: Callable[[], Any], told: Callable[[], str] = lambda: "") -> Any:
-    """Wait until the function returns a true value; return it."""
+    """Wait until the function returns a true value, and return that value."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         if found := happened():

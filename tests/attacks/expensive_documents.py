@@ -57,7 +57,7 @@ DOCUMENTS: Final = {
 
 
 def posted(document: bytes) -> bytes:
-    """A document as an HTTP request on a persistent connection."""
+    """Return a document as an HTTP request on a persistent connection."""
     return b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(document) + document
 
 

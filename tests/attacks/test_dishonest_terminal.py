@@ -81,7 +81,7 @@ def test_wrong_logins_lock_out_only_their_own_address(site: Site) -> None:
 
 
 def seconds(site: Site, name: str, number: int) -> float:
-    """Duration of a first wrong login with this name, from an address not used before."""
+    """Return the duration of a first wrong login with this name, from an address not used before."""
     line = site.terminal(at=source())
     began = time.perf_counter()
     assert line.ask(f"9300CN{name}|COwrong {number}|") == "940"

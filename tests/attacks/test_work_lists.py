@@ -47,7 +47,7 @@ def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def best_s(store: Immediate, work: Callable[..., Any], *args: Any) -> float:
-    """The shortest of three durations in seconds, to exclude other load of the machine."""
+    """Return the shortest of three durations in seconds, to exclude other load of the machine."""
     times = []
     for _ in range(3):
         began = perf_counter()

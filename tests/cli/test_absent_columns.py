@@ -38,7 +38,7 @@ def load(config: Path, text: str, *options: str, kind: str = "patrons") -> Resul
 
 
 def patron(config: Path, card: str) -> tuple[object, ...] | None:
-    """The stored data of a patron, without card and category."""
+    """Return the stored data of a patron, without card and category."""
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     names = ("name", "expires", "email", "language", "blocked", "local_loans", "total_quota", "pin_hash")
     with engine.connect() as connection:

@@ -87,7 +87,7 @@ class Site:
         engine.dispose()
 
     def at(self) -> str:
-        """The revision of the database."""
+        """Return the revision of the database."""
         engine = self.engine()
         found = schema.revision(engine)
         engine.dispose()
@@ -153,7 +153,7 @@ def erase(site: Site) -> None:
 
 
 def rows_of(unit: UnitOfWork) -> dict[str, Any]:
-    """All rows except those that the commands write themselves."""
+    """Return all rows except those that the commands write themselves."""
     return {name: count for name, count in counts(unit).items() if name not in {"jobs", "journal"}}
 
 
@@ -209,7 +209,7 @@ def test_restore_into_an_empty_database_needs_no_force(site: Site, tmp_path: Pat
 
 
 def _emptied(site: Site) -> None:
-    """Replace the disk with an empty one."""
+    """Replace the disk with an empty disk."""
     if site.url.startswith("sqlite"):
         site.file.unlink()
         return

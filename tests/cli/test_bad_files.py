@@ -31,7 +31,7 @@ def run(config: Path, *words: str) -> Result:
 
 
 def contents(config: Path) -> dict[str, list[object]]:
-    """All rows of all tables."""
+    """Return all rows of all tables."""
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found: dict[str, list[object]] = {t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables}

@@ -54,7 +54,7 @@ print(count() - before)
 
 
 def loaded(*words: str, environ: dict[str, str] | None = None) -> frozenset[str]:
-    """The heavy packages that a command has imported when it ends."""
+    """Return the heavy packages that a command has imported when it ends."""
     done = subprocess.run([sys.executable, "-c", SPY, *words], capture_output=True, text=True, check=True, env=environ)
     return HEAVY & set(done.stdout.splitlines()[-1].split())
 

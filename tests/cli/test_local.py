@@ -23,7 +23,7 @@ SEEN = b"180301011720170301    100000AB1|AJEmma|"
 
 
 class System:
-    """A single-threaded SIP2 server: answers each message with its next line, using the request's sequence number."""
+    """A single-threaded SIP2 server that answers each message with the next prepared line and the same sequence number."""
 
     def __init__(self, *says: bytes) -> None:
         self.says, self.heard = list(says), list[bytes]()

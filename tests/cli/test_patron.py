@@ -301,7 +301,7 @@ def open_as(config: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
-    """The site, with another process running `other` just before the first `work`."""
+    """Return the site, with another process running `other` just before the first `work`."""
     left = [other]
 
     def before(do: Callable[..., Any], asked: Callable[..., Any]) -> Any:

@@ -59,7 +59,7 @@ ASKED: dict[str, Ask] = {
 
 
 def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str]:
-    """The database's query plans for the statements of a query."""
+    """Return the database's query plans for the statements of a query."""
     asked: list[tuple[str, Any]] = []
 
     def listen(_c: object, _cursor: object, statement: str, parameters: Any, *_more: object) -> None:
@@ -91,7 +91,7 @@ FROM_A_KEY_ON = re.compile(r"SEARCH (?P<table>\w+) USING .*INDEX sqlite_autoinde
 
 
 def reads_all(step: str) -> bool:
-    """Whether a step of an SQLite or PostgreSQL query plan scans a large table; open requests alone do not count."""
+    """Return whether a step of an SQLite or PostgreSQL query plan scans a large table; open requests alone do not count."""
     found = SCAN.search(step) or FROM_A_KEY_ON.search(step)
     return found is not None and found["table"] in LARGE and found.groupdict().get("index") not in OPEN_ONLY
 

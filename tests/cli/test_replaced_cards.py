@@ -39,7 +39,7 @@ def load(config: Path, rows: str, *options: str) -> Result:
 
 
 def cards(config: Path) -> dict[str, str]:
-    """The current card of each former card."""
+    """Return the current card of each former card."""
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found = {row.card: row.present for row in connection.execute(select(FORMER_CARDS))}

@@ -14,7 +14,7 @@ from hkall_gateway.rules.reasons import Reason
 
 @cache
 def page() -> tuple[str, ...]:
-    """The generated page, built once since it reads every file."""
+    """Return the generated page, built once since it reads every file."""
     return tuple(rules_page().splitlines())
 
 

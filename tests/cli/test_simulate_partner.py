@@ -95,7 +95,7 @@ def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 def ended(config: Path, agency: str, ports: demo_setup.Ports, *more: str) -> tuple[int, str]:
-    """Exit code and output of a command that ends by itself."""
+    """Return the exit code and output of a command that ends by itself."""
     environ = {**os.environ, **demo_setup.environment(ports)}
     words = [str(COMMAND), "simulate-partner", agency, "--config", str(config), *more]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)

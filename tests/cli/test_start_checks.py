@@ -57,7 +57,7 @@ def somebody(place: Place) -> Iterator[None]:
 
 
 def outcome(place: Place, mistake: Mistake, command: str) -> tuple[int, list[str]]:
-    """Exit code of a command, and the lines on its standard error or its notes."""
+    """Return the exit code of a command, and the lines on its standard error or its notes."""
     if mistake.mount:
         done = in_namespace(mistake.mount, [COMMAND, command, "--config", place.path], place)
         return done.returncode, done.stderr.splitlines()

@@ -66,7 +66,7 @@ def events(result: Result) -> list[str]:
 
 
 CONVERSATION = ["transition", "sip2.answered", "courier.failed"]
-"""The log lines of request R-1: the decision, its terminal's line, and the delivery."""
+"""The log lines of request R-1: the decision, the terminal's line, and the delivery."""
 
 
 def test_configured_log_is_shown_one_line_per_event_in_hong_kong_time(site: Path) -> None:

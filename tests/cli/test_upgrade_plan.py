@@ -30,7 +30,7 @@ def upgrade(config: Path, *words: str) -> list[str]:
 
 
 def content(file: Path) -> list[str]:
-    """All tables with their rows, as SQL statements."""
+    """Return all tables with their rows, as SQL statements."""
     with closing(sqlite3.connect(file)) as opened:
         return list(opened.iterdump())
 

@@ -59,7 +59,7 @@ class Operation:
         return "client" if self.path.startswith("/patron") else "sysadmin"
 
     def fields(self) -> Iterator[tuple[str, str, Any]]:
-        """The location, name and schema of each field."""
+        """Yield the location, name and schema of each field."""
         for one in self.parameters:
             yield one["in"], one["name"], one["schema"]
         for name, schema in self.body.items():
@@ -78,7 +78,7 @@ def operations(site: Site) -> list[Operation]:
 
 
 def ask(site: Site, one: Operation, caller: Program, where: str, name: str, value: Any) -> Any:
-    """The response to a request with this value in one field and valid values in the others."""
+    """Return the response to a request with this value in one field and valid values in the others."""
     path = one.path
     for place, usual in PLACES.items():
         path = path.replace("{" + place + "}", "{}" if (where, name) == ("path", place) else usual)

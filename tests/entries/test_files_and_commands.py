@@ -30,13 +30,13 @@ NUMBERS = (HUGE, "9" * 10, "9" * 5_000, "²")
 
 
 def table(sample: str) -> tuple[list[str], list[str]]:
-    """The names of a sample's columns, and the values of its first row."""
+    """Return the names of a sample's columns, and the values of its first row."""
     heads, row = (line.split(",") for line in sample.splitlines()[:2])
     return heads, row
 
 
 def file_with(folder: Path, sample: str, column: str, value: str) -> Path:
-    """A copy of the sample's first row with this value in one column, quoted as CSV requires."""
+    """Return a copy of the sample's first row with this value in one column, quoted as CSV requires."""
     heads, row = table(sample)
     values = dict(zip(heads, row, strict=True)) | {column: f'"{value}"'}
     path = folder / "some.csv"
@@ -83,7 +83,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command with its path of names."""
+    """Yield every command with its path of names."""
     context = click.Context(group)
     for name in group.list_commands(context):
         found = group.get_command(context, name)
@@ -95,7 +95,7 @@ def commands(group: click.Group, above: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def parameters() -> Iterator[tuple[tuple[str, ...], click.Parameter]]:
-    """Every argument, and every option that takes a value."""
+    """Yield every argument, and every option that takes a value."""
     for words, command in commands(main):
         for one in command.params:
             if not getattr(one, "is_flag", False) and one.name not in {"config", "help"}:

@@ -51,7 +51,7 @@ USUAL: Final[dict[str, Any]] = {
 
 @cache
 def leaves(parent: str, above: tuple[str, ...] = ()) -> tuple[tuple[str, ...], ...]:
-    """The paths to each leaf below an element; each leaf name once."""
+    """Return the paths to each leaf below an element; each leaf name once."""
     found: dict[str, tuple[str, ...]] = {}
     for name in ELEMENTS[parent].children:
         inside = ELEMENTS[name]
@@ -64,7 +64,7 @@ def leaves(parent: str, above: tuple[str, ...] = ()) -> tuple[tuple[str, ...], .
 
 
 def with_value(fields: dict[str, Any], element: Element, path: tuple[str, ...], value: str) -> dict[str, Any]:
-    """The same fields with a value at a path."""
+    """Return the same fields with a value at a path."""
     name, *rest = path
     if not rest:
         inside: Any = value
@@ -76,7 +76,7 @@ def with_value(fields: dict[str, Any], element: Element, path: tuple[str, ...], 
 
 
 def places() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each service that we answer, with each of its leaves."""
+    """Yield each service that we answer, with each of its leaves."""
     for service in sorted(HANDLERS):
         for path in leaves(service):
             yield service, path
@@ -116,7 +116,7 @@ def test_every_element_refuses_invalid_characters() -> None:
 
 
 def sender(world: World, service: str) -> tuple[str, str]:
-    """A caller that may use the service, with its secret."""
+    """Return a caller that may use the service, with its secret."""
     for agency in (CUHK, DISCOVERY, BROKER):
         secret = world.services.callers[agency].secret
         document = encode(NcipMessage(service, usual(service, agency, secret)), DIALECTS["direct"])

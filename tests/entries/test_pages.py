@@ -38,7 +38,7 @@ USUAL: Final = {
     "first": "2017-03-02", "last": "2017-03-03", "to": "2017-03-04", "action": "cancel", "how": "retry", "row": "1",
     "request": "R-1", "item": "HKU/B-R-1", "patron": "UG1", "bib": "b-dream", "question": "request", "transaction": "t1",
 }  # fmt: skip
-"""A valid value for the other fields, so that the page reaches the tested one."""
+"""Valid values for the other fields, so that the page gets as far as reading the tested field."""
 ODD: Final = st.one_of(
     st.text(max_size=40),
     st.text("\t\n0123456789.,-+:eTZ/", max_size=24),
@@ -63,7 +63,7 @@ class Walk:
 
     @cached_property
     def patron_number(self) -> str:
-        """The page number of UG1 in URLs of staff pages."""
+        """Return the page number of UG1 in URLs of staff pages."""
         found = self.browsers["staff"].send("/staff/patrons", q="UG1")
         return found.location.rpartition("/")[2]
 
@@ -83,7 +83,7 @@ class Walk:
         return PLACE.sub(lambda found: other.get(found[1]) or usual.get(found[1], "R-1"), rule)
 
     def fields(self, verb: str, rule: str, endpoint: str) -> list[str]:
-        """The field names that the endpoint's module reads, and those on its page."""
+        """Return the field names that the endpoint's module reads, and those on its page."""
         module = sys.modules[self.site.app.view_functions[endpoint].__module__]
         read = {name for found in READ.findall(inspect.getsource(module)) for name in found if name}
         page = self.address(rule if verb == "GET" else rule.rpartition("/")[0] or "/")
@@ -92,7 +92,7 @@ class Walk:
         return sorted((read | set(constants) | set(shown)) - {"csrf_token", "apply"})
 
     def ask(self, verb: str, rule: str, address: str, fields: Mapping[str, str]) -> int:
-        """The status of a response; 599 for an error while it was sent."""
+        """Return the status of a response; 599 for an error while it was sent."""
         data = urlencode(fields, errors="surrogatepass")
         path = {"PATH_INFO": unquote_to_bytes(address).decode("latin-1"), "REMOTE_ADDR": "192.0.2.7"}
         sent: dict[str, Any] = {"query_string": data} if verb == "GET" else {"data": data, "content_type": FORM}

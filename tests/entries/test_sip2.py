@@ -34,7 +34,7 @@ REQUESTS: Final = tuple(shape for shape in SHAPES.values() if shape.reply and sh
 
 
 def line(shape: MessageShape, tag: str, value: bytes) -> bytes:
-    """A message with this value in one field and valid values in the others."""
+    """Return a message with this value in one field and valid values in the others."""
     fixed = "".join((FIXED.get(part.kind, " ") * part.width)[: part.width] for part in shape.fixed)
     tags = dict.fromkeys((*shape.required, *shape.optional))
     told = {name: USUAL[name].encode() for name in tags if name in USUAL} | {tag: value}
@@ -42,7 +42,7 @@ def line(shape: MessageShape, tag: str, value: bytes) -> bytes:
 
 
 def places(shapes: Iterable[MessageShape] = REQUESTS) -> Iterator[tuple[MessageShape, str]]:
-    """Each message with each of its fields."""
+    """Yield each message with each of its fields."""
     for shape in shapes:
         for tag in (*shape.required, *shape.optional):
             if tag in TAGS and tag not in ("AY", "AZ"):

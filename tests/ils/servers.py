@@ -36,13 +36,13 @@ class IlsServer(TwistedProtocol):
 
 
 def listening(system: SimulatedIls) -> object:
-    """Return the factory of its SIP2 server."""
+    """Return the factory for the SIP2 server of the system."""
     factory: object = Factory.forProtocol(lambda: IlsServer(system))
     return factory
 
 
 class ResponderPage(resource.Resource):
-    """Its NCIP responder on a real socket: `server.Site(ResponderPage(responder))`."""
+    """The system's NCIP responder on a real socket: `server.Site(ResponderPage(responder))`."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 

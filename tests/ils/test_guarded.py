@@ -15,7 +15,7 @@ RIGHT, WRONG = Sensitive("1234"), Sensitive("0000")
 
 
 class System:
-    """A fake local system; every PIN is 1234. It replies at once or, if slow, when told to."""
+    """A fake local system in which every PIN is 1234. If it is slow, it replies only when the test releases it."""
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES})
 

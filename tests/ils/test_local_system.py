@@ -231,7 +231,7 @@ class Renumbering(System):
 
 
 def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
-    """The circulation service's data about a card, after all replacements were applied."""
+    """Return the circulation service's data about a card, after all replacements were applied."""
     return finished(local(store, system).facts(card))
 
 

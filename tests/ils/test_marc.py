@@ -44,7 +44,7 @@ def read(path: Path, mapping: MarcMapping, agency: str = "", *, skip: bool = Fal
 
 
 def data(tag: str, *parts: str) -> Field:
-    """A data field; each part is a subfield code followed by its text."""
+    """Return a data field; each part is a subfield code followed by its text."""
     return Field(tag, Indicators(" ", " "), [Subfield(part[0], part[1:]) for part in parts])
 
 
@@ -238,7 +238,7 @@ def test_xml_entities_do_not_open_files(tmp_path: Path) -> None:
 
 
 def bytes_of(title: bytes, scheme: str = "a", *, length: int | None = None) -> bytes:
-    """A record with an item whose title has these bytes, whatever its leader says."""
+    """Return a record with an item whose title has these bytes, whatever its leader says."""
     mark = b"#" * len(title)
     made = record("b1", data("952", "p1"), title=(f"a{mark.decode()}",)).as_marc()
     made = made[:9] + scheme.encode() + made[10:]
@@ -313,7 +313,7 @@ HARVEST = replace(PLAIN, oai_identifier="oai:cuhk.example.hk:{bib_id}")
 
 
 def harvest(tmp_path: Path, *parts: str) -> Path:
-    """A ListRecords response; each part is the identifier of a deleted record, or an identifier and a record number."""
+    """Return a ListRecords response; each part is the identifier of a deleted record, or an identifier and a record number."""
 
     def record_of(part: str) -> str:
         identifier, _, number = part.partition(" ")

@@ -218,7 +218,7 @@ def test_invalid_expiry_date_is_ignored(text: str) -> None:
 
 
 class Waiting:
-    """A connection that replies when told to."""
+    """A connection that replies when the test releases it."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Deferred[bytes]]] = []

@@ -35,7 +35,7 @@ LONGEST_S = GONE_S + BEAT_S + 5.0
 
 
 def processes(server: postgres_server.PostgresServer) -> list[int]:
-    """The server's main process and all its children."""
+    """Return the server's main process and all its children."""
     found = [server.pid]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -76,7 +76,7 @@ def pair(
 
 
 def asked_of_partners(gateway: Gateway) -> list[str]:
-    """Every RequestId sent to partners, once per partner."""
+    """Return every RequestId sent to partners, once per partner."""
     return sorted(
         number
         for library in gateway.party.partners.values()

@@ -26,7 +26,7 @@ CHECK_INS, TERMINALS, BROWSERS = 1_000, 4, 3
 
 
 def token(browser: Browser, path: str) -> str:
-    """The CSRF token of the forms on a page."""
+    """Return the CSRF token of the forms on a page."""
     return browser.fetch("GET", path)[1].split('name="csrf_token" value="')[1].split('"')[0]
 
 

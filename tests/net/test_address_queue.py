@@ -8,7 +8,7 @@ from hkall_gateway.net.limits.connection_limit import AddressQueue
 
 
 class Bench:
-    """Work that finishes when told to."""
+    """Work that finishes when the test releases it."""
 
     def __init__(self, most: int = 10) -> None:
         self.queue = AddressQueue(most)

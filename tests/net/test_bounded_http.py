@@ -36,7 +36,7 @@ class Transport(StringTransport):
 
 
 def answer(request: bytes) -> bytes:
-    """The server's response to these bytes, without the page text."""
+    """Return the server's response to these bytes, without the page text."""
     bounds = Bounds(ConnectionLimit(9, 9, 9), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
     page: Any = Page
     connection: Any = Transport

@@ -11,7 +11,7 @@ from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Connectio
 
 
 def nothing() -> None:
-    """Close a connection that does nothing."""
+    """Do nothing when a connection is closed."""
 
 
 def seats(limit: ConnectionLimit, address: str, number: int) -> list[ConnectionSlot]:

@@ -33,7 +33,7 @@ class Room:
         self.strangers = [Stranger() for _ in range(3)]
 
     def read(self, stranger: Stranger) -> bool:
-        """Whether it may read; a read takes READ_S."""
+        """Return whether the connection may read now. A read takes READ_S seconds."""
         admitted = self.reads.admits(stranger, trusted=False)
         if admitted:
             self.reads.used("", READ_S, trusted=False)
@@ -115,7 +115,7 @@ def test_connection_trusted_while_queued_leaves_the_queue(room: Room) -> None:
 
 
 class Line:
-    """A connection as the reactor sees it: it is read if polled, not paused and with input."""
+    """A connection in a simulated reactor, which reads it if it is polled, not paused and has input."""
 
     def __init__(self, room: Room) -> None:
         self._reads = room.reads

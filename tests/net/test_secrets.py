@@ -22,7 +22,7 @@ OTHER = hash_secret("1234")
 
 @dataclass(slots=True)
 class Bench:
-    """A thread pool that runs when told to, and a clock that is set manually."""
+    """A thread pool that runs only on demand, and a clock that is set manually."""
 
     at: float = 1000.0
     held: bool = False
@@ -52,7 +52,7 @@ def secrets(bench: Bench, attempts: int = 3, **options: Any) -> Secrets:
 
 
 def asked(store: Secrets, secret: str, subject: str = "patron P1", stored: str = STORED) -> list[bool]:
-    """The result of a comparison, once available."""
+    """Return the result of a comparison, once available."""
     answers: list[bool] = []
     Deferred.fromCoroutine(store.verify(subject, stored, secret)).addCallback(answers.append)
     return answers

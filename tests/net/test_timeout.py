@@ -24,7 +24,7 @@ class Work:
 
 
 def _held(clock: Clock, work: Work) -> list[object]:
-    """The result delivered to the caller: a value, or the type of the failure."""
+    """Return the result delivered to the caller: a value, or the type of the failure."""
     said: list[object] = []
     Timeout(clock, 20).run(work.do()).addCallbacks(said.append, lambda failed: said.append(failed.type))
     return said

@@ -40,7 +40,7 @@ def test_tls_listener_uses_the_port_of_its_endpoint_string(tmp_path: Path) -> No
 
 
 def _connected(folder: Path, clock: Clock) -> Any:
-    """A client of an `ssl:` port that has not sent anything yet."""
+    """Return a client of an `ssl:` port that has not sent anything yet."""
     reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
     reactor.callLater = clock.callLater
     tls_entrance(reactor, f"ssl:6443:privateKey={identity(folder, 'own')}").listen(Factory.forProtocol(Protocol))
@@ -84,7 +84,7 @@ def test_disconnect_during_the_handshake_leaves_no_timer(tmp_path: Path) -> None
 
 
 def shaken(server: SSL.Context, **client: Any) -> SSL.Connection:
-    """The client's end after an in-memory handshake. Raises SSL.Error if the two do not agree."""
+    """Return the client's end after an in-memory handshake. Raises SSL.Error if the two do not agree."""
     theirs = SSL.Context(SSL.TLS_CLIENT_METHOD)
     for name, value in client.items():
         getattr(theirs, name)(value)
@@ -103,7 +103,7 @@ def shaken(server: SSL.Context, **client: Any) -> SSL.Connection:
 
 
 class _Line:
-    """The connection as Twisted wraps it: here for a factory without named protocols."""
+    """A connection for a factory without named protocols, as Twisted would wrap it."""
 
     def __init__(self) -> None:
         self.factory, self.wrappedFactory = self, Factory()

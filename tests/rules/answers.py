@@ -1,4 +1,4 @@
-"""Helpers of the rule tests: Hong Kong times, and the reason of a refusal."""
+"""Helpers of the rule tests for Hong Kong times and reasons of refusals."""
 
 from __future__ import annotations
 

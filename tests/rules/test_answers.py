@@ -109,7 +109,7 @@ def total(most: int | None) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """A refusal: to whom, the result, and its complete content."""
+    """A refused call of a rule, and the complete refusal."""
 
     told: str
     answer: Callable[[], object]

@@ -1,4 +1,4 @@
-"""A channel goes down after several failures, is probed at intervals, and reopens with the first reply."""
+"""A channel goes down after several failures, is probed at intervals, and comes up with the first reply."""
 
 from __future__ import annotations
 

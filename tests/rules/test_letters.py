@@ -62,7 +62,7 @@ HEARD = frozenset({S.LETTER_RECALLED.value})
 
 
 def queued(send: Notification) -> PatronNotice:
-    """A letter waiting in the outbox."""
+    """Return a letter waiting in the outbox."""
     return PatronNotice(send.value, "R1", "UG1", "Dune", NOW, due=DUE)
 
 

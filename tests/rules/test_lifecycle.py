@@ -29,7 +29,7 @@ UNLISTED = [(side, p, e) for side, p, e in product(Side, Position, Event) if (p,
 
 
 def reached(side: Side) -> set[Position]:
-    """Every position reachable on this side."""
+    """Return every position reachable on this side."""
     found: set[Position] = set()
     waiting = set(FIRST[side])
     while waiting:

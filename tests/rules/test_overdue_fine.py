@@ -34,7 +34,7 @@ def fine(
     recall_cancelled_on: date | None = None,
     stopped_on: date | None = None,
 ) -> int:
-    """The fine of a loan with these dates."""
+    """Return the fine of a loan with these dates."""
     loan = Request(
         "R1",
         Side.BORROWING,

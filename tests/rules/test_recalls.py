@@ -1,4 +1,4 @@
-"""The effect of a recall on a due date, and of its cancellation."""
+"""The effect of a recall and of a cancelled recall on a due date."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loan(due: int, **facts: object) -> Request:
 
 
 def recalled(due: int, on: int, policy: Policy = POLICY, says: int | None = None, closed: frozenset[date] = frozenset()) -> int:
-    """The number of the due day after a recall."""
+    """Return the number of the due day after a recall."""
     named = None if says is None else day(says)
     return (recall_due(loan(due), policy, start_of(day(on)), named, closed) - OUT).days
 

@@ -1,4 +1,4 @@
-"""Renewals: when, how often, how long."""
+"""Renewals: when a loan may be renewed, how often, and for how long."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class MemoryEndpoint:
         self.server, self._clock = server, clock
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Return a protocol of `factory`, connected to one of the server's."""
+        """Return a protocol of `factory`, connected to a protocol of the server."""
         there = self.server.buildProtocol(HERE) if self.server is not None else None
         if there is None:
             return fail(_refused())
@@ -123,7 +123,7 @@ class MemoryEndpoint:
 
 
 TIMEOUT_S: Final = 20.0
-"""Seconds that a client waits for a reply; a slow one takes up to twice as long."""
+"""Seconds that a client waits for a reply. A slow reply takes up to twice as long."""
 
 _connect: Any = connectProtocol  # the function has no types
 
@@ -246,7 +246,7 @@ class _Leg(Protocol):
 
 
 def _written(page: ProxyErrorPage, wait_s: int) -> bytes:
-    """An HTTP response with this page."""
+    """Return an HTTP response with this page."""
     wait = f"Retry-After: {wait_s}\r\n" if page.names_time else ""
     head = f"HTTP/1.1 {page.status} No\r\nContent-Type: text/html\r\n{wait}Content-Length: {len(page.body)}\r\n"
     return f"{head}Connection: close\r\n\r\n".encode() + page.body

@@ -71,7 +71,7 @@ class Asking(Protocol):
 
 
 def meet(fault: str, seed: int = 1) -> tuple[list[bytes], Asking | None, Clock]:
-    """The data received by server and client over a connection with one fault."""
+    """Return the data received by server and client over a connection with one fault."""
     clock, took, client = Clock(), list[bytes](), Asking()
     server = Factory.forProtocol(lambda: Answering(took))
     line = LossyEndpoint(MemoryEndpoint(server, clock), FaultSource(1.0, Random(seed)), clock)
@@ -211,7 +211,7 @@ def _wish(number: int, now: datetime) -> PartnerMessage:
 
 
 def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], dict[str, int]]:
-    """The replies per request, the final loans, and the faults of the connection."""
+    """Return the replies per request, the final loans, and the faults of the connection."""
     lender = Lender.open(loss, seed)
     heard = [lender.ask(number) for number in range(WISHES)]
     lender.clock.advance(LATEST_S)

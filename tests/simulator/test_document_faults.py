@@ -32,7 +32,7 @@ class Peer:
 
 
 def meet(fault: str, seed: int = 1) -> tuple[Peer, HttpReply | Exception]:
-    """The effect of one fault on one document."""
+    """Return the effect of one fault on one document."""
     peer = Peer()
     line = LossyChannel(peer.post, FaultSource(1.0, Random(seed)), peer.later)
     try:

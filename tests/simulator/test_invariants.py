@@ -61,7 +61,7 @@ def _asked_before(unit: UnitOfWork, _world: World, item: ItemKey) -> None:
 
 
 def asked(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
-    """A request of HKU, its lender, and the requested item."""
+    """Return a request of HKU, its lender, and the requested item."""
     ours = {book.bib_id for book in story.people.books.values() if book.item.agency == HKU}
     title = next(book.bib_id for book in story.people.books.values() if book.bib_id not in ours)
     said = f"RequestItem user=HKU-P0 bib={title} request=d-1"
@@ -79,7 +79,7 @@ def shipped(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
 
 
 def at_home(story: PreparedSimulation) -> Request:
-    """A completed loan that both sides have closed."""
+    """Return a completed loan that both sides have closed."""
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))

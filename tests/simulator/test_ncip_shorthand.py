@@ -18,7 +18,7 @@ NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
 
 def message(service: str, *said: str) -> NcipMessage:
-    """A document after decoding at the receiver."""
+    """Return a document after decoding at the receiver."""
     sent = make_message(service, said, "CUHK", "HKU", "a-secret", NOW)
     return documents.decode(documents.encode(sent, DIALECTS["direct"]))
 

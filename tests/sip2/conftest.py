@@ -1,4 +1,4 @@
-"""Shared by the SIP2 tests: the fixture lines, the schema, and a server with a real circulation service."""
+"""Fixtures of the SIP2 tests: the fixture lines, the schema, and a server with a real circulation service."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FixtureLine:
 
 
 def fixtures() -> dict[str, FixtureLine]:
-    """Every fixture line by file and number; `#` lines are comments."""
+    """Return every fixture line by file and number; `#` lines are comments."""
     found = {}
     for path in sorted(FOLDER.glob("*.txt")):
         dialect = DIALECTS["standard"]

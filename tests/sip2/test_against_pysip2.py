@@ -67,7 +67,7 @@ def _tagged(tag: str) -> st.SearchStrategy[str]:
 
 
 def _theirs(spec: MessageSpec, fixed: dict[str, str], tags: dict[str, Any]) -> dict[str, Any]:
-    """Our values under pysip2's names: fixed fields by position, tags by their letters."""
+    """Return our values under pysip2's names: fixed fields by position, tags by their letters."""
     order = iter(SHAPES[spec.command_id].fixed)
     return {f.name: tags[f.field_id] if f.field_id else fixed[next(order).name] for f in spec.fields if _given(f, tags)}
 

@@ -27,7 +27,7 @@ Place = Callable[..., Request]
 
 
 def _heard(port: Port, login: str, line: str) -> bytes:
-    """The reply bytes to a message with sequence number and checksum."""
+    """Return the reply bytes to a message with sequence number and checksum."""
     caller = replace(port, slow=False).call(log_in=False)
     assert caller.hears(f"9300CN{login}|CO{login}-pw|\r".encode()).startswith(b"941")
     data = f"{line}AY5AZ".encode(port.services.terminals[login].dialect.encoding)

@@ -54,7 +54,7 @@ class Abroad:
         return datetime(2017, 3, 1, tzinfo=UTC) + timedelta(seconds=self.clock.seconds())
 
     def another(self, login: Login = NOBODY, dialect: Sip2Dialect = DIALECTS["standard"]) -> Upstream:
-        """The connection of another terminal to the same system."""
+        """Return the connection of another terminal to the same system."""
         return Upstream(self._dial, self.clock, 3.0, dialect, self.health, login)
 
     async def _dial(self) -> LineConnection:
@@ -67,13 +67,13 @@ class Abroad:
         return wire
 
     def asks(self, body: bytes, line: Upstream | None = None) -> list[Any]:
-        """A list that receives the outcome as its only element."""
+        """Return a list that receives the outcome as its only element."""
         outcome: list[Any] = []
         Deferred.fromCoroutine((line or self.line)(body)).addBoth(outcome.append)
         return outcome
 
     def is_tried(self) -> None:
-        """Run the background probes that follow a first failure."""
+        """Run the background probes that follow the first failure."""
         self.clock.advance(0)
         self.clock.advance(1)
 
@@ -83,7 +83,7 @@ class Abroad:
         self.says(sealed(STATUS, 0))
 
     def heard(self) -> bytes:
-        """The data received on the last connection since the last call."""
+        """Return the data received on the last connection since the last call."""
         transport: Any = self.wires[-1].transport
         sent: bytes = transport.value()
         transport.clear()

@@ -55,7 +55,7 @@ def _said(services: Sip2Services, session: Session, line: str, peer: str = HOME)
 
 
 def _no_in(reply: Sip2Message) -> bool:
-    """Whether the reply contains its own form of refusal."""
+    """Return whether the reply contains its own form of refusal."""
     flags = {"94": "ok", "98": "on_line_status", "36": "end_session", "38": "payment_accepted", "20": "item_properties_ok"}
     name = flags.get(reply.code, "BL" if reply.code in {"24", "26", "64"} else "ok")
     return reply.get(name) in ("0", "N") if reply.code != "18" else reply.get("circulation_status") == "01"

@@ -34,7 +34,7 @@ ALL = settings(max_examples=example_count(150), suppress_health_check=list(Healt
 
 @st.composite
 def _spoilt(draw: st.DrawFn) -> bytes:
-    """A valid line with a few bytes removed, doubled or changed, which reaches deeper than random bytes."""
+    """Return a valid line with a few bytes removed, doubled or changed, which reaches deeper than random bytes."""
     line = bytearray(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, max(len(line) - 1, 0)))

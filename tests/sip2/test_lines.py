@@ -27,7 +27,7 @@ def _refused(line: bytes, dialect: Sip2Dialect = STANDARD) -> BadMessage:
 
 
 def _understood(line: bytes, dialect: Sip2Dialect) -> str:
-    """The message code, or the reason why the message is bad."""
+    """Return the message code, or the reason why the message is bad."""
     try:
         return decode(line, dialect).code
     except BadMessage as bad:
@@ -61,7 +61,7 @@ def _fixed(part: FixedField) -> st.SearchStrategy[str]:
 
 @st.composite
 def messages(draw: st.DrawFn, code: str) -> Sip2Message:
-    """Any valid message with this code, its tags in any order."""
+    """Return any valid message with this code, its tags in any order."""
     shape = SHAPES[code]
     chosen = draw(st.sets(st.sampled_from(shape.optional))) if shape.optional else set()
     tags = draw(st.permutations([*shape.required, *sorted(chosen)]))

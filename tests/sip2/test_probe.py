@@ -34,7 +34,7 @@ LENT = f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|".encode()
 
 
 def sealed(line: str, sequence: int = 1, *, hexadecimal: Callable[[bytes], bytes] = bytes) -> bytes:
-    """The line with AY, AZ and its terminator."""
+    """Return the line with AY, AZ and its terminator."""
     data = f"{line}AY{sequence}AZ".encode()
     return data + hexadecimal(checksum(data)) + b"\r"
 

@@ -25,7 +25,7 @@ SPOKEN = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOM.rglo
 
 
 def _named(tag: str) -> bool:
-    """Whether code outside the tables uses this tag."""
+    """Return whether code outside the tables uses this tag."""
     return re.search(rf'"{tag}"|\b{tag}=', SPOKEN) is not None
 
 

@@ -28,14 +28,14 @@ RECORD = f"64{' ' * 14}001{DATE}{'0000' * 6}AOTHEIRS|AAP1|AEChan|BLY|"
 
 
 def record(count: str, *entries: str) -> str:
-    """A 64 reply with this loan count and these items."""
+    """Return a 64 reply with this loan count and these items."""
     return f"64{' ' * 14}001{DATE}{'0000' * 2}{count}{'0000' * 3}AOTHEIRS|AAP1|AEChan|BLY|" + "".join(
         f"AU{e}|" for e in entries
     )
 
 
 class Line:
-    """Replies from a list; an exception is raised."""
+    """A connection that replies from a list; an exception in the list is raised."""
 
     dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
 
@@ -54,7 +54,7 @@ class Line:
 
     @property
     def codes(self) -> str:
-        """The codes of the messages sent, in order."""
+        """Return the codes of the messages sent, in order."""
         return " ".join(body[:2].decode() for body in self.asked)
 
 
@@ -227,7 +227,7 @@ def test_queued_message_round_trips_and_its_key_contains_no_card() -> None:
 
 
 def paid(**facts: str) -> str:
-    """The key of a payment by one card."""
+    """Return the key of a payment by one card."""
     told: dict[str, Any] = {"patron": "P1", "amount": "3.50", "terminal": "counter-1", **facts}
     return LocalMessage(S.CHECK_ILS_PAYMENT.value, NOW, **told).ordering_key
 

@@ -41,7 +41,7 @@ LENT = f"121NNY{DATE}AOHKU|AAP1|ABLOCAL1|AJEmma|AH05/04/2017|ZZtheir own|"
 
 
 class FakeUpstream:
-    """The local system behind one terminal: gives scripted replies, and records the messages received."""
+    """The local system behind one terminal, which gives scripted replies and records the messages received."""
 
     def __init__(self, says: bytes = b"", dialect: Sip2Dialect = DIALECTS["standard"]) -> None:
         self.says, self.dialect, self.login = says, dialect, NOBODY

@@ -19,7 +19,7 @@ ROWS = {**REFUSALS, **{news.name: dict(zip(LANGUAGES, news.value, strict=True)) 
 
 
 def _blanks(text: str) -> set[str]:
-    """The placeholders; one ending in _zh counts as the same placeholder, filled in Chinese."""
+    """Return the placeholders; one ending in _zh counts as the same placeholder, filled in Chinese."""
     return {name.removesuffix("_zh") for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 

@@ -48,7 +48,7 @@ def _one(session: Session, data: bytes) -> Sip2Message:
 
 
 def _answered(session: Session, data: bytes) -> bytes:
-    """The reply that the terminal receives to one request."""
+    """Return the reply that the terminal receives to one request."""
     request = _one(session, data)
     return session.reply(request, SHAPES[request.code].reply, FIELDS)
 

@@ -39,7 +39,7 @@ def session() -> Session:
 
 
 def _hands_out(line: bytes, events: list[Event]) -> bool:
-    """Whether a fixture line was understood: a request delivered, a 97 answered, a reply code ignored."""
+    """Return whether a fixture line was understood: a request delivered, a 97 answered, a reply code ignored."""
     code = line[:2].decode()
     if SHAPES[code].reply:
         return _codes(events) == [code]

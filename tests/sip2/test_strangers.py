@@ -71,7 +71,7 @@ class Caller:
     line: Any
 
     def ask(self, name: str, *args: Any, **named: Any) -> Any:
-        """The reply to one kind of message, decoded by the client itself."""
+        """Return the reply to one kind of message, decoded by the client itself."""
         request = getattr(self.line, f"sip_{name}_request")(*args, **named)
         said = self.line.get_response(request)
         assert said.endswith("\r")
@@ -149,7 +149,7 @@ def test_third_party_client_gets_the_last_reply_on_a_resend_request(caller: Call
 
 
 class Strict:
-    """A terminal that decodes with pysip2; anything it cannot decode strictly is an error."""
+    """A terminal that decodes with pysip2. A reply that pysip2 cannot decode strictly is an error."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)

@@ -43,7 +43,7 @@ ANSWERS = {
 
 
 class FakeUpstream:
-    """The local system behind a terminal: replies normally, or fails as told."""
+    """The local system behind a terminal, which replies normally or fails as scripted."""
 
     dialect, login, up, refused = DIALECTS["standard"], NOBODY, True, False
 
@@ -66,7 +66,7 @@ class FakeUpstream:
 
 
 def only_line(link: CircuitState, under_way: int) -> int:
-    """Courier limits with one message at a time to the local system and none to letters and partners."""
+    """Return courier limits that allow one message at a time to the local system, and no letters or partner messages."""
     return 1 - under_way if link.agency == ILS_RECIPIENT else 0
 
 
@@ -89,7 +89,7 @@ class World:
         self.upstream.fails = Unanswered("TimeoutError")
 
     def waits(self, *states: OutboxState) -> list[str]:
-        """The unsettled messages, in order."""
+        """Return the unsettled messages, in order."""
         return [row.send.value for row in self.rows(*states)]
 
     def rows(self, *states: OutboxState) -> tuple[OutboxRow, ...]:
@@ -118,7 +118,7 @@ def world(services: Sip2Services, store: Immediate, clock: list[datetime]) -> Wo
 
 
 def lent(place: Callable[..., Request], number: int = 0) -> Request:
-    """Our own item L1 is lent to a partner and is being returned."""
+    """Create a request for our own item L1, which a partner borrowed and is returning."""
     copy = {"item_agency": "HKU", "item_barcode": "L1", "pickup_location": ""}
     facts: dict[str, Any] = {"side": Side.LENDING, "patron": "", "partner": "CUHK", **copy}
     return place(Position.RETURN_TRANSIT, due=date(2017, 3, 16), wire_id=f"CUHK:{number}", **facts)

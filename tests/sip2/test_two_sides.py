@@ -134,7 +134,7 @@ class TwoSides(RuleBasedStateMachine):
         return Upstream(self.lossy.dial, self.reactor, 3.0, DIALECTS["standard"], self.health, NOBODY)
 
     def runs(self, work: Awaitable[Any]) -> Any:
-        """The result of a call that may wait for the clock; time passes while it waits."""
+        """Return the result of a call that may wait for the clock; time passes while it waits."""
         outcome: list[Any] = []
         Deferred.fromCoroutine(work).addBoth(outcome.append)  # type: ignore[arg-type]  # it is a coroutine
         while not outcome:
@@ -142,14 +142,14 @@ class TwoSides(RuleBasedStateMachine):
         return outcome[0]
 
     def wait(self, seconds: float) -> None:
-        """Advance the time of the local system and of this gateway; that of a killed gateway stands still."""
+        """Advance the time of the local system and this gateway; the time of a killed gateway stands still."""
         self.clock.advance(seconds)
         self.reactor.advance(seconds)
 
     # ---- terminals
 
     def asks(self, login: str, line: str) -> str:
-        """The reply that the terminal shows, "" if the gateway was killed meanwhile."""
+        """Return the reply that the terminal shows, "" if the gateway was killed meanwhile."""
         terminal = self.terminals[login]
         terminal.last = terminal.seal.sealed(line)
         reply = self.sends(terminal)
@@ -186,7 +186,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(login=logins, reader=readers, number=st.sampled_from("12"), faults=faults)
     def pays(self, login: str, reader: str, number: str, faults: list[str]) -> None:
-        """Let a terminal repeat a payment until it is accepted."""
+        """Let a terminal repeat a payment until it has been accepted."""
         self.will_fail(faults)
         key = reader, f"{login}-{number}"
         if key not in self.accepted and self.asks(login, f"37{DATE}0100HKDBV1.00|AOHKU|AA{reader}|AC|BK{key[1]}|").startswith(
@@ -207,7 +207,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(commits=st.integers(1, 2))
     def will_be_killed(self, commits: int) -> None:
-        """Kill the gateway at the first or second commit from here, when a message may have been sent and answered."""
+        """Kill the gateway at the first or second commit from now, when a message may have been sent and answered."""
         self.commits_left = commits
 
     @rule(login=logins, reader=readers, book=books)
@@ -252,7 +252,7 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule()
     def staff_settle_what_they_are_shown(self) -> None:
-        """Let staff look up each flagged row in the local system, tell the patron, and settle it."""
+        """Let staff look up each flagged row in the local system, tell the patron, and settle the row."""
         self.commits_left = 0
         for row in self.rows():
             assert isinstance(row.payload, LocalMessage)
@@ -269,7 +269,7 @@ class TwoSides(RuleBasedStateMachine):
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def messages(self, *states: OutboxState) -> list[LocalMessage]:
-        """The messages that are unsettled, or in these states."""
+        """Return the messages that are unsettled, or in these states."""
         return [
             row.payload for row in self.rows() if isinstance(row.payload, LocalMessage) and row.state in (states or UNSETTLED)
         ]
@@ -306,7 +306,7 @@ class TwoSides(RuleBasedStateMachine):
 
 
 class TwoSidesUndone(TwoSides):
-    """The same for a site that has unanswered checkouts undone."""
+    """TwoSides for a site at which unanswered checkouts are undone."""
 
     undoes = True
 

@@ -38,7 +38,7 @@ LOGIN: Final = f"9300CNcounter-1|CO{PASSWORD}|\r".encode()
 
 
 def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
-    """A LookupUser document of the discovery system, as an HTTP request."""
+    """Return a LookupUser document of the discovery system, as an HTTP request."""
     header: Fields = {
         "FromAgencyId": {"AgencyId": DISCOVERY},
         "FromAgencyAuthentication": secret,
@@ -52,7 +52,7 @@ class Arena:
     """The daemon under attack. `plain` and `secure` are its terminal ports; `ncip`, `raw` and `ops` are the others."""
 
     def __init__(self, folder: Path, titles: Sequence[Holding] = ()) -> None:
-        """Start the daemon. With `titles`, the items of a catalogue, it also serves the web pages."""
+        """Start the daemon. With `titles`, the items of a catalogue, the daemon also serves the web pages."""
         self._folder = folder
         self.ports = gateway_ports()
         self.plain, self.ncip, self.ops = self.ports.sip2, self.ports.ncip, self.ports.ops
@@ -93,7 +93,7 @@ class Arena:
         assert not errors, errors[:3]
 
     def rss_mib(self) -> float:
-        """Resident memory of the daemon in MiB."""
+        """Return the resident memory of the daemon in MiB."""
         cells = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return int(cells[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -105,14 +105,14 @@ class Arena:
     # ---- honest clients
 
     def terminal(self) -> Honest:
-        """A logged-in terminal at another address that requests the status."""
+        """Return a logged-in terminal at another address that requests the status."""
         made = Honest(connected(self.plain, HONEST), STATUS, lambda heard: heard.endswith(b"\r"))
         made.line.sendall(LOGIN)
         assert made.line.recv(100).startswith(b"941")
         return made
 
     def partner(self) -> Honest:
-        """The discovery system at another address; it looks up a patron."""
+        """Return the discovery system at another address, which looks up a patron."""
         return Honest(connected(self.ncip, HONEST), post(lookup()), lambda heard: heard.endswith(b"NCIPMessage>"))
 
     @contextmanager
@@ -169,7 +169,7 @@ def connected(port: int, source: str = HOST, receive_buffer: int = 0) -> socket.
 
 
 def is_open(line: socket.socket) -> bool:
-    """Whether the peer has kept this connection open; reads and discards what it sent."""
+    """Return whether the peer has kept this connection open, after discarding received data."""
     line.settimeout(0.05)
     try:
         while line.recv(65_536):
@@ -182,7 +182,7 @@ def is_open(line: socket.socket) -> bool:
 
 
 def said(line: socket.socket, data: bytes) -> bytes:
-    """Everything received until the peer closes the connection or is silent."""
+    """Return everything received until the peer closes the connection or is silent."""
     heard = b""
     try:
         line.sendall(data)
@@ -194,6 +194,6 @@ def said(line: socket.socket, data: bytes) -> bytes:
 
 
 def closing(document: bytes, kind: bytes = b"application/xml") -> bytes:
-    """A document as an HTTP request with `Connection: close`."""
+    """Return a document as an HTTP request with `Connection: close`."""
     head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " + kind
     return head + b"\r\nContent-Length: %d\r\n\r\n" % len(document) + document

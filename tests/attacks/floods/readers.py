@@ -61,7 +61,7 @@ def ask(port: int, source: str, end: float, found: Counter[int]) -> None:
 
 
 def main(port: int, seconds: float, addresses: int) -> None:
-    """Ask from so many addresses for so long."""
+    """Search from this many addresses for this many seconds."""
     end, found = time.monotonic() + seconds, Counter[int]()
     sources = [f"127.7.{n // 250}.{n % 250 + 1}" for n in range(addresses)]
     asking = [Thread(target=ask, args=(port, source, end, found)) for source in sources for _ in range(AT_ONCE)]

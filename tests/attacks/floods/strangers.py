@@ -33,7 +33,7 @@ class Stranger:
         self.line = self._open()
 
     def heard(self, found: Counter[str]) -> bool:
-        """Count the received replies and send as many new requests; return False if the connection was cut."""
+        """Count the received replies and send as many new requests. Return False if the connection was closed."""
         try:
             data = self.line.recv(1 << 20)
             if not data:
@@ -72,7 +72,7 @@ class Stranger:
 
 
 def main(port: int, seconds: float, addresses: int, forged: int, *paths: str) -> None:
-    """Ask from so many addresses for so long."""
+    """Send requests from this many addresses for this many seconds."""
     os.nice(19)  # real clients would not use this machine's CPU
     picker, found, end = selectors.DefaultSelector(), Counter[str](), time.monotonic() + seconds
     for n in range(addresses):

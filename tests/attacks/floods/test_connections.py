@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 NOTICED_S = 0.75
 WAITS_S = 0.3
 GROWN_MIB = 48
-"""A fresh daemon grows by about twenty MiB; accumulating replies take more within a second or two."""
+"""Allowed growth of the daemon's memory in MiB. A fresh daemon grows by twenty; unread replies would add more in seconds."""
 
 
 def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[socket.socket]:
@@ -38,19 +38,19 @@ def held_open(stack: ExitStack, port: int, source: str, number: int) -> list[soc
 
 
 def readable(lines: list[socket.socket]) -> list[socket.socket]:
-    """The connections that have received a reply or were closed."""
+    """Return the connections that have received a reply or were closed."""
     return select.select(lines, [], [], 0)[0]
 
 
 def unverified() -> ssl.SSLContext:
-    """A TLS context that does not verify certificates."""
+    """Return a TLS context that does not verify certificates."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     return made
 
 
 def log_in(line: socket.socket) -> bytes:
-    """The reply to a login, after the handshake if the port is encrypted."""
+    """Return the reply to a login, after the handshake if the port is encrypted."""
     if isinstance(line, ssl.SSLSocket):
         line.do_handshake()
     line.sendall(LOGIN)
@@ -135,7 +135,7 @@ def test_partner_is_not_read_while_its_replies_are_unread(arena: Arena) -> None:
 
 
 def _sent_until_blocked(line: socket.socket, data: bytes) -> int:
-    """Number of bytes sent until the peer accepted nothing for half a second or closed the connection."""
+    """Return the number of bytes sent until the peer accepted nothing for half a second or closed the connection."""
     line.setblocking(False)
     sent, since, end = 0, time.monotonic(), time.monotonic() + PATIENCE_S
     while time.monotonic() - since < 0.5 and time.monotonic() < end:

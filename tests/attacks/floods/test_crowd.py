@@ -17,12 +17,12 @@ NUMBER, ROUNDS = 2_000, 3
 QUIET_S, ATTACK_S, WARM_S = 4.0, 10, 4.0
 WORST_P99 = 3.0
 FLOOR_S = 0.002
-"""A lower p99 counts as this one, the machine's own latency."""
+"""The machine's own latency in seconds. A lower p99 counts as this value."""
 ROOT = Path(__file__).parents[3]
 
 
 def p99s(people: list[Honest], seconds: float) -> list[float]:
-    """The p99 of each client while all send requests at the same time."""
+    """Return the p99 of each client while all send requests at the same time."""
     waits = [list[float]() for _ in people]
 
     def ask(one: Honest, mine: list[float]) -> None:

@@ -45,7 +45,7 @@ def crowd(arena: Arena, seconds: float, addresses: int) -> subprocess.Popen[str]
 
 
 def heard(asking: subprocess.Popen[str]) -> Counter[str]:
-    """Number of replies by status; "-1" is a cut connection."""
+    """Return the number of replies by status; "-1" is a cut connection."""
     return Counter(json.loads(asking.communicate(timeout=120)[0]))
 
 
