@@ -72,7 +72,7 @@ def test_gauges_are_zero_when_nothing_was_counted(library: DeskWorld) -> None:
     assert {job for (job,) in told["timer_lag_seconds"]} >= {"overdue"}
 
 
-def test_queued_messages_are_counted_with_their_age_and_dead_ones_separately(library: DeskWorld, gauges: Gauges) -> None:
+def test_queued_messages_are_counted_with_their_age_and_dead_letters_separately(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.now += timedelta(minutes=20)
 
@@ -148,7 +148,7 @@ def test_request_is_counted_once_when_it_ends() -> None:
     assert value(metrics, "transitions_total", "REQUESTED", "IN_TRANSIT") == 1
 
 
-def test_partner_that_refuses_us_is_distinguished_from_an_unavailable_one(library: DeskWorld, gauges: Gauges) -> None:
+def test_partner_that_refuses_us_is_distinguished_from_an_unavailable_partner(library: DeskWorld, gauges: Gauges) -> None:
     away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
     refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):

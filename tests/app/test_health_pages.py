@@ -75,7 +75,7 @@ def test_health_is_ok_regardless_of_the_database() -> None:
     assert get("/healthz", Store(broken=True)) == (200, "ok\n")
 
 
-def test_ready_with_database_and_listeners() -> None:
+def test_gateway_is_ready_with_database_and_listeners() -> None:
     assert get("/readyz", Store()) == (200, "ready\n")
 
 
@@ -110,7 +110,7 @@ def test_early_disconnect_of_the_load_balancer_causes_no_error(path: str) -> Non
     assert errors == []
 
 
-def test_not_ready_within_two_seconds_when_the_database_does_not_answer() -> None:
+def test_gateway_is_not_ready_within_two_seconds_when_the_database_does_not_answer() -> None:
     clock: Any = Clock()
     protocol = made(SlowStore(), clock=clock).buildProtocol(None)  # type: ignore[no-untyped-call]
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ def test_ready_lists_stalled_channels() -> None:
     assert get("/readyz", store) == (200, "ready\nno message leaves for: CUHK, PolyU\n")
 
 
-def test_not_ready_without_the_database() -> None:
+def test_gateway_is_not_ready_without_the_database() -> None:
     assert get("/readyz", Store(broken=True)) == (503, "not ready: database\n")
 
 
@@ -138,11 +138,11 @@ def test_metrics_are_served_during_a_database_outage() -> None:
     assert "hkall_outbox_depth{" not in page
 
 
-def test_not_ready_while_the_database_is_read_only() -> None:
+def test_gateway_is_not_ready_while_the_database_is_read_only() -> None:
     assert get("/readyz", Store(), writable=False) == (503, "not ready: database\n")
 
 
-def test_not_ready_while_the_listeners_are_closed() -> None:
+def test_gateway_is_not_ready_while_the_listeners_are_closed() -> None:
     assert get("/readyz", Store(), listening=False) == (503, "not ready: listeners\n")
 
 

@@ -85,7 +85,7 @@ def test_events_below_the_level_are_not_logged() -> None:
     assert [line["level"] for line in lines(stream)] == ["warning", "error"]
 
 
-def test_last_configuration_replaces_the_first() -> None:
+def test_last_configuration_replaces_the_previous_configuration() -> None:
     log = structlog.get_logger()
     first = listening("error")
     log.error("a")

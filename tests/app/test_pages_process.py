@@ -269,7 +269,7 @@ def test_running_page_is_finished_when_the_parent_ends(own: Gateway, tmp_path: P
     assert lines(own.log(), "daemon.stopped")
 
 
-def test_restarted_gateway_waits_for_pages_of_the_killed_one(own: Gateway) -> None:
+def test_restarted_gateway_waits_for_pages_of_the_killed_gateway(own: Gateway) -> None:
     own.start()
     child = pages_of(own)
     os.kill(child, signal.SIGSTOP)  # the former pages still have their port and their name

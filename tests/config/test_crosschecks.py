@@ -79,7 +79,7 @@ def test_terminal_timeout_must_exceed_the_answer_limit() -> None:
     assert len(told) == 2
 
 
-def test_timeout_of_the_local_system_must_be_below_our_own() -> None:
+def test_timeout_of_the_local_system_must_be_below_our_answer_limit() -> None:
     wrong = {"sip2.answer_within_s": "must be more than 9, which ils.message_timeout_s may take"}
     assert dict(find_cross_faults({"ils": {"message_timeout_s": 9}}, {})) == wrong
     assert dict(find_cross_faults({"ils": {"message_timeout_s": 9}, "sip2": {"answer_within_s": 9.5}}, {})) == {}

@@ -51,14 +51,16 @@ def test_exactly_the_fields_of_a_dialect_are_accepted() -> None:
     assert own.DialectConfig.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
 
 
-def test_site_dialect_needs_only_its_differences_from_a_packaged_one(tmp_path: Path) -> None:
+def test_site_dialect_needs_only_its_differences_from_a_packaged_dialect(tmp_path: Path) -> None:
     lobby = terminals(_read(tmp_path, LOBBY), Policy())["counter-1"].dialect
     changed = {"name": "lobby", "terminator": b"\r\n", "pin_required": True, "hidden": frozenset({"BE"})}
     assert lobby == replace(DIALECTS["big5"], **changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("row", "language"), [('language = "zh-Hant"', "zh-Hant"), ("", "en")])
-def test_terminal_uses_the_default_dialect_unless_its_row_names_another(tmp_path: Path, row: str, language: str) -> None:
+def test_terminal_uses_the_default_dialect_unless_its_row_names_another_dialect(
+    tmp_path: Path, row: str, language: str
+) -> None:
     assert terminals(_read(tmp_path, row), Policy())["counter-1"].language == language
 
 

@@ -171,7 +171,7 @@ def test_database_timeouts_are_in_seconds(tmp_path: Path) -> None:
     assert database.limits() == Limits(statement_s=7.5, lock_s=1.0, idle_s=4.0, connect_s=9)
 
 
-def test_gateways_on_one_machine_share_ports_or_have_their_own(tmp_path: Path) -> None:
+def test_gateways_on_one_machine_share_ports_or_have_separate_ports(tmp_path: Path) -> None:
     assert not read(tmp_path, PAGE).sip2.share_ports
     shared = PAGE.replace("[sip2]\n", "[sip2]\nshare_ports = true\n").replace("tcp:8080:", "tcp:808{instance}:")
     gateway = read(tmp_path, shared)

@@ -121,7 +121,7 @@ def test_password_in_the_database_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["mysql://db/hkall", "sqlite:hkall.db", "postgresql+asyncpg://db/hkall", ""])
-def test_other_databases_are_refused(url: str) -> None:
+def test_databases_other_than_sqlite_and_postgresql_are_refused(url: str) -> None:
     assert not sound(values.DatabaseUrl, url)
 
 

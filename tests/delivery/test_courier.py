@@ -212,7 +212,7 @@ def test_timer_is_set_once_for_several_nudges() -> None:
     assert post.carried == ["R1/CUHK/ask_lender"]
 
 
-def test_lane_is_delivered_in_order_and_waits_for_its_first_message() -> None:
+def test_messages_with_one_ordering_key_wait_for_the_first_message() -> None:
     post = Post(DeliveryResult(DeliveryKind.UNREACHABLE))
     post.put("R1", "CUHK")
     post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
@@ -472,7 +472,7 @@ def test_refusal_counts_as_a_success_of_the_channel() -> None:
     assert post.circuit() == "closed"
 
 
-def test_closed_channel_uses_no_attempts() -> None:
+def test_channel_that_is_down_uses_no_attempts() -> None:
     post = Post(attempts=6)
     post.down = {"CUHK"}
     post.put("R1", "CUHK")

@@ -92,7 +92,7 @@ def shown(found: LiveStatuses) -> dict[str, str]:
     return {item.barcode: one.status for item, one in found.statuses.items()}
 
 
-def test_first_page_does_not_wait_and_the_next_has_the_status(asked: Asked) -> None:
+def test_first_page_does_not_wait_and_the_next_page_has_the_status(asked: Asked) -> None:
     assert asked.live(DUNE, [E1, E2]) == LiveStatuses({}, asking=True)
     asked.answer(0, E1=OUT, E2=ON)
     at = asked.world.now
@@ -181,7 +181,7 @@ def test_library_without_lookups_is_not_queried(asked: Asked, agency: str) -> No
     assert (found, asked.questions) == (LiveStatuses({}, asking=False), [])
 
 
-def test_partner_with_a_closed_channel_is_not_queried(asked: Asked) -> None:
+def test_partner_whose_channel_is_down_is_not_queried(asked: Asked) -> None:
     down = CircuitState("EDUHK", DOWN, 5, asked.world.now, rests_until=asked.world.now + timedelta(hours=1))
     asked.world.store.now(lambda unit: unit.circuits.keep(down))
     assert (asked.live(DUNE, [E1]), asked.questions) == (LiveStatuses({}, asking=False), [])
@@ -198,7 +198,7 @@ def test_unresponsive_partner_is_not_queried_for_a_while(asked: Asked) -> None:
     assert len(asked.questions) == SETTINGS.failures + 1
 
 
-def test_failed_queries_do_not_close_the_channel_of_the_courier(asked: Asked) -> None:
+def test_failed_queries_do_not_open_the_circuit_breaker_of_the_courier(asked: Asked) -> None:
     for number in range(SETTINGS.failures):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         asked.fail(number)

@@ -121,13 +121,13 @@ def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES - LATE))
-def test_message_of_1_0_round_trips(service: str, spelled: Spelled) -> None:
+def test_ncip_1_0_message_round_trips(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_0, spelled)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_message_of_1_01_round_trips(service: str, spelled: Spelled) -> None:
+def test_ncip_1_01_message_round_trips(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_01, spelled)
 
 

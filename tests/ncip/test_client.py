@@ -151,13 +151,13 @@ def test_refused_credentials_are_a_channel_fault_regardless_of_the_body(status: 
         assert f"HTTP {status}" in found.detail
 
 
-def test_partner_with_its_own_request_numbers_gets_them() -> None:
+def test_document_is_sent_by_the_transport_configured_for_its_partner() -> None:
     usual, own = Script(replied()), Script(replied())
     finished(NcipClient(usual, "HKU", {}, posts={"CUHK": own}).deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
-def test_partner_that_uses_system_ids_gets_ours() -> None:
+def test_partner_that_uses_system_ids_gets_our_system_id() -> None:
     message = make_document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"

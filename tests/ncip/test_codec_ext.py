@@ -55,7 +55,7 @@ def bare(node: etree._Element) -> str:
     return etree.canonicalize(etree.tostring(alone, encoding="unicode"), rewrite_prefixes=True)
 
 
-def test_ncip_elements_are_read_beside_foreign_ones() -> None:
+def test_ncip_elements_are_read_beside_foreign_elements() -> None:
     message = received(
         '<x:Note xmlns:x="urn:x"/><n:RequestId><n:RequestIdentifierValue>R1</n:RequestIdentifierValue></n:RequestId>'
     )
@@ -120,7 +120,7 @@ MIRRORS = {
 
 
 @pytest.mark.parametrize("case", MIRRORS)
-def test_bare_document_gets_a_bare_reply_only_if_the_dialect_says_so(case: str) -> None:
+def test_document_without_a_namespace_gets_a_bare_reply_only_in_a_mirroring_dialect(case: str) -> None:
     dialect, came, goes = MIRRORS[case]
     assert decode(encode(NcipMessage("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
 

@@ -129,7 +129,7 @@ def test_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
     )
 
 
-def test_no_namespace_is_written_to_a_peer_without_one() -> None:
+def test_dialect_without_namespaces_writes_no_namespace() -> None:
     written = encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, namespaced=False))
     assert written.partition(b"\n")[2] == (
         b'<NCIPMessage version="http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"><ItemShippedResponse/></NCIPMessage>'

@@ -65,7 +65,7 @@ def test_koha_gets_unprefixed_names_and_white_space_before_the_service() -> None
     ]
 
 
-def test_only_a_broker_gets_a_bare_reply_to_a_bare_document() -> None:
+def test_only_a_broker_gets_a_reply_without_a_namespace() -> None:
     assert {name for name, row in DIALECTS.items() if row.mirrors} == {"broker"}
 
 

@@ -93,7 +93,7 @@ def test_kind_of_a_simple_element_matches_the_dtd() -> None:
     }
 
 
-def test_services_are_those_under_the_root_plus_two_of_1_01() -> None:
+def test_services_are_the_elements_under_the_root_plus_two_of_1_01() -> None:
     said = elements()["NCIPMessage"]["dtd"].strip("()").split(" | ")
     assert {*said, "LookupRequest", "LookupRequestResponse"} == SERVICES
 

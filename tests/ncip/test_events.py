@@ -44,7 +44,7 @@ def test_unknown_status_is_refused_with_its_value(world: World) -> None:
 
 
 @pytest.mark.parametrize("what", REPORTED)
-def test_borrower_can_only_report_items_of_ours(world: World, what: str) -> None:
+def test_borrower_can_only_report_our_items(world: World, what: str) -> None:
     lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
     world.put(P.AT_BORROWER, **lent, wire_agency=CUHK, wire_id="c-1")
     said: Any = {"DateReportedReturned": "2017-03-01T00:00:00Z"} if what == "ItemReportedReturned" else True
@@ -73,7 +73,7 @@ def test_request_can_be_changed_by_its_owner_only(world: World) -> None:
     assert world.request("R1").need_before is None
 
 
-def test_change_without_an_item_identifies_the_request_instead(world: World) -> None:
+def test_reply_to_a_change_has_the_request_number_if_there_is_no_item(world: World) -> None:
     world.place()
     reply = change(world, DISCOVERY, NeedBeforeDate="2017-05-01T04:00:00Z")
     assert (reply.text("ItemId/ItemIdentifierType"), reply.text("ItemId/ItemIdentifierValue")) == ("ILL Request Id", "R1")
@@ -129,7 +129,7 @@ def test_broker_creates_updates_and_hands_over_an_item(world: World) -> None:
     assert (world.request("R1").patron, world.request("R1").position) == ("UG1", P.RECEIVED)
 
 
-def test_broker_may_create_an_item_twice_but_not_another_under_its_barcode(world: World) -> None:
+def test_broker_may_create_an_item_twice_but_no_other_item_with_the_same_barcode(world: World) -> None:
     asks = [{"BibliographicDescription": {"Title": name}, "ItemId": copy(BROKER, "T1")} for name in ("Kokoro", "Botchan")]
     assert [problem(world.ask(BROKER, "CreateItem", **ask)) for ask in (asks[0], asks[0], asks[1])] == [
         "",

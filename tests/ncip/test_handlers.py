@@ -107,7 +107,7 @@ def _charge(unit: Any, cents: int) -> None:
     unit.connection.execute(insert(FINES), row)
 
 
-def test_unknown_patron_is_unknown(world: World) -> None:
+def test_unknown_patron_gets_an_unknown_user_problem(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupUser", UserId={"AgencyId": "HKU", "UserIdentifierValue": "X"})
     assert (problem(reply), reply.text("Problem/ProblemValue")) == ("Unknown User", "X")
 

@@ -206,7 +206,7 @@ def test_invalid_login_identifies_no_sender(world: World, header: str) -> None:
 
 
 @pytest.mark.parametrize("sender", ["", DISCOVERY])
-def test_unknown_login_takes_as_long_as_a_known_one(world: World, sender: str) -> None:
+def test_unknown_login_takes_as_long_as_a_known_login(world: World, sender: str) -> None:
     services = Door(world, NAMED)
     services.ask(basic("nobody", "s3cret"), sender=sender)
     assert services.compared == ["ncip nobody at 10.0.0.7"]

@@ -45,7 +45,7 @@ def borrow(world: World, agency: str, numbered: str) -> NcipMessage:
 
 
 @pytest.mark.parametrize("numbered", ["LU", "HKU", "RESHARE", "ATLANTIS", "hku"])
-def test_library_cannot_place_a_request_in_the_name_of_another(world: World, numbered: str) -> None:
+def test_library_cannot_place_a_request_in_the_name_of_another_library(world: World, numbered: str) -> None:
     reply = borrow(world, CUHK, numbered)
     assert (problem(reply), reply.text("Problem/ProblemElement")) == (VALUES, "RequestId")
     assert problem(borrow(world, CUHK, CUHK)) == ""
@@ -83,7 +83,7 @@ def test_broker_may_use_numbers_of_unconfigured_libraries_and_of_its_listed_agen
     assert problem(world.ask(BROKER, "AcceptItem", RequestId=number(numbered), ItemId=copy, **ACCEPT)) == says
 
 
-def test_client_cannot_place_a_request_in_the_name_of_another(world: World) -> None:
+def test_client_cannot_place_a_request_in_the_name_of_another_agency(world: World) -> None:
     for numbered, says in (("CUHK", VALUES), (DISCOVERY, "")):
         book = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}]
         reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=book, RequestId=number(numbered), **LOAN)
@@ -139,7 +139,7 @@ def proof(kind: str, value: str) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["Pin Number", "Passcode", "", "Last Name"])
 @pytest.mark.parametrize("value", ["1234", "9999"])
 @pytest.mark.parametrize("service", ["LookupUser", "RenewItem"])
-def test_credential_of_an_unknown_type_fails(world: World, kind: str, value: str, service: str) -> None:
+def test_credential_of_an_unknown_type_is_refused(world: World, kind: str, value: str, service: str) -> None:
     world.put(P.ON_LOAN)
     more = {"ItemId": {"AgencyId": "CUHK", "ItemIdentifierValue": "C1"}} if service == "RenewItem" else {}
     inputs = [proof("Barcode Id", "UG1"), proof(kind, value)]

@@ -82,7 +82,7 @@ def test_texts_returns_every_repetition() -> None:
     assert LOANS.texts("LoanedItem/ItemId/ItemIdentifierValue") == ("L1", "L2")
 
 
-def test_empty_structure_is_distinguished_from_a_missing_one() -> None:
+def test_empty_structure_is_distinguished_from_a_missing_structure() -> None:
     assert (LOANS.has("UserOptionalFields"), LOANS.has("UserFiscalAccount")) == (True, False)
 
 

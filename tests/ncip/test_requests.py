@@ -45,7 +45,7 @@ def test_repeated_document_is_one_request_with_the_same_reply(world: World, time
     assert (len(replies), len(world.rows(REQUESTS))) == (1, 1)
 
 
-def test_request_without_a_number_gets_one_of_ours(world: World) -> None:
+def test_request_without_a_number_gets_our_number(world: World) -> None:
     reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
     assert (reply.text("RequestId/AgencyId"), reply.text("RequestId/RequestIdentifierValue")) == ("HKU", "R1")
 
@@ -98,7 +98,7 @@ def test_renewal_returns_the_new_due_date_with_its_time_zone(world: World) -> No
 # ---- what partners ask and tell
 
 
-def test_partner_borrows_an_item_of_ours(world: World) -> None:
+def test_partner_borrows_one_of_our_items(world: World) -> None:
     title = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "blend", "AgencyId": "HKALL"}}
     institution = {"AgencyId": "HKU", "UserIdentifierValue": "CUHK-INST"}
     ask = {"UserId": institution, "BibliographicId": [title], "RequestId": number(CUHK, "c-1"), **LOAN}
@@ -134,14 +134,14 @@ def test_due_date_is_parsed_in_the_partners_format(world: World, meant: str, day
     assert world.request("R1").lender_due == day
 
 
-def test_library_cannot_ship_an_item_requested_from_another(world: World) -> None:
+def test_library_cannot_ship_an_item_requested_from_another_library(world: World) -> None:
     wire_id = asked(world)
     reply = world.ask(LU, "ItemShipped", **{**shipped(wire_id), "ItemId": copy("LU", "L1")})
     assert problem(reply) == "Unauthorized Combination Of Element Values For Agency"
     assert world.request("R1").position is P.REQUESTED
 
 
-def test_lender_that_declines_is_replaced_by_the_next(world: World) -> None:
+def test_lender_that_declines_is_replaced_by_the_next_lender(world: World) -> None:
     wire_id = asked(world)
     said = {"UserId": {"AgencyId": "CUHK", "UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
     world.ask(CUHK, "ItemRequestCancelled", RequestId=number("HKU", wire_id), **said)

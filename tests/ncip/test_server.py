@@ -437,7 +437,7 @@ def test_listener_at_its_limit_refuses_connections() -> None:
     assert value(metrics, "connections_refused_total", "ncip", "full") == 1
 
 
-def test_closed_connection_frees_its_place() -> None:
+def test_closed_connection_frees_its_slot() -> None:
     library = House(bounds(LIMIT, per_address=1))
     library.connect().protocol.connectionLost()
     assert not library.connect().disconnecting

@@ -124,7 +124,7 @@ def test_plaintext_connection_has_only_an_address() -> None:
     assert peer_of(line) == Peer(str(line.getPeer().host))
 
 
-def test_fingerprint_equals_that_of_openssl_without_colons(people: dict[str, Identity]) -> None:
+def test_fingerprint_equals_the_openssl_fingerprint_without_colons(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     printed = crypto.X509.from_cryptography(who.certificate).digest("sha256").decode()
     assert peer_of(Line(shaken(context, who))).fingerprint == printed.replace(":", "").lower()

@@ -54,7 +54,7 @@ def test_missing_header_is_written_empty() -> None:
     )
 
 
-def test_value_without_a_scheme_gets_the_published_one() -> None:
+def test_value_without_a_scheme_gets_the_published_scheme() -> None:
     node = written("CirculationStatusUpdated", {"CirculationStatus": "On Loan"})
     uri = "http://www.niso.org/ncip/v1_0/imp1/schemes/circulationstatus/circulationstatus.scm"
     assert (text(node, "CirculationStatus/Scheme"), text(node, "CirculationStatus/Value")) == (uri, "On Loan")
@@ -131,7 +131,7 @@ def test_problem_holds_errors_of_one_kind(problems_said: list[Value], expected: 
     assert [inner.tag for inner in node] == expected
 
 
-def test_notification_is_refused_by_a_messaging_error() -> None:
+def test_notification_is_refused_with_a_messaging_error() -> None:
     assert [inner.tag for inner in written("ItemShippedResponse", {"Problem": [PROBLEM]})] == [
         "ResponseHeader",
         "MessagingError",

@@ -61,6 +61,6 @@ def test_document_without_a_conversation_starts_its_own_trace() -> None:
     assert own_traceparent().split("-")[1] != own_traceparent().split("-")[1]
 
 
-def test_logged_trace_id_equals_the_one_sent() -> None:
+def test_logged_trace_id_equals_the_sent_trace_id() -> None:
     with log_context(corr_id="c", trace_id="ab" * 16):
         assert own_traceparent().startswith("00-" + "ab" * 16)

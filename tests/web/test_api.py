@@ -79,7 +79,7 @@ def test_revoked_token_is_refused(site: Site) -> None:
     assert found.get("/lists").status_code == 401
 
 
-def test_token_expires_at_its_end(site: Site) -> None:
+def test_token_is_refused_after_its_expiry(site: Site) -> None:
     found = program(site, ends_at=site.world.now + timedelta(days=1))
     assert found.get("/lists").status_code == 200
     site.wait(days=1)
@@ -268,7 +268,7 @@ def test_root_of_the_api_leads_to_its_documentation(site: Site, path: str) -> No
     assert (answer.status_code, answer.request.path) == (200, "/help/api")
 
 
-def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
+def test_wrong_method_gets_the_list_of_allowed_methods(site: Site) -> None:
     answer = site.app.test_client().delete("/api/v1/lists")
     assert (answer.status_code, answer.content_type) == (405, PROBLEM)
     assert "GET" in answer.headers["Allow"]

@@ -40,7 +40,7 @@ def test_request_is_counted_in_its_position(site: Site) -> None:
     ]
 
 
-def test_channel_that_is_down_is_shown_since_when(site: Site) -> None:
+def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) -> None:
     since = site.world.now
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, since)))
     page = site.staff("viewer").get("/staff/").text

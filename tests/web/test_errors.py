@@ -86,7 +86,7 @@ def test_oversized_form_is_refused(site: Site) -> None:
     assert "That was too much" in answer.text
 
 
-def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
+def test_wrong_method_gets_the_list_of_allowed_methods(site: Site) -> None:
     answer = site.browser().client.put("/help")
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]

@@ -66,7 +66,7 @@ def test_title_and_author_redirect_to_the_title_matching_both(catalogue: Browser
     assert led_to(catalogue, rft_title="红楼梦") == "/title/b-dream"
 
 
-def test_title_with_an_exact_match_precedes_a_longer_one(catalogue: Browser) -> None:
+def test_title_with_an_exact_match_precedes_a_longer_title(catalogue: Browser) -> None:
     assert led_to(catalogue, rft_btitle="Dune") == "/title/b-dune"
 
 

@@ -34,7 +34,7 @@ def test_loans_in_both_directions_are_counted_with_their_balance(site: Site) -> 
     assert (figures["They lent"], figures["We lent"], figures["Balance"]) == ("1", "3", "+2")
 
 
-def test_channel_that_is_down_is_shown_since_when(site: Site) -> None:
+def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
     assert "Downsince 1 March 2017 (Wednesday), 09:00" in rows(site)["CUHK"]
 

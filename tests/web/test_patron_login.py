@@ -65,7 +65,7 @@ def plain(page: str) -> str:
     return head + rest.partition('"')[2]
 
 
-def test_unknown_card_costs_a_hash_comparison(site: Site) -> None:
+def test_login_with_an_unknown_card_takes_a_hash_comparison(site: Site) -> None:
     asked: list[tuple[str, bool]] = []
 
     async def fits(card: str, stored: Sensitive, _pin: Sensitive) -> bool:
@@ -113,7 +113,7 @@ def test_wait_doubles_after_three_wrong_pins(site: Site) -> None:
     assert waits == [2, 4, 8, 16]
 
 
-def test_unknown_card_is_throttled_like_a_known_one(site: Site) -> None:
+def test_unknown_card_is_throttled_like_a_known_card(site: Site) -> None:
     for card in ("UG1", "NOBODY"):
         browser = site.browser(f"192.0.2.{len(card)}")
         assert [log_in(browser, card, "0000")[0] for _ in range(4)] == [401, 401, 401, 429]

@@ -188,7 +188,7 @@ def test_patron_renews_and_cancels_in_the_record(site: Gateway) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_next_patron_in_the_same_browser_sees_no_data_of_the_previous_one(site: Gateway, script: bool) -> None:
+def test_next_patron_in_the_same_browser_sees_no_data_of_the_previous_patron(site: Gateway, script: bool) -> None:
     driver = chromium(SIZES["desk"], script=script)
     try:
         log_in(driver, site, BUSY)

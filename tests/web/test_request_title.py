@@ -136,14 +136,14 @@ def test_patron_of_another_library_is_redirected_there_without_a_pin(others: Sit
     assert browser.get("/record").status_code == 303  # the PIN was not even looked at
 
 
-def test_another_library_without_a_url_is_named(others: Site) -> None:
+def test_home_library_without_a_url_is_shown_by_name(others: Site) -> None:
     code, text = submit(others.browser(), home_library="LU")
     assert code == 200
     assert "Patrons of Lingnan University Library request there." in text
 
 
 @pytest.mark.parametrize("home", ["", "NOWHERE"])
-def test_unknown_home_library_is_asked_again(others: Site, home: str) -> None:
+def test_form_asks_again_for_an_unknown_home_library(others: Site, home: str) -> None:
     code, text = submit(others.browser(), home_library=home)
     assert code == 400
     assert "Choose your home library." in text
@@ -209,7 +209,7 @@ def test_refusal_reason_is_in_the_page_language(site: Site, card: str, english: 
     assert requests(site, card) == ()
 
 
-def test_patron_at_the_quota_sees_its_number(site: Site) -> None:
+def test_patron_at_the_quota_sees_the_quota(site: Site) -> None:
     browser = site.patron("FULL")
     assert submit(browser)[0] == 303
     text = main(browser, "/title/b-dream/request")

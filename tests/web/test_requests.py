@@ -256,7 +256,7 @@ def test_refusal_links_to_its_rule(site: Site) -> None:
     assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
 
 
-def test_second_clerk_sees_the_change_of_the_first(site: Site) -> None:
+def test_second_clerk_sees_the_change_of_the_first_clerk(site: Site) -> None:
     request, first, second = given(site, P.RECEIVED), site.staff(), site.staff("supervisor")
     seen = page(second, request.id)
     assert act(first, request.id, "lend").status_code == 303

@@ -269,7 +269,7 @@ def test_card_in_the_form_checks_out_immediately(site: Site) -> None:
     assert (shown.outcome, shown.what) == ("ok", "Lent until 16 March 2017 (Thursday)")
 
 
-def test_card_scanned_into_its_own_field_counts_as_a_scan(site: Site) -> None:
+def test_card_scanned_into_the_card_field_counts_as_a_scan(site: Site) -> None:
     shown = scan(site.staff(), "", card="UG2")
     assert (shown.what, shown.fields["card"]) == ("Lend to Wong Ka Yan", "UG2")
 
@@ -291,13 +291,13 @@ def test_recalled_item_is_lent_with_a_notice(site: Site) -> None:
     assert "Its owner has recalled it: tell the patron." in shown.text
 
 
-def test_card_that_cannot_borrow_is_not_kept(site: Site) -> None:
+def test_card_that_cannot_borrow_does_not_become_the_current_card(site: Site) -> None:
     shown = scan(site.staff(), "EXPIRED")
     assert (shown.outcome, shown.what, shown.fields["card"]) == ("no", "This card cannot borrow", "")
     assert "/help#R2" in shown.status.xpath(".//a/@href")
 
 
-def test_card_of_a_library_ships_the_items(site: Site) -> None:
+def test_items_scanned_after_a_library_card_are_shipped(site: Site) -> None:
     request, clerk = paged(site), site.staff()
     card = scan(clerk, "CUHK-INST")
     assert (card.what, card.fields["card"]) == ("Ship to CUHK", "CUHK-INST")
@@ -418,7 +418,7 @@ def test_clerk_is_asked_when_a_scan_matches_library_card_and_item(site: Site) ->
 # ---- where the station stands
 
 
-def test_station_with_one_location_is_not_asked_for_it(site: Site) -> None:
+def test_station_does_not_ask_for_the_only_location(site: Site) -> None:
     two_places(site, "HKU-MAIN-LENDING")
     assert html.fromstring(site.staff().get(SCAN).text).xpath("//select[@name='pickup']") == []
 
@@ -452,7 +452,7 @@ def test_item_is_sent_to_and_lent_at_its_pickup_location(site: Site) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "NOWHERE", "<script>"])
-def test_unknown_location_is_not_kept(site: Site, place: str) -> None:
+def test_unknown_location_is_not_stored(site: Site, place: str) -> None:
     two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
     clerk = site.staff()
     assert clerk.post(f"{SCAN}/place", at=SCAN, pickup=place).headers.getlist("Set-Cookie") == []

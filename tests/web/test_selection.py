@@ -86,7 +86,7 @@ def test_command_runs_on_each_row_with_user_and_reason(site: Site) -> None:
     assert all("shelf cleared" in line["detail"] for line in lines)
 
 
-def test_second_clerk_sees_the_change_of_the_first(site: Site) -> None:
+def test_second_clerk_sees_the_change_of_the_first_clerk(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     given(site, P.RECEIVED, "R-2")
     first, second = site.staff(), site.staff()
@@ -107,7 +107,7 @@ def test_refusal_names_its_rule(site: Site) -> None:
     assert '<a class="rule" href="/help#R34">R34</a>' in answer.text
 
 
-def test_command_that_needs_a_reason_is_refused_without_one(site: Site) -> None:
+def test_command_that_needs_a_reason_is_refused_without_a_reason(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     clerk = site.staff()
     page = send(clerk, "/staff/lists/pull/selected", ["R-1"]).text

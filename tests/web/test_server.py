@@ -203,7 +203,7 @@ def test_requests_beyond_the_queue_are_refused_at_once(pages: Pages) -> None:
 
 @pytest.mark.parametrize("path", ["/slow", "/search", "//slow", "/%73low"])
 @pytest.mark.parametrize("crowd", ["", "patrons"])
-def test_crowded_route_delays_only_callers_of_its_own_group(pages: Pages, crowd: str, path: str) -> None:
+def test_crowded_route_delays_only_callers_in_the_same_group(pages: Pages, crowd: str, path: str) -> None:
     most = THREADS // 2 * (WAITING_PER_THREAD + 1)
     with ThreadPoolExecutor(most) as browsers:
         waiting = [browsers.submit(pages.get, path, who=crowd) for _ in range(most)]

@@ -61,7 +61,7 @@ def test_return_slip_shows_the_lender_and_no_patron(site: Site) -> None:
     assert "UG1" not in words
 
 
-def test_viewing_slips_prints_none_and_printed_ones_are_marked(site: Site) -> None:
+def test_slips_are_marked_as_printed_only_when_printed(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     given(site, P.PAGED, "R-2")
     clerk = site.staff()

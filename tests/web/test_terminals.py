@@ -32,7 +32,7 @@ def test_every_terminal_message_has_a_text() -> None:
     assert MESSAGES.keys() == {code for code, shape in SHAPES.items() if shape.reply} | {"97"}
 
 
-def test_no_rows_without_a_running_gateway(site: Site) -> None:
+def test_terminals_page_is_empty_without_a_running_gateway(site: Site) -> None:
     assert rows(site) == {}
     assert "No gateway reports terminals" in site.staff("viewer").get("/staff/terminals").text
 

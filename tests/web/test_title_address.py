@@ -132,7 +132,7 @@ def test_api_accepts_the_identifier(site: Site, number: str) -> None:
     assert answer.json["title"]["bib_id"] == number
 
 
-def test_log_names_the_route_only(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_contains_the_route_without_the_identifier(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     for path in ("/title/b-secret/9", "/title/b-secret/9/request", "/api/v1/titles/b-secret/9"):
         site.browser().get(path)
     told = "".join(capfd.readouterr())
