@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from hkall_gateway.circulation import loans
 from hkall_gateway.circulation.borrowers import patron_blocks, waited_too_long
-from hkall_gateway.circulation.command import Context, refused
+from hkall_gateway.circulation.command import Command, Context, refused
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db.notices import KeptLetter
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.stored_words import RenewalSync
-from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request
+from hkall_gateway.rules.vocabulary import Actor, Grant, Position, Refusal, Request
 
 P = Position
 WAITING = (P.RECEIVED, P.IN_TRANSIT, P.NEW, P.REQUESTED, P.CANCELLING)
@@ -93,6 +94,44 @@ def other_loans(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalL
     """Return the patron's loans in the local system, earliest due first, without the HKALL books of the record."""
     ours = {one.request.item_barcode for one in record.loans}  # a relayed local system may list HKALL books too
     return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseHistory(Command[None, None]):
+    """A patron's choice whether we keep past loans and letters to read again."""
+
+    by: Actor
+    card: str
+    keep: bool
+
+
+def choose_history(context: Context, command: ChooseHistory) -> None:
+    """Keep a patron's history from now on, or delete it. Nothing is kept unless the patron asks for it."""
+    if command.keep:
+        context.unit.patrons.keep_history(command.card, context.now)
+    else:
+        context.unit.patrons.forget_history(command.card)
+
+
+@dataclass(frozen=True, slots=True)
+class PatronHistory:
+    """What we keep for a patron: ended loans and letters, newest first.
+
+    Attributes:
+        since: Time from which the patron has kept a history; None for a patron who keeps none. The rest is then empty.
+    """
+
+    since: datetime | None
+    loans: tuple[Request, ...] = ()
+    letters: tuple[KeptLetter, ...] = ()
+
+
+def patron_history(context: Context, card: str) -> PatronHistory:
+    """Return the history that a patron keeps."""
+    since = context.unit.patrons.history_since(card)
+    if since is None:
+        return PatronHistory(None)
+    return PatronHistory(since, context.unit.requests.past_loans(card), context.unit.notices.kept(card))
 
 
 def _waiting_request(context: Context, request: Request) -> WaitingRequest:

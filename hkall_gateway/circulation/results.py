@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import NOTHING, ItemKey, Position, Request, Sensitive, Side
 
 # Every enum and record that the inbox or the outbox may store must be registered with @record.
 record_as("Why")(Reason)
@@ -141,6 +141,7 @@ class DeliveryResult:
         pending: Whether the message was accepted, but the decision will follow.
         looked: Result of checking the lender's shelf before the request. If `kind` is a refusal, the lender was not asked.
         number: RequestId (AGENCY:VALUE) that the lender assigned to our request.
+        text: Text of a sent letter.
     """
 
     kind: DeliveryKind
@@ -155,3 +156,4 @@ class DeliveryResult:
     pending: bool = False
     looked: str = ""
     number: str = ""
+    text: Sensitive = NOTHING

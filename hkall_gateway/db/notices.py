@@ -29,6 +29,16 @@ class SentNotice:
     state: NoticeState
 
 
+@dataclass(frozen=True, slots=True)
+class KeptLetter:
+    """A letter that its patron can read again. `kind` is a value of Notification."""
+
+    request: str
+    kind: str
+    sent_at: datetime
+    text: str
+
+
 class NoticeRepository(Repository):
     """Registers patron letters and stores their states."""
 
@@ -59,10 +69,15 @@ class NoticeRepository(Repository):
         )
         return fresh[0][0] if fresh else None
 
-    def set_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
-        """Store the result of sending a letter: its state, and the error if it is undeliverable."""
-        sent = {"sent_at": now} if state is NoticeState.SENT else {}
+    def set_state(self, notice: int, state: NoticeState, error: str, now: datetime, text: str = "") -> None:
+        """Store the result of sending a letter: its state, the error if it is undeliverable, and a text to keep."""
+        sent = {"sent_at": now, "text": text} if state is NoticeState.SENT else {}
         update_row(self._connection, NOTICES, {"id": notice}, {"state": state.value, "error": error, **sent})
+
+    def kept(self, card: str) -> tuple[KeptLetter, ...]:
+        """Return the letters to a patron whose text is kept, newest first."""
+        query = select(N.request, N.kind, N.sent_at, N.text).where(N.patron == card, N.text != "").order_by(N.id.desc())
+        return tuple(KeptLetter(*row) for row in self._connection.execute(query))
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))

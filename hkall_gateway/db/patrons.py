@@ -9,10 +9,10 @@ from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
-from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_write_over
+from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, NOTICES, PATRON_CHOICES, PATRONS, REQUESTS
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 
@@ -102,6 +102,20 @@ class PatronRepository(Repository):
         card_record = self._known.get(card)
         return tuple(card_record.charges if card_record else starmap(Charged, _CHARGES.cells(self._connection, [card])))
 
+    def history_since(self, card: str) -> datetime | None:
+        """Return the time since which a patron keeps a history, or None for a patron who keeps none."""
+        return next((since for (since,) in _HISTORY.cells(self._connection, card=card)), None)
+
+    def keep_history(self, card: str, now: datetime) -> None:
+        """Keep past loans and letters for a patron from now on."""
+        values = {"patron": card, "history_since": now}
+        self._connection.execute(insert_or_write_over(PATRON_CHOICES, self._transaction.dialect, values), values)
+
+    def forget_history(self, card: str) -> None:
+        """Stop keeping past loans for a patron, and delete the texts of letters."""
+        self._connection.execute(delete(PATRON_CHOICES).where(PATRON_CHOICES.c.patron == card))
+        self._connection.execute(update(NOTICES).where(NOTICES.c.patron == card).values(text=""))
+
     def owed_cents(self, card: str) -> int:
         """Return a patron's debt in cents, which is negative if we owe the patron for a book that was found again."""
         ((owed,),) = _OWED.cells(self._connection, card=card)
@@ -141,5 +155,6 @@ def _line(cells: list[Any]) -> RequestEntry:
     return RequestEntry(*cells)
 
 
+_HISTORY = CompiledStatement(select(PATRON_CHOICES.c.history_since).where(PATRON_CHOICES.c.patron == bindparam("card")))
 _LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
 _OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindparam("card")))

@@ -9,7 +9,20 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Executable, Select, bindparam, delete, func, literal_column, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_row
 from hkall_gateway.db.patrons import POSITIONS
@@ -133,6 +146,11 @@ class RequestRepository(Repository):
         """Return a patron's open requests and loans, oldest first, for all titles or only for `bib_id`."""
         title = {} if bib_id is None else {"bib": bib_id}
         return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
+
+    def past_loans(self, card: str) -> tuple[Request, ...]:
+        """Return the requests whose books a patron has brought back, latest return first."""
+        own = or_(*(and_(R.patron == card, part) for part in (IS_OPEN, IS_CLOSED_OF)))
+        return self._read_requests(requests(own, R.returned_on.is_not(None)).order_by(R.returned_on.desc(), R.id))
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Count a patron's requests in these positions, except unwanted requests and the request `without` (R20, R21)."""

@@ -373,6 +373,7 @@ NOTICES = Table(
     _instant("made_at"),
     _maybe_instant("sent_at"),
     _text("error"),
+    _text("text"),
     UniqueConstraint("request", "kind", "about"),
     _partial_index("ix_notices_undeliverable", "id", where=IS_UNDELIVERABLE),
     comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
@@ -572,6 +573,15 @@ API_TOKENS = Table(
     comment="Programs that may use the API. `token_hash` is the SHA-256 of the token, so that a copy of the database opens "
     "nothing; a revoked token keeps its row, since the journal names it.",
 )
+
+PATRON_CHOICES = Table(
+    "patron_choices",
+    METADATA,
+    Column("patron", Text, primary_key=True),
+    _instant("history_since"),
+    comment="Patrons who asked us to keep their past loans and the letters to them.",
+)
+
 
 PATRON_NUMBERS = Table(
     "patron_numbers",

@@ -175,7 +175,9 @@ class Mailer:
         except (OSError, ConnectError) as error:
             kind, detail = DeliveryKind.UNREACHABLE, self._error_detail(f"smtp {type(error).__name__}", str(error), message)
         else:
-            return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
+            plain = message.get_body(("plain",))
+            text = Sensitive(f"{message['Subject']}\n\n{plain.get_content() if plain else ''}")
+            return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last, text=text)
         return DeliveryResult(kind, detail=detail)
 
     def _error_detail(self, what: str, text: bytes | str, message: EmailMessage) -> str:

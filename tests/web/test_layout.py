@@ -18,13 +18,13 @@ LISTS = ["/staff/lists/pull", "/staff/lists/stuck", "/staff/slips"]
 PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partners", "/staff/terminals", "/staff/statistics"]
 PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
 PAGES += ["/", "/help/api", "/search", "/search?q=dune", "/search?q=%21", "/title/b-dune", "/title/b-home"]
-PAGES += ["/login", "/record", "/title/b-dune/request", "/title/b-home/request"]
+PAGES += ["/login", "/record", "/record/history", "/title/b-dune/request", "/title/b-home/request"]
 PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
 
 
 def reader(site: Site, path: str) -> Browser:
     """A browser that may see this page, logged in for staff pages and for the record."""
-    if path == "/record":
+    if path.startswith("/record"):
         return site.patron()
     return site.staff("supervisor") if path.startswith("/staff/") and path != "/staff/login" else site.browser()
 

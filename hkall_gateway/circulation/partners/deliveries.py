@@ -163,8 +163,9 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
-    unit.notices.set_state(letter.notice, state, answer.detail, context.now)
     request = unit.requests.find(letter.request)
+    keeps = request is not None and answer.text and unit.patrons.history_since(request.patron) is not None
+    unit.notices.set_state(letter.notice, state, answer.detail, context.now, answer.text.reveal() if keeps else "")
     if (
         row.send is not Notification.LETTER_PICKUP
         or state is not NoticeState.SENT

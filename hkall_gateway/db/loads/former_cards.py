@@ -12,7 +12,7 @@ from hkall_gateway.db import patrons, web_sessions
 from hkall_gateway.db.cards import about_card, is_blocked
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.tables import CARD_BLOCKS, FINES, FORMER_CARDS, NOTICES, PATRONS, PAYMENTS
+from hkall_gateway.db.tables import CARD_BLOCKS, FINES, FORMER_CARDS, NOTICES, PATRON_CHOICES, PATRONS, PAYMENTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
 from hkall_gateway.rules.vocabulary import Actor
@@ -112,6 +112,9 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     unit.outbox.readdress(former, present, [request.id for request in requests])
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
+    if unit.patrons.history_since(former) is not None:
+        unit.patrons.keep_history(present, now)
+        unit.execute(delete(PATRON_CHOICES).where(PATRON_CHOICES.c.patron == former))
     web_sessions.end_of_patron(unit, former)
     # Skip payments whose device and transaction number the new card already has, because these must be unique for each card.
     other = PAYMENTS.alias()

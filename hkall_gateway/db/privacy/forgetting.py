@@ -120,6 +120,8 @@ def forget(
     gateways from changing data of these cards or archiving rows. An archive read afterwards thus has all archived rows.
     """
     unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
+    for card in who.cards:
+        unit.patrons.forget_history(card)
     theirs = unit.requests.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
     held = retention.held(unit, theirs)
     ended = [request for request in theirs if request.id not in held]

@@ -29,6 +29,7 @@ from hkall_gateway.db.tables import (
     NAMES_ALONE,
     NOTICES,
     OUTBOX,
+    PATRON_CHOICES,
     PAYMENTS,
     REQUESTS,
     STANDS_ALONE,
@@ -44,7 +45,7 @@ Place = tuple[datetime, str]
 NO_PERSON_IN: Final[Mapping[Table, Mapping[str, str]]] = {
     JOURNAL: {"patron": "", "detail": ""},
     CANDIDATES: {"skip": ""},
-    NOTICES: {"patron": "", "error": ""},
+    NOTICES: {"patron": "", "error": "", "text": ""},
     FINES: {"patron": ""},
 }
 """Columns of other tables that identify the patron of a request, with their anonymised values. Messages are deleted."""
@@ -58,11 +59,13 @@ MOVING: Final = LockSet(document=("", "archives"))
 PARTS: Final[tuple[Table, ...]] = (JOURNAL, CANDIDATES, NOTICES, FINES, OUTBOX)
 """Tables with rows that belong to a request, and are archived and deleted with it."""
 
-# A request must keep its patron while a claimed return has not arrived, money is open, or a message is not settled.
+# A request must keep its patron while a claimed return has not arrived, money is open, or a message is not settled; and while
+# the patron wants to see it.
 _UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FINES.c.waived_cents)
 _UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
 _CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
-_HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
+_WANTED = PATRON_CHOICES.c.patron == R.patron
+_HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD), exists().where(_WANTED))
 _HOLDS: Final[Mapping[str, Condition]] = {
     "it has not ended": IS_OPEN,
     "money is open": exists().where(_UNPAID),

@@ -1,4 +1,4 @@
-"""/record shows the patron's circulation record: current requests, loans and fines, but no history."""
+"""/record shows current requests, loans and fines; /record/history shows the past that a patron chose to keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation import patron_record
 from hkall_gateway.circulation.borrowing import Cancelled, CancelRequest
 from hkall_gateway.circulation.loans import AllRenewed, Renew, RenewAll
-from hkall_gateway.circulation.patron_record import PatronRecord
+from hkall_gateway.circulation.patron_record import ChooseHistory, PatronRecord
 from hkall_gateway.circulation.ports import LocalLoan
 from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.rules.dates import civil
@@ -75,6 +75,21 @@ def renew_all() -> Response | tuple[str, int]:
     if isinstance(outcome, AllRenewed):
         return _redirect_done(renewed=[one.request for one in outcome.renewed])
     return _render_refusal(card, outcome)
+
+
+@PAGES.get("/record/history")
+@needs_patron
+def history() -> str:
+    """Show the past loans and letters that the patron chose to keep."""
+    return render_template("patron/history.html", history=consult(patron_record.patron_history, own_card()), civil=civil)
+
+
+@PAGES.post("/record/history")
+@needs_patron
+def choose_history() -> Response:
+    """Keep past loans and letters from now on, or delete them."""
+    execute(ChooseHistory(actor("history"), own_card(), keep=request.form.get("keep") == "yes"))
+    return redirect(url_for("record.history"), 303)
 
 
 def _redirect_done(**what: int | list[str]) -> Response:
