@@ -36,7 +36,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """Items of a title that other open requests of ours use.
+    """Items of a title that are used by our other open requests.
 
     Attributes:
         held: Location by item. These items are not available, even if the catalogue of their library says so.

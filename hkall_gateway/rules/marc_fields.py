@@ -44,9 +44,9 @@ Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
 
 @dataclass(frozen=True)
 class ItemField:
-    """A field whose every occurrence describes one item, and the subfields with the item's data ("" = no subfield).
+    """A field of which each occurrence describes one item, and the subfields with the item's data ("" = no subfield).
 
-    Missing data are taken from the `beside` field with the same link number in subfield 8, or else from the first one.
+    Missing data are taken from the `beside` field with the same link number in subfield 8, or else from the first such field.
     """
 
     tag: Annotated[Tag, Field(description="the field")]
@@ -92,7 +92,7 @@ NUMBER_IN_IDENTIFIER: Final = "{bib_id}"
 
 @dataclass(frozen=True, slots=True)
 class MarcMapping:
-    """The mapping of one site. `agencies` maps library codes in the records to AgencyIds.
+    """A site's mapping of MARC fields. `agencies` maps library codes in the records to AgencyIds.
 
     `oai_identifier` is a pattern of OAI-PMH identifiers with {bib_id} for the record number, or "" if they do not contain it.
     """

@@ -51,7 +51,7 @@ class LastHeard:
 
 
 class TerminalLog:
-    """Keeps one record for each configured login and one for all unknown names, so that no peer can make it grow."""
+    """Keeps one record for each configured login and one for all unknown names, so that peers cannot make the log grow."""
 
     def __init__(self) -> None:
         self._heard: dict[str, LastHeard] = {}

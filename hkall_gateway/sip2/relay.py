@@ -78,7 +78,7 @@ FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_updat
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
 """Messages about the connection itself, which each side answers on its own."""
 OURS_ALONE: Final = "#"
-"""The prefix of the numbers of our own charges in the lists of 64, and so in CG of 37."""
+"""The prefix by which our own charges are numbered in the lists of 64, and therefore in CG of 37."""
 
 
 def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
@@ -240,7 +240,7 @@ def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
 
 
 def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
-    """Add our counts, list entries and screen messages to the local system's reply. Our entries follow the local ones."""
+    """Add our counts, list entries and screen messages to the local system's reply. Our entries come last in each list."""
     owed, lists = sum(line.left_cents for line in hkall.charges), entries_by_list(hkall)
     texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:

@@ -28,8 +28,8 @@ More:
 def doctor(who: str | None, to: str, record: bool, config: Path, as_json: bool) -> None:
     """Check whether everything is ready to go live, and name the remedy for each failed check.
 
-    WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; without it all are checked in parallel, in ten
-    seconds. The checks change no data anywhere: they send look-ups only, and no letter. The gateway may run meanwhile.
+    WHO is the AgencyId of a partner or client, `ils`, `smtp` or `gateway`; the default is to check all in parallel, in ten
+    seconds. The checks change no data anywhere: they send only look-ups, and no letter. The gateway may be running.
     Exit code 1: a check failed; warnings do not count. docs/doctor.md lists all checks.
     """
     from hkall_gateway.cli.doctor import examination

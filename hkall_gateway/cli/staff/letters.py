@@ -19,7 +19,7 @@ MOST_BYTES = 10_000_000
 @with_site
 @json_option
 def notices(site: Site, failed: bool, as_json: bool) -> None:
-    """List letters and their outcomes. `not_needed`: not sent, because its reason no longer applied.
+    """List letters and their outcomes. `not_needed` means not sent, because the reason no longer applied.
 
     Example: hkall-gateway notices --failed
     """

@@ -150,7 +150,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 @_REASON
 @with_site
 def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """Settle rows that were told by other means: the request continues as if the partner had answered. In bulk, dead rows only.
+    """Settle rows delivered by other means: the request continues as if the partner had answered. In bulk, only dead rows.
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
@@ -166,7 +166,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 @_REASON
 @with_site
 def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """Drop rows that should not be sent: a request goes to the next lender. In bulk, dead rows only.
+    """Drop rows that should not be sent: a request goes to the next lender. In bulk, only dead rows.
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """

@@ -71,7 +71,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 @with_site
 @json_option
 def show_(site: Site, request: str, as_json: bool) -> None:
-    """Show one request, and the lenders that were or can be asked: the rank of each with its reasons.
+    """Show one request, and the lenders that were or can be asked, with their ranks and the reasons.
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """

@@ -87,8 +87,8 @@ def sip2(
 ) -> None:
     """Log in as a terminal, send LINES (or those of standard input), and print each reply field by field.
 
-    A line is SIP2 as it goes on the wire, without AY and AZ, or its code and KEY=VALUE words: a field's two letters, or the
-    name of a fixed part; omitted parts are blank, "no", or now.
+    A line is SIP2 in wire format, without AY and AZ, or a message code with KEY=VALUE words. KEY is a field's two letters or
+    the name of a fixed part. Omitted parts are blank, "no" or the current time.
 
     \b
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'

@@ -39,10 +39,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def simulate_partner(config: Path, agency: str, ships_after: float, certificate: Path | None, key: Path | None) -> None:
     """Answer as the partner AGENCY would, at the `url` of its row, which must be on this machine; ends with Ctrl-C.
 
-    It ships every copy that is requested of it, and receives what comes back. If the mail server of [smtp] is
-    on this machine too, it takes letters there. It prints each document and letter as one line.
+    It ships every requested copy, and receives returned copies. If the mail server of [smtp] is also on this machine, it
+    accepts letters there. It prints each document and letter as one line.
 
-    Where the url begins with https:, give it a certificate for that name that this machine trusts.
+    If the url begins with https:, --certificate must be trusted by this machine and valid for the url's host name.
 
     Example: hkall-gateway simulate-partner CUHK
     """
@@ -150,10 +150,10 @@ def replay(
     timeout_s: float,
     config: Path,
 ) -> None:
-    """Run scenario files, each in a gateway of its own inside this process; or all against one that runs.
+    """Run scenario files, each in its own gateway inside this process, or with --live all against a running gateway.
 
-    A running gateway keeps its own time and partners: such files may send (sip2, ncip, cli) and check (<, state, outbox), and
-    their effects stay.
+    A running gateway keeps its own time and partners, so these files may only send (sip2, ncip, cli) and check (<, state,
+    outbox). Their effects stay.
 
     \b
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt

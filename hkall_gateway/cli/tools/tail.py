@@ -249,8 +249,8 @@ def tail(
 ) -> None:
     """Show the log, one line per event, in Hong Kong time.
 
-    FILE has JSON lines; - is standard input, such as `journalctl -o cat`. Without FILE it is `file` of [logs]. Lines with the
-    same corr_id as a chosen one are shown with it, unless --follow shows each line as it comes.
+    FILE has JSON lines; - is standard input, such as `journalctl -o cat`. The default is `file` of [logs]. Lines with the same
+    corr_id as a chosen line are shown with that line, unless --follow shows each line as it arrives.
 
     \b
     Example: hkall-gateway tail var/gateway.log --level warning --since 09:00
