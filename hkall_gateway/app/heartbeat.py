@@ -229,10 +229,7 @@ def _write_beat(
     back: bool,
     silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
-    """Write a heartbeat and release rows. Return the number of released rows, and all gateways.
-
-    `back` is true if the clock was set back. `silent` names gateways to consider gone.
-    """
+    """Write a heartbeat and release silent gateways' rows. Return the number of released rows, and all gateways."""
     instances.record_instance(unit, me)
     report(unit)
     if back:

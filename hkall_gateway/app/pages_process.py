@@ -136,8 +136,7 @@ def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, st
 class CombinedRegistry(Collector):
     """The parent's registry with the children's counters and histograms added.
 
-    Keeps a child's last known samples when the child exits or does not answer, since Prometheus treats a falling counter as a
-    reset.
+    Keeps a child's last samples when the child exits or does not answer, since Prometheus treats a falling counter as a reset.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:

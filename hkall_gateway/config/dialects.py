@@ -112,7 +112,7 @@ _Keys: Any = create_model("_Keys", __base__=_Named, **_dialect_keys())
 
 
 class DialectConfig(_Keys):  # type: ignore[misc]  # created at run time
-    """A terminal model that no packaged row fits. Keys that are absent have the values of `like`."""
+    """A terminal model that no packaged row fits. Missing keys have the values of the dialect `like`."""
 
     if TYPE_CHECKING:
         name: str

@@ -107,7 +107,7 @@ class EndpointConfig(Strict):
 
 
 class TerminalConfig(Strict, Terminal):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """One login of a terminal."""
+    """One terminal login."""
 
     secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
     role: Literal["counter", "selfcheck", "bookdrop", "lookup"] = Field(
@@ -132,7 +132,7 @@ class TerminalConfig(Strict, Terminal):  # type: ignore[misc]  # mypy does not k
 
 
 class ListenerConfig(Strict):
-    """One port for terminals with settings of its own, in addition to those of `listen`."""
+    """One port for terminals with its own settings, in addition to the ports in `listen`."""
 
     endpoint: Endpoint = Field(description="Twisted endpoint: tcp:6002, ssl:6443:privateKey=…:certKey=…")
     login: Literal["required", "optional", "by-address", "telnet"] = Field(
@@ -194,7 +194,7 @@ class NcipConfig(EndpointConfig):
 
 
 class ChargesConfig(Strict, Charges):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """Charges of the owner for a lost or damaged book."""
+    """The owner's charges for a lost or damaged book."""
 
 
 class Jwt(Strict, PeerClaims):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
@@ -223,7 +223,7 @@ class OurProof(Strict):
 
 
 class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """Keys by which a partner or client proves its identity when it calls us, and what it may use."""
+    """Keys that define how a partner or client proves its identity to us, and what it may use."""
 
     secret_env: Variable | None = Field(
         default=None, description="variable with its FromAgencyAuthentication; a partner's is ours to it, too"
@@ -242,7 +242,7 @@ class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not k
 
 
 class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """Another library of the consortium."""
+    """Another library in the consortium."""
 
     name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
     url: WebUrl = Field(description="URL of its NCIP responder")
@@ -324,7 +324,7 @@ class Logs(Strict):
 
 
 class Privacy(Strict):
-    """Records of erased patrons (`patron erase`)."""
+    """The file that marks erased patrons (`patron erase`)."""
 
     erased_file: File | None = Field(
         default=None,
@@ -337,7 +337,7 @@ class Privacy(Strict):
 
 
 class GatewayConfig(Strict):
-    """The whole file, gateway.toml."""
+    """The configuration file gateway.toml."""
 
     library: LibraryConfig
     database: DatabaseConfig

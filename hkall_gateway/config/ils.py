@@ -36,7 +36,7 @@ _USUAL: Final = TITLE_SOURCES
 
 
 class MarcItem(Strict, ItemField):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """A MARC field that describes one copy at each occurrence. It replaces the packaged row for its tag and comes first."""
+    """A MARC field that describes one copy per occurrence. The row replaces the packaged row for its tag, and comes first."""
 
 
 class Marc(Strict):
@@ -102,7 +102,7 @@ class SharedIlsConfig(Strict):
 
 
 class IlsConfig(Sip2Settings, NcipSettings, SharedIlsConfig):
-    """Our own library system: the source of data about borrowers, and the fallback while it is unreachable."""
+    """Our own library system, which provides data about borrowers, and the fallback while that system is unreachable."""
 
 
 def with_keys_of(adapter: Adapter) -> type[IlsConfig]:

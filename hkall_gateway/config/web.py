@@ -69,7 +69,7 @@ class StaffConfig(Strict):
 
 
 class Oidc(Strict):
-    """Login by the site's identity provider (OpenID Connect), in addition to local accounts or instead of them."""
+    """Login through the site's identity provider (OpenID Connect), in addition to local accounts or instead of them."""
 
     issuer: WebUrl = Field(description="the provider; it publishes /.well-known/openid-configuration there")
     client_id: Text = Field(description="our name at the provider")

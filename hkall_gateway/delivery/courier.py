@@ -253,7 +253,7 @@ def _log_result(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | Non
         LOG.warning("courier.sent", **facts, problem=answer.problem, why=answer.detail)
     elif answer.kind in SETTLING:
         LOG.info("courier.sent", **facts, problem=answer.problem)
-    elif answer.kind is DeliveryKind.FAULT:  # a person must correct the secret, the agency, the version or the service
+    elif answer.kind is DeliveryKind.FAULT:  # an administrator must correct the secret, agency, version or service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
     elif retry_at is not None:
         LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())

@@ -47,7 +47,7 @@ def read_message_id(text: str) -> LetterId | None:
 
 
 def check(notice: int, kind: str, request: str, key: Sensitive) -> str:
-    """Compute the first 80 bits of an HMAC-SHA256, in hex digits."""
+    """Compute a Message-ID's signature, the first 80 bits of an HMAC-SHA256 in hex digits."""
     signed = f"{notice} {kind} {request}".encode()
     return hmac.new(key.reveal().encode(), signed, sha256).hexdigest()[:_CHECK_DIGITS]
 

@@ -1,1 +1,1 @@
-"""The protocol of partner systems: NCIP (NISO Z39.83)."""
+"""NCIP (NISO Z39.83), the protocol between the gateway and partner systems."""

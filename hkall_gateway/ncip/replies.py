@@ -36,10 +36,7 @@ CHARGES: Final = (
 TRANSACTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {name.casefold(): name for name in CHARGES} | {"overdue": "Fine", "replacement": "Book Replacement Charge"}
 )
-"""Our or a broker's kind of charge -> FiscalTransactionType. Any other kind is written as SERVICE.
-
-Source: NCIP v1 schemes, fiscaltransactiontype.
-"""
+"""Our or a broker's kind of charge -> FiscalTransactionType, SERVICE if not listed. Source: NCIP v1, fiscaltransactiontype."""
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
@@ -143,12 +140,8 @@ def make_patron_fields(
 ) -> Fields:
     """Make the requested parts of a patron's record.
 
-    Args:
-        seen: The patron's record.
-        wanted: Requested UserElementTypes, in lower case.
-        flags: Names of the …Desired elements in the request.
-        frame: Data from the request and our settings.
-        fixed: Request ids of loans that cannot be renewed at the moment.
+    `wanted` holds the requested UserElementTypes in lower case, `flags` the names of the …Desired elements in the request, and
+    `fixed` the request ids of loans that cannot be renewed at the moment.
     """
     loans = [
         _make_loaned_item(line, frame, fixed=line.request.id in fixed)
@@ -311,11 +304,8 @@ _PERSON: Final = MappingProxyType(
 def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
     """Make the reply about an item's state.
 
-    Args:
-        seen: The item's state.
-        wanted: Requested ItemElementTypes, in lower case. If empty, all are included.
-        number: RequestId if the caller looked up the item by the request, else empty.
-        frame: Data from the request and our settings.
+    `wanted` holds the requested ItemElementTypes in lower case; if empty, all are included. `number` is the RequestId if the
+    caller looked up the item by its request, else empty.
     """
     parts: dict[str, Value] = {"CirculationStatus": find_circulation_status(seen)}
     if not wanted or "bibliographic description" in wanted:

@@ -25,10 +25,7 @@ class UnknownWords:
     def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
         """Log each new unknown status with the number of items that have the status.
 
-        Args:
-            source: Partner or local system.
-            words: Item statuses in one answer from `source`.
-            listed: Statuses that the policy defines in addition to the availability table.
+        `words` holds the item statuses in an answer from `source`, and `listed` the policy's additional statuses.
         """
         for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
             if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:

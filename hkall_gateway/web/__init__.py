@@ -23,7 +23,7 @@ How to add a page, for example `/staff/explain`:
    needs no login returns `kept(…)` (`web/patron/home.py`).
 4. The texts: `make catalogue` adds them to `translations/zh_Hant/LC_MESSAGES/messages.po`; translate them there. In Python a
    text is `gettext("…")`, in a table `N_("…")`. A test lists every text without a translation.
-5. The test: `tests/web/` has the fixture `site`, a world behind Flask's test client. `site.staff("clerk")` returns a browser
+5. The test: `tests/web/` has the fixture `site`, a gateway behind Flask's test client. `site.staff("clerk")` returns a browser
    with a logged-in clerk; `browser.post(path, at=page, field=…)` submits a form of that page. Add the path to PAGES in
    `test_layout.py`.
 

@@ -99,10 +99,7 @@ class PageLimit:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, most: int) -> float:
-        """Take a token for one page. Return 0, or the seconds until the next token.
-
-        `most` is the number of pages per minute, 0 for no limit.
-        """
+        """Take a page's token. Return 0, or the seconds until the next token. `most` is pages per minute, 0 for no limit."""
         if not most:
             return 0.0
         rate = most / 60

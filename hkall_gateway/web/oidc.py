@@ -172,7 +172,7 @@ class Provider:
         try:
             yield
         except (RequestException, ValueError, TypeError, RecursionError) as error:
-            if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # else a caller may have caused it
+            if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # a caller may cause other errors
                 self._down_until_s = self._seconds() + FAILED_S
             raise OidcRefused("provider_down", type(error).__name__) from None
         finally:

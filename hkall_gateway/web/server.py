@@ -173,7 +173,7 @@ class WebRequest(BoundedRequest):
         super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def isSecure(self) -> bool:  # noqa: N802  # Twisted's own name
-        """Return whether the caller uses HTTPS, to the gateway or to a configured reverse proxy."""
+        """Check whether the caller uses HTTPS, either to the gateway or to a configured reverse proxy."""
         return self._https_at_proxy or bool(super().isSecure())  # type: ignore[no-untyped-call]
 
 

@@ -114,7 +114,7 @@ class Sessions(SessionInterface):
             set_own_cookie(response, BROWSER, session.browser_token, max_age=BROWSER_LONGEST)
         elif session.over:
             delete_own_cookie(response, COOKIE)
-            response.headers["Clear-Site-Data"] = '"cache"'  # browsers keep pages for "back" in spite of no-store
+            response.headers["Clear-Site-Data"] = '"cache"'  # browsers keep pages for the back button despite no-store
         if session.row is None and session.get(CSRF, "") != session.visitor:
             set_own_cookie(response, VISITOR, session[CSRF])
 
@@ -232,7 +232,7 @@ def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirec
 
 
 def may(role: StaffRole) -> bool:
-    """Return whether the logged-in member of staff has at least this role."""
+    """Check whether a member of staff with at least this role is logged in."""
     found = staff()
     return found is not None and StaffRole.of(found.role) >= role
 

@@ -25,13 +25,7 @@ _HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """The state of an endpoint.
-
-    Attributes:
-        answers: Whether the endpoint accepts connections.
-        taken: Reason why we cannot listen on the endpoint, or "".
-        network: Whether the endpoint is a TCP port.
-    """
+    """An endpoint's state. `answers` is true if it accepts connections. `taken` says why we cannot listen on it, or is ""."""
 
     name: str
     answers: bool = False

@@ -147,7 +147,7 @@ _GRAMMAR: Final = read_content("1_0")
 CONTENT: Final = _parse_sections("initiations", "responses", "parts")
 """The content model of each element with children."""
 SERVICES: Final = _parse_sections("initiations", "responses").keys()
-"""The elements allowed under NCIPMessage."""
+"""Elements allowed under NCIPMessage."""
 
 _OWN_KINDS: Final = {name: cast(Kind, kind) for (kind,), names in split_rows(_GRAMMAR["leaves"]) for name in names}
 _LEAVES: Final = {name for part in CONTENT.values() for name in part.names} - CONTENT.keys()

@@ -88,7 +88,7 @@ def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessag
 
 
 def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Recall our item, by the due date."""
+    """Recall our item, to be returned by the due date."""
     recall = item_recalled(message, partner, agency)
     due: Fields = {"DesiredDateDue": recall.fields["DateDue"]} if "DateDue" in recall.fields else {}
     return NcipMessage("RecallItem", {**{n: v for n, v in recall.fields.items() if n != "DateDue"}, **due})

@@ -1,4 +1,4 @@
-"""Makes the NCIP message for each kind of notification to a partner: one function and one table row per kind."""
+"""Makes NCIP messages for notifications to partners, with one function and one table row per kind of notification."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: st
 
 
 def item_recalled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """Recall our item, by the due date."""
+    """Recall our item, to be returned by the due date."""
     return _make_message("ItemRecalled", **_item_fields(message), **_due_fields(message))
 
 

@@ -185,14 +185,7 @@ PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row fo
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A Problem to write.
-
-    Attributes:
-        problem: ProblemType.
-        detail: Explanation for people.
-        element: Path of the element at fault.
-        challenge: WWW-Authenticate headers. If not empty, the HTTP response gets the status 401.
-    """
+    """A Problem to write. If `challenge` holds WWW-Authenticate headers, the HTTP response gets the status 401."""
 
     problem: str
     detail: str = ""

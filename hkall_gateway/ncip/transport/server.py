@@ -1,4 +1,4 @@
-"""NCIP over HTTP: answers posted documents with status 200, within limits, and shuts down gracefully."""
+"""Serves NCIP over HTTP. Answers posted documents with status 200, within limits, and shuts down gracefully."""
 
 from __future__ import annotations
 

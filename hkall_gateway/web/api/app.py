@@ -20,7 +20,7 @@ from hkall_gateway.web.services import EXTENSION, WebServices
 
 ROOT: Final = "/api/v1"
 DOCUMENTATION: Final = "/help/api"
-"""The page that documents the API, among the other pages."""
+"""Path of the web page that documents the API."""
 OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, console.REQUESTS, console.STATISTICS)
 MOST_BYTES: Final = 65_536
 

@@ -1,4 +1,4 @@
-"""The OpenAPI description, with an example of each operation."""
+"""Builds the OpenAPI document, with an example for each operation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONVERTER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def describe(api: OpenAPI) -> dict[str, Any]:
-    """Return the OpenAPI document of the API, with the examples of `examples.json` added to its operations."""
+    """Return the API's OpenAPI document, with the examples in `examples.json` added to the operations."""
     document = cast("dict[str, Any]", api.api_doc)
     examples = json.loads(resources.files(__package__).joinpath("examples.json").read_text(encoding="utf-8"))
     for path, operations in document["paths"].items():
@@ -34,7 +34,7 @@ def describe(api: OpenAPI) -> dict[str, Any]:
 
 
 def documentation(api: OpenAPI) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Return the OpenAPI document, and its operations by tag with what the page for people shows."""
+    """Return the OpenAPI document, and by tag the operations with the data that the documentation page shows."""
     document, tags = describe(api), dict[str, list[dict[str, Any]]]()
     callers = {
         (method, _CONVERTER.sub(r"{\1}", rule.rule)): access.ROLES[rule.endpoint]
@@ -59,7 +59,7 @@ def documentation(api: OpenAPI) -> tuple[dict[str, Any], dict[str, list[dict[str
 
 
 def _inputs(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the parameters of an operation and the fields of its request body, as OpenAPI parameters."""
+    """Return an operation's parameters and the fields in its request body, as OpenAPI parameters."""
     found = [{"description": "", **parameter} for parameter in operation.get("parameters", ())]
     if "requestBody" in operation:
         name = operation["requestBody"]["content"][JSON]["schema"]["$ref"].rpartition("/")[2]

@@ -251,7 +251,7 @@ class RefusalRecord(Record):
 
 @made_of(DeclineCount)
 class DeclineRecord(Record):
-    """How often a library did not supply a copy, by reason."""
+    """Number of times a library did not supply a copy, by reason."""
 
 
 @made_of(PairCount)

@@ -125,7 +125,7 @@ def page(bib_id: str) -> Response:
 
 
 def _may_be_sent(seen: TitleSeen) -> bool:
-    """Return whether another library has an available copy."""
+    """Check whether another library has an available copy."""
     return any(one.state is CopyState.AVAILABLE and not _is_ours(one) for one in seen.copies)
 
 

@@ -37,14 +37,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that the page can answer.
-
-    Attributes:
-        words: Label of the question.
-        fields: Form fields of the question.
-        needed: Mandatory form fields.
-        put: Builds the question from the actor and the form fields.
-    """
+    """A question that the page can answer. `needed` names the mandatory fields. `put` builds the question from the form."""
 
     name: str
     words: str
