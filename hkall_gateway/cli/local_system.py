@@ -29,7 +29,7 @@ from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, seal_body
 
 Known = Callable[[str, str], BorrowerFacts]
-"""(card, title number or "") -> current data about the borrower, and about our own copies of the title."""
+"""Takes a card, and a title number or "". Returns current data about the borrower and our own copies of the title."""
 
 
 class IlsConnection:

@@ -39,7 +39,7 @@ T = TypeVar("T")
 def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
     """Return the configuration and the library that it describes. On errors, exit with code 2 and a line for each error.
 
-    `environ` must have the variables that the configuration names. None skips this check.
+    `environ` must have the variables that the configuration names; None skips this check.
     """
     try:
         found = gateway.load(path, environ)

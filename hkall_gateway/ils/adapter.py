@@ -95,7 +95,7 @@ class Adapter:
 
     @property
     def asks_sip2(self) -> bool:
-        """Whether the adapter queries the SIP2 server to which the relay forwards messages from terminals."""
+        """Return whether the adapter queries the SIP2 server to which the relay forwards messages from terminals."""
         return Probe.SIP2 in self.probes
 
 

@@ -120,7 +120,7 @@ IDLE_S: Final = 60.0
 MOST_PIPELINED: Final = 16
 """Maximum number of pipelined requests in one read; if there are more, the connection is closed."""
 DRAINED: Final = 16
-"""A body of up to this multiple of the limit is read to the end and discarded, so that the client can read the 413."""
+"""Multiple of the body limit up to which a longer body is read and discarded, so that the client can read the 413."""
 BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -132,7 +132,7 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits for one protocol: the number of connections, the bytes of unfinished bodies, and the seconds for one request."""
+    """Limits for one protocol: number of connections, bytes of unfinished bodies, and seconds for one request."""
 
     connections: ConnectionLimit
     bodies: BodyBudget

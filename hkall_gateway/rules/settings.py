@@ -43,7 +43,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class FineFree:
-    """Days without fines: a typhoon, a long closure."""
+    """Days without fines, such as a typhoon or a long closure."""
 
     start: date = field(metadata=_required("R41", "First day without a fine."))
     end: date = field(metadata=_required("R41", "Last day without a fine."))

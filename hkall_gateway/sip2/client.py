@@ -112,7 +112,7 @@ class HungUp(Unreachable):
 
 
 class Unanswered(Unreachable):
-    """No answer came. The message may have been executed, or may still be executed."""
+    """No answer arrived. The message may have been executed, or may still be executed."""
 
 
 class LineConnection(TwistedProtocol):

@@ -222,7 +222,7 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 async def _answer_login(exchange: Exchange) -> Reply:
-    """Answer a login (93) with a 94 that says only success or failure. After a success, bind the session to the terminal."""
+    """Answer a login (93) with a 94 that reports only success or failure. After a success, bind the session to the terminal."""
     row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
     reason = await _find_login_fault(exchange, row)
     if not reason:

@@ -148,7 +148,7 @@ class Sip2Examination:
 
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
-    """Add the findings about a 98 reply. Return whether the system supports `question`, the message that queries a patron."""
+    """Add the findings about a 98. Return whether the system supports `question`, the message that queries a patron."""
     # If BX is too short to cover a message, the message counts as supported.
     flags = reply.get("BX")
     needed = [code for code in (question, "17") if len(flags) > BX.index(code) and flags[BX.index(code)] != "Y"]

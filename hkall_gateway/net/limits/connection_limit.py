@@ -108,7 +108,7 @@ class ConnectionLimit:
     `total` limits all connections, `per_address` the connections from one network (see `network_of`), and `unproven` the
     unauthenticated connections from one network. With `queues`, a connection beyond `unproven` waits instead of being refused,
     since terminals behind one tunnel or NAT connect at the same time. When the total is reached, the oldest unauthenticated
-    connection is closed in favour of a new one, so that idle clients cannot block the port.
+    connection is closed in favour of a new connection, so that idle clients cannot block the port.
     """
 
     def __init__(self, total: int, per_address: int, unproven: int = UNPROVEN, *, queues: bool = False) -> None:
@@ -216,7 +216,7 @@ class ConnectionSlot:
             self._limit.left(self)
 
     def give_way(self) -> None:
-        """Close the connection in favour of a newer one."""
+        """Close the connection in favour of a newer connection."""
         self.leave()
         self._close()
 

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from hkall_gateway.clock import Clock, ScheduledCall
 
 FREE: Final = 65_536
-"""The first bytes of each body, which are not counted, so that an ordinary document is always accepted."""
+"""Number of bytes at the start of each body that are not counted, so that an ordinary document is always accepted."""
 
 
 class BodyBudget:
-    """Limits the total size of unfinished bodies by giving up the oldest ones. The first FREE bytes of each do not count."""
+    """Limits the total size of unfinished bodies by giving up the oldest bodies. The first FREE bytes of each do not count."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -37,7 +37,7 @@ def record(cls: type[T], name: str = "", dropped: Iterable[str] = ()) -> type[T]
 
 
 def record_as(name: str) -> Callable[[type[T]], type[T]]:
-    """Register a class under the name `name` in stored rows."""
+    """Register a class that is called `name` in stored rows."""
     return lambda cls: record(cls, name)
 
 

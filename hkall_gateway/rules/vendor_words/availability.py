@@ -25,7 +25,7 @@ CIRCULATION_STATUS: Final = (
     "In Process", "In Transit Between Library Locations", "Lost", "Missing", "Not Available", "On Loan", "On Order",
     "Pending Transfer", "Recalled", "Waiting To Be Reshelved",
 )
-"""Source: NCIP v1 schemes, circulationstatus."""
+"""The values of NISO's CirculationStatus. Source: NCIP v1 schemes, circulationstatus."""
 
 ON_SHELF:  Final = "Available On Shelf"
 UNDEFINED: Final = "Circulation Status Undefined"

@@ -106,7 +106,7 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
-    """Check that the next lender is asked only after the previous lender refused, or cannot have received the request."""
+    """Check that the next lender is asked only after the previous lender refused or cannot have received the request."""
     number = moved.move.request
     listed = look.people.read(moved.agency, lambda unit: unit.candidates.of_request(number))
     requested = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))

@@ -91,7 +91,7 @@ def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]]
 
 
 def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
-    """Store a value. A repeating tag keeps all its values, any other tag only the first."""
+    """Store a value. A repeating tag keeps all its values, and any other tag only the first value."""
     how = _READERS[tag]
     if tag in several:
         several[tag].append(value)

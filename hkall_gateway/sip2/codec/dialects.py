@@ -13,10 +13,10 @@ SORTER: Final = frozenset({"CR", "CS", "CT", "CV"})
 HOLD_PATRON: Final = frozenset({"CY", "DA"})
 """Tags for the patron for whom a returned item is held, for counters and for sorters that only staff can see."""
 PATRON_DETAILS: Final = frozenset({"PA", "PC"})
-"""Tags for the expiry date and category of a card. No dialect has the birth date (PB), because no terminal needs it."""
+"""Tags for the expiry date and category of a card. No dialect includes the birth date (PB), because no terminal needs it."""
 TERMINATORS: Final = {"CR": b"\r", "CRLF": b"\r\n"}
 STATUS_UPDATES: Final = frozenset({"01", "25"})
-"""Messages that block a card and lift the block."""
+"""Codes of the messages that block a card or lift a block."""
 
 
 T = TypeVar("T")

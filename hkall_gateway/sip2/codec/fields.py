@@ -230,7 +230,7 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
 
 
 def clean_value(value: str, encoding: str, delimiter: str) -> str:
-    """Replace control characters and the delimiter by blanks, and letters outside the character set by similar ones."""
+    """Replace control characters and the delimiter by blanks, and letters outside the character set by similar letters."""
     # Letters are replaced first, because NFKD converts a full-width bar to a plain bar, which may be the delimiter.
     spelt = value if value.isascii() else _fit_encoding(value, encoding)
     return spelt.translate(_blank_table(delimiter))

@@ -194,7 +194,7 @@ async def locked_out(exchange: Exchange) -> Reply:
 
 
 async def end_session(exchange: Exchange) -> Reply:
-    """Answer End Patron Session (35) with a 36. It always succeeds, because no state is kept between messages."""
+    """Answer End Patron Session (35) with a positive 36, since no state is kept between messages."""
     return reply(exchange, {"end_session": "Y"})
 
 
