@@ -84,5 +84,5 @@ def test_every_runbook_section_has_meaning_diagnosis_and_action() -> None:
         ("sum by (le) (hkall_sip2_latency_seconds_bucket)", []),
     ],
 )
-def test_empty_expression_is_detected(expression: str, found: list[str]) -> None:
+def test_unknown_metric_or_label_in_an_expression_is_detected(expression: str, found: list[str]) -> None:
     assert list(faults(expression, series())) == found

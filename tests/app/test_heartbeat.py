@@ -82,7 +82,7 @@ def test_name_of_a_running_gateway_is_refused(machine: Machine) -> None:
     assert "HKALL_INSTANCE" in str(refused)
 
 
-def test_name_on_another_machine_is_free_after_its_silence(machine: Machine) -> None:
+def test_name_of_a_silent_gateway_on_another_machine_becomes_free(machine: Machine) -> None:
     machine.store.now(instances.record_instance, Instance("a", "there", 1, "1.0", NOON, NOON))
     assert isinstance(start(machine.gateway("a", 2)), NameTaken)
     machine.pass_time(GONE_S + 1)
@@ -95,7 +95,7 @@ def test_crashed_gateway_can_reuse_its_name_at_once(machine: Machine) -> None:
     assert start(machine.gateway("a", 2)) is None
 
 
-def test_restarted_container_keeps_its_number(machine: Machine) -> None:
+def test_restarted_container_may_have_the_same_process_number(machine: Machine) -> None:
     machine.store.now(instances.record_instance, Instance("a", "here", 1, "1.0", NOON, NOON))
     assert start(machine.gateway("a", 1)) is None
 

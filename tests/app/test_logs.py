@@ -179,7 +179,7 @@ def test_error_mentioning_a_secret_key_is_readable(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["secret_envelope: 4711", "secret_hash: 4711", "password_environment=4711"])
-def test_similar_key_is_not_masked(text: str) -> None:
+def test_secret_after_a_similar_key_is_masked(text: str) -> None:
     assert "4711" not in scrub(text)
 
 

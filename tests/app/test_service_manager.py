@@ -59,7 +59,7 @@ def test_without_systemd_no_state_is_sent_and_no_timer_runs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gone", "full"])
-def test_full_socket_causes_no_error(kind: str, heard: socket.socket) -> None:
+def test_full_or_closed_socket_causes_no_error(kind: str, heard: socket.socket) -> None:
     service = ServiceManager(environ(heard), PID)
     if kind == "gone":
         heard.close()

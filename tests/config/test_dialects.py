@@ -58,7 +58,7 @@ def test_site_dialect_needs_only_its_differences_from_a_packaged_dialect(tmp_pat
 
 
 @pytest.mark.parametrize(("row", "language"), [('language = "zh-Hant"', "zh-Hant"), ("", "en")])
-def test_terminal_uses_the_default_dialect_unless_its_row_names_another_dialect(
+def test_terminal_uses_the_default_language_unless_its_row_names_another_language(
     tmp_path: Path, row: str, language: str
 ) -> None:
     assert terminals(_read(tmp_path, row), Policy())["counter-1"].language == language

@@ -60,7 +60,7 @@ def test_alternatives_are_listed_in_the_error_message(words: list[str], text: st
     assert listed(words) == text
 
 
-def test_path_is_written_as_in_the_file() -> None:
+def test_path_of_a_setting_has_dots_and_indexes() -> None:
     assert dotted(("sip2", "terminals", 0, "role")) == "sip2.terminals[0].role"
 
 

@@ -31,7 +31,7 @@ def test_published_rules_apply_without_a_file() -> None:
     assert load(None) == Policy()
 
 
-def test_empty_file_changes_nothing(tmp_path: Path) -> None:
+def test_empty_policy_file_changes_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Policy()
 
 

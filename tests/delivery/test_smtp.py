@@ -176,7 +176,7 @@ def test_letter_of_unknown_outcome_counts_as_sent_when_no_longer_needed() -> Non
     assert (left.kind, sent) == ("accepted", [])
 
 
-def test_failing_template_is_reported_without_delaying_other_letters() -> None:
+def test_letter_that_cannot_be_composed_is_undeliverable() -> None:
     left, sent = answer(languages=("tlh",))
     assert (left.kind, sent) == ("undeliverable", [])
     assert left.detail.startswith("it cannot be composed: ")

@@ -173,7 +173,7 @@ def test_partner_that_uses_system_ids_gets_our_system_id() -> None:
     ],
 )
 @pytest.mark.parametrize(("our_user", "named"), [("", "HKU-INST"), ("ILL-0042", "ILL-0042")])
-def test_partner_gets_its_own_user_identifier(send: Notification, our_user: str, named: str) -> None:
+def test_partner_gets_the_user_identifier_configured_for_us(send: Notification, our_user: str, named: str) -> None:
     message = make_document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
     assert message is not None
     assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("CUHK", named)

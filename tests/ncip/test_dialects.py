@@ -27,7 +27,7 @@ def test_schema_is_identified_by_the_file_name_at_the_end_of_the_version(version
     assert minor(version) == expected
 
 
-def test_configuration_accepts_every_dialect_name() -> None:
+def test_each_dialect_has_its_flow() -> None:
     assert {name: row.flow for name, row in DIALECTS.items()} == {
         "direct": "direct",
         "broker": "broker",

@@ -31,7 +31,7 @@ UG1 = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
 
 
 @pytest.mark.parametrize("status", CIRCULATION_STATUS)
-def test_agency_of_an_item_is_case_insensitive(world: World, status: str) -> None:
+def test_circulation_status_is_case_insensitive(world: World, status: str) -> None:
     world.ask(CUHK, "CirculationStatusUpdated", ItemId=copy(CUHK, "C1"), CirculationStatus=status.upper())
     holding = world.store.now(lambda unit: unit.holdings.find(ItemKey(CUHK, "C1")))
     assert holding is not None
@@ -67,7 +67,7 @@ def test_request_is_accepted_only_for_locations_with_delivery(world: World) -> N
     assert problem(change(world, DISCOVERY, PickupLocation="MARS")) == "Element Rule Violated"
 
 
-def test_request_can_be_changed_by_its_owner_only(world: World) -> None:
+def test_request_cannot_be_changed_by_another_agency(world: World) -> None:
     world.place()
     assert problem(change(world, CUHK, NeedBeforeDate="2017-05-01T00:00:00Z")) == "Unknown Request"
     assert world.request("R1").need_before is None

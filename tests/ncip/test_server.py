@@ -231,7 +231,7 @@ def test_five_documents_in_one_packet_are_answered_in_order(library: House) -> N
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"GET", b"200 OK"), (b"PUT", b"405"), (b"DELETE", b"405"), (b"DANCE", b"405")])
-def test_only_post_is_accepted(library: House, method: bytes, status: bytes) -> None:
+def test_get_shows_a_description_and_other_methods_are_refused(library: House, method: bytes, status: bytes) -> None:
     first, headers, body = parts(library.say(request(b"", method=method)))
     assert first.startswith(b"HTTP/1.1 " + status)
     assert (b"NCIP responder of HKU" in body) == (method == b"GET")

@@ -57,7 +57,7 @@ def test_nested_result_becomes_a_record_with_only_the_named_fields() -> None:
     assert told == {"copies": [{"barcode": "B1", "shelf": "QA 76"}], "due": "2017-03-16", "refusal": None}
 
 
-def test_nested_refusal_is_returned_as_text() -> None:
+def test_nested_refusal_becomes_a_record_with_a_text() -> None:
     told = SeenRecord.json_of(Seen((), None, Refused(Reason.UNKNOWN_REQUEST)))["refusal"]
     assert told == patron_models.WhyNot.json_of(Refused(Reason.UNKNOWN_REQUEST))
     assert isinstance(told, dict)

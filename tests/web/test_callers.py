@@ -90,7 +90,7 @@ def test_forged_cookie_is_ignored(site: Site, request_: Request) -> None:
     assert caller(site, request_) == STRANGER
 
 
-def test_expired_cookie_is_ignored(site: Site) -> None:
+def test_expired_or_revoked_login_is_ignored(site: Site) -> None:
     session, made = cookies(site.staff(), COOKIE), token(site)
     account = site.settings.staff["clerk"]
     usual = site.settings

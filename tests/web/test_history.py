@@ -101,7 +101,7 @@ def test_patron_who_asks_for_it_sees_returned_books_and_reads_letters_again(site
     assert "我們為您保留" in main(browser, "zh-Hant")
 
 
-def test_texts_of_letters_are_deleted_with_the_choice(site: Site) -> None:
+def test_letter_texts_are_deleted_when_the_choice_is_withdrawn(site: Site) -> None:
     browser = site.patron()
     choose(browser, "yes")
     write_overdue_letter(site)
@@ -111,13 +111,15 @@ def test_texts_of_letters_are_deleted_with_the_choice(site: Site) -> None:
     assert "Keep them for me" in main(browser)
 
 
-def test_history_is_kept_beyond_the_days_of_retention(site: Site, purge_after: Callable[[int], str]) -> None:
+def test_history_is_kept_beyond_the_retention_period(site: Site, purge_after: Callable[[int], str]) -> None:
     returned(site)
     choose(site.patron(), "yes")
     assert purge_after(181) == "UG1"
 
 
-def test_loans_are_anonymised_on_their_day_without_the_choice(site: Site, purge_after: Callable[[int], str]) -> None:
+def test_loans_are_anonymised_after_the_retention_period_when_the_choice_is_withdrawn(
+    site: Site, purge_after: Callable[[int], str]
+) -> None:
     returned(site)
     choose(site.patron(), "yes")
     choose(site.patron(), "no")

@@ -291,7 +291,7 @@ def test_provider_failing_after_its_metadata_is_not_retried_for_thirty_seconds(s
     assert len(asked) == 1
 
 
-def test_metadata_from_another_issuer_are_refused(sso: Site, provider: Mock) -> None:
+def test_metadata_from_another_issuer_is_refused(sso: Site, provider: Mock) -> None:
     other = provider.issuer.replace("localhost", "127.0.0.1")
     found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES), time.monotonic)
     assert found.end_address("https://hkall.test/") != ""  # the mock names itself as it was asked

@@ -42,7 +42,7 @@ def test_page_over_the_limit_is_refused_with_a_retry_time() -> None:
     assert limit.wait_s("192.0.2.1", MOST) > 0
 
 
-def test_allowance_is_restored_after_thirty_seconds() -> None:
+def test_allowance_of_an_idle_address_never_exceeds_one_burst() -> None:
     clock = Clock()
     limit = PageLimit(clock)
     first = burst(limit, "192.0.2.1")

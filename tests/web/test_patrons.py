@@ -158,7 +158,7 @@ def test_markup_in_a_title_is_escaped(site: Site) -> None:
 # ---- a request
 
 
-def test_refused_request_shows_its_reason(site: Site) -> None:
+def test_placed_request_is_confirmed_and_journalled_with_the_clerk(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     answer = browser.post(f"{address}/request", at=address, bib_id="b-dream")

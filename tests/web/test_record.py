@@ -287,7 +287,7 @@ def test_urls_and_log_contain_no_name_card_or_title(site: Site) -> None:
         assert secret not in str([line for line in lines if line["event"].startswith("web.")])
 
 
-def test_card_replacement_ends_its_session(site: Site) -> None:
+def test_card_replacement_ends_the_session(site: Site) -> None:
     """The session may belong to a person who has the old card."""
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()

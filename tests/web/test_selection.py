@@ -154,7 +154,7 @@ def test_command_outside_the_role_does_nothing(site: Site, role: str, action: st
 
 
 @pytest.mark.parametrize("path", ["/staff/lists/pull/selected", "/staff/lists/pull/act", "/staff/slips"])
-def test_no_row_changes_without_session_and_csrf_token(site: Site, path: str) -> None:
+def test_no_row_changes_without_the_csrf_token_or_the_role(site: Site, path: str) -> None:
     given(site, P.PAGED, "R-1")
     assert site.staff().send(path, request="R-1", action="ship").status_code == 400
     assert send(site.staff("viewer"), path, ["R-1"], action="ship").status_code == 403
@@ -167,7 +167,7 @@ def test_command_for_an_unknown_list_does_nothing(site: Site) -> None:
     assert position_of(site, "R-1") == "PAGED"
 
 
-def test_bulk_commands_match_the_table(site: Site) -> None:
+def test_bulk_commands_match_the_permitted_commands(site: Site) -> None:
     shelf = given(site, P.RECEIVED, "R-1")
     offered = {one.action.name for one in bulk_actions((shelf, shelf), StaffRole.SYSADMIN)}
     assert offered == {a.name for a in permitted.actions(shelf, StaffRole.SYSADMIN) if a.allowed} - ELSEWHERE

@@ -54,7 +54,7 @@ def test_item_without_a_live_status_is_shown_as_loaded(site: Site) -> None:
     assert copies(visit(site, "/title/b-dune", {C1: "On Loan"}))["HKUST"] == ("AVAILABLE", "")
 
 
-def test_item_returned_since_loading_is_shown_and_requested_as_loaded(site: Site) -> None:
+def test_item_returned_since_loading_is_shown_but_cannot_be_requested(site: Site) -> None:
     answer = visit(site, "/title/b-out", {C4: "Available On Shelf"})
     assert copies(answer)["CUHK"] == ("On the shelf", "as of 09:00")
     assert "No library has a copy to lend now." in answer.text
