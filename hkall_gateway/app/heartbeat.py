@@ -93,7 +93,7 @@ class Heartbeat:
 
     Attributes:
         runs: Returns whether a process runs on this machine. After a crash, our name is still registered but may be reused.
-        trust_clock: Whether to start even if another gateway was last seen in our future.
+        trust_clock: Whether to start even if another gateway's last heartbeat is later than our clock.
         report: Returns a function that writes additional rows with each heartbeat.
         alone: Whether to refuse to start beside another gateway that serves terminals and partners, as on an SQLite file.
     """

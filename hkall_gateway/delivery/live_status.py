@@ -42,7 +42,7 @@ ROOM: Final = 10_000
 """Maximum number of cached answers."""
 
 AskStatuses = Callable[[Partner, str, Sequence[Holding]], Awaitable[Mapping[str, str] | None]]
-"""Function that maps (partner, title number, copies) to statuses by barcode, or to None without a usable answer."""
+"""Function that maps (partner, title number, copies) to statuses by barcode, or to None if there is no usable answer."""
 
 
 @dataclass(frozen=True, slots=True)

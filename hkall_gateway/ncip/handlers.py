@@ -279,7 +279,7 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
 
 
 def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fields | Problem, sender: str) -> NcipMessage:
-    """Make the reply, with a namespace and inside an Ext if the request was.
+    """Make the reply. Write a namespace, and wrap the reply in an Ext, if the request did so.
 
     The reply has the request's version, or 2.02 if that version lacks the response element. The ResponseHeader swaps the
     agencies in the InitiationHeader, and is omitted if the request names no sender.

@@ -54,7 +54,7 @@ class LookUp:
 
 
 def is_asked_by_copy(partner: Partner) -> bool:
-    """Check whether to look up a partner's items individually, if so configured or because NCIP 1 lacks LookupItemSet."""
+    """Check whether to look up a partner's items individually, by configuration or because NCIP 1 lacks LookupItemSet."""
     return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
 
 

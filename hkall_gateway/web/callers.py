@@ -29,7 +29,7 @@ from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
 
 LOG = structlog.get_logger()
 FRESH_S: Final = 0.5
-"""Seconds after a database answer during which a request without cookie or token counts as a stranger's without a query."""
+"""Seconds for which an answer from the database counts as recent, so that requests without cookie or token need no query."""
 
 
 class Share(StrEnum):

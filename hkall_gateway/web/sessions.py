@@ -215,7 +215,7 @@ R = TypeVar("R")
 
 
 def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
-    """Require at least this staff role for a page. Redirect to the login without a session. Answer 403 for a lower role."""
+    """Require at least this staff role for a page. Redirect a stranger to the login. Answer 403 for a lower role."""
 
     def around(page: Callable[P, R]) -> Callable[P, R | Redirect]:
         @wraps(page)

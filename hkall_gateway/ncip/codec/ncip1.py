@@ -234,7 +234,7 @@ class _Writer:
     late: bool
 
     def element(self, name: str, source: etree._Element | None) -> etree._Element:
-        """Make the NCIP 1 element `name` with the content of `source`, or with only what the DTD requires if that is None."""
+        """Make the NCIP 1 element `name` with the content of `source`. If `source` is None, add only what the DTD requires."""
         made = etree.Element(name)
         match KINDS.get(name):
             case "empty":

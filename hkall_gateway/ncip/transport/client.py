@@ -118,7 +118,7 @@ class NcipClient:
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
     ) -> Mapping[str, str] | None:
-        """Return barcode -> CirculationStatus for a partner's items of a title, or None without a usable reply.
+        """Return barcode -> CirculationStatus for a partner's items of a title, or None if there is no usable reply.
 
         Send look-ups one after the other until a look-up fails. `listed` holds the policy's additional status words.
         """

@@ -1,4 +1,4 @@
-"""/record shows current requests, loans and fines; /record/history shows the past that a patron chose to keep."""
+"""/record shows current requests, loans and fines; /record/history shows the history that a patron chose to keep."""
 
 from __future__ import annotations
 
