@@ -166,7 +166,7 @@ class LogLine:
         shown: dict[str, object] = {}
         for key, value in table.items():
             name = str(key)
-            if name in PATRON_KEYS:  # such a key is never in `_open`
+            if name in PATRON_KEYS:  # patron data is redacted, so such a key is never in `_open`
                 patron, reference = self._patron_field(value)
                 shown[patron] = reference
             else:

@@ -281,7 +281,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.IN_TRANSIT: arrive,
     P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: lambda context, by, request: come_back(context, by, request, dates.civil(context.now)),
-    # A paged copy leaves by a checkout to the borrowing library's card.
+    # A paged copy is sent out by checking it out to the borrowing library's card.
     P.PAGED: lambda _context, _by, request: checked_in_result(request, Arrival.PAGED, alert=True),
     P.SHIPPED: come_home,
     P.AT_BORROWER: come_home,

@@ -106,7 +106,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True)
 class _LetterRows:
-    """The database rows for a letter at the time of sending. `left` holds the kinds of letters already sent for the request."""
+    """Rows for a letter, read when it is sent. `left` holds the kinds of letters already sent about the request."""
 
     borrower: Borrower | None
     request: Request | None

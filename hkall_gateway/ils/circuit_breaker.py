@@ -133,7 +133,7 @@ class CircuitBreaker:
     # ---- Logins. Each login has its own state, so that a refused login does not affect others.
 
     def may_log_in(self, name: str, proof: object) -> bool:
-        """Return whether a login may be tried now. A login with a refused `proof` must not be repeated for some time."""
+        """Return whether a login may be attempted now. Refused credentials (`proof`) must not be tried again for a while."""
         link, refused = self._health.logins.get(name, (None, None))
         return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 

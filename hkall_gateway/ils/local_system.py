@@ -210,7 +210,7 @@ class ConnectedSystem:
         return facts
 
     async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
-        """Authenticate a patron on the web. An unknown card is refused like a wrong PIN, after the same time."""
+        """Authenticate a patron on the web. An unknown card gets the same refusal as a wrong PIN, and takes as long."""
         right = await self.web_pin_ok(card, pin)
         if not right:
             return TRY_AGAIN if right is None else WRONG_PIN

@@ -96,7 +96,7 @@ def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload
 
 
 async def execute_command(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
-    """Execute a command and make the payload. A repeated document gets the stored reply."""
+    """Execute a command and build the reply payload. A repeated document gets the stored reply."""
     return make_payload(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
 

@@ -213,7 +213,7 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Bookdrop:
-    """How a book of another library in our book drop is handled."""
+    """How to handle another library's book that is returned in our book drop."""
 
     policy: Literal["refuse", "accept_and_flag"] = _option("refuse", "R17", "Whether the drop ends the loan.")
     fine: Literal["until_counter", "until_drop"] = _option(

@@ -26,7 +26,7 @@ from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting
-from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
+from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRON_CHOICES, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
@@ -171,7 +171,8 @@ def test_unknown_card_is_reported_with_the_unavailable_archive(config: Path, tmp
 
 def test_erasure_leaves_no_patron_data_in_database_log_and_archive(config: Path, tmp_path: Path) -> None:
     do(config, plant)
-    do(config, lambda unit: unit.execute(delete(CARD_BLOCKS)))
+    for table in (CARD_BLOCKS, PATRON_CHOICES):  # they would keep the requests
+        do(config, lambda unit, table=table: unit.execute(delete(table)))
     file = tmp_path / "old.jsonl.gz"
     do(config, placed, Position.CLOSED)
     archive_into(config, file)

@@ -164,7 +164,9 @@ def test_patron_without_charges_has_a_zero_balance(store: Immediate) -> None:
 # ---- overview
 
 
-def test_overview_counts_open_requests_and_gives_their_oldest_time(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_overview_counts_open_requests_and_gives_the_time_of_the_oldest(
+    store: Immediate, standing: Standing, now: datetime
+) -> None:
     standing(Position.ON_LOAN, moved_at=now - timedelta(days=3))
     standing(Position.ON_LOAN, moved_at=now)
     standing(Position.CLOSED)

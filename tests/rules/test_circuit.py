@@ -77,7 +77,7 @@ def test_failure_uses_an_attempt_only_while_the_channel_is_up_or_given_up(failur
 
 @settings(max_examples=THOROUGH)
 @given(st.lists(st.booleans(), max_size=30))
-def test_channel_is_down_exactly_after_the_third_consecutive_failure(answers: list[bool]) -> None:
+def test_channel_goes_down_on_the_third_consecutive_failure(answers: list[bool]) -> None:
     link, row = CircuitState("CUHK"), 0
     for answered in answers:
         link = after_reply(link, NOON) if answered else after_failure(link, PATIENCE, NOON)

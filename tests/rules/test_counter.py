@@ -208,7 +208,7 @@ def test_r19_loan_capped_to_the_lenders_date_keeps_its_minimum_use(days_of: str,
 
 
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 22)), (True, date(2017, 3, 10))])
-def test_r19_loan_ends_with_the_card_when_the_policy_says_so(capped: bool, last: date) -> None:
+def test_r19_loan_is_capped_at_card_expiry_if_the_policy_says_so(capped: bool, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
     assert due(borrow(borrower=replace(STUDENT, expires=date(2017, 3, 10)), policy=policy)) == last
 

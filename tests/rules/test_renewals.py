@@ -159,7 +159,7 @@ def test_r32_renewal_is_capped_by_total_days_and_the_lenders_date_only_if_config
 
 
 @pytest.mark.parametrize(("capped", "last"), [(False, date(2017, 3, 24)), (True, date(2017, 3, 18))])
-def test_r32_renewal_ends_with_the_card_when_the_policy_says_so(capped: bool, last: date) -> None:
+def test_r32_renewal_is_capped_at_card_expiry_if_the_policy_says_so(capped: bool, last: date) -> None:
     policy = replace(POLICY, due=Due(cap_to_patron_expiry=capped))
     assert due(may_renew(LOAN, policy, NOW, borrower=replace(STUDENT, expires=date(2017, 3, 18)))) == last
 

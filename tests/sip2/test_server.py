@@ -141,7 +141,7 @@ def test_malformed_messages_never_close_the_connection(port: Port, data: bytes) 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(60))
 @given(st.lists(st.binary(max_size=80).filter(lambda piece: b"93" not in piece), max_size=6))
-def test_next_message_is_answered_after_any_bytes(port: Port, pieces: list[bytes]) -> None:
+def test_message_after_arbitrary_garbage_is_answered(port: Port, pieces: list[bytes]) -> None:
     caller = replace(port).call()
     for piece in pieces:
         caller.hears(piece)

@@ -114,7 +114,7 @@ NOISE = st.lists(
 
 
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 999), max_size=6))
-def test_valid_message_is_delivered_after_any_bytes(noise: bytes, cuts: list[int]) -> None:
+def test_valid_message_after_arbitrary_garbage_is_delivered(noise: bytes, cuts: list[int]) -> None:
     session = Session(replace(SMALL, max_line=1000))
     for piece in _pieces(noise + b"\r", cuts):
         for event in session.receive(piece):

@@ -161,7 +161,7 @@ def test_authorization_response_is_accepted_once(sso: Site, provider: Mock) -> N
     assert browser.get(way).status_code == 400
 
 
-def test_replayed_cookie_and_response_are_refused_because_the_code_is_used(sso: Site, provider: Mock) -> None:
+def test_replayed_cookie_and_response_are_refused_because_the_code_was_already_used(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     provider.person("amy", groups=["lending"])
     address = begin(browser)

@@ -217,7 +217,7 @@ def test_patron_at_the_quota_sees_the_quota(site: Site) -> None:
     assert "R21" in text
 
 
-def test_unknown_pickup_location_is_refused_with_the_choices(site: Site) -> None:
+def test_refusal_of_an_unknown_pickup_location_lists_the_valid_ones(site: Site) -> None:
     code, text = submit(site.patron(), pickup="MOON")
     assert code == 409
     assert "Books can be collected at HKU-MAIN-LENDING only. R4" in text

@@ -248,7 +248,7 @@ async def _run_adapter_checks(sheet: Sheet, tools: ExaminationTools, adapter: Ad
 
 
 def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTools:
-    """Return the same tools as the gateway passes to its adapter, but with an empty store."""
+    """Return the tools that the gateway passes to its adapter, but with an empty store."""
     means, config = tools.means, tools.means.config()
     ils, health = config.ils, CircuitBreaker("doctor", means.clock)
     password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(config)

@@ -286,7 +286,7 @@ async def lacks_keys(caller: Caller, now: datetime) -> bool:
 def judge_caller_proof(
     sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False
 ) -> None:
-    """Add the finding about the proofs in a caller's row.
+    """Add the finding about how a caller authenticates, according to its row in the configuration.
 
     `addresses` lists the addresses of the caller's responder, if any. `keyless` is set if the keys of the caller's signed
     tokens cannot be read.

@@ -54,7 +54,7 @@ class Choice:
     values: tuple[str, ...]
 
     def holds(self, event: Mapping[str, object]) -> bool:
-        """Check whether any of the fields in `event` has any of the values."""
+        """Check whether `event` matches this filter: one of the filter's fields has one of its values."""
         return any(event.get(name) in self.values for name in self.fields)
 
 

@@ -42,7 +42,7 @@ class Marks:
     watch: Watch = unwatched
 
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
-        """Return the marks of erasures made after the backup: it lacks these marks, or has them with an earlier time."""
+        """Return the erasure marks that are missing from the backup, or that the backup has with an earlier time."""
         there = {mark.mark: mark.at for mark in backup}
         return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
 

@@ -115,7 +115,7 @@ def _state(error: BaseException) -> str:
 
 
 def error_for_caller(error: BaseException) -> BaseException:
-    """Return the error to raise after all retries. LostRace and duplicate rows stay, any other error becomes Unavailable."""
+    """Return the error to raise once the retries are exhausted: LostRace and duplicate rows as they are, else Unavailable."""
     broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 

@@ -48,7 +48,7 @@ class Job:
     _begun: bool = False
 
     def begin(self, there_s: float | None) -> bool:
-        """Begin a run at the database's time `there_s`, if known. Return False if the job's deadline has passed."""
+        """Begin a run at the time `there_s` of the database's clock, if known. Return False if the deadline has passed."""
         if self.deadline is None:
             return True
         late = there_s is not None and self.until_there_s is not None and there_s >= self.until_there_s

@@ -75,7 +75,7 @@ _HOLDS: Final[Mapping[str, Condition]] = {
 
 
 def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return requests that ended before `before` and no longer need their patron, oldest first, after `after`."""
+    """Return the next `limit` requests that ended before `before` and no longer need their patron, oldest first."""
     return unit.requests.batch(IS_CLOSED, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 

@@ -60,7 +60,7 @@ def status_of(position: Position, *, uncollected: bool = False) -> str:
 
 
 def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
-    """Make the RequestStatusType with NISO's word, and an Ext/RequestStatusType with the `label` in the patron's record.
+    """Build a RequestStatusType with NISO's value, and an Ext/RequestStatusType with `label`, the text in the patron's record.
 
     With `as_label`, put the label into the RequestStatusType itself. The element in the Ext has the same name because an Ext
     allows only declared elements (xs:any is strict). Source: HKALL rules R35.

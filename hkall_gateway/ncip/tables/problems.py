@@ -1,4 +1,4 @@
-"""Tables of the NCIP problem for each of our refusal reasons, and of the meanings of problems that peers send.
+"""Tables that map our reasons for refusals to NCIP problems, and problems that peers send to their meanings.
 
 Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; observed messages of initiators and responders.
 """

@@ -166,7 +166,7 @@ class ConnectionLimit:
         _decrement(self._networks, seat.network)
 
     def _release_unproven(self, seat: ConnectionSlot) -> None:
-        """Stop counting a slot under its row or as unauthenticated; in the latter case, admit the network's next connection."""
+        """Stop counting a slot. If it was not authenticated yet, admit the next waiting connection from its network."""
         if seat.row:
             _decrement(self._rows, seat.row)
             return

@@ -78,9 +78,9 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy) -> bool:
-    """Return whether the owner's message about a return has not arrived yet.
+    """Return whether we are still waiting for the owner's message about a return.
 
-    The patron has then taken the book straight to its owner, who has already lent it again.
+    This happens when the patron takes the book straight to its owner, and the owner has already lent it again.
     """
     waiting = look.people.read(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
@@ -290,7 +290,7 @@ class Invariants:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
                     self._report(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
-            # Each letter must come once. A gateway that dies may send a letter again with the same Message-ID, which a mail
+            # Each letter must arrive once. After a crash a gateway may resend a letter with the same Message-ID, which a mail
             # server would drop.
             read, letters = self._mail[agency], self.look.all.worlds[agency].letters
             while letters:

@@ -198,7 +198,7 @@ def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def crash(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Make the process die at a given commit, counted from now."""
+    """Crash the process at the nth commit from now."""
     stage.world(line).crash(int(line.get("commits") or 1))
 
 
@@ -254,7 +254,7 @@ def speak_ncip(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def command(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Run a command of the command line and store its output."""
+    """Run a CLI command and store its output."""
     if stage.command_line is None:
         raise BadLine(line.where, "there is no command line here")
     stage.speaker = "cli"

@@ -234,7 +234,7 @@ def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tup
 def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
     """Check that all these values can be sent unchanged."""
     texts = [value for value in values if isinstance(value, str)]
-    if len(texts) < len(values):  # there is an empty tuple, or a tuple for a tag that does not repeat
+    if len(texts) < len(values):  # a value is an empty tuple, or a tuple for a tag that does not repeat
         return False
     text = dialect.delimiter.join(texts)
     try:

@@ -73,7 +73,7 @@ async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
 
 
 async def _find_listed(exchange: Exchange) -> frozenset[str]:
-    """Return the ids of the patron's requests whose entry in a list of 64 is exactly the text in AB or AJ."""
+    """Return the ids of the patron's requests whose entry in a patron information response (64) equals AB or AJ."""
     record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {

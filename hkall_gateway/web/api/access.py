@@ -1,7 +1,7 @@
 """Authorizes API operations, which are public or require a patron's or a program's token.
 
-A program's token has a staff role, or the role `client`, which acts for the patrons whose cards the program names. The caller's
-idempotency key ensures that a repeated request makes its change only once.
+A program's token has a staff role, or the role `client`, which lets the program act for any patron whose card it sends. The
+caller's idempotency key ensures that a repeated request makes its change only once.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Answered:
 @PAGES.get("/staff/scan")
 @needs(StaffRole.CLERK)
 def scan() -> str:
-    """Show the station. If the URL has a scan's number, show the answer to that scan."""
+    """Show the scan station. If the URL contains a scan number, also show the result of that scan."""
     number = request.args.get("scan", "")
     rows = _read_answers()
     newest = next((row for row in rows if str(row.number) == number), None)
