@@ -124,6 +124,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
         partner_names_zh=config_mapping.partner_names_zh(config),
         places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
+        hold_slip=table.hold_slip,
         pages_per_minute=table.pages_per_minute,
     )
 

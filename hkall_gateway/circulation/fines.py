@@ -63,7 +63,7 @@ class Waived:
 
 @dataclass(frozen=True, slots=True)
 class Pay(Command[None, Paid]):
-    """Take a payment for the charge `fine`. If `fine` is None, pay the patron's charges, oldest first.
+    """Take a payment for the charge `fine`, for the charges of the request `about`, or else for all of the patron's, oldest first.
 
     A `transaction_id` counts only once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
     """
@@ -75,6 +75,7 @@ class Pay(Command[None, Paid]):
     fine: int | None = None
     currency: str = "HKD"
     pin: Sensitive = NOTHING
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
         return context.refuse(Reason.CARD_REPLACED, command.by, patron=command.card)
     owed = max(0, context.unit.patrons.owed_cents(command.card))
     wanted = [
-        one for one in context.unit.patrons.charges(command.card) if one.left_cents > 0 and command.fine in (None, one.id)
+        one
+        for one in context.unit.patrons.charges(command.card)
+        if one.left_cents > 0 and command.fine in (None, one.id) and command.about in ("", one.request)
     ]
     most = min(owed, sum(one.left_cents for one in wanted))
     if command.fine is not None and not wanted:

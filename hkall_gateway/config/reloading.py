@@ -54,7 +54,8 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "smtp": TableKeys(reload=EVERY),
     "ops": TableKeys(restart=EVERY),
     "web": TableKeys(
-        reload=("public_url", "proxy_from", "pages_per_minute", "name", "name_zh", "logo", "brand", "staff", "oidc"),
+        reload=("public_url", "proxy_from", "pages_per_minute", "name", "name_zh", "logo", "brand", "hold_slip", "staff",
+                "oidc"),
         restart=(*_OPEN, "threads", "answer_within_s")),
     "marc": TableKeys(reload=EVERY),
     "courier": TableKeys(restart=EVERY),

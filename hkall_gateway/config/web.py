@@ -113,6 +113,11 @@ class Web(Strict):
     name_zh: str = Field(default="", description="the same in Chinese; empty = `[library] name_zh`")
     logo: File | None = Field(default=None, description="SVG or PNG at the top of each page; none = the name alone")
     brand: Colour = Field(default="#0f5c4a", description="colour of links and buttons; its contrast is checked")
+    hold_slip: Literal["initials", "name", "card"] = Field(
+        default="initials",
+        description="what a hold slip shows: initials and the card's last four characters, the name and the card, or only "
+        "those four characters",
+    )
     staff: tuple[StaffConfig, ...] = Field(default=(), description="local accounts of the staff console")
     oidc: Oidc | None = Field(default=None, description="the site's identity provider")
 

@@ -21,6 +21,7 @@ from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.services import API_DOCUMENTATION, EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
+from hkall_gateway.web.staff.words import problem
 
 MOST_BYTES: Final = 65_536
 """Maximum request body in bytes. A longer request is answered with 413."""
@@ -51,6 +52,7 @@ def make_app(services: WebServices) -> Flask:
     app.session_interface = Sessions()
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters["problem"] = problem
     paths.install(app)
     app.before_request(_begin_request)  # runs before the checks, since error pages show the request number
     incoming.install(app)

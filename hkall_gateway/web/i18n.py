@@ -94,6 +94,23 @@ def moment(when: datetime | None) -> str:
     return f"{day(here.date())}{'' if language() == CHINESE else ', '}{here:%H:%M}"
 
 
+def short(when: date | None) -> Markup:
+    """Format a date, or a time in Hong Kong, briefly for a table: "16 Mar 2017, 10:12", with the long form as its title."""
+    if when is None:
+        return Markup("")
+    here = when.astimezone(HONG_KONG) if isinstance(when, datetime) else None
+    on = here or when
+    text = f"{on.year}年{on.month}月{on.day}日" if language() == CHINESE else f"{on.day} {_MONTHS[on.month][:3]} {on.year}"
+    if here:
+        text += f"{' ' if language() == CHINESE else ', '}{here:%H:%M}"
+    return Markup('<span title="{}">{}</span>').format(moment(here) if here else day(on), text)
+
+
+def place_name(code: str) -> str:
+    """Return the name of a pickup location in the language of this request, or its code if it has no name."""
+    return services().settings().places.get(language(), {}).get(code, code)
+
+
 def clock(when: datetime | None) -> str:
     """Format a time of day in Hong Kong time: "10:12:07"."""
     return "" if when is None else f"{when.astimezone(HONG_KONG):%H:%M:%S}"
@@ -108,8 +125,8 @@ def install(app: Flask) -> None:
     """Register the translation functions and filters for templates, and the language page."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # Jinja's extension
-    app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name}
-    app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
+    app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name, "place_name": place_name}
+    app.jinja_env.filters.update(day=day, moment=moment, short=short, clock=clock, money=money)
     app.register_blueprint(PAGES)
 
 

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.rules.lender_reasons import CHECKED_OUT_LOCALLY, NOT_ON_SHELF, NOT_SUITABLE
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, day, gettext, language
+from hkall_gateway.web.services import services
 
 P = Position
 
@@ -49,36 +51,58 @@ ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
 """Labels of scheduled jobs, by the job's name in the table `rounds`."""
 
 _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
-    "receive":       (N_("receive"),       N_("The copy is here.")),
-    "lend":          (N_("lend"),          N_("Its patron takes it at the counter.")),
-    "return":        (N_("return"),        N_("The patron has returned it.")),
-    "renew":         (N_("renew"),
+    "receive":       (N_("Receive"),       N_("The copy is here.")),
+    "lend":          (N_("Lend"),          N_("Its patron takes it at the counter.")),
+    "return":        (N_("Return"),        N_("The patron has returned it.")),
+    "renew":         (N_("Renew"),
                       N_("The patron keeps it longer, also when it is overdue; the fine until today is charged.")),
-    "return_unused": (N_("return-unused"), N_("It goes home from the hold shelf without a loan.")),
-    "dispatch":      (N_("dispatch"),      N_("It leaves for its owner.")),
-    "cancel":        (N_("cancel"),        N_("The patron no longer wants it.")),
-    "ship":          (N_("ship"),          N_("Our copy leaves for the borrowing library.")),
-    "print":         (N_("print"),         N_("Its slip is printed.")),
-    "decline":       (N_("decline"),       N_("We do not lend it; the reason is one of R37.")),
-    "substitute":    (N_("substitute"),    N_("Another copy of ours goes instead.")),
-    "recall":        (N_("recall"),        N_("A patron of ours wants our copy back.")),
-    "cancel_recall": (N_("cancel-recall"), N_("Our patron no longer wants it back.")),
-    "lost":          (N_("lost"),          N_("It is lost; the owner's price list says what it costs.")),
-    "damaged":       (N_("damaged"),       N_("It came back damaged.")),
-    "claim":         (N_("claim"),         N_("The patron says that it was returned; the fine stops.")),
-    "seen":          (N_("seen"),          N_("The flags are looked at and settled.")),
-    "reopen":        (N_("reopen"),        N_("The ended request is placed again, as a new one.")),
-    "settle":        (N_("settle"),        N_("It is settled with the owner; the request ends.")),
-    "overseas":      (N_("overseas"),      N_("Its owner agrees that it goes overseas, until the date.")),
-    "extend":        (N_("extend"),        N_("More time, until the date.")),
-    "pin":           (N_("pin"),           N_("Keep to one lender: no other is asked, also when it declines.")),
-    "skip":          (N_("skip"),          N_("Not this lender: the next one is asked.")),
-    "insert":        (N_("insert"),        N_("Ask for this copy next, whatever its rank was.")),
-    "force":         (N_("force"),         N_("Put it into a position to which no step leads; no message is sent.")),
+    "return_unused": (N_("Return-unused"), N_("It goes home from the hold shelf without a loan.")),
+    "dispatch":      (N_("Dispatch"),      N_("It leaves for its owner.")),
+    "cancel":        (N_("Cancel"),        N_("The patron no longer wants it.")),
+    "ship":          (N_("Ship"),          N_("Our copy leaves for the borrowing library.")),
+    "print":         (N_("Print"),         N_("Its slip is printed.")),
+    "decline":       (N_("Decline"),       N_("We do not lend it; the reason is one of R37.")),
+    "substitute":    (N_("Substitute"),    N_("Another copy of ours goes instead.")),
+    "recall":        (N_("Recall"),        N_("A patron of ours wants our copy back.")),
+    "cancel_recall": (N_("Cancel-recall"), N_("Our patron no longer wants it back.")),
+    "lost":          (N_("Lost"),          N_("It is lost; the owner's price list says what it costs.")),
+    "damaged":       (N_("Damaged"),       N_("It came back damaged.")),
+    "claim":         (N_("Claim"),         N_("The patron says that it was returned; the fine stops.")),
+    "seen":          (N_("Seen"),          N_("The flags are looked at and settled.")),
+    "reopen":        (N_("Reopen"),        N_("The ended request is placed again, as a new one.")),
+    "settle":        (N_("Settle"),        N_("It is settled with the owner; the request ends.")),
+    "overseas":      (N_("Overseas"),      N_("Its owner agrees that it goes overseas, until the date.")),
+    "extend":        (N_("Extend"),        N_("More time, until the date.")),
+    "pin":           (N_("Pin"),           N_("Keep to one lender: no other is asked, also when it declines.")),
+    "skip":          (N_("Skip"),          N_("Not this lender: the next one is asked.")),
+    "insert":        (N_("Insert"),        N_("Ask for this copy next, whatever its rank was.")),
+    "force":         (N_("Force"),         N_("Put it into a position to which no step leads; no message is sent.")),
 })
-"""For each staff command, the button text (in English the command-line word) and an explanation."""
+"""For each staff command, the button text (in English the command-line word with a capital) and an explanation."""
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType({name: button for name, (button, _) in _STAFF_COMMANDS.items()})
 ACTIONS: Final[Mapping[str, str]] = MappingProxyType({name: meaning for name, (_, meaning) in _STAFF_COMMANDS.items()})
+
+DECLINES: Final[Mapping[str, str]] = MappingProxyType({
+    NOT_ON_SHELF:        N_("Not on the shelf"),
+    CHECKED_OUT_LOCALLY: N_("Lent to a patron of ours"),
+    NOT_SUITABLE:        N_("Not suitable for loan"),
+    "":                  N_("Another reason"),
+})
+"""Buttons of the command decline, by the reason that each stores (R37). The last one stores what staff type."""
+
+KEYS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
+    "scan":    ("s", N_("Scan a card or a book")),
+    "card":    ("c", N_("Done with this card")),
+    "ship":    ("h", N_("Ship")),
+    "slip":    ("i", N_("Print slip")),
+    "lists":   ("l", N_("Books to fetch from our shelves")),
+    "find":    ("q", N_("Find a request")),
+    "patron":  ("p", N_("Find a patron")),
+    "renew":   ("r", N_("Renew the first loan of the page")),
+    "pay":     ("m", N_("Take the payment")),
+    "decline": ("x", N_("Decline: not on the shelf")),
+})
+"""Access key of each frequent act, pressed with the browser's modifier (WCAG 2.2, 2.1.4), and an explanation."""
 
 CHARGES: Final[Mapping[str, str]] = MappingProxyType({
     "overdue":     N_("Overdue fine"),
@@ -104,12 +128,31 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "ils:not_told":          N_("The library system was not told"),
     "offline":               N_("Done while offline"),
     "refused":               N_("Partner refuses"),
-    "no_price":              N_("No price is known"),
+    "no_price:lost":         N_("Lost, and no price is known"),
+    "no_price:damaged":      N_("Damaged, and no price is known"),
+    "local_check":           N_("The library system could not be asked"),
+    "quota_check":           N_("The number of loans could not be checked"),
     "declined_after_shipment": N_("Declined after it was sent"),
     "contradicted":          N_("The partner says otherwise"),
 })
 """Labels of request flags, by the whole flag or by the part before the colon."""
 # fmt: on
+
+
+MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"book": N_("Book")})
+"""Kinds of material in the published rules (R5). A site may define others, which are shown unchanged."""
+
+
+def material_words(kind: str) -> str:
+    """Return a kind of material in words."""
+    return gettext(MATERIALS[kind]) if kind in MATERIALS else kind
+
+
+def category_words(key: str) -> str:
+    """Return the policy's label of a category in the language of this request. A category without a label is unchanged."""
+    labels = {one.key: (one.label, one.label_zh) for one in services().library().policy.categories}
+    english, chinese = labels.get(key, ("", ""))
+    return (chinese if language() == CHINESE else "") or english or key
 
 
 UNKNOWN: Final = "…"

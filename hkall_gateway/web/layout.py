@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from flask import Blueprint, Flask, Response, abort, request, send_file, url_for
+from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, send_file, url_for
+from werkzeug.wrappers import Response as Redirect
 
 from hkall_gateway.net.contrast import DARK_PAPER, readable_on
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vendor_words.languages import ENGLISH
-from hkall_gateway.web.i18n import LANGUAGES, N_, language
-from hkall_gateway.web.paths import way_back
+from hkall_gateway.web.i18n import A_YEAR_S, LANGUAGES, N_, language
+from hkall_gateway.web.labels import KEYS
+from hkall_gateway.web.paths import set_own_cookie, way_back
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import may, patron, staff
+from hkall_gateway.web.sessions import may, needs, patron, staff
 
 STATIC: Final = Path(__file__).with_name("static")
 STAFF_PAGES: Final = "/staff/"
+NO_KEYS: Final = "__Host-hkall-no-keys"
+"""Cookie of a browser whose access keys are switched off."""
 AN_HOUR: Final = "public, max-age=3600"
 
 PAGES = Blueprint("layout", __name__)
@@ -35,35 +39,44 @@ class MenuEntry:
         word: Text of the entry.
         role: Lowest staff role that sees the entry, or None if everybody sees it.
         others: Additional Blueprints whose pages highlight this entry, besides the endpoint's Blueprint.
+        key: Act whose access key opens the page.
+        more: Whether the entry is shown under "More".
     """
 
     endpoint: str
     word: str
     role: StaffRole | None = None
     others: tuple[str, ...] = ()
+    key: str = ""
+    more: bool = False
 
     @property
-    def shown(self) -> tuple[str, str, bool]:
-        """Return the entry's URL, its text, and whether the current page highlights the entry."""
-        blueprints = (self.endpoint.partition(".")[0], *self.others)
-        return url_for(self.endpoint), self.word, request.blueprint in blueprints
+    def url(self) -> str:
+        """Return the URL of the page."""
+        return url_for(self.endpoint)
+
+    @property
+    def is_here(self) -> bool:
+        """Return whether this page highlights the entry."""
+        return request.blueprint in (self.endpoint.partition(".")[0], *self.others)
 
 
 # fmt: off
 MENU: Final = (
     MenuEntry("dashboard.dashboard",   N_("Today"),      StaffRole.VIEWER),
-    MenuEntry("scan.scan",             N_("Scan"),       StaffRole.CLERK),
-    MenuEntry("lists.first",           N_("Lists"),      StaffRole.VIEWER),
+    MenuEntry("scan.scan",             N_("Scan"),       StaffRole.CLERK,      key="scan"),
+    MenuEntry("lists.first",           N_("Lists"),      StaffRole.VIEWER,     key="lists"),
     MenuEntry("slips.slips",           N_("Slips"),      StaffRole.CLERK),
-    MenuEntry("requests.find",         N_("Requests"),   StaffRole.VIEWER),
-    MenuEntry("patrons.search",        N_("Patrons"),    StaffRole.CLERK),
+    MenuEntry("requests.find",         N_("Requests"),   StaffRole.VIEWER,     key="find"),
+    MenuEntry("patrons.search",        N_("Patrons"),    StaffRole.CLERK,      key="patron"),
     MenuEntry("unsent.page",           N_("Unsent"),     StaffRole.SUPERVISOR),
     MenuEntry("closures.page",         N_("Closures"),   StaffRole.SUPERVISOR),
-    MenuEntry("partners.partners",     N_("Partners"),   StaffRole.VIEWER),
-    MenuEntry("terminals.terminals",   N_("Terminals"),  StaffRole.VIEWER),
-    MenuEntry("statistics.page",       N_("Statistics"), StaffRole.VIEWER),
-    MenuEntry("explain.form",          N_("Explain"),    StaffRole.VIEWER),
-    MenuEntry("help.rules",            N_("Rules")),
+    MenuEntry("partners.partners",     N_("Partners"),   StaffRole.VIEWER,     more=True),
+    MenuEntry("terminals.terminals",   N_("Terminals"),  StaffRole.VIEWER,     more=True),
+    MenuEntry("statistics.page",       N_("Statistics"), StaffRole.VIEWER,     more=True),
+    MenuEntry("explain.form",          N_("Explain"),    StaffRole.VIEWER,     more=True),
+    MenuEntry("help.rules",            N_("Rules"),      more=True),
+    MenuEntry("layout.keys",           N_("Keys"),       StaffRole.VIEWER,     more=True),
 )
 PUBLIC_MENU: Final = (
     MenuEntry("home.page",   N_("Search"), others=("search", "title")),
@@ -99,6 +112,22 @@ def brand() -> Response:
     return Response(text, mimetype="text/css", headers={"Cache-Control": AN_HOUR})
 
 
+@PAGES.get("/staff/keys")
+@needs(StaffRole.VIEWER)
+def keys() -> str:
+    """Show the access keys."""
+    return render_template("staff/keys.html", acts=KEYS)
+
+
+@PAGES.post("/staff/keys")
+@needs(StaffRole.VIEWER)
+def choose_keys() -> Redirect:
+    """Switch the access keys of this browser off or on."""
+    answer = redirect(url_for("layout.keys"), 303)
+    set_own_cookie(answer, NO_KEYS, request.form.get("off", ""), max_age=A_YEAR_S)
+    return answer
+
+
 @PAGES.get("/logo")
 def logo() -> Response:
     """Serve the site's logo."""
@@ -118,7 +147,8 @@ def _layout_variables() -> dict[str, object]:
         "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
         "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
         "has_logo": settings.logo is not None,
-        "menu": [entry.shown for entry in (MENU if found else PUBLIC_MENU) if entry.role is None or may(entry.role)],
+        "keys": {} if request.cookies.get(NO_KEYS) else {act: key for act, (key, _) in KEYS.items()} if found else {},
+        "menu": [entry for entry in (MENU if found else PUBLIC_MENU) if entry.role is None or may(entry.role)],
         "person": found,
         "reader": patron(),
         "login": "" if request.path.startswith(STAFF_PAGES) else "/login?" + urlencode({"next": back}),

@@ -70,6 +70,7 @@ class WebSettings:
         names: The library's name in each language.
         partner_names_zh: Chinese names of partners, by agency.
         places: Names of the pickup locations, by language and location code.
+        hold_slip: What a hold slip shows of its patron: "initials", "name" or "card".
         pages_per_minute: Limit for one patron, or for all strangers in one network; 0 for no limit.
     """
 
@@ -84,6 +85,7 @@ class WebSettings:
     partners: tuple[HomeLibrary, ...] = ()
     partner_names_zh: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    hold_slip: str = "initials"
     pages_per_minute: int = 240
 
 

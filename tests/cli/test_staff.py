@@ -232,6 +232,17 @@ def test_open_requests_are_imported_once(config: Path, tmp_path: Path) -> None:
     assert (found["item_agency"], found["loan_days"], found["renewals"]) == ("CUHK", 15, 1)
 
 
+def test_imported_book_on_the_hold_shelf_gets_a_last_day_to_collect(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "requests.csv"
+    head = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,received"
+    head += ",first_checkout,due,lender_due,renewals,recalled"
+    file.write_text(f"{head}\nborrow,OLD-2,CUHK,P0003,C78,Dune,b9,RECEIVED,2017-06-01,2017-06-03,,,,,\n")
+    run(config, "load", "requests", str(file))
+    (found,) = json.loads(run(config, "requests", "show", "OLD-2", "--json").output)
+    assert found["pickup_last"] >= str(today() + timedelta(days=5))
+    assert "OLD-2" not in run(config, "expired-pickups").output
+
+
 def test_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "partners.csv"
     file.write_text(

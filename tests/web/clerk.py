@@ -1,7 +1,7 @@
 """A clerk at the staff pages, whose clicks and keys are counted.
 
-A click is a link, a button, a tick box, an answer to a question, or a field without the focus. A key is a typed character, Enter,
-or a jump to the end of a long page. A barcode scanner types for free. The pages are used without JavaScript, except that
+A click is a link, a button, a tick box, an answer to a question, or a field without the focus. A key is a typed character,
+Enter, or a jump to the end of a long page. A barcode scanner types for free. The pages are used without JavaScript, except that
 what it asks ("This cannot be undone") is counted.
 """
 
@@ -24,6 +24,9 @@ class Clerk:
     def __init__(self, site: Site, role: str = "clerk") -> None:
         self._browser = site.staff(role)
         self.clicks = self.keys = 0
+        self.page: Any = None
+        self._field: Any = None
+        self._at_end = False
         self.load("/staff/")
 
     @property
@@ -77,6 +80,12 @@ class Clerk:
         for one in self.page.xpath('//input[@name="request"][@type="checkbox"]'):
             one.set("checked", "")
 
+    def open(self, text: str) -> None:
+        """Open a part of the page, whose first field then has the focus, as the script sees to."""
+        part = self._find(f'//details[summary[normalize-space()="{text}"]]')
+        self.clicks += 1
+        self._field = part.xpath(".//input[not(@type='hidden')]")[0] if "data-focus" in part.attrib else None
+
     def press(self, text: str, within: str = "") -> None:
         """Press the first button with this text, inside an element that an XPath names."""
         button = self._find(f'{within}//button[starts-with(normalize-space(), "{text}")]')
@@ -120,4 +129,4 @@ class Clerk:
         assert answer.status_code == 200, answer.text
         self._path = answer.request.path
         self.page, self._at_end = html.fromstring(answer.text), False
-        self._field: Any = next(iter(self.page.xpath("//input[@autofocus]")), None)
+        self._field = next(iter(self.page.xpath("//input[@autofocus]")), None)

@@ -10,6 +10,7 @@ from lxml import html
 
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.web.staff.lists import WORK_LISTS
+from hkall_gateway.web.staff.unsent import KINDS
 from tests.web.conftest import Site
 from tests.web.test_unsent import given_up
 
@@ -25,7 +26,7 @@ def counts(site: Site) -> Mapping[str, int]:
 
 
 def test_every_list_is_counted(site: Site) -> None:
-    assert counts(site) == dict.fromkeys(WORK_LISTS, 0)
+    assert counts(site) == dict.fromkeys([*WORK_LISTS, *KINDS], 0)
 
 
 def test_request_is_counted_in_its_position(site: Site) -> None:
@@ -45,7 +46,7 @@ def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) 
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, since)))
     page = site.staff("viewer").get("/staff/").text
     assert "CUHK" in page
-    assert "no answer since 1 March 2017 (Wednesday)" in page
+    assert 'no answer since <span title="1 March 2017 (Wednesday), 09:00">1 Mar 2017, 09:00</span>' in page
 
 
 def test_partner_fault_is_shown_with_its_original_text(site: Site) -> None:
@@ -76,8 +77,8 @@ def test_refreshing_section_is_marked_for_the_script(site: Site) -> None:
 def test_dead_letters_link_to_their_page_for_supervisors(site: Site, role: str, leads: list[str]) -> None:
     given_up(site)
     page = html.fromstring(site.staff(role).get("/staff/").text)
-    (row,) = page.xpath("//ul[@class='alerts']/li")
-    assert "1 message was given up" in " ".join(row.xpath("string(.)").split())
+    (row,) = page.xpath("//li[@data-list='dead']")
+    assert row.xpath("string(.)").split() == ["Given", "up", "1"]
     assert row.xpath(".//a/@href") == leads
 
 

@@ -47,7 +47,7 @@ def test_granted_request_shows_rules_lenders_and_policy(site: Site) -> None:
     kind, words, rules = outcome(shown)
     assert (kind, words, "R7" in rules) == ("ok", "Yes.", True)
     assert facts(shown)["lender 1"].startswith("CUHK/C1")
-    assert facts(shown)["Category"] == "undergraduates"
+    assert facts(shown)["Category"] == "Undergraduates"
     assert shown.xpath("//section[h2='What the policy says']//code")
 
 

@@ -57,7 +57,7 @@ def test_row_links_to_its_request_and_names_the_list(site: Site) -> None:
     (row,) = page.xpath("//tr[@data-request='R-SHELF']")
     words = " ".join(row.xpath("string(.)").split())
     assert row.xpath(".//a/@href") == ["/staff/requests/R-SHELF"]
-    for text in ("Title of R-SHELF", "Chang · PL2878 .X4 · R-SHELF", "B-R-SHELF", "UG1", "6 March 2017 (Monday)", "3"):
+    for text in ("Title of R-SHELF", "Chang · PL2878 .X4 · R-SHELF", "B-R-SHELF", "UG1", "6 Mar 2017", "3"):
         assert text in words
 
 
@@ -120,10 +120,10 @@ def test_flags_are_shown_as_text(site: Site) -> None:
     with site.app.test_request_context("/help"):
         assert [flag_words(word) for word in ("ils:away", "no_price:lost")] == [
             "Done while the library system was away",
-            "No price is known: lost",
+            "Lost, and no price is known",
         ]
     page = site.staff("viewer").get("/staff/lists/flagged").text
-    assert "In the book drop; Done while offline: not_requester; mystery" in page
+    assert "In the book drop; Done while offline: Another patron requested this book.; mystery" in page
 
 
 def test_viewer_has_no_selection_boxes(site: Site) -> None:
@@ -198,7 +198,7 @@ def test_dashboard_counts_link_to_their_lists(site: Site) -> None:
     given(site, P.RECEIVED, "R-2", pickup_last=date(2017, 3, 20))
     viewer = site.staff("viewer")
     page = html.fromstring(viewer.get("/staff/").text)
-    for row in page.xpath("//li[@data-list]"):
+    for row in page.xpath("//li[@data-list][a]"):
         (address,) = row.xpath(".//a/@href")
         count = row.xpath("string(.//span[contains(@class, 'count')])")
         assert len(numbers(viewer, str(address))) == int(count), address

@@ -108,7 +108,7 @@ def test_rows_are_selected_and_changed_by_keyboard_and_without_scripts(counter: 
         driver.find_element(By.CSS_SELECTOR, "main button.primary").send_keys("\n")
         wait_for(driver, "2 requests selected")
         driver.find_element(By.CSS_SELECTOR, "button[value=ship]").send_keys("\n")
-        wait_for(driver, "ship: 2 of 2")
+        wait_for(driver, "Ship: 2 of 2")
         rows = driver.find_elements(By.CSS_SELECTOR, "[data-outcome=ok]")
         assert [row.get_attribute("data-request") for row in rows] == numbers
     finally:

@@ -36,7 +36,7 @@ def test_loans_in_both_directions_are_counted_with_their_balance(site: Site) -> 
 
 def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
-    assert "Downsince 1 March 2017 (Wednesday), 09:00" in rows(site)["CUHK"]
+    assert "Downsince 1 Mar 2017, 09:00" in rows(site)["CUHK"]
 
 
 def test_refusal_text_of_a_partner_is_shown_escaped(site: Site) -> None:
@@ -49,4 +49,4 @@ def test_refusal_text_of_a_partner_is_shown_escaped(site: Site) -> None:
 def test_unsent_messages_are_counted(site: Site) -> None:
     world = site.world
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
-    assert "1 since 1 March 2017" in rows(site)["CUHK"]
+    assert "1 since 1 Mar 2017" in rows(site)["CUHK"]

@@ -264,7 +264,7 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
         reason = driver.find_element(By.NAME, "reason")
         reason.send_keys("it is here" + Keys.ENTER)  # Enter in the field presses no button
         assert driver.find_elements(By.CSS_SELECTOR, ".notice.done") == []
-        driver.find_element(By.XPATH, "//button[text()='receive']").send_keys(Keys.ENTER)
+        driver.find_element(By.XPATH, "//button[text()='Receive']").send_keys(Keys.ENTER)
         shown(driver, "Done: receive")
         assert "On the hold shelf" in driver.find_element(By.TAG_NAME, "main").text
     finally:

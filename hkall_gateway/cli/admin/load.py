@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -13,12 +13,14 @@ import click
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, combine_options, with_site
 from hkall_gateway.cli.show import echo, progress, working
 from hkall_gateway.db import bind
+from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.eligibility import category_of
+from hkall_gateway.rules.policy import pickup_last
 from hkall_gateway.rules.replaced_cards import PatronRow, Replacements
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import is_known
 from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Title
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Title
 
 if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
@@ -220,6 +222,10 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.ils import exports
 
     rows = _read_file(exports.read_requests, file)
+    # The old system's last day to collect is not in the file: the patrons have the whole period from today on (R14).
+    closures = site.read(lambda unit: unit.partners.closed_days(site.library.agency))
+    last = pickup_last(civil(site.now()), site.library.policy, closures)
+    rows = tuple(replace(row, pickup_last=last) if row.position is Position.RECEIVED else row for row in rows)
     by = Actor(by_staff("load").who, "import", "load")
     new = 0 if dry_run else site.write(bind(loading.write_opening, rows, site.library.agency, site.now(), by))
     echo(f"requests: {len(rows)} rows, {new} new")

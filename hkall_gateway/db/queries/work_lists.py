@@ -171,8 +171,8 @@ CONDITIONS: Final[Mapping[ListName, tuple[Condition, ...]]] = {
 
 
 def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition for loans past their due date."""
-    return (R.position == P.ON_LOAN, R.due < today)
+    """Return the condition for loans past their due date, without lost books."""
+    return (R.position == P.ON_LOAN, R.due < today, R.lost_on.is_(None))
 
 
 _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # repeats the condition of ix_links_used

@@ -22,10 +22,11 @@ from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Onl
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.labels import FLAGS, POSITIONS
+from hkall_gateway.web.i18n import N_, gettext, place_name
+from hkall_gateway.web.labels import COMMANDS, DECLINES, FLAGS, POSITIONS, material_words, reason_in_words
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
+from hkall_gateway.web.staff.unsent import SENDS
 
 BOM: Final = "\ufeff"
 """Byte order mark, without which Excel decodes UTF-8 in the machine's own code page."""
@@ -94,6 +95,8 @@ class WorkList:
     Attributes:
         urgent: Whether staff should look at the list as soon as a row appears.
         collected: Whether patrons collect the books here, so that rows have a pickup location.
+        acts: Commands that the list offers for selected rows. A further page offers all others.
+        sort: Sort order of the list unless the URL names another.
     """
 
     words: str
@@ -102,13 +105,16 @@ class WorkList:
     slip: SlipKind | None = None
     urgent: bool = False
     collected: bool = True
+    acts: tuple[str, ...] = ()
+    sort: SortKey = SortKey.DAYS
 
 
 def flag_words(word: str) -> str:
-    """Return a flag in words. Do not translate the detail after the colon."""
+    """Return a flag in words, with the reason or the message that it contains after a colon."""
     if word in FLAGS:
         return gettext(FLAGS[word])
     kind, _, detail = word.partition(":")
+    detail = gettext(SENDS[detail]) if detail in SENDS else reason_in_words(detail)
     return f"{gettext(FLAGS[kind])}: {detail}" if kind in FLAGS else word
 
 
@@ -129,11 +135,11 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "author":      ListColumn(N_("Author"),           lambda row: row.author),
     "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
     "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
-    "material":    ListColumn(N_("Material"),         lambda row: row.material),
+    "material":    ListColumn(N_("Material"),         lambda row: material_words(row.material)),
     "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
     "owner":       ListColumn(N_("Owner"),            owner_of),
     "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
-    "pickup":      ListColumn(N_("Pickup place"),     lambda row: row.request.pickup_location),
+    "pickup":      ListColumn(N_("Pickup place"),     lambda row: place_name(row.request.pickup_location)),
     "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
     "position":    ListColumn(N_("Position"),         lambda row: gettext(POSITIONS[row.request.position])),
     "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
@@ -149,14 +155,17 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
 _COUNTER, _LENT, _LOOK = N_("At the counter"), N_("Lent"), N_("To look at")
 WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
     L.PULL:      WorkList(N_("To fetch from our shelves"), _COUNTER, ("call_number", "title", "barcode", "partner", "days"),
-                          slip=SlipKind.PULL, collected=False),
-    L.EXPECTED:  WorkList(N_("On the way to us"), _COUNTER, ("title", "barcode", "partner", "pickup", "days")),
+                          slip=SlipKind.PULL, collected=False, acts=("ship", "decline"), sort=SortKey.CALL_NUMBER),
+    L.EXPECTED:  WorkList(N_("On the way to us"), _COUNTER, ("title", "barcode", "partner", "pickup", "days"),
+                          acts=("receive",)),
     L.SHELF:     WorkList(N_("Waiting for collection"), _COUNTER, ("title", "barcode", "card", "collect", "days"),
-                          slip=SlipKind.HOLD),
-    L.EXPIRED:   WorkList(N_("Not collected in time"), _COUNTER, ("title", "barcode", "card", "collect", "days"), urgent=True),
-    L.TO_RETURN: WorkList(N_("To send home"), _COUNTER, ("title", "barcode", "owner", "days"), slip=SlipKind.TRANSIT),
-    L.ON_LOAN:   WorkList(N_("On loan to our patrons"), _LENT, ("title", "barcode", "card", "due", "days")),
-    L.OVERDUE:   WorkList(N_("Overdue"), _LENT, ("title", "barcode", "card", "due", "days"), urgent=True),
+                          slip=SlipKind.HOLD, acts=("return_unused",)),
+    L.EXPIRED:   WorkList(N_("Not collected in time"), _COUNTER, ("title", "barcode", "card", "collect", "days"), urgent=True,
+                          acts=("return_unused",)),
+    L.TO_RETURN: WorkList(N_("To send home"), _COUNTER, ("title", "barcode", "owner", "days"), slip=SlipKind.TRANSIT,
+                          acts=("dispatch",)),
+    L.ON_LOAN:   WorkList(N_("On loan to our patrons"), _LENT, ("title", "barcode", "card", "due", "days"), acts=("renew",)),
+    L.OVERDUE:   WorkList(N_("Overdue"), _LENT, ("title", "barcode", "card", "due", "days"), urgent=True, acts=("renew",)),
     L.RECALLS:   WorkList(N_("Recalled"), _LENT, ("title", "barcode", "card", "recalled", "due")),
     L.LENDING:   WorkList(N_("Our books elsewhere"), _LENT,
                           ("title", "barcode", "partner", "position", "lender_due", "days"), collected=False),
@@ -212,7 +221,7 @@ class View:
     def values(self) -> dict[str, str]:
         """Return the filter and the sort order as query parameters, without default values."""
         query = {"partner": self.only.partner, "pickup": self.only.pickup, "material": self.only.material}
-        query |= {"sort": self.order.key if self.order.key is not SortKey.DAYS else ""}
+        query |= {"sort": self.order.key if self.order.key is not WORK_LISTS[self.name].sort else ""}
         query |= {"reverse": "1" if self.order.reverse else ""}
         return {name: str(value) for name, value in query.items() if value}
 
@@ -230,7 +239,11 @@ def work_list(name: str) -> str:
     """Show one page of a work list."""
     view = view_of(name)
     found, offered = consult(_read_page, view)
-    filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
+    said = {"pickup": place_name, "material": material_words}
+    filters = {
+        field: [(value, said.get(field, str)(value)) for value in sorted(filter(None, values))]
+        for field, values in offered.items()
+    }
     return render_template(
         "staff/list.html",
         view=view,
@@ -240,6 +253,8 @@ def work_list(name: str) -> str:
         columns=columns_for(WORK_LISTS[view.name].columns, staff_role()),
         choices={**filters, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]},
         may_act=may(StaffRole.CLERK),
+        commands=COMMANDS,
+        declines=DECLINES,
         today=civil(services().now()),
     )
 
@@ -260,7 +275,7 @@ def view_of(name: str) -> View:
         abort(404)
     query: Mapping[str, str] = request.args
     only = Only(query.get("partner", ""), query.get("pickup", ""), query.get("material", ""))
-    key = SortKey(query["sort"]) if query.get("sort", "") in SORTS else SortKey.DAYS
+    key = SortKey(query["sort"]) if query.get("sort", "") in SORTS else WORK_LISTS[ListName(name)].sort
     return View(ListName(name), only, PageOrder(key, bool(query.get("reverse")), query.get("after", ""), ROWS))
 
 

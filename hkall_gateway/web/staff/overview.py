@@ -12,6 +12,7 @@ from typing import Final
 from flask import Blueprint, render_template
 
 from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.db import instances, rounds
 from hkall_gateway.db.instances import TerminalActivity
@@ -19,11 +20,12 @@ from hkall_gateway.db.queries import work_lists
 from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
-from hkall_gateway.rules.stored_words import OutboxState, StaffRole
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_, library_name
 from hkall_gateway.web.labels import POSITIONS, ROLES, ROUNDS
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
+from hkall_gateway.web.staff import unsent
 from hkall_gateway.web.staff.lists import GROUPS
 
 DASHBOARD = Blueprint("dashboard", __name__)
@@ -37,8 +39,8 @@ TERMINALS = Blueprint("terminals", __name__)
 def dashboard() -> str:
     """Show the dashboard. The script refreshes it every 15 seconds."""
     words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
-    settles, found = may(StaffRole.SUPERVISOR), consult(_dashboard_facts)
-    return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
+    roles = {"clerk": may(StaffRole.CLERK), "settles": may(StaffRole.SUPERVISOR)}
+    return render_template("staff/dashboard.html", found=consult(_dashboard_facts), now=services().now(), **words, **roles)
 
 
 def _dashboard_facts(context: Context) -> dict[str, object]:
@@ -51,7 +53,7 @@ def _dashboard_facts(context: Context) -> dict[str, object]:
         "lists": work_lists.counts(unit, Moment(now, context.library.policy.waits)),
         "down": [link for link in links if link.state != UP or link.fault],
         "late": [job for name in EVERY if (job := jobs.get(name)) and job.lag_s(now) > 2 * LOOK_S],
-        "dead": sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD),
+        "messages": unsent.tabs(console.unsent_counts(context)),
         "today": [(position, moved[position]) for position in POSITIONS if position in moved],
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
@@ -12,25 +12,31 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.fines import Paid, Pay
-from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.staff import patron_page
+from hkall_gateway.circulation.results import Done, Refused
+from hkall_gateway.circulation.staff import console, patron_page
+from hkall_gateway.circulation.staff.actions import Act, Acted
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
+from hkall_gateway.circulation.titles import search_titles
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
+from hkall_gateway.db.search.searching import FoundTitle, FoundTitles
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Charges
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.rules.vocabulary import Borrower, Holding
 from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
-from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
+from hkall_gateway.web.labels import COMMANDS, POSITIONS, category_words, rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
-from hkall_gateway.web.sessions import actor, may, needs
+from hkall_gateway.web.sessions import actor, may, needs, staff_role
+from hkall_gateway.web.staff import requests
 from hkall_gateway.web.staff.words import ENDS, in_words
 
 PAGES = Blueprint("patrons", __name__)
@@ -46,7 +52,7 @@ SOURCES: Final[Mapping[str, str]] = {
 }
 """Labels of the sources of patron data."""
 # fmt: on
-FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
+FIELDS: Final = ("q", "bib_id", "volume", "pickup", "amount", "fine", "transaction")
 
 
 @PAGES.get("/staff/patrons")
@@ -59,7 +65,7 @@ def search() -> str:
 @PAGES.post("/staff/patrons")
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
-    """Find patrons by card or name. Redirect to a single match, or list several. No URL contains the typed text."""
+    """Find patrons by card or name, else requests. Redirect to a single match, or list several. No URL contains the typed text."""
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
@@ -68,10 +74,17 @@ def find() -> str | Response | tuple[str, int]:
         return _redirect_to_patron(_number_for(known[0].barcode))
     if known:
         rows = [
-            {"number": _number_for(one.barcode), "card": one.barcode, "name": _full_name(one), "category": one.category}
+            {
+                "number": _number_for(one.barcode),
+                "card": one.barcode,
+                "name": _full_name(one),
+                "category": category_words(one.category),
+            }
             for one in known
         ]
         return _render_search(words=words, rows=rows, most=len(known) == patron_page.MOST)
+    if not consult(patron_page.has_records, words) and consult(console.search_requests, words, staff_role()):
+        return requests.found()
     # The card was not loaded, but the local system may know the card, or there may be open records about the card.
     if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see_patron(words)) and seen.borrower)):
         return _redirect_to_patron(_number_for(words))
@@ -87,17 +100,44 @@ def page(number: str) -> str:
 
 @PAGES.post("/staff/patrons/<number>/request")
 @needs(StaffRole.CLERK)
-def place(number: str) -> Response | tuple[str, int]:
-    """Place a request for the patron. The rules apply, except that a second request for a title is allowed (R11a)."""
+def place(number: str) -> Response | str | tuple[str, int]:
+    """Search for a title, or request it for the patron. The rules apply, except that a second request is allowed (R11a)."""
     card, form = _find_card(number), request.form
     command = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
     if not command.bib_id:
-        return _render_patron(number, card, error=gettext("Type the number of the title.")), 400
+        return _render_patron(number, card, form=form, titles=consult(_find_titles, typed("q", 200)))
     outcome = execute(command)
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome, form=form), 409
     assert isinstance(outcome, Requested)
     return _redirect_to_patron(number, placed=outcome.request)
+
+
+def _find_titles(context: Context, words: str) -> Sequence[FoundTitle | Holding]:
+    """Return the titles with these words, or the title with this number."""
+    found = search_titles(context, words)
+    titles: Sequence[FoundTitle | Holding] = found.titles if isinstance(found, FoundTitles) else ()
+    return titles or context.unit.holdings.of_title(words)[:1]
+
+
+@PAGES.post("/staff/patrons/<number>/act")
+@needs(StaffRole.CLERK)
+def act(number: str) -> Response | tuple[str, int]:
+    """Renew a loan of the patron, or declare it lost and, with `paid`, take what is charged for it."""
+    card, name, price = _find_card(number), typed("action"), typed("dollars")
+    loan = services().bridge.read(lambda unit: unit.requests.find(typed("request")))
+    if name not in {"renew", "lost"} or loan is None or loan.patron != card:
+        abort(404)
+    cents = cents_of(price) if price else None
+    if price and cents is None:
+        return _render_patron(number, card, error=gettext("This is no amount.")), 400
+    outcome: Acted | Paid | Refused = execute(Act(actor(name), loan.id, cents=cents, action=name))
+    if isinstance(outcome, Done) and outcome.cents and "paid" in request.form:
+        outcome = execute(Pay(actor("pay"), card, outcome.cents, typed("transaction", 40), about=loan.id))
+    if isinstance(outcome, Refused):
+        return _render_patron(number, card, refused=outcome), 409
+    paid = str(outcome.cents) if isinstance(outcome, Paid) else None
+    return _redirect_to_patron(number, done=name, paid=paid, note=requests.note_of(outcome))
 
 
 @PAGES.post("/staff/patrons/<number>/pay")
@@ -185,7 +225,12 @@ def _record_stores() -> Records:
     return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)
 
 
-def _redirect_to_patron(number: str, **query: str) -> Response:
+def _prices(context: Context, agencies: list[str]) -> dict[str, Charges]:
+    """Return what these libraries charge for a lost book."""
+    return {agency: partner.charges for agency, partner in context.unit.partners.among(agencies).items()}
+
+
+def _redirect_to_patron(number: str, **query: str | None) -> Response:
     return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `query` has only strings
 
 
@@ -194,7 +239,13 @@ def _render_search(error: str = "", words: str = "", rows: list[dict[str, str]] 
 
 
 def _render_patron(
-    number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
+    number: str,
+    card: str,
+    *,
+    error: str = "",
+    refused: Refused | None = None,
+    form: Mapping[str, str] | None = None,
+    titles: Sequence[FoundTitle | Holding] | None = None,
 ) -> str:
     seen = _see_patron(card) or abort(503)
     refusal = seen.seen.refusal
@@ -205,6 +256,13 @@ def _render_patron(
         name=_full_name(seen.borrower) if seen.borrower else "",
         form={one: (form or {}).get(one, "") for one in FIELDS},
         placed=request.args.get("placed", "")[:40],
+        titles=titles,
+        commands=COMMANDS,
+        done=COMMANDS.get(request.args.get("done", ""), ""),
+        note=requests.NOTES.get(request.args.get("note", ""), ""),
+        in_words=in_words,
+        category=category_words(seen.borrower.category) if seen.borrower else "",
+        prices=consult(_prices, [line.request.item_agency for line in seen.seen.lines]),
         paid=whole_number(request.args.get("paid", "")) or 0,
         why=sentence(refusal) if refusal else "",
         why_rule=rule_of(refusal) if refusal else "",

@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
-from hkall_gateway.web.labels import COMMANDS, POSITIONS, reason_in_words, rule_of, sentence
+from hkall_gateway.web.labels import COMMANDS, DECLINES, POSITIONS, category_words, reason_in_words, rule_of, sentence
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
@@ -33,6 +33,8 @@ PAGES = Blueprint("requests", __name__)
 
 LONGEST: Final = 200
 """Maximum length of a search text, and of each form field of a command except the reason."""
+RARE: Final = frozenset({"substitute", REOPEN, "settle", "overseas", "extend", "pin", "skip", "insert", "force"})
+"""Commands that the page shows under "More"."""
 ASKED_FIRST: Final = frozenset({"force", "settle", "lost"})
 """Commands for which the page's script asks for confirmation."""
 _ROWS: Final = {row.name: row for row in ACTIONS}
@@ -61,7 +63,11 @@ NOTES: Final = MappingProxyType(
     {"no_price": losses.NO_PRICE_KNOWN, "priced": losses.PRICED_BEFORE, "not_theirs": losses.NOT_THEIRS}
 )
 """Notes from a command about a loss, by the value that stands for the note in a URL."""
-_WORDS: Final = {note: word for word, note in NOTES.items()}
+
+
+def note_of(answer: object) -> str | None:
+    """Return the value that stands in a URL for the note of a result, or None."""
+    return next((word for word, note in NOTES.items() if isinstance(answer, Done) and answer.note == note), None)
 
 
 @PAGES.get("/staff/requests")
@@ -74,10 +80,10 @@ def find() -> str:
 @PAGES.post("/staff/requests")
 @needs(StaffRole.VIEWER)
 def found() -> str | Response:
-    """Show the matches, or redirect to the request with the typed number. No URL contains the text, which may be a card."""
+    """Show the matches, or redirect to a single one. No URL contains the typed text, which may be a card."""
     words = typed("q", LONGEST)
     matches = consult(console.search_requests, words, staff_role())
-    if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
+    if len(matches) == 1:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
     return render_template("staff/requests.html", q=words, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
 
@@ -97,6 +103,8 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     if not may(row.role):
         abort(403)
     given = {one: typed(one, LONGEST) for one in (*row.takes, "dollars")} | {"reason": typed("reason")}
+    if (code := typed("code")) in DECLINES:
+        given["reason"] = code or given["reason"]
     command = _make_command(number, row, given)
     if isinstance(command, str):
         return _render_request(number, Given(given, command)), 422
@@ -107,7 +115,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     if isinstance(answer, Refused):
         return _render_request(number, Given(given, sentence(answer), rule_of(answer))), 422
     there = getattr(answer, "request", "") or number  # `reopen` places a new request
-    again, note = getattr(answer, "again", False), _WORDS.get(answer.note) if isinstance(answer, Done) else None
+    again, note = getattr(answer, "again", False), note_of(answer)
     return redirect(url_for("requests.one", number=there, done=name, again=1 if again else None, note=note), 303)
 
 
@@ -155,4 +163,7 @@ def _render_request(number: str, given: Given) -> str:
         positions=POSITIONS,
         notes=NOTES,
         asked_first=ASKED_FIRST,
+        rare=RARE,
+        declines=DECLINES,
+        category=category_words(page.category),
     )

@@ -8,14 +8,15 @@ that the page shows.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from pydantic import TypeAdapter
 from werkzeug.wrappers import Response
 
+from hkall_gateway.circulation.fines import Pay
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import scan_station
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
@@ -24,12 +25,13 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.i18n import A_YEAR_S, library_name
+from hkall_gateway.web.i18n import A_YEAR_S, gettext, library_name, money
 from hkall_gateway.web.incoming import typed
+from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.paths import set_own_cookie
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs, staff_session
-from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
+from hkall_gateway.web.staff.scan_answers import NO, OK, Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
 ANSWER: Final = TypeAdapter(Answer)
@@ -81,7 +83,26 @@ def scanned() -> Response | str:
     if not text or "done" in request.form:
         return redirect(url_for("scan.scan"), 303)
     answer, borrowing = _run_scan(text, card, kind)
-    made = Answered(text, answer, Borrowing() if "once" in request.form else borrowing)
+    return _keep(Answered(text, answer, Borrowing() if "once" in request.form else borrowing))
+
+
+@PAGES.post("/staff/scan/take")
+@needs(StaffRole.CLERK)
+def take() -> Response | str:
+    """Take the fine of a return that this session has scanned. The scan's number and time make a repetition harmless."""
+    scan = next((row for row in _read_answers() if str(row.number) == typed("scan")), None) or abort(404)
+    loan = services().bridge.read(lambda unit: unit.requests.find(scan.answer.request)) or abort(404)
+    cents, transaction = scan.answer.fine_cents, f"scan-{scan.number}-{scan.at:%Y%m%d%H%M%S}"
+    outcome = execute(Pay(actor("pay"), loan.patron, cents, transaction, about=loan.id))
+    taken = Answer(OK, gettext("Taken: %(sum)s.", sum=money(cents)))
+    if isinstance(outcome, Refused):
+        taken = Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
+    known = replace(scan.answer, outcome=taken.outcome, what=taken.what, notes=taken.notes, rule=taken.rule, fine_cents=0)
+    return _keep(Answered(scan.text, known, Borrowing()))
+
+
+def _keep(made: Answered) -> Response | str:
+    """Store an answer with the session, and redirect to it."""
     try:
         parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
         stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), staff_session().token_hash

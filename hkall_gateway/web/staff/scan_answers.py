@@ -15,7 +15,7 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
-from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext
+from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext, place_name
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 
@@ -34,6 +34,7 @@ class Answer:
         what: What to do, in words short enough to be shown legibly from two metres.
         whom: Name of the patron.
         slip: Whether to print a slip.
+        fine_cents: Fine for this return, which the station offers to take.
         ship_card: Institutional card of the library to which the copy can be shipped now.
         owners: Libraries to choose from if the barcode is ambiguous.
         either: Whether the clerk must choose if the text is a card or a book.
@@ -49,6 +50,7 @@ class Answer:
     rule: str = ""
     request: str = ""
     slip: bool = False
+    fine_cents: int = 0
     ship_card: str = ""
     owners: tuple[str, ...] = ()
     either: bool = False
@@ -75,6 +77,8 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
     if number := sum(entry.request.position is Position.RECEIVED for entry in patron.lines):
         waiting = ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number)
         notes.append(waiting % {"num": number})
+    if late := [entry.request.title for entry in patron.lines if entry.overdue and not entry.request.lost_on]:
+        notes.append(gettext("Overdue: %(titles)s.", titles="; ".join(late)))
     if patron.owed_cents:
         notes.append(gettext("Owes %(sum)s.", sum=money(patron.owed_cents)))
     notes.append(gettext("Scan the books. Scan the card again when done."))
@@ -152,7 +156,8 @@ def _answer_returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     if outcome.fine_cents:
         notes.append(gettext("Fine: %(sum)s.", sum=money(outcome.fine_cents)))
     tone = LOOK if outcome.recalled or outcome.fine_cents else OK
-    return Answer(tone, _send_words(scanned.request), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+    whom, fine_cents = name_of(scanned.patron), outcome.fine_cents
+    return Answer(tone, _send_words(scanned.request), whom=whom, notes=tuple(notes), slip=True, fine_cents=fine_cents)
 
 
 def _answer_unwanted(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
@@ -202,6 +207,10 @@ def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
 
 def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
     """Return the answer for a copy without an open request, depending on the copy's owner."""
+    if scanned.request and scanned.request.position is Position.PAGED:  # scanned with the card of a patron or another library
+        notes = (gettext("Put it aside, and scan it with no card or with that library's."),)
+        owner = library_name(scanned.request.partner)
+        return Answer(NO, gettext("Belongs to %(library)s; not in this box", library=owner), notes=notes)
     if scanned.request and scanned.request.position not in FINAL:  # our own copy in transit, scanned with a patron's card
         return _answer_refusal(scanned, outcome)
     if scanned.request:
@@ -270,4 +279,4 @@ def _collected_elsewhere(here: str, answer: Answer, request: Request | None) -> 
     if not here or there in ("", here):
         return answer
     notes = (gettext("It is collected there."), *answer.notes)
-    return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s", library=there), notes=notes)
+    return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s", library=place_name(there)), notes=notes)

@@ -14,13 +14,12 @@ from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.incoming import typed, typed_day
-from hkall_gateway.web.labels import ACTIONS, COMMANDS, POSITIONS, rule_of, sentence
+from hkall_gateway.web.labels import ACTIONS, COMMANDS, DECLINES, POSITIONS, rule_of, sentence
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs, staff_role
 from hkall_gateway.web.staff.lists import WORK_LISTS, View, view_of
@@ -63,16 +62,19 @@ def selected(name: str) -> str:
 @needs(StaffRole.CLERK)
 def act(name: str) -> str | tuple[str, int]:
     """Run one command on the selected requests, one after the other."""
-    view, chosen, command = view_of(name), _selected_requests(), typed("action")
+    view, chosen, (command, _, code) = view_of(name), _selected_requests(), typed("action").partition(":")
     if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
+    if not chosen:
+        return _render_commands(view, chosen)
     try:
         on = typed_day("on")
     except ValueError:
         return _render_commands(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
     takes = permitted.row_of(command).takes
+    reason = (code if code in DECLINES else "") or typed("reason")
     lender, until = typed("lender") if "lender" in takes else "", on if "on" in takes else None
-    bulk_command = Act(actor(command), agency=lender, reason=typed("reason"), on=until, action=command)
+    bulk_command = Act(actor(command), agency=lender, reason=reason, on=until, action=command)
     outcomes = [outcome_of(one, execute(replace(bulk_command, request=one.id))) for one in chosen]
     return render_template(
         "staff/outcomes.html", view=view, title=WORK_LISTS[view.name].words, command=COMMANDS[command], outcomes=outcomes
@@ -90,12 +92,11 @@ def _render_commands(view: View, chosen: tuple[Request, ...], error: str = "") -
         allowed=allowed,
         fields={field for action in allowed for field in action.takes},
         prints=bool(work_list.slip) and all(permitted.permitted(one, staff_role(), "print") for one in chosen),
-        declines=any(action.name == "decline" for action in allowed),
+        declines=DECLINES,
         partly=[one for one in bulk if 0 < one.allowed < len(chosen)],
         actions=ACTIONS,
         commands=COMMANDS,
         positions=POSITIONS,
-        published=PUBLISHED,
         filled=request.form,
         error=error,
     )

@@ -23,7 +23,7 @@ from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Holding, Position, Request
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.paths import set_own_cookie
@@ -100,7 +100,8 @@ class Slip:
     Attributes:
         agency: Agency of the library to which the copy goes, or of the owner on a slip for the hold shelf.
         library: Name of that library, or "" if only the agency is known.
-        person: Patron's name, never logged. Set only for the hold shelf, which is sorted by name.
+        person: Patron's name or initials, never logged. Set only for the hold shelf, as the setting `hold_slip` says.
+        card: Patron's card or its last characters, likewise.
     """
 
     request: Request
@@ -108,6 +109,7 @@ class Slip:
     agency: str
     library: str
     person: str
+    card: str
     printed_at: datetime | None
 
 
@@ -193,16 +195,27 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
     return tuple(slip for slip in made if not (wanted.unprinted and slip.printed_at)), following
 
 
+def who_collects(patron: Borrower | None, card: str) -> tuple[str, str]:
+    """Return the name and the card as a hold slip shows them: by default the initials and the card's last four characters."""
+    names = [name for name in (patron.name.reveal(), patron.name_zh.reveal()) if name] if patron else []
+    shows = services().settings().hold_slip
+    if shows == "name":
+        return "  ".join(names), card
+    initials = "".join(word[0] for word in names[0].split()) if names and shows == "initials" else ""
+    return initials, f"…{card[-4:]}" if card else ""
+
+
 def _make_slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
     agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
     partner = unit.partners.find(agency)
     patron = unit.patrons.find(one.patron) if one.patron and kind is SlipKind.HOLD else None
-    names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
+    person, card = who_collects(patron, one.patron) if kind is SlipKind.HOLD else ("", "")
     return Slip(
         request=one,
         copy=unit.holdings.find(one.item) if one.item else None,
         agency=agency,
         library=library_name(agency, partner.name) if partner and partner.name != agency else "",
-        person="  ".join(filter(None, names)),
+        person=person,
+        card=card,
         printed_at=printed_at(unit, one),
     )

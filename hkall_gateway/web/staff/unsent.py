@@ -106,13 +106,19 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
                        "quarantine", ("quarantine",), (REPLAY, DROP)),
 })
 
+
+def tabs(counts: Mapping[str, int]) -> list[tuple[str, str, int]]:
+    """Return the name, the words and the number of rows of each tab."""
+    return [(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()]
+
+
 HOW: Final[Mapping[str, str]] = MappingProxyType({
-    RETRY:  N_("retry"),
-    DONE:   N_("done"),
-    DROP:   N_("drop"),
-    REPLAY: N_("replay"),
+    RETRY:  N_("Retry"),
+    DONE:   N_("Done"),
+    DROP:   N_("Drop"),
+    REPLAY: N_("Replay"),
 })
-"""Button texts. The English texts are the words of the command line."""
+"""Button texts. The English texts are the words of the command line, with a capital."""
 
 MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("outbox",     RETRY):  N_("Send it again now."),
@@ -214,7 +220,7 @@ def _render_unsent(
         kind=kind,
         rows=rows,
         further=url_for("unsent.page", kind=kind, after=found[MOST - 1][0]) if len(found) > MOST else "",
-        tabs=[(name, one.words, sum(counts.get(c, 0) for c in one.count)) for name, one in KINDS.items()],
+        tabs=tabs(counts),
         chosen=chosen,
         documents=documents(row for row in rows if isinstance(row, UnsentMessage)),
         failures=failures,

@@ -13,6 +13,8 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final
 
+from markupsafe import Markup
+
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
 from hkall_gateway.circulation.staff.permitted import DenialReason
@@ -23,8 +25,8 @@ from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web import labels
-from hkall_gateway.web.i18n import N_, day, gettext, language, moment, money
-from hkall_gateway.web.labels import POSITIONS, sentence
+from hkall_gateway.web.i18n import N_, day, gettext, language, moment, money, place_name
+from hkall_gateway.web.labels import POSITIONS, category_words, material_words, sentence
 
 E, N, H = Event, Notification, DenialReason
 
@@ -135,6 +137,25 @@ TRIES: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of the outcomes of an attempt to send a message."""
 
+PROBLEMS: Final[Mapping[str, str]] = MappingProxyType({
+    "ConnectionRefusedError": N_("nothing answers at its address"),
+    "DNSLookupError":         N_("its name is not known"),
+    "no answer within":       N_("no answer in time"),
+    "Timeout":                N_("no answer in time"),
+    "NoRouteError":           N_("its network cannot be reached"),
+    "ConnectionLost":         N_("the connection broke off"),
+    "ConnectionDone":         N_("the connection broke off"),
+    "ConnectionResetError":   N_("the connection broke off"),
+    "BrokenPipeError":        N_("the connection broke off"),
+    "ResponseNeverReceived":  N_("the connection broke off"),
+    "certificate":            N_("its certificate is not accepted"),
+    "HTTP 5":                 N_("its server has an error"),
+    "HTTP 4":                 N_("its server refuses the document"),
+    "SMTP":                   N_("the mail server does not take it"),
+    "smtp":                   N_("the mail server does not take it"),
+})
+"""What went wrong with a line, by a part of the technical text. The first part that occurs counts."""
+
 CHARGES: Final[Mapping[str, str]] = MappingProxyType({**labels.CHARGES, "refund": N_("Refund")})
 """Labels of charges, by kind."""
 
@@ -218,6 +239,8 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of facts, by field name. A fact without a label is shown under the field name."""
 # fmt: on
+CODES: Final = MappingProxyType({"pickup_location": place_name, "category": category_words, "material": material_words})
+"""Functions that return the words for a code, by the name of the fact."""
 IN_THE_EVENT: Final = frozenset({"position", "moved_at", "placed_at", "id", "side", "stage", "used", "kind", "wire_agency"})
 """Facts that are not shown, since the journal line's label and time already imply them."""
 
@@ -244,6 +267,8 @@ def shown_facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def shown(name: str, value: str) -> str:
     """Return the text for one fact."""
+    if name in CODES:
+        return CODES[name](value)
     if name == "cents" and value.lstrip("-").isdigit():
         return money(int(value))
     if _DAY.fullmatch(value):
@@ -265,6 +290,12 @@ def value(name: str, found: object) -> str:
     if isinstance(found, bool):
         return gettext("yes") if found else gettext("no")
     return shown("cents" if name.endswith("_cents") else name, found.isoformat() if isinstance(found, date) else str(found))
+
+
+def problem(text: str) -> str | Markup:
+    """Return what went wrong with a line, in words, with the technical text as their title."""
+    said = next((words for part, words in PROBLEMS.items() if part in text), "")
+    return Markup('<span title="{}">{}</span>').format(text, gettext(said)) if said else text
 
 
 def word(table: Mapping[str, str], name: str) -> str:

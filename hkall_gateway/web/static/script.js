@@ -114,7 +114,12 @@ function selectAll(part) {
   whole.addEventListener("change", () => boxes.forEach((box) => (box.checked = whole.checked)));
 }
 
+function focusInside(part) {
+  part.addEventListener("toggle", () => part.open && part.querySelector("input:not([type=hidden])").focus());
+}
+
 document.querySelectorAll("[data-refresh]").forEach(refresh);
+document.querySelectorAll("[data-focus]").forEach(focusInside);
 document.querySelectorAll("[data-scan]").forEach(scanStation);
 document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
 document.querySelectorAll("[data-select-all]").forEach(selectAll);
@@ -125,6 +130,15 @@ addEventListener("pageshow", (event) => {
   if (!event.persisted || !document.querySelector("form[action$='/logout']")) return;
   document.body.hidden = true;
   location.reload();
+});
+
+// The question mark shows the access keys, unless they are switched off, or it belongs to a text.
+document.addEventListener("keydown", (event) => {
+  const { keys } = document.body.dataset;
+  const isText = event.target.matches("input:not([type=checkbox]), select, textarea") && event.target.value;
+  if (event.key !== "?" || !keys || isText) return;
+  event.preventDefault();
+  location.href = keys;
 });
 
 document.addEventListener("submit", (event) => {
