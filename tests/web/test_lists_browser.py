@@ -6,6 +6,7 @@ import base64
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,33 @@ SHEETS = {  # millimetres, slips a sheet
     "a4":      ((210.0, 297.0), 4),
 }
 # fmt: on
+
+
+def text_of(file: Path, page: int) -> str:
+    """The text of a page, line by line."""
+    cut = ["-f", str(page), "-l", str(page), "-layout"]
+    return subprocess.run(["pdftotext", *cut, file, "-"], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+@pytest.mark.skipif(not shutil.which("pdftotext"), reason="apt install poppler-utils")
+@pytest.mark.parametrize(("name", "head"), [("pull", "Call number"), ("overdue", "Due")])
+def test_printed_list_has_its_heads_on_every_page_and_no_empty_page(counter: Gateway, name: str, head: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    driver, file = chromium(1180, script=False), SHOTS / f"list-{name}.pdf"  # the script would open the print dialog
+    try:
+        log_in(driver, counter)
+        driver.get(at(counter, f"/staff/lists/{name}?print=1"))
+        rows = [row.get_attribute("data-request") or "" for row in driver.find_elements(By.CSS_SELECTOR, "tr[data-request]")]
+        pdf(driver, file)
+    finally:
+        driver.quit()
+    count, _ = pages_of(file)
+    pages = [text_of(file, page) for page in range(1, count + 1)]
+    listed = [[number for number in rows if number in page] for page in pages]
+    assert len(rows) >= 20
+    assert count <= -(-len(rows) // 25)
+    assert all(head in page and found for page, found in zip(pages, listed, strict=True))
+    assert list(chain.from_iterable(listed)) == rows  # each row once, in the order of the screen
 
 
 @pytest.mark.skipif(not shutil.which("zbarimg") or not shutil.which("pdftoppm"), reason="apt install zbar-tools poppler-utils")

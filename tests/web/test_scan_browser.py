@@ -58,6 +58,7 @@ def standing() -> list[Request]:
         replace(loan, item_barcode="RECALLED", wire_id="recalled", recalled_on=today - DAY),
         replace(loan, item_barcode="DROPPED", wire_id="dropped", dropped_on=today - DAY, flags=StaffFlag.IN_BOOK_DROP),
         replace(shelf, item_barcode="SHELF", wire_id="shelf", id="R-7K2M4Q9XW3TD"),
+        replace(shelf, item_barcode="SHELF-2", wire_id="shelf-2"),
         replace(book, item_barcode="SAME", wire_id="same-1"),
         replace(book, item_barcode="SAME", item_agency="LU", partner="LU", wire_id="same-2"),
         replace(book, item_barcode="P0004", wire_id="card-too"),
@@ -175,9 +176,9 @@ def test_checkout_works_by_keyboard_alone(counter: Gateway, script: bool) -> Non
     try:
         wedge(driver, "P0002")
         assert answered(driver, "Tsang Ka Ming") == ("ok", "Lend to Tsang Ka Ming")
-        wedge(driver, "SHELF")
+        wedge(driver, "SHELF" if script else "SHELF-2")
         outcome, what = answered(driver, "SHELF")
-        assert (outcome, what.split()[0]) == ("ok" if script else "look", "Lent")
+        assert (outcome, what.split()[0]) == ("ok", "Lent")
         assert "Every scan lends to Tsang Ka Ming" in driver.find_element(By.TAG_NAME, "main").text
         wedge(driver, "P0002")
         assert answered(driver, "Finished") == ("ok", "Finished")
@@ -258,14 +259,12 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
     try:
         driver.get(at(counter, "/staff/requests"))
         wedge(driver, "W35")
-        wait_for(driver, "Requests")
-        driver.find_element(By.CSS_SELECTOR, "tr[data-request] a").send_keys(Keys.ENTER)
         wait_for(driver, "香港散步學")
         reason = driver.find_element(By.NAME, "reason")
         reason.send_keys("it is here" + Keys.ENTER)  # Enter in the field presses no button
         assert driver.find_elements(By.CSS_SELECTOR, ".notice.done") == []
         driver.find_element(By.XPATH, "//button[text()='Receive']").send_keys(Keys.ENTER)
-        shown(driver, "Done: receive")
+        shown(driver, "Done: Receive")
         assert "On the hold shelf" in driver.find_element(By.TAG_NAME, "main").text
     finally:
         driver.quit()

@@ -110,7 +110,7 @@ def test_each_page_fits_its_screen_and_passes_accessibility_checks(
         log_in(driver, desk, language)
         for kind in ("dead", "quarantine"):
             go(driver, desk, f"/staff/unsent?kind={kind}")
-            driver.find_element(By.TAG_NAME, "summary").click()
+            driver.find_element(By.CSS_SELECTOR, "main summary").click()
             keep(driver, f"unsent-{kind}-{size}-{language}-{scheme}")
         go(driver, desk, "/staff/closures")
         keep(driver, f"closures-{size}-{language}-{scheme}")

@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response as Answer
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.permitted import sees_names
-from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
+from hkall_gateway.db.queries.work_lists import MOST, ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
@@ -253,6 +253,7 @@ def work_list(name: str) -> str:
         columns=columns_for(WORK_LISTS[view.name].columns, staff_role()),
         choices={**filters, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]},
         may_act=may(StaffRole.CLERK),
+        printing=view.order.most == MOST,
         commands=COMMANDS,
         declines=DECLINES,
         today=civil(services().now()),
@@ -276,7 +277,8 @@ def view_of(name: str) -> View:
     query: Mapping[str, str] = request.args
     only = Only(query.get("partner", ""), query.get("pickup", ""), query.get("material", ""))
     key = SortKey(query["sort"]) if query.get("sort", "") in SORTS else WORK_LISTS[ListName(name)].sort
-    return View(ListName(name), only, PageOrder(key, bool(query.get("reverse")), query.get("after", ""), ROWS))
+    rows = MOST if query.get("print") else ROWS
+    return View(ListName(name), only, PageOrder(key, bool(query.get("reverse")), query.get("after", ""), rows))
 
 
 def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
