@@ -27,7 +27,9 @@ from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, wai
 pytestmark = pytest.mark.browser
 
 PAGES = {
-    "list-pull": "/staff/lists/pull?sort=call-number",
+    "today": "/staff/",
+    "keys": "/staff/keys",
+    "list-pull": "/staff/lists/pull",
     "list-overdue": "/staff/lists/overdue",
     "list-stuck": "/staff/lists/stuck",
     "slips": "/staff/slips?list=shelf",
@@ -85,6 +87,7 @@ def test_each_page_fits_its_screen(counter: Gateway, size: str, language: str, s
         driver.find_element(By.LINK_TEXT, language).click()
         for name, path in PAGES.items():
             driver.get(at(counter, path))
+            driver.execute_script("document.querySelector('.more').open = arguments[0]", name == "today")
             keep(driver, f"{name}-{size}-{language}-{scheme}")
         driver.get(at(counter, PAGES["list-pull"]))
         for box in driver.find_elements(By.NAME, "request")[:3]:

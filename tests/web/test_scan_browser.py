@@ -270,6 +270,28 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
         driver.quit()
 
 
+def test_access_keys_open_pages_until_they_are_switched_off(counter: Gateway) -> None:
+    driver = station(counter)
+
+    def press(*keys: str) -> None:
+        driver.switch_to.active_element.send_keys(*keys)
+
+    try:
+        press(Keys.ALT, "p")
+        wait_for(driver, "Patrons")
+        press("?")  # the field is empty
+        wait_for(driver, "Keys")
+        assert len(driver.find_elements(By.TAG_NAME, "kbd")) == 10
+        driver.find_element(By.CSS_SELECTOR, "button[name=off]").send_keys(Keys.ENTER)
+        shown(driver, "Switch the keys on in this browser")
+        driver.get(at(counter, "/staff/patrons"))
+        press("?", Keys.ALT, "s")
+        assert driver.find_element(By.NAME, "q").get_attribute("value").startswith("?")
+        assert driver.current_url.endswith("/staff/patrons")
+    finally:
+        driver.quit()
+
+
 # ---- pictures
 
 

@@ -25,7 +25,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from tests.company import Gateway
+from tests.company import Gateway, until
 from tests.web.test_browser import SHOTS, SIZES, chromium, messages, shown, wait_for
 
 pytestmark = pytest.mark.browser
@@ -122,7 +122,11 @@ def test_each_page_fits_its_screen_and_passes_accessibility_checks(
         keep(driver, f"patrons-{size}-{language}-{scheme}")
         driver.find_element(By.NAME, "q").send_keys("P0002", Keys.ENTER)
         shown(driver, LOAN)
-        driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}']")
+        driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}'] summary").send_keys(Keys.ENTER)
+        until(lambda: driver.switch_to.active_element.get_attribute("name") == "dollars", "the focus in the field for the price")
+        driver.find_element(By.ID, "q").send_keys("9001", Keys.ENTER)
+        shown(driver, LOAN)
+        driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}'] summary").send_keys(Keys.ENTER)
         keep(driver, f"patron-{size}-{language}-{scheme}")
         assert [line for line in messages(driver) if "Content Security Policy" in line] == []
     finally:
