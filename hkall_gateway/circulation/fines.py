@@ -63,7 +63,7 @@ class Waived:
 
 @dataclass(frozen=True, slots=True)
 class Pay(Command[None, Paid]):
-    """Take a payment for the charge `fine`, for the charges of the request `about`, or else for all of the patron's, oldest first.
+    """Take a payment for the charge `fine`, the charges of the request `about`, or all charges of the patron, oldest first.
 
     A `transaction_id` counts only once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
     """

@@ -286,7 +286,7 @@ def test_access_keys_open_pages_until_they_are_switched_off(counter: Gateway) ->
         shown(driver, "Switch the keys on in this browser")
         driver.get(at(counter, "/staff/patrons"))
         press("?", Keys.ALT, "s")
-        assert driver.find_element(By.NAME, "q").get_attribute("value").startswith("?")
+        assert str(driver.find_element(By.NAME, "q").get_attribute("value")).startswith("?")
         assert driver.current_url.endswith("/staff/patrons")
     finally:
         driver.quit()

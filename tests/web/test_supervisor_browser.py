@@ -123,7 +123,7 @@ def test_each_page_fits_its_screen_and_passes_accessibility_checks(
         driver.find_element(By.NAME, "q").send_keys("P0002", Keys.ENTER)
         shown(driver, LOAN)
         driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}'] summary").send_keys(Keys.ENTER)
-        until(lambda: driver.switch_to.active_element.get_attribute("name") == "dollars", "the focus in the field for the price")
+        until(lambda: driver.switch_to.active_element.get_attribute("name") == "dollars", "the focus on the price")
         driver.find_element(By.ID, "q").send_keys("9001", Keys.ENTER)
         shown(driver, LOAN)
         driver.find_element(By.CSS_SELECTOR, f"[data-request='{LOAN}'] summary").send_keys(Keys.ENTER)

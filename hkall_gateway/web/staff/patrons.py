@@ -65,7 +65,7 @@ def search() -> str:
 @PAGES.post("/staff/patrons")
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
-    """Find patrons by card or name, else requests. Redirect to a single match, or list several. No URL contains the typed text."""
+    """Find patrons by card or name, else requests. Redirect to a single match. No URL contains the typed text."""
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
