@@ -72,8 +72,8 @@ COMMON := not attack and not browser and not scan and not chroot
 # What `make test` leaves out: first failover and takeover, which measure, one after the other; then daemons, kills, upgrades, packages
 # and long stories, with all examples of the properties; then `make test` on the second database. About ten minutes.
 test-long: .venv/.test
-	$(PYTEST) tests/long -m long -p no:randomly -rs -s
-	$(PYTEST) $(SIDE_BY_SIDE) -m '(long or thorough or hypothesis) and $(COMMON)' --hypothesis-profile=thorough --ignore=tests/long -rs
+	$(PYTEST) tests/long -m long -p no:randomly -rsfE -s
+	$(PYTEST) $(SIDE_BY_SIDE) -m '(long or thorough or hypothesis) and $(COMMON)' --hypothesis-profile=thorough --ignore=tests/long -rsfE
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)
 
 # All of them with PostgreSQL wherever a test needs no SQLite file.
@@ -98,10 +98,10 @@ deb:
 # On an idle machine about half an hour. CI walks ONE_WAY on each, in about five minutes.
 ONE_WAY := first_loan[bookworm-wheel-postgresql] or loses_no_data[trixie-package-sqlite]
 docs-test: .venv/.test
-	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
+	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rsfE -s
 
 docs-test-once: .venv/.test
-	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s -k '$(ONE_WAY)'
+	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rsfE -s -k '$(ONE_WAY)'
 
 # The wheel that runs on every machine, into dist/.
 wheel: .venv/.test

@@ -18,7 +18,7 @@ from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.policy import lends
+from hkall_gateway.rules.policy import is_out, lends
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
 
@@ -194,7 +194,10 @@ def _fields_of_step(context: Context, event: Event, request: Request) -> Request
 
 
 def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Renew the borrowing library's loan, unless we have recalled the copy or the notice's date is later than ours (R28)."""
+    """Renew the borrowing library's loan (R28).
+
+    Refuse it for a copy that is recalled, lost or claimed returned, and if the notice's date is later than ours.
+    """
     request = find_lent_request(context.unit, notice)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), notice.by, request)
@@ -202,6 +205,8 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
         return held
     if request.recalled_on is not None:
         return context.refuse(Reason.RECALLED, notice.by, request)
+    if not is_out(request):
+        return context.refuse(Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due}), notice.by, request)
     due = _renewed_until(context, notice, request)
     if isinstance(due, Refusal):
         return context.refuse(due, notice.by, request)

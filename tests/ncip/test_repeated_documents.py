@@ -177,9 +177,6 @@ def _rows(unit: UnitOfWork, table: Any) -> list[tuple[Any, ...]]:
 STORIES = settings(
     max_examples=example_count(40 + 4 * MORE),
     stateful_step_count=LONGEST,
-    # The same stories each time. Random ones find, rarely, that a shipment that is announced again after it was undone fills in
-    # the lender's date of the request that has the copy by then, although its first reply still holds.
-    derandomize=True,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a story is shrunk for minutes, and hardly shorter
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -51,9 +51,10 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     if candidate is not None and not notice.wire_id:
         notice = replace(notice, wire_agency=context.library.agency, wire_id=candidate.wire_id)
     item = notice.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
+    is_over = request.position is P.CLOSED and request.item == item  # it has had this copy: a later loan has its own notice
     held = context.unit.requests.open_with_item(item.barcode, item.agency) if item else ()
     holder = next((other for other in held if other.id != request.id), None)
-    if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
+    if holder and not is_over and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
         # The copy was already received for another request. Only the due date is taken from this late notice.
         _fill_in(context, notice, holder, {"lender_due": notice.due})
         context.unit.note(request, "LATE", {"message": notice.by.message, "held_by": holder.id}, context.now, notice.by)
