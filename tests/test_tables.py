@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def test_every_refusal_has_text_in_every_language_and_names_its_rule(why: Reason
     words = say(why, language, {})
     assert words
     assert why.rule in words
+
+
+def test_every_row_of_the_reasons_belongs_to_a_refusal() -> None:
+    assert tomllib.loads((PACKAGE / "rules" / "reasons.toml").read_text(encoding="utf-8")).keys() == set(Reason)
 
 
 @pytest.mark.parametrize("why", Reason)

@@ -1,4 +1,4 @@
-"""Reasons why a library does not lend: one row for each reason, and the words that other systems use for them.
+"""Reasons why a library does not lend, and the words that other systems use for them, as listed in `lender_reasons.toml`.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -6,12 +6,15 @@ Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 1
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from hkall_gateway.rules.vendor_words.availability import ON_SHELF, VendorRows, circulation_status, folded, vendor_words
+from hkall_gateway.rules.reasons import Texts, texts
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status, folded, vendor_words
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 
 NOT_ON_SHELF: Final = "not_on_shelf"
@@ -49,9 +52,9 @@ class LenderReason:
     """
 
     key: str
-    label: tuple[str, str]
-    cause: tuple[str, str] = ("", "")
-    sentence: tuple[str, str] = ("", "")
+    label: Texts
+    cause: Texts = ("", "")
+    sentence: Texts = ("", "")
     decline: Decline | None = None
 
     @property
@@ -60,61 +63,15 @@ class LenderReason:
         return self.decline is not None
 
 
-_REASONS: Final = (
-    LenderReason(
-        NOT_ON_SHELF,
-        ("Not found on the shelf", "書架上找不到"),
-        ("it was not found on the shelf", "未能在書架上找到此書"),
-        decline=Decline("Missing", status_after="Missing"),
-    ),
-    LenderReason(
-        CHECKED_OUT_LOCALLY,
-        ("Lent to a patron of the lender", "已由借出館讀者借出"),
-        ("a reader of that library has it", "此書已由該館讀者借出"),
-        decline=Decline("On Loan", status_after="On Loan"),
-    ),
-    LenderReason(
-        NOT_SUITABLE,
-        ("Not suitable for loan", "不宜外借"),
-        ("it is not fit to be lent", "此書不宜外借"),
-        decline=Decline("Not Available", status_after=ON_SHELF),
-    ),
-    LenderReason(OTHER, ("Another reason", "其他原因")),
-    LenderReason(
-        SILENCE,
-        ("No answer", "沒有回覆"),
-        ("that library did not answer", "該圖書館沒有回覆"),
-        ("%(lender)s did not answer our request.", "%(lender)s 沒有回覆我們的申請。"),
-    ),
-    LenderReason(
-        NEVER_SENT,
-        ("Never sent", "從未寄出"),
-        ("it did not leave that library", "此書未有寄出"),
-        ("%(lender)s did not send the book.", "%(lender)s 未有寄出此書。"),
-    ),
-    LenderReason(
-        NONE_ON_SHELF,
-        ("No copy on the shelf when asked", "查詢時書架上沒有館藏"),
-        ("it was not found on the shelf", "未能在書架上找到此書"),
-        ("%(lender)s had no copy on its shelf.", "%(lender)s 的書架上沒有此書。"),
-    ),
-    LenderReason(
-        NOT_REACHED,
-        ("The lender was not reached", "未能聯絡借出館"),
-        ("that library could not be reached", "未能聯絡該圖書館"),
-        ("%(lender)s could not be reached.", "我們未能聯絡 %(lender)s。"),
-    ),
-    LenderReason(
-        LENT_TO_ANOTHER,
-        ("Came for another request", "已用於另一申請"),
-        ("another of our readers has borrowed it", "此書已由本館另一讀者借得"),
-        (
-            "%(lender)s sent its copy for another request: another of our readers has borrowed it.",
-            "%(lender)s 的複本已由本館另一讀者借得。",
-        ),
-    ),
-    LenderReason(DROPPED, ("Dropped by staff", "由職員放棄")),
-)
+_TABLES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def _read_reason(key: str, label: list[str], decline: dict[str, str] | None = None, **by_use: list[str]) -> LenderReason:
+    in_letters = {use: texts(pair) for use, pair in by_use.items()}
+    return LenderReason(key, texts(label), decline=Decline(**decline) if decline else None, **in_letters)
+
+
+_REASONS: Final = tuple(_read_reason(key, **row) for key, row in _TABLES["reasons"].items())
 LENDER_REASONS: Final[Mapping[str, LenderReason]] = {row.key: row for row in _REASONS}
 """Reasons by key. A stored reason that is not in this table is text in the lender's own words."""
 
@@ -151,81 +108,20 @@ def status_after_decline(reason: str) -> str:
     return row.decline.status_after if row and row.decline else ON_SHELF
 
 
-def _in_language(texts: tuple[str, str], language: str) -> str:
-    return texts[language == CHINESE]
+def _in_language(pair: Texts, language: str) -> str:
+    return pair[language == CHINESE]
 
 
 PATRON_OR_REQUEST: Final = "patron or request"
-"""The meaning of words about the patron or the request. The lender's details are then not searched for a reason.
-
-The meaning "" stands for words that give no reason, although their details may give one.
-"""
+"""The meaning of words about the patron or the request. The lender's details are then not searched for a reason."""
 MOST_LETTERS: Final = 200
 
-# fmt: off
-_ROWS: Final[VendorRows] = (
-    ("page",     NOT_ON_SHELF,        ("not_on_shelf", "Not found on shelf")),
-    ("page",     CHECKED_OUT_LOCALLY, ("checked_out_locally", "Being checked out by the local users")),
-    ("page",     NOT_SUITABLE,        ("not_suitable", "Found not suitable for loan", "Not suitable for loan")),
-    ("niso",     NOT_ON_SHELF,        ("Unknown Item",)),
-    ("niso",     CHECKED_OUT_LOCALLY, ("Item Not Available By Need Before Date",)),
-    ("niso",     NOT_SUITABLE,        ("Item Does Not Circulate", "Item Access Denied")),
-    ("niso",     "",                  ("Element Rule Violated", "Resource Cannot Be Provided", "Cannot Accept Item")),
-    ("niso",     "",                  ("Cannot Fulfill Request", "User Ineligible To Request This Item")),
-    ("niso",     PATRON_OR_REQUEST,   ("Unknown User", "User Blocked", "User Authentication Failed", "Needed Data Missing")),
-    ("niso",     PATRON_OR_REQUEST,   ("Unknown Request", "Duplicate Request", "Request Already Processed", "Invalid Date")),
-    ("niso",     PATRON_OR_REQUEST,   ("Maximum Check Outs Exceeded", "Unknown Agency")),
-    ("koha",     CHECKED_OUT_LOCALLY, ("Check Out Not Allowed - Item Has Outstanding Requests",)),
-    # Koha, C4::Reserves: results of `CanItemBeReserved`. "already on hold" and "recall" mean this patron's holds and recalls.
-    ("koha",     NOT_SUITABLE,        ("notReservable", "damaged", "cannotBeTransferred")),
-    ("koha",     PATRON_OR_REQUEST,   ("itemAlreadyOnHold", "recall", "alreadypossession", "ageRestricted", "tooManyReserves",
-                                       "tooManyReservesToday", "tooManyHoldsForThisRecord", "noReservesAllowed",
-                                       "libraryNotFound", "libraryNotPickupLocation", "cannotReserveFromOtherBranches")),
-    ("folio",    NOT_SUITABLE,        tuple(f"{kind} requests are not allowed for this patron and item combination"
-                                            for kind in ("Page", "Hold", "Recall"))),
-    ("iso10161", NOT_ON_SHELF,        ("lost", "not-owned", "lacking")),
-    ("iso10161", CHECKED_OUT_LOCALLY, ("in-use-on-loan", "on-hold")),
-    ("iso10161", NOT_SUITABLE,        ("in-process", "non-circulating", "at-bindery", "poor-condition", "policy-problem",
-                                       "on-reserve")),
-    ("iso10161", PATRON_OR_REQUEST,   ("not-found-as-cited", "locations-not-found", "cost-exceeds-limit")),
-    ("iso18626", NOT_ON_SHELF,        ("NotHeld", "NotOnShelf")),
-    ("iso18626", NOT_SUITABLE,        ("NonCirculating", "NotAvailableForILL", "PolicyProblem", "PoorCondition")),
-    ("ours",     "",                  tuple(sorted(OURS))),
-)
-
-_BY_STATUS: Final[Mapping[str, str]] = MappingProxyType({
-    "On Loan":                            CHECKED_OUT_LOCALLY,
-    "Recalled":                           CHECKED_OUT_LOCALLY,
-    "Available For Pickup":               CHECKED_OUT_LOCALLY,
-    "Missing":                            NOT_ON_SHELF,
-    "Lost":                               NOT_ON_SHELF,
-    "Claimed Returned Or Never Borrowed": NOT_ON_SHELF,
-    "In Process":                         NOT_SUITABLE,
-    "Not Available":                      NOT_SUITABLE,
-})
+_BY_STATUS: Final = {status: reason for reason, listed in _TABLES["statuses"].items() for status in listed}
 """Reason by CirculationStatus of an item, for lenders that send only a status."""
-
-PHRASES: Final = (
-    ("checked out",         CHECKED_OUT_LOCALLY),
-    ("on loan",             CHECKED_OUT_LOCALLY),
-    ("not on shelf",        NOT_ON_SHELF),
-    ("not on the shelf",    NOT_ON_SHELF),
-    ("cannot be found",     NOT_ON_SHELF),
-    ("not found",           NOT_ON_SHELF),
-    ("missing",             NOT_ON_SHELF),
-    ("fragile",             NOT_SUITABLE),
-    ("poor condition",      NOT_SUITABLE),
-    ("not for loan",        NOT_SUITABLE),
-    ("not suitable",        NOT_SUITABLE),
-    ("non circulating",     NOT_SUITABLE),
-    ("does not circulate",  NOT_SUITABLE),
-    ("reference only",      NOT_SUITABLE),
-    ("library use only",    NOT_SUITABLE),
-)
+PHRASES: Final = tuple((phrase, reason) for reason, listed in _TABLES["phrases"].items() for phrase in listed)
 """Phrases in a lender's sentence, and their reasons. The first phrase that refers to an item is used."""
 VAGUE: Final = frozenset({"cannot be found", "not found", "missing"})
 """Phrases that may refer to an item, the patron or the request."""
-# fmt: on
 
 _NO_WORD: Final = re.compile(r"[^\w\s-]")
 _PERSON: Final = r"(?:patron|user|borrower|reader|member|customer|account|requester|library card)"
@@ -236,7 +132,7 @@ _COPY: Final = re.compile(r"\b(?:item|copy|copies|book|volume|title|shelf|shelve
 _ASKED: Final = re.compile(rf"\b(?:{_PERSON}|requests?\b|holds?\b|element|field|data\b|value)")
 _PLACE: Final = re.compile(r"\b(?:agency|library|location|branch|pickup)\b")
 
-WORDS: Final = vendor_words(_ROWS)
+WORDS: Final = vendor_words({**_TABLES["words"], "ours": {"": sorted(OURS)}})
 _BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.word): row.meaning for row in WORDS})
 
 

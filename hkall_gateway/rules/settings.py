@@ -1,4 +1,4 @@
-"""The settings of the published rules, as one frozen record with default values.
+"""The settings of the published rules, as one frozen record with default values; the tables are in `published_policy.toml`.
 
 A site's policy file overrides individual keys; None means that a key is absent. docs/policy.md is generated from the metadata
 of the fields. Tables in the file are named like the fields, without a trailing underscore (`return_` is `[return]`).
@@ -6,10 +6,12 @@ of the fields. Tables in the file are named like the fields, without a trailing 
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -271,65 +273,13 @@ class Retention:
     messages_days: int = _option(90, "R44", "Days that a sent message is kept after its creation; 0 = always.")
 
 
-FULL = "full_time"
 AVAILABLE = ("Available On Shelf",)
 
-# fmt: off
-WINDOWS: tuple[Window, ...] = (
-    Window("borrow_request", date(2017, 6, 6), date(2017, 7, 17),
-           message="use Interlibrary Loans Services", message_zh="請使用館際互借服務 (Interlibrary Loans Services)"),
-)
-
-CATEGORIES: tuple[Category, ...] = (
-    Category("non_academic_staff",       "Non-academic staff",                           15, 15,
-             label_zh="非教學職員"),
-    Category("space_cdp",                "SPACE CDP",                                    15, 15,
-             label_zh="專業進修學院 CDP 學員", study_mode_required=FULL),
-    Category("space_community_college",  "SPACE Community College students",             15, 15,
-             label_zh="香港大學附屬學院學生", study_mode_required=FULL),
-    Category("space_non_academic_staff", "SPACE non-academic staff and part-time tutors", 15, 15,
-             label_zh="專業進修學院非教學職員及兼職導師"),
-    Category("technicians",              "Technicians",                                  15, 15,
-             label_zh="技術員"),
-    Category("undergraduates",           "Undergraduates",                               15, 15,
-             label_zh="本科生"),
-    Category("centennial_college",       "Centennial College students",                  15, 15,
-             label_zh="明德學院學生"),
-    Category("honorary_staff",           "Honorary staff",                               15, 15,
-             label_zh="名譽職員"),
-    Category("academic_staff",           "Academic / research staff",                    30, 30,
-             label_zh="教學及研究職員"),
-    Category("visiting_scholars",        "Visiting scholars",                            15, 30,
-             label_zh="訪問學者"),
-    Category("postgraduates",            "Postgraduates",                                15, 30,
-             label_zh="研究生"),
-    Category("space_academic_staff",     "SPACE academic staff",                         15, 30,
-             label_zh="專業進修學院教學職員"),
-)
-
-ROLES: tuple[Role, ...] = (
-    Role("counter",   checkout=True,  checkin=True,
-         messages=("01", "09", "11", "15", "17", "19", "23", "25", "29", "35", "37", "63", "65")),
-    Role("selfcheck", checkout=False, checkin=False,
-         messages=("09", "11", "15", "17", "23", "29", "35", "63", "65")),
-    Role("bookdrop",  checkout=False, checkin=False, messages=("09", "17")),
-    Role("lookup",    checkout=False, checkin=False, messages=("17", "23", "35", "63")),
-)
-
-LABELS: Mapping[str, str] = {
-    "NEW":            "HKALL REQUESTD",
-    "REQUESTED":      "HKALL REQUESTD",
-    "CANCELLING":     "HKALL CANCL'D",
-    "IN_TRANSIT":     "TRANSFERRED",
-    "RECEIVED":       "HKALL RECVD",
-    "ON_LOAN":        "ON LOAN",
-    "TO_RETURN":      "HKALL RET'D",
-    "RETURN_TRANSIT": "HKALL RET'D",
-    "CLOSED":         "HKALL RET'D",
-    "UNFILLED":       "NOT AVAILABLE",
-    "CANCELLED":      "HKALL CANCL'D",
-}
-# fmt: on
+_PUBLISHED: dict[str, Any] = tomllib.loads((Path(__file__).parent / "published_policy.toml").read_text(encoding="utf-8"))
+WINDOWS = tuple(Window(**row) for row in _PUBLISHED["service_windows"])
+CATEGORIES = tuple(Category(**row) for row in _PUBLISHED["categories"])
+ROLES = tuple(Role(**row | {"messages": tuple(row["messages"])}) for row in _PUBLISHED["roles"])
+LABELS: Mapping[str, str] = _PUBLISHED["labels"]
 
 
 @dataclass(frozen=True, slots=True)

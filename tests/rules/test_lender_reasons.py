@@ -12,8 +12,12 @@ from hkall_gateway.rules.lender_reasons import (
     CHECKED_OUT_LOCALLY,
     DROPPED,
     LENDER_REASONS,
+    LENT_TO_ANOTHER,
     MOST_LETTERS,
+    NEVER_SENT,
+    NONE_ON_SHELF,
     NOT_ON_SHELF,
+    NOT_REACHED,
     NOT_SUITABLE,
     OTHER,
     OURS,
@@ -27,6 +31,12 @@ from hkall_gateway.rules.lender_reasons import (
 )
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, VendorWord, folded
 from tests.examples import THOROUGH
+
+
+def test_every_named_reason_has_its_row() -> None:
+    found = {NEVER_SENT, NONE_ON_SHELF, NOT_REACHED, LENT_TO_ANOTHER, DROPPED, SILENCE, OTHER}
+    assert LENDER_REASONS.keys() == {NOT_ON_SHELF, CHECKED_OUT_LOCALLY, NOT_SUITABLE, *found}
+    assert found == OURS
 
 
 def test_decline_words_are_unique() -> None:

@@ -20,12 +20,6 @@ def test_every_tag_is_keyed_by_its_field_code() -> None:
     assert all(key == row.tag and len(key) == 2 and key.isupper() for key, row in TAGS.items())
 
 
-def test_tags_are_unique() -> None:
-    from hkall_gateway.sip2.codec import fields
-
-    assert len(fields._ROWS) == len(TAGS)
-
-
 def test_table_has_the_59_standard_fields() -> None:
     assert sum(not row.extension for row in TAGS.values()) == 59
 

@@ -31,7 +31,7 @@ def _named(tag: str) -> bool:
 
 def test_every_message_and_field_is_described() -> None:
     assert set(MESSAGES) == set(SHAPES)
-    assert set(FIELDS) == set(TAGS), "every row of sip2/codec/fields.py has its sentence in docs/generate/sip2_profile.py"
+    assert set(FIELDS) == set(TAGS), "every row of sip2/codec/fields.toml has its sentence in docs/generate/sip2_profile.py"
     assert all(row.why.endswith(".") for row in (*MESSAGES.values(), *FIELDS.values()))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-VendorRows = tuple[tuple[str, str, tuple[str, ...]], ...]
-"""Rows of (system, meaning, words of the system with this meaning)."""
+VendorTable = Mapping[str, Mapping[str, Sequence[str]]]
+"""Maps each system to its words, by their meaning."""
 
 # fmt: off
 CIRCULATION_STATUS: Final = (
@@ -50,16 +50,14 @@ class VendorWord:
     meaning: str
 
 
-def vendor_words(rows: VendorRows) -> tuple[VendorWord, ...]:
-    """Expand rows to one VendorWord per word."""
+def vendor_words(table: VendorTable) -> tuple[VendorWord, ...]:
+    """Expand a table to one VendorWord per word."""
+    rows = ((system, meaning, words) for system, of_system in table.items() for meaning, words in of_system.items())
     return tuple(VendorWord(system, word, meaning) for system, meaning, words in rows for word in words)
 
 
-_SYSTEMS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = tomllib.loads(
-    (Path(__file__).parent / "availability.toml").read_text(encoding="utf-8")
-)
-_ROWS: Final = tuple((system, meaning, tuple(words)) for system, rows in _SYSTEMS.items() for meaning, words in rows.items())
-WORDS: Final = (*(VendorWord("niso", status, status) for status in CIRCULATION_STATUS), *vendor_words(_ROWS))
+_TABLE: Final[VendorTable] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+WORDS: Final = (*(VendorWord("niso", status, status) for status in CIRCULATION_STATUS), *vendor_words(_TABLE))
 _BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.meaning for row in WORDS if row.word.endswith(" *")}
 _MEANT: Final[Mapping[str, str]] = MappingProxyType(
     {folded(row.word): row.meaning for row in WORDS if not row.word.endswith(" *")}

@@ -1,14 +1,16 @@
-"""SIP2 fields: one row for each tag, and functions that parse and write values."""
+"""SIP2 fields: the tags, as listed in `fields.toml`, and functions that parse and write values."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from hkall_gateway.rules.dates import parse_instant
 
@@ -97,81 +99,10 @@ KINDS: Final[dict[str, FieldKind]] = {
     "digits":  FieldKind(_parse_unchanged, _emit_digits),
     "date18":  FieldKind(_parse_unchanged, _emit_code),      # blank and invalid dates are kept; `parse_date18` checks them
 }
-
-_ROWS: Final = (
-    Tag("AA", "patron identifier",      "barcode", personal=True),
-    Tag("AB", "item identifier",        "barcode"),
-    Tag("AC", "terminal password",      secret=True),
-    Tag("AD", "patron password",        secret=True),
-    Tag("AE", "personal name",          personal=True),
-    Tag("AF", "screen message",         repeats=True),
-    Tag("AG", "print line",             repeats=True),
-    Tag("AH", "due date"),
-    Tag("AJ", "title identifier"),
-    Tag("AL", "blocked card msg"),
-    Tag("AM", "library name"),
-    Tag("AN", "terminal location"),
-    Tag("AO", "institution id"),
-    Tag("AP", "current location"),
-    Tag("AQ", "permanent location"),
-    Tag("AS", "hold items",             repeats=True),
-    Tag("AT", "overdue items",          repeats=True),
-    Tag("AU", "charged items",          repeats=True),
-    Tag("AV", "fine items",             repeats=True),
-    Tag("AY", "sequence number",        "digits", 1),
-    Tag("AZ", "checksum",               "code",   4),
-    Tag("BD", "home address",           personal=True),
-    Tag("BE", "e-mail address",         personal=True),
-    Tag("BF", "home phone number",      personal=True),
-    Tag("BG", "owner"),
-    Tag("BH", "currency type",          "code",   3),
-    Tag("BI", "cancel",                 "flag",   1),
-    Tag("BK", "transaction id"),
-    Tag("BL", "valid patron",           "flag",   1),
-    Tag("BM", "renewed items",          repeats=True),
-    Tag("BN", "unrenewed items",        repeats=True),
-    Tag("BO", "fee acknowledged",       "flag",   1),
-    Tag("BP", "start item"),
-    Tag("BQ", "end item"),
-    Tag("BR", "queue position"),
-    Tag("BS", "pickup location"),
-    Tag("BT", "fee type",               "digits", 2),
-    Tag("BU", "recall items",           repeats=True),
-    Tag("BV", "fee amount"),
-    Tag("BW", "expiration date",        "date18", 18),
-    Tag("BX", "supported messages"),
-    Tag("BY", "hold type",              "digits", 1),
-    Tag("BZ", "hold items limit",       "digits", 4),
-    Tag("CA", "overdue items limit",    "digits", 4),
-    Tag("CB", "charged items limit",    "digits", 4),
-    Tag("CC", "fee limit"),
-    Tag("CD", "unavailable hold items", repeats=True),
-    Tag("CF", "hold queue length"),
-    Tag("CG", "fee identifier"),
-    Tag("CH", "item properties"),
-    Tag("CI", "security inhibit",       "flag",   1),
-    Tag("CJ", "recall date",            "date18", 18),
-    Tag("CK", "media type",             "digits", 3),
-    Tag("CL", "sort bin"),
-    Tag("CM", "hold pickup date",       "date18", 18),
-    Tag("CN", "login user id"),
-    Tag("CO", "login password",         secret=True),
-    Tag("CP", "location code"),
-    Tag("CQ", "valid patron password",  "flag",   1),
-    # Tags beyond 2.00. Source: the extensions of 3M and Envisionware, as Koha and FOLIO send them.
-    Tag("CR", "collection code",        extension=True),
-    Tag("CS", "call number",            extension=True),
-    Tag("CT", "destination location",   extension=True),
-    Tag("CV", "alert type",             "digits", 2, extension=True),
-    Tag("CY", "hold patron id",         "barcode", personal=True, extension=True),
-    Tag("DA", "hold patron name",       personal=True, extension=True),
-    Tag("PA", "privilege expiry",       extension=True),
-    Tag("PB", "birth date",             personal=True, extension=True),
-    Tag("PC", "patron class",           extension=True),
-)
 # fmt: on
 
-TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
+_ROWS: Final[dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+TAGS: Final = {tag: Tag(tag, **row) for tag, row in _ROWS.items()}
 
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
 """Translation table that blanks characters which may break a line, a terminal's screen or a text in the database.

@@ -1,8 +1,10 @@
-"""The structure of SIP2 messages: one row for each message."""
+"""The structure of SIP2 messages, as listed in `messages.toml`."""
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 
@@ -59,65 +61,14 @@ _PARTS: Final = {
 PARTS: Final = {name: FixedField(name, width, kind) for (kind, width), names in _PARTS.items() for name in names.split()}
 
 
-def _shape(code: str, name: str, fixed: str, required: str, optional: str, reply: str = "") -> MessageShape:
+def _read_shape(code: str, name: str, fixed: str = "", required: str = "", optional: str = "", reply: str = "") -> MessageShape:
     parts = tuple(PARTS[part] for part in fixed.split())
     width = sum(part.width for part in parts)
     return MessageShape(code, name, parts, tuple(required.split()), tuple(optional.split()), reply, width)
 
 
-# fmt: off
-_ROWS: Final = (
-    # Messages from the terminal.
-    _shape("01", "Block Patron",       "card_retained transaction_date", "AO AL AA AC", "", "24"),
-    _shape("09", "Checkin",            "no_block transaction_date return_date", "AP AO AB AC", "CH BI", "10"),
-    _shape("11", "Checkout",           "sc_renewal_policy no_block transaction_date nb_due_date",
-         "AO AA AB AC", "CH AD BO BI", "12"),
-    _shape("15", "Hold",               "hold_mode transaction_date", "AO AA", "BW BS BY AD AB AJ AC BO", "16"),
-    _shape("17", "Item Information",   "transaction_date", "AO AB", "AC", "18"),
-    _shape("19", "Item Status Update", "transaction_date", "AO AB CH", "AC", "20"),
-    _shape("23", "Patron Status Request", "language transaction_date", "AO AA AC AD", "", "24"),
-    _shape("25", "Patron Enable",      "transaction_date", "AO AA", "AC AD", "26"),
-    _shape("29", "Renew",              "third_party_allowed no_block transaction_date nb_due_date",
-         "AO AA", "AD AB AJ AC CH BO", "30"),
-    _shape("35", "End Patron Session", "transaction_date", "AO AA", "AC AD", "36"),
-    _shape("37", "Fee Paid",           "transaction_date fee_type payment_type currency_type",
-         "BV AO AA", "AC AD CG BK", "38"),
-    _shape("63", "Patron Information", "language transaction_date summary", "AO AA", "AC AD BP BQ", "64"),
-    _shape("65", "Renew All",          "transaction_date", "AO AA", "AD AC BO", "66"),
-    _shape("93", "Login",              "uid_algorithm pwd_algorithm", "CN CO", "CP", "94"),
-    _shape("97", "Request ACS Resend", "", "", ""),
-    _shape("99", "SC Status",          "status_code max_print_width protocol_version", "", "", "98"),
-    # Replies to the terminal.
-    _shape("10", "Checkin Response",   "ok resensitize magnetic_media alert transaction_date",
-         "AO AB AQ", "AJ CL AA CK CH AF AG"),
-    _shape("12", "Checkout Response",  "ok renewal_ok magnetic_media desensitize transaction_date",
-         "AO AA AB AJ AH", "BT CI BH BV CK CH BK AF AG"),
-    _shape("16", "Hold Response",      "ok available transaction_date", "AO AA", "BW BR BS AB AJ AF AG"),
-    _shape("18", "Item Information Response", "circulation_status security_marker fee_type transaction_date",
-         "AB AJ", "CF AH CJ CM BG BH BV CK AQ AP CH AF AG"),
-    _shape("20", "Item Status Update Response", "item_properties_ok transaction_date", "AB", "AJ CH AF AG"),
-    _shape("24", "Patron Status Response", "patron_status language transaction_date",
-         "AO AA AE", "BL CQ BH BV AF AG"),
-    _shape("26", "Patron Enable Response", "patron_status language transaction_date", "AO AA AE", "BL CQ AF AG"),
-    _shape("30", "Renew Response",     "ok renewal_ok magnetic_media desensitize transaction_date",
-         "AO AA AB AJ AH", "BT CI BH BV CK CH BK AF AG"),
-    _shape("36", "End Session Response", "end_session transaction_date", "AO AA", "AF AG"),
-    _shape("38", "Fee Paid Response",  "payment_accepted transaction_date", "AO AA", "BK AF AG"),
-    _shape("64", "Patron Information Response",
-         "patron_status language transaction_date hold_items_count overdue_items_count charged_items_count"
-         " fine_items_count recall_items_count unavailable_holds_count",
-         "AO AA AE", "BZ CA CB BL CQ BH BV CC AS AT AU AV BU CD BD BE BF AF AG"),
-    _shape("66", "Renew All Response", "ok renewed_count unrenewed_count transaction_date", "AO", "BM BN AF AG"),
-    _shape("94", "Login Response",     "ok", "", ""),
-    _shape("96", "Request SC Resend",  "", "", ""),
-    _shape("98", "ACS Status",
-         "on_line_status checkin_ok checkout_ok acs_renewal_policy status_update_ok off_line_ok timeout_period"
-         " retries_allowed date_time_sync protocol_version",
-         "AO BX", "AM AN AF AG"),
-)
-# fmt: on
-
-SHAPES: Final[dict[str, MessageShape]] = {row.code: row for row in _ROWS}
+_ROWS: Final[dict[str, dict[str, str]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+SHAPES: Final = {code: _read_shape(code, **row) for code, row in _ROWS.items()}
 
 BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "19", "25", "15", "29", "65")
 """The meaning of the positions of BX. Source: SIP2 2.00, supported messages."""
