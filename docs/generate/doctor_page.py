@@ -7,7 +7,7 @@ from typing import Final
 
 from hkall_gateway.cli.doctor.connection import MOST_S, SOON_DAYS, USUAL_S
 from hkall_gateway.cli.doctor.examination import PEER_S
-from hkall_gateway.cli.doctor.findings import ROWS
+from hkall_gateway.cli.doctor.findings import CHECKS
 from hkall_gateway.cli.doctor.own_gateway import SCARCE_BYTES, TOO_FEW_BYTES
 
 INTRODUCTION: Final = f"""\
@@ -72,5 +72,5 @@ def doctor_page() -> str:
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
-    for row in ROWS:
+    for row in CHECKS.values():
         yield f"`{row.name}`", ", ".join(row.of), row.tries, row.advice

@@ -17,13 +17,10 @@ from hkall_gateway.rules.reasons import Texts, texts
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status, folded, vendor_words
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 
-NOT_ON_SHELF: Final = "not_on_shelf"
 CHECKED_OUT_LOCALLY: Final = "checked_out_locally"
-NOT_SUITABLE: Final = "not_suitable"
 OTHER: Final = "other"
 SILENCE: Final = "silence"
 NEVER_SENT: Final = "never sent"
-NONE_ON_SHELF: Final = "none on the shelf"
 NOT_REACHED: Final = "not reached"
 LENT_TO_ANOTHER: Final = "lent to another"
 DROPPED: Final = "dropped by staff"

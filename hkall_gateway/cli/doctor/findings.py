@@ -1,11 +1,12 @@
-"""The table of doctor's checks, and their results: a sheet of findings for each peer, within its time limit."""
+"""Doctor's checks, as listed in `checks.toml`, and their results: a sheet of findings for each peer, within its time limit."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -26,85 +27,8 @@ class Check:
     advice: str
 
 
-_REMOTE: Final = (PARTNER, ILS, SMTP)
-_RESPONDERS: Final = (PARTNER, ILS)
-
-# fmt: off
-ROWS: Final = (
-    Check("config", (GATEWAY,), "reads gateway.toml and policy.toml as `serve` does",
-        "Correct the key that is named; `hkall-gateway check-config` shows all of them."),
-    Check("files", (GATEWAY,), "checks who can read configuration, private keys, database and log, and that we can write",
-        "Close the file to other users: `chmod o= FILE`."),
-    Check("database", (GATEWAY,), "opens the database to read, and changes nothing",
-        "Make it with `hkall-gateway db upgrade`, or start the server that `[database] url` names."),
-    Check("revision", (GATEWAY,), "compares the schema revision of the database with that of this program",
-        "Run `hkall-gateway db upgrade`; where the database is newer, install that version of the program."),
-    Check("integrity", (GATEWAY,), "reads every page and index of an SQLite file (PRAGMA integrity_check)",
-        "Stop the gateway, keep a copy of the file, and restore the last backup: `hkall-gateway restore FILE --force`."),
-    Check("disk", (GATEWAY,), "checks the free space on the disks of the database, the log and the archive",
-        "Free some space, or move the file to another disk: without space no message can be answered."),
-    Check("timezone", (GATEWAY,), "loads the time zones that are configured",
-        "Install the package tzdata again, or the operating system's zone data."),
-    Check("ports", (GATEWAY,), "asks whether the running gateway listens on each endpoint, or whether the port is free",
-        "End the program that has the port, or name another port in the configuration."),
-    Check("certificate", (GATEWAY,), "loads key and certificate of each ssl: port and counts the days until it ends",
-        "Renew the certificate, then send SIGHUP to the gateway: it reads the files again."),
-    Check("gateways", (GATEWAY,), "reads which other gateways work on the database, and whether our clock agrees with theirs",
-        "Give each gateway its own HKALL_INSTANCE, and several of them PostgreSQL."),
-
-    Check("dns", _REMOTE, "resolves the host name",
-        "Correct the name in the configuration, or ask the administrator of its DNS zone; `getent hosts NAME` asks the same."),
-    Check("tcp", _REMOTE, "opens a connection to the port and closes it again",
-        "Check the port number, both firewalls and whether the other server runs."),
-    Check("tls.version", _REMOTE, "makes a TLS handshake with TLS 1.2 or 1.3, as the gateway does",
-        "Ask the peer to offer TLS 1.2 or 1.3 on that port."),
-    Check("tls.chain", _REMOTE, "follows the certificate to an authority that this machine trusts",
-        "Ask the peer to send its intermediate certificates, or add its authority to the trusted ones of this machine."),
-    Check("tls.name", _REMOTE, "compares the host name in the configuration with the names in the certificate",
-        "Use in the configuration a name that the certificate has, or ask the peer for a certificate with this name."),
-    Check("tls.expiry", _REMOTE, "counts the days until the first certificate of the chain ends",
-        "Ask the peer to renew its certificate."),
-
-    Check("http", _RESPONDERS, "posts one look-up and reads whether the reply is an NCIP document",
-        "Check the path of the URL with the peer: it must be its NCIP responder."),
-    Check("proof.ours", _RESPONDERS, "reads in that reply whether the peer accepts our agency and our secret",
-        "Agree on AgencyId and secret with the peer; the variable that `secret_env` or `password_env` names holds ours, and "
-        "`our_proof` says what is sent in the Authorization header."),
-    Check("lookup.item", _RESPONDERS, "looks up an item that cannot exist, by LookupItem, LookupItemSet or SIP2 17",
-        "Ask the peer how to enable its look-ups and how they answer an unknown item; look-ups change no data."),
-    Check("lookup.request", (PARTNER,), "asks by LookupRequest for a request that cannot exist (`can_lookup_request`)",
-        "Set `can_lookup_request = false` for this partner, or ask it to answer LookupRequest."),
-    Check("version", _RESPONDERS, "asks by LookupVersion which versions the peer supports; by SIP2, the version that 98 names",
-        "Choose the `dialect` of a version that the peer lists."),
-    Check("clock", _RESPONDERS, "compares the peer's clock (Date of HTTP, the date of SIP2 98) with ours",
-        "Synchronise both machines by NTP. If all peers differ alike, our own clock is wrong."),
-    Check("proof.theirs", (PARTNER, CLIENT),
-        "reads whether the peer's row has a proof and networks that would admit it, and fetches the keys of its tokens",
-        "Give the row a proof (docs/callers.md), and the networks from which it calls in `allow_from`."),
-
-    Check("login", (ILS,), "logs in by SIP2 93 with `login` and `password_env` of [ils]",
-        "Check login and password (the variable of `password_env`) with the administrator of the library system."),
-    Check("status", (ILS,), "asks by SIP2 99 whether the system is on line and which messages it supports",
-        "Ask the administrator of the library system to enable the missing messages for our login."),
-    Check("lookup.patron", (ILS,), "asks about a card that cannot exist, as the gateway asks about readers",
-        "The system must answer such a card as unknown (SIP2: BL N, NCIP: Unknown User); ask its vendor."),
-    Check("loaded", (ILS,), "counts the patrons that were loaded from files",
-        "Run `hkall-gateway load patrons FILE`."),
-
-    Check("ehlo", (SMTP,), "waits for the greeting of the mail server and says EHLO",
-        "Check that host and port are a mail server's, and that it accepts connections from this machine."),
-    Check("starttls", (SMTP,), "asks for encryption where `starttls` is set or a login is configured",
-        "Use a port on which the server offers STARTTLS (usually 587), or set `starttls = false` on a trusted network."),
-    Check("auth", (SMTP,), "logs in with `login` and `password_env` of [smtp]",
-        "Check login and password with the administrator of the mail server; it may offer AUTH only after STARTTLS."),
-    Check("sender", (SMTP,), "gives our address by MAIL FROM",
-        "Use in `[smtp] from` an address that the mail server lets this login or this machine send from."),
-    Check("recipient", (SMTP,), "gives an address by RCPT TO, then cancels by RSET; no letter is sent",
-        "Ask the administrator of the mail server to relay for this machine; `--to ADDRESS` tries another recipient."),
-)
-# fmt: on
-
-CHECKS: Final[Mapping[str, Check]] = MappingProxyType({row.name: row for row in ROWS})
+_ROWS: Final[dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_name("checks.toml").read_text(encoding="utf-8"))
+CHECKS: Final = {name: Check(name, tuple(row["of"]), row["tries"], row["advice"]) for name, row in _ROWS.items()}
 TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))
 
 
