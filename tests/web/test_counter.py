@@ -234,6 +234,22 @@ def test_category_has_its_label(site: Site) -> None:
     assert "香港大學附屬學院學生" in clerk.get(address, headers=CHINESE).text
 
 
+def test_statistics_say_categories_in_words(site: Site) -> None:
+    given(site, P.REQUESTED, "R-1")
+    words = shown(site, "/staff/statistics", headers=CHINESE).xpath("string(//section[@id='categories'])")
+    assert "本科生" in words
+    assert "undergraduates" not in words
+
+
+def test_explain_says_sources_and_facts_in_words(site: Site) -> None:
+    clerk = site.staff()
+    answer = clerk.post("/staff/explain", question="borrow", patron="UG1", item="C1")
+    words = html.fromstring(answer.text).xpath("string(//section[h2='The facts'])")
+    assert "the file that was loaded" in words
+    assert "Copy C1" in words
+    assert "snapshot" not in words
+
+
 # ---- the menu and the keys
 
 

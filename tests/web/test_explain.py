@@ -46,7 +46,7 @@ def test_granted_request_shows_rules_lenders_and_policy(site: Site) -> None:
     shown = ask(site.staff("clerk"), "request", patron="UG1", bib="b-dune")
     kind, words, rules = outcome(shown)
     assert (kind, words, "R7" in rules) == ("ok", "Yes.", True)
-    assert facts(shown)["lender 1"].startswith("CUHK/C1")
+    assert facts(shown)["Lender 1"].startswith("CUHK/C1")
     assert facts(shown)["Category"] == "Undergraduates"
     assert shown.xpath("//section[h2='What the policy says']//code")
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from axe_selenium_python import Axe
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from demo.socket_terminal import call
@@ -126,6 +127,24 @@ def test_all_rows_of_a_page_are_selected_at_once(counter: Gateway) -> None:
         driver.get(at(counter, "/staff/lists/on-loan"))
         driver.find_element(By.ID, "all").send_keys(" ")
         assert all(box.is_selected() for box in driver.find_elements(By.NAME, "request"))
+    finally:
+        driver.quit()
+
+
+def test_arrow_keys_move_between_rows_and_tab_leaves_the_list(counter: Gateway) -> None:
+    driver = chromium(1180)
+    try:
+        log_in(driver, counter)
+        driver.get(at(counter, "/staff/lists/on-loan"))
+        boxes = driver.find_elements(By.NAME, "request")
+        boxes[0].send_keys(Keys.ARROW_DOWN)
+        driver.switch_to.active_element.send_keys(Keys.ARROW_DOWN, " ")
+        assert [box.is_selected() for box in boxes[:4]] == [False, False, True, False]
+        for _ in range(2):  # the title of the row, then the bar
+            driver.switch_to.active_element.send_keys(Keys.TAB)
+        assert driver.switch_to.active_element.get_attribute("id") == "all"
+        stops = driver.find_elements(By.CSS_SELECTOR, ".list tbody :is(a, input):not([tabindex='-1'])")
+        assert len(stops) == 2
     finally:
         driver.quit()
 

@@ -37,20 +37,12 @@ from hkall_gateway.web.labels import COMMANDS, POSITIONS, category_words, rule_o
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import requests
-from hkall_gateway.web.staff.words import ENDS, in_words
+from hkall_gateway.web.staff.words import ENDS, SOURCES, in_words
 
 PAGES = Blueprint("patrons", __name__)
 
 # fmt: off
 CHARGES: Final[Mapping[str, str]] = {**labels.CHARGES, "refund": N_("Refund that we owe")}
-SOURCES: Final[Mapping[str, str]] = {
-    "snapshot": N_("the file that was loaded"),
-    "manual":   N_("what was entered here"),
-    "sip2":     N_("the library's own system, asked just now"),
-    "ncip":     N_("the library's own system, asked just now"),
-    "alma":     N_("the library's own system, asked just now"),
-}
-"""Labels of the sources of patron data."""
 # fmt: on
 FIELDS: Final = ("q", "bib_id", "volume", "pickup", "amount", "fine", "transaction")
 

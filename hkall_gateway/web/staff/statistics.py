@@ -24,8 +24,8 @@ from hkall_gateway.rules.lender_reasons import reason_label
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.web.i18n import N_, gettext, language
-from hkall_gateway.web.labels import reason_in_words, rule_of, sentence
+from hkall_gateway.web.i18n import N_, gettext, language, place_name
+from hkall_gateway.web.labels import category_words, reason_in_words, rule_of, sentence
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import needs
@@ -160,10 +160,16 @@ def percent(share: float | None) -> int | None:
     return None if share is None else round(100 * share)
 
 
+SAID: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
+    {"side": lambda side: gettext(SIDES[Side(side)]), "category": category_words}
+)
+"""Functions that return the words for a stored code, by the name of the field."""
+
+
 def _count_rows(found: Iterable[Count], *by: str) -> list[Row]:
     rows: list[Row] = []
     for one in total(found, *by):
-        names = (gettext(SIDES[one.side]) if name == "side" else getattr(one, name) or "–" for name in by)
+        names = (SAID.get(name, str)(getattr(one, name)) or "–" for name in by)
         rows.append((*names, one.requests, one.filled, one.unfilled, one.cancelled, one.still_open, percent(one.fill_rate)))
     return rows
 
@@ -215,7 +221,8 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
                         words=2),
     "refusals":   Table(N_("Refusals"), (N_("Rule"), N_("Reason"), N_("Times")), refusal_rows, words=2),
     "sites":      Table(N_("From site to site"), (N_("From"), N_("To"), N_("Pickup place"), N_("Requests"), N_("Filled")),
-                        lambda found: [(p.lender, p.borrower, p.place, p.requests, p.filled) for p in found.pairs], words=3),
+                        lambda found: [(p.lender, p.borrower, place_name(p.place), p.requests, p.filled)
+                                       for p in found.pairs], words=3),
 })
 """Tables in page order. Each table can also be downloaded as a CSV file."""
 # fmt: on
@@ -225,7 +232,7 @@ def count_by_site(found: Statistics) -> Counter[tuple[str, str]]:
     """Count requests by lender and site, where a site is one of our pickup locations or another library."""
     cells = Counter[tuple[str, str]]()
     for one in found.pairs:
-        cells[one.lender, one.place or one.borrower] += one.requests
+        cells[one.lender, place_name(one.place) or one.borrower] += one.requests
     return cells
 
 

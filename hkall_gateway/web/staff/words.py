@@ -16,6 +16,7 @@ from typing import Final
 from markupsafe import Markup
 
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.explaining import OURS
 from hkall_gateway.circulation.staff.losses import NO_PRICE_KNOWN, NOT_THEIRS, PRICED_BEFORE
 from hkall_gateway.circulation.staff.permitted import DenialReason
 from hkall_gateway.db.queries.request_history import JournalRow
@@ -170,6 +171,16 @@ CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of the channels through which changes are made."""
 
+SOURCES: Final[Mapping[str, str]] = MappingProxyType({
+    "snapshot": N_("the file that was loaded"),
+    "manual":   N_("what was entered here"),
+    "sip2":     N_("the library's own system, asked just now"),
+    "ncip":     N_("the library's own system, asked just now"),
+    "alma":     N_("the library's own system, asked just now"),
+    OURS:       N_("our record"),
+})
+"""Labels of the sources of patron data."""
+
 HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.ROLE:        N_("your role may not"),
     H.POSITION:    N_("not where it stands now"),
@@ -182,6 +193,8 @@ HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
 
 FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "agency":         N_("Library"),
+    "copy":           N_("Copy"),
+    "lender":         N_("Lender"),
     "asked_due":      N_("Date asked for"),
     "author":         N_("Author"),
     "call_number":    N_("Call number"),
@@ -281,6 +294,18 @@ def shown(name: str, value: str) -> str:
     return word(POSITIONS, value)
 
 
+def fact_label(name: str) -> str:
+    """Return the label of a fact, whose name may end with a copy, a card or a rank."""
+    head, blank, rest = ("", "", "") if name in FACTS else name.partition(" ")
+    return f"{word(FACTS, head)} {rest}" if blank else word(FACTS, name)
+
+
+def source_words(text: str) -> str:
+    """Return the source of a fact, with the number of the request if the source has one."""
+    known = next((source for source in SOURCES if text.startswith(source)), "")
+    return f"{gettext(SOURCES[known])}{text[len(known) :]}" if known else text
+
+
 def value(name: str, found: object) -> str:
     """Return the text for a fact of any type. Join the members of a list with commas."""
     if found is None:
@@ -316,6 +341,8 @@ _PLAIN: Final = (
     N_("it has not ended"), N_("money is open"), N_("a message about it is not sent yet"), N_("it is not sent yet"),
     N_("open matters need name and address"), N_("open matters are found by it too"), N_("it waits to be judged"),
     N_("a terminal blocked the card"), N_("it is not here"),
+    # What is known about a patron or a copy: circulation/staff/explaining.py.
+    N_("in no open request"), N_("nobody can tell"), N_("away"), N_("not known"),
 )
 PHRASES: Final[Mapping[str, str]] = MappingProxyType({
     **{text: text for text in _PLAIN},

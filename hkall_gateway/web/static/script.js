@@ -114,12 +114,30 @@ function selectAll(part) {
   whole.addEventListener("change", () => boxes.forEach((box) => (box.checked = whole.checked)));
 }
 
+// One row of a list is in the tab order. The arrow keys move to the same control of the next row.
+function moveByArrows(body) {
+  const rows = [...body.rows];
+  const controls = (row) => [...row.querySelectorAll("a, input")];
+  const enter = (row) => rows.forEach((one) => controls(one).forEach((each) => (each.tabIndex = one === row ? 0 : -1)));
+  enter(rows[0]);
+  body.addEventListener("focusin", (event) => enter(event.target.closest("tr")));
+  body.addEventListener("keydown", (event) => {
+    const row = event.target.closest("tr");
+    const next = rows[rows.indexOf(row) + ({ ArrowDown: 1, ArrowUp: -1 }[event.key] || NaN)];
+    if (!next) return;
+    event.preventDefault();
+    controls(next)[controls(row).indexOf(event.target)].focus();
+  });
+  document.querySelector("[data-arrows]").hidden = false;
+}
+
 function focusInside(part) {
   part.addEventListener("toggle", () => part.open && part.querySelector("input:not([type=hidden])").focus());
 }
 
 document.querySelectorAll("[data-refresh]").forEach(refresh);
 document.querySelectorAll("[data-focus]").forEach(focusInside);
+document.querySelectorAll(".list tbody").forEach(moveByArrows);
 document.querySelectorAll("[data-scan]").forEach(scanStation);
 document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
 document.querySelectorAll("[data-select-all]").forEach(selectAll);
