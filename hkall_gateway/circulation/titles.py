@@ -15,7 +15,8 @@ from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import searching
-from hkall_gateway.db.search.searching import BadQuery, FoundTitles, IsAvailable, SearchField
+from hkall_gateway.db.search.parsing import BadQuery, SearchField
+from hkall_gateway.db.search.searching import FoundTitles, IsAvailable, Narrowing
 from hkall_gateway.rules import lenders, policy
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lenders import InUse, LenderChoice
@@ -131,10 +132,10 @@ def _with_live_status(one: CopySeen, live: CopyStatus | None, rules: Policy) -> 
 
 
 def search_titles(
-    context: Context, typed: str, field: SearchField = SearchField.ANY, *, available: bool = False, page: int = 1
+    context: Context, typed: str, field: SearchField = SearchField.ANY, narrowing: Narrowing | None = None
 ) -> FoundTitles | BadQuery:
-    """Return one page of the titles that match a query. If `available`, include only titles with an available copy."""
-    return searching.search(context.unit.connection, typed, _is_available(context), field, available=available, page=page)
+    """Return one page of the titles that match a query, narrowed and sorted as wanted."""
+    return searching.search(context.unit.connection, typed, _is_available(context), field, narrowing)
 
 
 def find_suspension(context: Context) -> Refused | None:

@@ -213,10 +213,14 @@ TITLES = Table(
     _sort_key("title_key"),
     _sort_key("linked_key"),
     _sort_key("author_key"),
+    _number("year"),  # of publication; 0 if it is unknown
+    _text("facets"),  # language, decade, and agencies, with tabs between them
     _text("digest"),  # covers all fields from which the keys and words are computed
     Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
     _partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
+    Index("ix_titles_year", "year", "id"),
+    Index("ix_titles_facets", "id", "facets"),  # read for each hit, and much smaller than the rows
     comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
 )
 SEARCH_INDEX: Final = {
@@ -228,6 +232,15 @@ SEARCH_INDEX: Final = {
 for _name, _ddl in SEARCH_INDEX.items():
     event.listen(TITLES, "after_create", DDL(_ddl).execute_if(dialect=_name))  # type: ignore[no-untyped-call]
 event.listen(TITLES, "before_drop", DDL("DROP TABLE IF EXISTS title_words").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+
+SHORTEST_WORD: Final = 4
+"""Minimum length of a word in the vocabulary: shorter words are not corrected."""
+VOCABULARY = Table(
+    "vocabulary",
+    METADATA,
+    Column("word", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
+    comment="Words of titles and authors, among which a search looks for the right spelling. Words are not deleted.",
+)
 
 CLOSURES = Table(
     "closures",

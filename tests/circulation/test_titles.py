@@ -17,7 +17,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.titles import CopyState, TitleSeen
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.search.searching import FoundTitles
+from hkall_gateway.db.search.searching import FoundTitles, Narrowing
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Window
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
@@ -153,7 +153,7 @@ def test_search_counts_libraries_that_could_lend(world: World) -> None:
 
 def available_at(world: World, typed: str) -> dict[str, tuple[str, ...]]:
     """The libraries with an available item, by title, from the availability search."""
-    found = ask(world, titles.search_titles, typed, available=True)
+    found = ask(world, titles.search_titles, typed, narrowing=Narrowing(available=True))
     assert isinstance(found, FoundTitles)
     return {one.bib_id: one.agencies for one in found.titles}
 

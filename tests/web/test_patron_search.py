@@ -12,7 +12,7 @@ from lxml import etree, html
 from werkzeug.test import TestResponse
 
 from hkall_gateway.db.loads import catalogue, loading
-from hkall_gateway.db.search.searching import BadQuery, SearchField
+from hkall_gateway.db.search.parsing import BadQuery, SearchField
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Holding, Title
 from hkall_gateway.web.patron.home import CLOSED_TO_ROBOTS
@@ -92,12 +92,12 @@ def test_suspension_shows_its_end_and_the_alternative_service(site: Site, visito
 
 def test_visitor_sees_the_public_menu_and_a_login_link(visitor: Browser) -> None:
     page = shown(visitor.get("/search?q=dune"))
-    assert [(a.text, a.get("href")) for a in page.xpath("//nav[1]//a")] == [
+    assert [(a.text, a.get("href")) for a in page.xpath("//header//nav//a")] == [
         ("Search", "/"),
         ("My record", "/record"),
         ("Rules", "/help"),
     ]
-    assert page.xpath("//nav[1]//a[@aria-current]/text()") == ["Search"]
+    assert page.xpath("//header//nav//a[@aria-current]/text()") == ["Search"]
     assert page.xpath("//header//a[.='Log in']/@href") == ["/login?next=%2Fsearch%3Fq%3Ddune"]
 
 
@@ -201,6 +201,146 @@ def test_title_in_two_scripts_shows_the_original_script_first(site: Site, visito
     assert heading.text_content() == "城南舊事 Cheng nan jiu shi"
     assert heading.xpath("span/@lang") == ["zh"]
     assert "林海音 · Lin Haiyin" in page.xpath("string(//li[@data-title])")
+
+
+# ---- search that forgives, facets, order
+
+
+@pytest.fixture
+def shelves(site: Site, visitor: Browser) -> Browser:
+    """Titles of several libraries, languages and years."""
+    titles = [
+        Title("s-1", "Quantum dictionaries", "Ho", language="eng", published="London: Greywell, 2019"),
+        Title("s-2", "Quantum mechanics", "Ng", language="eng", published="Oxford: Greywell, 2012"),
+        Title("s-3", "Quanten und Quantum", "Lam", language="ger", published="Berlin: Tempelhof, 2015"),
+        Title("s-4", "發展心理學", "陳雅文", language="chi", published="香港：渡輪書社，1998"),
+    ]
+    places = [("CUHK", "s-1"), ("LU", "s-1"), ("CUHK", "s-2"), ("LU", "s-3"), ("HKUST", "s-4")]
+    by_id = {title.bib_id: title for title in titles}
+    copies = [Holding(agency, f"{agency}-{bib}", bib, by_id[bib].title, by_id[bib].author) for agency, bib in places]
+    load(site, *copies, titles=by_id)
+    load(site, replace(copies[2], status="On Loan"), titles=by_id)
+    return visitor
+
+
+def facets(page: Any) -> dict[str, dict[str, str]]:
+    """The links of each facet, with the number of titles, by its heading."""
+    return {
+        head.text: {
+            one.xpath("string(a)"): one.xpath("string(span)") for one in head.xpath("following-sibling::*[1][self::ul]/li")
+        }
+        for head in page.xpath("//nav[@id='narrow']//h3")
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("dictionary quantum", ["s-1"]),
+        ("dictionarys", ["s-1"]),
+        ("quantm mechanics", ["s-2"]),
+        ("quantummechanics", ["s-2"]),
+        ("发展心理学", ["s-4"]),
+        ("fa zhan xin li xue", ["s-4"]),
+        ("fāzhǎn xīnlǐxué", ["s-4"]),
+        ("發展心里學", ["s-4"]),
+    ],
+)
+def test_other_spellings_find_the_title_at_once(shelves: Browser, typed: str, found: list[str]) -> None:
+    assert list(results(shown(shelves.get("/search", query_string={"q": typed})))) == found
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Did you mean"), ("zh-Hant", "您是否要找")])
+def test_corrected_search_says_what_it_searched(shelves: Browser, language: str, words: str) -> None:
+    page = shown(shelves.get("/search?q=quantm+mechancs", headers={"Accept-Language": language}))
+    (notice,) = page.xpath("//main/p[contains(@class, 'notice')]")
+    assert words in notice.text_content()
+    assert notice.xpath("a/@href") == ["/search?q=quantum+mechanics"]
+    assert "notice" not in shelves.get("/search?q=quantum+mechanics").text
+
+
+def test_similar_titles_are_announced(shelves: Browser) -> None:
+    page = shown(shelves.get("/search?q=quantum+mechanics+zzzz"))
+    assert list(results(page)) == ["s-2"]
+    assert "No title has all these words" in page.xpath("string(//main/p)")
+
+
+def test_facets_count_every_hit(shelves: Browser) -> None:
+    page = shown(shelves.get("/search?q=quantum"))
+    assert facets(page) == {
+        "Library": {"The Chinese University of Hong Kong Library": "2", "Lingnan University Library": "2"},
+        "Language": {"English": "2", "German": "1"},
+    }
+    assert page.xpath("//nav[@id='narrow']/ul[1]/li/a/@href") == ["/search?q=quantum&available=1"]
+    chinese = shown(shelves.get("/search?q=quantum", headers=CHINESE))
+    assert facets(chinese)["語言"] == {"英文": "2", "德文": "1"}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("library=LU", {"s-1", "s-3"}),
+        ("language=ger", {"s-3"}),
+        ("decade=2010", {"s-1", "s-2", "s-3"}),
+        ("decade=1990", set()),
+        ("available=1", {"s-1", "s-3"}),
+        ("library=LU&language=eng", {"s-1"}),
+        ("library=nowhere", set()),
+        ("language=%27%22%F0%9F%98%80", set()),
+        ("sort=nonsense", {"s-1", "s-2", "s-3"}),
+    ],
+)
+def test_facet_narrows_the_results(shelves: Browser, query: str, found: set[str]) -> None:
+    assert set(results(shown(shelves.get(f"/search?q=quantum&{query}")))) == found
+
+
+def test_chosen_facet_can_be_removed(shelves: Browser) -> None:
+    page = shown(shelves.get("/search?q=quantum&library=LU&language=ger&sort=year"))
+    removed = page.xpath("//nav[@id='narrow']//p[@class='chosen']/a")
+    assert [one.get("aria-label") for one in removed] == ["Remove: Lingnan University Library", "Remove: German"]
+    assert removed[0].get("href") == "/search?q=quantum&language=ger&sort=year"
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [
+        ("relevance", ["s-1", "s-2", "s-3"]),
+        ("year", ["s-1", "s-3", "s-2"]),
+        ("title", ["s-3", "s-1", "s-2"]),
+    ],
+)
+def test_results_are_sorted_as_chosen(shelves: Browser, order: str, found: list[str]) -> None:
+    page = shown(shelves.get(f"/search?q=quantum&sort={order}"))
+    assert page.xpath("//nav[@class='sorts']//a[@aria-current]/text()") == [
+        {"relevance": "Relevance", "year": "Newest", "title": "Title"}[order]
+    ]
+    assert list(results(page)) == found
+
+
+ODD = (
+    "",
+    " ",
+    "x" * 10_000,
+    '"',
+    '""',
+    "a AND NOT b*",
+    "{title}: x",
+    "NEAR(a b)",
+    "\0",
+    "a\0b",
+    "😀",
+    "😀 dune",
+    "-",
+    "²",
+    "%00",
+)
+
+
+@pytest.mark.parametrize("key", ["q", "field", "library", "language", "decade", "sort", "page", "available"])
+def test_odd_input_gets_a_page(shelves: Browser, key: str) -> None:
+    for typed in ODD:
+        answer = shelves.get("/search", query_string={"q": "dune", key: typed})
+        assert answer.status_code in {200, 400, 404}, (key, typed[:20])
 
 
 # ---- a title

@@ -218,15 +218,15 @@ class CompiledStatement:
 class StatementAmong:
     """A query for rows whose `column` has one of several values. PostgreSQL caches the plan for a single value only."""
 
-    def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[str]) -> None:
+    def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[Any]) -> None:
         in_json = func.json_each(bindparam("among", type_=Text)).table_valued("value")
         self._one = CompiledStatement(query.where(column == bindparam("among")))
         self._several = {
             "sqlite": CompiledStatement(query.where(column.in_(select(in_json.c.value)))),
-            "postgresql": CompiledStatement(query.where(column == any_(bindparam("among", type_=ARRAY(Text))))),
+            "postgresql": CompiledStatement(query.where(column == any_(bindparam("among", type_=ARRAY(column.type))))),
         }
 
-    def cells(self, connection: Connection, values: Collection[str], **others: object) -> list[list[Any]]:
+    def cells(self, connection: Connection, values: Collection[object], **others: object) -> list[list[Any]]:
         """Return the rows with any of `values`, as lists of cells. `others` are further parameters of the query."""
         if len(values) == 1:
             return self._one.cells(connection, among=next(iter(values)), **others)

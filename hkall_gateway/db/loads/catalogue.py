@@ -6,6 +6,7 @@ that a nightly load of a whole catalogue writes only a few titles.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,10 +17,19 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, select
 
-from hkall_gateway.db.engine.compiled import write_over
+from hkall_gateway.db.engine.compiled import insert_or_leave, write_over
 from hkall_gateway.db.search.folding import folding_version, installed, isbns_of, joined_words
-from hkall_gateway.db.search.index import IndexedWords, as_vector, delete_words, field_words, write_words
-from hkall_gateway.db.tables import HOLDINGS, TITLES
+from hkall_gateway.db.search.index import (
+    BARRIER,
+    IndexedWords,
+    as_vector,
+    delete_words,
+    facet_word,
+    field_words,
+    sounds,
+    write_words,
+)
+from hkall_gateway.db.tables import HOLDINGS, SHORTEST_WORD, TITLES, VOCABULARY
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Title
 
 H, T = HOLDINGS.c, TITLES.c
@@ -28,6 +38,7 @@ LONGEST_KEY: Final = 300
 """Maximum length of a sort key in characters, because the size of index entries is limited."""
 CHUNK: Final = 1_000
 FACTS: Final = ("bib_id", "title", "author", "linked_title", "linked_author", "isbns", "language", "published")
+_YEAR: Final = re.compile(r"(?<!\d)(?:1[4-9]|20)\d\d(?!\d)")
 NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
 
 
@@ -43,15 +54,19 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
     copies = {bib: list(rows) for bib, rows in groupby(found, key=lambda row: row.bib_id)}
     stored = {row.bib_id: row for row in connection.execute(_STORED, {"bibs": list(bibs)})}
     wanted = {bib: _merge_title(records.get(bib), stored.get(bib), rows) for bib, rows in copies.items()}
-    made = {bib: _title_words(title, copies[bib]) for bib, title in wanted.items()}
-    texts = {bib: "\x1f".join((*_title_columns(wanted[bib]).values(), indexed.call)) for bib, indexed in made.items()}
+    calls = {bib: field_words(copy.call_number for copy in rows) for bib, rows in copies.items()}
+    columns = {bib: _title_columns(title, copies[bib]) for bib, title in wanted.items()}
+    texts = {bib: "\x1f".join((*values.values(), calls[bib])) for bib, values in columns.items()}
     digests = {bib: _rules_digest() + _hex_digest(text, 12) for bib, text in texts.items()}
     changed = [bib for bib in wanted if bib not in stored or stored[bib].digest != digests[bib]]
     gone = [row.id for bib, row in stored.items() if bib not in wanted]
     for start in range(0, len(gone), CHUNK):
         delete_words(connection, gone[start : start + CHUNK])
         connection.execute(delete(TITLES).where(T.id.in_(gone[start : start + CHUNK])))
-    _write_titles(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
+    _write_titles(
+        connection,
+        [({**columns[bib], "digest": digests[bib]}, _title_words(wanted[bib], columns[bib], calls[bib])) for bib in changed],
+    )
 
 
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
@@ -103,12 +118,16 @@ def _merge_title(record: Title | None, stored: AnyRow | None, copies: Sequence[A
     )
 
 
-def _title_words(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
+def _title_words(title: Title, columns: Mapping[str, str], calls: str) -> IndexedWords:
+    original = title.linked_title or title.title
+    sound = sounds(original) if title.language == "chi" or not original.isascii() else ()
+    language, decade, *agencies = columns["facets"].split("\t")
+    facets = [facet_word("language", language), facet_word("decade", decade), *(facet_word("library", one) for one in agencies)]
     return IndexedWords(
-        title=field_words((title.title, title.linked_title)),
+        title=f" {BARRIER} ".join(filter(None, (field_words((title.title, title.linked_title)), " ".join(sound)))),
         author=field_words((*title.author.split(BETWEEN_AUTHORS), *title.linked_author.split(BETWEEN_AUTHORS))),
         isbn=field_words(title.isbns),
-        call=field_words(copy.call_number for copy in copies),
+        call=f" {BARRIER} ".join(filter(None, (calls, *facets))),
     )
 
 
@@ -122,8 +141,16 @@ def _hex_digest(text: str, size: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
-def _title_columns(title: Title) -> dict[str, str]:
-    return {name: getattr(title, name) for name in FACTS} | {"isbns": " ".join(title.isbns)}
+def _title_columns(title: Title, copies: Sequence[AnyRow]) -> dict[str, str]:
+    """Return the text columns of a title, from which all others are computed."""
+    decade = str(_year_of(title.published))[:3].ljust(4, "0") if _year_of(title.published) else ""
+    facets = "\t".join((title.language, decade, *sorted({copy.agency for copy in copies})))
+    return {name: getattr(title, name) for name in FACTS} | {"isbns": " ".join(title.isbns), "facets": facets}
+
+
+def _year_of(published: str) -> int:
+    """Return the last year in a publication statement, or 0."""
+    return int(next(iter(_YEAR.findall(published)[::-1]), 0))
 
 
 def sort_key(text: str) -> str:
@@ -131,21 +158,25 @@ def sort_key(text: str) -> str:
     return joined_words(text)[:LONGEST_KEY]
 
 
-def _write_titles(connection: Connection, titles: Collection[tuple[Title, IndexedWords, str]]) -> None:
+def _write_titles(connection: Connection, titles: Collection[tuple[Mapping[str, str], IndexedWords]]) -> None:
     made = [
         {
-            **_title_columns(title),
-            "title_key": sort_key(title.title),
-            "linked_key": sort_key(title.linked_title),
-            "author_key": sort_key(title.author),
-            "digest": digest,
+            **columns,
+            "title_key": sort_key(columns["title"]),
+            "linked_key": sort_key(columns["linked_title"]),
+            "author_key": sort_key(columns["author"]),
+            "year": _year_of(columns["published"]),
             "words": as_vector(indexed) if connection.dialect.name == "postgresql" else None,
         }
-        for title, indexed, digest in titles
+        for columns, indexed in titles
     ]
     if made:
         write_over(connection, TITLES, made, [*made[0]], key=["bib_id"])
-        write_words(connection, [(title.bib_id, indexed) for title, indexed, _digest in titles])
+        write_words(connection, [(columns["bib_id"], indexed) for columns, indexed in titles])
+        words = {word for row in made for key in ("title_key", "author_key") for word in str(row[key]).split(" ")}
+        rows = [{"word": word} for word in sorted(words) if len(word) >= SHORTEST_WORD and word.isalpha()]
+        if rows:
+            connection.execute(insert_or_leave(VOCABULARY, connection.dialect.name), rows)
 
 
 _COPIES = select(H.bib_id, H.agency, H.barcode, H.isbn, H.title, H.author, H.call_number).where(

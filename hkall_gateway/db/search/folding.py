@@ -1,16 +1,20 @@
 """Split a text into words for comparison, without case, diacritics and punctuation, and in simplified Chinese.
 
+`stem` and `syllables` return what is stored in the index for a word, and for a Chinese text.
+
 The index and the queries use the same words, so that both databases find the same titles.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 _SEPARATORS: Final = re.compile(r"[;,|\s]+")
@@ -45,8 +49,8 @@ MOST_WORDS: Final = 250
 """Maximum number of words used from one text. PostgreSQL stores at most 256 positions of a word."""
 LONGEST_WORD: Final = 64
 
-_NEEDED: Final = ("opencc", "stdnum")
-_RULES: Final = 3
+_NEEDED: Final = ("Stemmer", "opencc", "pypinyin", "stdnum")
+_RULES: Final = 4
 """Version of the rules of this module and of the index. Increase it with every change, so that words are computed again."""
 
 _DROPPED: Final = "'\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u00ad\u200b\u200c\u200d\u200e\u200f"
@@ -62,6 +66,12 @@ _SINGLE: Final = f"\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u
 _IDEOGRAPH: Final = re.compile(rf"[{_IDEOGRAPHS}]")
 _WORDS: Final = re.compile(rf"(?=[^\W_])[{_SINGLE}]|[^\W\d_{_SINGLE}]+|\d+")
 _ASCII_WORDS: Final = re.compile(r"[a-z]+|[0-9]+")
+_SYLLABLE: Final = re.compile(
+    r"(?:[bpmfdtnlgkhjqxrzcsyw]|[zcs]h)"
+    r"(?:i(?:a[on]?|ang|e|n|ng|ong|u)?|u(?:a[in]?|ang|e|i|n|o)?|a(?:i|ng?|o)?|e(?:i|ng?)?|o(?:ng|u)?)"
+    r"|a(?:i|ng?|o)?|e(?:i|ng?|r)?|ou?"
+)
+"""A syllable of Pinyin, without its tone, in which "ü" is written "u"."""
 
 
 @cache
@@ -73,7 +83,7 @@ def installed() -> bool:
 @cache
 def folding_version() -> str:
     """Return a version that changes whenever `words` may return another result for the same text."""
-    return f"{_RULES}/{version('opencc')}/{unicodedata.unidata_version}"
+    return f"{_RULES}/{version('opencc')}/{version('pypinyin')}/{version('PyStemmer')}/{unicodedata.unidata_version}"
 
 
 def words(text: str) -> list[str]:
@@ -93,6 +103,60 @@ def joined_words(text: str) -> str:
     return " ".join(words(text))
 
 
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """Return the form of a folded word in the index: its English stem, in American spelling, and numerals in digits."""
+    same, parts, stemmer = _spelling()
+    word = same.get(word, word)
+    if not (word.isascii() and word.isalpha()):
+        return word
+    for part, other in parts:
+        word = part.sub(other, word)
+    return str(stemmer.stemWord(word))
+
+
+@cache
+def _spelling() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]], Any]:
+    from Stemmer import Stemmer
+
+    table = tomllib.loads(Path(__file__).with_name("spelling.toml").read_text(encoding="utf-8"))
+    # Without the stemmer's own cache, which threads must not share.
+    return table["words"], [(re.compile(part), other) for part, other in table["parts"].items()], Stemmer("english", 0)
+
+
+def syllables(text: str) -> tuple[str, ...]:
+    """Return the syllables of a Chinese text in Pinyin, without tones. They do not depend on how the text was divided.
+
+    A text without ideographs is divided into syllables if it is Pinyin as a whole, with or without tone numbers. The result is
+    empty for other texts, and for texts of more than MOST_WORDS ideographs.
+    """
+    found = words(text)
+    ideographs = "".join(filter(_IDEOGRAPH.match, found))
+    if ideographs:
+        from pypinyin import lazy_pinyin
+
+        found = lazy_pinyin(ideographs)
+    elif found and found[-1] in _TONES:
+        found = [word for word in found if word not in _TONES]
+    return _divide("".join(found).replace("v", "u"))
+
+
+_TONES: Final = frozenset("12345")
+
+
+@lru_cache(maxsize=1_024)
+def _divide(pinyin: str) -> tuple[str, ...]:
+    """Divide a text without blanks into syllables, the first one as long as possible. Return () if it is not Pinyin."""
+    ways: list[tuple[str, ...] | None] = [None] * len(pinyin) + [()]
+    for start in reversed(range(len(pinyin))):
+        for end in range(min(start + 6, len(pinyin)), start, -1):
+            rest = ways[end]
+            if rest is not None and _SYLLABLE.fullmatch(pinyin, start, end):
+                ways[start] = (pinyin[start:end], *rest)
+                break
+    return ways[0] or ()
+
+
 @cache
 def _characters() -> _Characters:
     return _Characters()
@@ -108,12 +172,13 @@ class _Characters(dict[int, str]):
         from opencc import OpenCC
 
         super().__init__({ord(c): "" for c in _DROPPED} | {ord(c): other for c, other in _LETTERS.items()})
-        self._simplified: Any = OpenCC("t2s")
+        self._traditional: Any = OpenCC("jp2t")
+        self._simplified: Any = OpenCC("hk2s")
 
     def __missing__(self, code: int) -> str:
         character = found = chr(code)
         if _IDEOGRAPH.match(character):
-            found = str(self._simplified.convert(character))
+            found = str(self._simplified.convert(self._traditional.convert(character)))
         elif unicodedata.category(character) == "Mn" and character not in _VOICED:  # an accent
             found = ""
         if character.isprintable():  # do not cache unassigned characters

@@ -15,10 +15,14 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from hkall_gateway.db.search.folding import joined_words
+from hkall_gateway.db.search.folding import joined_words, stem, syllables
 
 BARRIER: Final = "\ue000"
 """Separates two texts of a field. No query contains this word."""
+SOUND: Final = "\ue001"
+"""First character of a syllable in the index, so that a syllable is no other word."""
+FACET: Final = "\ue002"
+"""First character of a word in the field `call` by which results are filtered."""
 WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "call": "D"}
 """PostgreSQL's weight letter for each field."""
 MOST_TEXTS: Final = 20
@@ -38,9 +42,19 @@ class IndexedWords:
 
 
 def field_words(texts: Iterable[str]) -> str:
-    """Return the words of a field's distinct texts, with BARRIER between two texts."""
-    made = dict.fromkeys(joined_words(one) for one in texts if one)
+    """Return the stems of a field's distinct texts, with BARRIER between two texts."""
+    made = dict.fromkeys(" ".join(map(stem, joined_words(one).split(" "))) for one in texts if one)
     return f" {BARRIER} ".join(list(filter(None, made))[:MOST_TEXTS])
+
+
+def sounds(text: str) -> tuple[str, ...]:
+    """Return the words for the syllables of a Chinese text."""
+    return tuple(SOUND + one for one in syllables(text))
+
+
+def facet_word(kind: str, value: str) -> str:
+    """Return the word for a value of a facet. It has only letters and digits."""
+    return f"{FACET}{kind}{value.encode('utf-8', 'surrogatepass').hex()}"
 
 
 def as_vector(indexed: IndexedWords) -> str:

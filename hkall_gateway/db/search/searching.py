@@ -1,95 +1,29 @@
-"""Search titles. Up to MOST hits, both databases return the same results.
+"""Search titles. Both databases find the same titles.
 
 Run these queries only in web threads, never in the reactor's thread, because a common word takes tens of milliseconds.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Integer, bindparam, exists, select, text
+from sqlalchemy import ARRAY, Connection, Executable, Integer, TextClause, any_, bindparam, exists, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
 from hkall_gateway.db.engine.connect import read_as_memory
-from hkall_gateway.db.search.folding import isbn_13, words
-from hkall_gateway.db.search.index import WEIGHTS, in_pairs
+from hkall_gateway.db.search.folding import stem
+from hkall_gateway.db.search.index import facet_word
+from hkall_gateway.db.search.parsing import BadQuery, SearchField, TitleQuery, fts5, parse, tsquery
+from hkall_gateway.db.search.spelling import corrected, loosened, widened
 from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 from hkall_gateway.rules.vocabulary import Title
-
-LONGEST: Final = 300
-"""Maximum number of characters in a query."""
-MOST_WORDS: Final = 64
-"""Maximum number of words in a query, each of which is looked up in the index. An ideograph counts as a word."""
-
-_PARTS: Final = re.compile(r'["“”„«»]([^"“”„«»]*)(?:["“”„«»]|$)|([^\s"“”„«»]+)')
-"""Matches a word, or a phrase in quotation marks. The last closing quotation mark may be missing."""
-
-
-class SearchField(StrEnum):
-    """The field in which the words of a query are searched."""
-
-    ANY = "any"
-    TITLE = "title"
-    AUTHOR = "author"
-    ISBN = "isbn"
-    CALL = "call"
-
-
-WITH_ISBNS: Final = frozenset({SearchField.ANY, SearchField.ISBN})
-"""Fields in which a word that is a valid ISBN is searched as an ISBN."""
-
-
-class BadQuery(StrEnum):
-    """The reason for refusing a query. NO_WORDS means that the query has neither letters nor digits."""
-
-    NO_WORDS = "no words"
-    TOO_LONG = "too long"
-    TOO_MANY_WORDS = "too many words"
-    NO_SUCH_PAGE = "no such page"
-    NO_ISBN = "no ISBN"
-
-
-@dataclass(frozen=True, slots=True)
-class TitleQuery:
-    """A parsed query. A title must contain all phrases, each within one text of `field` (for ANY, of any field)."""
-
-    phrases: tuple[tuple[str, ...], ...]
-    field: SearchField = SearchField.ANY
-
-    @property
-    def key(self) -> str:
-        """All words of the query, in the format of a title's sort key."""
-        return " ".join(word for phrase in self.phrases for word in phrase)
-
-
-def parse(text: str, field: SearchField = SearchField.ANY) -> TitleQuery | BadQuery:
-    """Parse the text of a search, or return the reason for refusing it.
-
-    Words between quotation marks are a phrase. So are the parts of a word without blanks: the characters of a Chinese text, the
-    letters and digits of a call number. An ISBN is searched for as ISBN-13.
-    """
-    if len(text) > LONGEST:
-        return BadQuery.TOO_LONG
-    number = isbn_13(text.strip()) if field in WITH_ISBNS else ""
-    if field is SearchField.ISBN and not number:
-        return BadQuery.NO_ISBN if words(text) else BadQuery.NO_WORDS
-    phrases = ((number,),) if number else tuple(_split_phrases(text, with_isbns=field in WITH_ISBNS))
-    if not phrases:
-        return BadQuery.NO_WORDS
-    return BadQuery.TOO_MANY_WORDS if sum(map(len, phrases)) > MOST_WORDS else TitleQuery(phrases, field)
-
-
-def _split_phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
-    for quoted, word in _PARTS.findall(text):
-        number = isbn_13(word) if word and with_isbns else ""
-        if found := [number] if number else words(quoted or word):
-            yield tuple(found)
 
 
 def title(connection: Connection, bib_id: str) -> Title | None:
@@ -102,25 +36,64 @@ _TITLE = select(*(TITLES.c[field.name] for field in fields(Title))).where(TITLES
 
 
 MOST: Final = 300
-"""Maximum number of hits that are ranked and counted."""
+"""Maximum number of hits that are ranked, and whose availability is counted."""
+MOST_COUNTED: Final = 10_000
+"""Maximum number of hits that are counted, with their facets."""
 MOST_BEGINNING: Final = 100
-"""Maximum number of titles, and of linked titles, that begin with the query and are kept if there are more than MOST hits."""
+"""Maximum number of titles, and of linked titles, that begin with the query and are ranked if there are more than MOST hits."""
 PAGE: Final = 20
 BY_TITLE: Final = frozenset({SearchField.ANY, SearchField.TITLE})
 """Fields in which a query may match the beginning of a title."""
 
 H, R, T = HOLDINGS.c, REQUESTS.c, TITLES.c
 Cells = list[Any]
-Keys = list[str]
-"""Sort key of a title, sort key of its author, `bib_id`, and sort key of its linked title. Lists sort faster than objects."""
 IsAvailable = Callable[[str, str, str, bool], bool]
 """Returns whether a copy without a request is available, given its library, status, material and whether it may be lent."""
+
+
+class Sort(StrEnum):
+    """The order of results: by relevance, the newest first, or by title."""
+
+    RELEVANCE = "relevance"
+    YEAR = "year"
+    TITLE = "title"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Which of the hits are shown, and in which order. "" means any value, and `page` counts from 1.
+
+    Attributes:
+        available: Whether only titles with an available copy are shown.
+        library: Agency that has a copy.
+        language: Language code of MARC.
+        decade: First year of the decade of publication.
+    """
+
+    available: bool = False
+    library: str = ""
+    language: str = ""
+    decade: str = ""
+    sort: Sort = Sort.RELEVANCE
+    page: int = 1
+
+    @property
+    def facets(self) -> list[str]:
+        """The words of the index that a title must have."""
+        values = {"library": self.library, "language": self.language, "decade": self.decade}
+        return [facet_word(kind, value) for kind, value in values.items() if value]
+
+    def admits(self, facets: str) -> bool:
+        """Return whether a title with these facets is shown."""
+        language, decade, *libraries = f"{facets}\t".split("\t")
+        return self.language in ("", language) and self.decade in ("", decade) and self.library in ("", *libraries)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTitle:
     """A title on a page of results. `agencies` are the libraries with an available copy, in alphabetical order."""
 
+    id: int
     bib_id: str
     title: str
     author: str
@@ -133,19 +106,40 @@ class FoundTitle:
 
     @property
     def libraries(self) -> int:
-        """The number of libraries with an available copy."""
+        """Return the number of libraries that have a copy available."""
         return len(self.agencies)
 
 
 @dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value by which results can be narrowed, and the number of hits that have it."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class FoundTitles:
-    """A page of results. `count` is the number of hits, at most MOST, and `more` tells whether more titles match."""
+    """A page of results.
+
+    Attributes:
+        count: Number of hits, at most MOST_COUNTED.
+        more: Whether more titles match. Facets then cover only the titles that were counted.
+        facets: The libraries, the languages and the decades of the hits, by the names of the fields of Narrowing.
+        available: Number of hits with an available copy, or None if there are too many hits to count them.
+        instead: The query in another spelling that was searched instead, because nothing matched.
+        similar: Whether the titles only resemble the query, because nothing matched.
+    """
 
     titles: tuple[FoundTitle, ...]
     count: int
     more: bool
     page: int
     pages: int
+    facets: Mapping[str, tuple[FacetValue, ...]]
+    available: int | None = None
+    instead: str = ""
+    similar: bool = False
 
 
 def search(
@@ -153,51 +147,162 @@ def search(
     typed: str,
     is_available: IsAvailable,
     field: SearchField = SearchField.ANY,
-    *,
-    available: bool = False,
-    page: int = 1,
+    narrowing: Narrowing | None = None,
 ) -> FoundTitles | BadQuery:
     """Return a page of the titles that have all words of a query, or the reason for refusing the query.
 
-    Exact titles come first, then titles that begin with the query, then all other titles. Each group is sorted by title, author
-    and number. `available` limits the result to titles with an available copy. `page` counts from 1, and page 1 always exists.
+    If nothing matches, the query is searched in another spelling, or similar titles are returned. Page 1 always exists.
     """
-    query = parse(typed, field)
+    query, shown = parse(typed, field), narrowing or Narrowing()
     if isinstance(query, BadQuery):
         return query
-    if not 1 <= page <= MOST // PAGE:
+    if not 1 <= shown.page <= MOST_COUNTED // PAGE:
         return BadQuery.NO_SUCH_PAGE
-    found = hits(connection, query)
-    rows = found.rows
-    if available:
-        libraries = _available_at(_COPIES.cells(connection, [bib for _, _, bib, _ in rows]), is_available)
-        rows = [keys for keys in rows if keys[2] in libraries]
-    pages = max(1, -(-len(rows) // PAGE))
-    if page > pages:
+    read_as_memory(connection)
+    queries, found, similar = _find(connection, query, shown)
+    wanted = query if similar else queries[0]
+    more, ids = len(found) > MOST_COUNTED, found[:MOST_COUNTED]
+    is_judged = shown.available or len(ids) <= MOST
+    libraries = _available_at(_COPIES.cells(connection, ids), is_available) if is_judged and ids else {}
+    if shown.available:
+        ids = [one for one in ids if one in libraries]
+    count, pages = len(ids), max(1, -(-len(ids) // PAGE))
+    if shown.page > pages:
         return BadQuery.NO_SUCH_PAGE
-    shown = [bib for _, _, bib, _ in _sort_hits(rows, query)[(page - 1) * PAGE : page * PAGE]]
-    return FoundTitles(_read_titles(connection, shown, is_available), len(rows), found.more, page, pages)
+    facets = _count_facets(_read_among(connection, "facets", ids[:MOST] if more else ids))
+    if shown.sort is Sort.RELEVANCE:
+        ids = _rank(connection, wanted, shown, ids)
+    else:
+        # Of more hits than are counted, the first ones are found by walking through an index in the wanted order.
+        most = MOST_COUNTED if shown.available or not more else shown.page * PAGE
+        ordered = hits(connection, queries, shown.facets, shown.sort, most, walking=more)
+        ids = [one for one in ordered if one in libraries] if shown.available else ordered
+    return FoundTitles(
+        _read_titles(connection, ids[(shown.page - 1) * PAGE : shown.page * PAGE], is_available),
+        count,
+        more,
+        shown.page,
+        pages,
+        available=len(libraries) if is_judged else None,
+        facets=facets,
+        instead=_as_text(wanted) if wanted.phrases != query.phrases else "",
+        similar=similar,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The keys of at most MOST titles. `more` tells whether more titles match."""
+def _find(connection: Connection, query: TitleQuery, shown: Narrowing) -> tuple[list[TitleQuery], list[int], bool]:
+    """Return the queries that were searched, their hits, unsorted, and whether these are only similar to the query.
 
-    rows: list[Keys]
-    more: bool = False
+    A query with few hits, none of which has exactly this title, is widened. If it still has none, it is corrected.
+    """
+    found = hits(connection, [query], shown.facets)
+    is_exact = found and any(query.key in (keys[1], keys[4]) for keys in _find_beginning(connection, query.key))
+    if query.literal or is_exact or len(found) >= PAGE:
+        return [query], found, False
+    wide = widened(query)
+    found = hits(connection, wide, shown.facets)
+    if found or (shown.facets and hits(connection, wide, most=1)):
+        return wide, found, False
+    best: list[TitleQuery] = []
+    least, most = 0, 0
+    for edits, other in corrected(connection, query):
+        if best and edits > least:
+            break
+        if (count := len(hits(connection, [other], most=MOST))) > most:
+            best, least, most = [other], edits, count
+    if queries := best or loosened(query):
+        found = hits(connection, queries, shown.facets)
+    return (queries, found, not best) if found else ([query], found, False)
 
 
-def hits(connection: Connection, query: TitleQuery) -> Hits:
-    """Return at most MOST matching titles, unsorted. If more titles match, prefer titles that begin with the query."""
-    matching = _find_matching(connection, query)
-    if len(matching) <= MOST:
-        return Hits(matching)
-    begin = _find_beginning(connection, query.key) if query.field in BY_TITLE else []
-    found = {keys[2]: keys for keys in (*begin, *matching)}
-    return Hits(list(found.values())[:MOST], more=True)
+def hits(
+    connection: Connection,
+    queries: Sequence[TitleQuery],
+    facets: Sequence[str] = (),
+    sort: Sort = Sort.RELEVANCE,
+    most: int = MOST_COUNTED + 1,
+    *,
+    walking: bool = False,
+) -> list[int]:
+    """Return the ids of at most `most` titles that match any of the queries. For RELEVANCE they are unsorted.
+
+    `walking` tells whether to walk through the index of the sort order, which is fast if very many titles match.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    given = {"query": (fts5 if is_sqlite else tsquery)(queries, facets), "most": most}
+    found = connection.execute(_matching(is_sqlite, sort, walking), given).scalars().all()
+    return list(orjson.loads(found[0]) if is_sqlite else found)
 
 
-def _find_beginning(connection: Connection, key: str) -> list[Keys]:
+_ORDERS: Final = {
+    Sort.RELEVANCE: "",
+    Sort.YEAR: "ORDER BY year DESC, id DESC",
+    Sort.TITLE: "ORDER BY title_key, author_key, bib_id",
+}
+
+
+@cache
+def _matching(is_sqlite: bool, sort: Sort, walking: bool) -> TextClause:
+    order = _ORDERS[sort]
+    if not is_sqlite:
+        return text(f"SELECT id FROM titles WHERE words @@ CAST(:query AS tsquery) {order} LIMIT :most")  # noqa: S608  # our texts
+    found = "SELECT rowid AS id FROM title_words WHERE title_words MATCH :query"
+    if order:
+        index = f"INDEXED BY ix_titles_{'year' if sort is Sort.YEAR else 'title_key'}" if walking else ""
+        found = f"SELECT id FROM titles {index} WHERE id IN ({found}) {order}"  # noqa: S608  # our texts
+    # One row, because the driver releases the GIL for each row, and other threads would take it thousands of times.
+    return text(f"SELECT json_group_array(id) FROM ({found} LIMIT :most)")  # noqa: S608  # our texts
+
+
+def _read_among(connection: Connection, columns: str, ids: list[int]) -> list[Any]:
+    """Return the values of `columns`, one of _AMONG, for these titles. A row of several columns is a list."""
+    if connection.dialect.name == "sqlite":
+        found = connection.execute(_AMONG["sqlite"][columns], {"ids": orjson.dumps(ids).decode()}).scalar_one()
+        values: list[Any] = orjson.loads(found)
+        return values
+    rows = connection.execute(_AMONG["postgresql"][columns], {"ids": ids}).all()
+    return [row[0] for row in rows] if len(rows[:1] and rows[0]) == 1 else [[*row] for row in rows]
+
+
+def _rank(connection: Connection, query: TitleQuery, shown: Narrowing, ids: list[int]) -> list[int]:
+    """Sort titles by relevance. Of more than MOST, rank only some, and titles that begin with the query; others follow."""
+    ranked = _read_among(connection, "keys", ids[:MOST])
+    if len(ids) > MOST and query.field in BY_TITLE:
+        present = set(ids) if shown.available else set()
+        begin = [keys for keys in _find_beginning(connection, query.key) if shown.admits(keys[_FACETS])]
+        ranked = [*{keys[0]: keys for keys in (*ranked, *begin) if not shown.available or keys[0] in present}.values()]
+    relevance = _relevance(query) if query.field in BY_TITLE else lambda _keys: (0, 0)
+    first = [keys[0] for keys in sorted(ranked, key=lambda keys: (relevance(keys), keys[1:]))]
+    if shown.page * PAGE <= len(first) <= len(ids):
+        return first
+    seen = set(first)
+    return (first + [one for one in ids if one not in seen])[: len(ids)]
+
+
+def _relevance(query: TitleQuery) -> Callable[[Cells], tuple[int, int]]:
+    """Return a function of a title's keys. Its result is the smaller, the better the title or the linked title fits.
+
+    Best are exact titles, then titles that begin with the query, that have it as a phrase, that have all its words, and those
+    in which few words are missing. Among these, short titles are better.
+    """
+    typed, wanted = query.key, [stem(word) for word in query.key.split(" ")]
+    stems = " ".join(wanted)
+
+    def distance(key: str) -> tuple[int, int]:
+        if key == typed:
+            return 0, 0
+        found = [stem(word) for word in key.split(" ")]
+        title = " ".join(found)
+        if title == stems:
+            return 1, 0
+        if f" {stems} " in f" {title} ":
+            return 2 if title.startswith(f"{stems} ") else 3, len(found)
+        return 4 + len({*wanted} - {*found}), len(found)
+
+    return lambda keys: min(distance(key) for key in (keys[1], keys[4]) if key) if keys[1] or keys[4] else (99, 0)
+
+
+def _find_beginning(connection: Connection, key: str) -> list[Cells]:
     """Return the first titles that begin with the words of the query, in the order of the keys.
 
     Keys contain only letters, digits and blanks, and of these only the blank sorts before "!".
@@ -206,75 +311,43 @@ def _find_beginning(connection: Connection, key: str) -> list[Keys]:
     return [keys for statement in _BEGINNING for keys in statement.cells(connection, **given)]
 
 
-def _sort_hits(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
-    """Sort the hits: exact titles, titles that begin with the query, and other titles, each group by its keys."""
-    ordered = sorted(hits)
-    if not query.key or query.field not in BY_TITLE:
-        return ordered
-    exact, beginning, others = list[Keys](), list[Keys](), list[Keys]()
-    key, begins = query.key, f"{query.key} "
-    for keys in ordered:
-        title, _, _, linked = keys
-        if key in (title, linked):
-            exact.append(keys)
-        elif title.startswith(begins) or linked.startswith(begins):
-            beginning.append(keys)
-        else:
-            others.append(keys)
-    return exact + beginning + others
+def _count_facets(stored: Iterable[str]) -> dict[str, tuple[FacetValue, ...]]:
+    """Return the libraries and the languages of titles, the most frequent first, and the decades, the newest first."""
+    libraries, languages, decades = Counter[str](), Counter[str](), Counter[str]()
+    for facets, count in Counter(stored).items():
+        language, decade, *agencies = f"{facets}\t".split("\t")  # "" until `db upgrade` has computed it
+        libraries.update(dict.fromkeys(agencies, count))
+        languages[language] += count
+        decades[decade] += count
+    newest = sorted(decades.items(), reverse=True)
+    ordered = {"library": libraries.most_common(), "language": languages.most_common(), "decade": newest}
+    return {kind: tuple(FacetValue(*one) for one in values if one[0]) for kind, values in ordered.items()}
 
 
-def _read_titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
-    if not bibs:
+def _as_text(query: TitleQuery) -> str:
+    return " ".join(("" if phrase[0] > "\u3000" else " ").join(phrase) for phrase in query.phrases)
+
+
+def _read_titles(connection: Connection, ids: Sequence[int], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+    if not ids:
         return ()
-    shown, copies = _SHOWN.cells(connection, bibs), _COPIES.cells(connection, bibs)
+    shown, copies = _SHOWN.cells(connection, ids), _COPIES.cells(connection, ids)
     libraries = _available_at(copies, is_available)
     found = {cells[0]: cells for cells in shown}
-    return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
+    return tuple(FoundTitle(*[*found[one], tuple(sorted(libraries.get(one, ())))]) for one in ids)
 
 
-def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
-    """Return the libraries with an available copy, by `bib_id`."""
-    found: dict[str, set[str]] = {}
-    for bib, agency, *facts in copies:
+def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[int, set[str]]:
+    """Return the libraries with an available copy, by the id of the title."""
+    found: dict[int, set[str]] = {}
+    for one, agency, *facts in copies:
         if is_available(agency, *facts):
-            found.setdefault(bib, set()).add(agency)
+            found.setdefault(one, set()).add(agency)
     return found
 
 
-def _find_matching(connection: Connection, query: TitleQuery) -> list[Keys]:
-    """Return the keys of at most MOST + 1 matching titles."""
-    if connection.dialect.name != "sqlite":
-        return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
-    read_as_memory(connection)
-    found = connection.execute(_SQLITE, {"query": fts5(query), "most": MOST + 1}).scalar_one()
-    keys: list[Keys] = orjson.loads(found)
-    return keys
-
-
-def fts5(query: TitleQuery) -> str:
-    """Return the query in FTS5 syntax. Words contain only letters and digits, so they need no escaping."""
-    phrases = " AND ".join(f'"{" ".join(phrase)}"' for phrase in dict.fromkeys(query.phrases))
-    return phrases if query.field is SearchField.ANY else f"{{{query.field}}} : ({phrases})"
-
-
-def tsquery(query: TitleQuery) -> str:
-    """Return the query in the text form of PostgreSQL's tsquery."""
-    weight = f":{WEIGHTS[query.field]}" if query.field is not SearchField.ANY else ""
-    return " & ".join(
-        "(" + " <-> ".join(f"'{word}'{weight}" for word in in_pairs(phrase)) + ")" for phrase in dict.fromkeys(query.phrases)
-    )
-
-
-_KEYS: Final = (T.title_key, T.author_key, T.bib_id, T.linked_key)
-# The query returns all hits in one row: the driver releases the GIL for each row, and other threads would take it 300 times.
-_SQLITE = text(
-    "SELECT json_group_array(json_array(title_key, author_key, bib_id, linked_key)) FROM titles WHERE id IN "
-    "(SELECT rowid FROM title_words WHERE title_words MATCH :query LIMIT :most)"
-)
-_POSTGRESQL = text(
-    "SELECT title_key, author_key, bib_id, linked_key FROM titles WHERE words @@ CAST(:query AS tsquery) LIMIT :most"
-)
+_KEYS: Final = (T.id, T.title_key, T.author_key, T.bib_id, T.linked_key, T.facets)
+_FACETS: Final = 5
 
 
 def _beginning_query(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
@@ -283,8 +356,23 @@ def _beginning_query(key: ColumnElement[str], *where: ColumnElement[bool]) -> Co
 
 
 _BEGINNING: Final = (_beginning_query(T.title_key), _beginning_query(T.linked_key, T.linked_key != ""))
-
-
-_SHOWN: Final = StatementAmong(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
+_SELECTED: Final = T.id == any_(bindparam("ids", type_=ARRAY(Integer)))
+_AMONG: Final[Mapping[str, Mapping[str, Executable]]] = {
+    "sqlite": {
+        "keys": text(
+            "SELECT json_group_array(json_array(titles.id, title_key, author_key, bib_id, linked_key, facets)) "
+            "FROM json_each(:ids) CROSS JOIN titles ON titles.id = value"
+        ),
+        "facets": text(
+            "SELECT json_group_array(facets) FROM json_each(:ids) "
+            "CROSS JOIN titles INDEXED BY ix_titles_facets ON titles.id = value"
+        ),
+    },
+    "postgresql": {"keys": select(*_KEYS).where(_SELECTED), "facets": select(T.facets).where(_SELECTED)},
+}
+"""Statements for the columns of many titles. SQLite returns them in one row."""
+_SHOWN: Final = StatementAmong(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.id)
 _HELD: Final = exists().where(R.item_barcode == H.barcode, R.item_agency == H.agency, IS_IN_HAND)
-_COPIES: Final = StatementAmong(select(H.bib_id, H.agency, H.status, H.material, H.lendable).where(~_HELD), H.bib_id)
+_COPIES: Final = StatementAmong(
+    select(T.id, H.agency, H.status, H.material, H.lendable).where(H.bib_id == T.bib_id, ~_HELD), T.id
+)

@@ -18,7 +18,8 @@ from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
-from hkall_gateway.db.search.searching import LONGEST, MOST_WORDS, BadQuery
+from hkall_gateway.db.search.parsing import LONGEST, MOST_WORDS, BadQuery
+from hkall_gateway.db.search.searching import Narrowing
 from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -99,7 +100,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 @TITLES.get("/search", responses={"200": models.TitlesFound})
 def search(query: models.SearchQuery) -> Reply:
     """Find titles with all search words, 20 per page. Quotation marks make a phrase. An ISBN matches in both forms."""
-    found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
+    found = consult(titles.search_titles, query.q, query.field, Narrowing(**query.model_dump(exclude={"q", "field"})))
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
     return models.titles_found(found)

@@ -16,7 +16,8 @@ from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, Wa
 from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
 from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.circulation.titles import CopyState, TitleSeen, VolumeSeen
-from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
+from hkall_gateway.db.search.parsing import LONGEST, SearchField
+from hkall_gateway.db.search.searching import MOST_COUNTED, PAGE, FacetValue, FoundTitle, FoundTitles, Sort
 from hkall_gateway.rules.vocabulary import Holding, Request, Title, authors_of
 from hkall_gateway.web.api.models import RECORDS, Body, Plain, Record, made_of
 from hkall_gateway.web.i18n import library_name
@@ -65,7 +66,11 @@ class SearchQuery(Body):
     q: Plain = Field(min_length=1, max_length=LONGEST)
     field: SearchField = SearchField.ANY
     available: bool = Field(default=False, description="only titles of which a library has a copy available")
-    page: int = Field(default=1, ge=1, le=MOST // PAGE)
+    library: Plain = Field(default="", max_length=100, description="only titles of which this library has a copy")
+    language: Plain = Field(default="", max_length=20, description="only titles in this language, by its MARC code")
+    decade: Plain = Field(default="", max_length=4, description="only titles of this decade, by its first year")
+    sort: Sort = Sort.RELEVANCE
+    page: int = Field(default=1, ge=1, le=MOST_COUNTED // PAGE)
 
 
 @made_of(Title, fields="bib_id title authors linked_title linked_author isbns language published")
@@ -81,9 +86,17 @@ class FoundTitleRecord(TitleRecord):
     libraries: list[str]
 
 
+@made_of(FacetValue)
+class FacetRecord(Record):
+    """A value by which results can be narrowed, and the number of hits that have it."""
+
+
 @made_of(FoundTitles)
 class TitlesFound(Record):
-    """One page of search results. `count` is the number of hits up to a maximum. `more` is true if there are more hits."""
+    """One page of search results. `count` is the number of hits up to a maximum. `more` is true if there are more hits.
+
+    If nothing matches, the titles are those of `instead`, which is the query in another spelling, or `similar` is true.
+    """
 
     titles: list[FoundTitleRecord]
 

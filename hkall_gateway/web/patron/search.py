@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlencode
 
+from babel import Locale
+from babel.core import get_global
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as Redirect
@@ -16,9 +18,11 @@ from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.search.folding import isbn_13, words
-from hkall_gateway.db.search.searching import LONGEST, MOST, MOST_WORDS, BadQuery, FoundTitle, FoundTitles, SearchField
+from hkall_gateway.db.search.parsing import LONGEST, MOST_WORDS, BadQuery, SearchField
+from hkall_gateway.db.search.searching import MOST_COUNTED, FoundTitle, FoundTitles, Narrowing, Sort
 from hkall_gateway.rules.plain_text import whole_number
-from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
+from hkall_gateway.web.i18n import N_, gettext, language, library_name
 from hkall_gateway.web.labels import notice
 from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.patron.home import OWN_MINUTE, kept
@@ -113,7 +117,7 @@ def _search_path(typed: str) -> str:
 
 def _find_hits(context: Context, typed: str, field: SearchField) -> tuple[FoundTitle, ...]:
     found = titles.search_titles(context, typed, field)
-    return found.titles if isinstance(found, FoundTitles) else ()
+    return found.titles if isinstance(found, FoundTitles) and not (found.instead or found.similar) else ()
 
 
 def _identifiers(query: MultiDict[str, str]) -> Iterator[str]:
@@ -136,6 +140,16 @@ FIELDS: Final[Mapping[SearchField, str]] = MappingProxyType({
     SearchField.ISBN:   N_("ISBN"),
     SearchField.CALL:   N_("Call number"),
 })
+SORTS: Final[Mapping[Sort, str]] = MappingProxyType({
+    Sort.RELEVANCE: N_("Relevance"),
+    Sort.YEAR:      N_("Newest"),
+    Sort.TITLE:     N_("Title"),
+})
+FACETS: Final[Mapping[str, str]] = MappingProxyType({
+    "library":  N_("Library"),
+    "language": N_("Language"),
+    "decade":   N_("Year"),
+})
 BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
     BadQuery.NO_WORDS:       N_("Type at least one word."),
     BadQuery.TOO_LONG:       N_("That is too long; at most {longest} characters are searched."),
@@ -148,19 +162,19 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search as described by the query string. `page` is 0 if not a number. An unknown field means all fields."""
+    """A search as described by its URL. `page` is 0 if it is not a number; an unknown field means every field."""
 
     words: str
     field: SearchField
-    available: bool
-    page: int
+    narrowing: Narrowing
 
     def address(self, **changed: object) -> str:
-        """Return the URL of this search, with the values in `changed`. Omit default values."""
-        query: dict[str, object] = {"q": self.words, "field": self.field, "available": int(self.available), "page": self.page}
-        usual = {"field": SearchField.ANY, "available": 0, "page": 1}
-        query |= {"page": 1} | changed
-        return "/search?" + urlencode({name: value for name, value in query.items() if usual.get(name) != value})
+        """Return the URL of this search with other values. Default values are omitted."""
+        usual = {"field": SearchField.ANY, "page": 1, **asdict(Narrowing())}
+        query = {"q": self.words, "field": self.field, **asdict(self.narrowing), "page": 1, **changed}
+        return "/search?" + urlencode(
+            {name: int(value) if value is True else value for name, value in query.items() if usual.get(name) != value}
+        )
 
 
 @PAGES.get("/search")
@@ -178,7 +192,10 @@ def results() -> Response:
         names=names,
         fields=FIELDS,
         own=services().library().agency,
-        most=MOST,
+        most=MOST_COUNTED,
+        sorts=SORTS,
+        heads=FACETS,
+        facet_label=_facet_label,
         language_of=language_of,
     )
     code = {None: 200, BadQuery.NO_SUCH_PAGE: 404}.get(bad, 400)
@@ -191,16 +208,36 @@ def search_of(query: Mapping[str, str]) -> Search:
     return Search(
         words=query.get("q", "").strip(),
         field=SearchField(field) if field in FIELDS else SearchField.ANY,
-        available=bool(query.get("available", "").strip("0")),
-        page=whole_number(query.get("page", "1")) or 0,
+        narrowing=Narrowing(
+            available=bool(query.get("available", "").strip("0")),
+            library=query.get("library", ""),
+            language=query.get("language", ""),
+            decade=query.get("decade", ""),
+            sort=Sort(sort) if (sort := query.get("sort", "")) in SORTS else Sort.RELEVANCE,
+            page=whole_number(query.get("page", "1")) or 0,
+        ),
     )
+
+
+def _facet_label(kind: str, value: str, names: Mapping[str, str]) -> str:
+    """Return the text for a value of a facet in the language of this request."""
+    if kind == "library":
+        return library_name(value, names.get(value, ""))
+    if kind == "language":
+        code = get_global("language_aliases").get(value, value)
+        return str(Locale.parse("zh_Hant_HK" if language() == CHINESE else "en").languages.get(code, value))
+    return f"{value}–{value[:3]}9"
 
 
 def _run_search(context: Context, search: Search) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
     """Return the results (None without search words), the suspension of requests, and the names of libraries with copies."""
     if not search.words:
         return None, titles.find_suspension(context), {}
-    found = titles.search_titles(context, search.words, search.field, available=search.available, page=search.page)
-    agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
+    found = titles.search_titles(context, search.words, search.field, search.narrowing)
+    agencies = (
+        set() if isinstance(found, BadQuery) else {one.value for one in found.facets["library"]} | {search.narrowing.library}
+    )
     names = {agency: partner.name for agency, partner in context.unit.partners.among(agencies).items()}
+    settings = services().settings()
+    names[context.library.agency] = settings.names.get(language(), settings.names[ENGLISH])
     return found, titles.find_suspension(context), names
