@@ -24,6 +24,8 @@ PAGES = {
     "search-empty": "/search",
     "search": "/search?q=hong+kong",
     "search-chinese": "/search?q=%E9%A6%99%E6%B8%AF",
+    "search-narrowed": "/search?q=hong+kong&library=CUHK&sort=year",
+    "search-did-you-mean": "/search?q=statistcs",
     "search-nothing": "/search?q=zzzz&field=title&available=1",
     "search-bad": "/search?q=9780306406158&field=isbn",
     "title": f"/title/{TITLES['Rooftop Cities: Living High in Hong Kong']}",
