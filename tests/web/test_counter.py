@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from lxml import html
@@ -95,6 +96,17 @@ def test_decline_button_stores_its_published_reason(site: Site, code: str) -> No
         assert site.world.request(number).reason == code
 
 
+def test_history_says_command_and_reason_in_words(site: Site) -> None:
+    given(site, P.PAGED, "R-1")
+    clerk = Clerk(site)
+    clerk.load("/staff/requests/R-1")
+    clerk.press("Not on the shelf")
+    newest = clerk.page.xpath("//ol[@class='timeline']/li")[0].xpath("string(.)")
+    assert "console, Decline" in newest
+    assert "Not found on the shelf" in newest
+    assert "not_on_shelf" not in newest
+
+
 def test_another_reason_needs_words(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     clerk, at = site.staff(), "/staff/requests/R-1"
@@ -175,6 +187,27 @@ def test_loan_of_another_patron_is_not_changed(site: Site) -> None:
     address = page_of(clerk)
     assert clerk.post(f"{address}/act", at=address, action="lost", request="R-1").status_code == 404
     assert site.world.request("R-1").lost_on is None
+
+
+@pytest.mark.parametrize("odd", ["", "\x00", "١٢", "1e9", "-5", "x" * 500, "😀", "<b>'\"", "9" * 30])
+def test_odd_input_is_answered_without_an_error(site: Site, odd: str) -> None:
+    loan(site)
+    clerk = site.staff()
+    address = page_of(clerk)
+    forms: dict[str, dict[str, str]] = {
+        f"{address}/act": {"action": "lost", "request": "R-1", "dollars": odd},
+        f"{address}/act?": {"action": odd, "request": odd, "dollars": odd},
+        f"{address}/request": {"q": odd, "volume": odd, "pickup": odd},
+        "/staff/patrons": {"q": odd},
+        "/staff/scan/take": {"scan": odd},
+        "/staff/keys": {"off": odd},
+        "/staff/lists/on-loan/act": {"action": f"decline:{odd}", "request": odd},
+        "/staff/requests/R-1/decline": {"code": odd, "reason": odd, "seen": odd},
+    }
+    answers = {path: clerk.post(path, at="/staff/", **fields).status_code for path, fields in forms.items()}
+    assert {path: code for path, code in answers.items() if code >= 500} == {}
+    for path in ("/staff/lists/pull?print=", "/staff/requests/R-1?done="):
+        assert clerk.get(path + quote(odd)).status_code < 500
 
 
 def test_number_of_a_title_is_found_too(site: Site) -> None:

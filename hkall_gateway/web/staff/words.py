@@ -8,7 +8,7 @@ in no table, which a later release may have written, is shown unchanged.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final
@@ -252,7 +252,14 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of facts, by field name. A fact without a label is shown under the field name."""
 # fmt: on
-CODES: Final = MappingProxyType({"pickup_location": place_name, "category": category_words, "material": material_words})
+CODES: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
+    {
+        "pickup_location": place_name,
+        "category": category_words,
+        "material": material_words,
+        "reason": lambda reason: reason_label(reason, language()),
+    }
+)
 """Functions that return the words for a code, by the name of the fact."""
 IN_THE_EVENT: Final = frozenset({"position", "moved_at", "placed_at", "id", "side", "stage", "used", "kind", "wire_agency"})
 """Facts that are not shown, since the journal line's label and time already imply them."""
