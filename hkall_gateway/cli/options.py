@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 import click
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.command import Context, Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.local_system import Known
+    from hkall_gateway.db.privacy.person_file import Transact
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
@@ -101,13 +102,6 @@ class NcipAgreements:
     posts: Mapping[str, Post] = field(default_factory=dict)
 
 
-class Transaction(Protocol):
-    """Runs `work(unit)` in its own transaction and returns the result."""
-
-    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T:
-        """Run `work(unit)` in its own transaction and return the result."""
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """The library that a command works on: identity, database, partners, and clients for database and partners.
@@ -128,7 +122,7 @@ class Site:
     """
 
     library: Library
-    transact: Transaction
+    transact: Transact
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
     agreed: Callable[[], NcipAgreements]
@@ -136,7 +130,7 @@ class Site:
     local: Known | None = None
     languages: tuple[str, ...] = field(default_factory=_languages)
     bounce_key: Sensitive = NOTHING
-    looking: Transaction | None = None
+    looking: Transact | None = None
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+from socket import SOCK_STREAM, getaddrinfo
 from typing import Any, Final, TypeVar, cast
 
 from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
@@ -13,11 +14,10 @@ from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IResolutionReceiver
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
@@ -39,13 +39,16 @@ async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: in
 
 
 async def _resolve_host(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
-    receiver = _Receiver()
-    tools.reactor.nameResolver.resolveHostName(receiver, host, port)
+    def look_up() -> tuple[str, ...]:
+        return tuple(dict.fromkeys(str(where[0]) for *_, where in getaddrinfo(host, port, type=SOCK_STREAM)))
+
     try:
-        addresses = await within(tools.reactor, sheet.left_s(), receiver.done)
+        addresses = await within(tools.reactor, sheet.left_s(), tools.in_thread(look_up))
     except TooLong as late:
         sheet.fail("dns", f"{host}: {late}")
         return ()
+    except (OSError, UnicodeError):  # an unknown name, or a text that cannot be a name
+        addresses = ()
     if addresses:
         sheet.ok("dns", ", ".join(addresses[:SHOWN]))
     else:
@@ -92,26 +95,6 @@ def on_this_machine(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.casefold() == "localhost"
-
-
-@implementer(IResolutionReceiver)
-class _Receiver:
-    """Collects the addresses that a host name resolves to."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[tuple[str, ...]] = Deferred()
-        self._found: list[str] = []
-
-    def resolutionBegan(self, resolution: object) -> None:  # noqa: N802  # Twisted's own name
-        """Ignore the start of a resolution."""
-
-    def addressResolved(self, address: IPv4Address | IPv6Address) -> None:  # noqa: N802
-        if address.host not in self._found:
-            self._found.append(address.host)
-
-    def resolutionComplete(self) -> None:  # noqa: N802
-        if not self.done.called:
-            self.done.callback(tuple(self._found))
 
 
 # TLS checks of a peer: protocol version, chain, host name and expiry, each reported separately.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import (
     ROW,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
-Ended: TypeAlias = "Callable[[Context, int], object]"
 
 
 @click.group()
@@ -138,11 +136,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 
     Example: hkall-gateway outbox retry 17 18
     """
-    from hkall_gateway.circulation.partners import unsent
-    from hkall_gateway.db.outbox import UNSETTLED
-
-    by = by_staff("outbox retry")
-    _act_on_each(site, rows, partner, error, UNSETTLED, lambda context, row: unsent.retry(context, unsent.Settle(by, row)))
+    _settle_each(site, "retry", rows, partner, error)
 
 
 @outbox.command()
@@ -154,11 +148,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
-    from hkall_gateway.circulation.partners import unsent
-
-    by = by_staff("outbox done")
-    dead = (OutboxState.DEAD,)
-    _act_on_each(site, rows, partner, error, dead, lambda context, row: unsent.done(context, unsent.Settle(by, row, reason)))
+    _settle_each(site, "done", rows, partner, error, reason)
 
 
 @outbox.command()
@@ -170,21 +160,29 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
-    from hkall_gateway.circulation.partners import unsent
-
-    by = by_staff("outbox drop")
-    dead = (OutboxState.DEAD,)
-    _act_on_each(site, rows, partner, error, dead, lambda context, row: unsent.drop(context, unsent.Settle(by, row, reason)))
+    _settle_each(site, "drop", rows, partner, error, reason)
 
 
-def _act_on_each(
-    site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended
+def _settle_each(
+    site: Site,
+    how: Literal["retry", "done", "drop"],
+    rows: tuple[int, ...],
+    partner: str,
+    error: str,
+    reason: str = "",
 ) -> None:
-    """Perform `work` on each row in its own transaction. Exit with code 1 if it was refused for any row."""
+    """Retry or settle each row in its own transaction. Exit with code 1 if that was refused for any row."""
+    from hkall_gateway.circulation.partners import unsent
+    from hkall_gateway.db.outbox import UNSETTLED
+
+    work = {"retry": unsent.retry, "done": unsent.done, "drop": unsent.drop}[how]
+    states, by = UNSETTLED if how == "retry" else (OutboxState.DEAD,), by_staff(f"outbox {how}")
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))
-    refusals = [(row, refusal) for row in wanted if isinstance(refusal := site.act(work, row), Refused)]
+    refusals = [
+        (row, refusal) for row in wanted if isinstance(refusal := site.act(work, unsent.Settle(by, row, reason)), Refused)
+    ]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):
