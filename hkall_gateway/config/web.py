@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib.util import find_spec
-from ipaddress import ip_address
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, Field
 from hkall_gateway.config.loading import Strict
 from hkall_gateway.config.values import Argon2Hash, Endpoint, File
 from hkall_gateway.net.contrast import ENOUGH, GROUND, contrast
-from hkall_gateway.rules.values import Natural, Network, Text, Variable, WebUrl
+from hkall_gateway.rules.values import Natural, Network, Text, Variable, WebUrl, on_this_machine
 
 NEEDED: Final = ("authlib", "babel", "flask", "flask_openapi3", "flask_wtf", "requests")
 """Modules that the optional dependency group `web` installs, without which no page can be served."""
@@ -33,16 +32,9 @@ def _check_public_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must end with the host or the port; pages stand at the root of the host")
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not on_this_machine(parts.hostname or ""):
         raise ValueError("must begin with https://: browsers keep the session's cookie on loopback alone without it")
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_web_endpoint(text: str) -> str:

@@ -139,10 +139,9 @@ def placed_records(
     make: Callable[[Values], T],
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
-    left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
-    """Return (FILE:LINE, record) for each row. With `left_out`, skip bad rows and append their errors to that list."""
-    mistakes: list[str] = [] if left_out is None else left_out
+    """Return (FILE:LINE, record) for each row. Raise BadFile with the errors in all rows."""
+    mistakes: list[str] = []
     made: list[tuple[str, T]] = []
     places: dict[tuple[str, ...], str] = {}
 
@@ -154,7 +153,7 @@ def placed_records(
         return before
 
     keep_records(rows, columns, make, key, add, mistakes, check)
-    if mistakes and left_out is None:
+    if mistakes:
         raise BadFile(mistakes)
     return tuple(made)
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
 MOST_COPIES = 20
@@ -41,9 +39,9 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
     language, e-mail), loaded values take precedence, since the library chose to load them.
     """
     present = live.card or card
-    loaded = await store.read(bind(find_patron, card))
+    loaded = await store.read(lambda unit: unit.patrons.find(card))
     if loaded is None and present != card:
-        loaded = await store.read(bind(find_patron, present))
+        loaded = await store.read(lambda unit: unit.patrons.find(present))
     known = loaded or Borrower(present, live.name, live.category, language=live.language or "en", local_loans=None)
     borrower = replace(
         known,
@@ -61,14 +59,4 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
     """Return our own loaded items of a title, but at most MOST_COPIES items."""
-    return (await store.read(bind(find_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
-
-
-def find_patron(unit: UnitOfWork, card: str) -> Borrower | None:
-    """Find a loaded patron by card."""
-    return unit.patrons.find(card)
-
-
-def find_copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    """Find the loaded items of a title."""
-    return unit.holdings.of_title(bib_id, agency)
+    return (await store.read(lambda unit: unit.holdings.of_title(bib_id, agency), is_long=True))[:MOST_COPIES]

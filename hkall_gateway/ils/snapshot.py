@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
-from hkall_gateway.db import bind
-from hkall_gateway.ils.live import find_copies, find_patron
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
@@ -19,16 +17,16 @@ class Snapshot:
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Return the facts about a loaded borrower."""
-        return BorrowerFacts(await self._store.read(bind(find_patron, card)), "snapshot")
+        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card)), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Compare the PIN with the loaded hash."""
-        known = await self._store.read(bind(find_patron, card))
+        known = await self._store.read(lambda unit: unit.patrons.find(card))
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Return the loaded items of a title."""
-        return await self._store.read(bind(find_copies, bib_id, self._agency), is_long=True)
+        return await self._store.read(lambda unit: unit.holdings.of_title(bib_id, self._agency), is_long=True)
 
 
 class Manual(Snapshot):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,6 +12,14 @@ from pydantic import AfterValidator, Field
 
 NUMBER: Final = "{instance}"
 """Placeholder in an endpoint for the number of the gateway process, so that all processes can share one configuration."""
+
+
+def on_this_machine(host: str) -> bool:
+    """Return whether `host` is localhost or a loopback address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
 
 
 def _web_url(url: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.tls import endpoint_arguments, tls_entrance
+from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.simulator.peers import PartnerLibrary, short
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class Rehearsal:
         self._reactor, self._agency, self._say = reactor, agency, say
         self.port = _partner_port(row, secure=certificate_files is not None)
         self._shown = certificate_files
-        self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
+        self.mail_port = config.smtp.port if config.smtp and on_this_machine(config.smtp.host) else None
         secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
         # The URL at which the partner reaches us.
@@ -151,16 +151,9 @@ class Rehearsal:
 def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
     """Return the port in a partner's URL. Raise NotHere unless the scheme is https with a certificate and http without."""
     url = urlsplit(row.url)
-    if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
+    if url.scheme not in USUAL_PORTS or not on_this_machine(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")
     if secure != (url.scheme == "https"):
         wanted = "give the certificate of that name by --certificate" if not secure else "a certificate is for https: only"
         raise NotHere(f"{row.agency}: url is {row.url}: {wanted}")
     return url.port or USUAL_PORTS[url.scheme]
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

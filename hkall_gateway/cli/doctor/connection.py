@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from socket import SOCK_STREAM, getaddrinfo
 from typing import Any, Final, TypeVar, cast
 
@@ -25,6 +24,7 @@ from zope.interface import implementer
 
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.net.endpoints import Transport
+from hkall_gateway.rules.values import on_this_machine
 
 P = TypeVar("P", bound=Protocol)
 
@@ -87,14 +87,6 @@ def connection_error(failed: BaseException) -> str:
     if isinstance(failed, ConnectError):
         text = text.rpartition(": ")[2]  # drop Twisted's prefix and the errno, keep the system's message
     return text or type(failed).__name__
-
-
-def on_this_machine(host: str) -> bool:
-    """Return whether `host` is a loopback address or localhost."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"
 
 
 # TLS checks of a peer: protocol version, chain, host name and expiry, each reported separately.

@@ -28,10 +28,11 @@ from twisted.mail.smtp import (
 from twisted.python.failure import Failure
 
 from hkall_gateway.cli.doctor import connection
-from hkall_gateway.cli.doctor.connection import NoHandshake, Recorder, check_reach, on_this_machine
+from hkall_gateway.cli.doctor.connection import NoHandshake, Recorder, check_reach
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.gateway import Smtp
 from hkall_gateway.delivery.smtp import MailServer, sender_factory
+from hkall_gateway.rules.values import on_this_machine
 
 _Extended: Any = ESMTPClient  # twisted.mail has no types
 _ExtendedSender: Any = ESMTPSender

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hkall_gateway.cli.doctor import connection
-from hkall_gateway.cli.doctor.connection import check_reach, on_this_machine
+from hkall_gateway.cli.doctor.connection import check_reach
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet
 from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
@@ -25,6 +25,7 @@ from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, fin
 from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
