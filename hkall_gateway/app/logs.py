@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from math import floor
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -116,13 +116,16 @@ def configure(
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
         hidden -= {"title", "AJ"}
-    structlog.configure(
-        processors=[LogLine(hidden, key, now, draw)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(cast(BinaryIO, stream)),  # structlog uses only the methods of Stream
-        # A cached logger keeps the stream and the level of an earlier call.
-        cache_logger_on_first_use=for_good,
-    )
+    line = LogLine(hidden, key, now, draw)
+
+    class Logger(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc]  # a class made at run time
+        def _proxy_to_logger(self, method: str, event: str | None = None, **fields: object) -> None:
+            # structlog would copy the fields twice more, for several processors. This is the only one.
+            stream.write(line(None, method, fields | {"event": event}) + b"\n")
+            stream.flush()
+
+    # A cached logger keeps the stream and the level of an earlier call.
+    structlog.configure(processors=[line], wrapper_class=Logger, cache_logger_on_first_use=for_good)
 
 
 class LogLine:
@@ -142,7 +145,10 @@ class LogLine:
         if place := logged_context():
             event = {**place, **event}
         if not PATRON_KEYS.isdisjoint(event):
-            event = dict(self._patron_field(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
+            event = {
+                "patron_ref" if name in PATRON_KEYS else name: self._patron_ref(value) if name in PATRON_KEYS else value
+                for name, value in event.items()
+            }
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
         # Fast path: nearly all events have only public field names, and values that cannot contain a secret.
@@ -167,15 +173,14 @@ class LogLine:
         for key, value in table.items():
             name = str(key)
             if name in PATRON_KEYS:  # patron data is redacted, so such a key is never in `_open`
-                patron, reference = self._patron_field(value)
-                shown[patron] = reference
+                shown["patron_ref"] = self._patron_ref(value)
             else:
                 shown[name] = DOT if self._is_hidden(name) and value else self._scrubbed_value(value)
         return shown
 
-    def _patron_field(self, value: object) -> tuple[str, str]:
+    def _patron_ref(self, value: object) -> str:
         text = value.reveal() if isinstance(value, Sensitive) else str(value or "")
-        return "patron_ref", patron_ref(text, self._key) if text else ""
+        return patron_ref(text, self._key) if text else ""
 
     def _is_hidden(self, name: str) -> bool:
         # Keys are usually constants, SIP2 tags or NCIP elements, which are few enough to cache. Limit the cache for other keys.
