@@ -106,7 +106,7 @@ class _DriverStatement:
     """A statement compiled for one driver.
 
     Attributes:
-        names: Parameter names in the order of the placeholders.
+        names: Parameter names and their converters, for `positional` placeholders in their order.
         given: Constant values from the statement itself.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
@@ -114,10 +114,9 @@ class _DriverStatement:
     """
 
     text: str
-    names: tuple[str, ...]
+    names: tuple[tuple[str, Convert | None], ...]
     positional: bool
     given: Values
-    binds: Mapping[str, Convert]
     keys: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     here: bool
@@ -126,11 +125,11 @@ class _DriverStatement:
     def parameters(self, connection: Connection, values: Values) -> Sequence[object] | Values:
         """Convert the values to the driver's parameter format. Errors are raised as SQLAlchemy's exceptions."""
         try:
-            if self.given or self.binds:
-                values = made = {**self.given, **values}
-                for name, convert in self.binds.items():
-                    made[name] = convert(made[name])
-            return tuple([values[name] for name in self.names]) if self.positional else values
+            if self.given:
+                values = {**self.given, **values}
+            if self.positional:
+                return tuple([values[name] if convert is None else convert(values[name]) for name, convert in self.names])
+            return {name: values[name] if convert is None else convert(values[name]) for name, convert in self.names}
         except Exception as error:
             raise _sqlalchemy_error(connection.dialect, self.text, values, error) from error
 
@@ -150,16 +149,15 @@ class CompiledStatement:
 
     def rows(self, connection: Connection, **values: object) -> list[dict[str, Any]]:
         """Return the rows as dicts by column name."""
-        cells = self.cells(connection, **values)
         keys = self._for(connection.dialect).keys
-        return [dict(zip(keys, row, strict=True)) for row in cells]
+        return [dict(zip(keys, row, strict=True)) for row in self.cells(connection, **values)]
 
     def cells(self, connection: Connection, **values: object) -> list[list[Any]]:
         """Return the rows as lists of cells, in the order of the statement's columns."""
-        results = self._for(connection.dialect).results
-        found = [list(row) for row in self._run(connection, values, self._reads).fetchall()]
-        for cells in found if results else ():
-            for place, convert in results:
+        compiled = self._for(connection.dialect)
+        found = [list(row) for row in _run(connection, compiled, values, self._reads).fetchall()]
+        for cells in found if compiled.results else ():
+            for place, convert in compiled.results:
                 if (cell := cells[place]) is not None:
                     cells[place] = convert(cell)
         return found
@@ -170,11 +168,11 @@ class CompiledStatement:
 
     def change(self, connection: Connection, **values: object) -> int:
         """Send all appended rows, execute the statement, and return the number of rows written."""
-        return self._run(connection, values, ()).rowcount
+        return _run(connection, self._for(connection.dialect), values, ()).rowcount
 
     def write(self, connection: Connection, **values: object) -> int:
         """Send the rows appended to this statement's table, execute the statement, and return the number of rows written."""
-        return self._run(connection, values, (self.table,)).rowcount
+        return _run(connection, self._for(connection.dialect), values, (self.table,)).rowcount
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Execute the statement for each of `rows`, after sending the rows appended to its table."""
@@ -201,12 +199,6 @@ class CompiledStatement:
             _execute(connection, compiled.text, rows, many=True)
         else:
             _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
-
-    def _run(self, connection: Connection, values: Values, tables: Collection[str]) -> Cursor:
-        """Execute the statement after sending the rows appended to `tables`, or all appended rows if `tables` is empty."""
-        _flush_before(connection, tables)
-        compiled = self._for(connection.dialect)
-        return _execute(connection, compiled.text, compiled.parameters(connection, values))
 
     def _for(self, dialect: Dialect) -> _DriverStatement:
         found = self._compiled.get(dialect.name)
@@ -249,11 +241,19 @@ def flush(connection: Connection) -> None:
             statement.send_rows(connection, rows)
 
 
+def _run(connection: Connection, compiled: _DriverStatement, values: Values, tables: Collection[str]) -> Cursor:
+    """Execute a statement after sending the rows appended to `tables`, or all appended rows if `tables` is empty."""
+    _flush_before(connection, tables)
+    return _execute(connection, compiled.text, compiled.parameters(connection, values))
+
+
 def _flush_before(connection: Connection, tables: Collection[str]) -> None:
     """Send all appended rows if any of them is for one of `tables`, or if `tables` is empty."""
-    appended: Mapping[CompiledStatement, object] = connection.info.get(APPENDED, {})
-    if appended and (not tables or any(one.table in tables for one in appended)):
-        flush(connection)
+    if appended := connection.connection.info.get(APPENDED):
+        for one in appended:
+            if not tables or one.table in tables:
+                flush(connection)
+                return
 
 
 def discard(connection: Connection) -> None:
@@ -318,10 +318,9 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _DriverStatement:
         rows_text = str(insert(statement.table).from_select(list(made.binds), select(rows)).compile(dialect=dialect))
     return _DriverStatement(
         text=str(made),
-        names=tuple(made.positiontup or ()),
+        names=tuple((str(name), binds[name]) for name in made.positiontup or made.binds),
         positional=made.positional,
         given={name: bind.value for name, bind in made.binds.items() if not bind.required},
-        binds={name: convert for name, convert in binds.items() if convert},
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
         here=dialect.name == "sqlite",

@@ -43,11 +43,7 @@ def record_as(name: str) -> Callable[[type[T]], type[T]]:
 
 def to_json(value: object) -> str:
     """Return `value` as JSON text. Raise TypeError for unsupported types."""
-    kind = type(value)
-    write = _WRITERS.get(kind)
-    if write is None:
-        write = _WRITERS[kind] = _make_writer(kind)
-    return write(value)
+    return _WRITERS[type(value)](value)
 
 
 def from_json(text: str) -> Any:  # the type depends on the text
@@ -70,11 +66,11 @@ def _tagged_json(name: str, value: str) -> str:
 
 
 def _json_mapping(value: Mapping[object, object]) -> str:
-    return "{" + ",".join([f"{_json_text(str(key))}:{to_json(one)}" for key, one in value.items()]) + "}"
+    return "{" + ",".join([f"{_json_text(str(key))}:{_WRITERS[type(one)](one)}" for key, one in value.items()]) + "}"
 
 
 def _json_list(value: Iterable[object]) -> str:
-    return "[" + ",".join([to_json(one) for one in value]) + "]"
+    return "[" + ",".join([_WRITERS[type(one)](one) for one in value]) + "]"
 
 
 # fmt: off
@@ -95,7 +91,16 @@ _WAYS: tuple[tuple[type, Write], ...] = (
 # fmt: on
 """(class, writer) pairs. The first class that the value is an instance of determines the writer."""
 
-_WRITERS: dict[type, Write] = {}
+
+class _Writers(dict[type, Write]):
+    """The writer for each class, made when the first value of the class is written."""
+
+    def __missing__(self, kind: type) -> Write:
+        self[kind] = write = _make_writer(kind)
+        return write
+
+
+_WRITERS = _Writers()
 
 
 def _make_writer(kind: type) -> Write:
@@ -115,9 +120,8 @@ def _record_writer(kind: type) -> Write:
 
     def write(value: object) -> str:
         cells = [(key, getattr(value, name), default) for key, name, default in keys]
-        return "".join(
-            [head, *[key + to_json(one) for key, one, default in cells if one is not default and one != default], "}"]
-        )
+        written = [key + _WRITERS[type(one)](one) for key, one, default in cells if one is not default and one != default]
+        return "".join([head, *written, "}"])
 
     return write
 
