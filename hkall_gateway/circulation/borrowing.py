@@ -199,6 +199,7 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
 def _open_request(
     context: Context, command: RequestTitle, copies: tuple[Holding, ...], ranked: tuple[Candidate, ...], flags: str
 ) -> Request:
+    asks = bool(ranked) and not ranked[0].skip
     request = context.unit.open(
         Request(
             id="",
@@ -217,9 +218,10 @@ def _open_request(
         ),
         context.now,
         command.by,
+        steps=asks,
     )
     listed = [replace(c, request=request.id) for c in ranked]
-    if not listed or listed[0].skip:
+    if not asks:
         context.unit.candidates.add(listed)
         return request
     asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # still the best choice, as ranked in this transaction

@@ -120,17 +120,14 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> 
     repetitions are decided again. The reply to "renew all" holds while each of its renewals holds.
     """
     unit, now = context.unit, context.now
-    until = now + timedelta(seconds=key.keep_s)
-    kept = inbox.claim(unit, key.agency, key.digest, until, now)
-    if kept:
+    if kept := inbox.find(unit, key.agency, key.digest, now):
         before: Result = from_json(kept)  # the inbox stores only results
         if all(_part_holds(unit, part) for part in parts(before)):
             return before
-        inbox.keep(unit, key.agency, key.digest, "")
-        inbox.claim(unit, key.agency, key.digest, until, now)
     result = work(context)
     is_decided = not isinstance(result, Refused) and not (isinstance(result, Renewed) and result.pending)
-    inbox.keep(unit, key.agency, key.digest, to_json(result) if is_decided else "")
+    outcome, until = to_json(result) if is_decided else "", now + timedelta(seconds=key.keep_s)
+    inbox.keep(unit, key.agency, key.digest, outcome, until, now)
     return result
 
 

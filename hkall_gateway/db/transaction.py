@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from sqlalchemy import Connection, CursorResult, Executable
@@ -36,6 +36,7 @@ class Prefetched:
         closed: Closed days by agency.
         closed_soon: The closed days among a day and the next day, by (agency, day).
         links: Partners and their channels, by agency.
+        documents: Recorded (outcome, time until which it is kept) by (agency, digest) of a document, None for a new document.
     """
 
     borrowers: dict[str, Borrower | None] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Prefetched:
     closed: dict[str, frozenset[date]] = field(default_factory=dict)
     closed_soon: dict[tuple[str, date], frozenset[date]] = field(default_factory=dict)
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
+    documents: dict[tuple[str, str], tuple[str, datetime] | None] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Discard all rows, after a change that `changed` does not cover."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, TypeVar, Unpack
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, bindparam, select, text
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db import patrons
@@ -32,7 +32,7 @@ from hkall_gateway.db.requests import (
     request_of,
     with_facts,
 )
-from hkall_gateway.db.tables import HAS_CARD, IS_OPEN, LINKS, REQUESTS
+from hkall_gateway.db.tables import HAS_CARD, INBOX, IS_OPEN, LINKS, REQUESTS
 from hkall_gateway.db.transaction import Prefetched, Transaction
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
@@ -70,6 +70,7 @@ class UnitOfWork:
     ) -> None:
         self._new_id, self._silent, self._listen, self._has_room = new_id, silent, listen, has_room
         self.moves: list[JournalEntry] = []
+        self._unwritten: Request | None = None
         self.connection, self.transaction = connection, (transaction := Transaction(connection))
         self.dialect, self.execute = transaction.dialect, transaction.execute
         self.requests, self.patrons = RequestRepository(transaction), patrons.PatronRepository(transaction)
@@ -96,9 +97,10 @@ class UnitOfWork:
         """Repository of patron letters."""
         return NoticeRepository(self.transaction)
 
-    def open(self, request: Request, now: datetime, by: Actor) -> Request:
+    def open(self, request: Request, now: datetime, by: Actor, *, steps: bool = False) -> Request:
         """Insert a request with its first position, and assign a missing number. No other function inserts requests.
 
+        If the caller takes a step with the new request at once (`steps`), the row is written by that step.
         Raises NearlyFull for a new request of a patron or partner, but not for a copy that has already arrived.
         """
         if request.position in ASKED_FOR and not self._has_room():
@@ -107,7 +109,9 @@ class UnitOfWork:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
         named = {"id": request.id or self._new_id()}
         born = with_facts(request, {**named, "placed_at": request.placed_at or now, "moved_at": request.moved_at or now})
-        _OPEN.write(self.connection, **facts_of(born), stage=STAGES[born.position])
+        self._unwritten = born
+        if not steps:
+            self._insert(born)
         self.transaction.ahead.changed(born, born)
         self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
         return born
@@ -192,11 +196,12 @@ class UnitOfWork:
             take(self.connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
-        """Prefetch the rows for the cards and copies in a group's locks. Do nothing for a single unit on SQLite."""
+        """Prefetch the rows for the cards, copies and documents in a group's locks. Do nothing for a single unit on SQLite."""
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
-        if not cards and not barcodes:
+        documents = {one.document for one in wanted if one.document[1]}
+        if not cards and not barcodes and not documents:
             return
         found = Prefetched(
             dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards}
@@ -211,6 +216,11 @@ class UnitOfWork:
         if barcodes:
             for request in map(request_of, HELD.cells(self.connection, barcodes)):
                 found.held[request.item_barcode][request.id] = request
+        found.documents |= dict.fromkeys(documents)
+        for agency in {agency for agency, _ in documents}:
+            digests = [digest for of, digest in documents if of == agency]
+            for digest, outcome, keep_until in KEPT.cells(self.connection, digests, agency=agency):
+                found.documents[agency, digest] = outcome, keep_until
         for unit in group:
             unit.transaction.ahead = found
 
@@ -232,12 +242,18 @@ class UnitOfWork:
             written = {name: value for name, value in changed.items() if name != "position"} or changed
         elif STAGES[position] is not STAGES[before.position]:
             written = {**changed, "stage": STAGES[position]}
-        if update_row(self.connection, REQUESTS, {"id": before.id, "position": before.position}, written) != 1:
-            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         after = with_facts(before, changed)
+        if before is self._unwritten:
+            self._insert(after)
+        elif update_row(self.connection, REQUESTS, {"id": before.id, "position": before.position}, written) != 1:
+            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         self.transaction.ahead.changed(before, after)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
         return after
+
+    def _insert(self, born: Request) -> None:
+        _OPEN.write(self.connection, **facts_of(born), stage=STAGES[born.position])
+        self._unwritten = None
 
     def _note(
         self,
@@ -266,6 +282,9 @@ _COUNTED: Final = select(REQUESTS.c.patron, REQUESTS.c.id, REQUESTS.c.position, 
 # If several partners have the same card, the first by name is read last and wins.
 _PARTNERS_WITH: Final = StatementAmong(_PARTNERS, LINKS.c.card)
 _COUNTED_OF: Final = StatementAmong(_COUNTED, REQUESTS.c.patron)
+_KEPT: Final = select(INBOX.c.digest, INBOX.c.outcome, INBOX.c.keep_until).where(INBOX.c.agency == bindparam("agency"))
+KEPT: Final = StatementAmong(_KEPT, INBOX.c.digest)
+"""Documents of one agency in the inbox."""
 
 
 T = TypeVar("T")

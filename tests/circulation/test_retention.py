@@ -267,10 +267,10 @@ def test_two_payments_with_the_same_transaction_id_are_both_anonymised(library: 
 
 def test_stored_replies_naming_the_patron_are_deleted(library: DeskWorld) -> None:
     until = library.now + timedelta(days=60)
-    library.store.now(inbox.claim, "D", "old", until, library.now)
+    library.store.now(inbox.keep, "D", "old", "outcome", until, library.now)
     keeping(library, anonymise_days=30)
     library.go_to(MIDNIGHT)
-    library.store.now(inbox.claim, "D", "new", until, library.now)
+    library.store.now(inbox.keep, "D", "new", "outcome", until, library.now)
     library.round("purge")
 
     assert [row["digest"] for row in library.rows(INBOX)] == ["new"]

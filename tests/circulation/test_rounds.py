@@ -219,7 +219,7 @@ def test_item_in_transit_arrives_even_when_no_longer_needed(library: DeskWorld) 
 def test_stored_replies_are_deleted_by_the_inbox_round_after_their_retention_time(library: DeskWorld) -> None:
     for number, hours in enumerate([1, 1, 2, 3]):
         until = library.now + timedelta(hours=hours)
-        library.store.now(inbox.claim, "D", f"{number}", until, library.now)
+        library.store.now(inbox.keep, "D", f"{number}", "outcome", until, library.now)
     library.now += timedelta(hours=2)
     library.rounds = library.gateway("here", batch=1)
 

@@ -121,14 +121,18 @@ def test_quota_holds_when_two_gateways_decide_concurrently(
 
 
 def test_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
+    document = ("CUHK", "same")
+
     def answer(unit: UnitOfWork, gateway: str) -> str:
-        kept = inbox.claim(unit, "CUHK", "same", now + timedelta(days=30), now)
+        kept = inbox.find(unit, *document, now)
         if kept is None:
-            inbox.keep(unit, "CUHK", "same", gateway)
+            inbox.keep(unit, *document, gateway, now + timedelta(days=30), now)
         return kept or gateway
 
     with _at_the_same_time(pair):
-        waiters = [database.write(bind(answer, name)) for database, name in zip(pair, "AB", strict=True)]
+        waiters = [
+            database.write(bind(answer, name), LockSet(document=document)) for database, name in zip(pair, "AB", strict=True)
+        ]
     first, second = _outcomes(turns, waiters)
     assert first == second
 

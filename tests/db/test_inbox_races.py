@@ -14,9 +14,12 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import inbox
 from hkall_gateway.db.database import Database
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
 PATIENCE_S = 20.0
+DOCUMENT = ("CUHK", "same")
+LOCKS = LockSet(document=DOCUMENT)
 Turns = Queue[Callable[[], None]]
 MakeUnit = Callable[[Connection], UnitOfWork]
 
@@ -29,13 +32,13 @@ class Answers:
         self.claimed, self.go_on = Event(), Event()
 
     def answer(self, unit: UnitOfWork) -> str:
-        kept = inbox.claim(unit, "CUHK", "same", self._now + timedelta(days=30), self._now)
+        kept = inbox.find(unit, *DOCUMENT, self._now)
         if kept is not None:
             return kept
         self.claimed.set()
         assert self.go_on.wait(PATIENCE_S)
         outcome = f"outcome {next(self._numbers)}"
-        inbox.keep(unit, "CUHK", "same", outcome)
+        inbox.keep(unit, *DOCUMENT, outcome, self._now + timedelta(days=30), self._now)
         return outcome
 
 
@@ -53,9 +56,9 @@ def test_five_concurrent_identical_documents_have_one_outcome(
 ) -> None:
     turns: Turns = Queue()
     database, answers = Database(shared_engine, make_unit, turns.put), Answers(now)
-    waiters = [database.write(answers.answer)]
+    waiters = [database.write(answers.answer, LOCKS)]
     assert answers.claimed.wait(PATIENCE_S)
-    waiters += [database.write(answers.answer) for _ in range(4)]
+    waiters += [database.write(answers.answer, LOCKS) for _ in range(4)]
     answers.go_on.set()
     outcomes = _outcomes(waiters, turns)
     database.close()
@@ -66,9 +69,9 @@ def test_second_gateway_waits_for_the_outcome_of_the_first(postgres_engine: Engi
     turns: Turns = Queue()
     first, second = (Database(postgres_engine, make_unit, turns.put) for _ in range(2))
     answers = Answers(now)
-    waiters = [first.write(answers.answer)]
+    waiters = [first.write(answers.answer, LOCKS)]
     assert answers.claimed.wait(PATIENCE_S)
-    waiters += [second.write(answers.answer) for _ in range(4)]
+    waiters += [second.write(answers.answer, LOCKS) for _ in range(4)]
     _wait_until_somebody_waits(postgres_engine)
     answers.go_on.set()
     outcomes = _outcomes(waiters, turns)
@@ -78,7 +81,7 @@ def test_second_gateway_waits_for_the_outcome_of_the_first(postgres_engine: Engi
 
 
 def _wait_until_somebody_waits(engine: Engine) -> None:
-    """Wait until PostgreSQL reports a session waiting for another one's row, so that the race is real."""
+    """Wait until PostgreSQL reports a session waiting for another one's lock, so that the race is real."""
     with engine.connect() as connection:
         for _ in range(10_000):
             waiting = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar_one()

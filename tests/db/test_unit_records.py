@@ -137,26 +137,37 @@ def test_commit_listener_gets_only_committed_steps(engine: Engine, now: datetime
 
 def test_repeated_document_has_a_stored_reply(store: Immediate, now: datetime) -> None:
     until = now + timedelta(days=30)
-    assert store.now(inbox.claim, "CUHK", "d1", until, now) is None
-    store.now(inbox.keep, "CUHK", "d1", "done")
-    assert store.now(inbox.claim, "CUHK", "d1", until, now) == "done"
+    assert store.now(inbox.find, "CUHK", "d1", now) is None
+    store.now(inbox.keep, "CUHK", "d1", "done", until, now)
+    assert store.now(inbox.find, "CUHK", "d1", until) == "done"
+    assert store.now(inbox.find, "CUHK", "d1", until + timedelta(seconds=1)) is None
+
+
+def test_stored_reply_is_replaced_in_the_same_transaction(store: Immediate, now: datetime, rows: Rows) -> None:
+    def answer(unit: UnitOfWork, outcome: str) -> str | None:
+        inbox.keep(unit, "CUHK", "d1", f"not {outcome}", now, now)
+        inbox.keep(unit, "CUHK", "d1", outcome, now, now)
+        return inbox.find(unit, "CUHK", "d1", now)
+
+    assert [store.now(answer, outcome) for outcome in ("first", "second")] == ["first", "second"]
+    assert [row["outcome"] for row in rows(INBOX)] == ["second"]
 
 
 def test_same_document_from_another_library_is_a_different_document(store: Immediate, now: datetime) -> None:
-    store.now(inbox.claim, "CUHK", "d1", now, now)
-    assert store.now(inbox.claim, "PolyU", "d1", now, now) is None
+    store.now(inbox.keep, "CUHK", "d1", "done", now, now)
+    assert store.now(inbox.find, "PolyU", "d1", now) is None
 
 
 def test_document_without_a_reply_is_deleted(store: Immediate, now: datetime, rows: Rows) -> None:
-    store.now(inbox.claim, "CUHK", "d1", now, now)
-    store.now(inbox.keep, "CUHK", "d1", "")
+    store.now(inbox.keep, "CUHK", "d1", "done", now, now)
+    store.now(inbox.keep, "CUHK", "d1", "", now, now)
     assert rows(INBOX) == []
-    assert store.now(inbox.claim, "CUHK", "d1", now, now) is None
+    assert store.now(inbox.find, "CUHK", "d1", now) is None
 
 
 def test_stored_replies_are_deleted_after_their_retention_time(store: Immediate, now: datetime, rows: Rows) -> None:
-    store.now(inbox.claim, "CUHK", "short", now + timedelta(minutes=15), now)
-    store.now(inbox.claim, "CUHK", "long", now + timedelta(days=30), now)
+    store.now(inbox.keep, "CUHK", "short", "done", now + timedelta(minutes=15), now)
+    store.now(inbox.keep, "CUHK", "long", "done", now + timedelta(days=30), now)
     assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0
     assert store.now(rounds.forget_documents, now + timedelta(minutes=16), 10) == 1
     assert [row["digest"] for row in rows(INBOX)] == ["long"]

@@ -198,10 +198,9 @@ def execute_once(
 
 def _first_use(unit: UnitOfWork, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
     """Return the fingerprint of the request that first used the key. For a new key, store and return `fingerprint`."""
-    before = inbox.claim(unit, agency, digest, now + timedelta(seconds=KEPT_S), now)
-    if before:
+    if before := inbox.find(unit, agency, digest, now):
         return before
-    inbox.keep(unit, agency, digest, fingerprint)
+    inbox.keep(unit, agency, digest, fingerprint, now + timedelta(seconds=KEPT_S), now)
     return fingerprint
 
 
