@@ -8,7 +8,7 @@ SHELL  := bash
 INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
-.PHONY: run free-ports demo catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
+.PHONY: run free-ports demo picture history catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
   wheel dist deb site sbom audit check hooks fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
@@ -43,6 +43,14 @@ catalogue: .venv/.test
 
 demo: .venv/.run
 	$(BIN)/python -m demo demo
+
+# The picture of README.md, of the demo that `make run` serves: apt install chromium chromium-driver fonts-noto-cjk
+picture: .venv/.test
+	$(BIN)/python -m demo.picture --shift $(SHIFT)
+
+# The history with which the demo begins, into demo/history.tar.xz: about ten minutes, only after a change of demo/build_history.py.
+history: .venv/.test
+	$(BIN)/python -m demo.build_history
 
 # Each file of tests stays with one worker, so that its servers start once; tests/side_by_side.py lists the files that begin.
 # Byte code is written even where the machine says not to: the suite starts hundreds of processes, each of which would compile.

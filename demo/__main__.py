@@ -9,10 +9,12 @@ import click
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
 
-from demo import demo_setup
+from demo import demo_setup, history
 from demo.demo_ports import Ports, why_not
 from demo.demo_script import DemoPeers, play
+from demo.pages import PATH
 from hkall_gateway.app import process
+from hkall_gateway.clock import now
 
 FOLDER = Path("var/demo")
 SHIPS_AFTER_S = 5.0
@@ -29,7 +31,7 @@ def main() -> None:
 def run(folder: Path, shift: int) -> None:
     """Serve a gateway with the demo world in the foreground, with three partners that ship by themselves.
 
-    Its URLs are printed once it runs.
+    The first start gives it the past of a library, which ends today. Its URLs are printed once it runs.
     """
     try:
         ports = Ports().shifted(shift)
@@ -38,15 +40,17 @@ def run(folder: Path, shift: int) -> None:
     if why := why_not(ports):
         raise click.ClickException(why)
     os.environ.update(demo_setup.environment(ports))
-    click.echo(f"writing the configuration and filling the database in {folder} …")
-    path = demo_setup.write_config(folder, ports, pages=True)
-    demo_setup.fill_database(path, environ=os.environ)
-    demo_setup.fill_catalogue(path, environ=os.environ)
+    path, mail = demo_setup.write_config(folder, ports, pages=True, partner_pages=True), folder / "mail"
+    if (database := folder / "hkall.db").exists():
+        demo_setup.upgrade(path, environ=os.environ)
+    else:
+        click.echo(f"writing eighteen months of history into {folder} …")
+        history.begin(database, mail, now())
     known = demo_setup.write_environment(path, ports)
     raise SystemExit(
         process.serve(
             path,
-            beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S),
+            beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S, mail=mail),
             started=lambda: click.echo(_addresses(ports, known)),
         )
     )
@@ -59,6 +63,7 @@ def _addresses(ports: Ports, known: Path) -> str:
     rows = (
         ("patrons' pages", f"{here}:{ports.web}/", "patron P0001, PIN 1234"),
         ("staff console", f"{here}:{ports.web}/staff/", f"login {logins}, password {demo_setup.PASSWORD}"),
+        ("letters", f"{here}:{ports.mail}{PATH}", "what the gateway has sent"),
         ("help", f"{here}:{ports.web}/help", "the rules, in English and Chinese"),
         ("health", f"{here}:{ports.ops}/readyz", ""),
         ("metrics", f"{here}:{ports.ops}/metrics", ""),

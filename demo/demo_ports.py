@@ -22,11 +22,12 @@ class Ports:
     smtp: int = 2525
     partners: Mapping[str, int] = field(default_factory=lambda: {"CUHK": 9101, "HKUST": 9102, "LU": 9103})
     web: int = 8090
+    mail: int = 8025
 
     def shifted(self, by: int) -> Ports:
         """Return these ports, each raised by `by`. Raises ValueError if one would be outside the valid range."""
         moved = {agency: port + by for agency, port in self.partners.items()}
-        made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved, self.web + by)
+        made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved, self.web + by, self.mail + by)
         if not all(0 < port < 65536 for _, port in made.named()):
             raise ValueError(f"SHIFT={by}: the ports must stay between 1 and 65535")
         return made
@@ -39,6 +40,7 @@ class Ports:
             ("health", self.ops),
             ("the mailbox", self.smtp),
             ("the pages", self.web),
+            ("the letters", self.mail),
         )
         yield from self.partners.items()
 

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from demo import demo_setup
 from demo.demo_setup import DISCOVERY, PASSWORD, Ports, environment
+from demo.pages import MailFolder, MailPages, PartnerPages, site
 from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
@@ -29,7 +30,8 @@ from hkall_gateway.simulator.rehearsal import Mailbox, listen
 class DemoPeers:
     """Partners, a mailbox, and a client that acts as the discovery system.
 
-    A partner ships a requested copy after `ships_after_s` seconds. If that is None, it only replies.
+    A partner ships a requested copy after `ships_after_s` seconds. If that is None, it only replies. With the folder `mail`,
+    letters are kept in it and shown as pages.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class DemoPeers:
         ports: Ports,
         clock: Callable[[], datetime] = now,
         ships_after_s: float | None = None,
+        mail: Path | None = None,
     ) -> None:
         self._reactor, self._ports, self._listening = reactor, ports, list[Any]()
-        self.mailbox = Mailbox()
+        self._mail = MailFolder(mail) if mail else None
+        self.mailbox = Mailbox(self._mail.keep if self._mail else None)
         url, post = f"http://127.0.0.1:{ports.ncip}/ncip", AgentPost(reactor)
         self.partners = {
             agency: PartnerLibrary(agency, "HKU", url, PASSWORD, post, reactor.callLater, clock, ships_after_s)
@@ -50,8 +54,13 @@ class DemoPeers:
 
     async def start(self) -> None:
         """Start listening."""
+        home = f"http://127.0.0.1:{self._ports.web}/"
         for agency, port in self._ports.partners.items():
-            self._listening.append(await listen(self._reactor, port, self.partners[agency].site()))
+            partner = self.partners[agency]
+            page = PartnerPages(agency, home, partner.seen, partner.site().resource)
+            self._listening.append(await listen(self._reactor, port, site(page)))
+        if self._mail:
+            self._listening.append(await listen(self._reactor, self._ports.mail, site(MailPages(self._mail))))
         self._listening.append(await listen(self._reactor, self._ports.smtp, self.mailbox))
 
     async def stop(self) -> None:

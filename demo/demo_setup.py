@@ -86,6 +86,7 @@ def invented_copies() -> Iterator[Holding]:
 
 PASSWORD = "demo"  # noqa: S105  # all secrets of the demo world, which listens on loopback only
 LOCATION = "HKU-MAIN-LENDING"
+PLACE, PLACE_ZH = "the Lending Services counter of the Main Library", "總館借還服務櫃檯"
 DISCOVERY = "HKU-DISCOVERY"
 TERMINALS = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "bookdrop"}
 DECISIONS: Mapping[str, Mapping[str, object]] = {
@@ -141,11 +142,13 @@ def write_config(
     callers: Mapping[str, object] | None = None,
     *,
     pages: bool = False,
+    partner_pages: bool = False,
 ) -> Path:
     """Write gateway.toml and policy.toml in `folder`, and return the path of gateway.toml.
 
     The demo's policy has the published values for everything that a site must decide. The text `policy` replaces it. `keys` are
     additional keys, by table. `callers` are keys for each terminal and the discovery system. `pages`: include [web].
+    `partner_pages`: name the demo's page of each partner, to which its patrons are led.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
@@ -158,8 +161,8 @@ def write_config(
             "name_zh": "香港大學圖書館",
             "name_order": "surname_first",
             "pickup_locations": [LOCATION],
-            "place_names": {LOCATION: "the Lending Services counter of the Main Library"},
-            "place_names_zh": {LOCATION: "總館借還服務櫃檯"},
+            "place_names": {LOCATION: PLACE},
+            "place_names_zh": {LOCATION: PLACE_ZH},
         },
         "database": {"url": "sqlite:///hkall.db"},
         "policy": {"file": "policy.toml"},
@@ -189,6 +192,7 @@ def write_config(
             secret_env=secret_variable(agency),
             institutional_card=f"{agency}-INST",
             priority=rank * 10,
+            **({"discovery_url": f"http://127.0.0.1:{port}/"} if partner_pages else {}),
         )
         for rank, (agency, port) in enumerate(ports.partners.items(), 1)
     ]
@@ -213,6 +217,12 @@ def fill_database(
     with _open_store(path, environ) as store:
         _load_file(store, "patrons", exports.read_patrons(patrons))
         _load_file(store, "holdings", exports.read_holdings(holdings))
+
+
+def upgrade(path: Path, environ: Mapping[str, str]) -> None:
+    """Upgrade the database of a configuration to the current revision."""
+    with _open_store(path, environ):
+        pass
 
 
 def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
