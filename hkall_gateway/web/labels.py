@@ -155,6 +155,12 @@ def category_words(key: str) -> str:
     return (chinese if language() == CHINESE else "") or english or key
 
 
+def job_words(text: str) -> str:
+    """Return the error of a scheduled job with the job's label before it."""
+    job, _, error = text.partition(": ")
+    return f"{gettext(ROUNDS[job])}: {error}" if job in ROUNDS else text
+
+
 UNKNOWN: Final = "…"
 """Placeholder for a value that a refusal does not have."""
 

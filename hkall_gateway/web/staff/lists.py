@@ -23,7 +23,7 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, place_name
-from hkall_gateway.web.labels import COMMANDS, DECLINES, FLAGS, POSITIONS, material_words, reason_in_words
+from hkall_gateway.web.labels import COMMANDS, DECLINES, FLAGS, POSITIONS, job_words, material_words, reason_in_words
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
 from hkall_gateway.web.staff.unsent import SENDS
@@ -120,7 +120,7 @@ def flag_words(word: str) -> str:
 
 def cause_of(row: ListRow) -> str:
     """Return the error or partner's refusal that blocks a request, or "" if the request has merely waited for too long."""
-    return "; ".join(filter(None, (row.set_aside, row.fault)))
+    return "; ".join(filter(None, (job_words(row.set_aside), row.fault)))
 
 
 def owner_of(row: ListRow) -> str:

@@ -22,7 +22,16 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
-from hkall_gateway.web.labels import COMMANDS, DECLINES, POSITIONS, category_words, reason_in_words, rule_of, sentence
+from hkall_gateway.web.labels import (
+    COMMANDS,
+    DECLINES,
+    POSITIONS,
+    category_words,
+    job_words,
+    reason_in_words,
+    rule_of,
+    sentence,
+)
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
@@ -164,6 +173,7 @@ def _render_request(number: str, given: Given) -> str:
         notes=NOTES,
         asked_first=ASKED_FIRST,
         rare=RARE,
+        job_words=job_words,
         declines=DECLINES,
         category=category_words(page.category),
     )
