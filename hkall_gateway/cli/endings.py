@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import tomllib
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
@@ -12,35 +14,10 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import NewerRow
 
-# fmt: off
-SQLITE: dict[int, str] = {
-    sqlite3.SQLITE_FULL:     "free space on its disk, then run the command again",
-    sqlite3.SQLITE_IOERR:    "look at its disk (full, or failing), then run the command again",
-    sqlite3.SQLITE_READONLY: "run the command as the user that owns the file, as in `sudo -u hkall`",
-    sqlite3.SQLITE_CANTOPEN: "see that its folder exists and belongs to the user that runs the command",
-    sqlite3.SQLITE_BUSY:     "another process writes: try again",
-    sqlite3.SQLITE_CORRUPT:  "restore the last backup: hkall-gateway restore FILE --force",
-    sqlite3.SQLITE_NOTADB:   "database.url names another file; see the configuration",
-}
-"""Remedies by SQLite's primary result code. Source: sqlite.org/rescode.html."""
-
-POSTGRESQL: dict[str, str] = {
-    "25006": "the server is a standby: database.url must name the primary",
-    "42501": "grant the rights to the role of database.url",
-    "53100": "free space on the server's disk, then run the command again",
-    "53300": "the server has no connection left: try again, or raise max_connections",
-    "57014": "it took longer than database.statement_timeout_s: try again when less is going on",
-}
-"""Remedies by SQLSTATE. Source: PostgreSQL, appendix A."""
-
-FILES: dict[int, str] = {
-    errno.ENOSPC: "free space on its disk, then run the command again",
-    errno.EDQUOT: "free space within its owner's quota, then run the command again",
-    errno.EACCES: "run the command as its owner, as in `sudo -u hkall`",
-    errno.EROFS:  "its file system takes no writes: see the system's log",
-}
-"""Remedies for file errors, by errno."""
-# fmt: on
+_REMEDIES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("remedies.toml").read_text(encoding="utf-8"))
+SQLITE: dict[int, str] = {getattr(sqlite3, code): remedy for code, remedy in _REMEDIES["sqlite"].items()}
+POSTGRESQL = _REMEDIES["postgresql"]
+FILES: dict[int, str] = {getattr(errno, code): remedy for code, remedy in _REMEDIES["files"].items()}
 
 _PRIMARY = 0xFF
 AGAIN = "see that the server runs and that database.url is right, then run the command again"

@@ -45,36 +45,7 @@ class ConfigErrors(Exception):
         super().__init__("\n".join(f"{file}: {path}: {message}" for path, message in self.errors))
 
 
-MESSAGES: Final[Mapping[str, str]] = {
-    "missing":                   "is missing",
-    "int_type":                  "must be a whole number",
-    "int_parsing":               "must be a whole number",
-    "int_from_float":            "must be a whole number",
-    "float_type":                "must be a number",
-    "finite_number":             "must be a finite number",
-    "bool_type":                 "must be true or false",
-    "string_type":               "must be text, in quotation marks",
-    "string_too_short":          "must not be empty",
-    "string_pattern_mismatch":   "must look like {pattern}",
-    "literal_error":             "must be {expected}",
-    "enum":                      "must be {expected}",
-    "greater_than":              "must be more than {gt}",
-    "greater_than_equal":        "must be at least {ge}",
-    "less_than":                 "must be less than {lt}",
-    "less_than_equal":           "must be at most {le}",
-    "tuple_type":                "must be a list, in square brackets",
-    "list_type":                 "must be a list, in square brackets",
-    "too_short":                 "must have at least {min_length}",
-    "too_long":                  "must have at most {max_length}",
-    "dict_type":                 "must be a table",
-    "model_type":                "must be a table",
-    "model_attributes_type":     "must be a table",
-    "path_type":                 "must be the path of a file, in quotation marks",
-    "date_type":                 "must be a date, like 2017-06-06",
-    "date_parsing":              "must be a date, like 2017-06-06",
-    "date_from_datetime_parsing": "must be a date, like 2017-06-06",
-    "value_error":               "{error}",
-}  # fmt: skip
+MESSAGES: Final[dict[str, str]] = tomllib.loads(Path(__file__).with_name("messages.toml").read_text(encoding="utf-8"))
 """Messages for pydantic's error types, worded for authors of configuration files."""
 
 

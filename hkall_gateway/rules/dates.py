@@ -265,10 +265,19 @@ def _earliest_of(*days: date | None) -> date | None:
 
 P = Position
 
-_WAITING: Final = (
-    P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED, P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED, P.SHIPPED,
-)  # fmt: skip
-KEYS: Final = {position: f"{position.lower()}_days" for position in _WAITING}
+# fmt: off
+KEYS: Final[Mapping[Position, str]] = {
+    P.NEW:            "new_days",
+    P.REQUESTED:      "requested_days",
+    P.CANCELLING:     "cancelling_days",
+    P.IN_TRANSIT:     "in_transit_days",
+    P.RECEIVED:       "received_days",
+    P.TO_RETURN:      "to_return_days",
+    P.RETURN_TRANSIT: "return_transit_days",
+    P.PAGED:          "paged_days",
+    P.SHIPPED:        "shipped_days",
+}
+# fmt: on
 """Key in `[waits]`, by position, of the time limit after which staff are notified. Source: BONUS+, OhioLINK, MOBIUS."""
 
 ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
