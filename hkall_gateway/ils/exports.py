@@ -116,7 +116,7 @@ REQUESTS: tuple[Column, ...] = (
     Column("bib_id",         str,      NEEDED,   ""),
     Column("position",       position, NEEDED,   "where it is now, by [lifecycle.md](lifecycle.md)"),
     Column("placed",         day,      NEEDED,   "when it was requested"),
-    Column("received",       day,      OPTIONAL, "when it came to the counter"),
+    Column("received",       day,      OPTIONAL, "when it came to the counter; its days to collect begin with the load"),
     Column("first_checkout", day,      OPTIONAL, "when it was lent; needed on loan"),
     Column("due",            day,      OPTIONAL, "needed on loan"),
     Column("lender_due",     day,      OPTIONAL, "the lender's own date"),

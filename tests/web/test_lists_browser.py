@@ -96,6 +96,11 @@ def test_each_page_fits_its_screen(counter: Gateway, size: str, language: str, s
         driver.find_element(By.CSS_SELECTOR, "main button.primary").send_keys("\n")
         until(lambda: "/selected" in driver.current_url, "the page of the selected rows")
         keep(driver, f"selected-{size}-{language}-{scheme}")
+        driver.get(at(counter, "/staff/lists/on-loan"))
+        driver.find_element(By.NAME, "request").send_keys(" ")
+        driver.find_element(By.CSS_SELECTOR, "button[value=renew]").send_keys("\n")
+        until(lambda: driver.current_url.endswith("/act"), "the outcomes")
+        keep(driver, f"outcomes-{size}-{language}-{scheme}")
         assert [line for line in messages(driver) if "Content Security Policy" in line] == []
     finally:
         driver.quit()
