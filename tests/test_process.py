@@ -23,7 +23,7 @@ from tests.company import COMMAND, gateway_ports, until
 
 pytestmark = pytest.mark.long
 
-PATIENCE_S = 30
+PATIENCE_S = 90
 BESIDE = """
 import sys
 from pathlib import Path

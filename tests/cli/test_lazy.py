@@ -119,11 +119,15 @@ def test_garbage_collector_hardly_runs_during_command_start(site: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--version",), ("--help",), ("request", "--help"), ("sip2", "--help")], ids=" ".join)
 def test_help_takes_at_most_a_third_of_a_second(words: tuple[str, ...]) -> None:
-    assert cpu_s([sys.executable, "-c", SPY, *words]) <= HELP_S
+    assert any(cpu_s([sys.executable, "-c", SPY, *words]) <= HELP_S for _ in range(5))
 
 
 def test_status_takes_at_most_three_times_the_import_of_its_database_library(site: Path) -> None:
-    """0.6 s if `import sqlalchemy` takes 0.2 s; other load of the machine slows both down."""
-    library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
-    status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], demo_setup.environment(PORTS))
-    assert status <= max(STATUS_S, 3 * library)
+    """0.6 s if `import sqlalchemy` takes 0.2 s; other load of the machine slows both down, if not always equally."""
+
+    def is_quick() -> bool:
+        library = cpu_s([sys.executable, "-c", "import sqlalchemy"])
+        status = cpu_s([sys.executable, "-c", SPY, "status", "--config", str(site)], demo_setup.environment(PORTS))
+        return status <= max(STATUS_S, 3 * library)
+
+    assert any(is_quick() for _ in range(5))
