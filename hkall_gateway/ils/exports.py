@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.ils import alma
@@ -51,79 +52,37 @@ class Export(Generic[R]):
     columns: frozenset[str]
 
 
-NEEDED, OPTIONAL = True, False
+READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    "text": str,
+    "secret": Sensitive,
+    "cards": cards,
+    "count": count,
+    "day": day,
+    "language": language,
+    "last_day": last_day,
+    "position": position,
+    "side": side,
+    "yes": yes,
+    "yes_by_default": yes_by_default,
+}
+"""The function that converts a text, by the kind of a column in `exports.toml`."""
 
-# fmt: off
-PATRONS: tuple[Column, ...] = (
-    Column("barcode",        str,       NEEDED,   "the number of the card"),
-    Column("name",           Sensitive, OPTIONAL, "as in letters"),
-    Column("name_zh",        Sensitive, OPTIONAL, "the Chinese name, for letters in Chinese"),
-    Column("category",       str,       NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
-    Column("study_mode",     str,       OPTIONAL, "a word of the policy's `[study_modes]`"),
-    Column("expires",        last_day,  OPTIONAL, "the last day of the card"),
-    Column("email",          Sensitive, OPTIONAL, "where letters go; without it none are sent"),
-    Column("language",       language,  OPTIONAL, "of letters"),
-    Column("blocked",        yes,       OPTIONAL, "the library's own system refuses loans"),
-    Column("local_loans",    count,     OPTIONAL, "books on loan from the library itself, for the shared quota"),
-    Column("total_quota",    count,     OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
-    Column("pin_hash",       Sensitive, OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
-    Column("former_barcode", cards,     OPTIONAL, "[cards that this one replaces](loading.md#a-card-is-replaced)"),
-)
+_FILES: Final[dict[str, dict[str, dict[str, Any]]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
-HOLDINGS: tuple[Column, ...] = (
-    Column("agency",       str,            NEEDED,   "the library that owns the copy: yours or a partner's `agency`"),
-    Column("bib_id",       str,            NEEDED,   "the title in the union catalogue, the same at all libraries"),
-    Column("isbn",         str,            OPTIONAL, "ISBN-10 or ISBN-13"),
-    Column("title",        str,            NEEDED,   ""),
-    Column("author",       str,            OPTIONAL, ""),
-    Column("volume",       str,            OPTIONAL, "of a work in several volumes; a request names one"),
-    Column("barcode",      str,            NEEDED,   "the number on the copy, unique within its library"),
-    Column("call_number",  str,            OPTIONAL, "as on the shelf; slips and work lists are sorted by it"),
-    Column("status",       str,            NEEDED,   "availability, in your system's word, or `AVAILABLE`"),
-    Column("lendable",     yes_by_default, OPTIONAL, "other libraries may borrow it"),
-    Column("material",     str,            OPTIONAL, "its type, `book` if empty; the policy says which are lent"),
-    Column("local_bib_id", str,            OPTIONAL, "the title in its owner's system"),
-)
 
-DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
+def _columns(file: str) -> tuple[Column, ...]:
+    rows = _FILES[file].items()
+    return tuple(Column(name, READERS[row.get("kind", "text")], row.get("needed", False), row["about"]) for name, row in rows)
+
+
+PATRONS: Final = _columns("patrons")
+_OF_COPIES: Final = {column.name: column for column in _columns("holdings")}
+DELETED: Final = _OF_COPIES.pop("deleted")
 """Optional column of holdings.csv for an item that no longer exists. Such a row needs only agency and barcode."""
-
-CLOSURES: tuple[Column, ...] = (
-    Column("agency", str, NEEDED,   "the library that is closed"),
-    Column("from",   day, NEEDED,   "the first closed day"),
-    Column("to",     day, NEEDED,   "the last one"),
-    Column("reason", str, OPTIONAL, "for staff"),
-)
-
-PARTNERS: tuple[Column, ...] = (
-    Column("agency",             str,   NEEDED,   "its NCIP AgencyId"),
-    Column("name",               str,   NEEDED,   "for staff and letters"),
-    Column("url",                str,   NEEDED,   "its NCIP responder"),
-    Column("dialect",            str,   OPTIONAL, "a row of [config.md](config.md); `direct` if empty"),
-    Column("secret_env",         str,   OPTIONAL, "not kept: the proof of a partner is in the configuration"),
-    Column("priority",           count, OPTIONAL, "lender order, 0 first; 50 if empty"),
-    Column("institutional_card", str,   OPTIONAL, "the card to which our terminals lend it books"),
-    Column("timezone",           str,   OPTIONAL, "not kept"),
-)
-
-REQUESTS: tuple[Column, ...] = (
-    Column("side",           side,     NEEDED,   "whether we borrow or lend the book"),
-    Column("request_id",     str,      NEEDED,   "the number under which both libraries know it"),
-    Column("partner",        str,      NEEDED,   "the other library"),
-    Column("patron",         str,      OPTIONAL, "the card; needed where we borrow"),
-    Column("barcode",        str,      OPTIONAL, "of the copy; needed once there is one"),
-    Column("title",          str,      NEEDED,   ""),
-    Column("bib_id",         str,      NEEDED,   ""),
-    Column("position",       position, NEEDED,   "where it is now, by [lifecycle.md](lifecycle.md)"),
-    Column("placed",         day,      NEEDED,   "when it was requested"),
-    Column("received",       day,      OPTIONAL, "when it came to the counter; its days to collect begin with the load"),
-    Column("first_checkout", day,      OPTIONAL, "when it was lent; needed on loan"),
-    Column("due",            day,      OPTIONAL, "needed on loan"),
-    Column("lender_due",     day,      OPTIONAL, "the lender's own date"),
-    Column("renewals",       count,    OPTIONAL, "number of renewals so far"),
-    Column("recalled",       day,      OPTIONAL, "when the lender recalled it"),
-)
-# fmt: on
+HOLDINGS: Final = tuple(_OF_COPIES.values())
+CLOSURES: Final = _columns("closures")
+PARTNERS: Final = _columns("partners")
+REQUESTS: Final = _columns("requests")
 
 MOST_CLOSED_DAYS = 400
 BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}

@@ -1,17 +1,19 @@
 """Find one person in every table: by card number, and by names and addresses that are unique to the person.
 
 The search covers METADATA, so that it includes tables added by later revisions. Card numbers in their own columns are compared
-as a whole ("1234-5" is not the card "1234"), and other texts word by word. NOT_A_PERSON lists the columns in which a value that
-looks like a card number or a name is something else, such as a copy's barcode or a title.
+as a whole ("1234-5" is not the card "1234"), and other texts word by word. `not_a_person.toml` lists the columns in which a
+value that looks like a card number or a name is something else, such as a copy's barcode or a title.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Select, String, Table, Text, func, or_, select, text
@@ -25,37 +27,7 @@ Row = dict[str, Any]
 EVERY: Final = "every column"
 DOT: Final = "•"
 
-# fmt: off
-NOT_A_PERSON: Final[Mapping[str, Sequence[str]]] = {
-    "api_tokens":      ("name", "token_hash", "role"),
-    "archives":        (EVERY,),
-    "closures":        (EVERY,),
-    "erased":          (EVERY,),
-    "holdings":        (EVERY,),
-    "instances":       (EVERY,),
-    "jobs":            (EVERY,),
-    "links":           (EVERY,),
-    "patrons":         ("category", "study_mode", "language", "pin_hash"),
-    "requests":        ("id", "side", "position", "stage", "kind", "partner", "wire_agency", "wire_id", "item_agency",
-                        "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "renewal_sync",
-                        "skipped", "reopened_from"),
-    "candidates":      ("request", "agency", "barcode", "local_bib_id", "wire_id"),
-    "journal":         ("request", "channel", "message", "event", "source", "target", "rule", "outcome"),
-    "outbox":          ("kind", "send", "request", "state", "claimed_by"),
-    "attempts":        ("kind",),
-    "inbox":           ("agency", "digest"),
-    "patron_numbers":  ("number",),
-    "quarantine":      ("agency", "digest", "service", "state"),
-    "notices":         ("request", "kind", "about", "state"),
-    "fines":           ("request", "kind", "currency"),
-    "payments":        ("currency",),
-    "item_properties": ("agency", "barcode"),
-    "set_aside":       ("round", "request"),
-    "titles":          (EVERY,),
-    "web_scans":       ("token_hash",),
-    "web_sessions":    ("token_hash", "kind", "role", "source", "csrf", "credential"),
-}
-# fmt: on
+NOT_A_PERSON: Final[dict[str, list[str]]] = tomllib.loads(Path(__file__).with_name("not_a_person.toml").read_text("utf-8"))
 
 NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
 """Keys in JSON texts whose values never name a person."""
