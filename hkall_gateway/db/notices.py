@@ -14,7 +14,7 @@ from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import REVOKED_BY, occasion
 from hkall_gateway.rules.stored_words import NoticeState
-from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.rules.vocabulary import NOTHING, Request, Sensitive
 
 N = NOTICES.c
 
@@ -69,9 +69,9 @@ class NoticeRepository(Repository):
         )
         return fresh[0][0] if fresh else None
 
-    def set_state(self, notice: int, state: NoticeState, error: str, now: datetime, text: str = "") -> None:
+    def set_state(self, notice: int, state: NoticeState, error: str, now: datetime, text: Sensitive = NOTHING) -> None:
         """Store the result of sending a letter: its state, the error if it is undeliverable, and a text to keep."""
-        sent = {"sent_at": now, "text": text} if state is NoticeState.SENT else {}
+        sent = {"sent_at": now, "text": text.reveal()} if state is NoticeState.SENT else {}
         update_row(self._connection, NOTICES, {"id": notice}, {"state": state.value, "error": error, **sent})
 
     def kept(self, card: str) -> tuple[KeptLetter, ...]:

@@ -18,7 +18,7 @@ from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind as D
 from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Request
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Request
 
 SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
 """Results that settle a row: the recipient has answered, or there is no recipient."""
@@ -165,7 +165,7 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
     request = unit.requests.find(letter.request)
     keeps = request is not None and answer.text and unit.patrons.history_since(request.patron) is not None
-    unit.notices.set_state(letter.notice, state, answer.detail, context.now, answer.text.reveal() if keeps else "")
+    unit.notices.set_state(letter.notice, state, answer.detail, context.now, answer.text if keeps else NOTHING)
     if (
         row.send is not Notification.LETTER_PICKUP
         or state is not NoticeState.SENT
