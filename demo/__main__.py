@@ -46,6 +46,7 @@ def run(folder: Path, shift: int) -> None:
     else:
         click.echo(f"writing eighteen months of history into {folder} …")
         history.begin(database, mail, now())
+        demo_setup.fill_catalogue(path, environ=os.environ)
     known = demo_setup.write_environment(path, ports)
     raise SystemExit(
         process.serve(

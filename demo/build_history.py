@@ -492,7 +492,7 @@ def promises(campus: Campus) -> dict[str, int]:
     return campus.read(US, read)
 
 
-def build(weeks: int) -> None:
+def build(weeks: int, archive: Path) -> None:
     """Play the story and write the archive."""
     draw = Random(SEED)  # noqa: S311  # a story, not a secret
     titles = {title.bib_id: title for title in (*catalogue.titles(), *demo_setup.invented_titles())}
@@ -532,7 +532,7 @@ def build(weeks: int) -> None:
         kept = [row for row in letters.rows if datetime.fromisoformat(row["at"]) >= first]
         _write_lines(folder / history.STEPS, steps)
         _write_lines(folder / history.LETTERS, kept)
-        history.pack(folder)
+        history.pack(folder, archive)
 
 
 def show(campus: Campus) -> list[str]:
@@ -549,10 +549,11 @@ def _write_lines(file: Path, rows: Sequence[object]) -> None:
 
 @click.command()
 @click.option("--weeks", default=history.WEEKS, show_default=True)
-def main(weeks: int) -> None:
+@click.option("--archive", type=click.Path(path_type=Path), default=history.ARCHIVE, show_default="that of the demo")
+def main(weeks: int, archive: Path) -> None:
     """Play the history of the demo, and write its archive."""
     be_quiet()
-    build(weeks)
+    build(weeks, archive)
 
 
 if __name__ == "__main__":

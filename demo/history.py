@@ -93,9 +93,9 @@ def _changing(database: Path) -> Iterator[sqlite3.Connection]:
         connection.commit()
 
 
-def pack(folder: Path) -> None:
-    """Write the archive from its parts in `folder`."""
-    with tarfile.open(ARCHIVE, "w:xz", preset=9) as archive:
+def pack(folder: Path, file: Path) -> None:
+    """Write an archive from its parts in `folder`."""
+    with tarfile.open(file, "w:xz", preset=9) as archive:
         for name in (DATABASE, STEPS, LETTERS):
             archive.add(folder / name, name, filter=_nameless)
 

@@ -83,6 +83,12 @@ class Letter:
         body = self.message.get_body(("plain",))
         return str(body.get_content()) if body else ""
 
+    @property
+    def language(self) -> str:
+        """The language of its text, for the `lang` attribute."""
+        ideographs = sum("\u4e00" <= letter <= "\u9fff" for letter in self.text)
+        return "zh-Hant" if ideographs > len(self.text) / 5 else "en"
+
 
 class MailFolder:
     """A folder with one file for each letter, named by numbers that grow."""
@@ -171,7 +177,7 @@ class PartnerPages(_Page):
             return None
         told = [short(message) for message in reversed(self._seen)][:SHOWN]
         names = {"en": NAMES[self._agency], "zh-Hant": NAMES_ZH[self._agency]}
-        return "partner.html", {"names": names, "home": self._home, "told": told}
+        return "partner.html", {"agency": self._agency, "names": names, "home": self._home, "told": told}
 
 
 def site(page: _Page) -> server.Site:

@@ -12,6 +12,8 @@ from lxml import html
 
 from demo.demo_setup import NAMES, NAMES_ZH
 from demo.pages import MailFolder, MailPages, PartnerPages
+from hkall_gateway.clock import now
+from hkall_gateway.ncip.shorthand import make_message
 
 
 def letter(to: str, subject: str, text: str) -> EmailMessage:
@@ -69,6 +71,10 @@ def test_mail_page_is_in_chinese_too(mail: MailFolder) -> None:
     assert "收件人" in shown(MailPages(mail), "/demo/mail", lang="zh-Hant")[1]
 
 
+def test_letters_are_marked_with_their_language(mail: MailFolder) -> None:
+    assert [one.language for one in mail.newest()] == ["zh-Hant", "en"]
+
+
 def test_letter_is_shown_with_its_text_escaped(mail: MailFolder) -> None:
     code, text = shown(MailPages(mail), "/demo/mail/00002")
     assert code == 200
@@ -92,3 +98,9 @@ def test_partner_has_a_page_in_both_languages(agency: str) -> None:
     assert NAMES[agency] in shown(page, "/")[1]
     assert NAMES_ZH[agency] in shown(page, "/", lang="zh-Hant")[1]
     assert page.render_POST(None) == b"<reply/>"
+
+
+def test_partner_page_shows_what_the_partner_was_told() -> None:
+    asked = make_message("RequestItem", ["user=P0001", "bib=b9001", "request=R-1"], "HKU", "CUHK", "demo", now())
+    page = PartnerPages("CUHK", "http://127.0.0.1:8090/", [asked], SimpleNamespace())
+    assert "RequestItem R-1" in shown(page, "/")[1]
