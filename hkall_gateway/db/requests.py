@@ -144,7 +144,9 @@ class RequestRepository(Repository):
 
     def open_of_patron(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
         """Return a patron's open requests and loans, oldest first, for all titles or only for `bib_id`."""
-        title = {} if bib_id is None else {"bib": bib_id}
+        ahead, title = self._transaction.ahead.counted.get(card), {} if bib_id is None else {"bib": bib_id}
+        if title and ahead is not None and all(bib_id != title_of_open for *_, title_of_open in ahead.values()):
+            return ()
         return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
 
     def past_loans(self, card: str) -> tuple[Request, ...]:
@@ -155,7 +157,7 @@ class RequestRepository(Repository):
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Count a patron's requests in these positions, except unwanted requests and the request `without` (R20, R21)."""
         if (ahead := self._transaction.ahead.counted.get(card)) is not None:
-            counting = (number for number, (position, unwanted) in ahead.items() if position in positions and not unwanted)
+            counting = (number for number, (position, unwanted, _) in ahead.items() if position in positions and not unwanted)
             return sum(number != without for number in counting)
         ((used,),) = _quota_query(frozenset(positions)).cells(self._connection, card=card, without=without)
         return int(used)

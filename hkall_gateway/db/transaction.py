@@ -20,8 +20,8 @@ Row = TypeVar("Row")
 Ts = TypeVarTuple("Ts")
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]] | None
 """The parameters of a statement, for one row or for several rows."""
-Counted = tuple[Position, bool]
-"""The fields of an open request that matter for a quota: its position, and whether it is `unwanted`."""
+Counted = tuple[Position, bool, str]
+"""The fields of an open request that matter for another one: its position, whether it is `unwanted`, and its title."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Prefetched:
     def changed(self, before: Request, after: Request) -> None:
         """Update the rows for a changed request. For a new request, `before` equals `after`."""
         _move_row(self.held, before.item_barcode, after.item_barcode, after, after)
-        _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
+        _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted, after.bib_id))
 
 
 def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:

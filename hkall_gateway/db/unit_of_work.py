@@ -211,8 +211,8 @@ class UnitOfWork:
                 found.borrowers[cells[0]] = patrons.borrower_of(cells)
             for card, partner in _PARTNERS_WITH.cells(self.connection, cards):
                 found.card_partners[card] = partner
-            for card, number, position, unwanted in _COUNTED_OF.cells(self.connection, cards):
-                found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
+            for card, number, position, unwanted, bib_id in _COUNTED_OF.cells(self.connection, cards):
+                found.counted[card][number] = (patrons.POSITIONS[position], unwanted, bib_id)
         if barcodes:
             for request in map(request_of, HELD.cells(self.connection, barcodes)):
                 found.held[request.item_barcode][request.id] = request
@@ -278,7 +278,7 @@ _OPEN = insert_row(REQUESTS, *NAMES, "stage")
 
 
 _PARTNERS: Final = select(LINKS.c.card, LINKS.c.partner).where(HAS_CARD).order_by(LINKS.c.agency.desc())
-_COUNTED: Final = select(REQUESTS.c.patron, REQUESTS.c.id, REQUESTS.c.position, REQUESTS.c.unwanted).where(IS_OPEN)
+_COUNTED: Final = select(*(REQUESTS.c[name] for name in ("patron", "id", "position", "unwanted", "bib_id"))).where(IS_OPEN)
 # If several partners have the same card, the first by name is read last and wins.
 _PARTNERS_WITH: Final = StatementAmong(_PARTNERS, LINKS.c.card)
 _COUNTED_OF: Final = StatementAmong(_COUNTED, REQUESTS.c.patron)

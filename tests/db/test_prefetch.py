@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, event, insert, select
 
-from hkall_gateway.db import bind, cards
+from hkall_gateway.db import bind, cards, inbox
 from hkall_gateway.db.engine.group import run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.partners import records
-from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
+from hkall_gateway.db.tables import INBOX, JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lenders import UNKNOWN_RECORD, Record
@@ -67,7 +67,7 @@ class Gateway:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """All mutable data; PostgreSQL sequence numbers lost in a rollback are not reused."""
-        tables = (REQUESTS, JOURNAL, OUTBOX)
+        tables = (REQUESTS, JOURNAL, OUTBOX, INBOX)
         asked = (select(*[c for c in table.c if table is REQUESTS or c.name != "id"]) for table in tables)
         sorted_ = (one.order_by(*table.primary_key) for one, table in zip(asked, tables, strict=True))
         return [tuple(row) for one in sorted_ for row in self.connection.execute(one)]
@@ -106,6 +106,8 @@ def _seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
         unit.requests.open_with_item(copy),
         unit.requests.quota_used(card, TAKES_QUOTA),
         unit.partners.closed_days("HKU"),
+        unit.requests.open_of_patron(card, "b2"),
+        inbox.find(unit, "D", copy, NOW),
     )
 
 
@@ -114,6 +116,7 @@ def _lend(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     for held in seen[2]:
         if unit.can(held, Event.CHECK_OUT):
             unit.advance(held, Event.CHECK_OUT, NOW, BY, due=date(2017, 3, 16), used=True)
+    inbox.keep(unit, "D", copy, f"lent to {card}", NOW, NOW)
     return seen
 
 
@@ -121,6 +124,7 @@ def _end(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     seen = _seen(unit, card, copy)
     for held in seen[2]:
         unit.force(held, Position.CLOSED, NOW, BY, "lost")
+    inbox.keep(unit, "D", copy, "", NOW, NOW)
     return seen
 
 
@@ -134,8 +138,9 @@ def _arrive(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
 
 
 def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
-    number = f"N{len(unit.journal.history(card))}"
-    unit.open(Request(number, Side.BORROWING, Position.NEW, "Emma", "b2", patron=card, placed_at=NOW), NOW, BY)
+    number = f"N-{card}-{copy}"  # taken already if the same step was made before
+    wish = Request(number, Side.BORROWING, Position.NEW, "Emma", "b2", patron=card, placed_at=NOW)
+    unit.force(unit.open(wish, NOW, BY, steps=True), Position.REQUESTED, NOW, BY, "asked")
     return _seen(unit, card, copy)
 
 
@@ -166,8 +171,12 @@ WORKS: Final = (_lend, _end, _arrive, _place, _hand_on, _fail, _raise)
 STEPS: Final = st.lists(st.tuples(st.sampled_from(WORKS), st.sampled_from(CARDS), st.sampled_from(COPIES)), max_size=8)
 
 
+def _locks(card: str, copy: str) -> LockSet:
+    return LockSet(card, item=("", copy), document=("D", copy))
+
+
 def _asked(steps: Sequence[tuple[Any, str, str]]) -> list[Asked]:
-    return [(work, LockSet(card, item=("", copy)), card, copy) for work, card, copy in steps]
+    return [(work, _locks(card, copy), card, copy) for work, card, copy in steps]
 
 
 @settings(max_examples=example_count(60))
@@ -187,7 +196,7 @@ def test_each_further_checkout_adds_only_its_update_statement(gateway: Gateway) 
     gateway.group(*_checkouts(2))
     two = [text.split()[0] for text in gateway.statements]
     locks = 3 if databases.ON_POSTGRESQL else 0  # by name, of rows, and the number of the transaction
-    assert two == ["BEGIN", *["SELECT"] * (locks + 5), *["UPDATE"] * 2, *["INSERT"] * 2, "COMMIT"]
+    assert two == ["BEGIN", *["SELECT"] * (locks + 6), *["UPDATE"] * 2, *["INSERT"] * 3, "COMMIT"]
     other = _gateway()
     other.group(*_checkouts(4))
     assert len(other.statements) == len(two) + 2
@@ -206,7 +215,7 @@ def test_prefetched_rows_are_reread_after_their_table_changed(gateway: Gateway) 
     def direct(unit: UnitOfWork) -> None:
         unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="P1")])
 
-    see = ((_seen, LockSet(card, item=("", copy)), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
+    see = ((_seen, _locks(card, copy), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
     _, _, _, _, first, second, *_ = gateway.group(
         (_seen, LockSet("P0"), "P0", "C0"), (block, LockSet("P0"), "P0"), (close, NO_LOCKS), (direct, NO_LOCKS), *see
     )
