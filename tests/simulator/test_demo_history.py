@@ -81,6 +81,14 @@ def test_every_loan_ends_on_the_day_that_the_rules_give(begun: Begun) -> None:
     assert all(date.fromisoformat(first) + timedelta(days=days) == date.fromisoformat(due) for first, days, due in loans)
 
 
+def test_every_book_waits_for_the_five_days_of_the_rules(begun: Begun) -> None:
+    waiting = begun.rows(
+        "SELECT notified_on, pickup_last FROM requests WHERE position = 'RECEIVED' AND notified_on IS NOT NULL"
+    )
+    assert len(waiting) > 5
+    assert all(date.fromisoformat(told) + timedelta(days=5) == date.fromisoformat(last) for told, last in waiting)
+
+
 def test_weekends_stay_weekends(begun: Begun) -> None:
     placed = Counter(
         date.fromisoformat(day).weekday() for (day,) in begun.rows("SELECT date(placed_at, '+8 hours') FROM requests")
