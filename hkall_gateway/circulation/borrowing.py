@@ -248,7 +248,7 @@ def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, command.by, request)
         patron = context.unit.patrons.find(request.patron)
-        return refused(answer, patron.language if patron else "", request.title)
+        return refused(answer, patron.language if patron else "", request.full_title)
     return _cancelled_result(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34"))
 
 

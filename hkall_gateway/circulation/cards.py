@@ -232,7 +232,8 @@ def _find_hold(context: Context, command: Hold) -> Request | Reason:
 
     def is_named(request: Request) -> bool:
         copy = bool(command.barcode) and request.item_barcode == command.barcode
-        return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in command.request_ids
+        known = any(name in {request.bib_id, request.id} or request.is_named(name) for name in names)
+        return copy or known or request.id in command.request_ids
 
     meant = [r for r in context.unit.requests.open_of_patron(command.card) if r.side is Side.BORROWING and is_named(r)]
     waiting = [r for r in meant if r.position in WAITING]
@@ -252,7 +253,7 @@ _HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Ref
 def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
     return HoldResult(
         request.id,
-        request.title,
+        request.full_title,
         request.item,
         request.position,
         request.pickup_location,
@@ -266,8 +267,9 @@ def note_properties(context: Context, command: NoteProperties) -> PropertiesNote
     found = find_open_request(context.unit, command.barcode, "")
     if isinstance(found, Refused):
         return found
-    known = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
-    item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
+    holdings = context.unit.holdings
+    known = holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
+    item, title = (found.item, found.full_title) if found else (known.key, holdings.full_title(known)) if known else (None, "")
     if item is None:
         return Refused(Reason.UNKNOWN_ITEM)
     cards.note_properties(context.unit, item, command.text, context.now, command.by)

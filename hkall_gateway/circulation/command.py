@@ -84,7 +84,7 @@ class Context:
         """Refuse a command and record the refusal in the journal. The result names the title of the request."""
         refusal = Refusal(why) if isinstance(why, Reason) else why
         self.unit.refuse(refusal, self.now, by, request, patron)
-        return refused(refusal, language, request.title if request else "")
+        return refused(refusal, language, request.full_title if request else "")
 
 
 def in_context(

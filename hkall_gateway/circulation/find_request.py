@@ -120,9 +120,9 @@ def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: L
     if library.agency in {copy.agency for copy in copies} or (last and last.side is Side.LENDING):
         return None
     if last:
-        return OwnedElsewhere((last.item_agency,), last.title, last)
+        return OwnedElsewhere((last.item_agency,), last.full_title, last)
     owners = tuple(sorted({copy.agency for copy in copies}))
-    return OwnedElsewhere(owners, copies[0].title, None) if copies else None
+    return OwnedElsewhere(owners, unit.holdings.full_title(copies[0]), None) if copies else None
 
 
 def find_named_request(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
@@ -141,7 +141,7 @@ def refuse_position(context: Context, command: StaffCommand, request: Request) -
 
 def staff_result(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
     """Create the result of a staff command."""
-    return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
+    return Done(request.id, request.item, request.position, request.full_title, again, due, cents, note)
 
 
 def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:

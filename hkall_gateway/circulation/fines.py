@@ -21,11 +21,11 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Request, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Request, Sensitive, Titled
 
 
 @dataclass(frozen=True, slots=True)
-class ChargeEntry:
+class ChargeEntry(Titled):
     """A charge that is not fully paid: its number `fine`, and its `kind`, such as overdue, replacement or damage."""
 
     fine: int
@@ -36,6 +36,7 @@ class ChargeEntry:
     left_cents: int
     at: datetime
     bib_id: str = ""
+    linked_title: str = ""
 
 
 @record
@@ -135,8 +136,8 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
     for one in charged:
         if one.left_cents > 0:
             about = unit.requests.find(one.request)
-            title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
-            entries.append(ChargeEntry(one.id, one.request, one.kind, title, item, one.left_cents, one.at, bib_id))
+            title, item, *known = (about.title, about.item, about.bib_id, about.linked_title) if about else ("", None)
+            entries.append(ChargeEntry(one.id, one.request, one.kind, title, item, one.left_cents, one.at, *known))
     return tuple(entries)
 
 

@@ -125,7 +125,7 @@ def _paged_result(unit: UnitOfWork, request: Request) -> Paged:
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
     described = (copy.author, copy.call_number) if copy else ()
-    return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
+    return Paged(request.id, request.wire_agency, request.wire_id, item, request.full_title, *described)
 
 
 def ship(context: Context, request: Request, by: Actor) -> Request:
@@ -153,7 +153,7 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
 
 def _shipped_result(request: Request, card: str, *, again: bool = False) -> CheckedOut:
     item = request.item or ItemKey("", "")
-    return CheckedOut(request.id, item, card, request.title, request.lender_due, again=again)
+    return CheckedOut(request.id, item, card, request.full_title, request.lender_due, again=again)
 
 
 def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted | Refused:
@@ -213,7 +213,7 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
     after = context.unit.advance(
         request, Event.BORROWER_RENEWED, context.now, notice.by, lender_due=due, renewals=request.renewals + 1
     )
-    return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
+    return Renewed(after.id, after.item or ItemKey("", ""), "", after.full_title, due, after.renewals)
 
 
 def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:

@@ -159,7 +159,8 @@ def _lend_copy(
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
         context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, command.by)  # withheld until the loan (R24)
-    return CheckedOut(lent.id, item, command.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
+    language, title = borrower.language, lent.full_title
+    return CheckedOut(lent.id, item, command.card, title, due, language, conflict=conflict, recalled=recalled)
 
 
 def _record_loan(
@@ -212,11 +213,11 @@ def _repeat_checkout(context: Context, command: CheckOut, request: Request, fact
         again = Renew(command.by, command.card, command.barcode, command.agency, fee_acknowledged=command.fee_acknowledged)
         renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
-            return CheckedOut(request.id, renewed.item, command.card, request.title, renewed.due, language, True, True)
+            return CheckedOut(request.id, renewed.item, command.card, request.full_title, renewed.due, language, True, True)
         if isinstance(renewed, Refused):
             return renewed
     return CheckedOut(
-        request.id, request.item or ItemKey("", ""), command.card, request.title, request.due, language, again=True
+        request.id, request.item or ItemKey("", ""), command.card, request.full_title, request.due, language, again=True
     )
 
 
@@ -236,7 +237,7 @@ def _undo_checkout(context: Context, command: CheckOut, request: Request, facts:
         after = context.unit.advance(request, Event.UNDO_CHECK_OUT, context.now, command.by, **blank)
     elif request.position is not P.RECEIVED:
         return _refuse(context, Reason.NOT_ON_LOAN, command, request, facts)
-    return CheckedOut(after.id, after.item or ItemKey("", ""), command.card, after.title, None, undone=True)
+    return CheckedOut(after.id, after.item or ItemKey("", ""), command.card, after.full_title, None, undone=True)
 
 
 def _refuse(
@@ -308,7 +309,7 @@ def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFac
 def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
     if command.barcode:
         return find_open_request(unit, command.barcode, command.agency, command.card)
-    titles = [r for r in unit.requests.open_of_patron(command.card) if r.title == command.title and r.position is P.ON_LOAN]
+    titles = [r for r in unit.requests.open_of_patron(command.card) if r.is_named(command.title) and r.position is P.ON_LOAN]
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
@@ -322,7 +323,7 @@ def _renewed_result(request: Request, facts: BorrowerFacts) -> Renewed:
     language = facts.borrower.language if facts.borrower else ""
     item = request.item or ItemKey("", "")
     pending = request.renewal_sync == RenewalSync.PENDING
-    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)
+    return Renewed(request.id, item, request.patron, request.full_title, request.due, request.renewals, language, pending)
 
 
 def renew_all(context: Context, command: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:

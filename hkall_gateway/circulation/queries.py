@@ -222,7 +222,7 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     copy = copy or Holding(item.agency, item.barcode, "", "", status="")
     seen = ItemSeen(
         item,
-        copy.title,
+        "" if found else unit.holdings.full_title(copy),
         found.position if found else None,
         None,
         owner=item.agency,
@@ -238,7 +238,7 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     first = found.first_checkout
     return replace(
         seen,
-        title=found.title,
+        title=found.full_title,
         side=found.side,
         request=found.id,
         bib_id=found.bib_id,

@@ -315,7 +315,7 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
     else:
         return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
     item = request.item or ItemKey("", "")
-    return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
+    return Renewed(request.id, item, request.patron, request.full_title, request.due, request.renewals)
 
 
 def _find_owners_request(context: Context, notice: PartnerNotice, news: News) -> Request | Refused:

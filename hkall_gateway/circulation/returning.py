@@ -294,7 +294,7 @@ def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert:
     return CheckedIn(
         request=request.id,
         item=request.item or ItemKey("", ""),
-        title=request.title,
+        title=request.full_title,
         what=what,
         card=request.patron,
         destination=request.partner if going_on else request.pickup_location,

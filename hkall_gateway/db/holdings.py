@@ -7,10 +7,10 @@ from dataclasses import fields
 from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union_all
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, update_row
-from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS
+from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lenders import InUse
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, full_title
 
 
 class HoldingRepository(Repository):
@@ -27,6 +27,14 @@ class HoldingRepository(Repository):
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
         )
+
+    def linked_title(self, bib_id: str) -> str:
+        """Return a title in the original script, or "" if the catalogue has none."""
+        return next((linked for (linked,) in _LINKED_TITLE.cells(self._connection, bib=bib_id)), "")
+
+    def full_title(self, copy: Holding) -> str:
+        """Return the title of a copy in both scripts."""
+        return full_title(copy.title, self.linked_title(copy.bib_id))
 
     def in_use(self, bib_id: str, request: str = "") -> InUse:
         """Find the copies of a title that open requests hold, and the copies that requests other than `request` wait for."""
@@ -47,6 +55,7 @@ H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _HELD = tuple(H[f.name] for f in fields(Holding))
 _HOLDING = CompiledStatement(select(*_HELD).where(H.agency == bindparam("agency"), H.barcode == bindparam("barcode")))
 _COPIES = CompiledStatement(select(*_HELD).where(H.bib_id == bindparam("bib")).order_by(H.agency, H.barcode))
+_LINKED_TITLE = CompiledStatement(select(TITLES.c.linked_title).where(TITLES.c.bib_id == bindparam("bib")))
 _OWN_COPIES = CompiledStatement(
     select(*_HELD)
     .where(H.agency == bindparam("agency"), or_(H.bib_id == bindparam("bib"), H.local_bib_id == bindparam("bib")))

@@ -273,6 +273,7 @@ REQUESTS = Table(
     *_each(_date, "dropped_on", "overdue_notice_for", "need_before"),
     *_each(_text, "reopened_from", "reason", "flags"),
     _flag("anonymised"),
+    _text("linked_title"),  # in the original script, from the union catalogue
     CheckConstraint(_AT_ITS_STAGE, "stage"),
     _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
     # Includes the sort columns, so that SQLite prefers this index to ix_requests_item, which includes closed requests.

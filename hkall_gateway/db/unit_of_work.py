@@ -98,8 +98,9 @@ class UnitOfWork:
         return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor, *, steps: bool = False) -> Request:
-        """Insert a request with its first position, and assign a missing number. No other function inserts requests.
+        """Insert a request with its first position. Add a missing number, and the title in the original script.
 
+        No other function inserts requests.
         If the caller takes a step with the new request at once (`steps`), the row is written by that step.
         Raises NearlyFull for a new request of a patron or partner, but not for a copy that has already arrived.
         """
@@ -107,7 +108,8 @@ class UnitOfWork:
             raise NearlyFull("the disk of the database is nearly full")
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
-        named = {"id": request.id or self._new_id()}
+        linked = request.linked_title or self.holdings.linked_title(request.bib_id)
+        named = {"id": request.id or self._new_id(), "linked_title": linked}
         born = with_facts(request, {**named, "placed_at": request.placed_at or now, "moved_at": request.moved_at or now})
         self._unwritten = born
         if not steps:

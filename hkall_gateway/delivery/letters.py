@@ -17,7 +17,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, marked
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
@@ -32,6 +32,7 @@ _HTML = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
+_HTML.filters["marked"] = marked
 _TEXT = _HTML.overlay(autoescape=False)
 _TEXT.globals["filled"] = filled
 

@@ -164,7 +164,7 @@ def make_patron_fields(
 def _make_loaned_item(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
     """Make a LoanedItem. VuFind's XCNCIP2 driver (10.0) offers to renew every loan without RenewalNotPermitted in the Ext."""
     loan, item = line.request, line.request.item
-    more: Fields = {"BibliographicDescription": _make_description(loan.bib_id, loan.title)} if loan.bib_id else {}
+    more: Fields = {"BibliographicDescription": _make_description(loan.bib_id, loan.full_title)} if loan.bib_id else {}
     more = {**more, **({"RenewalNotPermitted": True} if fixed else {})}
     return {
         "ItemId": item_id(item) if item else {"ItemIdentifierValue": loan.id},
@@ -172,20 +172,20 @@ def _make_loaned_item(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
         "ReminderLevel": "1" if line.overdue else "0",
         **({"DateDue": stamp_last_second(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
         "Amount": _make_amount(line.fine_cents),
-        "Title": loan.title,
+        "Title": loan.full_title,
         **({"Ext": more} if more else {}),
     }
 
 
 def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
-    title = _make_description(line.bib_id, line.title)
+    title = _make_description(line.bib_id, line.full_title)
     about: Fields = {"ItemId": item_id(line.item), "BibliographicDescription": title} if line.item else {}
     transaction: Fields = {
         "FiscalActionType": "Assess",
         "FiscalTransactionReferenceId": {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": str(line.fine)},
         "FiscalTransactionType": TRANSACTIONS.get(line.kind.casefold(), SERVICE),
         "Amount": _make_amount(line.left_cents),
-        **({"FiscalTransactionDescription": line.title} if line.title else {}),
+        **({"FiscalTransactionDescription": line.full_title} if line.title else {}),
         **({"ItemDetails": about} if about else {}),
     }
     return {"AccrualDate": stamp(line.at, frame.zone), "FiscalTransactionInformation": transaction}
@@ -210,7 +210,7 @@ def _make_requested_item(line: LoanEntry, frame: Frame) -> Fields:
         **placed,
         "PickupLocation": wait.pickup_location,
         **expiry,
-        "Title": wait.title,
+        "Title": wait.full_title,
     }
 
 

@@ -179,8 +179,30 @@ class Title:
     linked_author: str = ""
 
 
+class Titled:
+    """A record with a `title`, usually romanised, and `linked_title`, which is the same title in the original script or ""."""
+
+    __slots__ = ()
+    title: str
+    linked_title: str
+
+    @property
+    def full_title(self) -> str:
+        """Return both forms in one line, original script first: 城南舊事 / Cheng nan jiu shi."""
+        return full_title(self.title, self.linked_title)
+
+    def is_named(self, text: str) -> bool:
+        """Check whether the text is the title in either form or both. A terminal sends the form that it was shown."""
+        return text in {self.title, self.linked_title, self.full_title}
+
+
+def full_title(title: str, linked_title: str) -> str:
+    """Join the original script and the romanised title. Show a title without a second form only once."""
+    return " / ".join(dict.fromkeys(filter(None, (linked_title, title))))
+
+
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(Titled):
     """A request for one book, on the borrowing or lending side. Dates are civil dates in Hong Kong.
 
     Attributes:
@@ -213,6 +235,7 @@ class Request:
     attempt: int = 0
     item_agency: str = ""
     item_barcode: str = ""
+    linked_title: str = ""
     volume: str = ""
     pickup_location: str = ""
     placed_by: str = ""
@@ -262,6 +285,7 @@ class RequestChange(TypedDict, total=False):
     """The fields of a request that a step may change: all except id, side and position."""
 
     title: str
+    linked_title: str
     bib_id: str
     kind: str
     patron: str
@@ -312,12 +336,13 @@ class RequestChange(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class RequestEntry:
+class RequestEntry(Titled):
     """The fields of a Request that are needed for a patron's record and the checks of a borrower."""
 
     id: str
     position: Position
     title: str
+    linked_title: str
     bib_id: str
     item_agency: str
     item_barcode: str

@@ -113,7 +113,7 @@ async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> Co
         if not title:
             return CopySystem.OURS
         record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-        mine = any(line.request.title == title and line.request.position is Position.ON_LOAN for line in record.lines)
+        mine = any(line.request.is_named(title) and line.request.position is Position.ON_LOAN for line in record.lines)
         return CopySystem.OURS if mine else CopySystem.THEIRS
     arriving = exchange.message.code == "09"
     named = FindCopySystem(barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving)

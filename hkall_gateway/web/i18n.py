@@ -21,7 +21,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, without_blanks
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, marked, without_blanks
 from hkall_gateway.web.paths import local_path, set_own_cookie
 from hkall_gateway.web.services import services
 
@@ -126,7 +126,7 @@ def install(app: Flask) -> None:
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # Jinja's extension
     app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name, "place_name": place_name}
-    app.jinja_env.filters.update(day=day, moment=moment, short=short, clock=clock, money=money)
+    app.jinja_env.filters.update(day=day, moment=moment, short=short, clock=clock, money=money, marked=_marked)
     app.register_blueprint(PAGES)
 
 
@@ -144,6 +144,10 @@ def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
     """Translate a text for a template, and escape the substituted values as Jinja's own newstyle function does."""
     words = without_blanks(gettext(text), values)
     return (Markup(words) if context.autoescape else words) % values  # noqa: S704  # nosec B704: our catalogue's text
+
+
+def _marked(text: object, marc: str = "") -> Markup:
+    return marked(text, marc, language())
 
 
 @cache

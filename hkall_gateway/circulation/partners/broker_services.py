@@ -280,7 +280,7 @@ def shipped_result(unit: UnitOfWork, request: Request) -> CheckedOut:
     """Create the result for a shipped copy, with the lender's due date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
-    result = CheckedOut(request.id, item, "", request.title, request.lender_due)
+    result = CheckedOut(request.id, item, "", request.full_title, request.lender_due)
     return replace(result, author=copy.author, call_number=copy.call_number) if copy else result
 
 

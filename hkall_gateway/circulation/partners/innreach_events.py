@@ -82,7 +82,7 @@ def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
     """Page our copy. The event names only a barcode, so a repetition is recognised by the copy's open request."""
     held = held_with(context.unit, command.partner, command.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
-        return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
+        return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.full_title)
     item, number = (
         ItemKey(context.library.agency, command.barcode),
         command.wire_id or f"{command.barcode}/{context.now:%Y%m%dT%H%M%S}",

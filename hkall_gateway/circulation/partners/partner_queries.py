@@ -136,7 +136,7 @@ def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
         request=found.id,
         side=found.side,
         position=found.position,
-        title=found.title,
+        title=found.full_title,
         patron=found.patron if query.client else "",
         item=found.item,
         pickup_location=found.pickup_location,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -101,7 +101,7 @@ NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
 
 @dataclass(frozen=True, slots=True)
 class _ScannedRows:
-    """Database rows that match a scanned text, read before the station acts."""
+    """Database rows that match a scanned text, read before the station acts. `copies` have their titles in both scripts."""
 
     barcode: str
     agency: str
@@ -149,10 +149,10 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
         return await _scan_copy(circulation, command, found)
     if found.is_copy and command.kind is None:
-        known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
+        known = found.copies[0].title if len(found.copies) == 1 else ""
         owner = found.owners[0] if len(found.owners) == 1 else ""
         library = found.partner.agency if found.partner else ""
-        return CardOrCopy(command.text, known.title if known else "", owner, found.borrower, library)
+        return CardOrCopy(command.text, found.request.full_title if found.request else known, owner, found.borrower, library)
     if found.partner:
         return CardScanned(command.text, partner=found.partner)
     seen = await circulation.execute(SeePatron(command.by, command.text))
@@ -189,7 +189,8 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
     numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
     agency, barcode = _parse_copy(numbered, ask)
     held = unit.requests.open_with_item(barcode, agency)
-    copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
+    named = (copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
+    copies = tuple(replace(copy, title=unit.holdings.full_title(copy)) for copy in named)
     awaited = [lender.agency for _request, lender in awaiting_barcode(unit, barcode) if agency in ("", lender.agency)]
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
     partner = unit.partners.with_card(ask.text)

@@ -103,7 +103,7 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
     request = unit.requests.find(row.request)
     if_done, if_dropped = unsent.effects(row)
     would = {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": unsent.may_have_arrived(unit, row)}
-    stands = {"position": request.position.value, "title": request.title} if request else {}
+    stands = {"position": request.position.value, "title": request.full_title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
     return {**_row_facts(row), **stands, **would}, tries, _shown_document(unit, row, agency)
 

@@ -87,7 +87,7 @@ def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
     partner, printed = unit.partners.find(request.partner), lender_list.printed_at(unit, request)
     lines = (
         f"{request.id} for {request.partner}, {partner.name if partner else ''}",
-        " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),
+        " / ".join(filter(None, [request.full_title, request.volume, copy.author if copy else ""])),
         f"{copy.call_number if copy else ''}  barcode {request.item_barcode}".strip(),
         f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}" if printed else "",
     )

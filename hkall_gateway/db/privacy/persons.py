@@ -29,7 +29,9 @@ DOT: Final = "•"
 
 NOT_A_PERSON: Final[dict[str, list[str]]] = tomllib.loads(Path(__file__).with_name("not_a_person.toml").read_text("utf-8"))
 
-NOT_IN_JSON: Final = frozenset({"_", "id", "item", "item_barcode", "barcode", "title", "author", "volume", "bib_id"})
+NOT_IN_JSON: Final = frozenset(
+    {"_", "id", "item", "item_barcode", "barcode", "title", "linked_title", "author", "volume", "bib_id"}
+)
 """Keys in JSON texts whose values never name a person."""
 
 _CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipient)s?$")

@@ -77,9 +77,11 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
     if len(words) >= SHORTEST:  # the search in titles ignores case
-        latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
-        ended = select(latest.c.id).where(func.lower(latest.c.title).contains(words.lower(), autoescape=True))
-        still = select(R.id).where(IS_OPEN, func.lower(R.title).contains(words.lower(), autoescape=True))
+        both = func.lower(R.linked_title + " / " + R.title)  # as `full_title`, so that a copied title is found too
+        newest = select(R.id, both.label("both")).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc())
+        latest = newest.limit(LATEST).subquery()
+        ended = select(latest.c.id).where(latest.c.both.contains(words.lower(), autoescape=True))
+        still = select(R.id).where(IS_OPEN, both.contains(words.lower(), autoescape=True))
         found.append((FoundBy.TITLE, R.id.in_(still.union(ended))))
     return found
 

@@ -154,7 +154,7 @@ def letter(send: Notification, about: Request, before: Request, now: datetime, n
         send=send.value,
         request=about.id,
         patron=about.patron,
-        title=about.title,
+        title=about.full_title,
         at=now,
         notice=notice,
         due=about.due,

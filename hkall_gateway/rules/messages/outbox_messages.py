@@ -161,7 +161,7 @@ def partner_message(send: Notification, about: Request, now: datetime, chosen: C
         item=about.item or asked_for,
         bib_id=about.bib_id,
         local_bib_id=chosen.local_bib_id if chosen else "",
-        title=about.title,
+        title=about.full_title,
         volume=about.volume,
         pickup_location=about.pickup_location,
         due=about.due_asked if send is Notification.ASK_LENDER_TO_RENEW else about.due or about.lender_due,

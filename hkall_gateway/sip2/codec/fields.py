@@ -183,11 +183,22 @@ def _blank_table(delimiter: str) -> dict[int, str]:
     return {**CONTROLS, ord(delimiter): " "}
 
 
+_LOST: Final = "\ufffe"
+"""A noncharacter in place of each letter that a character set does not have."""
+
+
+def _without_lost_script(part: str) -> str:
+    """Omit the original script of a title, such as 城南舊事 / Cheng nan jiu shi, if the character set does not have it."""
+    return "".join(part.partition(_LOST)[0].rpartition(" ")[:2]) if _LOST in part else f"{part} / "
+
+
 def _fit_encoding(value: str, encoding: str) -> str:
     try:
         value.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(_nearest_letter(c, encoding) for c in unicodedata.normalize("NFC", value))
+        letters = [(c, _nearest_letter(c, encoding)) for c in unicodedata.normalize("NFC", value)]
+        *parts, last = "".join(_LOST if near == "?" != c else near for c, near in letters).split(" / ")
+        return "".join([*map(_without_lost_script, parts), last]).replace(_LOST, "?")
     return value
 
 

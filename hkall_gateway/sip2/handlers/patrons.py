@@ -274,7 +274,7 @@ def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
     texts = [_waiting_text(waiting, language)] if waiting else []
     row = requested_list(exchange.message)
     if row is not None and row.tag in REQUESTS:
-        texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
+        texts += [f"{line.request.full_title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
     return texts
 
 
@@ -331,10 +331,10 @@ def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
 def entry_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
     """Format a list entry: the barcode, which the terminal may use in further messages, and the amount in the list of fines."""
     if isinstance(line, ChargeEntry):
-        named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
+        named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.full_title), line.left_cents
         # A Fee Paid (37) refers to this number in CG.
         return " ".join(filter(None, (f"#{line.fine}", named, exchange.session.dialect.currency, dollars(cents), line.kind)))
-    named = _item_text(exchange, line.request.item_barcode, line.request.title)
+    named = _item_text(exchange, line.request.item_barcode, line.request.full_title)
     if row is not LISTINGS[FINES]:
         return named
     return " ".join(filter(None, (named, exchange.session.dialect.currency, dollars(line.fine_cents))))

@@ -97,8 +97,8 @@ class Body(BaseModel):
 
 @made_of(
     Request,
-    fields="id side position partner patron title bib_id volume item_agency item_barcode pickup_location placed_at moved_at"
-    " received_on pickup_last due lender_due returned_on recalled_on renewals expired_pickup reason flags",
+    fields="id side position partner patron title linked_title bib_id volume item_agency item_barcode pickup_location"
+    " placed_at moved_at received_on pickup_last due lender_due returned_on recalled_on renewals expired_pickup reason flags",
 )
 class RequestRecord(Record):
     """A request. `patron` is the card, or "" if we are the lender. The role viewer sees "" as `patron` and `reason`."""

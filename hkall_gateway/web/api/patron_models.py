@@ -213,7 +213,7 @@ class RenewedRecord(Record):
 
 
 class NotRenewedRecord(Record):
-    """A loan that was not renewed."""
+    """A loan that was not renewed. `title` is in both scripts."""
 
     title: str
     refusal: WhyNot | None
@@ -233,6 +233,7 @@ class RecordEntry(Record):
 
     request: str
     title: str
+    linked_title: str
     bib_id: str
     volume: str
     library: str
@@ -257,7 +258,7 @@ class LoanRecord(RecordEntry):
     recalled: bool
 
 
-@made_of(ChargeEntry, fields="request kind title left_cents at")
+@made_of(ChargeEntry, fields="request kind title linked_title left_cents at")
 class ChargeRecord(Record):
     """A charge that is not fully paid."""
 

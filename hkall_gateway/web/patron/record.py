@@ -62,7 +62,7 @@ def renew() -> Response | tuple[str, int]:
     if isinstance(outcome, Renewed):
         return _redirect_done(renewed=[outcome.request])
     assert isinstance(outcome, Refused)
-    return _render_refusal(card, outcome, loan.request.title)
+    return _render_refusal(card, outcome, loan.request.full_title)
 
 
 @PAGES.post("/record/renew-all")

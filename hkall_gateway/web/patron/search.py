@@ -26,7 +26,6 @@ from hkall_gateway.web.i18n import N_, gettext, language, library_name
 from hkall_gateway.web.labels import notice
 from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.patron.home import OWN_MINUTE, kept
-from hkall_gateway.web.patron.title import language_of
 from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("search", __name__)
@@ -196,7 +195,6 @@ def results() -> Response:
         sorts=SORTS,
         heads=FACETS,
         facet_label=_facet_label,
-        language_of=language_of,
     )
     code = {None: 200, BadQuery.NO_SUCH_PAGE: 404}.get(bad, 400)
     return kept(Response(words, code), OWN_MINUTE)

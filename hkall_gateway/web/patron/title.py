@@ -6,7 +6,6 @@ before the login.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
@@ -29,10 +28,6 @@ from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import patron
-
-_IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_MARC_LANGUAGES: Final = {"jpn": "ja", "kor": "ko"}
-"""Languages other than Chinese that are written with ideographs, by MARC language code."""
 
 # fmt: off
 STATES: Final[Mapping[CopyState, str]] = MappingProxyType({
@@ -74,11 +69,6 @@ def state_of(seen: CopySeen) -> str:
     return gettext(STATUSES[status]) if status else word or gettext("Not known")
 
 
-def language_of(text: str, marc: str = "") -> str:
-    """Return the `lang` attribute for a text with ideographs, or "" for any other text."""
-    return _MARC_LANGUAGES.get(marc, "zh") if _IDEOGRAPH.search(text) else ""
-
-
 PAGES = Blueprint("title", __name__)
 REQUEST = Blueprint("request_title", __name__)
 """Separate from PAGES, so that error pages for requests do not highlight the search in the menu."""
@@ -118,7 +108,6 @@ def page(bib_id: str) -> Response:
         more=max(0, len(seen.copies) - MOST_COPIES),
         on_shelf=next((one.copy for one in seen.copies if _is_ours(one) and one.state is CopyState.AVAILABLE), None),
         as_of=seen.as_of if any(one.copy.key not in live.statuses for one in copies) else None,
-        language_of=language_of,
     )
     answer = Response(words)
     return answer if live.asking else kept(answer, A_MINUTE)

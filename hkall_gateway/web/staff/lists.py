@@ -132,6 +132,7 @@ def owner_of(row: ListRow) -> str:
 COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
     "title":       ListColumn(N_("Title"),            lambda row: row.request.title,          SortKey.TITLE),
+    "linked_title": ListColumn(N_("Title in the original script"), lambda row: row.request.linked_title),
     "author":      ListColumn(N_("Author"),           lambda row: row.author),
     "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
     "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),

@@ -115,7 +115,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
     else:  # the station runs no other commands
         answer = Answer(NO, gettext("Ask a colleague"))
     known = scanned.copies[0] if len(scanned.copies) == 1 else None
-    title = request.title if request else known.title if known else ""
+    title = request.full_title if request else known.title if known else ""
     owner = request.item_agency if request else known.agency if known else ""
     return replace(answer, barcode=scanned.barcode, title=title, owner=owner, request=request.id if request else "")
 

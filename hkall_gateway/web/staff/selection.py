@@ -126,9 +126,9 @@ def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:
     """Return the result of a command for one request, in words."""
     if isinstance(answer, Refused):
         tone = "look" if answer.why is Reason.TRY_AGAIN else "no"
-        return Outcome(one.id, one.title, tone, sentence(answer), rule_of(answer))
+        return Outcome(one.id, one.full_title, tone, sentence(answer), rule_of(answer))
     if getattr(answer, "again", False):
-        return Outcome(one.id, one.title, "look", gettext("It was done before; nothing has changed."))
+        return Outcome(one.id, one.full_title, "look", gettext("It was done before; nothing has changed."))
     due = getattr(answer, "due", None)
     words = gettext("Done, until %(day)s.", day=day(due)) if due else gettext("Done.")
-    return Outcome(one.id, one.title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")
+    return Outcome(one.id, one.full_title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")

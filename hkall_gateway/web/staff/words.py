@@ -229,6 +229,7 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "item_agency":    N_("Owner"),
     "item_barcode":   N_("Barcode"),
     "lender_due":     N_("Due at the owner"),
+    "linked_title":   N_("Title in the original script"),
     "loan_days":      N_("Days of the loan"),
     "lost_on":        N_("Lost since"),
     "need_before":    N_("Wanted until"),
