@@ -62,11 +62,13 @@ def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, b
 
 
 def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
-    """Find titles whose `bib_id` or title equals `words`, and return at most two `bib_id`s."""
+    """Find titles whose `bib_id` or title, also in both scripts, equals `words`, and return at most two `bib_id`s."""
     if unit.holdings.of_title(words):
         return (words,)
-    found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
-    return tuple(unit.execute(found).scalars())
+    of_title = select(HOLDINGS.c.bib_id).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
+    names = dict.fromkeys((words, words.rpartition(" / ")[2]))
+    found = (tuple(unit.execute(of_title.where(HOLDINGS.c.title == name)).scalars()) for name in names)
+    return next(filter(None, found), ())
 
 
 _NOTED = CompiledStatement(

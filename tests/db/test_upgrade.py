@@ -21,9 +21,9 @@ from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.tables import HOLDINGS, METADATA
+from hkall_gateway.db.tables import HOLDINGS, METADATA, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.lifecycle import FINAL, Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
@@ -101,6 +101,24 @@ def test_open_requests_and_their_history_are_readable_after_the_upgrade(upgraded
     }
     assert all(upgraded.now(lambda unit: unit.journal.history(request.id)) for request in found)  # noqa: B023  # it runs at once
     assert not {request.position for request in found} & FINAL
+
+
+def test_open_requests_get_the_original_script_of_their_title_from_the_catalogue(released: Engine) -> None:
+    with released.begin() as connection:
+        has_titles = connection.dialect.has_table(connection, "titles")
+        bib_id = connection.execute(text("SELECT bib_id FROM requests WHERE position = 'RECEIVED'")).scalars().first()
+        if has_titles:
+            connection.execute(text("DELETE FROM titles WHERE bib_id = :bib"), {"bib": bib_id})
+            linked = "INSERT INTO titles (id, bib_id, linked_title) VALUES (999999, :bib, '城南舊事')"
+            connection.execute(text(linked), {"bib": bib_id})
+
+    schema.upgrade(released)
+
+    with released.connect() as connection:
+        found = connection.execute(select(REQUESTS.c.bib_id, REQUESTS.c.stage, REQUESTS.c.linked_title)).all()
+    linked_ones = [(bib, stage != Stage.ENDED) for bib, stage, linked in found if linked]
+    assert set(linked_ones) == ({(bib_id, True)} if has_titles else set())
+    assert len(linked_ones) == (sum(bib == bib_id and stage != Stage.ENDED for bib, stage, _ in found) if has_titles else 0)
 
 
 def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: Immediate) -> None:

@@ -137,9 +137,18 @@ def test_letter_identifies_the_item_by_title_volume_author_lender_and_barcode() 
     facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender=Partner("CUHK", "CUHK Library"), barcode="C00001")
     text, html = parts(compose(letter(title="紅樓夢"), reader("en"), SENDER, facts))
     assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
-    assert "<strong>紅樓夢, 第二冊</strong><br>曹雪芹<br>Lent by CUHK Library<br>Barcode C00001</p>" in html
+    title, author = (f'<span lang="zh-Hant">{one}</span>' for one in ("紅樓夢, 第二冊", "曹雪芹"))
+    assert f"<strong>{title}</strong><br>{author}<br>Lent by CUHK Library<br>Barcode C00001</p>" in html
     text, _ = parts(compose(letter(title="紅樓夢"), reader("zh-Hant"), SENDER, facts))
     assert "\n\n紅樓夢，第二冊\n曹雪芹\n借出館：CUHK Library\n條碼：C00001\n\n" in text
+
+
+def test_chinese_letter_marks_only_other_languages() -> None:
+    _, html = parts(compose(letter(title="紅樓夢 / 红楼梦"), reader("zh-Hant"), SENDER, FACTS))
+    assert "<strong>紅樓夢 / 红楼梦</strong>" in html
+    _, html = parts(compose(letter(title="红楼梦 / Hong lou meng"), reader("zh-Hant"), SENDER, FACTS))
+    assert '<strong><span lang="zh-Hans">红楼梦</span> / Hong lou meng</strong>' in html
+    assert html.count("<span") == 1
 
 
 def test_chinese_letter_uses_the_lenders_chinese_name_if_known() -> None:

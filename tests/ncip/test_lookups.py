@@ -77,6 +77,17 @@ def test_unrelated_library_cannot_see_the_request(world: World, agency: str) -> 
         assert problem(world.ask(agency, "LookupItem", RequestId=named)) == "Unknown Item"
 
 
+@pytest.mark.parametrize(("linked", "shown"), [("沙丘", "沙丘 / Dune"), ("", "Dune")])
+def test_title_is_given_in_both_scripts(world: World, linked: str, shown: str) -> None:
+    world.put(P.ON_LOAN, due=date(2017, 3, 16), linked_title=linked)
+    world.put(P.RECEIVED, item_barcode="C2", placed_id="d-2", linked_title=linked)
+    user = {"UserId": {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}}
+    seen = world.ask(DISCOVERY, "LookupUser", **user, LoanedItemsDesired=True, RequestedItemsDesired=True)
+    assert (seen.text("LoanedItem/Title"), seen.texts("RequestedItem/Title")) == (shown, (shown,))
+    reply = world.ask(DISCOVERY, "LookupItem", ItemId=copy("CUHK", "C1"), ItemElementType=["Bibliographic Description"])
+    assert reply.text("ItemOptionalFields/BibliographicDescription/Title") == shown
+
+
 # ---- shelves
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, written
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, marked, written
 
 
 @pytest.mark.parametrize("tag", ["en", "EN", "en-GB", "en_US", "eng", " en "])
@@ -40,3 +40,34 @@ def test_other_language_tag_is_unchanged(tag: str) -> None:
 )
 def test_chinese_characters_are_not_separated_by_blanks(text: str, name: str, shown: str) -> None:
     assert filled(text, name=name) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Dune & <b>", "Dune &amp; &lt;b&gt;"),
+        ("城南舊事 / Cheng nan jiu shi", '<span lang="zh-Hant">城南舊事</span> / Cheng nan jiu shi'),
+        ("城南旧事", '<span lang="zh-Hans">城南旧事</span>'),
+        ("程式裏的鳥", '<span lang="zh-Hant">程式裏的鳥</span>'),
+        ("中文", '<span lang="zh">中文</span>'),
+        ("紅樓夢：第 1 冊 & x", '<span lang="zh-Hant">紅樓夢：第 1 冊</span> &amp; x'),
+        ("図書館の本 Toshokan", '<span lang="ja">図書館の本</span> Toshokan'),
+        ("経済学", '<span lang="ja">経済学</span>'),
+        ("한국의 文化", '<span lang="ko">한국의 文化</span>'),
+        ("Война и мир / Voĭna i mir", '<span lang="ru">Война и мир</span> / Voĭna i mir'),
+        ("كتاب", '<span lang="ar">كتاب</span>'),
+        ("陳大文 Chan Tai Man 先生", '<span lang="zh-Hant">陳大文</span> Chan Tai Man <span lang="zh">先生</span>'),
+        ("<'鳥'>", '&lt;&#39;<span lang="zh-Hant">鳥</span>&#39;&gt;'),
+        ("", ""),
+    ],
+)
+def test_each_script_other_than_latin_is_marked_with_its_language(text: str, shown: str) -> None:
+    assert marked(text) == shown
+
+
+def test_language_of_ideographs_follows_the_marc_record_and_the_page() -> None:
+    assert marked("東京", "jpn") == '<span lang="ja">東京</span>'
+    assert marked("東京", "chi") == '<span lang="zh-Hant">東京</span>'
+    assert marked("城南舊事", page=CHINESE) == "城南舊事"
+    assert marked("中文", page=CHINESE) == "中文"
+    assert marked("城南旧事", page=CHINESE) == '<span lang="zh-Hans">城南旧事</span>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,26 @@ def test_reason_is_in_chinese_only_when_the_terminal_can_show_it(port: Port, pla
     reply = _heard(port, login, f"11NN{DATE}{'':18}AOHKU|AAP2|ABC1|AC|")
     assert _sum_is_right(reply)
     assert decode(reply, port.services.terminals[login].dialect).all("AF") == (words,)
+
+
+@pytest.mark.parametrize(
+    ("login", "original", "shown"),
+    [
+        ("utf8-1", "城南舊事", "城南舊事 / Cheng nan jiu shi"),
+        ("utf8-1", "城南旧事", "城南旧事 / Cheng nan jiu shi"),
+        ("big5-1", "城南舊事", "城南舊事 / Cheng nan jiu shi"),
+        ("big5-1", "城南旧事", "Cheng nan jiu shi"),
+        ("ascii-1", "城南舊事", "Cheng nan jiu shi"),
+    ],
+)
+def test_title_in_two_scripts_is_sent_as_far_as_the_terminal_can_show_it_and_comes_back(
+    port: Port, place: Place, login: str, original: str, shown: str
+) -> None:
+    place(P.ON_LOAN, title="Cheng nan jiu shi", linked_title=original, due=date(2017, 3, 3), loan_days=15)
+    dialect = port.services.terminals[login].dialect
+    assert decode(_heard(port, login, f"17{DATE}AOHKU|ABC1|"), dialect).get("AJ") == shown
+    renewed = decode(_heard(port, login, f"29NN{DATE}{'':18}AOHKU|AAP1|AJ{shown}|"), dialect)
+    assert (renewed.get("ok"), renewed.get("AB"), renewed.get("AJ")) == ("1", "C1", shown)
 
 
 def test_input_of_a_big5_terminal_is_read_as_chinese(port: Port, place: Place) -> None:

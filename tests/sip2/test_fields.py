@@ -113,6 +113,8 @@ def test_cleaned_value_cannot_break_the_message_frame(encoding: str, value: str)
         ("“Große” – œuvre", "ascii", '"Grosse" - oeuvre'),
         ("紅樓夢", "latin-1", "???"),
         ("紅樓夢", "big5hkscs", "紅樓夢"),
+        ("C1 紅樓夢 / Hong lou meng", "latin-1", "C1 Hong lou meng"),
+        ("Why? / 紅樓夢", "latin-1", "Why? / ???"),
         ("a｜b", "ascii", "a b"),
         ("a|b\r\nc\0d", "utf-8", "a b  c d"),
         ("\ud800", "utf-8", "?"),

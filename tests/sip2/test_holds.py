@@ -50,7 +50,7 @@ def _requests(store: Immediate) -> list[Request]:
 # ---- placing
 
 
-@pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJb2|", "ABH1|AJPoems|"])
+@pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJ愛瑪 / Emma|", "AJb2|", "ABH1|AJPoems|"])
 def test_hold_on_a_checked_out_title_creates_a_request(store: Immediate, fields: Fields, what: str) -> None:
     reply = fields("selfcheck-1", _15(what=what))
     assert [reply.get(name) for name in ("ok", "available", "AJ", "BS")] == ["1", "N", "Emma", "HKU-MAIN-LENDING"]

@@ -198,8 +198,8 @@ def test_title_in_two_scripts_shows_the_original_script_first(site: Site, visito
     load(site, Holding("CUHK", "C31", "b-31", "Cheng nan jiu shi"), titles={"b-31": title})
     page = shown(visitor.get("/search?q=城南"))
     (heading,) = page.xpath("//li//h2/a")
-    assert heading.text_content() == "城南舊事 Cheng nan jiu shi"
-    assert heading.xpath("span/@lang") == ["zh"]
+    assert heading.text_content() == "城南舊事 / Cheng nan jiu shi"
+    assert heading.xpath("span/@lang") == ["zh-Hant"]
     assert "林海音 · Lin Haiyin" in page.xpath("string(//li[@data-title])")
 
 
