@@ -77,7 +77,7 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
     if number := sum(entry.request.position is Position.RECEIVED for entry in patron.lines):
         waiting = ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number)
         notes.append(waiting % {"num": number})
-    if late := [entry.request.title for entry in patron.lines if entry.overdue and not entry.request.lost_on]:
+    if late := [entry.request.full_title for entry in patron.lines if entry.overdue and not entry.request.lost_on]:
         notes.append(gettext("Overdue: %(titles)s.", titles="; ".join(late)))
     if patron.owed_cents:
         notes.append(gettext("Owes %(sum)s.", sum=money(patron.owed_cents)))
