@@ -8,13 +8,17 @@ from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, update_row
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
-from hkall_gateway.db.transaction import Repository
+from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, full_title
 
 
 class HoldingRepository(Repository):
     """Reads copies from the catalogue and updates their circulation status."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction)
+        self._linked: dict[str, str] = {}  # titles in the original script, by `bib_id`
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this agency and barcode."""
@@ -24,13 +28,16 @@ class HoldingRepository(Repository):
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """Return the copies of a title by its union number or, if `agency` is set, by its union or local number there."""
         own = {"agency": agency} if agency else {}
-        return tuple(
-            Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
-        )
+        found = (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
+        copies = tuple([Holding(*cells[:-1]) for cells in found])
+        self._linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}
+        return copies
 
     def linked_title(self, bib_id: str) -> str:
-        """Return a title in the original script, or "" if the catalogue has none."""
-        return next((linked for (linked,) in _LINKED_TITLE.cells(self._connection, bib=bib_id)), "")
+        """Return a title in the original script, or "" if the catalogue has none. `of_title` has read it with the copies."""
+        if bib_id not in self._linked:
+            self._linked[bib_id] = next((linked for (linked,) in _LINKED_TITLE.cells(self._connection, bib=bib_id)), "")
+        return self._linked[bib_id]
 
     def full_title(self, copy: Holding) -> str:
         """Return the title of a copy in both scripts."""
@@ -54,10 +61,11 @@ class HoldingRepository(Repository):
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _HELD = tuple(H[f.name] for f in fields(Holding))
 _HOLDING = CompiledStatement(select(*_HELD).where(H.agency == bindparam("agency"), H.barcode == bindparam("barcode")))
-_COPIES = CompiledStatement(select(*_HELD).where(H.bib_id == bindparam("bib")).order_by(H.agency, H.barcode))
+_LINKED = select(TITLES.c.linked_title).where(TITLES.c.bib_id == H.bib_id).scalar_subquery()
+_COPIES = CompiledStatement(select(*_HELD, _LINKED).where(H.bib_id == bindparam("bib")).order_by(H.agency, H.barcode))
 _LINKED_TITLE = CompiledStatement(select(TITLES.c.linked_title).where(TITLES.c.bib_id == bindparam("bib")))
 _OWN_COPIES = CompiledStatement(
-    select(*_HELD)
+    select(*_HELD, _LINKED)
     .where(H.agency == bindparam("agency"), or_(H.bib_id == bindparam("bib"), H.local_bib_id == bindparam("bib")))
     .order_by(H.barcode)
 )
