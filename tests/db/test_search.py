@@ -7,20 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, select, update
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import MAPPED, open_engine
 from hkall_gateway.db.loads import loading
+from hkall_gateway.db.search import searching
 from hkall_gateway.db.search.folding import stem, words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.db.search.parsing import BadQuery, SearchField, TitleQuery, parse
-from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitles, Narrowing, hits, search
+from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitles, Narrowing, Sort, hits, search
 from hkall_gateway.db.tables import TITLES, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
@@ -398,3 +399,92 @@ def test_memory_mapping_is_enabled_only_for_search_connections(tmp_path: Path) -
         search(searching, "dune", lambda *_facts: True)
         assert (mapped(searching), mapped(writing)) == (MAPPED, 0)
     engine.dispose()
+
+
+# ---- other spellings, facets and order
+
+
+@pytest.fixture
+def shelves(store: Immediate) -> Immediate:
+    rows = {
+        "s1": ("Quantum dictionaries", "eng", "London: Greywell, 2019", "CUHK"),
+        "s2": ("Quantum mechanics", "eng", "Oxford: Greywell, 2012", "LU"),
+        "s3": ("Quanten und Quantum", "ger", "Berlin: Tempelhof, c1999", "LU"),
+        "s4": ("發展心理學", "chi", "香港：渡輪書社，1998", "CUHK"),
+        "s5": ("公共衞生與統計 二", "chi", "", "CUHK"),
+        "s6": ("Waste water treatment II", "eng", "[2010?]", "CUHK"),
+        "s7": ("Paediatrics: theories of colour", "eng", "", "CUHK"),
+    }
+    titles = {bib: Title(bib, title, language=tongue, published=when) for bib, (title, tongue, when, _) in rows.items()}
+    copies = [Holding(row[-1], f"C{bib}", bib, row[0], status=ON_SHELF) for bib, row in rows.items()]
+    store.now(loading.write_copies, copies, 1, None, titles)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("typed", "found", "instead", "similar"),
+    [
+        ("quantum dictionary", ["s1"], "", False),
+        ("quantm dictionares", ["s1"], "quantum dictionaries", False),
+        ('"quantm mechanics"', [], "", False),
+        ("wastewater treatment 2", ["s6"], "", False),
+        ("waste watertreatment two", ["s6"], "", False),
+        ("pediatric theory color", ["s7"], "", False),
+        ("公共卫生 2", ["s5"], "", False),
+        ("gonggong weisheng", ["s5"], "", False),
+        ("fa1 zhan3 xin1 li3 xue2", ["s4"], "", False),
+        ("xīnlǐxué", ["s4"], "", False),
+        ("發展心里學", ["s4"], "", True),
+        ("發展心瑪學", ["s4"], "", True),
+        ("quantum mechanics nowhere", ["s2"], "", True),
+        ("nothing alike", [], "", False),
+    ],
+)
+def test_other_spelling_finds_the_title(shelves: Immediate, typed: str, found: list[str], instead: str, similar: bool) -> None:
+    result = _search(shelves, typed)
+    assert isinstance(result, FoundTitles)
+    assert [title.bib_id for title in result.titles] == found
+    assert (result.instead, result.similar) == (instead, similar)
+
+
+def test_facets_count_hits_by_library_language_and_decade(shelves: Immediate) -> None:
+    result = _search(shelves, "quantum")
+    assert isinstance(result, FoundTitles)
+    counts = {kind: {one.value: one.count for one in values} for kind, values in result.facets.items()}
+    assert counts == {
+        "library": {"LU": 2, "CUHK": 1},
+        "language": {"eng": 2, "ger": 1},
+        "decade": {"2010": 2, "1990": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"library": "LU"}, ["s2", "s3"]),
+        ({"language": "eng", "decade": "2010"}, ["s1", "s2"]),
+        ({"library": "'; --"}, []),
+        ({"sort": Sort.YEAR}, ["s1", "s2", "s3"]),
+        ({"sort": Sort.TITLE}, ["s3", "s1", "s2"]),
+        ({"sort": Sort.TITLE, "available": True, "library": "LU"}, ["s3", "s2"]),
+    ],
+)
+def test_results_are_narrowed_and_sorted(shelves: Immediate, more: dict[str, Any], found: list[str]) -> None:
+    assert _all(shelves, "quantum", **more) == found
+
+
+@pytest.mark.parametrize("sort", [Sort.YEAR, Sort.TITLE])
+def test_more_hits_than_are_counted_are_sorted_completely(
+    shelves: Immediate, sort: Sort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "MOST_COUNTED", 2)
+    monkeypatch.setattr(searching, "PAGE", 1)
+    result = _search(shelves, "quantum", sort=sort)
+    assert isinstance(result, FoundTitles)
+    assert (result.count, result.more) == (2, True)
+    assert result.titles[0].bib_id == {Sort.YEAR: "s1", Sort.TITLE: "s3"}[sort]
+
+
+def test_title_of_an_earlier_release_is_found_before_the_upgrade(shelves: Immediate) -> None:
+    shelves.now(lambda unit: unit.execute(update(TITLES).values(facets="", year=0)))
+    assert set(_all(shelves, "quantum")) == {"s1", "s2", "s3"}

@@ -133,15 +133,23 @@ def syllables(text: str) -> tuple[str, ...]:
     found = words(text)
     ideographs = "".join(filter(_IDEOGRAPH.match, found))
     if ideographs:
-        from pypinyin import lazy_pinyin
+        from pypinyin.seg.mmseg import seg
 
-        found = lazy_pinyin(ideographs)
+        found = [one for phrase in seg.cut(ideographs) for one in _pinyin(phrase)]
     elif found and found[-1] in _TONES:
         found = [word for word in found if word not in _TONES]
     return _divide("".join(found).replace("v", "u"))
 
 
 _TONES: Final = frozenset("12345")
+
+
+@lru_cache(maxsize=65_536)
+def _pinyin(phrase: str) -> list[str]:
+    """Return the syllables of a Chinese phrase, by which the readings of its characters are chosen."""
+    from pypinyin import lazy_pinyin
+
+    return lazy_pinyin(phrase)
 
 
 @lru_cache(maxsize=1_024)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -52,6 +53,7 @@ def sounds(text: str) -> tuple[str, ...]:
     return tuple(SOUND + one for one in syllables(text))
 
 
+@lru_cache(maxsize=4_096)
 def facet_word(kind: str, value: str) -> str:
     """Return the word for a value of a facet. It has only letters and digits."""
     return f"{FACET}{kind}{value.encode('utf-8', 'surrogatepass').hex()}"

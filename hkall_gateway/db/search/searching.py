@@ -169,22 +169,23 @@ def search(
     count, pages = len(ids), max(1, -(-len(ids) // PAGE))
     if shown.page > pages:
         return BadQuery.NO_SUCH_PAGE
-    facets = _count_facets(_read_among(connection, "facets", ids[:MOST] if more else ids))
+    first = _read_among(connection, "keys", ids[:MOST])
+    counted = _read_among(connection, "facets", ids) if len(ids) > MOST and not more else [keys[_FACETS] for keys in first]
     if shown.sort is Sort.RELEVANCE:
-        ids = _rank(connection, wanted, shown, ids)
+        ids = _rank(connection, wanted, shown, ids, first)
     else:
         # Of more hits than are counted, the first ones are found by walking through an index in the wanted order.
         most = MOST_COUNTED if shown.available or not more else shown.page * PAGE
         ordered = hits(connection, queries, shown.facets, shown.sort, most, walking=more)
         ids = [one for one in ordered if one in libraries] if shown.available else ordered
     return FoundTitles(
-        _read_titles(connection, ids[(shown.page - 1) * PAGE : shown.page * PAGE], is_available),
+        _read_titles(connection, ids[(shown.page - 1) * PAGE : shown.page * PAGE], is_available, libraries),
         count,
         more,
         shown.page,
         pages,
         available=len(libraries) if is_judged else None,
-        facets=facets,
+        facets=_count_facets(counted),
         instead=_as_text(wanted) if wanted.phrases != query.phrases else "",
         similar=similar,
     )
@@ -196,8 +197,7 @@ def _find(connection: Connection, query: TitleQuery, shown: Narrowing) -> tuple[
     A query with few hits, none of which has exactly this title, is widened. If it still has none, it is corrected.
     """
     found = hits(connection, [query], shown.facets)
-    is_exact = found and any(query.key in (keys[1], keys[4]) for keys in _find_beginning(connection, query.key))
-    if query.literal or is_exact or len(found) >= PAGE:
+    if query.literal or len(found) >= PAGE or (found and _is_title(connection, query)):
         return [query], found, False
     wide = widened(query)
     found = hits(connection, wide, shown.facets)
@@ -213,6 +213,10 @@ def _find(connection: Connection, query: TitleQuery, shown: Narrowing) -> tuple[
     if queries := best or loosened(query):
         found = hits(connection, queries, shown.facets)
     return (queries, found, not best) if found else ([query], found, False)
+
+
+def _is_title(connection: Connection, query: TitleQuery) -> bool:
+    return any(query.key in (keys[1], keys[4]) for keys in _find_beginning(connection, query.key))
 
 
 def hits(
@@ -261,12 +265,14 @@ def _read_among(connection: Connection, columns: str, ids: list[int]) -> list[An
         values: list[Any] = orjson.loads(found)
         return values
     rows = connection.execute(_AMONG["postgresql"][columns], {"ids": ids}).all()
-    return [row[0] for row in rows] if len(rows[:1] and rows[0]) == 1 else [[*row] for row in rows]
+    return [[*row] if len(row) > 1 else row[0] for row in rows]
 
 
-def _rank(connection: Connection, query: TitleQuery, shown: Narrowing, ids: list[int]) -> list[int]:
-    """Sort titles by relevance. Of more than MOST, rank only some, and titles that begin with the query; others follow."""
-    ranked = _read_among(connection, "keys", ids[:MOST])
+def _rank(connection: Connection, query: TitleQuery, shown: Narrowing, ids: list[int], ranked: list[Cells]) -> list[int]:
+    """Sort titles by relevance. Of more than MOST, rank those in `ranked` and titles that begin with the query.
+
+    `ranked` are the keys of the first titles.
+    """
     if len(ids) > MOST and query.field in BY_TITLE:
         present = set(ids) if shown.available else set()
         begin = [keys for keys in _find_beginning(connection, query.key) if shown.admits(keys[_FACETS])]
@@ -328,12 +334,14 @@ def _as_text(query: TitleQuery) -> str:
     return " ".join(("" if phrase[0] > "\u3000" else " ").join(phrase) for phrase in query.phrases)
 
 
-def _read_titles(connection: Connection, ids: Sequence[int], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+def _read_titles(
+    connection: Connection, ids: Sequence[int], is_available: IsAvailable, libraries: Mapping[int, set[str]]
+) -> tuple[FoundTitle, ...]:
+    """Return titles, with their available libraries as in `libraries`. If it is empty, look up these libraries."""
     if not ids:
         return ()
-    shown, copies = _SHOWN.cells(connection, ids), _COPIES.cells(connection, ids)
-    libraries = _available_at(copies, is_available)
-    found = {cells[0]: cells for cells in shown}
+    found = {cells[0]: cells for cells in _SHOWN.cells(connection, ids)}
+    libraries = libraries or _available_at(_COPIES.cells(connection, ids), is_available)
     return tuple(FoundTitle(*[*found[one], tuple(sorted(libraries.get(one, ())))]) for one in ids)
 
 
