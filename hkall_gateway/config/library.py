@@ -19,11 +19,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 def new_request_id() -> str:
     """Return a random request number, unique across gateways, with twelve characters that are hard to misread."""
-    number, characters = secrets.randbelow(len(_CHARACTERS) ** 12), ""
-    for _ in range(12):
-        number, place = divmod(number, len(_CHARACTERS))
-        characters += _CHARACTERS[place]
-    return "R-" + characters
+    return "R-" + "".join(secrets.choice(_CHARACTERS) for _ in range(12))
 
 
 _CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"

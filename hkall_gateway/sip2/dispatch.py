@@ -70,16 +70,7 @@ class Listener:
 PLAIN: Final = Listener()
 
 
-__all__ = [
-    "HANDLERS",
-    "Refuse",
-    "Sip2Message",
-    "Sip2Services",
-    "TerminalRow",
-    "Verifier",
-    "log_in_by_address",
-    "respond",
-]
+__all__ = ["HANDLERS", "Refuse", "Sip2Message", "Sip2Services", "TerminalRow", "Verifier", "log_in_by_address", "respond"]
 
 LOG = structlog.get_logger()
 

@@ -21,7 +21,7 @@ def test_there_are_31_messages() -> None:
 
 
 def test_fixed_field_names_are_unique() -> None:
-    assert len(PARTS) == sum(len(names.split()) for names in messages._PARTS.values())
+    assert len(PARTS) == sum(len(row["names"].split()) for row in messages._TABLES["parts"])
 
 
 def test_every_fixed_field_is_used_and_has_a_kind() -> None:

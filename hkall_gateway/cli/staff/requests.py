@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -119,50 +121,23 @@ class Command:
 
     command: str
     help: str
-    takes: tuple[str, ...] = ()
+    takes: Sequence[str] = ()
 
+
+_TABLES: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+COMMANDS = tuple(Command(name, **row) for name, row in _TABLES["commands"].items())
+CHOICES = tuple(Command(name, **row) for name, row in _TABLES["choices"].items())
 
 # fmt: off
-COMMANDS: tuple[Command, ...] = (
-    Command("receive",       "Receive the copy, announced by its lender or not.", ("item",)),
-    Command("lend",          "Lend the copy to its patron at the counter, while no terminal works."),
-    Command("return",        "Take the copy back from the patron; --on an earlier day needs a --reason.", ("on",)),
-    Command("renew",         "Renew the loan, also when it is overdue; the fine until today is charged."),
-    Command("return_unused", "Send an uncollected copy home from the hold shelf."),
-    Command("dispatch",      "Send the returned copy home to its owner."),
-    Command("cancel",        "Cancel the request for its patron."),
-    Command("decline",       "Decline to lend our copy: --reason not_on_shelf, checked_out_locally or not_suitable."),
-    Command("ship",          "Ship our paged copy to the borrowing library."),
-    Command("substitute",    "Lend another copy of ours instead, --item AGENCY/BARCODE; --reason as for decline.", ("item",)),
-    Command("recall",        "Recall our lent copy for a patron of ours.", ("on",)),
-    Command("cancel_recall", "Cancel our recall of the copy."),
-    Command("lost",          "Record that the patron lost the copy; the owner's price list sets the price.", ("cents", "on")),
-    Command("damaged",       "Record that the copy came back damaged.", ("cents",)),
-    Command("claim",         "Record the patron's claim that the copy was returned; the fine stops.", ("on",)),
-    Command("seen",          "Clear the flags of the request, so that `flagged` no longer lists it."),
-    Command("settle",        "Record that the loss is settled with the owner; the request ends."),
-    Command("overseas",      "Record the owner's leave to take the copy overseas until --on; --reason quotes it.", ("on",)),
-    Command("extend",        "Extend the time to collect, until --on.", ("on",)),
-    Command("force",         "Set the position --to one that no step leads to; no message or letter is sent.", ("to",)),
-)
-
 OPTIONS: Mapping[str, Option] = {
     "cents": click.option("--cents", type=click.IntRange(0, MOST_CENTS), default=None, help="The owner's price, in cents."),
     "on":    click.option("--on", type=DAY, default=None, help="The day of the event, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
     "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
 }
+# fmt: on
 
 REASON = click.option("--reason", default="", help="Why, for the journal.")
-
-CHOICES: tuple[Command, ...] = (
-    Command("pin",           "Ask this lender only: no other one is asked, even if it declines."),
-    Command("skip",          "Skip this lender: if it has been asked, its request is cancelled, and the next lender is asked."),
-    Command("insert",        "Ask for this copy next, AGENCY/BARCODE, regardless of its rank."),
-)
-"""Actions on the lenders of one request; `requests show` lists them."""
-
-# fmt: on
 
 
 @click.group()
