@@ -104,13 +104,17 @@ class MailFolder:
 
     def newest(self, to: str = "") -> Sequence[Letter]:
         """Return the newest letters, all or those to an address."""
-        files = sorted(self._folder.glob("*.eml"), reverse=True)
-        letters = (Letter(file.stem, message_from_bytes(file.read_bytes(), policy=policy.default)) for file in files)
+        letters = (_read_letter(file) for file in sorted(self._folder.glob("*.eml"), reverse=True))
         return [letter for letter in letters if not to or letter.message["To"] == to][:SHOWN]
 
     def find(self, name: str) -> Letter | None:
         """Return one letter, or None if there is none of this name."""
-        return next((letter for letter in self.newest() if letter.name == name), None)
+        file = self._folder / f"{name}.eml"
+        return _read_letter(file) if name.isdigit() and file.exists() else None
+
+
+def _read_letter(file: Path) -> Letter:
+    return Letter(file.stem, message_from_bytes(file.read_bytes(), policy=policy.default))
 
 
 class _Page(resource.Resource):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from lxml import html
 
+from demo import pages
 from demo.demo_setup import NAMES, NAMES_ZH
 from demo.pages import MailFolder, MailPages, PartnerPages
 from hkall_gateway.clock import now
@@ -79,6 +80,12 @@ def test_letter_is_shown_with_its_text_escaped(mail: MailFolder) -> None:
     code, text = shown(MailPages(mail), "/demo/mail/00002")
     assert code == 200
     assert "請來領取 <b>。" in text
+
+
+def test_letter_that_is_too_old_for_the_list_is_shown(mail: MailFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "SHOWN", 1)
+    assert "Tides" not in shown(MailPages(mail), "/demo/mail")[1]
+    assert "Tides" in shown(MailPages(mail), "/demo/mail/00001")[1]
 
 
 @pytest.mark.parametrize("path", ["/demo/mail/00009", "/demo/mail/../mail/00001", "/demo/mail/%2e%2e", "/etc/passwd"])
