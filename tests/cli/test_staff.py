@@ -52,7 +52,7 @@ def _requests() -> list[Request]:
     return [
         _ours("R-LOAN", P.ON_LOAN, "C1", **lent),
         _ours("R-SHELF", P.RECEIVED, "C2", received_on=late, expired_pickup=True, pickup_last=late),
-        _ours("R-COMING", P.IN_TRANSIT, "C3"),
+        _ours("R-COMING", P.IN_TRANSIT, "C3", linked_title="沙丘"),
         Request(
             "R-PAGE",
             Side.LENDING,
@@ -110,6 +110,14 @@ def listed(config: Path, *words: str) -> list[dict[str, Any]]:
 )
 def test_work_lists_show_their_requests(config: Path, question: str, numbers: list[str]) -> None:
     assert [row["id"] for row in listed(config, question)] == numbers
+
+
+def test_request_is_shown_with_its_title_in_both_scripts(config: Path) -> None:
+    text = run(config, "requests", "show", "R-COMING").output
+    assert "Dune" in text
+    assert "沙丘" in text
+    (found,) = json.loads(run(config, "requests", "show", "R-COMING", "--json").output)
+    assert (found["title"], found["linked_title"]) == ("Dune", "沙丘")
 
 
 def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path) -> None:
