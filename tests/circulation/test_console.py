@@ -19,7 +19,7 @@ from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import RequestPage, facts_in
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.loads import former_cards
+from hkall_gateway.db.loads import former_cards, loading
 from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.db.queries.work_lists import ListName, PageOrder, SortKey
 from hkall_gateway.db.tables import OUTBOX
@@ -29,7 +29,7 @@ from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, StaffRole
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Sensitive, Side, Title
 from tests.circulation.conftest import DeskWorld, sent_as
 
 P = Position
@@ -262,6 +262,17 @@ def test_request_is_found_by_any_identifier_a_clerk_has(
     searched: DeskWorld, words: str, numbers: list[str], by: FoundBy
 ) -> None:
     assert found(searched, words) == [(number, by) for number in numbers]
+
+
+@pytest.mark.parametrize("words", ["城市里的鸟", "城市裡的鳥", "chengshi lide niao", "Cheng shi li de niao", "林海音"])
+def test_request_is_found_by_either_script_of_its_title(searched: DeskWorld, words: str) -> None:
+    title = Title(
+        "b-birds", "Cheng shi li de niao", "Lin, Haiyin", linked_title="城市裡的鳥", linked_author="林海音", language="chi"
+    )
+    copy = Holding("CUHK", "C9", title.bib_id, title.title)
+    searched.store.now(loading.write_copies, [copy], 1, None, {title.bib_id: title})
+    searched.given(P.REQUESTED, title=title.title, bib_id=title.bib_id, wire_id="w-80")
+    assert found(searched, words) == [("R5", FoundBy.TITLE)]
 
 
 def test_former_card_finds_requests_of_its_patron(searched: DeskWorld) -> None:

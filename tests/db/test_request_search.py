@@ -15,7 +15,7 @@ from tests import bulk, open_work
 pytestmark = pytest.mark.sql_differs
 
 
-@pytest.mark.parametrize("question", range(4))
+@pytest.mark.parametrize("question", range(6))
 def test_request_search_does_not_scan_a_table(
     engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str], question: int
 ) -> None:

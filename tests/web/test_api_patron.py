@@ -438,6 +438,17 @@ def test_search_needs_no_login(site: Site) -> None:
     assert Phone(site).get("/search?q=dune&available=1&field=author").json["count"] == 0
 
 
+def test_search_has_facets_an_order_and_another_spelling(site: Site) -> None:
+    put(site, Holding("LU", "L40", "b-40", "Dune Messiah"), Holding("CUHK", "C41", "b-41", "Dunes of Arrakis"))
+    found = Phone(site).get("/search?q=dnue&sort=title").json
+    assert (found["instead"], found["similar"], found["count"]) == ("dune", False, len(found["titles"]))
+    assert [one["title"] for one in found["titles"]] == sorted(one["title"] for one in found["titles"])
+    libraries = {one["value"]: one["count"] for one in found["facets"]["library"]}
+    narrowed = Phone(site).get("/search?q=dune&library=LU").json
+    assert narrowed["count"] == libraries["LU"] < found["count"]
+    assert Phone(site).get("/search?q=dune&sort=size").status_code == 422
+
+
 @pytest.mark.parametrize(
     "query", ["", "?q=", "?q=%2B", "?q=x&field=shoe", "?q=x&page=0", "?q=x&page=9", "?q=1&field=isbn", "?p=1"]
 )

@@ -1,4 +1,4 @@
-"""Find requests by their number, a barcode, a card, or words of the title."""
+"""Find requests by their number, a barcode, a card, or words of the title, in any script that the catalogue has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 
 from hkall_gateway.db.requests import request_of, requests
+from hkall_gateway.db.search.folding import installed
+from hkall_gateway.db.search.parsing import TitleQuery, parse
+from hkall_gateway.db.search.searching import hits
+from hkall_gateway.db.search.spelling import widened
 from hkall_gateway.db.tables import (
     CANDIDATES,
     HAS_PATRON,
@@ -19,6 +23,7 @@ from hkall_gateway.db.tables import (
     IS_USED,
     LINKS,
     REQUESTS,
+    TITLES,
     Condition,
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -60,7 +65,7 @@ def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, mo
     if not words:
         return ()
     found: dict[str, Match] = {}
-    for by, condition in _conditions(words, cards, agency):
+    for by, condition in _conditions(unit, words, cards, agency):
         if len(found) < most:
             wanted = requests(condition).order_by(R.moved_at.desc(), R.id.desc()).limit(most)
             for request in map(request_of, unit.execute(wanted)):
@@ -68,7 +73,7 @@ def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, mo
     return tuple(found.values())[:most]
 
 
-def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, ColumnElement[bool]]]:
+def _conditions(unit: UnitOfWork, words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, ColumnElement[bool]]]:
     used = select(LINKS.c.agency).where(IS_USED)
     theirs = C.their_number.in_(select(LINKS.c.agency + f":{words}").where(IS_USED))
     query = (select(C.request).where(those) for those in (C.wire_id == words, C.their_number == words, theirs))
@@ -76,14 +81,28 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in query), *known)
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
-    if len(words) >= SHORTEST:  # the search in titles ignores case
-        both = func.lower(R.linked_title + " / " + R.title)  # as `full_title`, so that a copied title is found too
-        newest = select(R.id, both.label("both")).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc())
-        latest = newest.limit(LATEST).subquery()
-        ended = select(latest.c.id).where(latest.c.both.contains(words.lower(), autoescape=True))
-        still = select(R.id).where(IS_OPEN, both.contains(words.lower(), autoescape=True))
+    if len(words) >= SHORTEST:  # titles are searched ignoring case
+        bibs = _catalogued(unit, words)
+        latest = (
+            select(R.id, R.title, R.bib_id).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
+        )
+        ended, still = (
+            select(table.id).where(
+                where, or_(func.lower(table.title).contains(words.lower(), autoescape=True), table.bib_id.in_(bibs))
+            )
+            for table, where in ((latest.c, true()), (R, IS_OPEN))
+        )
         found.append((FoundBy.TITLE, R.id.in_(still.union(ended))))
     return found
+
+
+def _catalogued(unit: UnitOfWork, words: str) -> list[str]:
+    """Return the record numbers of at most MOST titles of the catalogue that match these words."""
+    query = parse(words)
+    if not isinstance(query, TitleQuery) or not installed():
+        return []
+    ids = hits(unit.connection, widened(query), most=MOST)
+    return list(unit.execute(select(TITLES.c.bib_id).where(TITLES.c.id.in_(ids))).scalars())
 
 
 def _any_of(*conditions: Condition) -> ColumnElement[bool]:
