@@ -60,9 +60,13 @@ SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 test: .venv/.test
 	$(PYTEST) $(SIDE_BY_SIDE)
 
-# In Chromium, with the driver from Debian: apt install chromium chromium-driver fonts-noto-cjk
-test-browser: .venv/.test
+# In Chromium, with the driver from Debian and the current axe: apt install chromium chromium-driver fonts-noto-cjk npm
+test-browser: .venv/.test var/node_modules/axe-core
 	$(BIN)/pytest tests/web -m browser -p no:randomly
+
+var/node_modules/axe-core: Makefile
+	npm install --silent --no-save --prefix var 'axe-core@>=4.14.1'
+	@touch $@
 
 # Long attacks on a daemon of this machine, one after the other, because they measure the waiting times of other callers.
 attack: .venv/.test

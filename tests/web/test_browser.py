@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,13 @@ pytestmark = pytest.mark.browser
 DRIVER = "/usr/bin/chromedriver"
 SHOTS = Path(os.environ.get("HKALL_SCREENSHOTS", "var/screenshots"))
 """The folder for screenshots of each page."""
-SIZES = {"phone": 320, "desk": 1180}
+AXE = Path("var/node_modules/axe-core/axe.min.js")
+"""The script that checks the accessibility of a page, which `make test-browser` installs."""
+SIZES = {"narrow": 320, "phone": 390, "desk": 1280}
+
+
+PAGES = {"login": "/staff/login", "help": "/help", "help-api": "/help/api", "no-page": "/nowhere"}
+"""Pages that need no login."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,27 @@ def messages(driver: WebDriver) -> list[str]:
     """The warnings and errors of the browser console."""
     found: Any = driver  # Chromium's own method, which the types do not know
     return [line["message"] for line in found.get_log("browser")]
+
+
+def violations(driver: WebDriver) -> list[tuple[str, list[str]]]:
+    """The rules of axe that the page breaks, each with the elements that break it."""
+    driver.execute_script(AXE.read_text(encoding="utf-8"))
+    found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]]
+
+
+def keep(driver: WebDriver, name: str) -> None:
+    """Save a screenshot, at most three screens long; the page must fit its screen and pass axe."""
+    wide, inner, high = driver.execute_script(
+        "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
+    )
+    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 2400), "scale": 1}
+    found: Any = driver  # Chromium's own method, which the types do not know
+    told = found.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
+    assert violations(driver) == [], name
 
 
 def log_in(driver: WebDriver, gateway: Gateway) -> None:
@@ -84,15 +112,24 @@ def test_clerk_logs_in_and_sees_the_first_page(gateway: Gateway, size: str, lang
         driver.get(f"http://127.0.0.1:{gateway.ports.web}/staff/login")
         driver.find_element(By.LINK_TEXT, language).click()
         words = {"English": ("Staff login", "Today"), "繁體中文": ("職員登入", "今日")}[language]
-        for name, path in (("login", "/staff/login"), ("help", "/help"), ("no-page", "/nowhere")):
+        for name, path in PAGES.items():
             driver.get(f"http://127.0.0.1:{gateway.ports.web}{path}")
-            _keep(driver, f"{name}-{size}-{language}-{scheme}")
+            keep(driver, f"{name}-{size}-{language}-{scheme}")
         log_in(driver, gateway)
         wait_for(driver, words[1])
-        _keep(driver, f"today-{size}-{language}-{scheme}")
+        keep(driver, f"today-{size}-{language}-{scheme}")
         assert [line for line in messages(driver) if "Content Security Policy" in line] == []
         driver.find_element(By.CSS_SELECTOR, "header form button").click()
         wait_for(driver, words[0])
+    finally:
+        driver.quit()
+
+
+def test_axe_reports_a_field_without_a_label() -> None:
+    driver = chromium(1280)
+    try:
+        driver.get("data:text/html,<!doctype html><html lang=en><title>t</title><main><h1>t</h1><input></main>")
+        assert [rule for rule, _ in violations(driver)] == ["label"]
     finally:
         driver.quit()
 
@@ -135,11 +172,3 @@ def test_first_tab_skips_the_menu(gateway: Gateway) -> None:
         assert driver.switch_to.active_element.tag_name == "main"
     finally:
         driver.quit()
-
-
-def _keep(driver: WebDriver, name: str) -> None:
-    """Save a screenshot of the whole page; it must not be wider than the screen."""
-    wide, inner = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    driver.save_screenshot(str(SHOTS / f"{name}.png"))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_selenium_python import Axe
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -23,7 +22,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.web.staff.slips import PAPERS
 from tests import bulk, open_work
 from tests.company import Gateway, until
-from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, wait_for
+from tests.web.test_browser import SHOTS, SIZES, chromium, keep, log_in, messages, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -54,23 +53,6 @@ def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     yield made
     del terminal
     made.end()
-
-
-def keep(driver: WebDriver, name: str) -> None:
-    """Save a screenshot, at most three screens long; it must fit its screen and pass axe."""
-    wide, inner, high = driver.execute_script(
-        "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
-    )
-    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 2400), "scale": 1}
-    found: Any = driver
-    told = found.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(told["data"]))
-    axe = Axe(driver)
-    axe.inject()
-    violations = axe.run()["violations"]
-    assert violations == [], f"{name}: {axe.report(violations)}"
 
 
 def at(counter: Gateway, path: str) -> str:

@@ -20,8 +20,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests.company import BIB, CARD, PIN, Gateway, until
-from tests.web.test_browser import SIZES, chromium, messages, wait_for
-from tests.web.test_supervisor_browser import keep
+from tests.web.test_browser import SIZES, chromium, keep, messages, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -134,6 +133,8 @@ def test_each_page_fits_its_screen_and_passes_accessibility_checks(
         keep(driver, f"patron-login-wrong-{name}")
         log_in(driver, site, BUSY, language)
         keep(driver, f"record-{name}")
+        go(driver, site, "/record/history")
+        keep(driver, f"history-{name}")
         go(driver, site, f"/title/{BIB}/request")
         keep(driver, f"request-known-{name}")
         go(driver, site, "/logout")

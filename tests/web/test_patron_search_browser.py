@@ -13,8 +13,8 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from demo import demo_setup
 from tests.company import Gateway, until
-from tests.web.test_browser import SIZES, chromium, messages, wait_for
-from tests.web.test_lists_browser import at, keep
+from tests.web.test_browser import SIZES, chromium, keep, messages, wait_for
+from tests.web.test_lists_browser import at
 
 pytestmark = pytest.mark.browser
 

@@ -19,9 +19,8 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from demo import demo_setup
 from hkall_gateway.ils.exports import read_patrons
 from tests.company import BIB, CARD, COPY, PIN, Gateway, stamp, until
-from tests.web.test_browser import SIZES, chromium, messages, wait_for
+from tests.web.test_browser import SIZES, chromium, keep, messages, wait_for
 from tests.web.test_browser import log_in as log_in_staff
-from tests.web.test_supervisor_browser import keep
 
 pytestmark = pytest.mark.browser
 

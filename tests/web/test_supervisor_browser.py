@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_selenium_python import Axe
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -26,7 +24,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronN
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests.company import Gateway, until
-from tests.web.test_browser import SHOTS, SIZES, chromium, messages, shown, wait_for
+from tests.web.test_browser import SIZES, chromium, keep, messages, shown, wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -80,23 +78,6 @@ def log_in(driver: WebDriver, gateway: Gateway, language: str = "English") -> No
 
 def go(driver: WebDriver, gateway: Gateway, path: str) -> None:
     driver.get(f"http://127.0.0.1:{gateway.ports.web}{path}")
-
-
-def keep(driver: WebDriver, name: str) -> None:
-    """Save a screenshot; it must fit its screen and pass axe."""
-    wide, inner, high = driver.execute_script(
-        "return [document.documentElement.scrollWidth, innerWidth, document.documentElement.scrollHeight]"
-    )
-    assert wide <= inner, f"{name} is {wide - inner} pixels wider than its screen"
-    clip = {"x": 0, "y": 0, "width": inner, "height": min(high, 3_000), "scale": 1}
-    cdp: Any = driver
-    shot = cdp.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
-    axe = Axe(driver)
-    axe.inject()
-    found = axe.run()["violations"]
-    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == [], name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

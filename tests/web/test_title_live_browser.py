@@ -12,8 +12,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from hkall_gateway.rules.vocabulary import Holding
 from tests.company import BIB, COPY, Gateway, until
-from tests.web.test_browser import SIZES, chromium, messages
-from tests.web.test_supervisor_browser import keep
+from tests.web.test_browser import SIZES, chromium, keep, messages
 
 pytestmark = pytest.mark.browser
 
