@@ -122,12 +122,13 @@ def _title_words(title: Title, columns: Mapping[str, str], calls: str) -> Indexe
     original = title.linked_title or title.title
     sound = sounds(original) if title.language == "chi" or not original.isascii() else ()
     language, decade, *agencies = columns["facets"].split("\t")
-    facets = [facet_word("language", language), facet_word("decade", decade), *(facet_word("library", one) for one in agencies)]
+    values = [("language", language), ("decade", decade), *(("library", one) for one in agencies)]
+    facets = " ".join(facet_word(kind, value) for kind, value in values if value)
     return IndexedWords(
         title=f" {BARRIER} ".join(filter(None, (field_words((title.title, title.linked_title)), " ".join(sound)))),
         author=field_words((*title.author.split(BETWEEN_AUTHORS), *title.linked_author.split(BETWEEN_AUTHORS))),
         isbn=field_words(title.isbns),
-        call=f" {BARRIER} ".join(filter(None, (calls, *facets))),
+        call=f"{calls} {facets}",
     )
 
 

@@ -69,7 +69,7 @@ def as_vector(indexed: IndexedWords) -> str:
             place += 1
             if word != BARRIER and place < _MOST_PLACES:
                 places.setdefault(word, []).append(f"{place}{weight}")
-                if before not in ("", BARRIER):
+                if before not in ("", BARRIER) and word[0] != FACET:
                     places.setdefault(f"{before} {word}", []).append(f"{place - 1}{weight}")
             before = word
         place += 1
