@@ -4,7 +4,7 @@
 
 * one of our classes overrides or implements it for a library's class or interface,
 * a template reads it,
-* a string in the code spells it, as in a table of fields or in the options of a command.
+* a string in the code or in a data file spells it, as in a table of fields or in the options of a command.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import inspect
 import keyword
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,11 +56,27 @@ def spelled_names(folder: str) -> Iterator[str]:
                 yield from node.value.replace("-", "_").split(".")
 
 
+def data_names(folder: str) -> Iterator[str]:
+    """Yield the keys and the strings in the data files."""
+
+    def words(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from words([*value, *value.values()])
+        elif isinstance(value, list):
+            for one in value:
+                yield from words(one)
+
+    for path in sorted((ROOT / folder).rglob("*.toml")):
+        yield from words(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
 def main() -> None:
     """Print the whitelist for the folders in the arguments."""
     names = set(template_names())
     for folder in sys.argv[1:]:
-        names |= {*foreign_names(folder), *spelled_names(folder)}
+        names |= {*foreign_names(folder), *spelled_names(folder), *data_names(folder)}
     sys.stdout.writelines(f"_.{name}\n" for name in sorted(names) if name.isidentifier() and not keyword.iskeyword(name))
 
 

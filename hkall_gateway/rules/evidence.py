@@ -1,14 +1,15 @@
-"""Checks a partner's report against our own record, by a table of position, report and date.
+"""Checks a partner's report against our own record, by the table of position, report and date in `evidence.toml`.
 
 Our own scans outweigh a partner's reports. A report that contradicts a scan is never applied automatically, but left to staff.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum, auto
-from itertools import product
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -16,7 +17,7 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Position, Side
 
-P, E = Position, Event
+E = Event
 
 
 class News(StrEnum):
@@ -67,50 +68,19 @@ SCANS: Final = frozenset({
 """Events that, on one of OUR_CHANNELS, mean that our staff handled or searched for the item."""
 OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 
-_LETTERS: Final = MappingProxyType({"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED})
-
-# fmt: off
-_LENDER: Final = (News.SHIPPED, News.DECLINED, News.HOME, News.RECALLED, News.RECALL_CANCELLED, News.RENEWED)
-_BORROWED: Final[Mapping[Position, tuple[str, ...]]] = {
-    #                 shipped declined home   recalled recall cancelled renewed
-    P.NEW:            ("a",   "i",     "i",   "i",     "i",             "r"),
-    P.REQUESTED:      ("a",   "a",     "a",   "a",     "a",             "a"),
-    P.CANCELLING:     ("a",   "a",     "a",   "i",     "i",             "r"),
-    P.IN_TRANSIT:     ("i",   "h",     "a",   "a",     "a",             "a"),
-    P.RECEIVED:       ("i",   "h",     "h",   "a",     "a",             "a"),
-    P.ON_LOAN:        ("i",   "h",     "h",   "a",     "a",             "a"),
-    P.TO_RETURN:      ("iih", "h",     "haa", "i",     "i",             "r"),
-    P.RETURN_TRANSIT: ("iih", "h",     "haa", "i",     "i",             "r"),
-    P.CLOSED:         ("iih", "i",     "i",   "i",     "i",             "r"),
-    P.UNFILLED:       ("a",   "i",     "i",   "i",     "i",             "r"),
-    P.CANCELLED:      ("a",   "i",     "i",   "i",     "i",             "r"),
-}
-_BORROWER: Final = (News.RECEIVED_THERE, News.COMING_HOME, News.WITHDRAWN, News.KEPT_LONGER, News.CLAIMED, News.LOST)
-_LENT: Final[Mapping[Position, tuple[str, ...]]] = {
-    #                 received coming home withdrawn kept longer claimed lost
-    P.PAGED:          ("a",    "a",        "a",      "r",        "r",    "r"),
-    P.SHIPPED:        ("haa",  "haa",      "r",      "a",        "a",    "a"),
-    P.AT_BORROWER:    ("i",    "haa",      "r",      "a",        "a",    "a"),
-    P.RETURN_TRANSIT: ("i",    "i",        "r",      "r",        "a",    "a"),
-    P.CLOSED:         ("iih",  "i",        "i",      "r",        "i",    "i"),
-    P.DECLINED:       ("iih",  "iih",      "i",      "r",        "i",    "i"),
-    P.WITHDRAWN:      ("i",    "i",        "i",      "r",        "i",    "i"),
-}
-# fmt: on
+_LETTERS: Final = {"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED}
 
 
-def _table_rows(
-    side: Side, news_kinds: tuple[News, ...], cells: Mapping[Position, tuple[str, ...]]
-) -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
-    for (position, row), (column, news) in product(cells.items(), enumerate(news_kinds)):
-        for dated, letter in zip(Dated, row[column] * (3 // len(row[column])), strict=True):
-            yield (side, position, news, dated), _LETTERS[letter]
+def _table_rows() -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
+    for side, rows in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+        reports = [News[name] for name in rows.pop("reports")]
+        for position, cells in rows.items():
+            for news, letters in zip(reports, cells.split(), strict=True):
+                for dated, letter in zip(Dated, letters * (3 // len(letters)), strict=True):
+                    yield (Side(side), Position[position], news, dated), _LETTERS[letter]
 
 
-TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType({
-    **dict(_table_rows(Side.BORROWING, _LENDER, _BORROWED)),
-    **dict(_table_rows(Side.LENDING, _BORROWER, _LENT)),
-})  # fmt: skip
+TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType(dict(_table_rows()))
 
 
 def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:

@@ -1,4 +1,4 @@
-"""The MARC fields with the data of titles and items: defaults, which a site can override.
+"""The MARC fields with the data of titles and items: the defaults in `marc_fields.toml`, which a site can override.
 
 Source: MARC 21 Formats for Bibliographic and for Holdings Data (Library of Congress); Koha for field 952, common exports of
 Sierra and Millennium for field 949.
@@ -7,10 +7,12 @@ Sierra and Millennium for field 949.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import Field
 
@@ -62,31 +64,10 @@ class ItemField:
     ] = ""
 
 
-# fmt: off
-ITEM_FIELDS: Final = (
-    ItemField("952", barcode="p", call_number="o",    volume="h", not_lendable="7"),
-    ItemField("949", barcode="i", call_number="ab",   volume="c", status="s"),
-    ItemField("876", barcode="p", volume="3", status="j", beside="852"),
-    ItemField("852", barcode="p", call_number="khijm", volume="3", agency="a"),
-)
-"""The items of a record are described by the first of these fields that has a barcode."""
-
-TITLE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
-    "bib_id":       ("001",),
-    "local_bib_id": (),
-    "title":        ("245abnp",),
-    "author":       ("100abcdq", "110ab", "111a", "700abcdq", "710ab", "711a"),
-    "isbn":         ("020a",),
-    "published":    ("264abc", "260abc"),
-    "language":     ("008/35-37", "041a"),
-})
-"""Sources for each attribute of a title. The first source with text is used; authors and ISBNs come from all sources."""
-
-MATERIALS: Final[Mapping[str, str]] = MappingProxyType({"as": "journal", "ab": "journal", "ai": "journal", "gm": "dvd"})
-"""Material of the items by record type and level (leader 06 and 07). The default is book."""
-# fmt: on
-
-
+_TABLES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ITEM_FIELDS: Final = tuple(ItemField(**row) for row in _TABLES["items"])
+TITLE_SOURCES: Final = MappingProxyType({attribute: tuple(sources) for attribute, sources in _TABLES["titles"].items()})
+MATERIALS: Final[Mapping[str, str]] = MappingProxyType(_TABLES["materials"])
 NUMBER_IN_IDENTIFIER: Final = "{bib_id}"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Final
 
 from hkall_gateway.circulation.cards import Hold, HoldMode, NoteProperties
@@ -89,37 +91,10 @@ async def _find_listed(exchange: Exchange) -> frozenset[str]:
 
 P = Position
 
-# fmt: off
-AT_POSITION: Final[Mapping[Position, str]] = {
-    P.NEW:            "02",
-    P.REQUESTED:      "02",
-    P.CANCELLING:     "02",
-    P.IN_TRANSIT:     "10",
-    P.RECEIVED:       "08",
-    P.ON_LOAN:        "04",
-    P.TO_RETURN:      "10",
-    P.RETURN_TRANSIT: "10",
-    P.PAGED:          "06",
-    P.SHIPPED:        "10",
-    P.AT_BORROWER:    "04",
-}
-"""The circulation status of a copy by the position of its open request. Source: SIP2 2.00, circulation status."""
-
-ON_SHELF: Final[Mapping[str, str]] = {
-    "on order":                             "02",
-    "available on shelf":                   "03",
-    "on loan":                              "04",
-    "in process":                           "06",
-    "recalled":                             "07",
-    "available for pickup":                 "08",
-    "waiting to be reshelved":              "09",
-    "in transit between library locations": "10",
-    "claimed returned or never borrowed":   "11",
-    "lost":                                 "12",
-    "missing":                              "13",
-}
-"""The circulation status of a copy without an open request, by NCIP's CirculationStatus."""
-# fmt: on
+_TABLES: Final[dict[str, dict[str, str]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+AT_POSITION: Final = {Position[position]: status for position, status in _TABLES["positions"].items()}
+ON_SHELF: Final[Mapping[str, str]] = _TABLES["statuses"]
+"""The circulation status of a copy without an open request, by NCIP's CirculationStatus in lower case."""
 
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
 """Positions in which a patron is waiting for the copy. HKALL books have no hold queue (R22)."""
