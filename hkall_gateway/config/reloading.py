@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel
@@ -30,39 +32,8 @@ class TableKeys:
 
 EVERY: Final = ("*",)
 
-_OPEN: Final = ("listen", "share_ports", "max_connections", "max_connections_per_address")
-_LIMITS: Final = (*_OPEN, "proxy_from")
-
-# fmt: off
-TABLES: Final[Mapping[str, TableKeys]] = {
-    "library": TableKeys(
-        reload=("name", "name_zh", "languages", "pickup_locations", "place_names", "place_names_zh", "name_order"),
-        restart=("agency", "timezone")),
-    "database": TableKeys(restart=EVERY),
-    "policy": TableKeys(reload=EVERY),
-    "sip2": TableKeys(
-        reload=("answer_within_s", "wrong_pins", "wrong_pins_per_address", "framings", "terminals", "dialects"),
-        restart=(*_LIMITS, "max_unproven_per_address", "idle_timeout_s", "login_timeout_s", "listeners")),
-    "ncip": TableKeys(
-        reload=("answer_within_s", "other_names", "wrong_pins"),
-        restart=(*_LIMITS, "max_unproven_per_address", "listen_v1_tcp", "max_body_bytes", "max_unfinished_bytes", "client_ca")),
-    "partners": TableKeys(reload=EVERY),
-    "clients": TableKeys(reload=EVERY),
-    "ils": TableKeys(
-        reload=("message_timeout_s", "fallback", "keep_s", "pin", "relay_login"),
-        restart=EVERY),  # all other keys, and those of each adapter
-    "smtp": TableKeys(reload=EVERY),
-    "ops": TableKeys(restart=EVERY),
-    "web": TableKeys(
-        reload=("public_url", "proxy_from", "pages_per_minute", "name", "name_zh", "logo", "brand", "hold_slip", "staff",
-                "oidc"),
-        restart=(*_OPEN, "threads", "answer_within_s")),
-    "marc": TableKeys(reload=EVERY),
-    "courier": TableKeys(restart=EVERY),
-    "logs": TableKeys(restart=EVERY),
-    "privacy": TableKeys(reload=EVERY),
-}
-# fmt: on
+_ROWS: Final[dict[str, dict[str, list[str]]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+TABLES: Final = {table: TableKeys(tuple(row.get("reload", ())), tuple(row.get("restart", ()))) for table, row in _ROWS.items()}
 """All configuration tables. Each key is in one of the two lists. EVERY stands for all keys that are not in the other list."""
 
 
