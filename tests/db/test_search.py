@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,6 +23,7 @@ from hkall_gateway.db.search.folding import stem, words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.db.search.parsing import BadQuery, SearchField, TitleQuery, parse
 from hkall_gateway.db.search.searching import MOST, PAGE, FoundTitles, Narrowing, Sort, hits, search
+from hkall_gateway.db.search.spelling import MOST_CORRECTIONS, corrected
 from hkall_gateway.db.tables import TITLES, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
@@ -488,3 +490,27 @@ def test_more_hits_than_are_counted_are_sorted_completely(
 def test_title_of_an_earlier_release_is_found_before_the_upgrade(shelves: Immediate) -> None:
     shelves.now(lambda unit: unit.execute(update(TITLES).values(facets="", year=0)))
     assert set(_all(shelves, "quantum")) == {"s1", "s2", "s3"}
+
+
+def test_narrowing_by_a_value_of_any_length_finds_nothing(shelves: Immediate) -> None:
+    for kind in ("library", "language", "decade"):
+        assert _all(shelves, "quantum", SearchField.ANY, **{kind: "語" * 4_000}) == []
+
+
+def test_spellings_of_many_words_are_not_all_combined(shelves: Immediate) -> None:
+    """Eight words with six spellings each have more than a million combinations, of which the closest are tried."""
+    words = [f"{first}{second}rdling" for first, second in zip("bcdfghkl", "aeioaeio", strict=True)]
+    near = [" ".join(word + end for end in "xzqwvj") for word in words]
+    copies = [Holding("CUHK", f"C{text}", text, text, status=ON_SHELF) for text in near]
+    shelves.now(loading.write_copies, copies, 1, None, {text: Title(text, text) for text in near})
+    query = parse(" ".join(words))
+    assert isinstance(query, TitleQuery)
+    tracemalloc.start()
+    try:
+        made = shelves.now(lambda unit: list(corrected(unit.connection, query)))
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {edits for edits, _ in made} == {len(words)}
+    assert len({other.phrases for _, other in made}) == MOST_CORRECTIONS
+    assert most_bytes < 5_000_000

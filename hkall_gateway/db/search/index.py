@@ -24,6 +24,8 @@ SOUND: Final = "\ue001"
 """First character of a syllable in the index, so that a syllable is no other word."""
 FACET: Final = "\ue002"
 """First character of a word in the field `call` by which results are filtered."""
+MOST_OF_VALUE: Final = 100
+"""Maximum number of characters of a facet's value in its word."""
 WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "call": "D"}
 """PostgreSQL's weight letter for each field."""
 MOST_TEXTS: Final = 20
@@ -55,8 +57,8 @@ def sounds(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4_096)
 def facet_word(kind: str, value: str) -> str:
-    """Return the word for a value of a facet. It has only letters and digits."""
-    return f"{FACET}{kind}{value.encode('utf-8', 'surrogatepass').hex()}"
+    """Return the word for a value of a facet. It has only letters and digits, and is not too long for PostgreSQL."""
+    return f"{FACET}{kind}{value[:MOST_OF_VALUE].encode('utf-8', 'surrogatepass').hex()}"
 
 
 def as_vector(indexed: IndexedWords) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from typing import Final
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -18,6 +17,8 @@ from hkall_gateway.db.search.parsing import Phrase, TitleQuery
 from hkall_gateway.db.tables import SHORTEST_WORD, VOCABULARY
 
 W = VOCABULARY.c
+Spelling = tuple[str, str, int]
+"""(word, similar word, number of edits)"""
 SHORTEST_PART: Final = 3
 """Minimum length of the parts into which a word is divided."""
 MOST_SPELLINGS: Final = 6
@@ -25,7 +26,7 @@ MOST_SPELLINGS: Final = 6
 MOST_CORRECTIONS: Final = 16
 """Maximum number of corrected queries."""
 MOST_LEFT_OUT: Final = 12
-"""Maximum number of words of a query from which one may be left out."""
+"""Maximum number of words of a query that is corrected, or from which one may be left out."""
 FEWEST_WORDS, FEWEST_IDEOGRAPHS = 2, 3
 """Minimum number of words, and of ideographs of a query without blanks, that remain."""
 
@@ -65,17 +66,24 @@ def corrected(connection: Connection, query: TitleQuery) -> Iterator[tuple[int, 
     words = dict.fromkeys(word for phrase in query.phrases for word in phrase if len(word) >= SHORTEST_WORD and word.isalpha())
     known = set(connection.execute(select(W.word).where(W.word.in_([*words]))).scalars())
     unknown = [word for word in words if word not in known]
-    spellings = {word: _spellings(connection, word) for word in unknown or words}
-    together, alone = product(*spellings.values()), ((one,) for found in spellings.values() for one in found)
-    made = sorted(together if unknown else alone, key=lambda some: sum(edit for _, _, edit in some))
-    for edits in made[:MOST_CORRECTIONS]:
+    if len(unknown or words) > MOST_LEFT_OUT:
+        return
+    spellings = [_spellings(connection, word) for word in unknown or words]
+    best: list[tuple[Spelling, ...]] = [()] if unknown else [(one,) for found in spellings for one in found]
+    for found in spellings if unknown else ():  # all combinations of a long query would not fit in memory
+        best = sorted(((*some, one) for some in best for one in found), key=_edits)[:MOST_CORRECTIONS]
+    for edits in sorted(best, key=_edits)[:MOST_CORRECTIONS]:
         other = {wrong: right for wrong, right, _ in edits}
         phrases = tuple(tuple(other.get(word, word) for word in phrase) for phrase in query.phrases)
-        yield sum(edit for _, _, edit in edits), replace(query, phrases=phrases)
+        yield _edits(edits), replace(query, phrases=phrases)
 
 
-def _spellings(connection: Connection, word: str) -> list[tuple[str, str, int]]:
-    """Return (word, similar word, number of edits) for the words most similar to this one."""
+def _edits(spellings: tuple[Spelling, ...]) -> int:
+    return sum(edits for _, _, edits in spellings)
+
+
+def _spellings(connection: Connection, word: str) -> list[Spelling]:
+    """Return the words most similar to this one."""
     from rapidfuzz.distance import OSA  # distance with transpositions
     from rapidfuzz.process import extract
 
