@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_write_over
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_leave
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, NOTICES, PATRON_CHOICES, PATRONS, REQUESTS
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
@@ -106,10 +106,10 @@ class PatronRepository(Repository):
         """Return the time since which a patron keeps a history, or None for a patron who keeps none."""
         return next((since for (since,) in _HISTORY.cells(self._connection, card=card)), None)
 
-    def keep_history(self, card: str, now: datetime) -> None:
-        """Keep past loans and letters for a patron from now on."""
-        values = {"patron": card, "history_since": now}
-        self._connection.execute(insert_or_write_over(PATRON_CHOICES, self._transaction.dialect, values), values)
+    def keep_history(self, card: str, since: datetime) -> None:
+        """Keep past loans and letters for a patron. A patron who already keeps them changes nothing."""
+        values = {"patron": card, "history_since": since}
+        self._connection.execute(insert_or_leave(PATRON_CHOICES, self._transaction.dialect), values)
 
     def forget_history(self, card: str) -> None:
         """Stop keeping past loans for a patron, and delete the texts of letters."""

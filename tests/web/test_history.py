@@ -153,3 +153,12 @@ def test_history_follows_a_replaced_card(site: Site) -> None:
     site.world.store.now(lambda unit: follow_card(unit, "UG1", "UG9", site.world.now, CLERK))
     assert stored(site)[0] == ["UG9"]
     assert "Title of R-OLD" in main(site.patron("UG9"))
+
+
+def test_history_keeps_its_first_day_when_chosen_again_or_moved_to_another_card(site: Site) -> None:
+    choose(site.patron(), "yes")
+    first = site.world.now
+    site.wait(days=3)
+    choose(site.patron(), "yes")
+    site.world.store.now(lambda unit: follow_card(unit, "UG1", "UG9", site.world.now, CLERK))
+    assert site.world.store.now(lambda unit: unit.patrons.history_since("UG9")) == first

@@ -112,8 +112,8 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     unit.outbox.readdress(former, present, [request.id for request in requests])
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
-    if unit.patrons.history_since(former) is not None:
-        unit.patrons.keep_history(present, now)
+    if since := unit.patrons.history_since(former):
+        unit.patrons.keep_history(present, since)
         unit.execute(delete(PATRON_CHOICES).where(PATRON_CHOICES.c.patron == former))
     web_sessions.end_of_patron(unit, former)
     # Skip payments whose device and transaction number the new card already has, because these must be unique for each card.
