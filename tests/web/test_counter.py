@@ -181,6 +181,18 @@ def test_payment_for_a_lost_book_leaves_older_charges(site: Site) -> None:
     assert owed(site) == 1250
 
 
+def test_two_lost_books_of_one_price_are_both_paid_when_the_page_is_shown_again(site: Site) -> None:
+    """The back button shows the page as it was, with the same transaction in its forms."""
+    loan(site)
+    given(site, P.ON_LOAN, "R-2", item_barcode="C2")
+    clerk = site.staff()
+    address = page_of(clerk)
+    for number in ("R-1", "R-2"):
+        paid = {"action": "lost", "request": number, "dollars": "450", "paid": "1", "transaction": "T-1"}
+        assert clerk.post(f"{address}/act", at=address, **paid).status_code == 303
+    assert owed(site) == 0
+
+
 def test_loan_of_another_patron_is_not_changed(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", patron="UG2")
     clerk = site.staff()

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, patron_page
 from hkall_gateway.circulation.staff.actions import Act, Acted
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
-from hkall_gateway.circulation.titles import search_titles
+from hkall_gateway.circulation.titles import search_titles, see_title
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
@@ -29,7 +29,7 @@ from hkall_gateway.rules.partners import Charges
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Borrower, Holding
+from hkall_gateway.rules.vocabulary import Borrower, Title
 from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
@@ -105,11 +105,12 @@ def place(number: str) -> Response | str | tuple[str, int]:
     return _redirect_to_patron(number, placed=outcome.request)
 
 
-def _find_titles(context: Context, words: str) -> Sequence[FoundTitle | Holding]:
+def _find_titles(context: Context, words: str) -> Sequence[FoundTitle | Title]:
     """Return the titles with these words, or the title with this number."""
     found = search_titles(context, words)
-    titles: Sequence[FoundTitle | Holding] = found.titles if isinstance(found, FoundTitles) else ()
-    return titles or context.unit.holdings.of_title(words)[:1]
+    if isinstance(found, FoundTitles) and found.titles:
+        return found.titles
+    return [seen.title] if (seen := see_title(context, words)) else []
 
 
 @PAGES.post("/staff/patrons/<number>/act")
@@ -125,7 +126,8 @@ def act(number: str) -> Response | tuple[str, int]:
         return _render_patron(number, card, error=gettext("This is no amount.")), 400
     outcome: Acted | Paid | Refused = execute(Act(actor(name), loan.id, cents=cents, action=name))
     if isinstance(outcome, Done) and outcome.cents and "paid" in request.form:
-        outcome = execute(Pay(actor("pay"), card, outcome.cents, typed("transaction", 40), about=loan.id))
+        # All forms of a page have the same transaction, and the back button shows the page again after a payment.
+        outcome = execute(Pay(actor("pay"), card, outcome.cents, f"{typed('transaction', 40)} {loan.id}", about=loan.id))
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome), 409
     paid = str(outcome.cents) if isinstance(outcome, Paid) else None
@@ -237,7 +239,7 @@ def _render_patron(
     error: str = "",
     refused: Refused | None = None,
     form: Mapping[str, str] | None = None,
-    titles: Sequence[FoundTitle | Holding] | None = None,
+    titles: Sequence[FoundTitle | Title] | None = None,
 ) -> str:
     seen = _see_patron(card) or abort(503)
     refusal = seen.seen.refusal
