@@ -104,11 +104,6 @@ class FoundTitle:
     published: str
     agencies: tuple[str, ...] = ()
 
-    @property
-    def libraries(self) -> int:
-        """Return the number of libraries that have a copy available."""
-        return len(self.agencies)
-
 
 @dataclass(frozen=True, slots=True)
 class FacetValue:
