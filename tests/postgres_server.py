@@ -112,7 +112,8 @@ def _started(found: Path, folder: Path, settings: Sequence[str]) -> Iterator[int
         _wait_until_it_answers(running, found, folder, log)
         yield running.pid
     finally:
-        running.send_signal(signal.SIGINT)  # a fast shutdown, which ends open sessions
+        running.send_signal(signal.SIGCONT)  # a test may have failed while it was stopped
+        running.send_signal(signal.SIGQUIT)  # an immediate shutdown, which kills sessions that do not answer
         running.wait(LEAVING_S)
 
 
