@@ -35,7 +35,7 @@ from tests.ports import free_ports
 T = TypeVar("T")
 
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
-PATIENCE_S = 60
+PATIENCE_S = 180
 CARD, PIN, BIB, COPY = "P0001", "1234", "b9001", "C09001"
 SOON = {"attempts": 9, "first_wait_s": 1, "longest_wait_s": 1}
 ANY_DAY = "[renewal]\nwindow_days = 365\n"

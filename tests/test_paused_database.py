@@ -46,13 +46,18 @@ def gateway(reactor: Any, tmp_path: Path, server: postgres_server.PostgresServer
 def paused(server: postgres_server.PostgresServer) -> Iterator[None]:
     """Stop every process of the server, and continue them at the end."""
     every = [server.pid, *_children(server.pid)]
-    for pid in every:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in every:
+            _tell(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in reversed(every):
-            os.kill(pid, signal.SIGCONT)
+            _tell(pid, signal.SIGCONT)
+
+
+def _tell(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # a worker process of the server may have ended meanwhile
+        os.kill(pid, number)
 
 
 def _children(pid: int) -> list[int]:
