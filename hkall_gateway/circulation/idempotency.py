@@ -86,7 +86,7 @@ OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProx
 })  # fmt: skip
 """Checks by result type: whether the result's effect on its request still holds."""
 
-WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn})
+WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn, Recalled})
 """Result types whose effect ends as soon as another request holds the copy."""
 
 NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
@@ -140,6 +140,6 @@ def _part_holds(unit: UnitOfWork, result: Any) -> bool:
     request = unit.requests.find(result.request)
     if request is None:
         return True
-    with_copy = type(result) in WITH_THE_COPY and request.item is not None
-    held = unit.requests.open_with_item(request.item_barcode, request.item_agency) if with_copy else ()
+    item = (result.item if isinstance(result, Recalled) else request.item) if type(result) in WITH_THE_COPY else None
+    held = unit.requests.open_with_item(item.barcode, item.agency) if item else ()
     return OF_A_REQUEST[type(result)](result, request) and all(one.id == request.id for one in held)

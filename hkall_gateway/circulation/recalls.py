@@ -351,7 +351,7 @@ def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> R
 def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = False) -> Recalled:
     return Recalled(
         request.id,
-        request.item,
+        request.item or notice.item,
         request.due,
         asked_due=notice.due,
         again=again,
