@@ -17,7 +17,7 @@ from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.privacy import archive, forgetting, persons
 from hkall_gateway.db.privacy.forgetting import ErasureResult
 from hkall_gateway.db.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
-from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
+from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, VOCABULARY, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import LONGEST, PATRON, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -112,6 +112,15 @@ def _file(folder: Path) -> Engine:
 def test_every_column_listed_as_impersonal_exists() -> None:
     for name, columns in NOT_A_PERSON.items():
         assert set(columns) - {EVERY} <= set(METADATA.tables[name].c.keys()), name
+
+
+def test_word_of_a_title_that_is_also_a_patrons_name_is_kept(store: Immediate, now: datetime) -> None:
+    store.now(lambda unit: unit.execute(insert(VOCABULARY), [{"word": "suharto"}]))
+    store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD, "name": "Suharto"}]))
+    rows = store.now(lambda unit: list(persons.rows_about(unit, person(unit, CARD))))
+    assert [table.name for table, _row in rows] == ["patrons"]
+    erase(store, now)
+    assert store.now(lambda unit: unit.execute(select(VOCABULARY.c.word)).scalars().all()) == ["suharto"]
 
 
 @pytest.mark.parametrize("column", ["patrons.barcode", "requests.patron", "payments.transaction_id", "quarantine.document"])
