@@ -119,9 +119,9 @@ def configure(
     line = LogLine(hidden, key, now, draw)
 
     class Logger(structlog.make_filtering_bound_logger(level)):  # type: ignore[misc]  # a class made at run time
-        def _proxy_to_logger(self, method: str, event: str | None = None, **fields: object) -> None:
+        def _proxy_to_logger(self, method: str, event: str | None = None, /, **fields: object) -> None:
             # structlog would copy the fields twice more, for several processors. This is the only one.
-            stream.write(line(None, method, fields | {"event": event}) + b"\n")
+            stream.write(line(None, method, {**self._context, **fields, "event": event}) + b"\n")
             stream.flush()
 
     # A cached logger keeps the stream and the level of an earlier call.

@@ -76,6 +76,13 @@ def test_bound_context_is_in_every_line() -> None:
     assert told == [("c1", "sip2"), ("c2", "sip2"), ("c1", "cli"), (None, None)]
 
 
+def test_fields_of_any_name_and_bound_fields_are_logged() -> None:
+    stream = listening()
+    structlog.get_logger().bind(card="2001").info("web.answered", method="GET")
+    (line,) = lines(stream)
+    assert (line["method"], line["patron_ref"]) == ("GET", patron_ref("2001", KEY))
+
+
 def test_events_below_the_level_are_not_logged() -> None:
     stream = listening("warning")
     log = structlog.get_logger()
