@@ -70,9 +70,12 @@ READERS: Final[Mapping[str, Callable[[str], object]]] = {
 _FILES: Final[dict[str, dict[str, dict[str, Any]]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 
+def _column(name: str, about: str, kind: str = "text", needed: bool = False) -> Column:
+    return Column(name, READERS[kind], needed, about)
+
+
 def _columns(file: str) -> tuple[Column, ...]:
-    rows = _FILES[file].items()
-    return tuple(Column(name, READERS[row.get("kind", "text")], row.get("needed", False), row["about"]) for name, row in rows)
+    return tuple(_column(name, **row) for name, row in _FILES[file].items())
 
 
 PATRONS: Final = _columns("patrons")

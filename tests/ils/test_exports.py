@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hkall_gateway.ils import exports
 from hkall_gateway.ils.exports import (
     HOLDINGS,
     PATRONS,
@@ -181,3 +182,10 @@ def test_demo_files_are_valid() -> None:
 def test_duplicate_column_is_refused(columns: tuple[object, ...]) -> None:
     names = [getattr(c, "name", "") for c in columns]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("row", [{"about": "", "neded": True}, {"about": "", "kind": "txt"}, {}])
+def test_misspelt_column_of_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, row: dict[str, object]) -> None:
+    monkeypatch.setitem(exports._FILES, "patrons", {"barcode": row})
+    with pytest.raises((TypeError, KeyError)):
+        exports._columns("patrons")
