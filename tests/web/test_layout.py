@@ -19,7 +19,7 @@ PAGES = ["/help", "/staff/login", "/staff/", "/nowhere", *LISTS, "/staff/partner
 PAGES += ["/staff/unsent", "/staff/closures", "/staff/patrons"]
 PAGES += ["/", "/help/api", "/search", "/search?q=dune", "/search?q=%21", "/title/b-dune", "/title/b-home"]
 PAGES += ["/login", "/record", "/record/history", "/title/b-dune/request", "/title/b-home/request"]
-PAGES += ["/staff/scan", "/staff/requests", "/staff/explain"]
+PAGES += ["/staff/scan", "/staff/requests", "/staff/explain", "/staff/keys", "/staff/unsent?kind=letters"]
 
 
 def reader(site: Site, path: str) -> Browser:
