@@ -256,6 +256,7 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
     driver = station(counter)
     try:
         driver.get(at(counter, "/staff/requests"))
+        until(lambda: focused(driver) == "q", "the focus on the search")
         wedge(driver, "W35")
         wait_for(driver, "香港散步學")
         reason = driver.find_element(By.NAME, "reason")
@@ -321,6 +322,7 @@ def test_each_page_fits_its_screen(counter: Gateway, size: str, language: str, s
         until(lambda: driver.find_element(By.NAME, "card").get_attribute("value") == "P0003", "the card")
         keep(driver, f"scan-card-{place}")
         driver.get(at(counter, "/staff/requests"))
+        until(lambda: focused(driver) == "q", "the focus on the search")
         wedge(driver, "P0002")
         until(lambda: driver.find_elements(By.CSS_SELECTOR, "tr[data-request]"), "the matches")
         keep(driver, f"requests-{place}")
