@@ -121,12 +121,15 @@ class Command:
 
     command: str
     help: str
-    takes: Sequence[str] = ()
+    takes: tuple[str, ...] = ()
+
+
+def _read_commands(table: Mapping[str, Mapping[str, Any]]) -> tuple[Command, ...]:
+    return tuple(Command(name, row["help"], tuple(row.get("takes", ()))) for name, row in table.items())
 
 
 _TABLES: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-COMMANDS = tuple(Command(name, **row) for name, row in _TABLES["commands"].items())
-CHOICES = tuple(Command(name, **row) for name, row in _TABLES["choices"].items())
+COMMANDS, CHOICES = _read_commands(_TABLES["commands"]), _read_commands(_TABLES["choices"])
 
 # fmt: off
 OPTIONS: Mapping[str, Option] = {
