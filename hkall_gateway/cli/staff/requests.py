@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -125,7 +125,7 @@ class Command:
 
 
 def _read_commands(table: Mapping[str, Mapping[str, Any]]) -> tuple[Command, ...]:
-    return tuple(Command(name, row["help"], tuple(row.get("takes", ()))) for name, row in table.items())
+    return tuple(Command(name, **{**row, "takes": tuple(row.get("takes", ()))}) for name, row in table.items())
 
 
 _TABLES: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
