@@ -84,7 +84,7 @@ def test_list_is_downloaded_as_a_file(curl: Curl) -> None:
     curl.log_in()
     code, told = curl("/staff/lists/pull.csv?sort=call-number")
     assert (code, "text/csv; charset=utf-8" in told) == (200, True)
-    assert "\ufeffRequest,Title,Author" in told
+    assert "\ufeffRequest,Title,Title in the original script,Author" in told
 
 
 def test_wrong_password_is_refused(curl: Curl) -> None:

@@ -252,7 +252,7 @@ def test_interrupted_doctor_stops_at_once_and_shows_its_results(silent: Path, tm
 
 HANGING = """
 import socket, sys, threading
-socket.getaddrinfo = lambda *_args: print("resolving", flush=True) or threading.Event().wait()
+socket.getaddrinfo = lambda *_args, **_named: print("resolving", flush=True) or threading.Event().wait()
 from hkall_gateway.cli import main
 main(sys.argv[1:])
 """
