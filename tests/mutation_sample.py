@@ -53,7 +53,7 @@ def copied(copy: Path) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     text, rooms = re.subn(r"(?m)^only_mutate = .*$", f"only_mutate = {MUTATED}", text)
     text, tests = re.subn(
-        r"(?m)^pytest_add_cli_args_test_selection = .*$", f"pytest_add_cli_args_test_selection = {TESTS}", text
+        r"(?ms)^pytest_add_cli_args_test_selection = \[.*?\]", f"pytest_add_cli_args_test_selection = {TESTS}", text
     )
     assert rooms == tests == 1, "pyproject.toml configures mutmut in other words"
     (copy / "pyproject.toml").write_text(text, encoding="utf-8")

@@ -114,3 +114,16 @@ def test_status_word_in_the_policy_includes_its_synonyms() -> None:
 
 def test_status_word_is_known_from_the_table_or_the_policy() -> None:
     assert [is_known("AVAILABLE"), is_known("Green dot"), is_known("Green dot", ("green dot",))] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("word", "listed", "decided"), [("Zu Hause", ("zu  hause",), A), ("Zu Hause!", ("Unterwegs!",), UNKNOWN)]
+)
+def test_unknown_word_is_available_only_if_the_policy_lists_it(
+    word: str, listed: tuple[str, ...], decided: Availability
+) -> None:
+    assert availability(word, listed) is decided
+
+
+def test_listed_word_covers_all_words_of_its_niso_status() -> None:
+    assert availability("AVAILABLE", ("-",)) is availability("Available On Shelf", ("available",)) is A

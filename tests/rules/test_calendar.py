@@ -9,15 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import (
+    EVERY,
     WEEKDAYS,
+    YEARS,
     after,
     after_working_days,
     civil,
     days_after,
     end_of,
     is_working_day,
+    next_after,
     roll,
     start_of,
+    within_years,
 )
 from hkall_gateway.rules.settings import OnClosure
 from tests.examples import THOROUGH
@@ -140,3 +144,15 @@ def test_counting_working_days_is_the_inverse_of_adding_them(
 
 def test_day_boundaries_are_utc_timestamps() -> None:
     assert [edge(date(2017, 3, 16)).tzinfo for edge in (start_of, end_of)] == [UTC, UTC]
+
+
+def test_round_is_due_after_its_interval_or_at_the_next_midnight() -> None:
+    now = datetime(2017, 3, 1, 15, 59, 59, tzinfo=UTC)  # a second before midnight in Hong Kong
+    for name, every in EVERY.items():
+        assert next_after(name, now) == (now + every if every else now + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("year", [YEARS[0] - 1, YEARS[-1] + 1])
+def test_implausible_year_is_an_error_that_names_the_years(year: int) -> None:
+    with pytest.raises(ValueError, match=f"the year {year} is not between {YEARS[0]} and {YEARS[-1]}"):
+        within_years(date(year, 3, 1))
