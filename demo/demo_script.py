@@ -20,6 +20,7 @@ from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import Clock, now
 from hkall_gateway.config import gateway
+from hkall_gateway.delivery.letters import plain_text
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules import dates
@@ -172,9 +173,7 @@ async def _play_arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrar
     await demo.await_document(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
     click.echo(f"    letter: {letter['Subject']}")
-    body = letter.get_body(("plain",))
-    assert body is not None
-    lines = body.get_content().splitlines()
+    lines = plain_text(letter).splitlines()
     click.echo(f"            {next(line for line in lines if any(words in line for words in LAST_DAY))}")
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from twisted.web import resource, server
 
 from demo.demo_setup import NAMES, NAMES_ZH
 from hkall_gateway import web
+from hkall_gateway.delivery.letters import plain_text
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
 from hkall_gateway.simulator.peers import short
@@ -80,8 +82,7 @@ class Letter:
     @property
     def text(self) -> str:
         """Its text."""
-        body = self.message.get_body(("plain",))
-        return str(body.get_content()) if body else ""
+        return plain_text(self.message)
 
     @property
     def language(self) -> str:
@@ -105,7 +106,7 @@ class MailFolder:
     def newest(self, to: str = "") -> Sequence[Letter]:
         """Return the newest letters, all or those to an address."""
         letters = (_read_letter(file) for file in sorted(self._folder.glob("*.eml"), reverse=True))
-        return [letter for letter in letters if not to or letter.message["To"] == to][:SHOWN]
+        return list(islice((letter for letter in letters if not to or letter.message["To"] == to), SHOWN))
 
     def find(self, name: str) -> Letter | None:
         """Return one letter, or None if there is none of this name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from hkall_gateway.delivery.letters import LANGUAGES, Facts, Sender, compose
+from hkall_gateway.delivery.letters import LANGUAGES, Facts, Sender, compose, plain_text
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
@@ -135,6 +135,4 @@ def _in_every_language(sample: Sample) -> Iterator[str]:
     for language in LANGUAGES:
         letter = replace(LETTER, send=sample.send.value, **sample.letter)
         message = compose(letter, replace(READER, language=language), SENDER, sample.facts)
-        body = message.get_body(("plain",))
-        text = body.get_content() if body else ""
-        yield f"{NAMES[language]}:\n\n```text\nSubject: {message['Subject']}\n\n{text}```\n"
+        yield f"{NAMES[language]}:\n\n```text\nSubject: {message['Subject']}\n\n{plain_text(message)}```\n"

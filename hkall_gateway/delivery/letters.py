@@ -129,6 +129,12 @@ def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fac
     return message
 
 
+def plain_text(message: EmailMessage) -> str:
+    """Return the text of a message, without its HTML form; "" if it has no text."""
+    body = message.get_body(("plain",))
+    return str(body.get_content()) if body else ""
+
+
 def _template_variables(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str
 ) -> dict[str, object]:

@@ -22,7 +22,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.delivery.letters import Facts, Sender, compose
+from hkall_gateway.delivery.letters import Facts, Sender, compose, plain_text
 from hkall_gateway.rules import dates, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
@@ -175,8 +175,7 @@ class Mailer:
         except (OSError, ConnectError) as error:
             kind, detail = DeliveryKind.UNREACHABLE, self._error_detail(f"smtp {type(error).__name__}", str(error), message)
         else:
-            plain = message.get_body(("plain",))
-            text = Sensitive(f"{message['Subject']}\n\n{plain.get_content() if plain else ''}")
+            text = Sensitive(f"{message['Subject']}\n\n{plain_text(message)}")
             return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last, text=text)
         return DeliveryResult(kind, detail=detail)
 

@@ -39,7 +39,7 @@ from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier, Courier, Schedule
-from hkall_gateway.delivery.letters import Sender
+from hkall_gateway.delivery.letters import Sender, plain_text
 from hkall_gateway.delivery.smtp import Mailer
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
@@ -294,15 +294,13 @@ class World:
                 raise Died
 
     async def _take_letter(self, message: EmailMessage, _sender: str) -> None:
-        body = message.get_body(("plain",))
-        text = body.get_content() if body else ""
         if self.mail_away:
             raise ConnectionRefusedError
         if str(message["To"]).endswith(BOUNCES):
             raise SMTPDeliveryError(550, b"nobody here has that name")
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
         to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
-        self.letters.append(ReceivedLetter(readers[to], subject, text, number))
+        self.letters.append(ReceivedLetter(readers[to], subject, plain_text(message), number))
 
 
 async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:

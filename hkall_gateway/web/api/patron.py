@@ -37,7 +37,7 @@ from hkall_gateway.web.api.access import (
 from hkall_gateway.web.api.models import Placed, RequestPath
 from hkall_gateway.web.api.patron_models import PatronLogin, PatronToken
 from hkall_gateway.web.api.problems import Reply, Trouble, described, refused
-from hkall_gateway.web.i18n import language
+from hkall_gateway.web.i18n import place_name
 from hkall_gateway.web.patron import login
 from hkall_gateway.web.patron.login import PinRefused, facts_about
 from hkall_gateway.web.patron.record import own_loans
@@ -114,8 +114,7 @@ def one(path: models.TitlePath) -> Reply:
         raise Trouble(404, "no library has this title")
     live = services().live_status(path.bib_id, seen.to_ask(models.MOST_COPIES))
     now = titles.with_live_statuses(seen, live, services().library().policy)
-    names = services().settings().places.get(language(), {})
-    places = [{"code": code, "name": names.get(code, code)} for code in services().library().pickup_locations]
+    places = [{"code": code, "name": place_name(code)} for code in services().library().pickup_locations]
     return models.title_detail(now, live, places)
 
 

@@ -17,7 +17,7 @@ from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
-from hkall_gateway.web.i18n import language
+from hkall_gateway.web.i18n import place_name
 from hkall_gateway.web.labels import CHARGES, shown_refusal
 from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
 from hkall_gateway.web.services import consult, execute, services
@@ -115,7 +115,6 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
     record = consult(patron_record.patron_record, card, facts)
     by_number = {one.request.id: one for one in record.loans}
     placed = request.args.get("placed", "")
-    library, names = services().library(), services().settings().places.get(language(), {})
     return render_template(
         "patron/record.html",
         record=record,
@@ -126,8 +125,7 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
         placed=next((one for one in record.waiting if one.request.id == placed), None),
         cancelled="cancelled" in request.args,
         renewed=[by_number[number] for number in request.args.getlist("renewed") if number in by_number],
-        place=lambda code: names.get(code, code),
-        counter=names.get(library.pickup_locations[0], library.pickup_locations[0]),
+        counter=place_name(services().library().pickup_locations[0]),
         own_loans=own_loans(card, record),
         shown_refusal=shown_refusal,
         civil=civil,

@@ -22,7 +22,7 @@ from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import authors_of
-from hkall_gateway.web.i18n import N_, gettext, language
+from hkall_gateway.web.i18n import N_, gettext, place_name
 from hkall_gateway.web.labels import notice, rule_of, sentence, shown_refusal
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
@@ -189,7 +189,6 @@ def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
 
 def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
     library, settings = services().library(), services().settings()
-    names = settings.places.get(language(), {})
     # After these refusals the form remains usable, since the patron may choose another pickup location or try again.
     mendable = refused is None or refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
     return render_template(
@@ -202,7 +201,7 @@ def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | N
         agency=library.agency,
         known=patron() is not None,
         partners=settings.partners,
-        places=[(place, names.get(place, place)) for place in library.pickup_locations],
+        places=[(place, place_name(place)) for place in library.pickup_locations],
         volumes=[(one.volume, shown_refusal(one.refusal)) for one in seen.volumes],
         volume=_chosen_volume(seen, typed),
         pickup=typed.get("pickup", ""),
