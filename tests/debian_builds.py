@@ -19,8 +19,8 @@ from tests.debian import KEPT, PATIENCE_S, base_system, container, system
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = "usr/local/src/hkall_gateway"
 BUILDERS: Final = ("build-essential", "ca-certificates", "debhelper", "python3-pip", "python3-venv")
-RELEASED: Final = "a3843ce"
-"""Version 0.2.0."""
+RELEASED, RELEASED_VERSION = "a3843ce", "0.2.0"
+"""The commit and the version of the release before this one."""
 LATER: Final = "later"
 """This checkout as a future version: with one more database revision, and one more line in its configuration."""
 LATER_VERSION, LATER_REVISION = "99.0.0", "9999"

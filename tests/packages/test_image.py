@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
 
 ROOT: Final = Path(__file__).parents[2]
 USER: Final = 10001
-IMAGE: Final = "docker.io/library/hkall-gateway:0.2.0"
+VERSION: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+IMAGE: Final = f"docker.io/library/hkall-gateway:{VERSION}"
 READY: Final = ("curl", "--silent", "--fail", "--output", "/dev/null", "http://127.0.0.1:8081/readyz")
 HOST_FILES: Final = ("/etc/ssl/certs", "/etc/pip.conf")
 """Files that give the build access to PyPI."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from tests.debian import SUITES, Machine, machine
-from tests.debian_builds import LATER, LATER_REVISION, LATER_VERSION, RELEASED, ROOT, debian_package, wheel
+from tests.debian_builds import LATER, LATER_REVISION, LATER_VERSION, RELEASED, RELEASED_VERSION, ROOT, debian_package, wheel
 from tests.walk.blocks import PAGES, Block, blocks
 
 pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
@@ -30,6 +30,8 @@ HIGHEST_EXPOSURE: Final = 1.3
 READY: Final = "curl --silent --show-error --fail --retry 20 --retry-delay 1 --retry-connrefused http://127.0.0.1:8081/readyz"
 INSTALLS: Final = re.compile(r"\b(apt-get|pip) (install|update)\b")
 """Blocks that need the network."""
+WHEEL: Final = re.compile(r"hkall_gateway-[\d.]+-py3")
+"""The wheel's name on a page, with the version of this checkout."""
 UNIT: Final = "hkall-gateway"
 MARKS: Final = ("", "background")
 
@@ -244,7 +246,8 @@ def _the_units_are_right(walk: Walk) -> None:
 
 
 def former(text: str) -> str:
-    """A block in terms that version 0.2.0 understands: its units do not support TLS."""
+    """A block in terms that the former version understands: its units do not support TLS."""
+    text = WHEEL.sub(f"hkall_gateway-{RELEASED_VERSION}-py3", text)
     text = re.sub(r', "ssl:[^"]*"', "", text).replace("https://localhost:8443", "http://127.0.0.1:8080")
     text = re.sub(r" --certificate \S+ --key \S+", "", text.replace("https://localhost:9101", "http://127.0.0.1:9101"))
     text = text.replace("localhost:6443 --tls --ca /etc/hkall/cert.pem", "127.0.0.1:6001")
@@ -252,7 +255,7 @@ def former(text: str) -> str:
 
 
 def lend_on_the_former_version(walk: Walk) -> list[dict[str, Any]]:
-    """Follow the first page on version 0.2.0 up to the first loan. Returns the requests."""
+    """Follow the first page on the former version up to the first loan. Returns the requests."""
     walk.bring(walk.way.built(RELEASED))
     shutil.copy(ROOT / "packaging" / "command.sh", walk.machine.root / SOURCES.lstrip("/"))
     for block in blocks(PAGES[0]):
@@ -268,7 +271,7 @@ def install_later(walk: Walk) -> str:
     walk.bring(walk.way.built(LATER))
     pages = (block for page in PAGES[1:] for block in blocks(page))
     (block,) = (block for block in pages if block.mark == walk.way.install and INSTALLS.search(block.text))
-    said = walk.type(block.text.replace("-0.2.0-py3", f"-{LATER_VERSION}-py3"), block.place)
+    said = walk.type(WHEEL.sub(f"hkall_gateway-{LATER_VERSION}-py3", block.text), block.place)
     return said if walk.way.install == "package" else walk.type("hkall-gateway db upgrade")
 
 
@@ -341,7 +344,7 @@ def test_two_gateways_are_upgraded_sequentially(walk: Walk) -> None:
     if walk.way.install == "wheel":
         walk.type(f"systemctl restart {UNIT}@1")
         walk.type(ready.format(1))
-        assert {row["version"] for row in gateways(walk)} == {LATER_VERSION, "0.2.0"}
+        assert {row["version"] for row in gateways(walk)} == {LATER_VERSION, RELEASED_VERSION}
         walk.type(f"systemctl restart {UNIT}@2")
     walk.type(f"{ready.format(1)} && {ready.format(2)}")
     assert {row["version"] for row in gateways(walk)} == {LATER_VERSION}
