@@ -81,10 +81,6 @@ def _instant_text(value: datetime | None) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _text(name: str, *, index: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default="", index=index or None)
-
-
 class SearchVector(UserDefinedType[str]):
     """PostgreSQL's tsvector in its text form. SQLAlchemy's own type takes long to import."""
 
@@ -94,37 +90,47 @@ class SearchVector(UserDefinedType[str]):
         return "TSVECTOR"
 
 
-def _sort_key(name: str) -> Column[str]:
-    """Create a text column that sorts by code point in every database, as SQLite does by default."""
-    return Column(name, Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default="")
+# The columns of one kind that stand together in a table. The revisions use these functions too, so they never change.
 
 
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=text("false"))
+def texts(*names: str, index: bool = False) -> list[Column[str]]:
+    """Create text columns, "" by default."""
+    return [Column(name, Text, nullable=False, server_default="", index=index or None) for name in names]
 
 
-def _number(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default="0")
+def sort_keys(*names: str) -> list[Column[str]]:
+    """Create text columns that sort by code point in every database, as SQLite does by default."""
+    kind = Text().with_variant(Text(collation="C"), "postgresql")
+    return [Column(name, kind, nullable=False, server_default="") for name in names]
 
 
-def _date(name: str) -> Column[date]:
-    return Column(name, Date)
+def flags(*names: str) -> list[Column[bool]]:
+    """Create columns for true or false, false by default."""
+    return [Column(name, Boolean, nullable=False, server_default=text("(false)")) for name in names]
 
 
-def _instant(name: str) -> Column[datetime]:
-    return Column(name, UtcDateTime, nullable=False)
+def numbers(*names: str) -> list[Column[int]]:
+    """Create integer columns, 0 by default."""
+    return [Column(name, Integer, nullable=False, server_default="0") for name in names]
 
 
-def _maybe_instant(name: str) -> Column[datetime]:
-    return Column(name, UtcDateTime)
+def dates(*names: str) -> list[Column[date]]:
+    """Create columns for days, which may be null."""
+    return [Column(name, Date) for name in names]
 
 
-def _each(make: Callable[[str], Column[T]], *names: str) -> list[Column[T]]:
-    """Create columns of one kind, in this order."""
-    return [make(name) for name in names]
+def instants(*names: str) -> list[Column[datetime]]:
+    """Create columns for timestamps."""
+    return [Column(name, UtcDateTime, nullable=False) for name in names]
 
 
-def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+def maybe_instants(*names: str) -> list[Column[datetime]]:
+    """Create columns for timestamps, which may be null."""
+    return [Column(name, UtcDateTime) for name in names]
+
+
+def partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    """Create an index of the rows that satisfy a condition."""
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
@@ -169,14 +175,14 @@ PATRONS = Table(
     "patrons",
     METADATA,
     Column("barcode", Text, primary_key=True),
-    *_each(_text, "name", "name_zh", "category", "study_mode"),
-    _date("expires"),
-    *_each(_text, "email", "language"),
-    _flag("blocked"),
+    *texts("name", "name_zh", "category", "study_mode"),
+    *dates("expires"),
+    *texts("email", "language"),
+    *flags("blocked"),
     Column("local_loans", Integer),
     Column("total_quota", Integer),
-    _text("pin_hash"),
-    _number("load"),
+    *texts("pin_hash"),
+    *numbers("load"),
     comment="Our patrons as the local library system last told us; `load` is the import that wrote the row.",
 )
 
@@ -187,12 +193,12 @@ HOLDINGS = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     Column("barcode", Text, primary_key=True),
-    _text("bib_id", index=True),
-    *_each(_text, "local_bib_id", "isbn", "title", "author", "volume", "call_number", "status"),
+    *texts("bib_id", index=True),
+    *texts("local_bib_id", "isbn", "title", "author", "volume", "call_number", "status"),
     Column("lendable", Boolean, nullable=False, server_default=text("true")),
-    _text("material"),
-    _number("load"),
-    _sort_key("shelving_key"),  # sorts the call number
+    *texts("material"),
+    *numbers("load"),
+    *sort_keys("shelving_key"),  # sorts the call number
     Index(None, "agency", "local_bib_id"),
     Index(None, "barcode"),
     Index(None, "title"),
@@ -204,21 +210,21 @@ TITLES = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("bib_id", Text, nullable=False, unique=True),
-    *_each(_text, "title", "author"),
-    _text("linked_title"),  # in the original script, field 880 of MARC
-    _text("linked_author"),
-    _text("isbns"),  # ISBN-13s with blanks between them
-    _text("language"),  # ISO 639-2 code, as in MARC
-    _text("published"),
-    _sort_key("title_key"),
-    _sort_key("linked_key"),
-    _sort_key("author_key"),
-    _number("year"),  # of publication; 0 if it is unknown
-    _text("facets"),  # language, decade, and agencies, with tabs between them
-    _text("digest"),  # covers all fields from which the keys and words are computed
+    *texts("title", "author"),
+    *texts("linked_title"),  # in the original script, field 880 of MARC
+    *texts("linked_author"),
+    *texts("isbns"),  # ISBN-13s with blanks between them
+    *texts("language"),  # ISO 639-2 code, as in MARC
+    *texts("published"),
+    *sort_keys("title_key"),
+    *sort_keys("linked_key"),
+    *sort_keys("author_key"),
+    *numbers("year"),  # of publication; 0 if it is unknown
+    *texts("facets"),  # language, decade, and agencies, with tabs between them
+    *texts("digest"),  # covers all fields from which the keys and words are computed
     Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
-    _partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
+    partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
     Index("ix_titles_year", "year", "id"),
     Index("ix_titles_facets", "id", "facets"),  # read for each hit, and much smaller than the rows
     comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
@@ -247,7 +253,7 @@ CLOSURES = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     Column("day", Date, primary_key=True),
-    _text("reason"),
+    *texts("reason"),
     comment="Days on which a library is closed, one row a day.",
 )
 
@@ -255,36 +261,36 @@ REQUESTS = Table(
     "requests",
     METADATA,
     Column("id", Text, primary_key=True),
-    *_each(_text, "side", "position", "stage", "kind", "patron", "partner", "wire_agency", "wire_id"),
-    _number("attempt"),
-    *_each(_text, "item_agency", "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "placed_id"),
-    *_each(_instant, "placed_at", "moved_at"),
-    *_each(_date, "received_on", "notified_on", "pickup_last", "first_checkout"),
-    _number("loan_days"),
-    *_each(_date, "due", "due_before_recall", "due_before_renewal", "due_asked", "lender_due", "returned_on"),
-    _number("renewals"),
-    _maybe_instant("renewed_at"),
-    _text("renewal_sync"),
-    *_each(_date, "recalled_on", "recall_was_on", "recall_cancelled_on"),
-    *_each(_flag, "unwanted", "used", "expired_pickup", "unannounced"),
-    _text("skipped"),
-    *_each(_date, "claimed_on", "lost_on"),
-    _flag("damaged"),
-    *_each(_date, "dropped_on", "overdue_notice_for", "need_before"),
-    *_each(_text, "reopened_from", "reason", "flags"),
-    _flag("anonymised"),
-    _text("linked_title"),  # in the original script, from the union catalogue
+    *texts("side", "position", "stage", "kind", "patron", "partner", "wire_agency", "wire_id"),
+    *numbers("attempt"),
+    *texts("item_agency", "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "placed_id"),
+    *instants("placed_at", "moved_at"),
+    *dates("received_on", "notified_on", "pickup_last", "first_checkout"),
+    *numbers("loan_days"),
+    *dates("due", "due_before_recall", "due_before_renewal", "due_asked", "lender_due", "returned_on"),
+    *numbers("renewals"),
+    *maybe_instants("renewed_at"),
+    *texts("renewal_sync"),
+    *dates("recalled_on", "recall_was_on", "recall_cancelled_on"),
+    *flags("unwanted", "used", "expired_pickup", "unannounced"),
+    *texts("skipped"),
+    *dates("claimed_on", "lost_on"),
+    *flags("damaged"),
+    *dates("dropped_on", "overdue_notice_for", "need_before"),
+    *texts("reopened_from", "reason", "flags"),
+    *flags("anonymised"),
+    *texts("linked_title"),  # in the original script, from the union catalogue
     CheckConstraint(_AT_ITS_STAGE, "stage"),
-    _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
+    partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
     # Includes the sort columns, so that SQLite prefers this index to ix_requests_item, which includes closed requests.
-    _partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),
-    _partial_index("ix_requests_open_patron", "patron", where=IS_OPEN),
-    _partial_index("ix_requests_open_position", "position", "moved_at", where=IS_OPEN),
-    _partial_index("ix_requests_open_due", "due", where=_OPEN_DUE),
-    _partial_index("ix_requests_open_flagged", "id", where=_OPEN_FLAGGED),
-    _partial_index("ix_requests_closed_patron", "patron", where=IS_CLOSED_OF),
-    _partial_index("ix_requests_closed", "moved_at", "id", where=IS_CLOSED),
-    _partial_index("ix_requests_personal", "moved_at", "id", where=IS_PERSONAL),
+    partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),
+    partial_index("ix_requests_open_patron", "patron", where=IS_OPEN),
+    partial_index("ix_requests_open_position", "position", "moved_at", where=IS_OPEN),
+    partial_index("ix_requests_open_due", "due", where=_OPEN_DUE),
+    partial_index("ix_requests_open_flagged", "id", where=_OPEN_FLAGGED),
+    partial_index("ix_requests_closed_patron", "patron", where=IS_CLOSED_OF),
+    partial_index("ix_requests_closed", "moved_at", "id", where=IS_CLOSED),
+    partial_index("ix_requests_personal", "moved_at", "id", where=IS_PERSONAL),
     Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
     Index("ix_requests_item", "item_barcode", "item_agency"),
     Index("ix_requests_placed", "placed_by", "placed_id"),
@@ -298,11 +304,11 @@ CANDIDATES = Table(
     METADATA,
     Column("request", Text, primary_key=True),
     Column("rank", Integer, primary_key=True, autoincrement=False),
-    *_each(_text, "agency", "barcode", "local_bib_id", "skip"),
-    _text("wire_id", index=True),
-    *_each(_text, "outcome", "reason"),
-    _text("their_number", index=True),
-    _partial_index("ix_candidates_asked_barcode", "barcode", where=_WAS_ASKED),
+    *texts("agency", "barcode", "local_bib_id", "skip"),
+    *texts("wire_id", index=True),
+    *texts("outcome", "reason"),
+    *texts("their_number", index=True),
+    partial_index("ix_candidates_asked_barcode", "barcode", where=_WAS_ASKED),
     comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
 )
 
@@ -310,15 +316,15 @@ JOURNAL = Table(
     "journal",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _instant("at"),
-    _text("request", index=True),
-    *_each(_text, "patron", "who", "channel", "message", "corr", "event", "source", "target", "rule", "outcome", "detail"),
-    _partial_index("ix_journal_refused", "at", where=IS_REFUSED),
-    _partial_index("ix_journal_forced", "id", where=IS_FORCED),
-    _partial_index("ix_journal_alone", "at", where=STANDS_ALONE),
-    _partial_index("ix_journal_alone_patron", "at", where=NAMES_ALONE),
+    *instants("at"),
+    *texts("request", index=True),
+    *texts("patron", "who", "channel", "message", "corr", "event", "source", "target", "rule", "outcome", "detail"),
+    partial_index("ix_journal_refused", "at", where=IS_REFUSED),
+    partial_index("ix_journal_forced", "id", where=IS_FORCED),
+    partial_index("ix_journal_alone", "at", where=STANDS_ALONE),
+    partial_index("ix_journal_alone_patron", "at", where=NAMES_ALONE),
     # Lines about a request are found by the request's patron, which is stored once and not in every line.
-    _partial_index("ix_journal_alone_of", "patron", "request", where=NAMES_ALONE),
+    partial_index("ix_journal_alone_of", "patron", "request", where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
 )
 
@@ -326,18 +332,18 @@ OUTBOX = Table(
     "outbox",
     METADATA,
     Column("id", Integer, primary_key=True),
-    *_each(_text, "kind", "send", "recipient"),
+    *texts("kind", "send", "recipient"),
     Column("line", Text, Computed("CASE kind WHEN 'mail' THEN kind ELSE recipient END", persisted=True), nullable=False),
-    _text("request", index=True),
-    *_each(_text, "payload", "corr", "state"),
-    *_each(_instant, "made_at", "next_at"),
-    _maybe_instant("sent_at"),
-    _number("attempts"),
-    *_each(_text, "last_error", "claimed_by"),
-    _maybe_instant("lease_until"),
-    _partial_index("ix_outbox_waiting", "line", "next_at", "id", where=text(_WAITING)),
-    _partial_index("ix_outbox_dead", "line", where=text(_DEAD)),
-    _partial_index("ix_outbox_leased", "lease_until", where=_IS_LEASED),
+    *texts("request", index=True),
+    *texts("payload", "corr", "state"),
+    *instants("made_at", "next_at"),
+    *maybe_instants("sent_at"),
+    *numbers("attempts"),
+    *texts("last_error", "claimed_by"),
+    *maybe_instants("lease_until"),
+    partial_index("ix_outbox_waiting", "line", "next_at", "id", where=text(_WAITING)),
+    partial_index("ix_outbox_dead", "line", where=text(_DEAD)),
+    partial_index("ix_outbox_leased", "lease_until", where=_IS_LEASED),
     comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order. "
     "`line` is what it travels on, one to each partner and one for all letters.",
 )
@@ -347,8 +353,8 @@ ATTEMPTS = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("row", Integer, nullable=False, index=True),
-    _instant("at"),
-    *_each(_text, "kind", "problem", "detail"),
+    *instants("at"),
+    *texts("kind", "problem", "detail"),
     comment="Every try to tell a row of the outbox and how it went, so that a person can judge a dead letter.",
 )
 
@@ -357,8 +363,8 @@ INBOX = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     Column("digest", Text, primary_key=True),
-    _text("outcome"),
-    *_each(_instant, "made_at", "keep_until"),
+    *texts("outcome"),
+    *instants("made_at", "keep_until"),
     Index("ix_inbox_made_at", "made_at"),
     Index("ix_inbox_keep_until", "keep_until"),
     comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
@@ -368,10 +374,10 @@ QUARANTINE = Table(
     "quarantine",
     METADATA,
     Column("id", Integer, primary_key=True),
-    *_each(_text, "agency", "digest", "service", "document", "why", "state"),
-    _number("times"),
-    *_each(_instant, "first_at", "last_at"),
-    *_each(_text, "settled_by", "reason"),
+    *texts("agency", "digest", "service", "document", "why", "state"),
+    *numbers("times"),
+    *instants("first_at", "last_at"),
+    *texts("settled_by", "reason"),
     Index("ix_quarantine_document", "agency", "digest", unique=True),
     Index("ix_quarantine_last_at", "last_at"),
     comment="News of partners about requests and copies that we did not know, without its secrets, until somebody judges it.",
@@ -381,15 +387,15 @@ NOTICES = Table(
     "notices",
     METADATA,
     Column("id", Integer, primary_key=True),
-    *_each(_text, "request", "kind", "about"),
-    _text("patron", index=True),
-    _text("state"),
-    _instant("made_at"),
-    _maybe_instant("sent_at"),
-    _text("error"),
-    _text("text"),
+    *texts("request", "kind", "about"),
+    *texts("patron", index=True),
+    *texts("state"),
+    *instants("made_at"),
+    *maybe_instants("sent_at"),
+    *texts("error"),
+    *texts("text"),
     UniqueConstraint("request", "kind", "about"),
-    _partial_index("ix_notices_undeliverable", "id", where=IS_UNDELIVERABLE),
+    partial_index("ix_notices_undeliverable", "id", where=IS_UNDELIVERABLE),
     comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
 )
 
@@ -397,15 +403,15 @@ FINES = Table(
     "fines",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("request", index=True),
-    _text("patron", index=True),
-    _text("kind"),
-    *_each(_number, "cents", "paid_cents", "waived_cents"),
-    _text("currency"),
-    _instant("at"),
-    _text("reason"),
-    _date("due"),
-    _partial_index("ix_fines_unpaid", "id", where=IS_UNPAID),
+    *texts("request", index=True),
+    *texts("patron", index=True),
+    *texts("kind"),
+    *numbers("cents", "paid_cents", "waived_cents"),
+    *texts("currency"),
+    *instants("at"),
+    *texts("reason"),
+    *dates("due"),
+    partial_index("ix_fines_unpaid", "id", where=IS_UNPAID),
     comment="What a patron owes for a request, in integer cents; `due` is the date that an overdue fine counts from.",
 )
 
@@ -413,14 +419,14 @@ PAYMENTS = Table(
     "payments",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("patron", index=True),
-    *_each(_text, "who", "transaction_id"),
-    _number("cents"),
-    _text("currency"),
-    _instant("at"),
-    _text("outcome"),
-    _partial_index("ix_payments_named", "at", where=HAS_PATRON),
-    _partial_index(
+    *texts("patron", index=True),
+    *texts("who", "transaction_id"),
+    *numbers("cents"),
+    *texts("currency"),
+    *instants("at"),
+    *texts("outcome"),
+    partial_index("ix_payments_named", "at", where=HAS_PATRON),
+    partial_index(
         "uq_payments_transaction", "patron", "who", "transaction_id", unique=True, where=text("transaction_id <> ''")
     ),
     comment="Money taken, with its outcome: the same transaction of the same device for the same patron is taken once.",
@@ -430,10 +436,10 @@ CARD_BLOCKS = Table(
     "card_blocks",
     METADATA,
     Column("card", Text, primary_key=True),
-    _text("who"),
-    _instant("at"),
-    _text("reason"),
-    _flag("retained"),
+    *texts("who"),
+    *instants("at"),
+    *texts("reason"),
+    *flags("retained"),
     comment="Cards that a terminal blocked here; the local library system knows nothing of it, and a terminal lifts it again.",
 )
 
@@ -441,7 +447,7 @@ CARD_LOCKS = Table(
     "card_locks",
     METADATA,
     Column("card", Text, primary_key=True),
-    _instant("ends_at"),
+    *instants("ends_at"),
     comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
     "process.",
 )
@@ -450,9 +456,9 @@ FORMER_CARDS = Table(
     "former_cards",
     METADATA,
     Column("card", Text, primary_key=True),
-    _text("present", index=True),
-    _instant("at"),
-    _text("who"),
+    *texts("present", index=True),
+    *instants("at"),
+    *texts("who"),
     comment="Cards that were replaced; `present` is the card that their owner has now, the same for all former ones.",
 )
 
@@ -461,8 +467,8 @@ PROPERTIES = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     Column("barcode", Text, primary_key=True),
-    *_each(_text, "text", "who"),
-    _instant("at"),
+    *texts("text", "who"),
+    *instants("at"),
     comment="What a terminal noted of a copy's make: size, colour, a tag's number.",
 )
 
@@ -470,12 +476,12 @@ LINKS = Table(
     "links",
     METADATA,
     Column("agency", Text, primary_key=True),
-    *_each(_text, "partner", "card", "state"),
-    *_each(_maybe_instant, "down_since", "heard_at", "rests_until"),
-    _number("failures"),
-    _text("fault"),
-    _partial_index("ix_links_card", "card", where=HAS_CARD),
-    _partial_index("ix_links_used", "agency", where=IS_USED),
+    *texts("partner", "card", "state"),
+    *maybe_instants("down_since", "heard_at", "rests_until"),
+    *numbers("failures"),
+    *texts("fault"),
+    partial_index("ix_links_card", "card", where=HAS_CARD),
+    partial_index("ix_links_used", "agency", where=IS_USED),
     comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "
     "there may be millions, of which few are ever used.",
 )
@@ -484,10 +490,10 @@ JOBS = Table(
     "jobs",
     METADATA,
     Column("name", Text, primary_key=True),
-    *_each(_maybe_instant, "last_run", "next_run"),
-    _number("count"),
-    *_each(_text, "cursor", "claimed_by"),
-    _maybe_instant("lease_until"),
+    *maybe_instants("last_run", "next_run"),
+    *numbers("count"),
+    *texts("cursor", "claimed_by"),
+    *maybe_instants("lease_until"),
     comment="What time alone does: when each round ran last and how far it came; also the number of the current imports.",
 )
 
@@ -496,8 +502,8 @@ SET_ASIDE = Table(
     METADATA,
     Column("round", Text, primary_key=True),
     Column("request", Text, primary_key=True),
-    _instant("at"),
-    _text("error"),
+    *instants("at"),
+    *texts("error"),
     comment="What a round could not do when it was there last: it is tried again when the round comes next.",
 )
 
@@ -506,11 +512,11 @@ INSTANCES = Table(
     "instances",
     METADATA,
     Column("name", Text, primary_key=True),
-    _text("host"),
-    _number("pid"),
-    _text("version"),
-    *_each(_instant, "since", "seen_at"),
-    _maybe_instant("left_at"),
+    *texts("host"),
+    *numbers("pid"),
+    *texts("version"),
+    *instants("since", "seen_at"),
+    *maybe_instants("left_at"),
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 
@@ -519,14 +525,14 @@ TERMINAL_ACTIVITY = Table(
     METADATA,
     Column("instance", Text, primary_key=True),
     Column("login", Text, primary_key=True),
-    *_each(_text, "role", "location"),
-    _number("connections"),
-    _text("last_code"),
-    _maybe_instant("last_at"),
-    _number("refused"),
-    _text("refused_why"),
-    _maybe_instant("refused_at"),
-    _instant("seen_at"),
+    *texts("role", "location"),
+    *numbers("connections"),
+    *texts("last_code"),
+    *maybe_instants("last_at"),
+    *numbers("refused"),
+    *texts("refused_why"),
+    *maybe_instants("refused_at"),
+    *instants("seen_at"),
     comment="Each terminal at each gateway, written with the gateway's heartbeat: its open connections, its last message, and "
     "its refused logins since the gateway's start.",
 )
@@ -535,7 +541,7 @@ ARCHIVES = Table(
     "archives",
     METADATA,
     Column("path", Text, primary_key=True),
-    _instant("written_at"),
+    *instants("written_at"),
     comment="The archive files that `purge` wrote, with the time of the last write, so that an erasure reads all of them.",
 )
 
@@ -543,8 +549,8 @@ ERASED = Table(
     "erased",
     METADATA,
     Column("mark", Text, primary_key=True),
-    *_each(_text, "salt", "key"),
-    _instant("at"),
+    *texts("salt", "key"),
+    *instants("at"),
     comment="One mark for each erased card: a slow hash of the card under `salt` and the key with the fingerprint `key`. "
     "A restore compares its cards with the marks and erases those that match again.",
 )
@@ -553,9 +559,9 @@ WEB_SESSIONS = Table(
     "web_sessions",
     METADATA,
     Column("token_hash", Text, primary_key=True),
-    *_each(_text, "kind", "login", "patron", "name", "role", "source", "csrf"),
-    *_each(_instant, "created_at", "seen_at", "ends_at"),
-    _text("credential"),
+    *texts("kind", "login", "patron", "name", "role", "source", "csrf"),
+    *instants("created_at", "seen_at", "ends_at"),
+    *texts("credential"),
     Index("ix_web_sessions_patron", "patron"),
     Index("ix_web_sessions_ends_at", "ends_at"),
     comment="Who is logged in by a browser: a member of staff or a patron. `token_hash` is the SHA-256 of the cookie's token, "
@@ -568,8 +574,8 @@ WEB_SCANS = Table(
     METADATA,
     Column("token_hash", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    _instant("at"),
-    _text("answer"),
+    *instants("at"),
+    *texts("answer"),
     comment="The latest scans of a session at the scan station, numbered from 1, so that a page that is loaded again shows its "
     "answer and sends nothing. `answer` is JSON in the words that were shown.",
 )
@@ -580,9 +586,9 @@ API_TOKENS = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("token_hash", Text, nullable=False),
-    *_each(_text, "role", "made_by"),
-    _instant("made_at"),
-    *_each(_maybe_instant, "ends_at", "revoked_at", "used_at"),
+    *texts("role", "made_by"),
+    *instants("made_at"),
+    *maybe_instants("ends_at", "revoked_at", "used_at"),
     Index("ix_api_tokens_token_hash", "token_hash", unique=True),
     comment="Programs that may use the API. `token_hash` is the SHA-256 of the token, so that a copy of the database opens "
     "nothing; a revoked token keeps its row, since the journal names it.",
@@ -592,7 +598,7 @@ PATRON_CHOICES = Table(
     "patron_choices",
     METADATA,
     Column("patron", Text, primary_key=True),
-    _instant("history_since"),
+    *instants("history_since"),
     comment="Patrons who asked us to keep their past loans and the letters to them.",
 )
 
@@ -601,8 +607,8 @@ PATRON_NUMBERS = Table(
     "patron_numbers",
     METADATA,
     Column("number", Text, primary_key=True),
-    _text("card"),
-    _instant("at"),
+    *texts("card"),
+    *instants("at"),
     Index("ix_patron_numbers_card", "card", unique=True),
     comment="The random number by which a page about a patron is addressed, so that no card is in an address or a log.",
 )

@@ -3,35 +3,29 @@
 import sqlalchemy as sa
 from alembic import op
 
-import hkall_gateway.db.tables
+from hkall_gateway.db.tables import instants, maybe_instants, texts
 
 revision = "0009"
 down_revision = "0008"
 
 
 def upgrade() -> None:
-    instant = hkall_gateway.db.tables.UtcDateTime(length=32)
     op.create_table(
         "api_tokens",
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text, primary_key=True),
         sa.Column("token_hash", sa.Text(), nullable=False),
-        sa.Column("role", sa.Text(), server_default="", nullable=False),
-        sa.Column("made_by", sa.Text(), server_default="", nullable=False),
-        sa.Column("made_at", instant, nullable=False),
-        sa.Column("ends_at", instant, nullable=True),
-        sa.Column("revoked_at", instant, nullable=True),
-        sa.Column("used_at", instant, nullable=True),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_api_tokens")),
+        *texts("role", "made_by"),
+        *instants("made_at"),
+        *maybe_instants("ends_at", "revoked_at", "used_at"),
+        sa.Index("ix_api_tokens_token_hash", "token_hash", unique=True),
         comment="Programs that may use the API. `token_hash` is the SHA-256 of the token, so that a copy of the database opens "
         "nothing; a revoked token keeps its row, since the journal names it.",
     )
-    op.create_index("ix_api_tokens_token_hash", "api_tokens", ["token_hash"], unique=True)
     op.create_table(
         "patron_numbers",
-        sa.Column("number", sa.Text(), nullable=False),
-        sa.Column("card", sa.Text(), server_default="", nullable=False),
-        sa.Column("at", instant, nullable=False),
-        sa.PrimaryKeyConstraint("number", name=op.f("pk_patron_numbers")),
+        sa.Column("number", sa.Text, primary_key=True),
+        *texts("card"),
+        *instants("at"),
+        sa.Index("ix_patron_numbers_card", "card", unique=True),
         comment="The random number by which a page about a patron is addressed, so that no card is in an address or a log.",
     )
-    op.create_index("ix_patron_numbers_card", "patron_numbers", ["card"], unique=True)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import SearchVector
+from hkall_gateway.db.tables import SearchVector, partial_index, sort_keys, texts
 
 revision = "0011"
 down_revision = "0010"
@@ -15,34 +15,17 @@ SEARCH_INDEX = {
 
 
 def upgrade() -> None:
-    by_code_point = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
     op.create_table(
         "titles",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("bib_id", sa.Text(), nullable=False),
-        sa.Column("title", sa.Text(), server_default="", nullable=False),
-        sa.Column("author", sa.Text(), server_default="", nullable=False),
-        sa.Column("linked_title", sa.Text(), server_default="", nullable=False),
-        sa.Column("linked_author", sa.Text(), server_default="", nullable=False),
-        sa.Column("isbns", sa.Text(), server_default="", nullable=False),
-        sa.Column("language", sa.Text(), server_default="", nullable=False),
-        sa.Column("published", sa.Text(), server_default="", nullable=False),
-        sa.Column("title_key", by_code_point, server_default="", nullable=False),
-        sa.Column("linked_key", by_code_point, server_default="", nullable=False),
-        sa.Column("author_key", by_code_point, server_default="", nullable=False),
-        sa.Column("digest", sa.Text(), server_default="", nullable=False),
+        *texts("title", "author", "linked_title", "linked_author", "isbns", "language", "published"),
+        *sort_keys("title_key", "linked_key", "author_key"),
+        *texts("digest"),
         sa.Column("words", sa.Text().with_variant(SearchVector(), "postgresql"), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_titles")),
-        sa.UniqueConstraint("bib_id", name=op.f("uq_titles_bib_id")),
+        sa.UniqueConstraint("bib_id"),
+        sa.Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
+        partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=sa.text("linked_key <> ''")),
         comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
-    )
-    linked = sa.text("linked_key <> ''")
-    op.create_index("ix_titles_title_key", "titles", ["title_key", "author_key", "bib_id"])
-    op.create_index(
-        "ix_titles_linked_key",
-        "titles",
-        ["linked_key", "author_key", "bib_id"],
-        sqlite_where=linked,
-        postgresql_where=linked,
     )
     op.execute(SEARCH_INDEX[op.get_bind().dialect.name])

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import hkall_gateway.db.tables
+from hkall_gateway.db.tables import instants, texts
 
 revision = "0012"
 down_revision = "0011"
@@ -12,11 +12,10 @@ down_revision = "0011"
 def upgrade() -> None:
     op.create_table(
         "web_scans",
-        sa.Column("token_hash", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("at", hkall_gateway.db.tables.UtcDateTime(length=32), nullable=False),
-        sa.Column("answer", sa.Text(), server_default="", nullable=False),
-        sa.PrimaryKeyConstraint("token_hash", "number", name=op.f("pk_web_scans")),
+        sa.Column("token_hash", sa.Text, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True),
+        *instants("at"),
+        *texts("answer"),
         comment="The latest scans of a session at the scan station, numbered from 1, so that a page that is loaded again shows its "
         "answer and sends nothing. `answer` is JSON in the words that were shown.",
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import hkall_gateway.db.tables
+from hkall_gateway.db.tables import instants
 
 revision = "0013"
 down_revision = "0012"
@@ -12,9 +12,8 @@ down_revision = "0012"
 def upgrade() -> None:
     op.create_table(
         "card_locks",
-        sa.Column("card", sa.Text(), nullable=False),
-        sa.Column("ends_at", hkall_gateway.db.tables.UtcDateTime(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("card", name=op.f("pk_card_locks")),
+        sa.Column("card", sa.Text, primary_key=True),
+        *instants("ends_at"),
         comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
         "process.",
     )

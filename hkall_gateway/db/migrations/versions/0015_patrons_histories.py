@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import hkall_gateway.db.tables
+from hkall_gateway.db.tables import instants
 
 revision = "0015"
 down_revision = "0014"
@@ -12,9 +12,8 @@ down_revision = "0014"
 def upgrade() -> None:
     op.create_table(
         "patron_choices",
-        sa.Column("patron", sa.Text(), nullable=False),
-        sa.Column("history_since", hkall_gateway.db.tables.UtcDateTime(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("patron", name=op.f("pk_patron_choices")),
+        sa.Column("patron", sa.Text, primary_key=True),
+        *instants("history_since"),
         comment="Patrons who asked us to keep their past loans and the letters to them.",
     )
     op.add_column("notices", sa.Column("text", sa.Text(), server_default="", nullable=False))

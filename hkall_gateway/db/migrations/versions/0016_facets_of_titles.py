@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.create_index("ix_titles_facets", "titles", ["id", "facets"])
     op.create_table(
         "vocabulary",
-        sa.Column("word", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
-        sa.PrimaryKeyConstraint("word", name=op.f("pk_vocabulary")),
+        sa.Column("word", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True),
         comment="Words of titles and authors, among which a search looks for the right spelling. Words are not deleted.",
     )
