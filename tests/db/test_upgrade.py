@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, inspect, select, text
 
 from hkall_gateway import __version__
 from hkall_gateway.circulation.command import Library, in_context
@@ -105,7 +105,9 @@ def test_open_requests_and_their_history_are_readable_after_the_upgrade(upgraded
 
 def test_open_requests_get_the_original_script_of_their_title_from_the_catalogue(released: Engine) -> None:
     with released.begin() as connection:
+        columns = {column["name"] for column in inspect(connection).get_columns("requests")}
         has_titles = connection.dialect.has_table(connection, "titles")
+        is_filled = has_titles and "linked_title" not in columns  # the upgrade that adds the column fills it, no later one
         bib_id = connection.execute(text("SELECT bib_id FROM requests WHERE position = 'RECEIVED'")).scalars().first()
         if has_titles:
             connection.execute(text("DELETE FROM titles WHERE bib_id = :bib"), {"bib": bib_id})
@@ -117,8 +119,8 @@ def test_open_requests_get_the_original_script_of_their_title_from_the_catalogue
     with released.connect() as connection:
         found = connection.execute(select(REQUESTS.c.bib_id, REQUESTS.c.stage, REQUESTS.c.linked_title)).all()
     linked_ones = [(bib, stage != Stage.ENDED) for bib, stage, linked in found if linked]
-    assert set(linked_ones) == ({(bib_id, True)} if has_titles else set())
-    assert len(linked_ones) == (sum(bib == bib_id and stage != Stage.ENDED for bib, stage, _ in found) if has_titles else 0)
+    assert set(linked_ones) == ({(bib_id, True)} if is_filled else set())
+    assert len(linked_ones) == (sum(bib == bib_id and stage != Stage.ENDED for bib, stage, _ in found) if is_filled else 0)
 
 
 def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: Immediate) -> None:

@@ -25,7 +25,7 @@ def db() -> None:
     "--backup",
     "copy",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Copy the database into this file before.",
+    help="Copy the database into this file first, even if there is nothing to upgrade.",
 )
 @config_option
 def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
@@ -49,7 +49,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
     engine = open_database(config, any_revision=True)
     before = revision_of(engine, config)
     require_known(before)
-    if before not in ("", schema.head()):
+    if before and (copy or before != schema.head()):
         _back_up_first(config, copy)
     try:
         schema.upgrade(engine)
