@@ -259,7 +259,7 @@ def digest_message(message: NcipMessage) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-_IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
+_IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True, check_circular=False)
 
 
 def spell_agencies(services: NcipServices, message: NcipMessage) -> NcipMessage:

@@ -1,0 +1,66 @@
+"""Reads documents that differ from an earlier document only in their texts, without parsing the same markup again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+from hkall_gateway.ncip.codec.messages import BadDocument, Coded, NcipMessage, Value
+
+LONGEST: Final = 8_192
+"""Maximum number of characters of a document that is read with a template, which limits the memory of all templates."""
+MARKS: Final = tuple(map(chr, range(0xE000, 0xE000 + LONGEST // 4)))
+"""Private-use characters that stand for the texts in a template, in document order."""
+_ALL: Final = frozenset(MARKS)
+_TEXT: Final = re.compile(r">([^<>&\s][^<>&]*)</")
+
+
+def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage | None:
+    """Read a document with the template for its markup. Return None if it must be read as a whole.
+
+    `read` reads a whole document for a new template. It raises BadDocument or ValueError for documents without a template.
+    """
+    pieces = _TEXT.split(text) if len(text) <= LONGEST else []
+    texts = dict(zip(MARKS, pieces[1::2], strict=False))
+    template = _find_template(tuple(pieces[::2]), read)
+    if template is None or not "".join(pieces[1::2]).isprintable():
+        return None
+    fields = {name: _fill(value, texts) for name, value in template.fields.items()}
+    manner = template.version, template.namespaced, template.extension, template.notes
+    return NcipMessage(template.service, fields, *manner)
+
+
+@lru_cache(maxsize=128)
+def _find_template(markup: tuple[str, ...], read: Callable[[str], NcipMessage]) -> NcipMessage | None:
+    """Return a message with a mark in place of each text."""
+    whole = "".join(markup)
+    if not _ALL.isdisjoint(whole) or "<!" in whole or "<?" in whole[1:]:
+        return None
+    try:
+        message = read("".join(f">{mark}</{piece}" for mark, piece in zip(("", *MARKS), markup, strict=False))[3:])
+    except (BadDocument, ValueError):
+        return None
+    leaves = [leaf for value in message.fields.values() for leaf in _leaves(value)]
+    return message if all(leaf in _ALL or _ALL.isdisjoint(leaf) for leaf in leaves) else None
+
+
+def _leaves(value: Value) -> Iterator[str]:
+    """Yield all texts, and all schemes after a blank, since a scheme cannot be filled in."""
+    if isinstance(value, str):
+        yield value
+        yield f" {getattr(value, 'scheme', '')}"
+    elif not isinstance(value, bool):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(inner)
+
+
+def _fill(value: Value, texts: Mapping[str, str]) -> Value:
+    if isinstance(value, dict):
+        return {name: _fill(inner, texts) for name, inner in value.items()}
+    if isinstance(value, str):
+        if value not in texts:
+            return value
+        return Coded(" ".join(texts[value].split()), value.scheme) if isinstance(value, Coded) else texts[value].rstrip()
+    return value if isinstance(value, bool) else [_fill(one, texts) for one in value]
