@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -35,7 +36,7 @@ def make_carriers(
     client = PerConfiguration(means.config, partial(ncip_client, means, library))
     mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
     return {
-        OutboxKind.NCIP: _partner_carrier(client, means, store, library),
+        OutboxKind.NCIP: partner_carrier(client, store, library, means.clock),
         OutboxKind.MAIL: gauges.counting_carrier(means.metrics, lambda row: mailer()(row)),
         OutboxKind.ILS: to_local_system,
     }
@@ -63,13 +64,15 @@ def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
     return NcipClient(post, library().agency, agreed, note, means.reactor.seconds, posts)
 
 
-def _partner_carrier(
-    client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]
+def partner_carrier(
+    client: Callable[[], NcipClient], store: Store, library: Callable[[], Library], now: Callable[[], datetime]
 ) -> Carrier:
+    """Create the carrier that sends documents to partners."""
+
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
         message, partner, look_for = await store.read(
-            in_context(choosing.address_message, library(), means.clock(), row.payload), is_long=True
+            in_context(choosing.address_message, library(), now(), row.payload), is_long=True
         )
         if partner is None:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")

@@ -19,6 +19,7 @@ import click
 from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import printable
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Sensitive
 
 if TYPE_CHECKING:
@@ -75,12 +76,6 @@ class CliError(click.ClickException):
         click.echo(click.style(printable(self.message, lines=True), fg="red"), file=file, err=True)
 
 
-def _languages() -> tuple[str, ...]:
-    from hkall_gateway.delivery.letters import LANGUAGES
-
-    return LANGUAGES
-
-
 def _usual_marc_mapping() -> MarcMapping:
     from hkall_gateway.rules.marc_fields import MarcMapping
 
@@ -107,14 +102,14 @@ class Site:
     """The library that a command works on: identity, database, partners, and clients for database and partners.
 
     Attributes:
-        transact: Runs `work(unit)` in a short transaction, while a gateway may be running.
+        write: Runs `work(unit)` in a short transaction, while a gateway may be running, and returns the result.
         now: Returns the current time in UTC.
         partners: Partners in the configuration file.
         agreed: Returns the secrets and proofs agreed with partners and clients.
         local: Queries the library's own system. None if borrowers are loaded from files.
         languages: Languages of letters, with the default language first.
         bounce_key: Key that signs the Message-IDs of letters.
-        looking: Like `transact` but without a lock, for work that only reads.
+        looking: Like `write` but without a lock, for work that only reads.
         engine: The database of a configured site; None in a scenario.
         erased_file: File with the marks of erased patrons. None if the site is not configured from a file.
         erased_key: Key for the marks in `erased_file`.
@@ -122,13 +117,13 @@ class Site:
     """
 
     library: Library
-    transact: Transact
+    write: Transact
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
     agreed: Callable[[], NcipAgreements]
     post: Post
     local: Known | None = None
-    languages: tuple[str, ...] = field(default_factory=_languages)
+    languages: tuple[str, ...] = (ENGLISH, CHINESE)
     bounce_key: Sensitive = NOTHING
     looking: Transact | None = None
     engine: Engine | None = None
@@ -141,10 +136,6 @@ class Site:
         from hkall_gateway.circulation.borrowers import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
-
-    def write(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run `work(unit)` in a transaction and return its result after the commit."""
-        return self.transact(work)
 
     def act(self, work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Run a circulation function, whose first argument is its context, in a transaction."""
@@ -160,7 +151,7 @@ class Site:
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Run `query(unit)`, which may take long, and return its result."""
-        return (self.looking or self.transact)(query)
+        return (self.looking or self.write)(query)
 
 
 def by_staff(message: str) -> Actor:
@@ -173,16 +164,15 @@ def combine_options(*options: Option) -> Option:
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
-def config_option(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the option --config FILE (or HKALL_CONFIG), which passes a path."""
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar="HKALL_CONFIG",
-        default=Path("gateway.toml"),
-        show_default=True,
-        help="The configuration file; or set HKALL_CONFIG.",
-    )(command)
+config_option: Final = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="HKALL_CONFIG",
+    default=Path("gateway.toml"),
+    show_default=True,
+    help="The configuration file; or set HKALL_CONFIG.",
+)
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
 def _open_configured(config: Path) -> Site:
@@ -197,12 +187,13 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
     @config_option
     @functools.wraps(command)
     def opened(*args: object, config: Path, **options: object) -> object:
-        given = click.get_current_context().find_object(Site)
-        site = given or _open_configured(config)
+        if given := click.get_current_context().find_object(Site):
+            return command(given, *args, **options)
+        site = _open_configured(config)
         try:
             return command(site, *args, **options)
         finally:
-            if given is None and site.engine is not None:
+            if site.engine is not None:
                 site.engine.dispose()
 
     return opened
@@ -222,8 +213,3 @@ def confirm(question: str, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise CliError("--yes is needed if standard input is no terminal", WRONG)
     click.confirm(question, abort=True, err=True)
-
-
-def json_option(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the option --json, passed as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

@@ -312,7 +312,7 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
         return do(asked)
 
     assert site.looking is not None
-    return replace(site, transact=partial(before, site.transact), looking=partial(before, site.looking))
+    return replace(site, write=partial(before, site.write), looking=partial(before, site.looking))
 
 
 def test_warning_is_shown_when_no_vacuum_ran(config: Path) -> None:

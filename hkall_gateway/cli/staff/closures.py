@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, wit
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
-
-if TYPE_CHECKING:
-    pass
 
 BATCH = 200
 

@@ -5,78 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
-from hkall_gateway.circulation import choosing
-from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.database import Immediate, finished
-from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
-from hkall_gateway.ncip.transport.client import NcipClient, Post
-from hkall_gateway.net.limits.timeout import Timeout
-from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.db.database import finished
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.rules.callers import PartnerAccess
-from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.simulator.scenario.world_file import Start, secret_of
+from hkall_gateway.simulator.scenario.world_file import Start
 from hkall_gateway.sip2 import dispatch as sip2
-from hkall_gateway.sip2.client import LastKnown, UpstreamInterface
+from hkall_gateway.sip2.client import UpstreamInterface
 from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.codec.session import Close, SendBytes, Session
 
 HERE: Final = "127.0.0.1"
 
 
-class Documents:
-    """The NCIP responder and initiator of a world. `secret` returns the secret agreed with an agency."""
-
-    def __init__(
-        self,
-        start: Start,
-        circulation: Circulation,
-        store: Immediate,
-        post: Post,
-        now: Callable[[], datetime],
-        metrics: Metrics,
-        secret: Callable[[str], str] = secret_of,
-        timeout: Timeout | None = None,
-    ) -> None:
-        self._store = store
-        self.services = NcipServices(
-            circulation=circulation,
-            callers={caller.agency: caller for caller in _make_callers(start, secret)},
-            agency=start.agency,
-            timezone=HONG_KONG,
-            metrics=metrics,
-            now=now,
-            timeout=timeout,
-            places={code: code for code in start.pickup_locations},
-            name_order="surname_first",
-        )
-        self._client = NcipClient(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
-
-    def answer(self, body: bytes) -> bytes:
-        """Return the reply to a document sent from this machine."""
-        return finished(respond(self.services, body, None, Peer(HERE)))
-
-    async def carry(self, row: OutboxRow) -> DeliveryResult:
-        """Send the message in an outbox row to a partner."""
-        assert isinstance(row.payload, PartnerMessage)
-        circulation, now = self.services.circulation, self.services.now()
-        message, partner, look_for = await self._store.read(
-            in_context(choosing.address_message, circulation.library, now, row.payload), is_long=True
-        )
-        if partner is None:
-            return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")
-        return await self._client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
-
-
-def _make_callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
+def callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
+    """Yield the partners and clients of a world. `secret` returns the secret agreed with an agency."""
     for partner in start.partners:
         in_ext = partner.agency in start.numbered_in_ext
         access = PartnerAccess(partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
@@ -136,33 +80,9 @@ class InMemoryTerminal:
 class InMemoryTerminals:
     """All terminals in a world. Each has its own connection, and logs in before its first message."""
 
-    def __init__(
-        self,
-        start: Start,
-        circulation: Circulation,
-        now: Callable[[], datetime],
-        metrics: Metrics,
-        upstream: Callable[[], UpstreamInterface] | None = None,
-        known: LastKnown | None = None,
-        timeout: Timeout | None = None,
-    ) -> None:
-        self._rows = {terminal.login: terminal for terminal in start.terminals}
+    def __init__(self, services: sip2.Sip2Services) -> None:
+        self._services = services
         self._connections: dict[str, InMemoryTerminal] = {}
-        self._services = sip2.Sip2Services(
-            circulation=circulation,
-            terminals=self._rows,
-            secrets=PlainSecrets(),
-            agency=start.agency,
-            library_name=start.name,
-            timezone=HONG_KONG,
-            metrics=metrics,
-            now=now,
-            upstream=upstream,
-            timeout=timeout,
-            institution=start.ils.institution,
-            known=known,
-            undoes_checkouts=start.ils.unanswered_checkout == "undo",
-        )
 
     def ask(self, login: str, text: str) -> str:
         """Return the reply to a message without terminator, or "" if there was no reply."""
@@ -183,9 +103,9 @@ class InMemoryTerminals:
         return finished(sip2.respond(self._services, line.session, piece, HERE, line.upstream))
 
     def _open_connection(self, login: str) -> InMemoryTerminal:
-        if login not in self._rows:
+        if login not in self._services.terminals:
             raise ValueError(f"there is no terminal {login!r}")
-        terminal = self._rows[login]
+        terminal = self._services.terminals[login]
         make, opens = terminal.dialect, self._services.upstream
         line = InMemoryTerminal(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):

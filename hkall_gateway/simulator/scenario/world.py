@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Engine
 from twisted.internet.task import Clock
 from twisted.mail.smtp import SMTPDeliveryError
 
+from hkall_gateway.app.carriers import partner_carrier
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.jobs.rounds import Rounds
@@ -48,9 +49,11 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.http_post import Post
-from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.ncip.service_request import NcipServices, Peer
 from hkall_gateway.ncip.shorthand import make_message
+from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.circuit import CircuitSettings
@@ -60,10 +63,11 @@ from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.simulator.databases import DatabaseFactory, Memory
 from hkall_gateway.simulator.ils import DirectConnection, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import IlsResponder
-from hkall_gateway.simulator.scenario.in_memory import Documents, InMemoryTerminals
+from hkall_gateway.simulator.scenario.in_memory import HERE, InMemoryTerminals, PlainSecrets, callers
 from hkall_gateway.simulator.scenario.scripted_partner import Peers
 from hkall_gateway.simulator.scenario.world_file import Start, begin, cheap_hash, load, read_world, secret_of
 from hkall_gateway.sip2.client import LastKnown
+from hkall_gateway.sip2.exchange import Sip2Services
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 INSTANCE: Final = "lab"
@@ -151,14 +155,9 @@ class World:
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
         """Return the reply to a document sent from this machine."""
-        reply = self._documents.answer(document)
+        reply = finished(respond(self.services, document, None, Peer(HERE)))
         self.replies.append(reply)
         return reply
-
-    @property
-    def services(self) -> NcipServices:
-        """Return the services that an NCIP server needs to answer for this world."""
-        return self._documents.services
 
     def tell(self, agency: str, text: str) -> NcipMessage:
         """Return the reply to a document in shorthand (ncip/shorthand.py): `RequestItem user=UG1 bib=b1`."""
@@ -233,42 +232,68 @@ class World:
 
     def _start_gateway(self) -> None:
         self._metrics = metrics = Metrics()
+        now = self._read_clock
         self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         ils = self.start.ils
         known = LastKnown(lambda: ils.keep_s if ils.fallback == "allow" else 0)
         terms = OfflineRules(ils.fallback, ils.keep_s, ils.pin, _right_pin, known.is_right)
-        local = ConnectedSystem(self.store, self._make_adapter(), lambda: library, lambda: self.now, lambda: terms)
-        self.circulation = Circulation(self.store, local, lambda: library, lambda: self.now)
-        relay = CircuitBreaker("relay", lambda: self.now, metrics)
-        upstream = (lambda: DirectConnection(self.ils, relay)) if self.start.ils.relay else None
+        local = ConnectedSystem(self.store, self._make_adapter(), lambda: library, now, lambda: terms)
+        self.circulation = Circulation(self.store, local, lambda: library, now)
+        relay = CircuitBreaker("relay", now, metrics)
         timeout = Timeout(Clock(), ANSWER_S)
-        last = known if ils.is_living else None
-        self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, metrics, upstream, last, timeout)
-        self._documents = Documents(
-            self.start, self.circulation, self.store, self.post, lambda: self.now, metrics, self.secret, timeout
+        terminals = Sip2Services(
+            self.circulation,
+            {terminal.login: terminal for terminal in self.start.terminals},
+            PlainSecrets(),
+            library.agency,
+            library.name,
+            HONG_KONG,
+            metrics,
+            now,
+            (lambda: DirectConnection(self.ils, relay)) if ils.relay else None,
+            institution=ils.institution,
+            known=known if ils.is_living else None,
+            undoes_checkouts=ils.unanswered_checkout == "undo",
+            timeout=timeout,
         )
+        self.terminals = InMemoryTerminals(terminals)
+        self.services = NcipServices(
+            self.circulation,
+            {caller.agency: caller for caller in callers(self.start, self.secret)},
+            library.agency,
+            HONG_KONG,
+            metrics,
+            now,
+            timeout=timeout,
+            places={code: code for code in library.pickup_locations},
+            name_order="surname_first",
+        )
+        client = NcipClient(self.post, library.agency, {one.agency: self.secret(one.agency) for one in self.start.partners})
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
-        mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
+        mailer = Mailer(self.store, self._take_letter, sender, lambda: library, now)
         institution = self.start.ils.institution or self.start.agency
         carriers: dict[OutboxKind, Carrier] = {
-            OutboxKind.NCIP: self._documents.carry,
+            OutboxKind.NCIP: partner_carrier(lambda: client, self.store, lambda: library, now),
             OutboxKind.MAIL: mailer.deliver,
-            OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), institution, lambda: self.now, HONG_KONG),
+            OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), institution, now, HONG_KONG),
         }
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
-        self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
+        self.rounds = Rounds(self.store, lambda: library, now, Clock(), INSTANCE)
         self.courier = Courier(
             self.store,
             self.circulation,
             carriers,
             schedule,
             Clock(),
-            lambda: self.now,
+            now,
             INSTANCE,
             lambda _line: courier.ChannelTerms(1),
             self._circuit_settings,
         )
+
+    def _read_clock(self) -> datetime:
+        return self.now
 
     def _make_adapter(self) -> LocalIls:
         health = CircuitBreaker("connector", lambda: self.now, self._metrics)

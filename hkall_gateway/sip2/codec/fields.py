@@ -47,18 +47,6 @@ class Tag:
     extension: bool = False
 
 
-def _parse_unchanged(value: str) -> str:
-    return value
-
-
-def _emit_text(value: str, _width: int) -> str:
-    return value
-
-
-def _emit_barcode(value: str, _width: int) -> str:
-    return value.strip()
-
-
 def _emit_code(value: str, width: int) -> str:
     """Replace characters outside printable ASCII by blanks, and cut or pad to the width."""
     plain = value if value.isascii() and value.isprintable() else "".join(c if " " <= c <= "~" else " " for c in value)
@@ -68,10 +56,6 @@ def _emit_code(value: str, width: int) -> str:
 def _emit_flag(value: str, _width: int) -> str:
     """Return Y, N or U; any other value becomes N. A client took a blank CQ for a valid PIN (NYPL circulation PR 756)."""
     return value if value in ("Y", "N", "U") else "N"
-
-
-def _emit_bit(value: str, _width: int) -> str:
-    return "1" if value == "1" else "0"
 
 
 def _emit_marks(value: str, width: int) -> str:
@@ -90,14 +74,14 @@ def _emit_digits(value: str, width: int) -> str:
 
 # fmt: off
 KINDS: Final[dict[str, FieldKind]] = {
-    "text":    FieldKind(_parse_unchanged, _emit_text),
-    "barcode": FieldKind(str.strip, _emit_barcode),   # scanners may add blanks (edge-sip2 SIP2-98)
-    "code":    FieldKind(_parse_unchanged, _emit_code),
-    "flag":    FieldKind(_parse_unchanged, _emit_flag),
-    "bit":     FieldKind(_parse_unchanged, _emit_bit),
-    "marks":   FieldKind(_parse_unchanged, _emit_marks),
-    "digits":  FieldKind(_parse_unchanged, _emit_digits),
-    "date18":  FieldKind(_parse_unchanged, _emit_code),      # blank and invalid dates are kept; `parse_date18` checks them
+    "text":    FieldKind(str, lambda value, _width: value),
+    "barcode": FieldKind(str.strip, lambda value, _width: value.strip()),   # scanners may add blanks (edge-sip2 SIP2-98)
+    "code":    FieldKind(str, _emit_code),
+    "flag":    FieldKind(str, _emit_flag),
+    "bit":     FieldKind(str, lambda value, _width: "1" if value == "1" else "0"),
+    "marks":   FieldKind(str, _emit_marks),
+    "digits":  FieldKind(str, _emit_digits),
+    "date18":  FieldKind(str, _emit_code),      # blank and invalid dates are kept; `parse_date18` checks them
 }
 # fmt: on
 
