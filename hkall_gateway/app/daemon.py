@@ -234,7 +234,7 @@ class Daemon:
         return Courier(self.store, self.circulation, kinds, schedule, *here, *limits)
 
     def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
-        library = self.config.library
+        library, ils = self.config.library, self.config.ils
         terminals = config_mapping.terminals(self.config, self.library.policy)
         sip2_services = sip2.Sip2Services(
             self.circulation,
@@ -249,9 +249,12 @@ class Daemon:
             self._login_queue,
             self._guesses,
             self.config.sip2.wrong_pins_per_address,
-            activity=self._activity,
+            ils.institution,
+            self._local.budget_until if ils.is_living else None,
+            self._local.known if ils.is_living else None,
+            self._activity,
+            undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
-            **self._local_system_services(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers = config_mapping.callers(self.config, self._environ, get)
@@ -275,18 +278,6 @@ class Daemon:
 
     def _timeout(self, protocol: str, seconds: float) -> Timeout:
         return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
-
-    def _local_system_services(self) -> dict[str, Any]:
-        """Return additional arguments of Sip2Services for a live local system, or {} if all data is loaded from files."""
-        ils = self.config.ils
-        if not ils.is_living:
-            return {}
-        return {
-            "institution": ils.institution,
-            "budget_until": self._local.budget_until,
-            "known": self._local.known,
-            "undoes_checkouts": ils.unanswered_checkout == "undo",
-        }
 
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
         """Create the connection factory for each terminal port. All ports share one connection limit."""

@@ -66,7 +66,7 @@ def open_site(path: Path) -> Site:
     config, library = load_config(path)
     engine = _open_engine(config, path)
 
-    def transact(work: Callable[[UnitOfWork], T]) -> T:
+    def write(work: Callable[[UnitOfWork], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
             return store.now(work)
 
@@ -76,24 +76,10 @@ def open_site(path: Path) -> Site:
 
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
-    marks, key = erased_file(config, path), erased_key(config)
-    languages_and_key = (config.library.languages, Sensitive(bounces))
     agreed, local = partial(_read_agreements, config), _local_system(config, library, engine)
-    return Site(
-        library,
-        transact,
-        now,
-        partners,
-        agreed,
-        _post_now,
-        local,
-        *languages_and_key,
-        looking,
-        engine,
-        marks,
-        key,
-        config.marc.plain(),
-    )
+    of_letters, marks = (config.library.languages, Sensitive(bounces)), (erased_file(config, path), erased_key(config))
+    asked = (library, write, now, partners, agreed, _post_now, local)
+    return Site(*asked, *of_letters, looking, engine, *marks, config.marc.plain())
 
 
 def _read_agreements(config: GatewayConfig) -> NcipAgreements:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final, TextIO, TypeVar
 
 import click
@@ -87,31 +88,28 @@ def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int | None = None) -> None:
     """Write a table as wide as the terminal, or a block of lines for each row if the table does not fit."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
     cells = {name: [printable(cell(row.get(name))) for row in rows] for name in columns}
+    grid = partial(Table, box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     if _narrowest_width(cells) <= console.width:
-        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        table = grid()
         for name, texts in cells.items():
             table.add_column(Text(name), no_wrap=not _is_words(texts), overflow="fold")
         for line in zip(*cells.values(), strict=True):
             table.add_row(*map(Text, line))
         console.print(table)
-    else:
-        # A block has a line for each value that is not empty. A blank line separates blocks.
-        count = len(rows)
-        for number in range(count):
-            block = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
-            block.add_column(style="bold", no_wrap=True)
-            block.add_column(overflow="fold")
-            for name, texts in cells.items():
-                if texts[number]:
-                    block.add_row(Text(name), Text(texts[number]))
-            console.print(block)
-            if number < count - 1:
-                console.print()
+        return
+    for number in range(len(rows)):  # a block has a line for each value that is not empty
+        if number:
+            console.print()
+        block = grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), show_header=False)
+        for name, texts in cells.items():
+            if texts[number]:
+                block.add_row(Text(name), Text(texts[number]))
+        console.print(block)
 
 
 def _narrowest_width(cells: Mapping[str, Sequence[str]]) -> int:

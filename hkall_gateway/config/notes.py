@@ -19,8 +19,12 @@ from hkall_gateway.rules.settings import ROLES, Policy
 
 ALL: Final = frozenset(code for row in ROLES for code in row.messages)
 """SIP2 messages that release 0.1.0 accepted from terminals in any role."""
-FOR_TILLS: Final = frozenset({"selfcheck"})
-GOES_ON: Final = frozenset({"counter", "selfcheck"})
+_OFFLINE: Final = "transactions made off line (no block) are decided as if asked now; true for a terminal that goes on off line"
+UNSET: Final = (
+    ("takes_money", {"selfcheck"}, "payments (37) are refused; true for a kiosk with a till"),
+    ("offline", {"counter", "selfcheck"}, _OFFLINE),
+)
+"""Keys that a terminal's row may leave out, the roles for which that is noted, and what it means."""
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
@@ -48,14 +52,9 @@ def _note_terminals(config: GatewayConfig, site: Table, policy: Policy) -> Itera
                 _terminal_names(mine),
                 f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}",
             )
-        tills = [row for row in mine if row.takes_money is None and role in FOR_TILLS]
-        if tills:
-            what = "takes_money is not set: payments (37) are refused"
-            yield _terminal_names(tills), f"{what}; true for a kiosk with a till, false ends this note"
-        going = [row for row in mine if row.offline is None and role in GOES_ON]
-        if going:
-            what = "offline is not set: transactions made off line (no block) are decided as if asked now"
-            yield _terminal_names(going), f"{what}; true for a terminal that goes on off line, false ends this note"
+        for key, of, what in UNSET:
+            if role in of and (unset := [row for row in mine if getattr(row, key) is None]):
+                yield _terminal_names(unset), f"{key} is not set: {what}, false ends this note"
 
 
 def _terminal_names(terminals: Sequence[TerminalConfig]) -> str:

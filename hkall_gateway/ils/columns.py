@@ -125,22 +125,11 @@ def records(
     make: Callable[[Values], T],
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
-) -> tuple[T, ...]:
-    """Create a record from each row. Raise BadFile with the errors in all rows.
+) -> tuple[tuple[str, T], ...]:
+    """Return (FILE:LINE, record) for each row. Raise BadFile with the errors in all rows.
 
     `key` names the columns that must be unique together. `check` yields contradictions within a row, as "column: message".
     """
-    return tuple(record for _, record in placed_records(rows, columns, make, key, check))
-
-
-def placed_records(
-    rows: Iterable[Row],
-    columns: Sequence[Column],
-    make: Callable[[Values], T],
-    key: Sequence[str],
-    check: Callable[[Values], Iterable[str]] = agree,
-) -> tuple[tuple[str, T], ...]:
-    """Return (FILE:LINE, record) for each row. Raise BadFile with the errors in all rows."""
     mistakes: list[str] = []
     made: list[tuple[str, T]] = []
     places: dict[tuple[str, ...], str] = {}

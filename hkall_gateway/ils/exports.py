@@ -25,7 +25,6 @@ from hkall_gateway.ils.columns import (
     keep_records,
     language,
     last_day,
-    placed_records,
     position,
     records,
     side,
@@ -100,7 +99,7 @@ def read_patrons(path: Path) -> tuple[Borrower, ...]:
 def read_patron_rows(path: Path) -> Export[PatronRow]:
     """Read a patron file like `read_patrons`, but return former cards and the place of each row, too."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
-    placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
+    placed = records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
 
@@ -160,7 +159,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
     """Read closures.csv. Return (agency, day, reason) for each closed day. Raise BadFile for a file with errors."""
-    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
+    spans = [span for _, span in records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)]
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
 
@@ -185,12 +184,13 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
         card, dialect = row["institutional_card"], row["dialect"] or "direct"
         return Partner(row["agency"], row["name"], row["url"], dialect, priority, card)
 
-    return records(csv_rows(path, PARTNERS), PARTNERS, make, ("agency",))
+    return tuple(partner for _, partner in records(csv_rows(path, PARTNERS), PARTNERS, make, ("agency",)))
 
 
 def read_requests(path: Path) -> tuple[Request, ...]:
     """Read requests.csv, the requests open when the gateway takes over. Raise BadFile for a file with errors."""
-    return records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
+    found = records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
+    return tuple(request for _, request in found)
 
 
 def _check_position(row: Values) -> Iterator[str]:

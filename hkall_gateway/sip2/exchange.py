@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
@@ -54,24 +55,18 @@ class TerminalLog:
     """Keeps one record for each configured login and one for all unknown names, so that peers cannot make the log grow."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, LastHeard] = {}
+        self.rows: defaultdict[str, LastHeard] = defaultdict(LastHeard)
+        """The last activity of each terminal, by login."""
 
     def heard(self, login: str, code: str, now: datetime) -> None:
         """Record a message of a logged-in terminal."""
-        if login not in self._heard:
-            self._heard[login] = LastHeard()
-        last = self._heard[login]
+        last = self.rows[login]
         last.last_code, last.last_at = code, now
 
     def refused(self, login: str, why: str, now: datetime) -> None:
         """Record a refused login; `login` is UNKNOWN_NAMES if no terminal has the login name."""
-        last = self._heard.setdefault(login, LastHeard())
+        last = self.rows[login]
         last.refused, last.refused_why, last.refused_at = last.refused + 1, why, now
-
-    @property
-    def rows(self) -> Mapping[str, LastHeard]:
-        """Return the last activity of each terminal, by login."""
-        return self._heard
 
 
 Answer = TypeVar("Answer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from socket import SOCK_STREAM, getaddrinfo
@@ -22,7 +22,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.cli.doctor.findings import FAULTS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.rules.values import on_this_machine
 
@@ -100,21 +100,7 @@ MODERN: Final = ("TLSv1.2", "TLSv1.3")
 
 NOT_YET_VALID, HAS_EXPIRED = 9, 10
 OF_TIME: Final = frozenset({NOT_YET_VALID, HAS_EXPIRED})
-"""Errors about validity dates, as opposed to the chain. Source of all error numbers here: OpenSSL, x509_vfy.h."""
-CHAIN: Final[Mapping[int, str]] = {
-    2: "the issuer's certificate was not sent and is not known here",
-    7: "a signature in the chain does not fit",
-    18: "it is signed by itself",
-    19: "the chain ends at an authority that this machine does not trust",
-    20: "the issuer's certificate was not sent and is not known here",
-    21: "the certificate came alone, and its issuer is not known here",
-    23: "it was revoked",
-    24: "a certificate in the chain may not sign others",
-    26: "it is not made for servers",
-    66: "its key is too short",
-    67: "an authority's key is too short",
-    68: "it is signed by an algorithm that is too weak",
-}
+"""Errors about validity dates, as opposed to the chain. Source: OpenSSL, x509_vfy.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +176,7 @@ def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: date
         sheet.fail("tls.version", f"{handshake.version} is too old")
     faults = [fault for fault in handshake.faults if fault not in OF_TIME]
     if faults:
-        words = dict.fromkeys(CHAIN.get(fault, f"OpenSSL's error {fault}") for fault in faults)
+        words = dict.fromkeys(FAULTS["chain"].get(str(fault), f"OpenSSL's error {fault}") for fault in faults)
         sheet.fail("tls.chain", "; ".join(words))
     else:
         sheet.ok("tls.chain", f"signed by {_common_name(handshake.chain[0].issuer.rfc4514_string())}")

@@ -75,7 +75,10 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
     found = [
         Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examine_gateway(sheet, tools, here)),
         *(_partner_examinee(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
-        *(_client_examinee(tools, callers[row.agency]) for row in config.clients),
+        *(
+            Examinee(row.agency, "client", (ncip.CHECK,), partial(_judge_caller, tools, callers[row.agency]))
+            for row in config.clients
+        ),
         Examinee(
             ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examine_ils(sheet, tools), ils.advice(config.ils)
         ),
@@ -99,19 +102,12 @@ def _partner_examinee(tools: ExaminationTools, row: PartnerConfig, caller: Calle
 
     async def work(sheet: Sheet) -> None:
         addresses = await ncip.examine_responder(sheet, tools, there)
-        await _judge_caller(sheet, tools, caller, addresses)
+        await _judge_caller(tools, caller, sheet, addresses)
 
     return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), ncip.CHECK), work)
 
 
-def _client_examinee(tools: ExaminationTools, caller: Caller) -> Examinee:
-    async def work(sheet: Sheet) -> None:
-        await _judge_caller(sheet, tools, caller, ())
-
-    return Examinee(caller.agency, "client", (ncip.CHECK,), work)
-
-
-async def _judge_caller(sheet: Sheet, tools: ExaminationTools, caller: Caller, addresses: tuple[str, ...]) -> None:
+async def _judge_caller(tools: ExaminationTools, caller: Caller, sheet: Sheet, addresses: tuple[str, ...] = ()) -> None:
     try:
         keyless = await within(tools.reactor, sheet.left_s(), ncip.lacks_keys(caller, tools.means.clock()))
     except TooLong:

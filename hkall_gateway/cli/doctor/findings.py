@@ -19,17 +19,23 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of doctor, for the kinds of peers in `of`. `advice` is the remedy, unless a finding names another remedy."""
+    """One check of doctor, for the kinds of peers in `of`. `advice` is the remedy, unless a finding names another remedy.
+
+    `fine` is the finding for a check that found no fault, or "" if the check itself reports what it found.
+    """
 
     name: str
-    of: tuple[str, ...]
+    of: list[str]
     tries: str
     advice: str
+    fine: str = ""
 
 
-_ROWS: Final[dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_name("checks.toml").read_text(encoding="utf-8"))
-CHECKS: Final = {name: Check(name, tuple(row["of"]), row["tries"], row["advice"]) for name, row in _ROWS.items()}
+_FOLDER: Final = Path(__file__).parent
+CHECKS: Final = {name: Check(name, **row) for name, row in tomllib.loads((_FOLDER / "checks.toml").read_text("utf-8")).items()}
 TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))
+FAULTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads((_FOLDER / "faults.toml").read_text("utf-8"))
+"""Descriptions of errors, by kind and number."""
 
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from hkall_gateway.cli.doctor import connection
 from hkall_gateway.cli.doctor.connection import check_reach
-from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet
+from hkall_gateway.cli.doctor.findings import FAULTS, TLS, ExaminationTools, Sheet
 from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
@@ -32,13 +32,6 @@ NOBODY: Final = "HKALL-DOCTOR-0"
 """Identifier for a card, an item, a title and a request that do not exist."""
 UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
 
-STATUSES: Final[Mapping[int, str]] = {
-    401: "The peer wants a proof in the Authorization header: agree on one (`our_proof`), or ask it to admit us without.",
-    403: "Ask the peer to admit the address of this machine in its firewall or web server.",
-    404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
-    405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
-}
-"""Remedies for HTTP statuses of replies that are not NCIP documents."""
 REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
 NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows how it handled our document."
 OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
@@ -181,7 +174,7 @@ def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
 def _status_advice(status: int) -> str:
     if 300 <= status < 400:
         return REDIRECT
-    return STATUSES.get(status) or (BROKEN if status >= 500 else "")
+    return FAULTS["http"].get(str(status)) or (BROKEN if status >= 500 else "")
 
 
 def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from hkall_gateway.app.start_checks.faults import Start, endpoints
 from hkall_gateway.app.start_checks.files import database_file
 from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, probe_endpoint
 from hkall_gateway.app.start_checks.table import CHECKS, find_faults
-from hkall_gateway.cli.doctor import connection
+from hkall_gateway.cli.doctor import connection, findings
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
@@ -111,14 +111,6 @@ async def _read_database_state(tools: ExaminationTools, seconds: float) -> Datab
 PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
 UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
 """Start checks that doctor runs unchanged. Its own port check replaces `check_free`, and reports which program answers."""
-UNREMARKABLE: Final[Mapping[str, str]] = {
-    "files": "closed to other users",
-    "disk": "nothing is written to this machine's disks",
-    "ports": "no port is configured",
-    "certificate": "no ssl: port is configured",
-    "gateways": "no other gateway is in the way",
-}
-"""Details of the OK finding for a check that found no fault, or had nothing to examine."""
 SCARCE_BYTES: Final = 1_000_000_000
 TOO_FEW_BYTES: Final = 100_000_000
 """Free disk space below which doctor warns (a night's journal and a small library's backup) or fails (one day's needs)."""
@@ -149,9 +141,9 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     await _check_ports(sheet, tools, here, runs(tools, here, found))
     check_certificates(sheet, start)
     await _add_start_faults(sheet, tools, start)
-    for check, detail in UNREMARKABLE.items():
-        if check not in {one.check for one in sheet.found}:
-            sheet.ok(check, detail)
+    for check in PLAN:
+        if findings.CHECKS[check].fine and check not in {one.check for one in sheet.found}:
+            sheet.ok(check, findings.CHECKS[check].fine)
 
 
 async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:

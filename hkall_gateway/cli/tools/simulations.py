@@ -22,7 +22,7 @@ from hkall_gateway.simulator import AGENCIES
 if TYPE_CHECKING:
     from hkall_gateway.clock import Clock
     from hkall_gateway.config.gateway import GatewayConfig
-    from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
+    from hkall_gateway.simulator.scenario.live_gateway import Live
     from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget
 
 
@@ -210,12 +210,12 @@ def _run_command(main: click.Command, words: list[str], site: Site) -> str:
     return printed.getvalue()
 
 
-def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:
+def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> Live:
     """Describe how to reach a running gateway: its endpoints and database. All terminals share one password."""
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
     from hkall_gateway.ncip.http_post import NoReply, post
-    from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
+    from hkall_gateway.simulator.scenario.live_gateway import Live
 
     config, library = load_config(path)
 
@@ -225,7 +225,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         except NoReply as failed:
             raise OSError(str(failed)) from None
 
-    return GatewayAddress(
+    return Live(
         agency=library.agency,
         call=lambda: connected(terminals_at, timeout_s),
         post=send,
@@ -233,7 +233,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
         dialects={row.agency: row.dialect for row in config.partners},
-        request=lambda number: site.write(lambda unit: unit.requests.find(number)),
+        find_request=lambda number: site.write(lambda unit: unit.requests.find(number)),
         outbox=lambda: site.write(lambda unit: unit.outbox.rows()),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),

@@ -19,8 +19,7 @@ from typing import IO, Any, Final, TypeVar
 from sqlalchemy import Connection, Engine, inspect, text
 
 from hkall_gateway.db import schema
-from hkall_gateway.db.backup.restoring import Counts, NotRestored, require_known
-from hkall_gateway.db.privacy.archive import sync_folder
+from hkall_gateway.db.backup.restoring import Counts, NotRestored, new_file_beside, replace_target, require_known
 from hkall_gateway.db.tables import METADATA
 
 T = TypeVar("T")
@@ -39,22 +38,14 @@ def save(engine: Engine, target: Path) -> None:
     """Dump the database to `target` while gateways use it, and sync the file to disk. Raises NoProgram, OSError."""
     with engine.connect() as connection:
         place = str(connection.exec_driver_sql("SELECT current_schema()").scalar_one())
-    new = target.with_name(target.name + ".new")
-    new.unlink(missing_ok=True)
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     where, environ = _libpq_connection(engine)
     ours = [f'--table="{place}"."{name}"' for name in (*METADATA.tables, REVISIONS)]
-    try:
+    with new_file_beside(target, ".new") as new:
         command = [_find_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         if done.returncode:
             raise NoProgram(done.stderr.strip() or f"{command[0]} failed")
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        new.replace(target)
-    finally:
-        new.unlink(missing_ok=True)
-    sync_folder(target.parent)
+        replace_target(new, target)
 
 
 def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:

@@ -6,7 +6,9 @@ repeats the erasures whose marks the backup lacks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hkall_gateway.db import instances, schema
 from hkall_gateway.db.privacy import erased, forgetting, persons
+from hkall_gateway.db.privacy.archive import sync_folder
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
 from hkall_gateway.db.requests import BLANK
@@ -128,3 +131,34 @@ def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tu
             return erased.stored_marks(make_unit(connection)) if inspect(engine).has_table("erased") else ()
     except DatabaseError:
         return ()
+
+
+def remove_log(target: Path) -> None:
+    """Remove the files that SQLite keeps beside a database."""
+    for end in ("-wal", "-shm", "-journal"):
+        target.with_name(target.name + end).unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file_beside(target: Path, end: str) -> Iterator[Path]:
+    """Create a private, empty file beside the target. Delete it at the end unless it has replaced the target."""
+    new = target.with_name(target.name + end)
+    _remove_file(new)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        yield new
+    finally:
+        _remove_file(new)
+
+
+def _remove_file(file: Path) -> None:
+    remove_log(file)
+    file.unlink(missing_ok=True)
+
+
+def replace_target(new: Path, target: Path) -> None:
+    """Rename the new file to `target`, and sync the change to disk."""
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.replace(target)
+    sync_folder(target.parent)

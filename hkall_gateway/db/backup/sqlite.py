@@ -6,7 +6,6 @@ upgrades it, repeats later erasures, and renames it.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,9 +15,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from hkall_gateway.db import schema
-from hkall_gateway.db.backup.restoring import Counts, NotRestored, require_known
+from hkall_gateway.db.backup.restoring import (
+    Counts,
+    NotRestored,
+    new_file_beside,
+    remove_log,
+    replace_target,
+    require_known,
+)
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.privacy.archive import sync_folder
 from hkall_gateway.db.privacy.forgetting import vacuum
 from hkall_gateway.db.tables import METADATA
 
@@ -27,13 +32,13 @@ T = TypeVar("T")
 
 def save(engine: Engine, target: Path) -> None:
     """Copy the database to `target` while gateways use it, and sync the file to disk. Raises OSError, sqlite3.Error."""
-    with _new_file_beside(target, ".new") as new:
+    with new_file_beside(target, ".new") as new:
         with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
             driver: Any = source.driver_connection
             driver.backup(copy)
             _in_one_file(copy)
             _check_integrity(copy, new)
-        _replace_target(new, target)
+        replace_target(new, target)
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
@@ -47,7 +52,7 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
     """
     with _exclusive(target, damaged=damaged):
         pass  # refuse a file that is in use before the work begins
-    with _new_file_beside(target, ".restoring") as new:
+    with new_file_beside(target, ".restoring") as new:
         rows = _copy_backup(source, new)
         engine = open_engine(f"sqlite:///{new}")
         try:
@@ -60,7 +65,7 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
         with closing(sqlite3.connect(new)) as connection:
             _in_one_file(connection)
         with _exclusive(target, damaged=damaged):
-            _replace_target(new, target)
+            replace_target(new, target)
     return done
 
 
@@ -117,35 +122,5 @@ def _exclusive(target: Path, *, damaged: bool) -> Iterator[None]:
         except sqlite3.DatabaseError as error:
             if not damaged:
                 raise NotRestored(f"{target}: {error}; --force replaces it") from None
-            _remove_log(target)
+            remove_log(target)
         yield
-
-
-def _remove_log(target: Path) -> None:
-    for end in ("-wal", "-shm", "-journal"):
-        target.with_name(target.name + end).unlink(missing_ok=True)
-
-
-@contextmanager
-def _new_file_beside(target: Path, end: str) -> Iterator[Path]:
-    """Create a private, empty file beside the target. Delete it at the end unless it has replaced the target."""
-    new = target.with_name(target.name + end)
-    _remove_file(new)
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    try:
-        yield new
-    finally:
-        _remove_file(new)
-
-
-def _remove_file(file: Path) -> None:
-    _remove_log(file)
-    file.unlink(missing_ok=True)
-
-
-def _replace_target(new: Path, target: Path) -> None:
-    """Rename the new file to `target`, and sync the change to disk."""
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(target)
-    sync_folder(target.parent)

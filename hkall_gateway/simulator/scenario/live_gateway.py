@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -39,9 +39,9 @@ class LiveTerminal:
         return self.seal.opened(self.wire.ask(self.seal.sealed(text)))
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayAddress:
-    """How to reach a running gateway.
+@dataclass(slots=True)
+class Live:
+    """A running gateway as the target of a scenario, with the methods of World.
 
     Attributes:
         call: Opens a socket to the port for terminals.
@@ -49,7 +49,7 @@ class GatewayAddress:
         password: Password of every terminal.
         encodings: Encodings of terminals, by login.
         secrets: Secret agreed with each agency.
-        request: Queries the database for a request.
+        find_request: Queries the database for a request.
         outbox: Queries the database for unsent messages.
         pause: Waits a moment before an assertion is tried again.
         tries: Maximum number of retries.
@@ -62,19 +62,12 @@ class GatewayAddress:
     encodings: Mapping[str, str]
     secrets: Mapping[str, str]
     dialects: Mapping[str, str]
-    request: Callable[[str], Request | None]
+    find_request: Callable[[str], Request | None]
     outbox: Callable[[], Sequence[OutboxRow]]
     now: Callable[[], datetime]
     pause: Callable[[], None]
     tries: int = 20
-
-
-class Live:
-    """A running gateway as the target of a scenario, with the methods of World."""
-
-    def __init__(self, way: GatewayAddress) -> None:
-        self.way = way
-        self._callers: dict[str, LiveTerminal] = {}
+    _callers: dict[str, LiveTerminal] = field(default_factory=dict)
 
     def sip2(self, terminal: str, line: str) -> str:
         """Return the reply to a terminal's message. The terminal logs in before its first message."""
@@ -83,44 +76,40 @@ class Live:
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
         """Return the reply to a document."""
-        return self.way.post(document)
+        return self.post(document)
 
     def tell(self, agency: str, text: str) -> NcipMessage:
         """Send a document in shorthand to the gateway, and return the reply."""
         service, *words = shlex.split(text)
-        message = make_message(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
-        dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
+        message = make_message(service, words, agency, self.agency, self.secrets.get(agency, ""), self.now())
+        dialect = DIALECTS[self.dialects.get(agency, "direct")]
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 
     def request(self, number: str) -> Request:
         """Return a request. Raise KeyError for an unknown number."""
-        found = self.way.request(number)
+        found = self.find_request(number)
         if found is None:
             raise KeyError(number)
         return found
-
-    def outbox(self) -> Sequence[OutboxRow]:
-        """Return the unsent messages."""
-        return self.way.outbox()
 
     def close(self) -> None:
         """Close every terminal's connection."""
         for caller in self._callers.values():
             caller.wire.socket.close()
+        self._callers.clear()
 
     def _log_in(self, terminal: str) -> LiveTerminal:
-        if terminal not in self.way.encodings:
+        if terminal not in self.encodings:
             raise ValueError(f"there is no terminal {terminal!r}")
-        caller = LiveTerminal(SocketLines(self.way.call()), Seal(self.way.encodings[terminal]))
+        caller = LiveTerminal(SocketLines(self.call()), Seal(self.encodings[terminal]))
         self._callers[terminal] = caller
-        if not caller.ask(f"9300CN{terminal}|CO{self.way.password}|").startswith("941"):
+        if not caller.ask(f"9300CN{terminal}|CO{self.password}|").startswith("941"):
             raise ValueError(f"{terminal} could not log in")
         return caller
 
 
-def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
-    """Run a scenario file against the gateway at `way`, and return the result."""
-    live = Live(way)
+def play_live(path: Path, live: Live, command_line: CommandLine) -> Played:
+    """Run a scenario file against a running gateway, and return the result. Every terminal logs in anew."""
     stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:
         lines = read_scenario(path)
@@ -129,7 +118,7 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
             listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
             raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
         for line in lines[1:]:  # skip `world`, since the gateway's database already has data
-            _perform_patiently(stage, line, way)
+            _perform_patiently(stage, line, live)
     except (Difference, BadLine) as failure:
         return Played(path, str(failure))
     finally:
@@ -137,13 +126,13 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
     return Played(path, "")
 
 
-def _perform_patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
+def _perform_patiently(stage: ScenarioRun, line: ScenarioLine, live: Live) -> None:
     """Perform a line, retrying an assertion that may become true a moment later."""
-    for _ in range(way.tries if line.verb in _LATER else 0):
+    for _ in range(live.tries if line.verb in _LATER else 0):
         try:
             return perform(stage, line)
         except Difference:
-            way.pause()
+            live.pause()
     return perform(stage, line)
 
 
