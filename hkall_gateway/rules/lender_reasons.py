@@ -17,9 +17,7 @@ from hkall_gateway.rules.reasons import Texts, texts
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status, folded, vendor_words
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 
-NOT_ON_SHELF: Final = "not_on_shelf"
 CHECKED_OUT_LOCALLY: Final = "checked_out_locally"
-NOT_SUITABLE: Final = "not_suitable"
 OTHER: Final = "other"
 SILENCE: Final = "silence"
 NEVER_SENT: Final = "never sent"

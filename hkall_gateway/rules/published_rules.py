@@ -6,7 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hkall_gateway.rules.settings import Policy
 
@@ -21,21 +21,37 @@ def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -
     are always included and have an index instead of a name.
     """
     wanted = set(rules)
-    return {name: value for name, rule, value in _walk(policy, "", about) if rule in wanted}
+    return {key.name: key.value for key in _walk(policy, "", "", about) if key.rule in wanted}
 
 
-def _walk(record: DataclassInstance, prefix: str, about: Collection[str]) -> Iterator[tuple[str, str, object]]:
+def meanings_of(policy: Policy) -> dict[str, tuple[str, str]]:
+    """Return for each policy key the meaning of its table, or the name of its category or role, and the key's own meaning."""
+    about = {*(row.key for row in policy.categories), *(row.role for row in policy.roles)}
+    return {key.name: (key.subject, key.meaning) for key in _walk(policy, "", "", about)}
+
+
+class PolicyKey(NamedTuple):
+    """A key of the policy with its value. `subject` is the meaning of its table, or the name of its category or role."""
+
+    name: str
+    rule: str
+    subject: str
+    meaning: str
+    value: object
+
+
+def _walk(record: DataclassInstance, prefix: str, subject: str, about: Collection[str]) -> Iterator[PolicyKey]:
     for field in dataclasses.fields(record):
-        value, name = getattr(record, field.name), prefix + field.name.rstrip("_")
+        value, name, meaning = getattr(record, field.name), prefix + field.name.rstrip("_"), str(field.metadata["doc"])
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from _walk(value, f"{name}.", about)
+            yield from _walk(value, f"{name}.", meaning, about)
         elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
             for place, row in enumerate(value):
                 row_name = getattr(row, "key", getattr(row, "role", place))
                 if row_name is place or row_name in about:
-                    yield from _walk(row, f"{name}[{row_name}].", about)
+                    yield from _walk(row, f"{name}[{row_name}].", meaning if row_name is place else str(row_name), about)
         elif not isinstance(value, dict) and value != ():
-            yield name, str(field.metadata.get("rule", "")), value
+            yield PolicyKey(name, str(field.metadata["rule"]), subject, meaning, value)
 
 
 _SENTENCES: Final[dict[str, dict[str, str]]] = tomllib.loads(

@@ -14,14 +14,14 @@ from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware, paths, patron, staff
+from hkall_gateway.web import errors, i18n, incoming, labels, layout, limits, middleware, paths, patron, staff
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.api.description import documentation
 from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
 from hkall_gateway.web.services import API_DOCUMENTATION, EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
-from hkall_gateway.web.staff.words import problem
+from hkall_gateway.web.staff.words import in_words, problem
 
 MOST_BYTES: Final = 65_536
 """Maximum request body in bytes. A longer request is answered with 413."""
@@ -53,6 +53,9 @@ def make_app(services: WebServices) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["problem"] = problem
+    for function in (labels.word, labels.flag_words, labels.job_words, labels.message_words, labels.reason_in_words, in_words):
+        app.jinja_env.globals[function.__name__] = function
+    app.jinja_env.globals["WORDS"] = labels.WORDS
     paths.install(app)
     app.before_request(_begin_request)  # runs before the checks, since error pages show the request number
     incoming.install(app)

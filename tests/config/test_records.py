@@ -171,7 +171,7 @@ class Labels:
 
 
 TABLES = {
-    "rounds": Labels(labels.ROUNDS, rounds.ROUNDS),
+    "rounds": Labels(labels.WORDS["jobs"], rounds.ROUNDS),
     "positions": Labels(labels.POSITIONS, tuple(Position)),
     "lists": Labels(WORK_LISTS, tuple(ListName)),
 }

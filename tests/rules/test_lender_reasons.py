@@ -15,9 +15,7 @@ from hkall_gateway.rules.lender_reasons import (
     LENT_TO_ANOTHER,
     MOST_LETTERS,
     NEVER_SENT,
-    NOT_ON_SHELF,
     NOT_REACHED,
-    NOT_SUITABLE,
     OTHER,
     OURS,
     PATRON_OR_REQUEST,
@@ -30,6 +28,8 @@ from hkall_gateway.rules.lender_reasons import (
 )
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, VendorWord, folded
 from tests.examples import THOROUGH
+
+NOT_ON_SHELF, NOT_SUITABLE = "not_on_shelf", "not_suitable"
 
 
 def test_every_named_reason_has_its_row() -> None:

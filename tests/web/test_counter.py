@@ -12,9 +12,9 @@ from lxml import html
 
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.labels import KEYS
+from hkall_gateway.web.labels import KEYS, WORDS
 from hkall_gateway.web.layout import MENU
-from hkall_gateway.web.staff.words import PROBLEMS, problem
+from hkall_gateway.web.staff.words import problem
 from tests.web.clerk import Clerk
 from tests.web.conftest import Site
 from tests.web.given import given, position_of, with_copy
@@ -260,7 +260,7 @@ def test_technical_error_is_shown_in_words(site: Site, language: str, said: str)
     with site.app.test_request_context("/help", headers={"Accept-Language": language}):
         assert problem(text) == f'<span title="{text}">{said}</span>'
         assert problem("a word of a later release") == "a word of a later release"
-        assert all("<" not in str(problem(f"<b>{part}")).split(">", 1)[0][6:] for part in PROBLEMS)
+        assert all("<" not in str(problem(f"<b>{part}")).split(">", 1)[0][6:] for part in WORDS["problems"])
 
 
 @pytest.mark.parametrize("path", ["/staff/lists/shelf", "/staff/slips?list=shelf", "/staff/requests/R-1", "/staff/scan"])

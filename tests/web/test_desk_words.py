@@ -14,7 +14,8 @@ from hkall_gateway.db.privacy import forgetting, person_file, retention
 from hkall_gateway.rules.lenders import SPARE
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Candidate, Position
-from hkall_gateway.web.staff.words import ENDS, MEASURES, PHRASES, in_words
+from hkall_gateway.web.labels import WORDS
+from hkall_gateway.web.staff.words import in_words
 from tests.web.conftest import Site
 from tests.web.given import given
 
@@ -54,8 +55,8 @@ def test_erasure_reasons_are_translated() -> None:
     plain = {str(call.args[2].value) for call in rows if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)}
 
     assert len(rows) >= 8
-    assert kinds == ENDS.keys()
-    assert held | plain | kinds <= PHRASES.keys()
+    assert kinds == WORDS["ends"].keys()
+    assert held | plain | kinds <= WORDS["phrases"].keys()
 
 
 def test_reasons_to_skip_and_to_decline_are_translated() -> None:
@@ -69,13 +70,13 @@ def test_reasons_to_skip_and_to_decline_are_translated() -> None:
         and isinstance(node.value, str)
         and not node.value.startswith(("Return", "borrow_request"))
     }
-    known = {*PHRASES, *MEASURES, ""}
+    known = {*WORDS["phrases"], *WORDS["measures"], ""}
     assert {text.strip(": ") for text in said} <= known
 
 
 def test_texts_about_spare_items_replies_and_losses_are_translated() -> None:
     answers = (CandidateOutcome.ACCEPTED, CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
-    assert {SPARE, *answers, losses.NO_PRICE_KNOWN, losses.PRICED_BEFORE, losses.NOT_THEIRS} <= PHRASES.keys()
+    assert {SPARE, *answers, losses.NO_PRICE_KNOWN, losses.PRICED_BEFORE, losses.NOT_THEIRS} <= WORDS["phrases"].keys()
 
 
 def test_request_page_gives_the_skip_reason_in_chinese(site: Site) -> None:

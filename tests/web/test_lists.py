@@ -11,8 +11,9 @@ from lxml import html
 
 from hkall_gateway.db.queries.work_lists import ListName, SortKey
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.web.labels import flag_words
 from hkall_gateway.web.staff import lists
-from hkall_gateway.web.staff.lists import BOM, COLUMNS, GROUPS, SORTS, WORK_LISTS, defused, flag_words
+from hkall_gateway.web.staff.lists import BOM, COLUMNS, GROUPS, SORTS, WORK_LISTS, defused
 from tests.web.conftest import Browser, Site
 from tests.web.given import given, with_copy
 

@@ -15,9 +15,9 @@ from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.search.parsing import BadQuery, SearchField
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.web.labels import WORDS
 from hkall_gateway.web.patron.home import CLOSED_TO_ROBOTS
 from hkall_gateway.web.patron.search import BAD, FIELDS
-from hkall_gateway.web.patron.title import STATUSES
 from hkall_gateway.web.sessions import VISITOR
 from tests.web.conftest import Browser, Site
 
@@ -385,7 +385,7 @@ def test_item_on_loan_shows_the_status_of_its_library(site: Site, visitor: Brows
 
 
 def test_every_niso_status_has_a_text() -> None:
-    assert STATUSES.keys() == set(CIRCULATION_STATUS)
+    assert WORDS["statuses"].keys() == set(CIRCULATION_STATUS)
 
 
 def test_each_volume_has_its_own_request_button(site: Site, visitor: Browser) -> None:

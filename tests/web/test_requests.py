@@ -15,9 +15,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.web.labels import ACTIONS as MEANINGS
-from hkall_gateway.web.labels import COMMANDS
-from hkall_gateway.web.staff import unsent, words
+from hkall_gateway.web.labels import WORDS
+from hkall_gateway.web.staff import words
 from tests.web.conftest import TOKEN, Browser, Site
 
 P = Position
@@ -103,7 +102,7 @@ def test_journal_is_shown_as_a_timeline_with_linked_rules(site: Site) -> None:
     site.world.sip2("counter-1", "09N20170301    090000                  APHKU|AOHKU|ABC1|AC|")
     shown = page(clerk, request.id)
     first, last = shown.xpath("//section[h2='What happened']//li")
-    assert ("Arrived" in first.text_content(), "counter-1 (terminal, 09)" in first.text_content()) == (True, True)
+    assert ("Arrived" in first.text_content(), "counter-1 (terminal, Check-in)" in first.text_content()) == (True, True)
     assert first.xpath(".//a/@href") == ["/help#R12"]
     assert "On the hold shelf" in first.text_content()
     assert "Request placed" in last.text_content()
@@ -140,7 +139,7 @@ def test_documents_candidates_letters_and_charges_are_shown(site: Site) -> None:
     document = shown.xpath("string(//section[h2='Documents']//pre)")
     assert "FromAgencyAuthentication>•</" in document
     assert "Dune" in document
-    assert "RequestItem Answered from HKU-DISCOVERY" in part("Documents")
+    assert "Request Answered from HKU-DISCOVERY" in part("Documents")
     assert "CUHK C1" in part("Libraries that could lend")
     assert "not asked" in part("Libraries that could lend")
     assert "Damage R45" in part("Money")
@@ -321,13 +320,13 @@ def test_unknown_command_is_not_found(site: Site) -> None:
 
 def test_every_command_has_a_button_and_a_description() -> None:
     names = {row.name for row in ACTIONS}
-    assert set(COMMANDS) == set(MEANINGS) == names
+    assert set(WORDS["commands"]) == set(WORDS["actions"]) == names
 
 
 def test_every_event_message_and_obstacle_has_a_text() -> None:
-    assert {event.name for event in Event} <= set(words.EVENTS)
-    assert set(unsent.SENDS) == set(Notification) | set(LocalSend)
-    assert set(words.HINDRANCES) == set(DenialReason)
+    assert {event.name for event in Event} <= set(WORDS["events"])
+    assert set(WORDS["sends"]) == set(Notification) | set(LocalSend)
+    assert set(WORDS["hindrances"]) == set(DenialReason)
 
 
 def test_dates_and_amounts_in_journal_data_are_formatted(site: Site) -> None:

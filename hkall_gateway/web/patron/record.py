@@ -18,7 +18,7 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import place_name
-from hkall_gateway.web.labels import CHARGES, shown_refusal
+from hkall_gateway.web.labels import shown_refusal
 from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
 from hkall_gateway.web.services import consult, execute, services
 
@@ -130,5 +130,4 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
         shown_refusal=shown_refusal,
         civil=civil,
         tones=TONES,
-        charges=CHARGES,
     )

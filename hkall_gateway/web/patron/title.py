@@ -20,38 +20,15 @@ from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import authors_of
 from hkall_gateway.web.i18n import N_, gettext, place_name
-from hkall_gateway.web.labels import notice, rule_of, sentence, shown_refusal
+from hkall_gateway.web.labels import WORDS, notice, rule_of, sentence, shown_refusal, status_words, word
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import patron
 
 # fmt: off
-STATES: Final[Mapping[CopyState, str]] = MappingProxyType({
-    CopyState.AVAILABLE: N_("AVAILABLE"),
-    CopyState.NOT_LENT:  N_("Not lent to other libraries"),
-    CopyState.IN_USE:    N_("Lent through HKALL"),
-})
-STATUSES: Final[Mapping[str, str]] = MappingProxyType({
-    "Available For Pickup":                N_("Waiting for a reader"),
-    "Available On Shelf":                  N_("On the shelf"),
-    "Circulation Status Undefined":        N_("Not known"),
-    "Claimed Returned Or Never Borrowed":  N_("Being looked for"),
-    "In Process":                          N_("In processing"),
-    "In Transit Between Library Locations": N_("In transit"),
-    "Lost":                                N_("Lost"),
-    "Missing":                             N_("Missing"),
-    "Not Available":                       N_("Not available"),
-    "On Loan":                             N_("Checked out"),
-    "On Order":                            N_("On order"),
-    "Pending Transfer":                    N_("In transit"),
-    "Recalled":                            N_("Recalled"),
-    "Waiting To Be Reshelved":             N_("Returned, not yet on the shelf"),
-})
-"""Text for each NISO CirculationStatus."""
 COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     "call_number": N_("Call number"),
     "volume":      N_("Volume"),
@@ -62,11 +39,8 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
 
 def state_of(seen: CopySeen) -> str:
     """Return a copy's state in words. Return a status that is not in the table unchanged."""
-    if seen.state in STATES:
-        return gettext(STATES[seen.state])
-    word = seen.copy.status
-    status = circulation_status(word)
-    return gettext(STATUSES[status]) if status else word or gettext("Not known")
+    state = word("copies", seen.state) if seen.state in WORDS["copies"] else status_words(seen.copy.status)
+    return state or gettext("Not known")
 
 
 PAGES = Blueprint("title", __name__)

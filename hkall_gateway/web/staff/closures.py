@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
@@ -19,7 +18,6 @@ from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.incoming import typed, typed_day
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
@@ -27,16 +25,6 @@ from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("closures", __name__)
 
-# fmt: off
-SCOPES: Final[Mapping[str, str]] = {
-    "all":            N_("Everything"),
-    "borrow_request": N_("Requests of our patrons"),
-    "lend_request":   N_("Lending to others"),
-    "checkout":       N_("Loans at the counter"),
-    "renew":          N_("Renewals"),
-}
-"""Texts for the scopes of a suspension."""
-# fmt: on
 FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 
 
@@ -103,7 +91,7 @@ def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
     shown = {"closing": None, "moving": None, "left": 0, "moved": whole_number(request.args.get("moved", "")), **more}
     form = {name: request.form.get(name, "") for name in FIELDS}
     shown |= consult(_closure_facts, today)
-    return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, scopes=SCOPES, **shown)
+    return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, **shown)
 
 
 def _closure_facts(context: Context, today: date) -> dict[str, object]:

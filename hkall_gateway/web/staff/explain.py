@@ -21,7 +21,6 @@ from hkall_gateway.circulation.staff.permitted import PERSONAL, sees_names
 from hkall_gateway.rules.dates import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import N_, gettext, money
 from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import rule_of, sentence
@@ -75,7 +74,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "owner_says": (N_("Date that the owner names"),          "date"),
 })
 """Label and kind of each form field."""
-ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "bookdrop")}
+ROLES: Final = ("counter", "selfcheck", "bookdrop")
 # fmt: on
 
 

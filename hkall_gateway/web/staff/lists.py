@@ -23,10 +23,9 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, place_name
-from hkall_gateway.web.labels import COMMANDS, DECLINES, FLAGS, POSITIONS, job_words, material_words, reason_in_words
+from hkall_gateway.web.labels import code_words, flag_words, job_words, word
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
-from hkall_gateway.web.staff.unsent import SENDS
 
 BOM: Final = "\ufeff"
 """Byte order mark, without which Excel decodes UTF-8 in the machine's own code page."""
@@ -109,15 +108,6 @@ class WorkList:
     sort: SortKey = SortKey.DAYS
 
 
-def flag_words(word: str) -> str:
-    """Return a flag in words, with the reason or the message that it contains after a colon."""
-    if word in FLAGS:
-        return gettext(FLAGS[word])
-    kind, _, detail = word.partition(":")
-    detail = gettext(SENDS[detail]) if detail in SENDS else reason_in_words(detail)
-    return f"{gettext(FLAGS[kind])}: {detail}" if kind in FLAGS else word
-
-
 def cause_of(row: ListRow) -> str:
     """Return the error or partner's refusal that blocks a request, or "" if the request has merely waited for too long."""
     return "; ".join(filter(None, (job_words(row.set_aside), row.fault)))
@@ -136,19 +126,19 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "author":      ListColumn(N_("Author"),           lambda row: row.author),
     "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
     "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
-    "material":    ListColumn(N_("Material"),         lambda row: material_words(row.material)),
+    "material":    ListColumn(N_("Material"),         lambda row: word("materials", row.material)),
     "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
     "owner":       ListColumn(N_("Owner"),            owner_of),
     "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
     "pickup":      ListColumn(N_("Pickup place"),     lambda row: place_name(row.request.pickup_location)),
     "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
-    "position":    ListColumn(N_("Position"),         lambda row: gettext(POSITIONS[row.request.position])),
+    "position":    ListColumn(N_("Position"),         lambda row: word("positions", row.request.position)),
     "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
     "collect":     ListColumn(N_("Collect until"),    lambda row: row.request.pickup_last,    SortKey.DUE),
     "due":         ListColumn(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
     "lender_due":  ListColumn(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
     "recalled":    ListColumn(N_("Recalled on"),      lambda row: row.request.recalled_on),
-    "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag_words, row.request.flags.split()))),
+    "flags":       ListColumn(N_("Flags"),            lambda row: flag_words(row.request.flags)),
     "why":         ListColumn(N_("Cause"),            cause_of,                                    personal=True),
 })
 """All columns. Every CSV file contains all columns, in this order."""
@@ -240,11 +230,7 @@ def work_list(name: str) -> str:
     """Show one page of a work list."""
     view = view_of(name)
     found, offered = consult(_read_page, view)
-    said = {"pickup": place_name, "material": material_words}
-    filters = {
-        field: [(value, said.get(field, str)(value)) for value in sorted(filter(None, values))]
-        for field, values in offered.items()
-    }
+    filters = {name: [(one, code_words(name, one)) for one in sorted(filter(None, codes))] for name, codes in offered.items()}
     return render_template(
         "staff/list.html",
         view=view,
@@ -255,8 +241,6 @@ def work_list(name: str) -> str:
         choices={**filters, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]},
         may_act=may(StaffRole.CLERK),
         printing=view.order.most == MOST,
-        commands=COMMANDS,
-        declines=DECLINES,
         today=civil(services().now()),
     )
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
-from types import MappingProxyType
 from typing import Final
 
 from flask import Blueprint, render_template
@@ -21,8 +19,8 @@ from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.i18n import N_, library_name
-from hkall_gateway.web.labels import POSITIONS, ROLES, ROUNDS
+from hkall_gateway.web.i18n import library_name
+from hkall_gateway.web.labels import POSITIONS
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
 from hkall_gateway.web.staff import unsent
@@ -38,9 +36,8 @@ TERMINALS = Blueprint("terminals", __name__)
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
     """Show the dashboard. The script refreshes it every 15 seconds."""
-    words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
-    roles = {"clerk": may(StaffRole.CLERK), "settles": may(StaffRole.SUPERVISOR)}
-    return render_template("staff/dashboard.html", found=consult(_dashboard_facts), now=services().now(), **words, **roles)
+    roles, found = {"clerk": may(StaffRole.CLERK), "settles": may(StaffRole.SUPERVISOR)}, consult(_dashboard_facts)
+    return render_template("staff/dashboard.html", found=found, now=services().now(), groups=GROUPS, **roles)
 
 
 def _dashboard_facts(context: Context) -> dict[str, object]:
@@ -78,44 +75,12 @@ def _read_partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str,
     return partner_lines(unit, context.now, agencies), names
 
 
-# fmt: off
-MESSAGES: Final[Mapping[str, str]] = MappingProxyType({
-    "01": N_("Block a card"),
-    "09": N_("Check-in"),
-    "11": N_("Checkout"),
-    "15": N_("Request or cancel"),
-    "17": N_("Look up a copy"),
-    "19": N_("Change a copy"),
-    "23": N_("Look up a card"),
-    "25": N_("Enable a card"),
-    "29": N_("Renew"),
-    "35": N_("End of a session"),
-    "37": N_("Payment"),
-    "63": N_("Record of a patron"),
-    "65": N_("Renew all"),
-    "93": N_("Login"),
-    "97": N_("Repeat"),
-    "99": N_("Status"),
-})
-"""Labels of the SIP2 messages that terminals send, by code. Source: SIP2 2.00."""
-
-REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
-    "unknown":   N_("unknown login"),
-    "address":   N_("not from this address"),
-    "secret":    N_("wrong password"),
-    "algorithm": N_("encrypted password, which is not supported"),
-})
-"""Labels of the reasons for refusing a terminal's login."""
-# fmt: on
-
-
 @TERMINALS.get("/staff/terminals")
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
     """Show the terminals. The script refreshes the page every 15 seconds, which is as often as gateways report."""
     rows, seen_at = consult(_read_terminals)
-    words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
-    return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)
+    return render_template("staff/terminals.html", rows=rows, seen_at=seen_at)
 
 
 def _read_terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:

@@ -30,20 +30,15 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Title
-from hkall_gateway.web import labels
-from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
+from hkall_gateway.web.i18n import LANGUAGES, gettext
 from hkall_gateway.web.incoming import cents_of, typed
-from hkall_gateway.web.labels import COMMANDS, POSITIONS, category_words, rule_of, sentence
+from hkall_gateway.web.labels import COMMANDS, category_words, rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import requests
-from hkall_gateway.web.staff.words import ENDS, SOURCES, in_words
 
 PAGES = Blueprint("patrons", __name__)
 
-# fmt: off
-CHARGES: Final[Mapping[str, str]] = {**labels.CHARGES, "refund": N_("Refund that we owe")}
-# fmt: on
 FIELDS: Final = ("q", "bib_id", "volume", "pickup", "amount", "fine", "transaction")
 
 
@@ -184,7 +179,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
         done = person_file.erase(records, who, rows, reason, web.now(), actor("erase"))
     except NotDone as not_done:
         return _render_patron(number, card, error=str(not_done)), 409
-    return render_template("staff/patron_erase.html", number=number, rows=0, done=done, in_words=in_words, ends=ENDS)
+    return render_template("staff/patron_erase.html", number=number, rows=0, done=done)
 
 
 def _find_card(number: str) -> str:
@@ -251,10 +246,8 @@ def _render_patron(
         form={one: (form or {}).get(one, "") for one in FIELDS},
         placed=request.args.get("placed", "")[:40],
         titles=titles,
-        commands=COMMANDS,
         done=COMMANDS.get(request.args.get("done", ""), ""),
         note=requests.NOTES.get(request.args.get("note", ""), ""),
-        in_words=in_words,
         category=category_words(seen.borrower.category) if seen.borrower else "",
         prices=consult(_prices, [line.request.item_agency for line in seen.seen.lines]),
         paid=whole_number(request.args.get("paid", "")) or 0,
@@ -265,8 +258,5 @@ def _render_patron(
         transaction=secrets.token_urlsafe(12),
         places=services().library().pickup_locations,
         language_names=LANGUAGES,
-        positions=POSITIONS,
-        charges=CHARGES,
-        sources=SOURCES,
         supervisor=may(StaffRole.SUPERVISOR),
     )

@@ -21,22 +21,11 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
-from hkall_gateway.web.labels import ACTIONS as MEANINGS
-from hkall_gateway.web.labels import (
-    COMMANDS,
-    DECLINES,
-    POSITIONS,
-    category_words,
-    job_words,
-    reason_in_words,
-    rule_of,
-    sentence,
-)
+from hkall_gateway.web.labels import DECLINES, category_words, rule_of, sentence
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
-from hkall_gateway.web.staff.lists import flag_words
-from hkall_gateway.web.staff.unsent import SENDS, documents
+from hkall_gateway.web.staff.unsent import documents
 
 PAGES = Blueprint("requests", __name__)
 
@@ -83,7 +72,7 @@ def note_of(answer: object) -> str | None:
 @needs(StaffRole.VIEWER)
 def find() -> str:
     """Show the empty search form."""
-    return render_template("staff/requests.html", q="", matches=None, positions=POSITIONS, found_by=FOUND_BY)
+    return render_template("staff/requests.html", q="", matches=None, found_by=FOUND_BY)
 
 
 @PAGES.post("/staff/requests")
@@ -94,7 +83,7 @@ def found() -> str | Response:
     matches = consult(console.search_requests, words, staff_role())
     if len(matches) == 1:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
-    return render_template("staff/requests.html", q=words, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
+    return render_template("staff/requests.html", q=words, matches=matches, found_by=FOUND_BY)
 
 
 @PAGES.get("/staff/requests/<number>")
@@ -159,21 +148,9 @@ def _render_request(number: str, given: Given) -> str:
         given=given,
         documents=documents(page.sent) if page.named else {},
         patron_number=page.patron_number,
-        flags=list(map(flag_words, page.request.flags.split())),
         w=words,
-        event_words=words.event_words,
-        rules_of=words.rules_of,
-        channels=words.CHANNELS,
-        in_words=words.in_words,
-        reason_in_words=reason_in_words,
-        sends=SENDS,
-        meanings=MEANINGS,
-        commands=COMMANDS,
-        positions=POSITIONS,
         notes=NOTES,
         asked_first=ASKED_FIRST,
         rare=RARE,
-        job_words=job_words,
-        declines=DECLINES,
         category=category_words(page.category),
     )

@@ -19,7 +19,7 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.incoming import typed, typed_day
-from hkall_gateway.web.labels import ACTIONS, COMMANDS, DECLINES, POSITIONS, rule_of, sentence
+from hkall_gateway.web.labels import COMMANDS, DECLINES, rule_of, sentence
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs, staff_role
 from hkall_gateway.web.staff.lists import WORK_LISTS, View, view_of
@@ -63,7 +63,7 @@ def selected(name: str) -> str:
 def act(name: str) -> str | tuple[str, int]:
     """Run one command on the selected requests, one after the other."""
     view, chosen, (command, _, code) = view_of(name), _selected_requests(), typed("action").partition(":")
-    if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
+    if command not in COMMANDS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
     if not chosen:
         return _render_commands(view, chosen)
@@ -92,11 +92,7 @@ def _render_commands(view: View, chosen: tuple[Request, ...], error: str = "") -
         allowed=allowed,
         fields={field for action in allowed for field in action.takes},
         prints=bool(work_list.slip) and all(permitted.permitted(one, staff_role(), "print") for one in chosen),
-        declines=DECLINES,
         partly=[one for one in bulk if 0 < one.allowed < len(chosen)],
-        actions=ACTIONS,
-        commands=COMMANDS,
-        positions=POSITIONS,
         filled=request.form,
         error=error,
     )

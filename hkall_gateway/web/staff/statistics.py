@@ -25,7 +25,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, language, place_name
-from hkall_gateway.web.labels import category_words, reason_in_words, rule_of, sentence
+from hkall_gateway.web.labels import code_words, reason_in_words, rule_of, sentence
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import needs
@@ -137,13 +137,6 @@ CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
 
 Row = tuple[str | int | None, ...]
 
-# fmt: off
-SIDES: Final[Mapping[str, str]] = MappingProxyType({
-    Side.BORROWING: N_("We borrow"),
-    Side.LENDING:   N_("We lend"),
-})
-# fmt: on
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -160,16 +153,10 @@ def percent(share: float | None) -> int | None:
     return None if share is None else round(100 * share)
 
 
-SAID: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
-    {"side": lambda side: gettext(SIDES[Side(side)]), "category": category_words}
-)
-"""Functions that return the words for a stored code, by the name of the field."""
-
-
 def _count_rows(found: Iterable[Count], *by: str) -> list[Row]:
     rows: list[Row] = []
     for one in total(found, *by):
-        names = (SAID.get(name, str)(getattr(one, name)) or "–" for name in by)
+        names = (code_words(name, getattr(one, name)) or "–" for name in by)
         rows.append((*names, one.requests, one.filled, one.unfilled, one.cancelled, one.still_open, percent(one.fill_rate)))
     return rows
 
