@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import Any, Final
 
@@ -15,13 +16,14 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
-from hkall_gateway.net.limits.fair_reads import BodyBudget
+from hkall_gateway.net.limits.fair_reads import BodyBudget, send_at_once
 
 MOST_HEAD: Final = 16_384
 """Maximum number of bytes in the head of a reply, including interim responses. Twisted's server limits requests likewise."""
@@ -117,6 +119,10 @@ def _socket_transport(transport: Any) -> Any:
 
 
 IDLE_S: Final = 60.0
+HEAD_END: Final = b"\r\n\r\n"
+LONGEST_KNOWN_HEAD: Final = 1_024
+MOST_KNOWN_HEADS: Final = 256
+"""Maximum number and length of heads of requests that are not parsed again."""
 MOST_PIPELINED: Final = 16
 """Maximum number of pipelined requests in one read; if there are more, the connection is closed."""
 DRAINED: Final = 16
@@ -153,6 +159,15 @@ class Bounds:
         return seat
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """The head of an earlier request: the request line, the headers and the length of the body."""
+
+    request_line: tuple[bytes, bytes, bytes]
+    headers: Headers
+    length: int
+
+
 class BoundedRequest(Request):
     """A request that counts the bytes of its body as they arrive, and discards a body that exceeds the limit."""
 
@@ -167,6 +182,19 @@ class BoundedRequest(Request):
             self.hang_up(BAD_REQUEST)
         elif length is not None and length > DRAINED * self._largest_body:
             self._is_endless()
+
+    def known_head(self, length: int) -> KnownHead:
+        """Return the head of this request, whose body has `length` bytes, for later requests."""
+        return KnownHead((self.channel._command, self.channel._path, self.channel._version), self.requestHeaders, length)
+
+    def receive(self, known: KnownHead, body: bytes) -> None:
+        """Process a whole request with a known head."""
+        self.requestHeaders, self.content = known.headers, BytesIO()
+        self.channel.requests.append(self)
+        self.channel._command, self.channel._path, self.channel._version = known.request_line
+        if body:
+            self.handleContentChunk(body)
+        self.channel.allContentReceived()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Count and store a piece of the body."""
@@ -252,11 +280,13 @@ class BoundedChannel(http.HTTPChannel):
 
     transport: Any
     site: Any
+    requests: Any
     persistent: bool
     seat: ConnectionSlot | None = None
     _begun = _choked = _reading = False
     _finished = 0
     _closing: ScheduledCall | None = None
+    _head = _unsent = b""
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
         """Count the connection, or refuse it."""
@@ -297,12 +327,57 @@ class BoundedChannel(http.HTTPChannel):
         if outermost:
             self._finished = 0
         try:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            self._read_request(data)
         finally:
             self._reading = not outermost
 
+    def _read_request(self, data: bytes) -> None:
+        """Parse the data, unless it is one whole request with the same head as an earlier request."""
+        head, end, body = data.partition(HEAD_END)
+        begins = end and self.persistent and not self.requests and not self._buffer
+        known: KnownHead | None = self.site.known_heads.get(head) if begins else None
+        if known is not None and known.length == len(body):
+            self.site.requestFactory(self).receive(known, body)
+        else:
+            self._head = head if begins and len(head) <= LONGEST_KNOWN_HEAD else b""
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def allHeadersReceived(self) -> None:  # noqa: N802
+        """Remember the head of an ordinary request without credentials."""
+        super().allHeadersReceived()  # type: ignore[no-untyped-call]
+        head, self._head, request = self._head, b"", self.requests[-1]
+        secret = any(map(request.requestHeaders.hasHeader, (b"Authorization", b"Cookie", b"Expect")))
+        if head and self.persistent and self.length is not None and not (request.hung_up or secret):
+            if len(self.site.known_heads) >= MOST_KNOWN_HEADS:
+                self.site.known_heads.clear()
+            self.site.known_heads[head] = request.known_head(self.length)
+
+    def getHost(self) -> object:  # noqa: N802
+        """Return the local address, which does not change during a connection."""
+        return self._host
+
+    @cached_property
+    def _host(self) -> object:
+        return self.transport.getHost()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:  # noqa: N802
+        """Write the head of a reply together with the first piece of the body."""
+        lines = [b": ".join((name, value)) for name, values in headers.getAllRawHeaders() for value in values]
+        self._unsent = b"\r\n".join([b" ".join((version, code, reason)), *lines, b"", b""])
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of the body, and send at once what the socket takes."""
+        data, self._unsent = self._unsent + data, b""
+        send_at_once(self.transport, data)
+
+    def writeSequence(self, iovec: Sequence[bytes]) -> None:  # noqa: N802
+        """Write a piece of the body that consists of several."""
+        self.write(b"".join(iovec))
+
     def requestDone(self, request: object) -> None:  # noqa: N802
         """Continue with the next request, or close the connection after MOST_PIPELINED requests in one read."""
+        if self._unsent:  # a reply without a body
+            self.write(b"")
         self._finished += self._reading
         if self._finished > MOST_PIPELINED:
             self.persistent = False
@@ -329,6 +404,7 @@ class BoundedSite(Site):
 
     def __init__(self, root: object, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
         self.bounds, self.reactor = bounds, reactor
+        self.known_heads: dict[bytes, KnownHead] = {}
         super().__init__(  # type: ignore[no-untyped-call]  # twisted.web has no types
             root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from hkall_gateway.net.bounded_http import BoundedRequest, BoundedSite, Bounds
@@ -35,18 +38,36 @@ class Transport(StringTransport):
         self.producer = None
 
 
-def answer(request: bytes) -> bytes:
-    """Return the server's response to these bytes, without the page text."""
+class Echo(Resource):
+    isLeaf = True  # noqa: N815  # Twisted's own name
+
+    def render(self, request: Any) -> bytes:
+        sent = sorted(request.requestHeaders.getAllRawHeaders())
+        return repr((request.method, request.uri, request.args, sent, request.content.read())).encode()
+
+
+def make_site(page: Any = Page) -> BoundedSite:
     bounds = Bounds(ConnectionLimit(9, 9, 9), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
-    page: Any = Page
+    return BoundedSite(page(), bounds, Clock(), BoundedRequest)
+
+
+def exchange(site: BoundedSite, *packets: bytes) -> bytes:
+    """Return all that the server writes when it receives these packets on one connection."""
     connection: Any = Transport
-    site, transport = BoundedSite(page(), bounds, Clock(), BoundedRequest), connection()
     channel: Any = site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    transport = connection()
     channel.makeConnection(transport)
-    channel.dataReceived(request)
+    for packet in packets:
+        channel.dataReceived(packet)
     written: bytes = transport.value()
     channel.loseConnection()
-    return written.partition(b"\r\n")[0]
+    channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    return re.sub(rb"Date: .*\r\n", b"", written)
+
+
+def answer(request: bytes) -> bytes:
+    """Return the server's response to these bytes, without the page text."""
+    return exchange(make_site(), request).partition(b"\r\n")[0]
 
 
 def head(*lines: bytes, version: bytes = b"1.1") -> bytes:
@@ -101,3 +122,43 @@ def test_ambiguous_request_head_is_refused(lines: tuple[bytes, ...]) -> None:
 
 def test_bytes_after_a_refused_head_are_not_read() -> None:
     assert answer(head(b"Content-Length: 0") + head(b"Host: a", b"Content-Length: 0")) == b"HTTP/1.1 400 Bad Request"
+
+
+POST = head(b"Host: a", b"Content-Length: 3")
+GET = b"GET /x?y=z HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        POST + b"abc",
+        POST + b"abc" + POST + b"def" + GET,
+        GET + GET + POST + b"abc",
+        GET + b"HEAD" + GET[3:] + GET,
+        b"\r\n" + GET + b"\r\n" + GET,
+        head(b"Host: a", b"Connection: close", b"Content-Length: 3") + b"abc" + GET,
+        head(b"Host: a", b"Content-Length: 3", version=b"1.0") + b"abc" + GET,
+        head(b"Host: a", b"Expect: 100-continue", b"Content-Length: 3") + b"abc" + GET,
+        head(b"Host: a", b"Transfer-Encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n" + POST + b"abc",
+        head(b"Host: a", b"Cookie: b=c", b"Content-Length: 0") * 2,
+        head(b"Content-Length: 0") + GET,
+        head(b"Host: a", b"Content-Length: 2000") + b"a" * 2000 + GET,
+    ],
+)
+def test_request_is_read_the_same_in_any_packets_and_after_any_other(stream: bytes) -> None:
+    whole, fresh = make_site(Echo), exchange(make_site(Echo), *(stream[at : at + 1] for at in range(len(stream))))
+    assert fresh.startswith(b"HTTP/1.")
+    for packets in [(stream,), *((stream[:at], stream[at:]) for at in range(1, len(stream)))]:
+        for _ in range(2):
+            assert exchange(whole, *packets) == fresh, packets
+
+
+def test_end_of_a_head_is_not_taken_for_a_head() -> None:
+    site, post = make_site(Echo), POST + b"abc"
+    fresh = exchange(site, post)
+    for first in (GET + b"POST /other HTTP/1.1\r\nX: ", b"POST /other HTTP/1.1\r\nX: "):
+        assert b"/other" in exchange(site, first, post)
+        assert exchange(site, post) == fresh
+    for first in (GET + b"POST /other HTTP/1.1\r\n", b"POST /other HTTP/1.1\r\n"):
+        assert exchange(site, first, post).endswith(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        assert exchange(site, post) == fresh

@@ -59,8 +59,6 @@ class NcipRequest(BoundedRequest):
 class NcipChannel(BoundedChannel):
     """An HTTP connection, which the site keeps track of in order to close it."""
 
-    requests: Any  # twisted.web is untyped
-
     @cached_property
     def peer(self) -> Peer:
         """The connection's peer. Read this only after the TLS handshake, since the peer includes the certificate."""
