@@ -245,8 +245,10 @@ def next_open(request: Request, closures: Closures) -> date | None:
     """
     held = request.position is Position.RECEIVED
     day = request.pickup_last if held else request.due
-    until = roll(day, closures, "roll_forward", None if held else request.due_before_recall) if day else None
-    return until if day and until and until > day else None
+    if day is None:
+        return None
+    until = roll(day, closures, "roll_forward", None if held else request.due_before_recall)
+    return until if until > day else None
 
 
 def past_lender(request: Request) -> bool:

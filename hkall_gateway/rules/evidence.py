@@ -71,8 +71,9 @@ OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 _LETTERS: Final = {"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED}
 
 
-def _table_rows() -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
-    for side, rows in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+def read_table(text: str) -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
+    """Yield the cells of a table in the format of `evidence.toml`. Raise ValueError for a cell too many or too few."""
+    for side, rows in tomllib.loads(text).items():
         reports = [News[name] for name in rows.pop("reports")]
         for position, cells in rows.items():
             for news, letters in zip(reports, cells.split(), strict=True):
@@ -80,7 +81,9 @@ def _table_rows() -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]
                     yield (Side(side), Position[position], news, dated), _LETTERS[letter]
 
 
-TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType(dict(_table_rows()))
+TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType(
+    dict(read_table(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")))
+)
 
 
 def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
@@ -88,7 +91,7 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
     if news_at is None or scanned_at is None:
         return Dated.SAME
     news_day, scan_day = dates.civil(news_at), dates.civil(scanned_at)
-    return Dated.SAME if news_day == scan_day else Dated.EARLIER if news_day < scan_day else Dated.LATER
+    return Dated.EARLIER if news_day < scan_day else Dated.LATER if news_day > scan_day else Dated.SAME
 
 
 def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:

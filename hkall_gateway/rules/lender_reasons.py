@@ -63,12 +63,13 @@ class LenderReason:
 _TABLES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
-def _read_reason(key: str, label: list[str], decline: dict[str, str] | None = None, **by_use: list[str]) -> LenderReason:
+def read_reason(key: str, label: list[str], decline: dict[str, str] | None = None, **by_use: list[str]) -> LenderReason:
+    """Build a reason from its row in `lender_reasons.toml`."""
     in_letters = {use: texts(pair) for use, pair in by_use.items()}
     return LenderReason(key, texts(label), decline=Decline(**decline) if decline else None, **in_letters)
 
 
-_REASONS: Final = tuple(_read_reason(key, **row) for key, row in _TABLES["reasons"].items())
+_REASONS: Final = tuple(read_reason(key, **row) for key, row in _TABLES["reasons"].items())
 LENDER_REASONS: Final[Mapping[str, LenderReason]] = {row.key: row for row in _REASONS}
 """Reasons by key. A stored reason that is not in this table is text in the lender's own words."""
 
@@ -147,13 +148,13 @@ def decline_reason(kind: str, detail: str = "") -> str:
     return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{words} {detail}") or detail or words or OTHER
 
 
-def _published_reason(text: str) -> str:
-    return _BY_WORD.get(folded(text)) or _BY_STATUS.get(circulation_status(text), "")
+def _published_reason(text: str) -> str | None:
+    return _BY_WORD.get(folded(text)) or _BY_STATUS.get(circulation_status(text))
 
 
-def _by_phrase(text: str) -> str:
+def _by_phrase(text: str) -> str | None:
     words = f" {folded(_NO_WORD.sub(' ', text))} "
-    return next((reason for phrase, reason in PHRASES if f" {phrase} " in words and _of_a_copy(phrase, reason, words)), "")
+    return next((reason for phrase, reason in PHRASES if f" {phrase} " in words and _of_a_copy(phrase, reason, words)), None)
 
 
 def _of_a_copy(phrase: str, reason: str, words: str) -> bool:

@@ -51,8 +51,7 @@ def printable(text: str, *, lines: bool = False) -> str:
     """Replace unusual spaces by blanks and unprintable characters by U+FFFD. `lines` keeps LF and TAB."""
     if text.isprintable():
         return text
-    kept = "\n\t" if lines else ""
-    return "".join(c if c.isprintable() or c in kept else " " if c.isspace() else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or (lines and c in ("\n", "\t")) else " " if c.isspace() else "\ufffd" for c in text)
 
 
 def whole_number(text: str, digits: int = SHORT) -> int | None:
@@ -68,5 +67,5 @@ def listed(words: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " (did you mean `x`?)" if a known word is similar, else ""."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word, list(known))
     return f" (did you mean `{near[0]}`?)" if near else ""

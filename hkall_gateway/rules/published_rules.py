@@ -40,18 +40,18 @@ class PolicyKey(NamedTuple):
     value: object
 
 
-def _walk(record: DataclassInstance, prefix: str, subject: str, about: Collection[str]) -> Iterator[PolicyKey]:
+def _walk(record: DataclassInstance, prefix: str, subject: str, about: Collection[str] = ()) -> Iterator[PolicyKey]:
     for field in dataclasses.fields(record):
-        value, name, meaning = getattr(record, field.name), prefix + field.name.rstrip("_"), str(field.metadata["doc"])
+        value, name, meaning = getattr(record, field.name), prefix + field.name.removesuffix("_"), field.metadata["doc"]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from _walk(value, f"{name}.", meaning, about)
+            yield from _walk(value, f"{name}.", meaning)
         elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
             for place, row in enumerate(value):
                 row_name = getattr(row, "key", getattr(row, "role", place))
                 if row_name is place or row_name in about:
-                    yield from _walk(row, f"{name}[{row_name}].", meaning if row_name is place else str(row_name), about)
+                    yield from _walk(row, f"{name}[{row_name}].", meaning if row_name is place else str(row_name))
         elif not isinstance(value, dict) and value != ():
-            yield PolicyKey(name, str(field.metadata["rule"]), subject, meaning, value)
+            yield PolicyKey(name, field.metadata["rule"], subject, meaning, value)
 
 
 _SENTENCES: Final[dict[str, dict[str, str]]] = tomllib.loads(

@@ -53,9 +53,8 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
     refused: dict[str, str] = {}
     present: dict[str, str] = {}
     for row in rows:
-        if why := next(
-            (why for former in _former_cards(row) if (why := _why_not(former, row, owners, claims[former], known))), ""
-        ):
+        found = (_why_not(former, row, owners, claims[former], known) for former in _former_cards(row))
+        if why := next(filter(None, found), None):
             refused[row.where] = why
             continue
         for former in _former_cards(row):  # if A was replaced by B before, and C replaces A, then C also replaces B
@@ -80,8 +79,8 @@ def _why_not(
         return f"{card_words} is named by {next(one.where for one in claims if one is not row)} too"
     if (owner := known.patrons.get(former)) and (why := _why_another(owner, row.borrower, card_words)):
         return why
-    between = known.replaced.get(former, row.card)
-    if between == row.card:
+    between = known.replaced.get(former)
+    if between is None or between == row.card:
         return ""
     if between in owners:
         return f"{card_words} was replaced by the present card of {owners[between].where}"

@@ -17,7 +17,7 @@ NUMBER: Final = "{instance}"
 def on_this_machine(host: str) -> bool:
     """Return whether `host` is localhost or a loopback address."""
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return host.casefold() == "localhost"
 
@@ -25,11 +25,10 @@ def on_this_machine(host: str) -> bool:
 def _web_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError
     except ValueError:
-        sound = False
-    if not sound:
-        raise ValueError("must be a URL that begins with http:// or https://")
+        raise ValueError("must be a URL that begins with http:// or https://") from None
     if "@" in parts.netloc:
         raise ValueError("must not hold a user or password")
     return url

@@ -12,7 +12,7 @@ from hkall_gateway.config import values
 from hkall_gateway.ils.packaged import DialectName
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
 from hkall_gateway.net.secrets import hash_secret
-from hkall_gateway.rules.values import Network, WebUrl, Zone
+from hkall_gateway.rules.values import Certificate, Network, WebUrl, Zone, on_this_machine
 
 SITE = {"folder": Path("/etc/hkall")}
 
@@ -87,6 +87,8 @@ URLS = (
     ("http:///ncip",                  False),
     ("http://[::1/ncip",              False),
     ("http://x:99999/ncip",           False),
+    ("http://x:0/ncip",               False),
+    ("http://x:1/ncip",               True),
     ("http://user:pw@x.example/ncip", False),
     ("",                              False),
 )
@@ -96,6 +98,20 @@ URLS = (
 @pytest.mark.parametrize(("url", "good"), URLS)
 def test_partner_url_must_be_http(url: str, good: bool) -> None:
     assert sound(WebUrl, url) is good
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("ftp://x/ncip", "must be a URL that begins with http:// or https://"),
+        ("http://x:99999/ncip", "must be a URL that begins with http:// or https://"),
+        ("http://user:pw@x/ncip", "must not hold a user or password"),
+        ("http://user@x/ncip", "must not hold a user or password"),
+    ],
+)
+def test_refused_url_is_explained(url: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=f"Value error, {why} "):
+        read(WebUrl, url)
 
 
 # fmt: off
@@ -132,9 +148,28 @@ def test_time_zone_must_be_in_the_zone_database(zone: str, good: bool) -> None:
     assert sound(Zone, zone) is good
 
 
+def test_unknown_time_zone_is_named_beside_an_example() -> None:
+    with pytest.raises(ValidationError, match="Value error, 'Asia/Kowloon' is not a known time zone, like Asia/Hong_Kong "):
+        read(Zone, "Asia/Kowloon")
+
+
 def test_network_with_host_bits_is_refused() -> None:
     assert sound(Network, "10.0.0.0/8")
-    assert not sound(Network, "10.0.0.1/8")
+    with pytest.raises(ValidationError, match=r"'10\.0\.0\.1/8' is not a network: 10\.0\.0\.1/8 has host bits set"):
+        read(Network, "10.0.0.1/8")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (":".join(["AB"] * 32), "ab" * 32),
+        ("AB" * 32, "ab" * 32),
+        ("ab" * 31, "ab" * 31),
+        ("NCIP:gateway.CUHK.example", "NCIP:gateway.CUHK.example"),
+    ],
+)
+def test_only_a_fingerprint_is_written_in_lower_case_without_colons(written: str, meant: str) -> None:
+    assert read(Certificate, written) == meant
 
 
 def test_secret_hash_must_be_argon2id() -> None:
@@ -145,3 +180,22 @@ def test_secret_hash_must_be_argon2id() -> None:
 def test_only_known_dialects_are_accepted() -> None:
     assert all(sound(DialectName, name) for name in NCIP_DIALECTS)
     assert not sound(DialectName, "standard")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("LocalHost", True),
+        ("192.0.2.1", False),
+        ("[2001:db8::1]", False),
+        ("localhost.example.edu", False),
+        ("", False),
+    ],
+)
+def test_only_localhost_and_loopback_addresses_are_this_machine(host: str, here: bool) -> None:
+    assert on_this_machine(host) is here

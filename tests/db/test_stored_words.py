@@ -24,6 +24,7 @@ from hkall_gateway.rules.stored_words import (
     QuarantineState,
     RenewalSync,
     StaffFlag,
+    StaffRole,
     StoredWord,
 )
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
@@ -60,6 +61,11 @@ def test_value_of_a_newer_release_is_kept_and_equals_no_enum_member(words: type[
 
 def test_every_stored_enum_has_a_row() -> None:
     assert set(StoredWord.__subclasses__()) == set(VALUES)
+
+
+def test_role_is_configured_by_its_name_in_lower_case() -> None:
+    assert [role.word for role in StaffRole] == ["viewer", "clerk", "supervisor", "sysadmin"]
+    assert [StaffRole.of(role.word) for role in StaffRole] == list(StaffRole)
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from hkall_gateway.rules.vendor_words.availability import (
     ON_SHELF,
     WORDS,
     Availability,
+    VendorTable,
     VendorWord,
     availability,
     circulation_status,
     folded,
     is_known,
+    vendor_words,
 )
 
 SHELF = (ON_SHELF,)
@@ -127,3 +129,13 @@ def test_unknown_word_is_available_only_if_the_policy_lists_it(
 
 def test_listed_word_covers_all_words_of_its_niso_status() -> None:
     assert availability("AVAILABLE", ("-",)) is availability("Available On Shelf", ("available",)) is A
+
+
+def test_table_of_words_is_expanded_to_one_row_per_word() -> None:
+    table: VendorTable = {"alma": {"On Loan": ("LOAN", "Loan"), "Missing": ("MISSING",)}, "polaris": {ON_SHELF: ("In",)}}
+    assert vendor_words(table) == (
+        VendorWord("alma", "LOAN", "On Loan"),
+        VendorWord("alma", "Loan", "On Loan"),
+        VendorWord("alma", "MISSING", "Missing"),
+        VendorWord("polaris", "In", ON_SHELF),
+    )

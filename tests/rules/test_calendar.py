@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import (
     EVERY,
+    HONG_KONG,
     WEEKDAYS,
     YEARS,
     after,
@@ -19,6 +20,8 @@ from hkall_gateway.rules.dates import (
     end_of,
     is_working_day,
     next_after,
+    parse_day,
+    parse_instant,
     roll,
     start_of,
     within_years,
@@ -143,7 +146,7 @@ def test_counting_working_days_is_the_inverse_of_adding_them(
 
 
 def test_day_boundaries_are_utc_timestamps() -> None:
-    assert [edge(date(2017, 3, 16)).tzinfo for edge in (start_of, end_of)] == [UTC, UTC]
+    assert all(edge(date(2017, 3, 16)).tzinfo is UTC for edge in (start_of, end_of))
 
 
 def test_round_is_due_after_its_interval_or_at_the_next_midnight() -> None:
@@ -156,3 +159,20 @@ def test_round_is_due_after_its_interval_or_at_the_next_midnight() -> None:
 def test_implausible_year_is_an_error_that_names_the_years(year: int) -> None:
     with pytest.raises(ValueError, match=f"the year {year} is not between {YEARS[0]} and {YEARS[-1]}"):
         within_years(date(year, 3, 1))
+    with pytest.raises(ValueError, match=f"the year {year} is not between {YEARS[0]} and {YEARS[-1]}"):
+        parse_day(f"{year}-03-01")
+
+
+def test_date_from_outside_is_an_iso_date() -> None:
+    assert parse_day("2017-03-16") == date(2017, 3, 16)
+    with pytest.raises(ValueError, match="Invalid isoformat"):
+        parse_day("16/3/2017")
+
+
+def test_timestamp_from_outside_is_converted_to_utc() -> None:
+    assert parse_instant("2017-03-16T10:00:00+08:00") == datetime(2017, 3, 16, 2, tzinfo=UTC)
+    assert parse_instant("2017-03-16T10:00:00", HONG_KONG) == datetime(2017, 3, 16, 2, tzinfo=UTC)
+    assert parse_instant("2017-03-16T10:00:00Z", HONG_KONG) == datetime(2017, 3, 16, 10, tzinfo=UTC)
+    assert parse_instant("2017-03-16T10:00:00+08:00").tzinfo is UTC
+    with pytest.raises(ValueError, match=r"^it has no offset; add \+08:00$"):
+        parse_instant("2017-03-16T10:00:00")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.messages.json_records import from_json, record, to_json
+from hkall_gateway.rules.messages.json_records import from_json, record, record_as, to_json
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Refusal, Sensitive
 from tests.examples import THOROUGH
@@ -184,3 +184,38 @@ def test_secrets_are_equal_only_with_the_same_text_and_print_as_a_dot() -> None:
     assert Sensitive("a") != "a"
     assert hash(Sensitive("a")) != hash(Sensitive("b"))
     assert (repr(Sensitive("a")), Sensitive().reveal()) == ("•", "")
+
+
+def test_renamed_record_is_stored_under_its_former_name() -> None:
+    @record_as("Parcel of 2016")
+    @dataclass(frozen=True)
+    class Parcel:
+        text: str
+
+    assert to_json(Parcel("x")) == '{"_":"Parcel of 2016","text":"x"}'
+    assert from_json('{"_":"Parcel of 2016","text":"x"}') == Parcel("x")
+
+
+def test_unregistered_enum_is_stored_as_plain_text() -> None:
+    class Shade(StrEnum):
+        DARK = "dark"
+
+    assert to_json((Shade.DARK, Colour.RED)) == '["dark",{"_":"Colour","v":"red"}]'
+
+
+def test_unregistered_record_is_stored_under_its_class_name() -> None:
+    assert to_json(Stranger("x")) == '{"_":"Stranger","text":"x"}'
+
+
+def test_fields_equal_to_their_defaults_are_not_stored() -> None:
+    @record
+    @dataclass(frozen=True)
+    class Place:
+        name: str
+        branch: str = "main library"
+        opened: date | None = None
+
+    branch = " ".join(("main", "library"))  # an equal text, though another object than the default
+    assert to_json(Place("HKU", branch)) == '{"_":"Place","name":"HKU"}'
+    assert to_json(Place("HKU", "law")) == '{"_":"Place","name":"HKU","branch":"law"}'
+    assert from_json('{"_":"Place","name":"HKU"}') == Place("HKU")

@@ -50,6 +50,7 @@ def test_chinese_characters_are_not_separated_by_blanks(text: str, name: str, sh
         ("城南旧事", '<span lang="zh-Hans">城南旧事</span>'),
         ("程式裏的鳥", '<span lang="zh-Hant">程式裏的鳥</span>'),
         ("中文", '<span lang="zh">中文</span>'),
+        ("你好", '<span lang="zh">你好</span>'),
         ("紅樓夢：第 1 冊 & x", '<span lang="zh-Hant">紅樓夢：第 1 冊</span> &amp; x'),
         ("図書館の本 Toshokan", '<span lang="ja">図書館の本</span> Toshokan'),
         ("経済学", '<span lang="ja">経済学</span>'),
@@ -71,3 +72,4 @@ def test_language_of_ideographs_follows_the_marc_record_and_the_page() -> None:
     assert marked("城南舊事", page=CHINESE) == "城南舊事"
     assert marked("中文", page=CHINESE) == "中文"
     assert marked("城南旧事", page=CHINESE) == '<span lang="zh-Hans">城南旧事</span>'
+    assert marked("Война 城", page="ru") == 'Война <span lang="zh">城</span>'

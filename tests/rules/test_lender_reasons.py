@@ -23,10 +23,17 @@ from hkall_gateway.rules.lender_reasons import (
     PUBLISHED,
     SILENCE,
     WORDS,
+    Decline,
     LenderReason,
     decline_reason,
+    read_reason,
+    reason_cause,
+    reason_label,
+    reason_sentence,
+    status_after_decline,
 )
-from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, VendorWord, folded
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, ON_SHELF, VendorWord, folded
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from tests.examples import THOROUGH
 
 NOT_ON_SHELF, NOT_SUITABLE = "not_on_shelf", "not_suitable"
@@ -127,6 +134,7 @@ OF_THE_COPY = (
     ("It is checked out to a patron", CHECKED_OUT_LOCALLY),
     ("Request cancelled, item on loan", CHECKED_OUT_LOCALLY),
     ("DUE 16-03-17", CHECKED_OUT_LOCALLY),
+    ("The item is on loan, the patron has another one on loan", CHECKED_OUT_LOCALLY),
 )
 
 
@@ -166,3 +174,42 @@ def test_technical_word_is_not_searched_for_published_phrases() -> None:
     assert decline_reason("Needed Data Missing") == OTHER
     assert decline_reason("Needed Data Missing", "UserId") == "UserId"
     assert decline_reason("Element Rule Violated") == OTHER
+
+
+def test_reason_is_read_from_its_row() -> None:
+    label, cause, sentence = ["Lost", "遺失"], ["it is lost", "此書遺失"], ["%(lender)s lost it.", "%(lender)s 遺失此書。"]
+    found = read_reason("lost", label, cause=cause, sentence=sentence)
+    assert (found.key, [*found.label], [*found.cause], [*found.sentence]) == ("lost", label, cause, sentence)
+    assert not found.is_published
+    published = read_reason("lost", label, {"status": "Lost", "status_after": "Missing"})
+    assert published == LenderReason("lost", ("Lost", "遺失"), decline=Decline("Lost", "Missing"))
+    with pytest.raises(ValueError, match="not enough values"):
+        read_reason("lost", ["Lost"])
+
+
+def test_reason_in_the_table_has_texts_in_the_language_of_the_reader() -> None:
+    assert reason_label(NOT_ON_SHELF, ENGLISH) == "Not found on the shelf"
+    assert reason_label(NOT_ON_SHELF, CHINESE) == "書架上找不到"
+    assert reason_cause(SILENCE, ENGLISH) == "that library did not answer"
+    assert reason_cause(SILENCE, CHINESE) == "該圖書館沒有回覆"
+    assert reason_sentence(SILENCE, "LU", ENGLISH) == "LU did not answer our request."
+    assert reason_sentence(SILENCE, "", CHINESE) == "最後一所圖書館沒有回覆我們的申請。"
+
+
+def test_lenders_own_words_are_the_text_of_their_reason() -> None:
+    said = "..Xmas closure. X. ."
+    assert reason_label(said, CHINESE) == said
+    assert reason_cause(said, CHINESE) == "..Xmas closure. X"
+    assert reason_cause("closed\t", ENGLISH) == "closed\t"
+    assert reason_sentence(said, "LU", ENGLISH) == ""
+
+
+def test_r37_status_after_a_decline_follows_its_reason() -> None:
+    after = {reason: status_after_decline(reason) for reason in (*PUBLISHED, SILENCE, "closed")}
+    assert after == {
+        NOT_ON_SHELF: "Missing",
+        CHECKED_OUT_LOCALLY: "On Loan",
+        NOT_SUITABLE: ON_SHELF,
+        SILENCE: ON_SHELF,
+        "closed": ON_SHELF,
+    }

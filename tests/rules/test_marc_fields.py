@@ -11,6 +11,7 @@ from hkall_gateway.rules.marc_fields import MarcSource, source
     ("text", "parsed"),
     [
         ("245abnp", MarcSource("245", "abnp", None, None)),
+        ("010a", MarcSource("010", "a", None, None)),
         ("001", MarcSource("001", "", None, None)),
         ("008/35-37", MarcSource("008", "", 35, 37)),
         ("008/23", MarcSource("008", "", 23, 23)),
@@ -20,7 +21,7 @@ def test_source_names_a_field_and_its_subfields_or_positions(text: str, parsed: 
     assert source(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["", "245", "001a", "24", "245/3", "008/", "0080/1"])
+@pytest.mark.parametrize("text", ["", "245", "010", "001a", "24", "245/3", "008/", "0080/1"])
 def test_malformed_source_is_an_error_that_shows_examples(text: str) -> None:
     with pytest.raises(ValueError, match="is no MARC field with subfields"):
         source(text)

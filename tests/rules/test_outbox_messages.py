@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, partner_message
+from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, partner_message
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
 
 NOW = datetime(2017, 3, 10, 2, tzinfo=UTC)
@@ -77,3 +77,10 @@ def test_request_to_a_lender_names_the_chosen_item_and_its_own_record_id() -> No
     asked = partner_message(Notification.ASK_LENDER, replace(ABOUT, item_barcode=""), NOW, CHOSEN)
     assert (asked.item, asked.local_bib_id) == (ItemKey("LU", "L1"), "lu-9")
     assert partner_message(Notification.ASK_LENDER, ABOUT, NOW, CHOSEN).item == ItemKey("CUHK", "C1")
+
+
+def test_ordering_keys_equal_those_of_rows_that_wait_since_an_earlier_release() -> None:
+    blocked = LocalMessage("tell_ils_blocked", NOW, patron="P1")
+    paid = LocalMessage("check_ils_payment", NOW, patron="P1", amount="3.50", text="7", terminal="T1")
+    keys = [message.ordering_key for message in (blocked, paid, replace(paid, transaction="9"), replace(paid, barcode="L1"))]
+    assert keys == ["card:96e0ada19485", "payment:d2d485437351", "payment:4c8d39529ebf", "item:L1"]

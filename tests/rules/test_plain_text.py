@@ -33,6 +33,10 @@ def test_fault_names_the_first_forbidden_character_or_the_length(text: str, line
     assert fault_of_text(text, lines=lines) == fault
 
 
+def test_text_is_one_line_by_default() -> None:
+    assert fault_of_text("two\nlines") == "the character U+000A is not allowed"
+
+
 def test_forbidden_characters_become_blanks() -> None:
     assert without_faults("a\x00b\ud800c\uffffd\ne") == "a b c d\ne"
 
@@ -62,3 +66,7 @@ def test_words_are_joined_for_a_sentence() -> None:
 def test_similar_word_is_suggested() -> None:
     assert nearest("reserve_bm", ["url", "reserve_mb"]) == " (did you mean `reserve_mb`?)"
     assert nearest("xyz", ["url", "reserve_mb"]) == ""
+
+
+def test_most_similar_word_is_suggested() -> None:
+    assert nearest("reserve_mb", ["reserve_b", "reserve_mbs", "reserves"]) == " (did you mean `reserve_mbs`?)"

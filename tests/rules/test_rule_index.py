@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from docs.generate.policy_keys import Choice, choices, names_of
-from hkall_gateway.rules.published_rules import keys_of
+from hkall_gateway.rules.published_rules import keys_of, meanings_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 
@@ -72,3 +72,12 @@ def test_role_keys_are_listed_under_the_role_name() -> None:
 def test_labels_are_listed_without_values() -> None:
     assert keys_of(Policy(), ["R35"]) == {}
     assert "return.announce" in names_of(["R16"])
+
+
+def test_key_has_its_meaning_and_that_of_its_table_or_the_name_of_its_row() -> None:
+    found = meanings_of(Policy())
+    assert found["duplicates"] == ("", "A second request for the same title by the same patron.")
+    assert found["return.announce"][0] == "The return to the lender."
+    assert found["service_windows[0].scope"] == ("Days on which a service is suspended.", "The suspended service.")
+    assert found["roles[bookdrop].checkin"] == ("bookdrop", "Whether it takes them back.")
+    assert found["categories[academic_staff].loan_days"][0] == "academic_staff"

@@ -120,7 +120,7 @@ def _record_writer(kind: type) -> Write:
 
     def write(value: object) -> str:
         cells = [(key, getattr(value, name), default) for key, name, default in keys]
-        written = [key + _WRITERS[type(one)](one) for key, one, default in cells if one is not default and one != default]
+        written = [key + _WRITERS[type(one)](one) for key, one, default in cells if one != default]
         return "".join([head, *written, "}"])
 
     return write

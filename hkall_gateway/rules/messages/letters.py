@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from operator import attrgetter
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Final
 
@@ -56,23 +55,17 @@ class LetterKind:
         return self.send.value.removeprefix("letter_")
 
 
-def _per_value_of(fact: str) -> Occasion:
-    """Create an occasion that allows one letter for each value of a request field."""
-    read = attrgetter(fact)
-    return lambda after, _before: read(after)
-
-
 def _recalled_again(after: Request, before: Request) -> object:
     """Return the occasion of a recall letter, which differs for another due date and after a cancelled recall."""
     again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
     return f"{after.recalled_on} {after.due}{again}"
 
 
-def _while_at(position: Position) -> Stands:
-    return lambda _letter, request, _sent: request.position is position
+def _while_at(position: Position, _letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
+    return request.position is position
 
 
-def _while_due(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
+def _while_due(letter: PatronNotice, request: Request, *_sent: Collection[str]) -> bool:
     return request.position is P.ON_LOAN and request.due == letter.due
 
 
@@ -82,9 +75,9 @@ def _while_recalled(letter: PatronNotice, request: Request, _sent: Collection[st
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
-def _while_overdue(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
+def _while_overdue(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
     """Return whether an overdue letter is still true: the loan was not renewed, and the book not lost or claimed returned."""
-    return _while_due(letter, request, sent) and request.claimed_on is None and request.lost_on is None
+    return _while_due(letter, request) and request.claimed_on is None and request.lost_on is None
 
 
 def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
@@ -95,22 +88,24 @@ def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collecti
 # fmt: off
 _ROWS: Final = (
     LetterKind(S.LETTER_PICKUP,           "The book has arrived (R12).",
-               "pickup",          _per_value_of("received_on"),         _while_at(P.RECEIVED)),
+               "pickup",          lambda after, _: after.received_on,         partial(_while_at, P.RECEIVED)),
     LetterKind(S.LETTER_RECALLED,         "The lender wants the book back from a patron who has it (R24).",
-               "recall",          _recalled_again,            _while_recalled,  asks_back=True),
+               "recall",          _recalled_again,                            _while_recalled,  asks_back=True),
     LetterKind(S.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
                "recall",          lambda after, _: f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}",
                _while_recall_is_off),
     LetterKind(S.LETTER_OVERDUE,          "The loan period is over (R39).",
-               "overdue",         _per_value_of("overdue_notice_for"),  _while_overdue,   asks_back=True),
+               "overdue",         lambda after, _: after.overdue_notice_for,  _while_overdue,   asks_back=True),
     LetterKind(S.LETTER_RENEWAL_DENIED,   "The lender was asked for a renewal and says no, or takes one back (R28).",
-               "renewal_denied",  _per_value_of("due"),                 _while_due),
+               "renewal_denied",  lambda after, _: after.due,                 _while_due),
     LetterKind(S.LETTER_UNFILLED,         "No library can lend it (R38).",
-               "cancelled_final", lambda *_: None,            _while_at(P.UNFILLED),  of_the_former_lender=True),
+               "cancelled_final", lambda *_: None,                            partial(_while_at, P.UNFILLED),
+               of_the_former_lender=True),
     LetterKind(S.LETTER_DECLINED,         "One library of several said no, and the next is asked (R38).",
-               "each_decline",    _per_value_of("attempt"),             _while_at(P.REQUESTED), of_the_former_lender=True),
+               "each_decline",    lambda after, _: after.attempt,             partial(_while_at, P.REQUESTED),
+               of_the_former_lender=True),
     LetterKind(S.LETTER_EXPIRED,          "The days to collect are over (R15).",
-               "pickup_expired",  _per_value_of("pickup_last"),
+               "pickup_expired",  lambda after, _: after.pickup_last,
                lambda _letter, request, _sent: request.expired_pickup and not request.used),
 )
 # fmt: on

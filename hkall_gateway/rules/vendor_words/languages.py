@@ -92,14 +92,15 @@ def marked(text: object, marc: str = "", page: str = ENGLISH) -> Markup:
     """
 
     def mark(run: re.Match[str]) -> str:
-        tag = _language_of_ideographs(run[0], marc) if run.lastgroup == "cjk" else run.lastgroup
-        return run[0] if tag == page or (tag, page) == ("zh", CHINESE) else f'<span lang="{tag}">{run[0]}</span>'
+        words = run.group()
+        tag = _language_of_ideographs(words, marc) if run.lastgroup == "cjk" else run.lastgroup
+        return words if tag == page or (tag, page) == ("zh", CHINESE) else f'<span lang="{tag}">{words}</span>'
 
     return Markup(_RUN.sub(mark, escape(text)))  # noqa: S704  # nosec B704: escaped
 
 
 def _language_of_ideographs(text: str, marc: str) -> str:
     known = next((tag for tag, letters in _KANA_OR_HANGUL.items() if letters.search(text)), _MARC_LANGUAGES.get(marc))
-    ideographs = re.sub(rf"[^{_IDEOGRAPHS}]", "", text)
-    sets = [tag for name, tag in _CHARACTER_SETS.items() if ideographs == ideographs.encode(name, "ignore").decode(name)]
-    return known or ("zh" if not sets or {*sets[:2]} == {CHINESE, "zh-Hans"} else sets[0])
+    ideographs = re.findall(f"[{_IDEOGRAPHS}]", text)
+    sets = [tag for name, tag in _CHARACTER_SETS.items() if all(one.encode(name, "ignore") for one in ideographs)]
+    return known or ("zh" if not sets or {CHINESE, "zh-Hans"} <= {*sets} else sets[0])
