@@ -171,9 +171,23 @@ _LOST: Final = "\ufffe"
 """A noncharacter in place of each letter that a character set does not have."""
 
 
-def _without_lost_script(part: str) -> str:
-    """Omit the original script of a title, such as 城南舊事 / Cheng nan jiu shi, if the character set does not have it."""
-    return "".join(part.partition(_LOST)[0].rpartition(" ")[:2]) if _LOST in part else f"{part} / "
+_BARCODE: Final = re.compile(r"(?:#\d+ )?\S*\d\S* ")
+_WORD: Final = re.compile(rf"[\w{_LOST}]+")
+
+
+def _without_lost_script(text: str) -> str:
+    """Omit a title's original script (城南舊事 / Cheng nan jiu shi) that the character set lacks, also after a barcode.
+
+    A romanised title repeats all words of the original that are in Latin script. Any other text before " / " is kept.
+    """
+    plain = text.rpartition(_LOST)[2].partition(" / ")[2] if _LOST in text else ""
+    original, barcode = text.removesuffix(plain).removesuffix(" / "), _BARCODE.match(text)
+    romanised = {word.casefold() for word in _WORD.findall(plain)}
+    for before in ("", barcode[0] if barcode else ""):
+        words = {word.casefold() for word in _WORD.findall(original.removeprefix(before)) if _LOST not in word}
+        if romanised and words <= romanised:
+            return before + plain
+    return text
 
 
 def _fit_encoding(value: str, encoding: str) -> str:
@@ -181,8 +195,7 @@ def _fit_encoding(value: str, encoding: str) -> str:
         value.encode(encoding)
     except UnicodeEncodeError:
         letters = [(c, _nearest_letter(c, encoding)) for c in unicodedata.normalize("NFC", value)]
-        *parts, last = "".join(_LOST if near == "?" != c else near for c, near in letters).split(" / ")
-        return "".join([*map(_without_lost_script, parts), last]).replace(_LOST, "?")
+        return _without_lost_script("".join(_LOST if near == "?" != c else near for c, near in letters)).replace(_LOST, "?")
     return value
 
 
