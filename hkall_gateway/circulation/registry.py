@@ -20,7 +20,6 @@ from hkall_gateway.circulation import (
     titles,
 )
 from hkall_gateway.circulation.command import Context, Handler, Library
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
@@ -72,8 +71,8 @@ def _lock_copy_and_number(command: PartnerNotice | lending.BorrowFromUs) -> Lock
     )
 
 
-def _lock_request_or_item(command: StaffCommand) -> LockSet:
-    return LockSet(request=command.request, item=("", "" if command.request else command.barcode))
+def _lock_request_or_item(command: actions.Act) -> LockSet:
+    return LockSet(command.card, command.request, ("", "" if command.request else command.barcode))
 
 
 def _lock_message(command: local_messages.LocalCommand) -> LockSet:
@@ -240,7 +239,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     partner_queries.SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
     # Staff.
     patron_page.SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
-    actions.Act.handled_by(lambda x, c: actions.act(x, c, c.action), _lock_request_or_item),
+    actions.Act.handled_by(actions.act_and_pay, _lock_request_or_item),
     actions.Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
     fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),

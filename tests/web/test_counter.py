@@ -10,7 +10,11 @@ from urllib.parse import quote
 import pytest
 from lxml import html
 
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import fines, quarantine
+from hkall_gateway.rules.partners import Charges
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.labels import KEYS, WORDS
 from hkall_gateway.web.layout import MENU
@@ -189,6 +193,42 @@ def test_two_lost_books_of_one_price_are_both_paid_when_the_page_is_shown_again(
     address = page_of(clerk)
     for number in ("R-1", "R-2"):
         paid = {"action": "lost", "request": number, "dollars": "450", "paid": "1", "transaction": "T-1"}
+        assert clerk.post(f"{address}/act", at=address, **paid).status_code == 303
+    assert owed(site) == 0
+
+
+def test_lost_book_is_neither_marked_nor_paid_when_we_owe_the_patron(site: Site) -> None:
+    loan(site)
+    owing(site, cents=-2000)
+    clerk = site.staff()
+    address = page_of(clerk)
+    lost = {"action": "lost", "request": "R-1", "dollars": "450", "transaction": "T-1"}
+    refused = clerk.post(f"{address}/act", at=address, **lost, paid="1")
+    assert (refused.status_code, "Not taken: HK$-20.00 is owed." in refused.text) == (409, True)
+    assert (owed(site), site.world.request("R-1").lost_on) == (-2000, None)
+    assert clerk.post(f"{address}/act", at=address, **lost).status_code == 303
+    assert (owed(site), site.world.request("R-1").lost_on is not None) == (43000, True)
+
+
+def test_lost_book_stays_unmarked_when_its_payment_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    loan(site)
+    monkeypatch.setattr(actions, "pay", lambda *_: Refused(Reason.TRY_AGAIN))
+    clerk = site.staff()
+    address = page_of(clerk)
+    paid = {"action": "lost", "request": "R-1", "dollars": "450", "paid": "1", "transaction": "T-1"}
+    assert clerk.post(f"{address}/act", at=address, **paid).status_code == 500
+    assert (owed(site), site.world.request("R-1").lost_on) == (0, None)
+
+
+def test_price_that_is_named_after_the_fee_is_paid_too(site: Site) -> None:
+    loan(site)
+    owner = site.world.store.now(lambda unit: unit.partners.find("CUHK"))
+    assert owner
+    site.world.store.now(lambda unit: unit.partners.write([replace(owner, charges=Charges(processing_cents=5000))]))
+    clerk = site.staff()
+    address = page_of(clerk)
+    for price in ("", "450"):
+        paid = {"action": "lost", "request": "R-1", "dollars": price, "paid": "1", "transaction": "T-1"}
         assert clerk.post(f"{address}/act", at=address, **paid).status_code == 303
     assert owed(site) == 0
 

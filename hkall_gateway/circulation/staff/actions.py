@@ -21,6 +21,7 @@ from hkall_gateway.circulation.find_request import (
     refuse_position,
     staff_result,
 )
+from hkall_gateway.circulation.fines import Paid, Pay, dollars, pay
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
@@ -47,9 +48,16 @@ Acted = Done | CheckedIn | CheckedOut | Renewed
 
 @dataclass(frozen=True, slots=True)
 class Act(StaffCommand, Command[None, Acted]):
-    """One command of STAFF_ACTIONS, such as receive, return, dispatch, lost."""
+    """One command of STAFF_ACTIONS, such as receive, return, dispatch, lost.
+
+    Attributes:
+        card: Card of the patron who pays what the command charges, or "" if nothing is paid now.
+        transaction_id: Identifies this payment.
+    """
 
     action: str = ""
+    card: str = ""
+    transaction_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,19 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
     if row.needs_reason and not command.reason.strip():
         return context.refuse(Reason.REASON_NEEDED, command.by, request)
     return row.work(context, command, request)
+
+
+def act_and_pay(context: Context, command: Act) -> Acted | Refused:
+    """Run a command, and take a payment of what it charges. Do neither if we owe the patron money, which reduces the debt."""
+    owed_cents = context.unit.patrons.owed_cents(command.card) if command.card else 0
+    if owed_cents < 0:
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": f"-{dollars(-owed_cents)}"}), command.by, patron=command.card)
+    result = act(context, command, command.action)
+    if command.card and isinstance(result, Done) and result.cents:
+        transaction_id = f"{command.transaction_id} {result.cents}"  # a price that is named later is another payment
+        paid = pay(context, Pay(command.by, command.card, result.cents, transaction_id, about=result.request))
+        assert isinstance(paid, Paid), paid
+    return result
 
 
 def receive(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:

@@ -16,7 +16,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.fines import Paid, Pay
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, patron_page
-from hkall_gateway.circulation.staff.actions import Act, Acted
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
 from hkall_gateway.circulation.titles import search_titles, see_title
 from hkall_gateway.db import bind, web_sessions
@@ -119,13 +119,12 @@ def act(number: str) -> Response | tuple[str, int]:
     cents = cents_of(price) if price else None
     if price and cents is None:
         return _render_patron(number, card, error=gettext("This is no amount.")), 400
-    outcome: Acted | Paid | Refused = execute(Act(actor(name), loan.id, cents=cents, action=name))
-    if isinstance(outcome, Done) and outcome.cents and "paid" in request.form:
-        # All forms of a page have the same transaction, and the back button shows the page again after a payment.
-        outcome = execute(Pay(actor("pay"), card, outcome.cents, f"{typed('transaction', 40)} {loan.id}", about=loan.id))
+    # All forms of a page have the same transaction, and the back button shows the page again after a payment.
+    payer, transaction = (card, f"{typed('transaction', 40)} {loan.id}") if "paid" in request.form else ("", "")
+    outcome = execute(Act(actor(name), loan.id, cents=cents, action=name, card=payer, transaction_id=transaction))
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome), 409
-    paid = str(outcome.cents) if isinstance(outcome, Paid) else None
+    paid = str(outcome.cents) if payer and isinstance(outcome, Done) and outcome.cents else None
     return _redirect_to_patron(number, done=name, paid=paid, note=requests.note_of(outcome))
 
 
