@@ -205,6 +205,19 @@ def test_request_is_found_by_either_script(at: Callable[..., Request], known: Si
     assert sorted(shown.xpath("//tr/@data-request")) == ["R-31", "R-32"]
 
 
+@pytest.mark.parametrize("typed", ["城南舊事", "城南旧事", "南旧"])
+@pytest.mark.parametrize(
+    "title", [{"title": "城南舊事"}, {"title": "城南旧事"}, {"title": ROMANISED, "linked_title": "城南舊事"}]
+)
+@pytest.mark.parametrize("position", [P.REQUESTED, P.CLOSED])
+def test_request_without_a_catalogued_title_is_found_by_either_chinese_script(
+    site: Site, position: Position, title: dict[str, str], typed: str
+) -> None:
+    given(site, position, "R-41", **title)
+    given(site, position, "R-42", title="北京舊聞")
+    assert site.staff().post(FIND, q=typed).location == f"{FIND}/R-41"
+
+
 def test_patron_search_finds_a_title_by_either_script(known: Site) -> None:
     for typed in ("城南舊事", "城南旧事", "cheng nan jiu shi"):
         assert "b-31" in page(known.browser(), f"/search?q={typed}").xpath("//li/@data-title"), typed

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from itertools import islice
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from hkall_gateway.db.requests import request_of, requests
 from hkall_gateway.db.search.folding import installed
+from hkall_gateway.db.search.folding import words as folded
 from hkall_gateway.db.search.parsing import TitleQuery, parse
 from hkall_gateway.db.search.searching import hits
 from hkall_gateway.db.search.spelling import widened
@@ -82,18 +84,29 @@ def _conditions(unit: UnitOfWork, words: str, cards: Collection[str], agency: st
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
     if len(words) >= SHORTEST:  # titles are searched ignoring case
-        bibs = _catalogued(unit, words)
-        latest = (
-            select(R.id, R.title, R.bib_id).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
+        names = select(R.id, R.title, R.linked_title, R.bib_id)
+        latest = names.where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
+        searched = names.where(IS_OPEN).union_all(select(latest)).subquery()
+        matching = or_(
+            func.lower(searched.c.title).contains(words.lower(), autoescape=True),
+            searched.c.bib_id.in_(_catalogued(unit, words)),
+            searched.c.id.in_(_in_either_script(unit, select(searched), words)),
         )
-        ended, still = (
-            select(table.id).where(
-                where, or_(func.lower(table.title).contains(words.lower(), autoescape=True), table.bib_id.in_(bibs))
-            )
-            for table, where in ((latest.c, true()), (R, IS_OPEN))
-        )
-        found.append((FoundBy.TITLE, R.id.in_(still.union(ended))))
+        found.append((FoundBy.TITLE, R.id.in_(select(searched.c.id).where(matching))))
     return found
+
+
+def _in_either_script(unit: UnitOfWork, titles: Select[tuple[str, str, str, str]], words: str) -> list[str]:
+    """Return the numbers of at most MOST requests whose title has these Chinese words, traditional or simplified."""
+    phrase = "" if words.isascii() or not installed() else _folded(words)
+    if not phrase:
+        return []
+    found = (row.id for row in unit.execute(titles) if any(phrase in _folded(name) for name in (row.title, row.linked_title)))
+    return list(islice(found, MOST))
+
+
+def _folded(text: str) -> str:
+    return " ".join(folded(text))
 
 
 def _catalogued(unit: UnitOfWork, words: str) -> list[str]:
