@@ -177,7 +177,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                               lambda c: LockSet(c.card, whole=True),
                         under_card=lambda c, card: replace(c, card=card)),
     borrowing.RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
-                            lambda c: LockSet(c.patron),
+                            lambda c: LockSet(c.patron, placed=(c.placed_by, c.placed_id), title=c.bib_id),
                             under_card=lambda c, card: replace(c, patron=card)),
     borrowing.CancelRequest.handled_by(borrowing.cancel,
                                        lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),

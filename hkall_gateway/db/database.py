@@ -17,6 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.clock import monotonic_us
 from hkall_gateway.db import bind
+from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
@@ -214,6 +215,7 @@ def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: C
 
     def undone(unit: UnitOfWork) -> None:
         results.append(work(unit))
+        flush(unit.connection)
         raise _Undone
 
     try:

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union_all
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, update_row
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, update_row
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.lenders import InUse
@@ -27,8 +27,10 @@ class HoldingRepository(Repository):
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """Return the copies of a title by its union number or, if `agency` is set, by its union or local number there."""
-        own = {"agency": agency} if agency else {}
-        found = (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
+        own = _OWN_COPIES.cells(self._connection, bib=bib_id, agency=agency) if agency else None
+        found = self._transaction.ahead.copies.get(bib_id) if own is None else own
+        if found is None:
+            found = COPIES.cells(self._connection, [bib_id])
         copies = tuple([Holding(*cells[:-1]) for cells in found])
         self._linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}
         return copies
@@ -46,7 +48,9 @@ class HoldingRepository(Repository):
     def in_use(self, bib_id: str, request: str = "") -> InUse:
         """Find the copies of a title that open requests hold, and the copies that requests other than `request` wait for."""
         held, asked = dict[ItemKey, str](), set[ItemKey]()
-        for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
+        if (found := self._transaction.ahead.in_use.get(bib_id)) is None:
+            found = IN_USE.cells(self._connection, [bib_id])
+        for _, agency, barcode, number, position in found:
             if position:
                 held[ItemKey(agency, barcode)] = f"{position}, {number}"
             elif number != request:
@@ -55,6 +59,7 @@ class HoldingRepository(Repository):
 
     def set_status(self, item: ItemKey, status: str) -> None:
         """Store a copy's circulation status."""
+        self._transaction.ahead.copies.clear()
         update_row(self._connection, HOLDINGS, {"agency": item.agency, "barcode": item.barcode}, {"status": status})
 
 
@@ -62,7 +67,8 @@ H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _HELD = tuple(H[f.name] for f in fields(Holding))
 _HOLDING = CompiledStatement(select(*_HELD).where(H.agency == bindparam("agency"), H.barcode == bindparam("barcode")))
 _LINKED = select(TITLES.c.linked_title).where(TITLES.c.bib_id == H.bib_id).scalar_subquery()
-_COPIES = CompiledStatement(select(*_HELD, _LINKED).where(H.bib_id == bindparam("bib")).order_by(H.agency, H.barcode))
+COPIES = StatementAmong(select(*_HELD, _LINKED).order_by(H.agency, H.barcode), H.bib_id)
+BIB_ID = _HELD.index(H.bib_id)
 _LINKED_TITLE = CompiledStatement(select(TITLES.c.linked_title).where(TITLES.c.bib_id == bindparam("bib")))
 _OWN_COPIES = CompiledStatement(
     select(*_HELD, _LINKED)
@@ -73,18 +79,19 @@ _OWN_COPIES = CompiledStatement(
 _WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 
 _HELD_COPIES = (
-    select(H.agency, H.barcode, R.id, R.position)
+    select(H.bib_id, H.agency, H.barcode, R.id, R.position)
     .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
-    .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
+    .where(IS_IN_HAND)
 )
 _ASKED_COPIES = (
-    select(H.agency, H.barcode, R.id, literal_column("''"))
+    select(H.bib_id, H.agency, H.barcode, R.id, literal_column("''"))
     .select_from(
         HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(
             REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
         )
     )
     # With plain `position = …` the database would scan all requests in that position, instead of the title's copies.
-    .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
+    .where(_WAS_ASKED, R.position + "" == Position.REQUESTED.value)
 )
-_IN_USE = CompiledStatement(union_all(_HELD_COPIES, _ASKED_COPIES))
+_BOTH = union_all(_HELD_COPIES, _ASKED_COPIES).subquery()
+IN_USE = StatementAmong(select(_BOTH), _BOTH.c.bib_id)

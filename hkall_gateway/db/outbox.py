@@ -176,7 +176,8 @@ class Outbox(Repository):
             return ()
         self.interrupted([row.id for row, before in taken if before], now)
         until = now + timedelta(seconds=lease_s)
-        _LEASE.write_all(self._connection, [{"number": row.id, "who": instance, "until": until} for row, _ in taken])
+        for row, _ in taken:
+            _LEASE.append(self._connection, number=row.id, who=instance, until=until)
         return tuple(row for row, _ in taken)
 
     def _due_rows(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
@@ -442,4 +443,4 @@ _STATE = CompiledStatement(select(M.state, M.attempts).where(_THIS))
 _PUT = insert_row(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
 _UNTIL = bindparam("until", type_=M.lease_until.type)
-_LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))
+_LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL), "number")

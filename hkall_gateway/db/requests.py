@@ -105,7 +105,9 @@ class RequestRepository(Repository):
 
     def find_placed(self, placed_by: str, placed_id: str) -> Request | None:
         """Return the request that the system `placed_by` placed with its own RequestId `placed_id`."""
-        return self._find_one(_PLACED, placed_by=placed_by, placed_id=placed_id)
+        if (placed_by, placed_id) in self._transaction.ahead.placed:
+            return self._transaction.ahead.placed[placed_by, placed_id]
+        return next(map(request_of, PLACED.cells(self._connection, [placed_id], placed_by=placed_by)), None)
 
     def find_lent(self, wire_agency: str, wire_id: str) -> Request | None:
         """Return the lending request that a partner sent us with this RequestId."""
@@ -222,9 +224,8 @@ class CandidateRepository(Repository):
 
     def add(self, candidates: Sequence[Candidate]) -> None:
         """Store the list of copies that could fill a request."""
-        if candidates:
-            rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
-            _ADD.write_all(self._connection, rows)
+        for candidate in candidates:
+            _ADD.append(self._connection, **{name: getattr(candidate, name) for name in _CHOICE})
 
     def replace(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Replace the candidates of a request after a change by staff."""
@@ -238,7 +239,8 @@ class CandidateRepository(Repository):
 
 _LISTED = tuple(C[f.name] for f in fields(Candidate))
 _REQUEST = CompiledStatement(requests(R.id == bindparam("number")))
-_PLACED = CompiledStatement(requests(R.placed_by == bindparam("placed_by"), R.placed_id == bindparam("placed_id")))
+PLACED: Final = StatementAmong(requests(R.placed_by == bindparam("placed_by")), R.placed_id)
+"""The requests of one placing system with these RequestIds."""
 _LENT = CompiledStatement(
     requests(R.wire_agency == bindparam("wire_agency"), R.wire_id == bindparam("wire_id"), R.side == Side.LENDING)
 )

@@ -36,6 +36,9 @@ class Prefetched:
         closed: Closed days by agency.
         closed_soon: The closed days among a day and the next day, by (agency, day).
         links: Partners and their channels, by agency.
+        placed: Requests by (agency, value) of the placing system's RequestId, None for a new RequestId.
+        copies: Rows of the copies of a title, by title.
+        in_use: Rows of the copies of a title that open requests hold or wait for, by title.
         documents: Recorded (outcome, time until which it is kept) by (agency, digest) of a document, None for a new document.
     """
 
@@ -46,6 +49,9 @@ class Prefetched:
     closed: dict[str, frozenset[date]] = field(default_factory=dict)
     closed_soon: dict[tuple[str, date], frozenset[date]] = field(default_factory=dict)
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
+    placed: dict[tuple[str, str], Request | None] = field(default_factory=dict)
+    copies: dict[str, list[list[Any]]] = field(default_factory=dict)
+    in_use: dict[str, list[list[str]]] = field(default_factory=dict)
     documents: dict[tuple[str, str], tuple[str, datetime] | None] = field(default_factory=dict)
 
     def forget(self) -> None:
@@ -57,6 +63,11 @@ class Prefetched:
         """Update the rows for a changed request. For a new request, `before` equals `after`."""
         _move_row(self.held, before.item_barcode, after.item_barcode, after, after)
         _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted, after.bib_id))
+        self.placed.pop((before.placed_by, before.placed_id), None)
+        if before.position is Position.NEW:  # a new request asks only for copies of its own title
+            self.in_use.pop(after.bib_id, None)
+        else:
+            self.in_use.clear()
 
 
 def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, TypeVar, Unpack
 
 from sqlalchemy import Connection, bindparam, select, text
@@ -16,7 +18,7 @@ from hkall_gateway.db.directory import CircuitRepository, PartnerRepository
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, discard, flush, insert_row, update_row
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
-from hkall_gateway.db.holdings import HoldingRepository
+from hkall_gateway.db.holdings import BIB_ID, COPIES, IN_USE, HoldingRepository
 from hkall_gateway.db.journal import JournalEntry, JournalRepository, nobody_listens
 from hkall_gateway.db.notices import NoticeRepository
 from hkall_gateway.db.outbox import Outbox
@@ -24,6 +26,7 @@ from hkall_gateway.db.requests import (
     BLANK,
     HELD,
     NAMES,
+    PLACED,
     CandidateRepository,
     RequestRepository,
     changed_fields,
@@ -39,7 +42,7 @@ from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.letters import letter, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
-from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, LostRace, Position, Refusal, Request, RequestChange
+from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Position, Refusal, Request, RequestChange
 
 ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
 """Initial positions of requests that patrons and partners place."""
@@ -138,7 +141,7 @@ class UnitOfWork:
 
         Raises:
             BadStep: The table of the life cycle has no such step.
-            LostRace: Another unit moved the request first.
+            LostRace: Another unit moved the request first. It is raised when the row is sent, at the latest before COMMIT.
         """
         step = lifecycle.step(request.side, request.position, event)
         if step.target is not request.position:
@@ -202,8 +205,9 @@ class UnitOfWork:
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
-        documents = {one.document for one in wanted if one.document[1]}
-        if not cards and not barcodes and not documents:
+        documents, placed = {one.document for one in wanted if one.document[1]}, {one.placed for one in wanted if one.placed[1]}
+        titles = {one.title for one in wanted} - {""}
+        if not (cards or barcodes or documents or placed or titles):
             return
         found = Prefetched(
             dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards}
@@ -218,11 +222,19 @@ class UnitOfWork:
         if barcodes:
             for request in map(request_of, HELD.cells(self.connection, barcodes)):
                 found.held[request.item_barcode][request.id] = request
-        found.documents |= dict.fromkeys(documents)
-        for agency in {agency for agency, _ in documents}:
-            digests = [digest for of, digest in documents if of == agency]
+        found.documents, found.placed = dict.fromkeys(documents), dict.fromkeys(placed)
+        for agency, digests in _by_agency(documents):
             for digest, outcome, keep_until in KEPT.cells(self.connection, digests, agency=agency):
                 found.documents[agency, digest] = outcome, keep_until
+        for agency, values in _by_agency(placed):
+            for request in map(request_of, PLACED.cells(self.connection, values, placed_by=agency)):
+                found.placed[agency, request.placed_id] = request
+        if titles:
+            found.copies, found.in_use = {title: [] for title in titles}, {title: [] for title in titles}
+            for cells in COPIES.cells(self.connection, titles):
+                found.copies[cells[BIB_ID]].append(cells)
+            for cells in IN_USE.cells(self.connection, titles):
+                found.in_use[cells[0]].append(cells)
         for unit in group:
             unit.transaction.ahead = found
 
@@ -234,7 +246,7 @@ class UnitOfWork:
     def _change_to(
         self, before: Request, event: str, position: Position, now: datetime, by: Actor, facts: RequestChange, rule: str = ""
     ) -> Request:
-        """Write the changed fields and a journal line. Raises LostRace if the request has left its position."""
+        """Write the changed fields and a journal line. The transaction fails if the request has left its position."""
         if "position" in facts:
             raise TypeError("the life cycle moves a request, not the facts of a step (law 1)")
         changed = changed_fields(before, {"position": position, **facts})
@@ -247,14 +259,14 @@ class UnitOfWork:
         after = with_facts(before, changed)
         if before is self._unwritten:
             self._insert(after)
-        elif update_row(self.connection, REQUESTS, {"id": before.id, "position": before.position}, written) != 1:
-            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
+        else:
+            update_row(self.connection, REQUESTS, {"id": before.id, "position": before.position}, written, later=True)
         self.transaction.ahead.changed(before, after)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
         return after
 
     def _insert(self, born: Request) -> None:
-        _OPEN.write(self.connection, **facts_of(born), stage=STAGES[born.position])
+        _OPEN.append(self.connection, **facts_of(born), stage=STAGES[born.position])
         self._unwritten = None
 
     def _note(
@@ -287,6 +299,12 @@ _COUNTED_OF: Final = StatementAmong(_COUNTED, REQUESTS.c.patron)
 _KEPT: Final = select(INBOX.c.digest, INBOX.c.outcome, INBOX.c.keep_until).where(INBOX.c.agency == bindparam("agency"))
 KEPT: Final = StatementAmong(_KEPT, INBOX.c.digest)
 """Documents of one agency in the inbox."""
+
+
+def _by_agency(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each agency with its values."""
+    for agency, group in groupby(sorted(pairs), itemgetter(0)):
+        yield agency, [value for _, value in group]
 
 
 T = TypeVar("T")

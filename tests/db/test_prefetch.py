@@ -15,17 +15,17 @@ from sqlalchemy import Connection, event, insert, select
 
 from hkall_gateway.db import bind, cards, inbox
 from hkall_gateway.db.engine.group import run_group
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import NO_LOCKS, NOTHING, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.partners import records
-from hkall_gateway.db.tables import INBOX, JOURNAL, OUTBOX, PATRONS, REQUESTS
+from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INBOX, JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lenders import UNKNOWN_RECORD, Record
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Candidate, ItemKey, Position, Request, RequestChange, Side
 from tests import databases
 from tests.examples import example_count
 
@@ -67,7 +67,7 @@ class Gateway:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """All mutable data; PostgreSQL sequence numbers lost in a rollback are not reused."""
-        tables = (REQUESTS, JOURNAL, OUTBOX, INBOX)
+        tables = (REQUESTS, CANDIDATES, JOURNAL, OUTBOX, INBOX)
         asked = (select(*[c for c in table.c if table is REQUESTS or c.name != "id"]) for table in tables)
         sorted_ = (one.order_by(*table.primary_key) for one, table in zip(asked, tables, strict=True))
         return [tuple(row) for one in sorted_ for row in self.connection.execute(one)]
@@ -78,6 +78,8 @@ def _gateway() -> Gateway:
     engine = databases.empty()
     connection, statements = engine.connect(), list[str]()
     connection.execute(insert(PATRONS), [{"barcode": card, "name": card} for card in CARDS])
+    titles = {"E0": "b2", **dict.fromkeys(COPIES, "b1"), **{f"F-{card}": f"of {card}" for card in CARDS}}
+    connection.execute(insert(HOLDINGS), [{"agency": "CUHK", "barcode": copy, "bib_id": bib} for copy, bib in titles.items()])
     gateway = Gateway(connection, statements)
     for n, card in enumerate(CARDS):
         facts: dict[str, Any] = {"patron": card, "partner": "CUHK", "wire_agency": "HKU", "placed_at": NOW}
@@ -111,6 +113,12 @@ def _seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     )
 
 
+def _all_seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+    """Like `_seen`, with the rows for a request."""
+    titles = ((unit.holdings.of_title(bib), unit.holdings.in_use(bib)) for bib in ("b1", "b2"))
+    return *_seen(unit, card, copy), unit.requests.find_placed("D", copy), *titles
+
+
 def _lend(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     seen = _seen(unit, card, copy)
     for held in seen[2]:
@@ -137,18 +145,42 @@ def _arrive(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     return seen
 
 
-def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+def _request(unit: UnitOfWork, card: str, copy: str, bib: str = "b2") -> tuple[Any, ...]:
+    """Ask the lender for a copy of another title, unless another patron's request has this RequestId."""
     number = f"N-{card}-{copy}"  # taken already if the same step was made before
-    wish = Request(number, Side.BORROWING, Position.NEW, "Emma", "b2", patron=card, placed_at=NOW)
-    unit.force(unit.open(wish, NOW, BY, steps=True), Position.REQUESTED, NOW, BY, "asked")
-    return _seen(unit, card, copy)
+    seen = known, *_ = unit.requests.find_placed("D", copy), unit.holdings.of_title(bib), unit.holdings.in_use(bib)
+    if known is None or known.patron == card:
+        facts: dict[str, Any] = {"patron": card, "placed_at": NOW, "placed_by": "D", "placed_id": copy}
+        wish = unit.open(Request(number, Side.BORROWING, Position.NEW, "Emma", bib, **facts), NOW, BY, steps=True)
+        lender = Candidate(number, 1, "CUHK", "E0", wire_id=f"{number}-1")
+        unit.candidates.add([lender])
+        asked: RequestChange = {"partner": "CUHK", "wire_agency": "HKU", "wire_id": lender.wire_id, "attempt": 1}
+        unit.advance(wish, Event.ASK, NOW, BY, chosen=lender, **asked)
+    return seen
+
+
+def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+    return _request(unit, card, copy), _all_seen(unit, card, copy)
+
+
+def _relabel(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+    """Change the status of the copy in the catalogue."""
+    unit.holdings.set_status(ItemKey("CUHK", copy), card)
+    return _all_seen(unit, card, copy)
+
+
+def _flag(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+    """Change each request of the patron twice."""
+    for request in unit.requests.open_of_patron(card):
+        unit.amend(unit.amend(request, NOW, BY, flags=copy), NOW, BY, flags=f"{request.flags} {copy}")
+    return _all_seen(unit, card, copy)
 
 
 def _hand_on(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """Give the request of this item to another patron."""
     for held in unit.requests.open_with_item(copy):
         unit.amend(held, NOW, BY, patron=card)
-    return _seen(unit, card, copy)
+    return _all_seen(unit, card, copy)
 
 
 def _fail(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
@@ -159,7 +191,7 @@ def _fail(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
         raise LookupError("poison")
 
     error = in_savepoint(unit, poison, card)
-    return repr(error), *_seen(unit, card, copy)
+    return repr(error), *_all_seen(unit, card, copy)
 
 
 def _raise(unit: UnitOfWork, card: str, copy: str) -> None:
@@ -167,12 +199,12 @@ def _raise(unit: UnitOfWork, card: str, copy: str) -> None:
     raise LookupError(card)
 
 
-WORKS: Final = (_lend, _end, _arrive, _place, _hand_on, _fail, _raise)
+WORKS: Final = (_lend, _end, _arrive, _request, _place, _relabel, _flag, _hand_on, _fail, _raise)
 STEPS: Final = st.lists(st.tuples(st.sampled_from(WORKS), st.sampled_from(CARDS), st.sampled_from(COPIES)), max_size=8)
 
 
 def _locks(card: str, copy: str) -> LockSet:
-    return LockSet(card, item=("", copy), document=("D", copy))
+    return LockSet(card, item=("", copy), document=("D", copy), placed=("D", copy), title=("b1", "b2")[copy > "C1"])
 
 
 def _asked(steps: Sequence[tuple[Any, str, str]]) -> list[Asked]:
@@ -189,17 +221,33 @@ def test_group_gives_the_same_replies_and_rows_as_sequential_units(steps: list[t
 
 
 def _checkouts(count: int) -> list[Asked]:
-    return _asked([(_lend, CARDS[n], COPIES[n]) for n in range(count)])
+    pairs = [*zip(CARDS, COPIES, strict=True)][:count]
+    return [(_lend, replace(_locks(card, copy), placed=NOTHING, title=""), card, copy) for card, copy in pairs]
 
 
-def test_each_further_checkout_adds_only_its_update_statement(gateway: Gateway) -> None:
+def test_further_checkouts_of_a_group_add_no_statement(gateway: Gateway) -> None:
     gateway.group(*_checkouts(2))
-    two = [text.split()[0] for text in gateway.statements]
+    two = list(gateway.statements)
     locks = 3 if databases.ON_POSTGRESQL else 0  # by name, of rows, and the number of the transaction
-    assert two == ["BEGIN", *["SELECT"] * (locks + 6), *["UPDATE"] * 2, *["INSERT"] * 3, "COMMIT"]
+    kinds = ["BEGIN", *["SELECT"] * (locks + 6), "UPDATE", *["INSERT"] * 3, "COMMIT"]
+    assert [text.split()[0] for text in two] == kinds
     other = _gateway()
     other.group(*_checkouts(4))
-    assert len(other.statements) == len(two) + 2
+    assert [text.split()[0] for text in other.statements] == [text.split()[0] for text in two]
+    other.close()
+
+
+def test_further_requests_of_a_group_add_no_statement(gateway: Gateway) -> None:
+    placed = [
+        (_request, LockSet(card, placed=("D", copy), title=f"of {card}"), card, copy, f"of {card}")
+        for card, copy in zip(CARDS, COPIES, strict=True)
+    ]
+    gateway.group(*placed[:2])
+    two = [text.split()[:3] for text in gateway.statements]
+    assert ["INSERT", "INTO", "requests"] in two
+    other = _gateway()
+    other.group(*placed)
+    assert [text.split()[:3] for text in other.statements] == two
     other.close()
 
 

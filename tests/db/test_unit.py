@@ -123,7 +123,7 @@ def test_second_of_two_concurrent_moves_of_a_request_fails(
     seen_by_both = standing(Position.RECEIVED, copy="C1")
     first = store.now(UnitOfWork.advance, seen_by_both, Event.CHECK_OUT, now, by)
     told = len(rows(OUTBOX))
-    with pytest.raises(BadStep, match="R1: somebody moved it from RECEIVED first"):
+    with pytest.raises(BadStep, match="R1: somebody changed it first"):
         store.now(UnitOfWork.advance, seen_by_both, Event.RETURN_UNUSED, now, by)
     assert store.now(lambda unit: unit.requests.find("R1")) == first
     assert len(rows(OUTBOX)) == told

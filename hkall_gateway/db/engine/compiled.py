@@ -17,6 +17,7 @@ import orjson
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BindParameter,
     ClauseElement,
     ColumnElement,
     Connection,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Table,
     TableValuedAlias,
     Text,
+    Update,
     UpdateBase,
     any_,
     bindparam,
@@ -40,11 +42,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from hkall_gateway.rules.vocabulary import LostRace
+
 if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as Upsert  # SQLite's Insert has the same methods
+    from sqlalchemy.sql.visitors import ExternallyTraversible
 
 Values = Mapping[str, object]
 Convert = Callable[[Any], object]  # Any: SQLAlchemy does not type the values of the driver
+AppendedRow = tuple[object, Sequence[object] | Values]
+"""The key of a row to update, or None, and the parameters of its statement."""
 APPENDED: Final = "appended"
 """Key in `Connection.info` under which appended rows wait to be sent, grouped by statement."""
 
@@ -110,7 +117,7 @@ class _DriverStatement:
         given: Constant values from the statement itself.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
-        rows_text: INSERT of many rows from one JSON parameter `rows`, or "" for other statements.
+        rows_text: INSERT or UPDATE of many rows from one JSON parameter `rows`, or "" for other statements.
     """
 
     text: str
@@ -135,10 +142,13 @@ class _DriverStatement:
 
 
 class CompiledStatement:
-    """A statement with named `bindparam`s, each for a single value. For a list of values use StatementAmong."""
+    """A statement with named `bindparam`s, each for a single value. For a list of values use StatementAmong.
 
-    def __init__(self, statement: ClauseElement) -> None:
-        self._statement = statement
+    `key` is the parameter that identifies the row of an UPDATE to `append`.
+    """
+
+    def __init__(self, statement: ClauseElement, key: str = "") -> None:
+        self._statement, self._key = statement, key
         self._compiled: dict[str, _DriverStatement] = {}
         changed = statement.table if isinstance(statement, UpdateBase) else None
         self.table = changed.name if isinstance(changed, Table) else ""
@@ -174,36 +184,37 @@ class CompiledStatement:
         """Send the rows appended to this statement's table, execute the statement, and return the number of rows written."""
         return _run(connection, self._for(connection.dialect), values, (self.table,)).rowcount
 
-    def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Execute the statement for each of `rows`, after sending the rows appended to its table."""
-        compiled = self._for(connection.dialect)
-        if compiled.here or compiled.rows_text:
-            _flush_before(connection, (self.table,))
-            self.send_rows(connection, [compiled.parameters(connection, row) for row in rows])
-        else:
-            for row in rows:
-                self.write(connection, **row)
-
     def append(self, connection: Connection, **values: object) -> None:
-        """Queue a row to insert, such as a journal line.
+        """Queue a row to insert, such as a journal line, or to update.
 
-        Queued rows are sent together: before the next query of their table, before a change of that table, or before COMMIT.
+        Queued rows are sent together: before the next query of their table, before another change of that table, or before
+        COMMIT. Sending raises LostRace if a row to update does not exist.
         """
-        appended = connection.info.setdefault(APPENDED, {})
-        appended.setdefault(self, []).append(self._for(connection.dialect).parameters(connection, values))
+        row = (compiled := self._for(connection.dialect)).parameters(connection, values)
+        key, appended = values.get(self._key), _appended(connection)
+        # PostgreSQL would update a row only once in a statement.
+        again = key is not None and not compiled.here and any(key == one for one, _ in appended.get(self, ()))
+        if again or any(one is not self and one.table == self.table for one in appended):
+            flush(connection)
+            appended = _appended(connection)
+        appended.setdefault(self, []).append((key, row))
 
-    def send_rows(self, connection: Connection, rows: Sequence[object]) -> None:
-        """Insert rows that `append` has prepared."""
-        compiled = self._for(connection.dialect)
+    def send_rows(self, connection: Connection, rows: Sequence[AppendedRow]) -> None:
+        """Insert or update rows that `append` has prepared."""
+        compiled, given = self._for(connection.dialect), [row for _, row in rows]
         if compiled.here:
-            _execute(connection, compiled.text, rows, many=True)
+            sent = _execute(connection, compiled.text, given, many=True)
+        elif len(rows) == 1:
+            sent = _execute(connection, compiled.text, given[0])
         else:
-            _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
+            sent = _execute(connection, compiled.rows_text, {"rows": orjson.dumps(given).decode()})
+        if self._key and sent.rowcount != len(rows):
+            raise LostRace(f"{', '.join(str(key) for key, _ in rows)}: somebody changed it first")
 
     def _for(self, dialect: Dialect) -> _DriverStatement:
         found = self._compiled.get(dialect.name)
         if found is None:
-            found = self._compiled[dialect.name] = _compile(self._statement, dialect)
+            found = self._compiled[dialect.name] = _compile(self._statement, dialect, is_appended=bool(self._key))
         return found
 
 
@@ -232,6 +243,11 @@ def in_transaction(connection: Connection) -> bool:
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
     return str(driver.info.transaction_status.name) == "INTRANS"
+
+
+def _appended(connection: Connection) -> dict[CompiledStatement, list[AppendedRow]]:
+    found: dict[CompiledStatement, list[AppendedRow]] = connection.info.setdefault(APPENDED, {})
+    return found
 
 
 def flush(connection: Connection) -> None:
@@ -267,11 +283,12 @@ def insert_row(table: Table, *columns: str) -> CompiledStatement:
     return CompiledStatement(insert(table).inline().values(values))
 
 
-def update_row(connection: Connection, table: Table, key: Values, values: Values) -> int:
-    """Update the row with this `key`, and return the number of rows written."""
+def update_row(connection: Connection, table: Table, key: Values, values: Values, *, later: bool = False) -> None:
+    """Update the row with this `key`, or `append` its update, which raises LostRace if the row does not exist."""
     new = {"new_" + name: value for name, value in values.items()}
     was = {"was_" + name: value for name, value in key.items()}
-    return update_by_key(table, tuple(key), tuple(values)).write(connection, **was, **new)
+    statement = update_by_key(table, tuple(key), tuple(values))
+    (statement.append if later else statement.write)(connection, **was, **new)
 
 
 @cache
@@ -279,7 +296,7 @@ def update_by_key(table: Table, key: tuple[str, ...], columns: tuple[str, ...]) 
     """Return an UPDATE of one row. Parameters: "was_" + key column for the row to find, "new_" + column for a new value."""
     where = [table.c[name] == bindparam("was_" + name) for name in key]
     values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}
-    return CompiledStatement(update(table).where(*where).values(values))
+    return CompiledStatement(update(table).where(*where).values(values), "was_" + key[0])
 
 
 def _execute(connection: Connection, text: str, parameters: object, *, many: bool = False) -> Cursor:
@@ -304,7 +321,7 @@ def _sqlalchemy_error(dialect: Dialect, text: str, values: object, error: Except
     return DBAPIError.instance(text, given, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect)
 
 
-def _compile(statement: ClauseElement, dialect: Dialect) -> _DriverStatement:
+def _compile(statement: ClauseElement, dialect: Dialect, *, is_appended: bool) -> _DriverStatement:
     made = statement.compile(dialect=dialect)
     assert isinstance(made, SQLCompiler)
     columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
@@ -312,10 +329,17 @@ def _compile(statement: ClauseElement, dialect: Dialect) -> _DriverStatement:
     results = (
         (place, column.type.dialect_impl(dialect).result_processor(dialect, None)) for place, column in enumerate(columns)
     )
-    rows_text = ""
+    rows, rows_text = _rows_in_json([column(name, bind.type) for name, bind in made.binds.items()]), ""
     if isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys()):
-        rows = _rows_in_json([column(name, bind.type) for name, bind in made.binds.items()])
         rows_text = str(insert(statement.table).from_select(list(made.binds), select(rows)).compile(dialect=dialect))
+    elif is_appended:
+
+        def from_rows(element: ExternallyTraversible, **_: object) -> ColumnElement[object] | None:
+            return rows.c[element.key] if isinstance(element, BindParameter) else None
+
+        changed = visitors.replacement_traverse(statement, {}, from_rows)
+        assert isinstance(changed, Update)
+        rows_text = str(changed.compile(dialect=dialect))
     return _DriverStatement(
         text=str(made),
         names=tuple((str(name), binds[name]) for name in made.positiontup or made.binds),

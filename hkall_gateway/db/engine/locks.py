@@ -42,6 +42,7 @@ class LockSet:
         channel: Recipient of messages in the outbox.
         whole: Whether to lock all open requests of `patron` and `former`, too.
         former: Card that was replaced by the card `patron`.
+        title: Title whose copies are prefetched. It is not locked.
     """
 
     patron: str = ""
@@ -53,6 +54,7 @@ class LockSet:
     channel: str = ""
     whole: bool = False
     former: str = ""
+    title: str = ""
 
     def names(self) -> Iterator[str]:
         """Yield the names of the advisory locks, whether or not the objects have rows."""
