@@ -48,6 +48,7 @@ from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.vocabulary import NOTHING
 
 BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
@@ -78,6 +79,12 @@ def _lock_request_or_item(command: actions.Act) -> LockSet:
 def _lock_message(command: local_messages.LocalCommand) -> LockSet:
     message = command.message
     return LockSet("" if message.barcode else message.patron, message.request, ("", message.barcode))
+
+
+def _lock_delivery(command: deliveries.Delivered) -> LockSet:
+    """Lock the patron of a letter too, who may end the history meanwhile."""
+    letter = command.row.payload
+    return LockSet(letter.patron if isinstance(letter, PatronNotice) else "", command.row.request, channel=command.row.line)
 
 
 def _lock_brokered(command: broker_services.BrokerCommand) -> LockSet:
@@ -224,8 +231,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     recalls.RecallCancelled.handled_by(recalls.apply_recall_cancelled, _lock_copy_and_number, resolve=_under_our_number),
     broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _lock_brokered, resolve=_under_present_card,
                              under_card=lambda c, card: replace(c, card=card)),
-    deliveries.Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
-                         repeatable=True, settles=True),
+    deliveries.Delivered.handled_by(deliveries.delivered, _lock_delivery, repeatable=True, settles=True),
     partner_reports.CopyReport.handled_by(partner_reports.report_copy, lambda c: _lock_item(c.item.barcode)),
     partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced),
     partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _lock_changed_request),

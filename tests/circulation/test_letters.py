@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.circulation.patron_record import ChooseHistory
 from hkall_gateway.circulation.recalls import ItemRecalled
+from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
-from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.rules.vocabulary import Actor, Position, Sensitive
 from tests.circulation.conftest import sent_as
 
 if TYPE_CHECKING:
@@ -46,6 +48,17 @@ def test_obsolete_letter_is_removed_from_the_outbox_but_stays_registered(library
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
     assert library.store.now(lambda unit: unit.notices.left("R1")) == frozenset()
+
+
+def test_delivery_of_a_letter_excludes_a_choice_of_its_patron_about_the_history(library: DeskWorld) -> None:
+    """Otherwise the text of a letter could be kept after its patron has deleted the history at another gateway."""
+    recalled(library)
+    (row,) = library.store.now(lambda unit: unit.outbox.rows())
+    report = Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED, text=Sensitive("Dear")), None, CIRCUIT_SETTINGS)
+    commands: list[Any] = [report, ChooseHistory(ALIAS, library.request().patron, keep=False)]
+    locks = [HANDLERS[type(command)].locks for command in commands]
+    names = [set(lock(command).names()) for lock, command in zip(locks, commands, strict=True) if lock]
+    assert names[0] & names[1]
 
 
 def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: DeskWorld) -> None:

@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import pytest
 from lxml import html
+from sqlalchemy import delete
 
 from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
+from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import CATEGORIES, Policy
 from hkall_gateway.web.patron.home import chapters
@@ -52,6 +56,22 @@ def test_help_page_marks_the_category_of_the_patron_who_is_logged_in(site: Site)
 
     assert marked(site.patron("UG1")) == ["Undergraduates"]
     assert marked(site.browser()) == marked(site.staff()) == []
+
+
+def test_help_page_asks_the_local_system_only_about_a_patron_who_is_not_loaded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def known(_ils: object, card: str, _bib_id: str = "") -> BorrowerFacts:
+        asked.append(card)
+        return AWAY
+
+    loaded, other = site.patron("UG1"), site.patron("UG2")
+    monkeypatch.setattr(ConnectedSystem, "known", known)
+    site.world.store.now(lambda unit: unit.execute(delete(PATRONS).where(PATRONS.c.barcode == "UG2")))
+    assert [browser.get("/help").status_code for browser in (loaded, other)] == [200, 200]
+    assert asked == ["UG2"]
 
 
 def test_both_languages_state_the_same_figures() -> None:

@@ -83,9 +83,11 @@ def rules() -> str:
 
 
 def _own_category() -> str:
-    """Return the category of the patron who is logged in, "" if nobody is or the local system does not answer."""
+    """Return the category of the patron who is logged in, as last loaded, or else as the local system says; "" if unknown."""
     visit = current()
-    borrower = facts_about(visit.row.patron).borrower if visit.row and visit.row.patron else None
+    card = visit.row.patron if visit.row else ""
+    known = services().bridge.read(lambda unit: unit.patrons.find(card)) if card else None
+    borrower = known or (facts_about(card).borrower if card else None)
     return borrower.category if borrower else ""
 
 
