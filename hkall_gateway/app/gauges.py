@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -140,27 +142,8 @@ Rows = Mapping[tuple[str, ...], float]
 SELDOM: Final = timedelta(minutes=5)
 CIRCUIT: Final = {"closed": 0, "half-open": 1, "open": 2}
 
-# fmt: off
-GAUGES: Final[Mapping[str, tuple[str, str]]] = {
-    "open_by_position":           ("side partner position", "Open requests."),
-    "outbox_depth":               ("partner",               "Messages that wait to be sent."),
-    "outbox_oldest_seconds":      ("partner",               "Age of the oldest message that waits."),
-    "dead_letters":               ("partner",               "Messages given up, for staff to settle."),
-    "outbox_unreadable":          ("partner",               "Unsent messages that this version cannot read."),
-    "partner_up":                 ("partner",               "0 if the last attempt did not reach the partner, else 1."),
-    "partner_fault":              ("partner",               "1 while it refuses our agency, version or service."),
-    "circuit_state":              ("partner",               "0 sending, 1 trying again, 2 resting."),
-    "ils_snapshot_age_seconds":   ("",                      "Age of the loaded patron file."),
-    "timer_lag_seconds":          ("job",                   "How late a round ran last."),
-    "closure_calendar_left_seconds": ("",                   "Time until the closure calendar ends; 0 without one."),
-    "disk_free_bytes":            ("folder",                "Free space where database and log are written."),
-    "fill_rate":                  ("",                      "Part of our requests that a lender filled."),
-    "nightly_last_success_timestamp_seconds": ("work",       "When backup, doctor and each load last ended; 0: never."),
-    "doctor_failed_checks":       ("",                      "Checks that failed at the last nightly doctor."),
-    "lend_borrow_balance":        ("partner",               "Books lent to a partner less books borrowed."),
-}
+GAUGES: Final[Mapping[str, list[str]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 """Gauge name without the prefix -> label names and help text."""
-# fmt: on
 
 
 class Gauges(Collector):

@@ -19,7 +19,7 @@ from hkall_gateway.config.library import make_unit
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
+from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules, reject_pin
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
@@ -72,7 +72,7 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
             outside = ConnectorServices(
                 now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
             )
-            tools = ConnectorTools(store, config.library.agency, no_pin, ils, outside)
+            tools = ConnectorTools(store, config.library.agency, reject_pin, ils, outside)
             terms = OfflineRules(ils.fallback, ils.keep_s)
             system = ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
             return finished(system.with_copies(card, bib_id))
@@ -80,11 +80,6 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
             store.close()
 
     return query_facts
-
-
-async def no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """Reject every PIN: commands never check PINs."""
-    return False
 
 
 def _connect(ils: IlsConfig) -> socket.socket:

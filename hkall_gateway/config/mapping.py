@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.loading import Table, record_from_row
+from hkall_gateway.config.loading import record_from_row
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication import (
     HttpProof,
@@ -27,7 +26,7 @@ from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.codec.dialects import DIALECTS, TERMINATORS, Sip2Dialect
+from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect, differing
 from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 
@@ -53,11 +52,8 @@ def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
     """Return the packaged dialects and the site's own dialects, by name."""
     makes = dict(DIALECTS)
     for row in endpoint.dialects:
-        own: Table = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
-        own |= {name: frozenset(value) for name, value in own.items() if isinstance(value, tuple)}
-        if row.terminator:
-            own["terminator"] = TERMINATORS[row.terminator]
-        makes[row.name] = replace(DIALECTS[row.like], **own)
+        own = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
+        makes[row.name] = differing(DIALECTS[row.like], own)
     return makes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,17 +24,15 @@ class TakesEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableKeys:
-    """The keys in one table, by when a change takes effect. EVERY stands for all keys, rows and nested tables."""
+    """The keys in one table, by when a change takes effect. "*" stands for all keys, rows and nested tables."""
 
-    reload: tuple[str, ...] = ()
-    restart: tuple[str, ...] = ()
+    reload: Sequence[str] = ()
+    restart: Sequence[str] = ()
 
 
-EVERY: Final = ("*",)
-
-_ROWS: Final[dict[str, dict[str, list[str]]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-TABLES: Final = {table: TableKeys(tuple(row.get("reload", ())), tuple(row.get("restart", ()))) for table, row in _ROWS.items()}
-"""All configuration tables. Each key is in one of the two lists. EVERY stands for all keys that are not in the other list."""
+_TEXT: Final = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+TABLES: Final = {table: TableKeys(**listed) for table, listed in tomllib.loads(_TEXT).items()}
+"""All configuration tables. Each key is in one of the two lists. "*" stands for all keys that are not in the other list."""
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
@@ -42,7 +40,7 @@ def takes_effect(table: str, key: str) -> TakesEffect:
     outer, _, inner = table.partition(".")
     keys, name = TABLES[outer], inner.partition(".")[0] or key
     for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):
-        if listed == EVERY or name in listed:
+        if name in listed or "*" in listed:
             return when
     raise KeyError(f"{table}.{key} is in no list of TABLES")
 

@@ -93,6 +93,11 @@ class SearchVector(UserDefinedType[str]):
 # The columns of one kind that stand together in a table. The revisions use these functions too, so they never change.
 
 
+def keys(*names: str) -> list[Column[str]]:
+    """Create the text columns of a primary key."""
+    return [Column(name, Text, primary_key=True) for name in names]
+
+
 def texts(*names: str, index: bool = False) -> list[Column[str]]:
     """Create text columns, "" by default."""
     return [Column(name, Text, nullable=False, server_default="", index=index or None) for name in names]
@@ -174,7 +179,7 @@ IS_IN_HAND = text(f"stage = '{Stage.IN_HAND}' AND item_barcode <> ''")
 PATRONS = Table(
     "patrons",
     METADATA,
-    Column("barcode", Text, primary_key=True),
+    *keys("barcode"),
     *texts("name", "name_zh", "category", "study_mode"),
     *dates("expires"),
     *texts("email", "language"),
@@ -191,8 +196,7 @@ _LINKED = text("linked_key <> ''")
 HOLDINGS = Table(
     "holdings",
     METADATA,
-    Column("agency", Text, primary_key=True),
-    Column("barcode", Text, primary_key=True),
+    *keys("agency", "barcode"),
     *texts("bib_id", index=True),
     *texts("local_bib_id", "isbn", "title", "author", "volume", "call_number", "status"),
     Column("lendable", Boolean, nullable=False, server_default=text("true")),
@@ -216,9 +220,7 @@ TITLES = Table(
     *texts("isbns"),  # ISBN-13s with blanks between them
     *texts("language"),  # ISO 639-2 code, as in MARC
     *texts("published"),
-    *sort_keys("title_key"),
-    *sort_keys("linked_key"),
-    *sort_keys("author_key"),
+    *sort_keys("title_key", "linked_key", "author_key"),
     *numbers("year"),  # of publication; 0 if it is unknown
     *texts("facets"),  # language, decade, and agencies, with tabs between them
     *texts("digest"),  # covers all fields from which the keys and words are computed
@@ -251,7 +253,7 @@ VOCABULARY = Table(
 CLOSURES = Table(
     "closures",
     METADATA,
-    Column("agency", Text, primary_key=True),
+    *keys("agency"),
     Column("day", Date, primary_key=True),
     *texts("reason"),
     comment="Days on which a library is closed, one row a day.",
@@ -260,7 +262,7 @@ CLOSURES = Table(
 REQUESTS = Table(
     "requests",
     METADATA,
-    Column("id", Text, primary_key=True),
+    *keys("id"),
     *texts("side", "position", "stage", "kind", "patron", "partner", "wire_agency", "wire_id"),
     *numbers("attempt"),
     *texts("item_agency", "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "placed_id"),
@@ -302,7 +304,7 @@ REQUESTS = Table(
 CANDIDATES = Table(
     "candidates",
     METADATA,
-    Column("request", Text, primary_key=True),
+    *keys("request"),
     Column("rank", Integer, primary_key=True, autoincrement=False),
     *texts("agency", "barcode", "local_bib_id", "skip"),
     *texts("wire_id", index=True),
@@ -361,8 +363,7 @@ ATTEMPTS = Table(
 INBOX = Table(
     "inbox",
     METADATA,
-    Column("agency", Text, primary_key=True),
-    Column("digest", Text, primary_key=True),
+    *keys("agency", "digest"),
     *texts("outcome"),
     *instants("made_at", "keep_until"),
     Index("ix_inbox_made_at", "made_at"),
@@ -392,8 +393,7 @@ NOTICES = Table(
     *texts("state"),
     *instants("made_at"),
     *maybe_instants("sent_at"),
-    *texts("error"),
-    *texts("text"),
+    *texts("error", "text"),
     UniqueConstraint("request", "kind", "about"),
     partial_index("ix_notices_undeliverable", "id", where=IS_UNDELIVERABLE),
     comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
@@ -435,7 +435,7 @@ PAYMENTS = Table(
 CARD_BLOCKS = Table(
     "card_blocks",
     METADATA,
-    Column("card", Text, primary_key=True),
+    *keys("card"),
     *texts("who"),
     *instants("at"),
     *texts("reason"),
@@ -446,7 +446,7 @@ CARD_BLOCKS = Table(
 CARD_LOCKS = Table(
     "card_locks",
     METADATA,
-    Column("card", Text, primary_key=True),
+    *keys("card"),
     *instants("ends_at"),
     comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
     "process.",
@@ -455,7 +455,7 @@ CARD_LOCKS = Table(
 FORMER_CARDS = Table(
     "former_cards",
     METADATA,
-    Column("card", Text, primary_key=True),
+    *keys("card"),
     *texts("present", index=True),
     *instants("at"),
     *texts("who"),
@@ -465,8 +465,7 @@ FORMER_CARDS = Table(
 PROPERTIES = Table(
     "item_properties",
     METADATA,
-    Column("agency", Text, primary_key=True),
-    Column("barcode", Text, primary_key=True),
+    *keys("agency", "barcode"),
     *texts("text", "who"),
     *instants("at"),
     comment="What a terminal noted of a copy's make: size, colour, a tag's number.",
@@ -475,7 +474,7 @@ PROPERTIES = Table(
 LINKS = Table(
     "links",
     METADATA,
-    Column("agency", Text, primary_key=True),
+    *keys("agency"),
     *texts("partner", "card", "state"),
     *maybe_instants("down_since", "heard_at", "rests_until"),
     *numbers("failures"),
@@ -489,7 +488,7 @@ LINKS = Table(
 JOBS = Table(
     "jobs",
     METADATA,
-    Column("name", Text, primary_key=True),
+    *keys("name"),
     *maybe_instants("last_run", "next_run"),
     *numbers("count"),
     *texts("cursor", "claimed_by"),
@@ -500,8 +499,7 @@ JOBS = Table(
 SET_ASIDE = Table(
     "set_aside",
     METADATA,
-    Column("round", Text, primary_key=True),
-    Column("request", Text, primary_key=True),
+    *keys("round", "request"),
     *instants("at"),
     *texts("error"),
     comment="What a round could not do when it was there last: it is tried again when the round comes next.",
@@ -511,7 +509,7 @@ SET_ASIDE = Table(
 INSTANCES = Table(
     "instances",
     METADATA,
-    Column("name", Text, primary_key=True),
+    *keys("name"),
     *texts("host"),
     *numbers("pid"),
     *texts("version"),
@@ -523,8 +521,7 @@ INSTANCES = Table(
 TERMINAL_ACTIVITY = Table(
     "terminal_activity",
     METADATA,
-    Column("instance", Text, primary_key=True),
-    Column("login", Text, primary_key=True),
+    *keys("instance", "login"),
     *texts("role", "location"),
     *numbers("connections"),
     *texts("last_code"),
@@ -540,7 +537,7 @@ TERMINAL_ACTIVITY = Table(
 ARCHIVES = Table(
     "archives",
     METADATA,
-    Column("path", Text, primary_key=True),
+    *keys("path"),
     *instants("written_at"),
     comment="The archive files that `purge` wrote, with the time of the last write, so that an erasure reads all of them.",
 )
@@ -548,7 +545,7 @@ ARCHIVES = Table(
 ERASED = Table(
     "erased",
     METADATA,
-    Column("mark", Text, primary_key=True),
+    *keys("mark"),
     *texts("salt", "key"),
     *instants("at"),
     comment="One mark for each erased card: a slow hash of the card under `salt` and the key with the fingerprint `key`. "
@@ -558,7 +555,7 @@ ERASED = Table(
 WEB_SESSIONS = Table(
     "web_sessions",
     METADATA,
-    Column("token_hash", Text, primary_key=True),
+    *keys("token_hash"),
     *texts("kind", "login", "patron", "name", "role", "source", "csrf"),
     *instants("created_at", "seen_at", "ends_at"),
     *texts("credential"),
@@ -572,7 +569,7 @@ WEB_SESSIONS = Table(
 WEB_SCANS = Table(
     "web_scans",
     METADATA,
-    Column("token_hash", Text, primary_key=True),
+    *keys("token_hash"),
     Column("number", Integer, primary_key=True, autoincrement=False),
     *instants("at"),
     *texts("answer"),
@@ -584,7 +581,7 @@ WEB_SCANS = Table(
 API_TOKENS = Table(
     "api_tokens",
     METADATA,
-    Column("name", Text, primary_key=True),
+    *keys("name"),
     Column("token_hash", Text, nullable=False),
     *texts("role", "made_by"),
     *instants("made_at"),
@@ -597,7 +594,7 @@ API_TOKENS = Table(
 PATRON_CHOICES = Table(
     "patron_choices",
     METADATA,
-    Column("patron", Text, primary_key=True),
+    *keys("patron"),
     *instants("history_since"),
     comment="Patrons who asked us to keep their past loans and the letters to them.",
 )
@@ -606,7 +603,7 @@ PATRON_CHOICES = Table(
 PATRON_NUMBERS = Table(
     "patron_numbers",
     METADATA,
-    Column("number", Text, primary_key=True),
+    *keys("number"),
     *texts("card"),
     *instants("at"),
     Index("ix_patron_numbers_card", "card", unique=True),

@@ -132,9 +132,6 @@ class SimulatedIls:
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
-    def _check_login(self, request: Sip2Message) -> dict[str, Value]:
-        return {"ok": "1" if self.takes(Login(request.get("CN"), Sensitive(request.get("CO")))) else "0"}
-
     def _report_status(self, _asked: Sip2Message) -> dict[str, Value]:
         timeouts = {"timeout_period": "100", "retries_allowed": "3"}
         offers = dict.fromkeys(FLAGS, "Y")
@@ -200,32 +197,23 @@ class SimulatedIls:
         self.paid.append(request.get("BV"))
         return {"payment_accepted": "Y", "BK": request.get("BK")}
 
-    def _place_hold(self, request: Sip2Message) -> dict[str, Value]:
-        return {"ok": "1" if request.get("AB") in self.books else "0", "AF": ("On our own list",)}
-
-    def _update_item(self, request: Sip2Message) -> dict[str, Value]:
-        return {"item_properties_ok": "1", "CH": request.get("CH")}
-
-    def _end_session(self, _asked: Sip2Message) -> dict[str, Value]:
-        return {"end_session": "Y"}
-
 
 # fmt: off
 REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
     "01": SimulatedIls._block_patron,
     "09": SimulatedIls._take_back_item,
     "11": SimulatedIls._lend_item,
-    "15": SimulatedIls._place_hold,
+    "15": lambda ils, asked: {"ok": "1" if asked.get("AB") in ils.books else "0", "AF": ("On our own list",)},
     "17": SimulatedIls._describe_item,
-    "19": SimulatedIls._update_item,
+    "19": lambda _ils, asked: {"item_properties_ok": "1", "CH": asked.get("CH")},
     "23": SimulatedIls._describe_patron,
     "25": SimulatedIls._block_patron,
     "29": SimulatedIls._renew_item,
-    "35": SimulatedIls._end_session,
+    "35": lambda _ils, _asked: {"end_session": "Y"},
     "37": SimulatedIls._take_payment,
     "63": SimulatedIls._describe_patron,
     "65": SimulatedIls._renew_all_items,
-    "93": SimulatedIls._check_login,
+    "93": lambda ils, asked: {"ok": "1" if ils.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"},
     "99": SimulatedIls._report_status,
 }
 """The handler for each message, by message code."""

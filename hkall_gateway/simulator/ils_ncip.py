@@ -36,8 +36,10 @@ class IlsResponder:
         inputs = request.text("InitiationHeader/FromAgencyAuthentication")
         if self._secret and inputs != self._secret:
             fields: Fields = _problem("Agency Authentication Failed")
+        elif request.service in SERVICES:
+            fields = SERVICES[request.service](self._system, request)
         else:
-            fields = SERVICES.get(request.service, _unsupported)(self._system, request)
+            fields = _problem("Unsupported Service")
         return documents.encode(NcipMessage(SHAPES[request.service].reply, fields), DIALECTS["direct"])
 
 
@@ -75,10 +77,6 @@ def _look_up_item(system: SimulatedIls, request: NcipMessage) -> Fields:
 
 def _item_id(system: SimulatedIls, barcode: str) -> Fields:
     return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
-
-
-def _unsupported(_system: SimulatedIls, _asked: NcipMessage) -> Fields:
-    return _problem("Unsupported Service")
 
 
 def _problem(kind: str) -> Fields:

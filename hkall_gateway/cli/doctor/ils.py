@@ -13,7 +13,6 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.cli.doctor import connection, ncip, own_gateway
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.ncip import NOBODY, OF_ILS, NcipPeer
-from hkall_gateway.cli.local_system import no_pin
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
@@ -23,6 +22,7 @@ from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import Adapter, Probe, find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.local_system import reject_pin
 from hkall_gateway.ils.ncip import responder
 from hkall_gateway.ils.packaged import sip2_address
 from hkall_gateway.ils.sip2 import AVAILABLE
@@ -258,4 +258,4 @@ def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTool
         return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))
 
     outside = ConnectorServices(means.clock, health, line, post, framing, password, get=post.get)
-    return ConnectorTools(store, config.library.agency, no_pin, ils, outside)
+    return ConnectorTools(store, config.library.agency, reject_pin, ils, outside)

@@ -15,8 +15,6 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.engine.deadline import Deadline
-    from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.quarantine import QuarantinedDocument
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.service_request import NcipServices
@@ -129,25 +127,17 @@ class _SiteStore:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    async def write(
-        self,
-        work: Callable[[UnitOfWork], T],
-        locks: LockSet | None = None,  # noqa: ARG002
-        until: Deadline | None = None,  # noqa: ARG002
-        *,
-        repeatable: bool = False,  # noqa: ARG002
-    ) -> T:
+    async def write(self, work: Callable[[UnitOfWork], T], *_: object, **__: object) -> T:
         return self._site.write(work)
 
-    async def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> T:  # noqa: ARG002
+    async def read(self, query: Callable[[UnitOfWork], T], **_: object) -> T:
         return self._site.write(query)
 
 
 def own_services(site: Site) -> NcipServices:
     """Return NCIP services like the gateway's, with the site's own transactions."""
     from hkall_gateway.circulation.circulation import Circulation
-    from hkall_gateway.cli.local_system import no_pin
-    from hkall_gateway.ils.local_system import ConnectedSystem
+    from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
     from hkall_gateway.ils.snapshot import Snapshot
     from hkall_gateway.ils.tools import ConnectorTools
     from hkall_gateway.ncip.service_request import NcipServices
@@ -155,7 +145,7 @@ def own_services(site: Site) -> NcipServices:
     from hkall_gateway.rules.dates import HONG_KONG
 
     store, agency = _SiteStore(site), site.library.agency
-    snapshot = Snapshot(ConnectorTools(store, agency, no_pin))
+    snapshot = Snapshot(ConnectorTools(store, agency, reject_pin))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)
     return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, Metrics(), site.now)

@@ -297,10 +297,10 @@ class Consortium:
 
     def fingerprint(self) -> str:
         """Return a hash of the complete journals."""
-        digest = sha256()
+        digest, lines = sha256(), select(JOURNAL).order_by(JOURNAL.c.id)
         for agency, world in self.worlds.items():
-            for row in finished(world.store.read(_journal, is_long=True)):
-                digest.update(f"{agency} {row!r}\n".encode())
+            for row in finished(world.store.read(lambda unit: unit.execute(lines).all(), is_long=True)):
+                digest.update(f"{agency} {tuple(row)!r}\n".encode())
         return digest.hexdigest()
 
     def close(self) -> None:
@@ -314,7 +314,3 @@ def _queued_events(unit: UnitOfWork) -> dict[str, int]:
     ok = JOURNAL.c.outcome == "ok"
     happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
     return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}
-
-
-def _journal(unit: UnitOfWork) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in unit.execute(select(JOURNAL).order_by(JOURNAL.c.id))]

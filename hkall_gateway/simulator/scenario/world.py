@@ -232,7 +232,7 @@ class World:
 
     def _start_gateway(self) -> None:
         self._metrics = metrics = Metrics()
-        now = self._read_clock
+        now = lambda: self.now  # noqa: E731
         self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         ils = self.start.ils
@@ -291,9 +291,6 @@ class World:
             lambda _line: courier.ChannelTerms(1),
             self._circuit_settings,
         )
-
-    def _read_clock(self) -> datetime:
-        return self.now
 
     def _make_adapter(self) -> LocalIls:
         health = CircuitBreaker("connector", lambda: self.now, self._metrics)

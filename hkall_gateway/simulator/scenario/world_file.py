@@ -153,7 +153,7 @@ def read_world(path: Path) -> Start:
             pickup_locations=tuple(library["pickup_locations"]),
             policy=rules,
             partners=_make_rows(world, "partners", _make_partner),
-            clients=_make_rows(world, "clients", _make_client),
+            clients=_make_rows(world, "clients", lambda row: Client(**{k: v for k, v in row.items() if k != "system"})),
             terminals=_make_rows(world, "terminals", lambda row: terminal(rules, **row)),
             patrons=_make_rows(world, "patrons", _make_patron),
             holdings=holdings,
@@ -212,10 +212,6 @@ def _merge_worlds(base: Table, world: Table) -> Table:
         else:
             joined[key] = {**base.get(key, {}), **value} if key in TABLES else value
     return joined
-
-
-def _make_client(row: Table) -> Client:
-    return Client(**{key: value for key, value in row.items() if key != "system"})
 
 
 def _make_rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from typing import Final, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 
 from hkall_gateway.sip2.codec.fields import date18
 
 SORTER: Final = frozenset({"CR", "CS", "CT", "CV"})
 """Tags for the destination of a returned item, without patron data."""
-HOLD_PATRON: Final = frozenset({"CY", "DA"})
-"""Tags for the patron for whom a returned item is held, for counters and for sorters that only staff can see."""
-PATRON_DETAILS: Final = frozenset({"PA", "PC"})
-"""Tags for the expiry date and category of a card. No dialect includes the birth date (PB), because no terminal needs it."""
 TERMINATORS: Final = {"CR": b"\r", "CRLF": b"\r\n"}
-STATUS_UPDATES: Final = frozenset({"01", "25"})
-"""Codes of the messages that block a card or lift a block."""
 
 
 T = TypeVar("T")
@@ -82,25 +79,13 @@ class Sip2Dialect:
         )
 
 
-# fmt: off
-_ROWS: Final = (
-    Sip2Dialect(name="standard"),
-    Sip2Dialect(name="crlf",           terminator=b"\r\n"),            # expects LF, which Koha sends by default
-    Sip2Dialect(name="cp850",          encoding="cp850"),              # the character set in the SIP2 2.00 document
-    Sip2Dialect(name="latin-1",        encoding="latin-1"),
-    Sip2Dialect(name="ascii-stripped", encoding="ascii"),              # displays that cannot show accents
-    Sip2Dialect(name="big5",           encoding="big5hkscs"),          # older Hong Kong and Taiwan terminals
-    Sip2Dialect(name="plain",          extensions=frozenset()),        # rejects tags beyond 2.00
-    Sip2Dialect(name="sorter",         extensions=SORTER | HOLD_PATRON),
-    Sip2Dialect(name="counter",        extensions=SORTER | HOLD_PATRON | PATRON_DETAILS, contact_without_pin=True,
-            list_titles=True),
-    Sip2Dialect(name="alert-only",     alerts="with_alert"),           # sounds an alarm at every CV, whatever its value
-    Sip2Dialect(name="pin",            pin_required=True),             # self-checks that require card and PIN
-    Sip2Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip unchanged
-    # "private": terminals that cannot handle these fields in 64 (CalState).
-    Sip2Dialect(name="private",        hidden=frozenset({"BE", "AS", "AT", "AU", "AV", "BU", "CD"})),
-    Sip2Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # in a public place, where anyone can connect
-)
-# fmt: on
+def differing(base: Sip2Dialect, row: Mapping[str, object]) -> Sip2Dialect:
+    """Return a dialect that differs from `base` in the keys of a row, which is written as in a configuration file."""
+    own: dict[str, Any] = {name: frozenset(value) if isinstance(value, list | tuple) else value for name, value in row.items()}
+    if "terminator" in own:
+        own["terminator"] = TERMINATORS[own["terminator"]]
+    return replace(base, **own)
 
-DIALECTS: Final[dict[str, Sip2Dialect]] = {row.name: row for row in _ROWS}
+
+_ROWS: Final = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+DIALECTS: Final = {name: differing(Sip2Dialect(name=name), row) for name, row in _ROWS.items()}

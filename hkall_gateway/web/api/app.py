@@ -8,7 +8,6 @@ from flask import g, redirect, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
-from werkzeug.wrappers import Response
 
 from hkall_gateway import __version__
 from hkall_gateway.web import incoming, paths
@@ -55,8 +54,8 @@ def make_api(services: WebServices) -> Api:
     for group in OPERATIONS:
         api.register_api(group)
     api.add_url_rule("/openapi.json", "description", lambda: describe(api))
-    for url in ("/", "/docs"):
-        api.add_url_rule(url, "documentation", _redirect_to_documentation)
+    api.add_url_rule("/", "documentation", lambda: redirect(DOCUMENTATION))
+    api.add_url_rule("/docs", "documentation")
     return api
 
 
@@ -65,10 +64,6 @@ DESCRIPTION: Final = (
     "lists, requests, commands and statistics. Errors are problems of RFC 9457; `rule` is the number of the published rule. "
     "Every change needs an Idempotency-Key."
 )
-
-
-def _redirect_to_documentation() -> Response:
-    return redirect(DOCUMENTATION)
 
 
 def _begin_request() -> None:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import dates, flags, instants, maybe_instants, numbers, partial_index, texts
+from hkall_gateway.db.tables import dates, flags, instants, keys, maybe_instants, numbers, partial_index, texts
 
 revision = "0001"
 down_revision = None
@@ -21,7 +21,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "candidates",
-        sa.Column("request", sa.Text, primary_key=True),
+        *keys("request"),
         sa.Column("rank", sa.Integer, primary_key=True, autoincrement=False),
         *texts("agency", "barcode", "local_bib_id", "skip", "wire_id", "outcome", "reason"),
         partial_index("ix_candidates_asked_barcode", "barcode", where=sa.text("wire_id <> ''")),
@@ -30,7 +30,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "card_blocks",
-        sa.Column("card", sa.Text, primary_key=True),
+        *keys("card"),
         *texts("who"),
         *instants("at"),
         *texts("reason"),
@@ -39,7 +39,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "closures",
-        sa.Column("agency", sa.Text, primary_key=True),
+        *keys("agency"),
         sa.Column("day", sa.Date, primary_key=True),
         *texts("reason"),
         comment="Days on which a library is closed, one row a day.",
@@ -60,8 +60,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "holdings",
-        sa.Column("agency", sa.Text, primary_key=True),
-        sa.Column("barcode", sa.Text, primary_key=True),
+        *keys("agency", "barcode"),
         *texts("bib_id", "local_bib_id", "isbn", "title", "author", "volume", "call_number", "status"),
         sa.Column("lendable", sa.Boolean(), server_default=sa.text("(true)"), nullable=False),
         *texts("material"),
@@ -74,8 +73,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "inbox",
-        sa.Column("agency", sa.Text, primary_key=True),
-        sa.Column("digest", sa.Text, primary_key=True),
+        *keys("agency", "digest"),
         *texts("outcome"),
         *instants("made_at", "keep_until"),
         sa.Index("ix_inbox_keep_until", "keep_until"),
@@ -84,7 +82,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "instances",
-        sa.Column("name", sa.Text, primary_key=True),
+        *keys("name"),
         *texts("host"),
         *numbers("pid"),
         *texts("version"),
@@ -94,15 +92,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "item_properties",
-        sa.Column("agency", sa.Text, primary_key=True),
-        sa.Column("barcode", sa.Text, primary_key=True),
+        *keys("agency", "barcode"),
         *texts("text", "who"),
         *instants("at"),
         comment="What a terminal noted of a copy's make: size, colour, a tag's number.",
     )
     op.create_table(
         "jobs",
-        sa.Column("name", sa.Text, primary_key=True),
+        *keys("name"),
         *maybe_instants("last_run", "next_run"),
         *numbers("count"),
         *texts("cursor", "claimed_by"),
@@ -125,7 +122,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "links",
-        sa.Column("agency", sa.Text, primary_key=True),
+        *keys("agency"),
         *texts("partner", "card", "state"),
         *maybe_instants("down_since", "heard_at", "rests_until"),
         *numbers("failures"),
@@ -169,7 +166,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "patrons",
-        sa.Column("barcode", sa.Text, primary_key=True),
+        *keys("barcode"),
         *texts("name", "name_zh", "category", "study_mode"),
         *dates("expires"),
         *texts("email", "language"),
@@ -208,7 +205,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "requests",
-        sa.Column("id", sa.Text, primary_key=True),
+        *keys("id"),
         *texts("side", "position", "stage", "kind", "patron", "partner", "wire_agency", "wire_id"),
         *numbers("attempt"),
         *texts("item_agency", "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "placed_id"),
@@ -254,8 +251,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "set_aside",
-        sa.Column("round", sa.Text, primary_key=True),
-        sa.Column("request", sa.Text, primary_key=True),
+        *keys("round", "request"),
         *instants("at"),
         *texts("error"),
         comment="What a round could not do when it was there last: it is tried again when the round comes next.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, texts
+from hkall_gateway.db.tables import instants, keys, texts
 
 revision = "0002"
 down_revision = "0001"
@@ -14,7 +14,7 @@ down_revision = "0001"
 def upgrade() -> None:
     op.create_table(
         "former_cards",
-        sa.Column("card", sa.Text, primary_key=True),
+        *keys("card"),
         *texts("present"),
         *instants("at"),
         *texts("who"),

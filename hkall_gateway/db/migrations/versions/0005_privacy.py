@@ -1,9 +1,8 @@
 """marks of erased patrons, and the archives that purge wrote"""
 
-import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, texts
+from hkall_gateway.db.tables import instants, keys, texts
 
 revision = "0005"
 down_revision = "0004"
@@ -12,13 +11,13 @@ down_revision = "0004"
 def upgrade() -> None:
     op.create_table(
         "archives",
-        sa.Column("path", sa.Text, primary_key=True),
+        *keys("path"),
         *instants("written_at"),
         comment="The archive files that `purge` wrote, with the time of the last write, so that an erasure reads all of them.",
     )
     op.create_table(
         "erased",
-        sa.Column("mark", sa.Text, primary_key=True),
+        *keys("mark"),
         *texts("salt", "key"),
         *instants("at"),
         comment="One mark for each erased card: a slow hash of the card under `salt` and the key with the fingerprint `key`. "

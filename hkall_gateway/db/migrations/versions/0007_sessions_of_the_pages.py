@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, texts
+from hkall_gateway.db.tables import instants, keys, texts
 
 revision = "0007"
 down_revision = "0006"
@@ -12,7 +12,7 @@ down_revision = "0006"
 def upgrade() -> None:
     op.create_table(
         "web_sessions",
-        sa.Column("token_hash", sa.Text, primary_key=True),
+        *keys("token_hash"),
         *texts("kind", "login", "patron", "name", "role", "source", "csrf"),
         *instants("created_at", "seen_at", "ends_at"),
         sa.Index("ix_web_sessions_patron", "patron"),

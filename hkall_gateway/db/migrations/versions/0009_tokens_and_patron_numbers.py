@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, maybe_instants, texts
+from hkall_gateway.db.tables import instants, keys, maybe_instants, texts
 
 revision = "0009"
 down_revision = "0008"
@@ -12,7 +12,7 @@ down_revision = "0008"
 def upgrade() -> None:
     op.create_table(
         "api_tokens",
-        sa.Column("name", sa.Text, primary_key=True),
+        *keys("name"),
         sa.Column("token_hash", sa.Text(), nullable=False),
         *texts("role", "made_by"),
         *instants("made_at"),
@@ -23,7 +23,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "patron_numbers",
-        sa.Column("number", sa.Text, primary_key=True),
+        *keys("number"),
         *texts("card"),
         *instants("at"),
         sa.Index("ix_patron_numbers_card", "card", unique=True),

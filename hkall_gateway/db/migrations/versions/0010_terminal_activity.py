@@ -1,9 +1,8 @@
 """terminals of each gateway"""
 
-import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, maybe_instants, numbers, texts
+from hkall_gateway.db.tables import instants, keys, maybe_instants, numbers, texts
 
 revision = "0010"
 down_revision = "0009"
@@ -12,8 +11,7 @@ down_revision = "0009"
 def upgrade() -> None:
     op.create_table(
         "terminal_activity",
-        sa.Column("instance", sa.Text, primary_key=True),
-        sa.Column("login", sa.Text, primary_key=True),
+        *keys("instance", "login"),
         *texts("role", "location"),
         *numbers("connections"),
         *texts("last_code"),

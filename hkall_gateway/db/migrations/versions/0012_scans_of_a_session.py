@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants, texts
+from hkall_gateway.db.tables import instants, keys, texts
 
 revision = "0012"
 down_revision = "0011"
@@ -12,7 +12,7 @@ down_revision = "0011"
 def upgrade() -> None:
     op.create_table(
         "web_scans",
-        sa.Column("token_hash", sa.Text, primary_key=True),
+        *keys("token_hash"),
         sa.Column("number", sa.Integer, primary_key=True),
         *instants("at"),
         *texts("answer"),

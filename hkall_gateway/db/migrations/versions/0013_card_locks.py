@@ -1,9 +1,8 @@
 """cards that wrong PINs locked"""
 
-import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants
+from hkall_gateway.db.tables import instants, keys
 
 revision = "0013"
 down_revision = "0012"
@@ -12,7 +11,7 @@ down_revision = "0012"
 def upgrade() -> None:
     op.create_table(
         "card_locks",
-        sa.Column("card", sa.Text, primary_key=True),
+        *keys("card"),
         *instants("ends_at"),
         comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
         "process.",

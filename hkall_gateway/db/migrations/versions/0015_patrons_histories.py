@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from hkall_gateway.db.tables import instants
+from hkall_gateway.db.tables import instants, keys
 
 revision = "0015"
 down_revision = "0014"
@@ -12,7 +12,7 @@ down_revision = "0014"
 def upgrade() -> None:
     op.create_table(
         "patron_choices",
-        sa.Column("patron", sa.Text, primary_key=True),
+        *keys("patron"),
         *instants("history_since"),
         comment="Patrons who asked us to keep their past loans and the letters to them.",
     )
