@@ -62,6 +62,14 @@ def test_row_links_to_its_request_and_names_the_list(site: Site) -> None:
         assert text in words
 
 
+def test_pickup_place_of_another_library_is_not_shown(site: Site) -> None:
+    given(site, P.RETURN_TRANSIT, "R-HOME", lent=True, pickup_location="LU-LENDING")
+    given(site, P.IN_TRANSIT, "R-COMING")
+    for path in ("/staff/lists/expected", "/staff/lists/expected.csv"):
+        text = site.staff("clerk").get(path).text
+        assert ("R-HOME" in text, "HKU-MAIN-LENDING" in text, "LU-LENDING" in text) == (True, True, False)
+
+
 def test_longest_waiting_request_comes_first_and_the_order_can_be_reversed(site: Site) -> None:
     for number in ("R-1", "R-2", "R-3"):
         given(site, P.PAGED, number)

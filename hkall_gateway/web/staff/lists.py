@@ -21,7 +21,7 @@ from hkall_gateway.circulation.staff.permitted import sees_names
 from hkall_gateway.db.queries.work_lists import MOST, ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Side
+from hkall_gateway.rules.vocabulary import Request, Side
 from hkall_gateway.web.i18n import N_, gettext, place_name
 from hkall_gateway.web.labels import code_words, flag_words, job_words, word
 from hkall_gateway.web.services import consult, services
@@ -118,6 +118,11 @@ def owner_of(row: ListRow) -> str:
     return row.request.item_agency or (row.request.partner if row.request.side is Side.BORROWING else "")
 
 
+def place_of(request: Request) -> str:
+    """Return where our patron collects the book, or "" for a book that we lend: its place has no name here."""
+    return request.pickup_location if request.side is Side.BORROWING else ""
+
+
 # fmt: off
 COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
@@ -130,7 +135,7 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
     "owner":       ListColumn(N_("Owner"),            owner_of),
     "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
-    "pickup":      ListColumn(N_("Pickup place"),     lambda row: place_name(row.request.pickup_location)),
+    "pickup":      ListColumn(N_("Pickup place"),     lambda row: place_name(place_of(row.request))),
     "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
     "position":    ListColumn(N_("Position"),         lambda row: word("positions", row.request.position)),
     "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
@@ -272,7 +277,7 @@ def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[st
     rows = [row.request for row in page.rows]
     return page, {
         "partner": {*context.unit.circuits.used(), *(row.partner for row in rows), only.partner},
-        "pickup": {*context.library.pickup_locations, *(row.pickup_location for row in rows), only.pickup},
+        "pickup": {*context.library.pickup_locations, *map(place_of, rows), only.pickup},
         "material": {*context.library.policy.materials, *(row.material for row in page.rows), only.material},
     }
 
