@@ -115,8 +115,9 @@ def brand() -> Response:
 @PAGES.get("/staff/keys")
 @needs(StaffRole.VIEWER)
 def keys() -> str:
-    """Show the access keys."""
-    return render_template("staff/keys.html", acts=KEYS)
+    """Show the access keys of the acts that the role allows."""
+    pages = {entry.key for entry in MENU if entry.role and may(entry.role)}
+    return render_template("staff/keys.html", acts=[KEYS[act] for act in KEYS if act in pages or may(StaffRole.CLERK)])
 
 
 @PAGES.post("/staff/keys")

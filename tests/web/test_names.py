@@ -137,6 +137,13 @@ def test_viewer_cannot_search_requests_by_card(telling: Site, card: str) -> None
     assert "data-request" in telling.staff("clerk").post("/staff/requests", q="UG1").text
 
 
+def test_viewer_is_not_offered_what_the_role_may_not_do(site: Site) -> None:
+    viewer, clerk = site.staff("viewer"), site.staff("clerk")
+    for path, offered in (("/staff/requests", "card"), ("/staff/keys", "Take the payment"), ("/staff/keys", "Scan a card")):
+        assert (offered in viewer.get(path).text, offered in clerk.get(path).text) == (False, True), path
+    assert "Find a request" in viewer.get("/staff/keys").text
+
+
 def test_viewer_cannot_use_explain_with_a_card(telling: Site) -> None:
     viewer, clerk = telling.staff("viewer"), telling.staff("clerk")
     for question in ("request", "borrow"):
