@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from hashlib import blake2b
@@ -264,7 +264,7 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True, check_cir
 
 def spell_agencies(services: NcipServices, message: NcipMessage) -> NcipMessage:
     """Replace all AgencyIds in a message with their configured spelling, since peers differ in case."""
-    return replace(message, fields={name: _spell_agencies(services, name, value) for name, value in message.fields.items()})
+    return message.with_fields({name: _spell_agencies(services, name, value) for name, value in message.fields.items()})
 
 
 def _spell_agencies(services: NcipServices, name: str, value: Value) -> Value:

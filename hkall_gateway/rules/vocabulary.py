@@ -198,7 +198,7 @@ class Titled:
 
 def full_title(title: str, linked_title: str) -> str:
     """Join the original script and the romanised title. Show a title without a second form only once."""
-    return " / ".join(dict.fromkeys(filter(None, (linked_title, title))))
+    return f"{linked_title} / {title}" if title and linked_title and title != linked_title else linked_title or title
 
 
 @dataclass(frozen=True, slots=True)

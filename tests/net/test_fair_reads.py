@@ -103,6 +103,22 @@ def test_ordinary_reads_of_a_trusted_client_use_no_quota(room: Room) -> None:
     assert room.read(room.strangers[0])
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "cpu_s", "trusted"),
+    [(HEAVY_S / 2, HEAVY_S / 2, True), (10 * HEAVY_S, HEAVY_S / 2, True), (2 * HEAVY_S, 2 * HEAVY_S, False)],
+)
+def test_only_cpu_time_makes_a_trusted_read_heavy(wall_s: float, cpu_s: float, trusted: bool) -> None:
+    clock, spent = Clock(), [0.0]
+    reads = FairReads(clock, lambda: spent[0])
+    clock.advance(1)
+    for read_wall_s, read_cpu_s in [(0.0001, 0.0001)] * 3 + [(wall_s, cpu_s)]:
+        reads.begin(trusted=True)
+        clock.advance(read_wall_s)
+        spent[0] += read_cpu_s
+        reads.end("sip2 counter-1", trusted=True)
+    assert reads.trusts("sip2 counter-1") is trusted
+
+
 def test_connection_trusted_while_queued_leaves_the_queue(room: Room) -> None:
     first, known, following = room.strangers
     assert room.read(first)

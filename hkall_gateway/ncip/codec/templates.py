@@ -27,9 +27,7 @@ def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage |
     template = _find_template(tuple(pieces[::2]), read)
     if template is None or not "".join(pieces[1::2]).isprintable():
         return None
-    fields = {name: _fill(value, texts) for name, value in template.fields.items()}
-    manner = template.version, template.namespaced, template.extension, template.notes
-    return NcipMessage(template.service, fields, *manner)
+    return template.with_fields({name: _fill(value, texts) for name, value in template.fields.items()})
 
 
 @lru_cache(maxsize=128)

@@ -52,6 +52,8 @@ HEAVY_S: Final = 0.005
 """CPU seconds above which a read, including the replies to the data, counts as heavy."""
 DEBT: Final = 20.0
 """After a heavy read, the client's connections count as unauthenticated for this multiple of the read's CPU time."""
+FRESH_S: Final = HEAVY_S / 10
+"""Seconds within which the CPU time at the start of an earlier read is used again, since reading it takes a system call."""
 MOST_ROWS: Final = 1000
 
 
@@ -78,7 +80,8 @@ class FairReads:
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
-        self._clock, self.spent = clock, spent
+        self._clock, self._spent = clock, spent
+        self._began_s = self._fresh_s = self._spent_s = 0.0
         self._waiting: OrderedDict[ReadingConnection, None] = OrderedDict()
         self._next: ReadingConnection | None = None
         self._free_s = 0.0
@@ -109,6 +112,17 @@ class FairReads:
         if connection is self._next:
             self._next = None
             self._schedule_next()
+
+    def begin(self, *, trusted: bool) -> None:
+        """Note the time and the CPU time at the start of a read."""
+        self._began_s = self._clock.seconds()
+        if not trusted or not 0 <= self._began_s - self._fresh_s < FRESH_S:
+            self._fresh_s, self._spent_s = self._began_s, self._spent()
+
+    def end(self, row: str, *, trusted: bool) -> None:
+        """Record the CPU time of the read that ends now. A trusted read that took little wall time was not heavy."""
+        if not trusted or self._clock.seconds() - self._began_s > HEAVY_S:
+            self.used(row, self._spent() - self._spent_s, trusted=trusted)
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
         """Record the CPU time of a read."""
@@ -183,11 +197,11 @@ class FairTransport(Server):
             return None
         self._parked = False
         self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
-        before_s = fair.spent()
+        fair.begin(trusted=trusted)
         try:
             return super().doRead()
         finally:
-            fair.used(self.row, fair.spent() - before_s, trusted=trusted)
+            fair.end(self.row, trusted=trusted)
 
     def stopReading(self) -> None:  # noqa: N802
         """Leave the queue and stop reading."""
