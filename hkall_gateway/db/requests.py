@@ -41,17 +41,17 @@ BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
 
 
-def facts_of(request: Request) -> dict[str, Any]:
+def facts_of(request: Request) -> dict[str, object]:
     """Return all fields of a request by name."""
     return dict(zip(NAMES, _CELLS(request), strict=True))
 
 
-def changed_fields(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
+def changed_fields(before: Request, facts: Mapping[str, object]) -> dict[str, object]:
     """Return the position and all `facts` that differ from the request. Raises AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 
 
-def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
+def with_facts(request: Request, facts: Mapping[str, object]) -> Request:
     """Return a copy of the request with these fields replaced. `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
@@ -89,7 +89,7 @@ def request_of(cells: Sequence[Any]) -> Request:
     return Request(*facts)
 
 
-NO_PERSON: Final[Mapping[str, Any]] = {
+NO_PERSON: Final[Mapping[str, object]] = {
     **dict.fromkeys(("patron", "placed_by", "placed_id", "reason", "flags"), ""),
     "anonymised": True,
 }

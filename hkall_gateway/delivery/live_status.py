@@ -8,7 +8,7 @@ public page cannot stop the courier.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -131,11 +131,8 @@ class LiveStatus:
                 LOG.exception("live_status.failed", partner=channel.circuit.agency)
                 statuses = None
             key, now = (channel.circuit.agency, channel.title), self._now()
-            before = self._answers.pop(key, None)
-            if statuses is not None:
-                self._answers[key] = _Answer(now, statuses, now)
-            else:
-                self._answers[key] = _Answer(now, before.statuses, before.at) if before else _Answer(now)
+            before = self._answers.pop(key, _Answer(now))
+            self._answers[key] = replace(before, asked_at=now) if statuses is None else _Answer(now, statuses, now)
             if len(self._answers) > ROOM:
                 del self._answers[next(iter(self._answers))]
         channel.title = ""

@@ -68,7 +68,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
             (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
             deleted = _delete_older(file.parent, keep) if keep is not None else 0
         except _FAULTS as error:
-            store.now(restoring.record_backup_time, last)
+            store.now(instances.record, instances.BACKUP, last)
             raise CliError(f"{error}\nno backup was made") from None
     engine.dispose()
     size = file.stat().st_size

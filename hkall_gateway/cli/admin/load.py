@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -267,10 +268,8 @@ def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
     """Group the places in a file by the word found there."""
     from hkall_gateway.ils.columns import Places
 
-    found: dict[T, Places] = {}
+    found: defaultdict[T, Places] = defaultdict(Places)
     for word, where in placed:
-        if word not in found:
-            found[word] = Places()
         found[word].add(where)
     return found
 

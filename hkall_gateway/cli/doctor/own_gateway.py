@@ -181,17 +181,13 @@ def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
 def private_files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files that must be private to the gateway's user, with a description of their contents."""
     yield path, "hashes of passwords"
-    yield from ((file, "a private key") for file in dict.fromkeys(_private_keys(config)))
+    secure = (endpoint_arguments(one.text)[1] for one in endpoints(config, "1") if one.text.startswith(KIND))
+    keys = dict.fromkeys(Path(arguments.get("privateKey", "server.pem")) for arguments in secure)
+    yield from ((key, "a private key") for key in keys)
     if (file := database_file(config.database)) is not None:
         yield from ((Path(f"{file}{end}"), "the loans of patrons") for end in ("", "-wal", "-shm"))
     if config.logs.file is not None:
         yield config.logs.file, "patrons and their loans"
-
-
-def _private_keys(config: GatewayConfig) -> Iterator[Path]:
-    for endpoint in endpoints(config, "1"):
-        if endpoint.text.startswith(KIND):
-            yield Path(endpoint_arguments(endpoint.text)[1].get("privateKey", "server.pem"))
 
 
 def judge_file(sheet: Sheet, file: Path, holds: str) -> None:

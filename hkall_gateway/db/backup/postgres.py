@@ -19,7 +19,8 @@ from typing import IO, Any, Final, TypeVar
 from sqlalchemy import Connection, Engine, inspect, text
 
 from hkall_gateway.db import schema
-from hkall_gateway.db.backup.restoring import Counts, NotRestored, new_file_beside, replace_target, require_known
+from hkall_gateway.db.backup.restoring import Counts, NotRestored, new_file_beside, require_known
+from hkall_gateway.db.privacy.archive import replace_target
 from hkall_gateway.db.tables import METADATA
 
 T = TypeVar("T")

@@ -19,7 +19,6 @@ from sqlalchemy.exc import DatabaseError
 
 from hkall_gateway.db import instances, schema
 from hkall_gateway.db.privacy import erased, forgetting, persons
-from hkall_gateway.db.privacy.archive import sync_folder
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
 from hkall_gateway.db.requests import BLANK
@@ -62,13 +61,8 @@ class Restored:
 def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
     """Record the start of a backup, so that the backup contains it, and return the time of the previous backup."""
     last = made_at(unit)
-    record_backup_time(unit, now)
+    instances.record(unit, instances.BACKUP, now)
     return last
-
-
-def record_backup_time(unit: UnitOfWork, when: datetime | None) -> None:
-    """Record the time of the last backup."""
-    instances.record(unit, instances.BACKUP, when)
 
 
 def made_at(unit: UnitOfWork) -> datetime | None:
@@ -154,11 +148,3 @@ def new_file_beside(target: Path, end: str) -> Iterator[Path]:
 def _remove_file(file: Path) -> None:
     remove_log(file)
     file.unlink(missing_ok=True)
-
-
-def replace_target(new: Path, target: Path) -> None:
-    """Rename the new file to `target`, and sync the change to disk."""
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(target)
-    sync_folder(target.parent)

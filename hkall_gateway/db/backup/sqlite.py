@@ -20,10 +20,10 @@ from hkall_gateway.db.backup.restoring import (
     NotRestored,
     new_file_beside,
     remove_log,
-    replace_target,
     require_known,
 )
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.privacy.archive import replace_target
 from hkall_gateway.db.privacy.forgetting import vacuum
 from hkall_gateway.db.tables import METADATA
 

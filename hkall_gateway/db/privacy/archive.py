@@ -29,7 +29,7 @@ class NotAnArchive(Exception):
     """The file contains data that this program did not write. The file is left unchanged."""
 
 
-def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def append(path: Path, records: Iterable[Mapping[str, object]]) -> None:
     """Append records, one per line, and return once they are on disk. Raises NotAnArchive, OSError."""
     block = _make_block("".join(_json_line(record) for record in records).encode())
     fresh = not path.exists()
@@ -73,9 +73,7 @@ def _replace_file(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: 
             raise OSError(f"{path}: another process has rewritten it at this moment; try again")
         count += _copy_changed(old, path, file, change)
         file.flush()
-        os.fsync(file.fileno())
-        new.replace(path)
-        sync_folder(path.parent)
+        replace_target(new, path)
     return count
 
 
@@ -135,7 +133,7 @@ def _is_named(file: BinaryIO, path: Path) -> bool:
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
-def _json_line(record: Mapping[str, Any]) -> str:
+def _json_line(record: Mapping[str, object]) -> str:
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.isoformat()) + "\n"
 
 
@@ -144,6 +142,14 @@ def _make_block(data: bytes) -> bytes:
     body = press.compress(data) + press.flush()
     tail = struct.pack("<II", zlib.crc32(data), len(data))
     return _HEAD + _LENGTH.pack(_START + len(body) + len(tail)) + body + tail
+
+
+def replace_target(new: Path, target: Path) -> None:
+    """Rename the new file to `target`, once it is on disk, and sync the change."""
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
+    new.replace(target)
+    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

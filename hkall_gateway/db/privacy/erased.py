@@ -26,7 +26,7 @@ from typing import Final
 from sqlalchemy import select
 
 from hkall_gateway.db.engine.compiled import insert_or_write_over
-from hkall_gateway.db.privacy.archive import sync_folder
+from hkall_gateway.db.privacy.archive import replace_target
 from hkall_gateway.db.tables import ERASED
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
@@ -167,10 +167,7 @@ def add_to_file(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
         new = path.with_name(path.name + ".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(mark) | {"at": mark.at.isoformat()}) + "\n" for mark in found)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        sync_folder(path.parent)
+        replace_target(new, path)
     return found
 
 

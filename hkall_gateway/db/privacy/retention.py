@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, func, literal, or_, select, tuple_, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.outbox import UNSETTLED
+from hkall_gateway.db.privacy.archive import Record
 from hkall_gateway.db.requests import NO_PERSON
 from hkall_gateway.db.tables import (
     ARCHIVES,
@@ -107,7 +108,7 @@ def anonymise(unit: UnitOfWork, requests: Sequence[Request]) -> None:
     delete_messages(unit, OUTBOX.c.request.in_(ids))
 
 
-def anonymous(record: dict[str, Any]) -> dict[str, Any]:
+def anonymous(record: Record) -> Record:
     """Return an archived record, or a journal line without a request, in its anonymised form."""
     if PARTS[0].name not in record:
         return {**record, **NO_PERSON_IN[JOURNAL]}
@@ -136,7 +137,7 @@ def archives(unit: UnitOfWork) -> tuple[str, ...]:
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
-def records(unit: UnitOfWork, requests: Sequence[Request]) -> list[dict[str, Any]]:
+def records(unit: UnitOfWork, requests: Sequence[Request]) -> list[Record]:
     """Return an archive record for each request: its columns, and a list of rows for each table of PARTS."""
     ids = [request.id for request in requests]
     found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
@@ -164,13 +165,13 @@ def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(numbers)).values(patron="", detail="")).rowcount
 
 
-def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[dict[str, Any]]:
+def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[Record]:
     """Return the oldest journal lines from before `before` that do not belong to a request."""
     old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return [dict(row) for row in unit.execute(old).mappings()]
 
 
-def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
+def remove_lines(unit: UnitOfWork, found: Sequence[Record]) -> None:
     """Delete these lines of the journal."""
     unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
 

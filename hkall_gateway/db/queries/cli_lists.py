@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Select, and_, func, or_, select
 
@@ -28,6 +28,7 @@ from hkall_gateway.rules.vocabulary import Position, Request
 P = Position
 R = REQUESTS.c
 MOST = 10_000
+Line: TypeAlias = dict[str, Any]
 
 
 LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
@@ -67,9 +68,7 @@ def stalled(
     return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
 
 
-def notices(
-    unit: UnitOfWork, states: Sequence[NoticeState], after: int = 0, most: int | None = None
-) -> tuple[dict[str, Any], ...]:
+def notices(unit: UnitOfWork, states: Sequence[NoticeState], after: int = 0, most: int | None = None) -> tuple[Line, ...]:
     """Return at most `most` letters in these states with a number above `after`, oldest first, without addresses."""
     wanted: list[Condition] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
     wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
@@ -81,14 +80,14 @@ def undelivered(unit: UnitOfWork) -> int:
     return int(unit.execute(select(func.count()).select_from(NOTICES).where(IS_UNDELIVERABLE)).scalar_one())
 
 
-def charges(unit: UnitOfWork, card: str = "") -> tuple[dict[str, Any], ...]:
+def charges(unit: UnitOfWork, card: str = "") -> tuple[Line, ...]:
     """Return the unpaid charges of the patron with this card, or of all patrons if `card` is empty."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
     query = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
     return _read_dicts(unit, query.where(FINES.c.patron == card) if card else query)
 
 
-def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
+def closures(unit: UnitOfWork, since: date) -> tuple[Line, ...]:
     """Return every library's closed days from the day `since`."""
     return _read_dicts(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
@@ -99,10 +98,10 @@ def last_closure(unit: UnitOfWork, agency: str) -> date | None:
     return found
 
 
-def jobs(unit: UnitOfWork) -> tuple[dict[str, Any], ...]:
+def jobs(unit: UnitOfWork) -> tuple[Line, ...]:
     """Return the last runs of scheduled jobs and imports."""
     return _read_dicts(unit, select(JOBS).order_by(JOBS.c.name))
 
 
-def _read_dicts(unit: UnitOfWork, query: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
+def _read_dicts(unit: UnitOfWork, query: Select[*tuple[Any, ...]]) -> tuple[Line, ...]:
     return tuple(dict(row) for row in unit.execute(query).mappings())

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from flask_openapi3.openapi import OpenAPI
 
 from hkall_gateway.web.api import access
 
+Json: TypeAlias = dict[str, Any]
 JSON: Final = "application/json"
 _CONVERTER: Final = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
-def describe(api: OpenAPI) -> dict[str, Any]:
+def describe(api: OpenAPI) -> Json:
     """Return the API's OpenAPI document, with the examples in `examples.json` added to the operations."""
-    document = cast("dict[str, Any]", api.api_doc)
+    document = cast("Json", api.api_doc)
     examples = json.loads(resources.files(__package__).joinpath("examples.json").read_text(encoding="utf-8"))
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -33,9 +34,9 @@ def describe(api: OpenAPI) -> dict[str, Any]:
     return document
 
 
-def documentation(api: OpenAPI) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+def documentation(api: OpenAPI) -> tuple[Json, dict[str, list[Json]]]:
     """Return the OpenAPI document, and by tag the operations with the data that the documentation page shows."""
-    document, tags = describe(api), dict[str, list[dict[str, Any]]]()
+    document, tags = describe(api), dict[str, list[Json]]()
     callers = {
         (method, _CONVERTER.sub(r"{\1}", rule.rule)): access.ROLES[rule.endpoint]
         for rule in api.url_map.iter_rules()
@@ -58,7 +59,7 @@ def documentation(api: OpenAPI) -> tuple[dict[str, Any], dict[str, list[dict[str
     return document, tags
 
 
-def _inputs(document: dict[str, Any], operation: dict[str, Any]) -> list[dict[str, Any]]:
+def _inputs(document: Json, operation: Json) -> list[Json]:
     """Return an operation's parameters and the fields in its request body, as OpenAPI parameters."""
     found = [{"description": "", **parameter} for parameter in operation.get("parameters", ())]
     if "requestBody" in operation:
