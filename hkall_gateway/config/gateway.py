@@ -113,7 +113,7 @@ class TerminalConfig(Strict, Terminal):  # type: ignore[misc]  # mypy does not k
     role: Literal["counter", "selfcheck", "bookdrop", "lookup"] = Field(
         description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks patrons"
     )
-    dialect: Text = Field(default="standard", description="row of sip2/codec/dialects.py, or of [[sip2.dialects]]")
+    dialect: Text = Field(default="standard", description="row of sip2/codec/dialects.toml, or of [[sip2.dialects]]")
     language: Language | None = Field(
         default=None, description="language of its screen if neither message nor patron names one; default: our first language"
     )

@@ -52,17 +52,9 @@ class Export(Generic[R]):
 
 
 READERS: Final[Mapping[str, Callable[[str], object]]] = {
+    **{read.__name__: read for read in (cards, count, day, language, last_day, position, side, yes, yes_by_default)},
     "text": str,
     "secret": Sensitive,
-    "cards": cards,
-    "count": count,
-    "day": day,
-    "language": language,
-    "last_day": last_day,
-    "position": position,
-    "side": side,
-    "yes": yes,
-    "yes_by_default": yes_by_default,
 }
 """The function that converts a text, by the kind of a column in `exports.toml`."""
 

@@ -26,7 +26,6 @@ from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import JOURNAL
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.simulator.consortium.faults import (
@@ -290,9 +289,11 @@ class Consortium:
 
     def events(self) -> Counter[str]:
         """Count how often each kind of event happened to requests, in all journals together."""
-        found: Counter[str] = Counter()
+        ok, found = JOURNAL.c.outcome == "ok", Counter[str]()
+        happened = select(JOURNAL.c.event, func.count()).where(ok).group_by(JOURNAL.c.event)
         for world in self.worlds.values():
-            found.update(finished(world.store.read(_queued_events, is_long=True)))
+            for event, times in finished(world.store.read(lambda unit: unit.execute(happened).all(), is_long=True)):
+                found[event] += times
         return found
 
     def fingerprint(self) -> str:
@@ -308,9 +309,3 @@ class Consortium:
         for world in self.worlds.values():
             world.close()
         self._ground.close()
-
-
-def _queued_events(unit: UnitOfWork) -> dict[str, int]:
-    ok = JOURNAL.c.outcome == "ok"
-    happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
-    return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}

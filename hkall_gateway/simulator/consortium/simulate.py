@@ -98,7 +98,6 @@ def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
     books = [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
     databases = ground(setting.database)
-    agencies = AGENCIES[: setting.libraries]
     holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
     starts = [_library_start(agency, agencies, holdings) for agency in agencies]
     consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=databases)
