@@ -61,13 +61,13 @@ def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Ref
     UserId takes precedence over AuthenticationInput, since peers send both. An AuthenticationInput of an unknown type, which
     may have been meant as a PIN, is answered like a wrong PIN.
     """
-    message = call.message
-    for part in message.each("AuthenticationInput"):
+    message, parts = call.message, call.message.each("AuthenticationInput")
+    for part in parts:
         kind = part.text("AuthenticationInputType")
         if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
             known = "a card is a Barcode Id, a PIN is a PIN or a Password"
             return Problem(PROBLEMS[Reason.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
-    inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
+    inputs = {part.text("AuthenticationInputType").casefold(): part for part in parts}
     pin = Sensitive(_find_input(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
     if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service not in LOOK_UPS)):
         return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
@@ -243,8 +243,10 @@ async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Pee
 def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | None:
     """Return the Problem for a document addressed to another agency, or None if the addressee is missing or is us."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
+    if not named or named[0] == services.agency:
+        return None
     ours = {name.casefold() for name in (services.agency, *services.other_names)}
-    if not named or any(name.casefold() in ours for name in named):
+    if any(name.casefold() in ours for name in named):
         return None
     return Problem(problems.UNKNOWN_AGENCY, f"this is {services.agency}, and the document is for another agency", "ToAgencyId")
 

@@ -273,7 +273,7 @@ def _spell_agencies(services: NcipServices, name: str, value: Value) -> Value:
         return value if known == value else Coded(known, getattr(value, "scheme", None))
     if isinstance(value, STRUCTURE):
         return {
-            inner: part if type(part) is str and inner != "AgencyId" else _spell_agencies(services, inner, part)
+            inner: part if isinstance(part, str) and inner != "AgencyId" else _spell_agencies(services, inner, part)
             for inner, part in value.items()
         }
     return value if isinstance(value, bool) else [_spell_agencies(services, name, one) for one in value]

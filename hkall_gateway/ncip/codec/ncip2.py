@@ -297,7 +297,7 @@ def _make_slot(at: Child, element: Element, mark: str, *, foreign: bool = False)
 
 
 def _escape_text(text: str) -> str:
-    cleaned = without_control_characters(text)
+    cleaned = text if text.isprintable() else without_control_characters(text)
     return cleaned.translate(_ESCAPES) if _MARKUP.search(cleaned) else cleaned
 
 

@@ -23,7 +23,7 @@ def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage |
     `read` reads a whole document for a new template. It raises BadDocument or ValueError for documents without a template.
     """
     pieces = _TEXT.split(text) if len(text) <= LONGEST else []
-    texts = dict(zip(MARKS, pieces[1::2], strict=False))
+    texts = dict(zip(MARKS, map(str.rstrip, pieces[1::2]), strict=False))
     template = _find_template(tuple(pieces[::2]), read)
     if template is None or not "".join(pieces[1::2]).isprintable():
         return None
@@ -56,9 +56,14 @@ def _leaves(value: Value) -> Iterator[str]:
 
 def _fill(value: Value, texts: Mapping[str, str]) -> Value:
     if isinstance(value, dict):
-        return {name: _fill(inner, texts) for name, inner in value.items()}
+        return {name: texts.get(one, one) if type(one) is str else _fill(one, texts) for name, one in value.items()}
+    if isinstance(value, Coded):
+        return _make_coded(texts[value], value.scheme) if value in texts else value
     if isinstance(value, str):
-        if value not in texts:
-            return value
-        return Coded(" ".join(texts[value].split()), value.scheme) if isinstance(value, Coded) else texts[value].rstrip()
+        return texts.get(value, value)
     return value if isinstance(value, bool) else [_fill(one, texts) for one in value]
+
+
+@lru_cache(maxsize=256)  # codes and agencies, of which there are few
+def _make_coded(text: str, scheme: str | None) -> Coded:
+    return Coded(" ".join(text.split()), scheme)
