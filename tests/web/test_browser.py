@@ -98,9 +98,10 @@ def shown(driver: WebDriver, text: str) -> None:
 
 
 def wait_for(driver: WebDriver, heading: str) -> None:
-    """Wait for the page with this heading; the previous page may be replaced while it is read."""
+    """Wait for the page with this heading, and for its script; the previous page may be replaced while it is read."""
     waiting = WebDriverWait(driver, 20, ignored_exceptions=[WebDriverException])
     waiting.until(lambda found: found.find_element(By.TAG_NAME, "h1").text == heading)
+    waiting.until(lambda found: found.execute_script("return document.readyState") == "complete")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

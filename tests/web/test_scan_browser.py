@@ -222,7 +222,7 @@ def test_scan_reaches_the_field_wherever_the_focus_is(counter: Gateway) -> None:
         wedge(driver, "W33")
         assert answered(driver, "W33")[0] == "ok"
         driver.find_element(By.TAG_NAME, "h1").click()
-        assert focused(driver) == "barcode"
+        until(lambda: focused(driver) == "barcode", "the focus, which the page returns after the click")
     finally:
         driver.quit()
 
