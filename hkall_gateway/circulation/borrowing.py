@@ -220,12 +220,12 @@ def _open_request(
         command.by,
         steps=asks,
     )
-    listed = [replace(c, request=request.id) for c in ranked]
     if not asks:
-        context.unit.candidates.add(listed)
+        context.unit.candidates.add(ranked, request.id)
         return request
-    asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # still the best choice, as ranked in this transaction
-    context.unit.candidates.add([asked, *listed[1:]])
+    # This is still the best choice, as ranked in this transaction.
+    asked = replace(ranked[0], request=request.id, wire_id=choosing.next_wire_id(request))
+    context.unit.candidates.add([asked, *ranked[1:]], request.id)
     return choosing.send_to(context, request, asked, Event.ASK, command.by)
 
 

@@ -19,7 +19,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 def new_request_id() -> str:
     """Return a random request number, unique across gateways, with twelve characters that are hard to misread."""
-    return "R-" + "".join(secrets.choice(_CHARACTERS) for _ in range(12))
+    number = secrets.randbelow(len(_CHARACTERS) ** 12)
+    return "R-" + "".join([_CHARACTERS[number // len(_CHARACTERS) ** place % len(_CHARACTERS)] for place in range(12)])
 
 
 _CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"

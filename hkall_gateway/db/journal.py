@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -42,12 +42,22 @@ class JournalRepository(Repository):
 
     def add(self, entry: JournalEntry, now: datetime, detail: str) -> None:
         """Queue a line. All lines of the transaction are written together."""
+        by = entry.by
         _ADD.append(
             self._connection,
             at=now,
+            request=entry.request,
+            patron=entry.patron,
+            who=by.who,
+            channel=by.channel,
+            message=by.message,
+            corr=by.corr,
+            event=entry.event,
+            source=entry.source,
+            target=entry.target,
+            rule=entry.rule,
+            outcome=entry.outcome,
             detail=detail,
-            **{name: getattr(entry, name) for name in _SAME},
-            **{name: getattr(entry.by, name) for name in _BY},
         )
 
     def last_noted(self, request: str, event: str) -> datetime | None:
@@ -75,8 +85,6 @@ _ABOUT = (
 )
 _LINES = union(*(select(JOURNAL).where(about) for about in _ABOUT)).subquery()
 _HISTORY = CompiledStatement(select(_LINES).order_by(_LINES.c.id))
-_SAME = ("request", "patron", "event", "source", "target", "rule", "outcome")
-_BY = tuple(f.name for f in fields(Actor))
 _ADD = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 _LAST_NOTED = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))

@@ -39,6 +39,7 @@ BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib
 """An empty request, used as the baseline for a new request and in place of a missing request."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
+_BLANK_CELLS = _CELLS(BLANK)
 
 
 def facts_of(request: Request) -> dict[str, object]:
@@ -51,12 +52,29 @@ def changed_fields(before: Request, facts: Mapping[str, object]) -> dict[str, ob
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 
 
+def filled_fields(request: Request) -> dict[str, object]:
+    """Return the fields of a request that differ from BLANK, and the position."""
+    cells = zip(NAMES, _CELLS(request), _BLANK_CELLS, strict=True)
+    return {name: value for name, value, blank in cells if name == "position" or value != blank}
+
+
 def with_facts(request: Request, facts: Mapping[str, object]) -> Request:
     """Return a copy of the request with these fields replaced. `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
         cells[_PLACES[name]] = value
-    return Request(*cells)
+    return _make_request(cells)
+
+
+_SLOTS: Final = [Request.__dict__[name].__set__ for name in NAMES]
+
+
+def _make_request(cells: Sequence[object]) -> Request:
+    """Return a request with these fields in the order of NAMES. The constructor of a frozen dataclass takes longer."""
+    made = object.__new__(Request)
+    for set_field, cell in zip(_SLOTS, cells, strict=True):
+        set_field(made, cell)
+    return made
 
 
 def redacted(detail: Mapping[str, object]) -> dict[str, object]:
@@ -86,7 +104,7 @@ def request_of(cells: Sequence[Any]) -> Request:
     facts = list(cells)
     facts[1], facts[2] = _SIDES[cells[1]], POSITIONS[cells[2]]
     facts[_SYNC] = _SYNCS.get(cells[_SYNC]) or RenewalSync(cells[_SYNC])
-    return Request(*facts)
+    return _make_request(facts)
 
 
 NO_PERSON: Final[Mapping[str, object]] = {
@@ -222,10 +240,11 @@ class CandidateRepository(Repository):
         rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
         return Candidate(*rows[0]) if rows else None
 
-    def add(self, candidates: Sequence[Candidate]) -> None:
-        """Store the list of copies that could fill a request."""
+    def add(self, candidates: Sequence[Candidate], request: str = "") -> None:
+        """Store the list of copies that could fill a request. `request` is its number if they were ranked without it."""
         for candidate in candidates:
-            _ADD.append(self._connection, **{name: getattr(candidate, name) for name in _CHOICE})
+            cells = {name: getattr(candidate, name) for name in _CHOICE}
+            _ADD.append(self._connection, **{**cells, "request": request or candidate.request})
 
     def replace(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Replace the candidates of a request after a change by staff."""

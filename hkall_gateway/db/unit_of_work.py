@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, TypeVar, Unpack
@@ -31,6 +30,7 @@ from hkall_gateway.db.requests import (
     RequestRepository,
     changed_fields,
     facts_of,
+    filled_fields,
     redacted,
     request_of,
     with_facts,
@@ -78,27 +78,9 @@ class UnitOfWork:
         self.dialect, self.execute = transaction.dialect, transaction.execute
         self.requests, self.patrons = RequestRepository(transaction), patrons.PatronRepository(transaction)
         self.partners, self.outbox = PartnerRepository(transaction), Outbox(transaction)
+        self.candidates, self.holdings = CandidateRepository(transaction), HoldingRepository(transaction)
+        self.circuits, self.notices = CircuitRepository(transaction), NoticeRepository(transaction)
         self.journal = JournalRepository(transaction)
-
-    @cached_property
-    def candidates(self) -> CandidateRepository:
-        """Repository of the copies that could fill a request."""
-        return CandidateRepository(self.transaction)
-
-    @cached_property
-    def holdings(self) -> HoldingRepository:
-        """Repository of all libraries' copies."""
-        return HoldingRepository(self.transaction)
-
-    @cached_property
-    def circuits(self) -> CircuitRepository:
-        """Repository of the recipients' circuit breakers."""
-        return CircuitRepository(self.transaction)
-
-    @cached_property
-    def notices(self) -> NoticeRepository:
-        """Repository of patron letters."""
-        return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor, *, steps: bool = False) -> Request:
         """Insert a request with its first position. Add a missing number, and the title in the original script.
@@ -118,7 +100,7 @@ class UnitOfWork:
         if not steps:
             self._insert(born)
         self.transaction.ahead.changed(born, born)
-        self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
+        self._note(born, "OPEN", "", "", "ok", to_json(filled_fields(born)), now, by)
         return born
 
     def can(self, request: Request, event: Event) -> bool:

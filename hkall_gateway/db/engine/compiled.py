@@ -113,7 +113,8 @@ class _DriverStatement:
     """A statement compiled for one driver.
 
     Attributes:
-        names: Parameter names and their converters, for `positional` placeholders in their order.
+        names: Parameter names, for `positional` placeholders in their order.
+        converters: Converters for parameters that are not None, by the index of the name.
         given: Constant values from the statement itself.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
@@ -121,7 +122,8 @@ class _DriverStatement:
     """
 
     text: str
-    names: tuple[tuple[str, Convert | None], ...]
+    names: tuple[str, ...]
+    converters: tuple[tuple[int, Convert], ...]
     positional: bool
     given: Values
     keys: tuple[str, ...]
@@ -134,11 +136,13 @@ class _DriverStatement:
         try:
             if self.given:
                 values = {**self.given, **values}
-            if self.positional:
-                return tuple([values[name] if convert is None else convert(values[name]) for name, convert in self.names])
-            return {name: values[name] if convert is None else convert(values[name]) for name, convert in self.names}
+            cells = [values[name] for name in self.names]
+            for place, convert in self.converters:
+                if (cell := cells[place]) is not None:
+                    cells[place] = convert(cell)
         except Exception as error:
             raise _sqlalchemy_error(connection.dialect, self.text, values, error) from error
+        return tuple(cells) if self.positional else dict(zip(self.names, cells, strict=True))
 
 
 class CompiledStatement:
@@ -191,13 +195,16 @@ class CompiledStatement:
         COMMIT. Sending raises LostRace if a row to update does not exist.
         """
         row = (compiled := self._for(connection.dialect)).parameters(connection, values)
-        key, appended = values.get(self._key), _appended(connection)
-        # PostgreSQL would update a row only once in a statement.
-        again = key is not None and not compiled.here and any(key == one for one, _ in appended.get(self, ()))
-        if again or any(one is not self and one.table == self.table for one in appended):
-            flush(connection)
-            appended = _appended(connection)
-        appended.setdefault(self, []).append((key, row))
+        key, appended = values.get(self._key), connection.info.setdefault(APPENDED, {})
+        rows: list[AppendedRow] | None = appended.get(self)
+        if rows is None:  # only one statement of a table waits, so that its changes remain in order
+            _flush_before(connection, (self.table,))
+        elif self._key and not compiled.here and any(key == one for one, _ in rows):
+            flush(connection)  # PostgreSQL would update a row only once in a statement
+        else:
+            rows.append((key, row))
+            return
+        connection.info.setdefault(APPENDED, {})[self] = [(key, row)]
 
     def send_rows(self, connection: Connection, rows: Sequence[AppendedRow]) -> None:
         """Insert or update rows that `append` has prepared."""
@@ -243,11 +250,6 @@ def in_transaction(connection: Connection) -> bool:
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
     return str(driver.info.transaction_status.name) == "INTRANS"
-
-
-def _appended(connection: Connection) -> dict[CompiledStatement, list[AppendedRow]]:
-    found: dict[CompiledStatement, list[AppendedRow]] = connection.info.setdefault(APPENDED, {})
-    return found
 
 
 def flush(connection: Connection) -> None:
@@ -325,7 +327,8 @@ def _compile(statement: ClauseElement, dialect: Dialect, *, is_appended: bool) -
     made = statement.compile(dialect=dialect)
     assert isinstance(made, SQLCompiler)
     columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
-    binds = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in made.binds.items()}
+    names = tuple(map(str, made.positiontup or made.binds))
+    converters = ((n, made.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for n, name in enumerate(names))
     results = (
         (place, column.type.dialect_impl(dialect).result_processor(dialect, None)) for place, column in enumerate(columns)
     )
@@ -342,7 +345,8 @@ def _compile(statement: ClauseElement, dialect: Dialect, *, is_appended: bool) -
         rows_text = str(changed.compile(dialect=dialect))
     return _DriverStatement(
         text=str(made),
-        names=tuple((str(name), binds[name]) for name in made.positiontup or made.binds),
+        names=names,
+        converters=tuple((place, convert) for place, convert in converters if convert),
         positional=made.positional,
         given={name: bind.value for name, bind in made.binds.items() if not bind.required},
         keys=tuple(str(column.key) for column in columns),
