@@ -52,18 +52,18 @@ def run(folder: Path, shift: int) -> None:
         process.serve(
             path,
             beside=lambda reactor: DemoPeers(reactor, ports, ships_after_s=SHIPS_AFTER_S, mail=mail),
-            started=lambda: click.echo(_addresses(ports, known)),
+            started=lambda: click.echo(addresses(ports, known)),
         )
     )
 
 
-def _addresses(ports: Ports, known: Path) -> str:
+def addresses(ports: Ports, known: Path) -> str:
     """Return the demo's URLs and logins, formatted for people."""
     here = "http://127.0.0.1"
-    logins = " or ".join(row["login"] for row in demo_setup.STAFF)
+    logins = ", ".join(f"{row['login']} ({row['role']})" for row in demo_setup.STAFF)
     rows = (
         ("patrons' pages", f"{here}:{ports.web}/", "patron P0001, PIN 1234"),
-        ("staff console", f"{here}:{ports.web}/staff/", f"login {logins}, password {demo_setup.PASSWORD}"),
+        ("staff console", f"{here}:{ports.web}/staff/", f"password {demo_setup.PASSWORD}, login {logins}"),
         ("letters", f"{here}:{ports.mail}{PATH}", "what the gateway has sent"),
         ("help", f"{here}:{ports.web}/help", "the rules, in English and Chinese"),
         ("health", f"{here}:{ports.ops}/readyz", ""),

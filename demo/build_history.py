@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -28,20 +29,26 @@ from demo.history import BEGIN
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.tables import FINES, IS_UNPAID, METADATA, TITLES
+from hkall_gateway.db.tables import FINES, IS_UNPAID, METADATA, NOTICES, TITLES
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils import exports
+from hkall_gateway.ncip.codec.documents import decode
+from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client
+from hkall_gateway.rules.lifecycle import TABLE, side_of
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Policy, Return
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Position, Request, Sensitive, Side, Title
 from hkall_gateway.simulator.consortium.daily_life import REGRETS, People, midnight
-from hkall_gateway.simulator.consortium.gateways import Consortium
+from hkall_gateway.simulator.consortium.faults import LossyChannel
+from hkall_gateway.simulator.consortium.gateways import XML, Consortium
 from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS
 from hkall_gateway.simulator.consortium.simulate import be_quiet
 from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.databases import Memory
+from hkall_gateway.simulator.scenario.scripted_partner import reply
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import Start, terminal
 
@@ -51,13 +58,16 @@ SEED: Final = 88
 PATRONS_HERE, PATRONS_ELSEWHERE = 400, 80
 REQUESTS: Final = {"weekday": 8, "weekend": 3}
 """Requests a day at our library. `demo/history.py` leaves some out where the day falls into a vacation."""
-OTHERS_REQUEST: Final = 0.4
+OTHERS_REQUEST: Final = 0.5
 """What another library requests, as a share of it."""
 CHANCES: Final = {"lose": 0.0008, "damage": 0.0006, "claim": 0.001, "recall": 0.003, "cancel_recall": 0.05, "cancel": 0.006}
 """Daily chances of what the simulator's patrons and staff otherwise do far more often."""
-PAYS, USES_THE_DROP, READS_ON, LEFT_UNTIL_TOMORROW = 0.08, 0.2, 0.35, 0.4
+PAYS, USES_THE_DROP, READS_ON, LEFT = 0.08, 0.2, 0.35, 0.4
 """Daily chance that a patron pays a fine, and chances that a book is dropped, that a patron keeps it for
-some more days, and that staff leave an uncollected one until tomorrow."""
+some more days, and that staff leave a pull slip or a book on the desk until the next time."""
+FRIDAY: Final = 4
+PULL_LIST: Final = 5
+"""Copies that our staff have to fetch at any time of the last week, at least."""
 STEP_HOURS: Final = (9.75, 14.5, 19.0)
 """Times of day that the demo may begin with."""
 LETTERS_KEPT: Final = timedelta(days=42)
@@ -79,6 +89,23 @@ CATEGORIES: Final = {
 
 READER: Final = "P0001"
 """The patron of the README."""
+NO_ADDRESS: Final = ("P0060", "P0090")
+"""Patrons without an e-mail address, who request only what is planned."""
+
+
+class PackedCopies(LossyChannel):
+    """Delivers documents. A lender answers that it is too late to cancel a request whose RequestId is in `packed`."""
+
+    packed: Final = set[str]()
+
+    async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        """Send a document."""
+        if self.packed and b"CancelRequestItem" in body:
+            message = decode(body)
+            if message.text("RequestId/RequestIdentifierValue") in self.packed:
+                lender = message.text("InitiationHeader/ToAgencyId/AgencyId")
+                return HttpReply(200, XML, reply(message, lender, "Request Already Processed"), 0)
+        return await super().__call__(url, body, timeout_s)
 
 
 class Campus(People):
@@ -87,7 +114,10 @@ class Campus(People):
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
         super().__init__(consortium, books, 0)
         self._collects: dict[str, datetime | None] = {}
-        self._cards = [patron.barcode for patron in consortium.worlds[US].start.patrons if patron.barcode != READER]
+        self._regretted: set[str] = set()
+        last = dates.civil(consortium.now).replace(year=2026)
+        able = [one for one in consortium.worlds[US].start.patrons if one.email.reveal() and (one.expires or last) >= last]
+        self._cards = [patron.barcode for patron in able if patron.barcode != READER]
         self.draw.shuffle(self._cards)
         self._kept: set[ItemKey] = set()
 
@@ -95,7 +125,7 @@ class Campus(People):
 
     def play_day(self, day: datetime) -> None:
         """Simulate all actions of a day."""
-        self._requests_a_day = REQUESTS["weekend" if day.weekday() > 4 else "weekday"]
+        self._requests_a_day = REQUESTS["weekend" if day.weekday() > FRIDAY else "weekday"]
         self._schedule(day, 16, self._pay_fines)
         super().play_day(day)
 
@@ -122,9 +152,21 @@ class Campus(People):
             super().work_through_lists(agency)
 
     def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
-        is_left = book.bib_id in self._collects or self.draw_chance(LEFT_UNTIL_TOMORROW)
-        if agency != US or not is_left:
+        held = self.find_holding(agency, book)
+        waits = book.bib_id in self._collects and held is not None and held.position is Position.RECEIVED
+        if agency != US or not (waits or self._leaves_work()):
             super()._handle_desk_copy(agency, book)
+
+    def _leaves_work(self) -> bool:
+        """Return whether staff leave a piece of work: some of it on weekdays, all at weekends."""
+        return self.all.now.astimezone(dates.HONG_KONG).weekday() > FRIDAY or self.draw_chance(LEFT)
+
+    def _send_by_courier(self, book: SimulatedCopy, to: str) -> None:
+        """Send a book to another library, which receives it one or two days later, but not at a weekend."""
+        book.place, book.holder, book.since = "bag", to, self.all.now
+        days = self.draw.uniform(0.6, 2.2)
+        weekday = (self.all.now + timedelta(days=days)).astimezone(dates.HONG_KONG).weekday()
+        self.after_days(days + (7 - weekday if weekday > FRIDAY else 0), lambda: self.take_in(to, book))
 
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
         now = self.all.now.astimezone(dates.HONG_KONG)
@@ -133,7 +175,10 @@ class Campus(People):
 
     def _pull_copy(self, agency: str, request: Request) -> None:
         if request.bib_id not in self._collects:
-            super()._pull_copy(agency, request)
+            if not self._leaves_work():
+                super()._pull_copy(agency, request)
+            return
+        if request.bib_id in self._regretted:
             return
         assert request.item is not None
         book = self.books[request.item]
@@ -207,10 +252,11 @@ class Campus(People):
         returns: datetime | None = None,
         recalled: datetime | None = None,
         lost: datetime | None = None,
+        cancels: datetime | None = None,
     ) -> None:
         """Plan when a patron requests a title, collects and returns it, its owner recalls it, the patron loses it.
 
-        None means never.
+        A patron who cancels does so too late, when the lender has packed the copy. None means never.
         """
         book = next(
             book for book in self.books.values() if book.bib_id in self._titles[US] and book.bib_id not in self._collects
@@ -221,7 +267,10 @@ class Campus(People):
         self._collects[bib_id] = collects
         document = f"RequestItem user={card} bib={bib_id} request=p-{len(self._collects)}"
         self.all.schedule_at(asks, lambda: self.retry(lambda: self._send_document(US, document)))
+        if cancels is not None:
+            self._regretted.add(bib_id)
         for when, what in (
+            (cancels, lambda: self._cancel(bib_id)),
             (returns, lambda: self.take_in(US, self._copy_with_patron(bib_id))),
             (recalled, lambda: self._recall(bib_id)),
             (lost, lambda: self._lose(bib_id)),
@@ -235,6 +284,11 @@ class Campus(People):
     def _held(self, bib_id: str, position: Position) -> Request:
         (held,) = (one for one in self.list_requests(US, position) if one.bib_id == bib_id)
         return held
+
+    def _cancel(self, bib_id: str) -> None:
+        held = self._held(bib_id, Position.REQUESTED)
+        PackedCopies.packed.add(held.wire_id)
+        assert self.run_command(US, "cancel", held, "not needed")
 
     def _recall(self, bib_id: str) -> None:
         held = self._held(bib_id, Position.ON_LOAN)
@@ -251,7 +305,8 @@ def plan_last_week(campus: Campus, week: datetime) -> None:
     """Plan what the demo shows on each day of the last week, whatever else happens.
 
     The README's patron has a loan that can be renewed (in the last seven days of its fifteen), one that cannot (recalled), a
-    book to collect (for five days), and a fine. Others have books that are due on each day, overdue, lost, and not collected.
+    book to collect (for five days), and a fine. Others have books that are due on each day, overdue, lost, and not collected,
+    have cancelled too late, or have no address for letters.
     """
 
     def at(days: float) -> datetime:
@@ -263,7 +318,7 @@ def plan_last_week(campus: Campus, week: datetime) -> None:
     campus.plan(READER, at(-14.4), at(-8.5))
     campus.plan(READER, at(-13.4), at(-7.4), recalled=at(-4.5))
     campus.plan(READER, at(-8.4), at(-2.4))
-    campus.plan(READER, at(-4.3), None)
+    campus.plan(READER, at(-5.3), None)
     campus.plan(READER, at(0.4), None)
     for day in range(8):
         campus.plan(next(others), at(day - 20.4), at(day - 14.5))  # due on this day
@@ -272,6 +327,10 @@ def plan_last_week(campus: Campus, week: datetime) -> None:
     campus.plan(next(others), at(-21.4), at(-15.5), lost=at(-5.4))
     for day in (-12, -11):
         campus.plan(next(others), at(day), None)  # not collected
+    for day in (-2, 1, 3):
+        campus.plan(next(others), at(day + 0.4), None, cancels=at(day + 0.5))
+    for card, day in zip(NO_ADDRESS, (-8, -4), strict=True):
+        campus.plan(card, at(day - 0.4), at(day + 5.5))
 
 
 class OneFile(Memory):
@@ -443,16 +502,10 @@ class LetterBox:
             )
 
 
-ALWAYS: Final = (
-    "lend PAGED",
-    "lend AT_BORROWER",
-    "borrow REQUESTED",
-    "borrow IN_TRANSIT",
-    "borrow RECEIVED",
-    "borrow ON_LOAN",
-    "borrow TO_RETURN",
-)
-"""Positions whose lists are never empty."""
+ALWAYS: Final = {f"{side_of(step.event)} {step.source}": 0 for step in TABLE if step.source is not Position.NEW}
+"""Positions that always have a request. One stays NEW only while the service is suspended: the transaction that opens a
+request also asks a lender, or ends it.
+"""
 
 
 def promises(campus: Campus) -> dict[str, int]:
@@ -466,11 +519,12 @@ def promises(campus: Campus) -> dict[str, int]:
         loans = [one for one in ours if one.position is Position.ON_LOAN]
         reader = [one for one in loans if one.patron == READER]
         unpaid = unit.execute(select(FINES.c.patron).where(IS_UNPAID)).scalars().all()
-        found = {f"{one.side} {one.position}": 0 for one in opened}
-        for one in opened:
-            found[f"{one.side} {one.position}"] += 1
+        found = ALWAYS | Counter(f"{one.side} {one.position}" for one in opened)
         return found | {
-            **{name: found.get(name, 0) for name in ALWAYS},
+            "pull list": int(found["lend PAGED"] >= PULL_LIST),
+            "letters that came back": len(
+                unit.execute(select(NOTICES.c.id).where(NOTICES.c.state == NoticeState.UNDELIVERABLE)).all()
+            ),
             "due today": sum(one.due == today for one in loans),
             "overdue": sum(one.due is not None and one.due < today and one.lost_on is None for one in loans),
             "recalled": sum(one.recalled_on is not None for one in loans),
@@ -504,7 +558,7 @@ def build(weeks: int, archive: Path) -> None:
         folder = Path(temporary)
         database = folder / "story.db"
         starts = [start_of(one, patrons_here(draw) if one == US else patrons_elsewhere(one), copies) for one in AGENCIES]
-        consortium = Consortium(starts, draw, 0.0, crash=False, ground=OneFile(database))
+        consortium = Consortium(starts, draw, 0.0, crash=False, channel=PackedCopies, ground=OneFile(database))
         world = consortium.worlds[US]
         load_catalogue(world, (*copies, *further), titles)
         campus, letters = Campus(consortium, books), LetterBox(world)

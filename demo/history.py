@@ -3,7 +3,8 @@
 `history.tar.xz` has the database of the library at the beginning of a Monday, the changes of that week in steps, and the
 letters that the library sent in the last weeks. `demo/build_history.py` makes it. The demo moves all dates by whole weeks, so
 that weekdays stay, and plays the steps up to the present time of the week. The history is busy throughout; requests of the past
-that fall into a vacation are left out, so that terms and vacations are where they are in the year.
+that fall into a vacation, and those for which staff would have worked on a closed day, are left out, so that terms, vacations
+and holidays are where they are in the year.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import re
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime, timedelta
 from email.message import EmailMessage
@@ -22,13 +23,23 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
 from zlib import crc32
 
-from sqlalchemy import Date, Text
+from sqlalchemy import Date, Engine, Text
 
+from demo import demo_setup
+from hkall_gateway.circulation.command import Library, in_context
+from hkall_gateway.circulation.find_request import StaffCommand
+from hkall_gateway.circulation.staff import closure_changes
+from hkall_gateway.config.library import make_unit
 from hkall_gateway.db import schema
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine, private
+from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import HOLDINGS, METADATA, PATRONS, TITLES, UtcDateTime
+from hkall_gateway.ils import exports
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Stage
+from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.vocabulary import Actor
 
 ARCHIVE: Final = Path(__file__).with_name("history.tar.xz")
 DATABASE, STEPS, LETTERS = "hkall.db", "steps.jsonl", "letters.jsonl"
@@ -50,6 +61,7 @@ SEASONS: Final = (
     ((12, 20), 0.15),
 )
 """Share of the requests that are kept from each day (month, day) of the year on: fewer in vacations, few at Christmas."""
+MOST_OPEN: Final = 10_000
 _ISO: Final = re.compile(r"(?<![0-9-])20(?:17|18|19)-[01]\d-[0-3]\d(?![0-9-])")
 _LONG: Final = re.compile(r"\b(\d{1,2}) ([A-Z][a-z]+) (20(?:17|18|19))\b")
 _CHINESE: Final = re.compile(r"(20(?:17|18|19))年(\d{1,2})月(\d{1,2})日")
@@ -72,10 +84,12 @@ def begin(database: Path, mailbox: Path, now: datetime) -> None:
                 _play(connection, step)
         engine = open_engine(f"sqlite:///{unfinished}")
         schema.upgrade(engine)
-        engine.dispose()
+        closed = exports.read_closures(demo_setup.DEMO_FILES / "closures.csv")
         with _changing(unfinished) as connection:
             move(connection, shift)
-            thin_out(connection)
+            thin_out(connection, {day for _, day, _ in closed})
+        close_days(engine, closed, now)
+        engine.dispose()
         mailbox.mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(letters):
             if datetime.fromisoformat(row["at"]) + shift <= now:
@@ -152,18 +166,39 @@ def _chinese(day: date) -> str:
     return f"{day.year}年{day.month}月{day.day}日"
 
 
-def thin_out(connection: sqlite3.Connection) -> None:
-    """Leave out ended requests according to the season in which they were placed, except those with a fine."""
+def thin_out(connection: sqlite3.Connection, closed: Collection[date]) -> None:
+    """Leave out ended requests, except those with a fine.
+
+    The season in which a request was placed gives its chance to stay. None stays for which staff worked on a `closed` day.
+    """
+    worked = connection.execute("SELECT request, date(at, '+8 hours') FROM journal WHERE channel IN ('sip2', 'cli')")
+    holidays = {f"{day}" for day in closed}
+    impossible = {number for number, day in worked if day in holidays}
     ended = connection.execute(
         "SELECT id, placed_at FROM requests WHERE stage = ? AND id NOT IN (SELECT request FROM fines)", (Stage.ENDED,)
     )
-    dropped = [(number,) for number, at in ended if crc32(number.encode()) / 2**32 >= season(date.fromisoformat(at[:10]))]
+    dropped = [
+        (number,)
+        for number, at in ended
+        if number in impossible or crc32(number.encode()) / 2**32 >= season(date.fromisoformat(at[:10]))
+    ]
     connection.execute("CREATE TEMP TABLE dropped (id TEXT PRIMARY KEY)")
     connection.executemany("INSERT INTO dropped VALUES (?)", dropped)
     connection.execute('DELETE FROM attempts WHERE "row" IN (SELECT id FROM outbox WHERE request IN dropped)')
     for name in OF_A_REQUEST:
         connection.execute(f"DELETE FROM {name} WHERE request IN dropped")  # noqa: S608  # our own names
     connection.execute("DELETE FROM requests WHERE id IN dropped")
+
+
+def close_days(engine: Engine, closed: Sequence[tuple[str, date, str]], now: datetime) -> None:
+    """Load the holidays of our library for all libraries, and move the dates of open requests that fall on them."""
+    library = Library("HKU", "", Policy(), (demo_setup.LOCATION,))
+    store = Immediate(engine, make_unit(library))
+    days = [(agency, day, reason) for agency in ("HKU", *demo_setup.NAMES) for _, day, reason in closed]
+    store.now(loading.write_closures, days)
+    command = StaffCommand(Actor("staff", "cli", "closures"), reason="general holidays")
+    store.now(in_context(closure_changes.move, library, now, command, "", MOST_OPEN))
+    store.close()
 
 
 def season(day: date) -> float:

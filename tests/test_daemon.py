@@ -46,7 +46,7 @@ def live_the_story(gateway: Gateway) -> None:
     assert gateway.ask(counter, f"09N{stamp()}{stamp()}AP{demo_setup.LOCATION}|AOHKU|AB{COPY}|AC|").startswith("101")
     until(lambda: services(gateway)[1:] == ["ItemReceived"], "the lender hears of the arrival")
     (letter,) = until(lambda: gateway.party.mailbox.messages, "the letter")
-    assert "香港散步學" in letter.get_body(("plain",)).get_content()
+    assert "香港天橋漫步" in letter.get_body(("plain",)).get_content()
     lent = gateway.ask(counter, f"11NN{stamp()}{' ' * 18}AOHKU|AA{CARD}|AB{COPY}|AC|AD{PIN}|")
     assert lent.startswith("121N")
     until(lambda: services(gateway)[2:] == ["ItemCheckedOut"], "the lender hears of the loan")

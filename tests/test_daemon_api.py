@@ -59,13 +59,13 @@ def test_client_with_a_token_from_the_command_line_places_a_request(gateway: Gat
 
 def test_documented_example_requests_a_title(gateway: Gateway) -> None:
     environ = {"HKALL": f"http://127.0.0.1:{gateway.ports.web}", "CARD": "P0002", "PIN": "1234"}
-    words: list[Any] = [sys.executable, EXAMPLE, "香港散步學"]
+    words: list[Any] = [sys.executable, EXAMPLE, "香港天橋漫步"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     first, *record = done.stdout.splitlines()
     number = first.split()[-1]
-    assert first.startswith("Requested: 香港散步學")
-    assert f"HKALL REQUESTD 香港散步學 {number}" in record
+    assert first.startswith("Requested: 香港天橋漫步")
+    assert f"HKALL REQUESTD 香港天橋漫步 {number}" in record
     assert number in gateway.command("requests", "list")
 
     again = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

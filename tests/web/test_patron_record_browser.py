@@ -48,7 +48,7 @@ def plant(unit: UnitOfWork) -> None:
     shipped = replace(bare, id="R-3K2M4Q9XW3T3", position=P.IN_TRANSIT, title="Dream of the Red Chamber", partner="HKUST")
     shipped = replace(shipped, wire_id="w-2", bib_id="x2", item_agency="HKUST", item_barcode="X2")
     here = replace(
-        shipped, id="R-4K2M4Q9XW3T4", position=P.RECEIVED, title="香港散步學", partner="CUHK", wire_id="w-3", bib_id="x3"
+        shipped, id="R-4K2M4Q9XW3T4", position=P.RECEIVED, title="香港天橋漫步", partner="CUHK", wire_id="w-3", bib_id="x3"
     )
     here = replace(
         here, item_agency="CUHK", item_barcode="X3", received_on=today, notified_on=today, pickup_last=today + 5 * DAY

@@ -39,7 +39,9 @@ WAITING = 52
 def standing() -> list[Request]:
     """One item for each kind of scan."""
     today = civil(now())
-    book = Request("", Side.BORROWING, P.IN_TRANSIT, "香港散步學", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
+    book = Request(
+        "", Side.BORROWING, P.IN_TRANSIT, "香港天橋漫步", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK"
+    )
     book = replace(
         book, pickup_location=demo_setup.LOCATION, wire_agency="HKU", placed_at=now() - 3 * DAY, moved_at=now() - DAY
     )
@@ -258,7 +260,7 @@ def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
         driver.get(at(counter, "/staff/requests"))
         until(lambda: focused(driver) == "q", "the focus on the search")
         wedge(driver, "W35")
-        wait_for(driver, "香港散步學")
+        wait_for(driver, "香港天橋漫步")
         reason = driver.find_element(By.NAME, "reason")
         reason.send_keys("it is here" + Keys.ENTER)  # Enter in the field presses no button
         assert driver.find_elements(By.CSS_SELECTOR, ".notice.done") == []

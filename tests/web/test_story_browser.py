@@ -24,7 +24,7 @@ from tests.web.test_browser import log_in as log_in_staff
 
 pytestmark = pytest.mark.browser
 
-TITLE: Final = "香港散步學"
+TITLE: Final = "香港天橋漫步"
 POLICY: Final = '[renewal]\nwindow_days = 365\nbase = "due_date"\n'
 """Loans can be renewed on their first day, so that the story takes one day."""
 

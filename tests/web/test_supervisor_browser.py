@@ -40,7 +40,7 @@ def plant(unit: UnitOfWork) -> None:
     loan = Request(LOAN, Side.BORROWING, P.ON_LOAN, "聊齋志異", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
     loan = replace(loan, item_barcode="C1", wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION)
     loan = replace(loan, placed_at=at - 9 * DAY, moved_at=at - 5 * DAY, loan_days=15, used=True, due=today + 3 * DAY)
-    wanted = replace(loan, id=WANTED, position=P.REQUESTED, item_barcode="", title="香港散步學", wire_id="w-2", due=None)
+    wanted = replace(loan, id=WANTED, position=P.REQUESTED, item_barcode="", title="香港天橋漫步", wire_id="w-2", due=None)
     for request in (loan, wanted):
         unit.open(request, at - 5 * DAY, WORLD)
     fines.charge(unit, loan, "overdue", 1250, "R40", at - DAY, WORLD)
