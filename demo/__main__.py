@@ -60,10 +60,10 @@ def run(folder: Path, shift: int) -> None:
 def addresses(ports: Ports, known: Path) -> str:
     """Return the demo's URLs and logins, formatted for people."""
     here = "http://127.0.0.1"
-    logins = ", ".join(f"{row['login']} ({row['role']})" for row in demo_setup.STAFF)
+    *logins, last = (row["login"] for row in demo_setup.STAFF)
     rows = (
         ("patrons' pages", f"{here}:{ports.web}/", "patron P0001, PIN 1234"),
-        ("staff console", f"{here}:{ports.web}/staff/", f"password {demo_setup.PASSWORD}, login {logins}"),
+        ("staff console", f"{here}:{ports.web}/staff/", f"login {', '.join(logins)} or {last}, password {demo_setup.PASSWORD}"),
         ("letters", f"{here}:{ports.mail}{PATH}", "what the gateway has sent"),
         ("help", f"{here}:{ports.web}/help", "the rules, in English and Chinese"),
         ("health", f"{here}:{ports.ops}/readyz", ""),

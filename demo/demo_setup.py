@@ -99,8 +99,8 @@ DECISIONS: Mapping[str, Mapping[str, object]] = {
 STAFF: Sequence[Mapping[str, str]] = (
     {"login": "lending-1", "name": "Lending Services", "role": "clerk"},
     {"login": "head", "name": "Head of Lending Services", "role": "supervisor"},
-    {"login": "enquiries", "name": "Enquiries", "role": "viewer"},
-    {"login": "systems", "name": "Library Systems", "role": "sysadmin"},
+    {"login": "viewer", "name": "Enquiries", "role": "viewer"},
+    {"login": "sysadmin", "name": "Library Systems", "role": "sysadmin"},
 )
 """Accounts of the demo's staff console. Their password is PASSWORD."""
 
