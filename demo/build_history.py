@@ -58,18 +58,22 @@ SEED: Final = 88
 PATRONS_HERE, PATRONS_ELSEWHERE = 400, 80
 REQUESTS: Final = {"weekday": 8, "weekend": 3}
 """Requests a day at our library. `demo/history.py` leaves some out where the day falls into a vacation."""
-OTHERS_REQUEST: Final = 0.5
+OTHERS_REQUEST: Final = 0.7
 """What another library requests, as a share of it."""
 CHANCES: Final = {"lose": 0.0008, "damage": 0.0006, "claim": 0.001, "recall": 0.003, "cancel_recall": 0.05, "cancel": 0.006}
 """Daily chances of what the simulator's patrons and staff otherwise do far more often."""
-PAYS, USES_THE_DROP, READS_ON, LEFT = 0.08, 0.2, 0.35, 0.4
+PAYS, USES_THE_DROP, READS_ON, LEFT = 0.08, 0.2, 0.35, 0.25
 """Daily chance that a patron pays a fine, and chances that a book is dropped, that a patron keeps it for
 some more days, and that staff leave a pull slip or a book on the desk until the next time."""
 FRIDAY: Final = 4
 PULL_LIST: Final = 5
 """Copies that our staff have to fetch at any time of the last week, at least."""
-STEP_HOURS: Final = (9.75, 14.5, 19.0)
-"""Times of day that the demo may begin with."""
+STEP_HOURS: Final = (9.75, 14.5)
+"""Times of day that the demo may begin with, before our staff work through their lists."""
+LISTS_AT: Final = 15
+"""Hour at which our staff fetch books, pack parcels and put uncollected books away."""
+FORGETS: Final = timedelta(days=2)
+"""Time after which a lost pull slip is found, at most."""
 LETTERS_KEPT: Final = timedelta(days=42)
 CATEGORIES: Final = {
     "undergraduates": 40,
@@ -148,7 +152,7 @@ class Campus(People):
 
     def work_through_lists(self, agency: str) -> None:
         """Work through the lists: at our library once a day."""
-        if agency != US or self.all.now.astimezone(dates.HONG_KONG).hour < 12:
+        if agency != US or self._is_time_for_lists():
             super().work_through_lists(agency)
 
     def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
@@ -156,6 +160,9 @@ class Campus(People):
         waits = book.bib_id in self._collects and held is not None and held.position is Position.RECEIVED
         if agency != US or not (waits or self._leaves_work()):
             super()._handle_desk_copy(agency, book)
+
+    def _is_time_for_lists(self) -> bool:
+        return self.all.now.astimezone(dates.HONG_KONG).hour == LISTS_AT
 
     def _leaves_work(self) -> bool:
         """Return whether staff leave a piece of work: some of it on weekdays, all at weekends."""
@@ -169,14 +176,15 @@ class Campus(People):
         self.after_days(days + (7 - weekday if weekday > FRIDAY else 0), lambda: self.take_in(to, book))
 
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
-        now = self.all.now.astimezone(dates.HONG_KONG)
-        if agency != US or now.hour < 12:  # the parcels are packed in the morning
+        if agency != US or self._is_time_for_lists():
             super()._send_home(agency, book, held)
 
     def _pull_copy(self, agency: str, request: Request) -> None:
         if request.bib_id not in self._collects:
             if not self._leaves_work():
                 super()._pull_copy(agency, request)
+                if forgotten := self._forgotten.get((agency, request.id)):
+                    self._forgotten[agency, request.id] = min(forgotten, self.all.now + FORGETS)
             return
         if request.bib_id in self._regretted:
             return
@@ -318,8 +326,8 @@ def plan_last_week(campus: Campus, week: datetime) -> None:
     campus.plan(READER, at(-14.4), at(-8.5))
     campus.plan(READER, at(-13.4), at(-7.4), recalled=at(-4.5))
     campus.plan(READER, at(-8.4), at(-2.4))
-    campus.plan(READER, at(-5.3), None)
-    campus.plan(READER, at(0.4), None)
+    for day in (-5.3, -0.6, 2.4):
+        campus.plan(READER, at(day), None)
     for day in range(8):
         campus.plan(next(others), at(day - 20.4), at(day - 14.5))  # due on this day
     for day in (-4, -2):
