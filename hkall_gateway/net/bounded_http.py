@@ -123,6 +123,8 @@ HEAD_END: Final = b"\r\n\r\n"
 LONGEST_KNOWN_HEAD: Final = 1_024
 MOST_KNOWN_HEADS: Final = 256
 """Maximum number and length of heads of requests that are not parsed again."""
+NEVER_KNOWN: Final = (b"Authorization", b"Cookie", b"Expect", b"Traceparent")
+"""Headers with credentials, with an answer of their own, or with another value in each request."""
 MOST_PIPELINED: Final = 16
 """Maximum number of pipelined requests in one read; if there are more, the connection is closed."""
 DRAINED: Final = 16
@@ -343,11 +345,11 @@ class BoundedChannel(http.HTTPChannel):
             super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def allHeadersReceived(self) -> None:  # noqa: N802
-        """Remember the head of an ordinary request without credentials."""
+        """Remember the head of an ordinary request, which may come again."""
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
         head, self._head, request = self._head, b"", self.requests[-1]
-        secret = any(map(request.requestHeaders.hasHeader, (b"Authorization", b"Cookie", b"Expect")))
-        if head and self.persistent and self.length is not None and not (request.hung_up or secret):
+        unfit = request.hung_up or any(map(request.requestHeaders.hasHeader, NEVER_KNOWN))
+        if head and self.persistent and self.length is not None and not unfit:
             if len(self.site.known_heads) >= MOST_KNOWN_HEADS:
                 self.site.known_heads.clear()
             self.site.known_heads[head] = request.known_head(self.length)

@@ -162,3 +162,12 @@ def test_end_of_a_head_is_not_taken_for_a_head() -> None:
     for first in (GET + b"POST /other HTTP/1.1\r\n", b"POST /other HTTP/1.1\r\n"):
         assert exchange(site, first, post).endswith(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         assert exchange(site, post) == fresh
+
+
+@pytest.mark.parametrize("secret", [b"Authorization: Basic YTpi", b"Cookie: session=a"])
+def test_head_with_credentials_is_not_kept(secret: bytes) -> None:
+    site = make_site(Echo)
+    for lines in ((b"Host: a", secret), (b"Host: a",)):
+        for _ in range(2):
+            exchange(site, head(*lines, b"Content-Length: 0"))
+    assert [secret in kept for kept in site.known_heads] == [False]
