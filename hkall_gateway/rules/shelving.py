@@ -20,7 +20,7 @@ _TAKEN: Final = 400
 _LETTERS: Final = r"[^\W\d_]"
 _LC: Final = re.compile(r"([a-z]{1,3}) ?(\d{1,4})(?!\d)(?: ?\.(\d+))?")
 _DEWEY: Final = re.compile(r"(\d{3})(?!\d)(?:\.(\d+))?")
-_WORD_BEFORE: Final = re.compile(rf"{_LETTERS}+\.? ")
+_WORD_BEFORE: Final = re.compile(rf"({_LETTERS}+)\.? ")
 _PART: Final = re.compile(rf"({_LETTERS}*)(\d+)((?:{_LETTERS}+(?![^\W_]))?)|({_LETTERS}+)")
 _MARKS: Final = re.compile(r"['\u2019\u2032]|/(?=\.\d)")
 """Ignored characters: primes and slashes that mark where a Dewey number may be shortened."""
@@ -49,7 +49,7 @@ def shelving_key(call_number: str) -> str:
 def _split_class(text: str) -> tuple[list[str], str, list[str], str]:
     """Split a call number into the words before the class, the scheme, the parts of the class, and the rest."""
     place, before = 0, list[str]()
-    while place < len(text):
+    while True:
         if found := _LC.match(text, place):
             letters, whole, decimals = found.groups()
             return before, "lc", [letters, _class_key(whole, decimals)], text[found.end() :]
@@ -57,10 +57,9 @@ def _split_class(text: str) -> tuple[list[str], str, list[str], str]:
             return before, "dewey", [_class_key(*found.groups())], text[found.end() :]
         word = _WORD_BEFORE.match(text, place)
         if word is None:
-            break
-        before.append(word[0].rstrip(". "))
+            return [], "", [], text
+        before.append(word[1])
         place = word.end()
-    return [], "", [], text
 
 
 def _class_key(whole: str, decimals: str | None) -> str:

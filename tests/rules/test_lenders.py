@@ -46,6 +46,11 @@ def test_r3_own_item_is_never_a_candidate() -> None:
     )
 
 
+def test_item_listed_twice_is_asked_for_once() -> None:
+    found = choose_lender([copy("LU"), copy("LU", bib_id="b2")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
+    assert [(c.agency, c.barcode, bool(c.skip)) for c in found] == [("LU", "1", False), ("LU", "1", True)]
+
+
 STOPPED = replace(POLICY, service_windows=(Window("borrow_request", date(2017, 7, 1), date(2017, 7, 9), partner="CUHK"),))
 CLOSED = {"CUHK": Record(closures=frozenset({date(2017, 7, 1)}))}
 

@@ -207,6 +207,12 @@ def test_fines_are_additive_over_days(
     assert fine(DUE, last, recall, shortened, policy, closed) == sum(parts)
 
 
+def test_r41_second_recall_raises_the_fine_although_the_first_was_cancelled() -> None:
+    again = replace(LOAN, recall_was_on=march(4), recall_cancelled_on=march(6), recalled_on=march(8))
+    assert fine_for(again, march(18), POLICY) == 2 * 400
+    assert rate_for(again, march(18), POLICY) == 400
+
+
 def test_r40_loan_fine_excludes_closed_days_and_the_recall_rate_after_a_cancellation() -> None:
     free_days = replace(POLICY, fine=Fine(count_closed_days=False))
     cancelled = replace(LOAN, recall_was_on=march(4), recall_cancelled_on=march(19))

@@ -50,6 +50,15 @@ SHELVES = {
     "Dewey literature": ["813.331 H38", "813.4 H38m", "813.4 H38s", "813.4 H4", "813.914 A1"],
     "Dewey with letters of the author": ["005.133 KNU", "005.2 ABE", "070 BOK", "823 AUS", "823 DIC", "823.9 AAA"],
     "Dewey volumes": ["823.914 R884h 1997", "823.914 R884h 1997 v.2", "823.914 R884h 1997 v.10", "823.914 R884h 2003"],
+    "volumes and copies beside their numbers": [
+        "QA1 .A1 1984 c2", "QA1 .A1 1984 c10", "QA1 .A1 1984 v2", "QA1 .A1 1984 v10",
+    ],
+    "volumes after two book numbers": ["QA1 .A1 B2 v2", "QA1 .A1 B2 v10", "QA1 .A1 B21 v1"],
+    "volumes after the book number of Dewey": ["823 R88 v2", "823 R88 v10", "823 R881 v1"],
+    "book numbers after a date in the class": ["HM22 1984 .B12", "HM22 1984 .B3", "HM22 1984 .B3 v2", "HM22 1984 .B3 v10"],
+    "decimals after a word": ["Ref. QA9.12", "Ref. QA9.5", "Ref. QA10.1"],
+    "Dewey decimals after a word": ["Oversize 823.12", "Oversize 823.5", "Oversize 823.51"],
+    "decimals after two words": ["Law Ref. K383.12", "Law Ref. K383.5"],
     "reference books together": ["Ref QA9.5", "Ref QA29", "Ref. QA311", "Ref QB1"],
     "Chinese classification": ["普 857.7 4210", "普 857.7 8546", "普 857.7 10000", "普 857.85 1"],
     "volumes in Chinese": ["史記 第2卷", "史記 第10卷"],
@@ -132,6 +141,34 @@ def test_book_number_digits_sort_as_decimals(one: str, other: str) -> None:
 def test_volume_numbers_sort_as_integers(number: str, one: int, other: int) -> None:
     keys = shelving_key(f"{number} 1990 v.{one}"), shelving_key(f"{number} 1990 v.{other}")
     assert (keys[0] < keys[1], keys[0] == keys[1]) == (one < other, one == other)
+
+
+def test_volume_numbers_of_any_length_sort_as_integers() -> None:
+    numbers = [number for digits in range(1, 99) for number in (10**digits - 1, 10**digits)]
+    keys = [shelving_key(f"QA1 .A1 1990 v.{number}") for number in numbers]
+    assert keys == sorted(set(keys))
+
+
+def test_number_of_more_digits_than_a_key_holds_sorts_last() -> None:
+    keys = [shelving_key("1" * digits) for digits in (98, 99, 100, 101, 200)]
+    assert keys == sorted(keys)
+
+
+def test_long_call_number_has_a_key_without_a_blank_at_the_end() -> None:
+    assert shelving_key("a " * MOST) == ("a " * (MOST // 2)).rstrip()
+
+
+@pytest.mark.parametrize(
+    ("number", "key"),
+    [
+        ("QA76.73 .P98 2003 v.2", "qa 276.73 p98 42003 v 12"),
+        ("Ref. 823.914 R884h 1997 v.10", "ref 3823.914 r884h 41997 v 210"),
+        ("普 857.7 4210", "普 3857.7 44210"),
+        ("MLCS 123456789", "mlcs 909123456789"),
+    ],
+)
+def test_keys_equal_those_in_databases_of_earlier_releases(number: str, key: str) -> None:
+    assert shelving_key(number) == key
 
 
 @settings(max_examples=THOROUGH)
