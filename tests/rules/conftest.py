@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.messages import json_records, letters
+from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.vendor_words import availability, study_modes
 
-MODULES = (dates, json_records, letters, availability, study_modes)
+MODULES = (dates, letters, availability, study_modes)
 CACHED = [value for module in MODULES for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 

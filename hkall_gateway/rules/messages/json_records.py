@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache
 from typing import Any, TypeVar
 
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
@@ -49,11 +48,6 @@ def to_json(value: object) -> str:
 def from_json(text: str) -> Any:  # the type depends on the text
     """Return the value that was passed to `to_json`. Raise KeyError for a class that is not registered."""
     return _from_plain(json.loads(text))
-
-
-def _stored_name(kind: type) -> str:
-    """Return the stored name of a class, or the class name if it is not registered (such rows cannot be read)."""
-    return _NAMES.get(kind, kind.__name__)
 
 
 Write = Callable[[Any], str]
@@ -107,7 +101,7 @@ def _make_writer(kind: type) -> Write:
     if dataclasses.is_dataclass(kind):
         return _record_writer(kind)
     if issubclass(kind, StrEnum) and kind in _NAMES:
-        return {member: _tagged_json(_stored_name(kind), _json_text(member.value)) for member in kind}.__getitem__
+        return {member: _tagged_json(_NAMES[kind], _json_text(member.value)) for member in kind}.__getitem__
     found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
     if found is None:
         raise TypeError(f"{kind.__name__} is not a record")
@@ -115,8 +109,12 @@ def _make_writer(kind: type) -> Write:
 
 
 def _record_writer(kind: type) -> Write:
-    """Create a writer for a dataclass. The writer omits default values, so that older releases can read the rows."""
-    head, keys = f'{{"_":"{_stored_name(kind)}"', [(f',"{name}":', name, default) for name, default in _record_fields(kind)]
+    """Create a writer for a dataclass. The writer omits default values, so that older releases can read the rows.
+
+    A class that is not registered is written under its own name, but cannot be read.
+    """
+    head = f'{{"_":"{_NAMES.get(kind, kind.__name__)}"'
+    keys = [(f',"{field.name}":', field.name, field.default) for field in dataclasses.fields(kind)]
 
     def write(value: object) -> str:
         cells = [(key, getattr(value, name), default) for key, name, default in keys]
@@ -124,12 +122,6 @@ def _record_writer(kind: type) -> Write:
         return "".join([head, *written, "}"])
 
     return write
-
-
-@cache
-def _record_fields(cls: type) -> tuple[tuple[str, object], ...]:
-    """Return the name and default of each field. The default is MISSING for a required field."""
-    return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 
 def _from_plain(value: object) -> object:
