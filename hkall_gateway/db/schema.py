@@ -119,6 +119,6 @@ def drift(engine: Engine) -> list[tuple[object, ...]]:
     from alembic.migration import MigrationContext
 
     with engine.connect() as connection:
-        # Exclude the search index, which alembic cannot compare.
-        options = {"include_name": lambda name, *_: not (name or "").startswith(("title_words", "ix_titles_words"))}
+        index = ("title_words", "title_facet", "ix_titles_words")  # alembic cannot compare the search index
+        options = {"include_name": lambda name, *_: not (name or "").startswith(index)}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))

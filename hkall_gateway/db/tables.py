@@ -228,18 +228,20 @@ TITLES = Table(
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
     partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
     Index("ix_titles_year", "year", "id"),
-    Index("ix_titles_facets", "id", "facets"),  # read for each hit, and much smaller than the rows
     comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
 )
-SEARCH_INDEX: Final = {
+SEARCH_INDEX: Final = (
     # The tokenizer only splits at blanks, because `search/folding.py` computes the words for both databases.
-    "sqlite": "CREATE VIRTUAL TABLE IF NOT EXISTS title_words USING fts5(title, author, isbn, call, tokenize = 'ascii')",
-    "postgresql": "CREATE INDEX ix_titles_words ON titles USING gin (words)",
-}
-"""The statement that creates the search index, by database."""
-for _name, _ddl in SEARCH_INDEX.items():
+    ("sqlite", "CREATE VIRTUAL TABLE IF NOT EXISTS title_words USING fts5(title, author, isbn, call, tokenize = 'ascii')"),
+    ("sqlite", "CREATE TABLE IF NOT EXISTS title_facet_sets (code INTEGER PRIMARY KEY, facets TEXT NOT NULL UNIQUE)"),
+    ("sqlite", "CREATE TABLE IF NOT EXISTS title_facets (chunk INTEGER PRIMARY KEY, codes BLOB NOT NULL)"),
+    ("postgresql", "CREATE INDEX ix_titles_words ON titles USING gin (words)"),
+)
+"""The statements that create the search index, each with its database."""
+for _name, _ddl in SEARCH_INDEX:
     event.listen(TITLES, "after_create", DDL(_ddl).execute_if(dialect=_name))  # type: ignore[no-untyped-call]
-event.listen(TITLES, "before_drop", DDL("DROP TABLE IF EXISTS title_words").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
+for _name in ("title_words", "title_facet_sets", "title_facets"):
+    event.listen(TITLES, "before_drop", DDL(f"DROP TABLE IF EXISTS {_name}").execute_if(dialect="sqlite"))  # type: ignore[no-untyped-call]
 
 SHORTEST_WORD: Final = 4
 """Minimum length of a word in the vocabulary: shorter words are not corrected."""

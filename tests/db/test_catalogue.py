@@ -139,8 +139,8 @@ def test_changed_word_rules_reindex_every_title(store: Immediate) -> None:
 
 def _empty(unit: UnitOfWork) -> None:
     unit.execute(delete(TITLES))
-    if unit.dialect == "sqlite":
-        unit.execute(text("DELETE FROM title_words"))
+    for table in ("title_words", "title_facet_sets", "title_facets") if unit.dialect == "sqlite" else ():
+        unit.execute(text(f"DELETE FROM {table}"))  # noqa: S608  # our tables
 
 
 def test_postgresql_word_statistics_are_updated_by_a_load(postgres_engine: Engine) -> None:

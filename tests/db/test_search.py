@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, select, update
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import MAPPED, open_engine
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.search import searching
+from hkall_gateway.db.search import index, searching
 from hkall_gateway.db.search.folding import stem, words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.db.search.parsing import BadQuery, SearchField, TitleQuery, parse
@@ -346,6 +346,13 @@ def test_phrase_does_not_match_across_texts(store: Immediate) -> None:
     assert [_all(store, typed) for typed in ('"hong lou"', '"lou meng"', '"meng lou"')] == [["b1"], [], ["b1"]]
 
 
+def test_phrase_matches_only_neighbouring_characters(store: Immediate) -> None:
+    titles = {"b1": Title("b1", "中文 x 文學"), "b2": Title("b2", "中文學 x")}
+    copies = [Holding("CUHK", f"C{bib}", bib, title.title) for bib, title in titles.items()]
+    store.now(loading.write_copies, copies, 1, None, titles)
+    assert [_all(store, typed) for typed in ("中文學", "文x", "文學")] == [["b2"], ["b1"], ["b2", "b1"]]
+
+
 # ---- words
 
 
@@ -457,6 +464,25 @@ def test_facets_count_hits_by_library_language_and_decade(shelves: Immediate) ->
         "library": {"LU": 2, "CUHK": 1},
         "language": {"eng": 2, "ger": 1},
         "decade": {"2010": 2, "1990": 1},
+    }
+
+
+def test_facets_of_more_hits_than_are_ranked_are_exact(store: Immediate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite stores the facets of several titles in one row. A title that changes keeps its place there."""
+    monkeypatch.setattr(searching, "MOST", 2)
+    monkeypatch.setattr(index, "CODES", 3)
+    titles = {f"b{n}": Title(f"b{n}", "Quantum", language="eng", published=f"{1960 + 10 * (n % 3)}") for n in range(10)}
+    copies = [Holding("LU" if bib == "b9" else "CUHK", f"C{bib}", bib, "Quantum") for bib in titles]
+    store.now(loading.write_copies, copies, 1, None, titles)
+    titles["b1"] = replace(titles["b1"], language="ger", published="1985")
+    store.now(loading.write_copies, [copies[1]], 2, None, titles)
+    result = _search(store, "quantum", library="CUHK")
+    assert isinstance(result, FoundTitles)
+    counts = {kind: {one.value: one.count for one in values} for kind, values in result.facets.items()}
+    assert counts == {
+        "library": {"CUHK": 9},
+        "language": {"eng": 8, "ger": 1},
+        "decade": {"1980": 4, "1970": 2, "1960": 3},
     }
 
 

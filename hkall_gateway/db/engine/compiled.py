@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.visitors import ExternallyTraversible
 
 Values = Mapping[str, object]
+Rows = Select[*tuple[Any, ...]]
 Convert = Callable[[Any], object]  # Any: SQLAlchemy does not type the values of the driver
 AppendedRow = tuple[object, Sequence[object] | Values]
 """The key of a row to update, or None, and the parameters of its statement."""
@@ -225,15 +226,33 @@ class CompiledStatement:
         return found
 
 
+class StatementInOneRow(CompiledStatement):
+    """A query whose cells SQLite returns in one row of JSON.
+
+    The driver releases the GIL for each row, and other threads that read would take it hundreds of times.
+    """
+
+    def __init__(self, query: Rows) -> None:
+        super().__init__(query)
+        self._in_json = CompiledStatement(select(func.json_group_array(func.json_array(*query.subquery().c))))
+
+    def cells(self, connection: Connection, **values: object) -> list[list[Any]]:
+        """Return the rows as lists of cells, of types that JSON has."""
+        if connection.dialect.name != "sqlite":
+            return super().cells(connection, **values)
+        found: list[list[Any]] = orjson.loads(self._in_json.cells(connection, **values)[0][0])
+        return found
+
+
 class StatementAmong:
     """A query for rows whose `column` has one of several values. PostgreSQL caches the plan for a single value only."""
 
-    def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[Any]) -> None:
+    def __init__(self, query: Rows, column: ColumnElement[Any], kind: type[CompiledStatement] = CompiledStatement) -> None:
         in_json = func.json_each(bindparam("among", type_=Text)).table_valued("value")
-        self._one = CompiledStatement(query.where(column == bindparam("among")))
+        self._one = kind(query.where(column == bindparam("among")))
         self._several = {
-            "sqlite": CompiledStatement(query.where(column.in_(select(in_json.c.value)))),
-            "postgresql": CompiledStatement(query.where(column == any_(bindparam("among", type_=ARRAY(column.type))))),
+            "sqlite": kind(query.where(column.in_(select(in_json.c.value)))),
+            "postgresql": kind(query.where(column == any_(bindparam("among", type_=ARRAY(column.type))))),
         }
 
     def cells(self, connection: Connection, values: Collection[object], **others: object) -> list[list[Any]]:

@@ -173,7 +173,7 @@ def _write_titles(connection: Connection, titles: Collection[tuple[Mapping[str, 
     ]
     if made:
         write_over(connection, TITLES, made, [*made[0]], key=["bib_id"])
-        write_words(connection, [(columns["bib_id"], indexed) for columns, indexed in titles])
+        write_words(connection, titles)
         words = {word for row in made for key in ("title_key", "author_key") for word in str(row[key]).split(" ")}
         rows = [{"word": word} for word in sorted(words) if len(word) >= SHORTEST_WORD and word.isalpha()]
         if rows:

@@ -50,7 +50,7 @@ MOST_WORDS: Final = 250
 LONGEST_WORD: Final = 64
 
 _NEEDED: Final = ("Stemmer", "opencc", "pypinyin", "stdnum")
-_RULES: Final = 4
+_RULES: Final = 5
 """Version of the rules of this module and of the index. Increase it with every change, so that words are computed again."""
 
 _DROPPED: Final = "'\u2018\u2019\u02b9\u02ba\u02bb\u02bc\u00ad\u200b\u200c\u200d\u200e\u200f"
@@ -113,6 +113,12 @@ def stem(word: str) -> str:
     for part, other in parts:
         word = part.sub(other, word)
     return str(stemmer.stemWord(word))
+
+
+@lru_cache(maxsize=16_384)
+def stemmed_words(folded: str) -> str:
+    """Return the stems of folded words. Cached, because common words find the same titles first."""
+    return " ".join(map(stem, folded.split(" ")))
 
 
 @cache

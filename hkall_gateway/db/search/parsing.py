@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from hkall_gateway.db.search.folding import isbn_13, stem, words
-from hkall_gateway.db.search.index import WEIGHTS, in_pairs
+from hkall_gateway.db.search.index import WEIGHTS, in_pairs, is_paired
 
 LONGEST: Final = 300
 """Maximum number of characters in a query."""
@@ -101,11 +101,13 @@ def _split_phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
 
 def fts5(queries: Sequence[TitleQuery], facets: Sequence[str] = ()) -> str:
     """Return any of the queries, with the words of facets, in the syntax of FTS5. No word needs escaping."""
-    written = [
-        " AND ".join("(" + " OR ".join(f'"{" ".join(phrase)}"' for phrase in group) + ")" for group in query.groups)
-        for query in queries
-    ]
-    any_of = " OR ".join(f"({one})" for one in written)
+
+    def written(phrase: Phrase) -> str:
+        return f'"{" ".join(in_pairs(phrase, "") if all(map(is_paired, phrase)) else phrase)}"'
+
+    any_of = " OR ".join(
+        "(" + " AND ".join("(" + " OR ".join(map(written, group)) + ")" for group in query.groups) + ")" for query in queries
+    )
     field = queries[0].field
     inside = any_of if field is SearchField.ANY else f"{{{field}}} : ({any_of})"
     return " AND ".join((f"({inside})", *(f'{{call}} : "{word}"' for word in facets)))

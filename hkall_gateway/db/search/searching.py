@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
+from heapq import nsmallest
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ARRAY, Connection, Executable, Integer, TextClause, any_, bindparam, exists, select, text
+from sqlalchemy import Connection, Integer, bindparam, exists, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, StatementInOneRow
 from hkall_gateway.db.engine.connect import read_as_memory
-from hkall_gateway.db.search.folding import stem
-from hkall_gateway.db.search.index import facet_word
+from hkall_gateway.db.search.folding import stemmed_words
+from hkall_gateway.db.search.index import count_facets, facet_word
 from hkall_gateway.db.search.parsing import BadQuery, SearchField, TitleQuery, fts5, parse, tsquery
 from hkall_gateway.db.search.spelling import corrected, loosened, widened
 from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
@@ -164,8 +165,8 @@ def search(
     count, pages = len(ids), max(1, -(-len(ids) // PAGE))
     if shown.page > pages:
         return BadQuery.NO_SUCH_PAGE
-    first = _read_among(connection, "keys", ids[:MOST])
-    counted = _read_among(connection, "facets", ids) if len(ids) > MOST and not more else [keys[_FACETS] for keys in first]
+    first = _OF_HITS.cells(connection, ids[:MOST])
+    counted = count_facets(connection, ids) if len(ids) > MOST and not more else Counter([keys[_FACETS] for keys in first])
     if shown.sort is Sort.RELEVANCE:
         ids = _rank(connection, wanted, shown, ids, first)
     else:
@@ -180,7 +181,7 @@ def search(
         shown.page,
         pages,
         available=len(libraries) if is_judged else None,
-        facets=_count_facets(counted),
+        facets=_facet_values(counted),
         instead=_as_text(wanted) if wanted.phrases != query.phrases else "",
         similar=similar,
     )
@@ -192,10 +193,11 @@ def _find(connection: Connection, query: TitleQuery, shown: Narrowing) -> tuple[
     A query with few hits, none of which has exactly this title, is widened. If it still has none, it is corrected.
     """
     found = hits(connection, [query], shown.facets)
-    if query.literal or len(found) >= PAGE or (found and _is_title(connection, query)):
+    begin = _find_beginning(connection, query.key) if found and len(found) < PAGE else ()
+    if query.literal or len(found) >= PAGE or any(query.key in (keys[1], keys[4]) for keys in begin):
         return [query], found, False
     wide = widened(query)
-    found = hits(connection, wide, shown.facets)
+    found = hits(connection, wide, shown.facets) if len(wide) > 1 or any(wide[0].instead) else found
     if found or (shown.facets and hits(connection, wide, most=1)):
         return wide, found, False
     best: list[TitleQuery] = []
@@ -208,10 +210,6 @@ def _find(connection: Connection, query: TitleQuery, shown: Narrowing) -> tuple[
     if queries := best or loosened(query):
         found = hits(connection, queries, shown.facets)
     return (queries, found, not best) if found else ([query], found, False)
-
-
-def _is_title(connection: Connection, query: TitleQuery) -> bool:
-    return any(query.key in (keys[1], keys[4]) for keys in _find_beginning(connection, query.key))
 
 
 def hits(
@@ -227,10 +225,11 @@ def hits(
 
     `walking` tells whether to walk through the index of the sort order, which is fast if very many titles match.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    given = {"query": (fts5 if is_sqlite else tsquery)(queries, facets), "most": most}
-    found = connection.execute(_matching(is_sqlite, sort, walking), given).scalars().all()
-    return list(orjson.loads(found[0]) if is_sqlite else found)
+    if connection.dialect.name != "sqlite":
+        found = f"SELECT id FROM titles WHERE words @@ CAST(:query AS tsquery) {_ORDERS[sort]} LIMIT :most"  # noqa: S608  # our texts
+        return list(connection.execute(text(found), {"query": tsquery(queries, facets), "most": most}).scalars())
+    ids: list[int] = orjson.loads(_matching(sort, walking).cells(connection, query=fts5(queries, facets), most=most)[0][0])
+    return ids
 
 
 _ORDERS: Final = {
@@ -241,26 +240,12 @@ _ORDERS: Final = {
 
 
 @cache
-def _matching(is_sqlite: bool, sort: Sort, walking: bool) -> TextClause:
-    order = _ORDERS[sort]
-    if not is_sqlite:
-        return text(f"SELECT id FROM titles WHERE words @@ CAST(:query AS tsquery) {order} LIMIT :most")  # noqa: S608  # our texts
+def _matching(sort: Sort, walking: bool) -> CompiledStatement:
     found = "SELECT rowid AS id FROM title_words WHERE title_words MATCH :query"
-    if order:
+    if order := _ORDERS[sort]:
         index = f"INDEXED BY ix_titles_{'year' if sort is Sort.YEAR else 'title_key'}" if walking else ""
         found = f"SELECT id FROM titles {index} WHERE id IN ({found}) {order}"  # noqa: S608  # our texts
-    # One row, because the driver releases the GIL for each row, and other threads would take it thousands of times.
-    return text(f"SELECT json_group_array(id) FROM ({found} LIMIT :most)")  # noqa: S608  # our texts
-
-
-def _read_among(connection: Connection, columns: str, ids: list[int]) -> list[Any]:
-    """Return the values of `columns`, one of _AMONG, for these titles. A row of several columns is a list."""
-    if connection.dialect.name == "sqlite":
-        found = connection.execute(_AMONG["sqlite"][columns], {"ids": orjson.dumps(ids).decode()}).scalar_one()
-        values: list[Any] = orjson.loads(found)
-        return values
-    rows = connection.execute(_AMONG["postgresql"][columns], {"ids": ids}).all()
-    return [[*row] if len(row) > 1 else row[0] for row in rows]
+    return CompiledStatement(text(f"SELECT json_group_array(id) FROM ({found} LIMIT :most)"))  # noqa: S608  # our texts
 
 
 def _rank(connection: Connection, query: TitleQuery, shown: Narrowing, ids: list[int], ranked: list[Cells]) -> list[int]:
@@ -273,8 +258,9 @@ def _rank(connection: Connection, query: TitleQuery, shown: Narrowing, ids: list
         begin = [keys for keys in _find_beginning(connection, query.key) if shown.admits(keys[_FACETS])]
         ranked = [*{keys[0]: keys for keys in (*ranked, *begin) if not shown.available or keys[0] in present}.values()]
     relevance = _relevance(query) if query.field in BY_TITLE else lambda _keys: (0, 0)
-    first = [keys[0] for keys in sorted(ranked, key=lambda keys: (relevance(keys), keys[1:]))]
-    if shown.page * PAGE <= len(first) <= len(ids):
+    wanted = shown.page * PAGE
+    first = [keys[0] for keys in nsmallest(wanted, ranked, lambda keys: (relevance(keys), keys[1:]))]
+    if wanted <= len(ranked) <= len(ids):
         return first
     seen = set(first)
     return (first + [one for one in ids if one not in seen])[: len(ids)]
@@ -286,21 +272,25 @@ def _relevance(query: TitleQuery) -> Callable[[Cells], tuple[int, int]]:
     Best are exact titles, then titles that begin with the query, that have it as a phrase, that have all its words, and those
     in which few words are missing. Among these, short titles are better.
     """
-    typed, wanted = query.key, [stem(word) for word in query.key.split(" ")]
-    stems = " ".join(wanted)
+    typed, stems = query.key, stemmed_words(query.key)
+    wanted, size = {*stems.split(" ")}, typed.count(" ") + 1
 
     def distance(key: str) -> tuple[int, int]:
+        if not key:
+            return 99, 0
         if key == typed:
             return 0, 0
-        found = [stem(word) for word in key.split(" ")]
-        title = " ".join(found)
+        length = key.count(" ")
+        if f" {typed} " in f" {key} ":  # then only the first words can have the same stems
+            return 2 if stemmed_words(" ".join(key.split(" ", size)[:size])) == stems else 3, length
+        title = stemmed_words(key)
         if title == stems:
             return 1, 0
         if f" {stems} " in f" {title} ":
-            return 2 if title.startswith(f"{stems} ") else 3, len(found)
-        return 4 + len({*wanted} - {*found}), len(found)
+            return 2 if title.startswith(f"{stems} ") else 3, length
+        return 4 + len(wanted.difference(title.split(" "))), length
 
-    return lambda keys: min(distance(key) for key in (keys[1], keys[4]) if key) if keys[1] or keys[4] else (99, 0)
+    return lambda keys: min(distance(keys[1]), distance(keys[4]))
 
 
 def _find_beginning(connection: Connection, key: str) -> list[Cells]:
@@ -312,10 +302,10 @@ def _find_beginning(connection: Connection, key: str) -> list[Cells]:
     return [keys for statement in _BEGINNING for keys in statement.cells(connection, **given)]
 
 
-def _count_facets(stored: Iterable[str]) -> dict[str, tuple[FacetValue, ...]]:
+def _facet_values(counted: Counter[str]) -> dict[str, tuple[FacetValue, ...]]:
     """Return the libraries and the languages of titles, the most frequent first, and the decades, the newest first."""
     libraries, languages, decades = Counter[str](), Counter[str](), Counter[str]()
-    for facets, count in Counter(stored).items():
+    for facets, count in counted.items():
         language, decade, *agencies = f"{facets}\t".split("\t")  # "" until `db upgrade` has computed it
         libraries.update(dict.fromkeys(agencies, count))
         languages[language] += count
@@ -353,29 +343,17 @@ _KEYS: Final = (T.id, T.title_key, T.author_key, T.bib_id, T.linked_key, T.facet
 _FACETS: Final = 5
 
 
-def _beginning_query(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
+def _beginning_query(key: ColumnElement[str], *where: ColumnElement[bool]) -> StatementInOneRow:
     begins = select(*_KEYS).where(key >= bindparam("key"), key < bindparam("end"), *where)
-    return CompiledStatement(begins.order_by(key, T.author_key, T.bib_id).limit(bindparam("most", type_=Integer)))
+    return StatementInOneRow(begins.order_by(key, T.author_key, T.bib_id).limit(bindparam("most", type_=Integer)))
 
 
 _BEGINNING: Final = (_beginning_query(T.title_key), _beginning_query(T.linked_key, T.linked_key != ""))
-_SELECTED: Final = T.id == any_(bindparam("ids", type_=ARRAY(Integer)))
-_AMONG: Final[Mapping[str, Mapping[str, Executable]]] = {
-    "sqlite": {
-        "keys": text(
-            "SELECT json_group_array(json_array(titles.id, title_key, author_key, bib_id, linked_key, facets)) "
-            "FROM json_each(:ids) CROSS JOIN titles ON titles.id = value"
-        ),
-        "facets": text(
-            "SELECT json_group_array(facets) FROM json_each(:ids) "
-            "CROSS JOIN titles INDEXED BY ix_titles_facets ON titles.id = value"
-        ),
-    },
-    "postgresql": {"keys": select(*_KEYS).where(_SELECTED), "facets": select(T.facets).where(_SELECTED)},
-}
-"""Statements for the columns of many titles. SQLite returns them in one row."""
-_SHOWN: Final = StatementAmong(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.id)
+_OF_HITS: Final = StatementAmong(select(*_KEYS), T.id, StatementInOneRow)
+_SHOWN: Final = StatementAmong(
+    select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.id, StatementInOneRow
+)
 _HELD: Final = exists().where(R.item_barcode == H.barcode, R.item_agency == H.agency, IS_IN_HAND)
 _COPIES: Final = StatementAmong(
-    select(T.id, H.agency, H.status, H.material, H.lendable).where(H.bib_id == T.bib_id, ~_HELD), T.id
+    select(T.id, H.agency, H.status, H.material, H.lendable).where(H.bib_id == T.bib_id, ~_HELD), T.id, StatementInOneRow
 )

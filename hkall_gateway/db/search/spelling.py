@@ -91,9 +91,8 @@ def _spellings(connection: Connection, word: str) -> list[Spelling]:
     begins = or_(*(and_(W.word >= first, W.word < chr(ord(first) + 1)) for first in sorted({*word[:2]})))
     long = func.length(W.word).between(len(word) - most, len(word) + most)
     near = connection.execute(select(func.aggregate_strings(W.word, " ")).where(begins, long)).scalar() or ""
-    words = [other for other in near.split(" ") if stem(other) != stem(word)]
-    found = extract(word, words, scorer=OSA.distance, score_cutoff=most, limit=MOST_SPELLINGS)
-    return [(word, right, int(edits)) for right, edits, _ in found]
+    found = extract(word, near.split(" "), scorer=OSA.distance, score_cutoff=most, limit=None)
+    return [(word, right, int(edits)) for right, edits, _ in found if stem(right) != stem(word)][:MOST_SPELLINGS]
 
 
 def loosened(query: TitleQuery) -> list[TitleQuery]:
