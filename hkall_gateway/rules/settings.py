@@ -242,7 +242,7 @@ class Lending:
 class AvailabilitySettings:
     """How old the list of copies used to choose a lender may be."""
 
-    fresh_s: int = _option(900, "R7", "Seconds; an older copy is checked on the lender's shelf first, where it answers look-ups.")
+    fresh_s: int = _option(900, "R7", "Seconds; an older one is checked on the lender's shelf first, if it answers look-ups.")
 
 
 @dataclass(frozen=True, slots=True)
