@@ -36,10 +36,11 @@ def test_pages_are_off_without_the_table(tmp_path: Path) -> None:
     assert gateway.load(demo_setup.write_config(tmp_path, PORTS), ENVIRON).web is None
 
 
-def test_demo_configuration_has_a_clerk_and_a_supervisor(tmp_path: Path) -> None:
+def test_demo_configuration_has_an_account_of_each_role(tmp_path: Path) -> None:
     found = gateway.load(demo_setup.write_config(tmp_path, PORTS, pages=True), ENVIRON).web
     assert found is not None
-    assert [(row.login, row.role) for row in found.staff] == [("lending-1", "clerk"), ("head", "supervisor")]
+    accounts = {row.login: row.role for row in found.staff}
+    assert accounts == {"lending-1": "clerk", "head": "supervisor", "viewer": "viewer", "sysadmin": "sysadmin"}
 
 
 def test_every_key_of_the_web_table_is_read(tmp_path: Path) -> None:
