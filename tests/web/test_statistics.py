@@ -26,7 +26,7 @@ def viewer(site: Site) -> Browser:
     given(site, P.ON_LOAN, "R-1", received_on=date(2017, 3, 4))
     given(site, P.CLOSED, "R-2", received_on=date(2017, 3, 8), partner="LU")
     given(site, P.UNFILLED, "R-3", item_agency="", item_barcode="")
-    given(site, P.SHIPPED, "R-4")
+    given(site, P.SHIPPED, "R-4", pickup_location="CUHK-UL")
     given(site, P.DECLINED, "R-5", lent=True, reason="not_on_shelf")
     site.world.tell("HKU-DISCOVERY", "RequestItem user=NOBODY bib=b-dune request=d-1")
     return site.staff("viewer")

@@ -217,9 +217,9 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
 
 def count_by_site(found: Statistics) -> Counter[tuple[str, str]]:
     """Count requests by lender and site, where a site is one of our pickup locations or another library."""
-    cells = Counter[tuple[str, str]]()
+    cells, ours = Counter[tuple[str, str]](), services().library().pickup_locations
     for one in found.pairs:
-        cells[one.lender, place_name(one.place) or one.borrower] += one.requests
+        cells[one.lender, place_name(one.place) if one.place in ours else one.borrower] += one.requests
     return cells
 
 
