@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import bindparam, insert, or_, select, update
 
@@ -55,8 +55,7 @@ def find(unit: UnitOfWork, token_hash: str) -> ApiToken | None:
 
 def listed(unit: UnitOfWork) -> tuple[ApiToken, ...]:
     """List all tokens, sorted by name."""
-    rows: Any = unit.execute(select(*_COLUMNS).order_by(T.name))
-    return tuple(ApiToken(*row) for row in rows)
+    return tuple(ApiToken(*cells) for cells in unit.execute(select(*_COLUMNS).order_by(T.name)))
 
 
 def make(unit: UnitOfWork, token: ApiToken) -> bool:

@@ -68,11 +68,9 @@ def listed(
 
 def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
     """Return (partner, number of unjudged documents, first arrival) by partner."""
-    counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
-    found = unit.execute(
-        select(*counted).where(Q.state == QuarantineState.KEPT).group_by(Q.agency).order_by(Q.agency)
-    ).mappings()
-    return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
+    counted = select(Q.agency, func.count(), func.min(Q.first_at)).where(Q.state == QuarantineState.KEPT)
+    found = unit.execute(counted.group_by(Q.agency).order_by(Q.agency))
+    return tuple((agency, count, oldest) for agency, count, oldest in found)
 
 
 def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]) -> tuple[QuarantinedDocument, ...]:

@@ -167,7 +167,8 @@ class RequestRepository(Repository):
         ahead, title = self._transaction.ahead.counted.get(card), {} if bib_id is None else {"bib": bib_id}
         if title and ahead is not None and all(bib_id != title_of_open for *_, title_of_open in ahead.values()):
             return ()
-        return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
+        query = _OPEN_OF_TITLE if title else _OPEN_OF
+        return tuple(map(request_of, query.cells(self._connection, card=card, **title)))
 
     def past_loans(self, card: str) -> tuple[Request, ...]:
         """Return the requests whose books a patron has brought back, latest return first."""
@@ -199,7 +200,7 @@ class RequestRepository(Repository):
         # With plain `placed_at` SQLite would scan all requests in that order, to avoid sorting.
         return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), R.id))
 
-    def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
+    def batch(self, *where: Condition, order: Sequence[ColumnElement[object]], limit: int) -> tuple[Request, ...]:
         """Return at most `limit` requests, sorted by `order`. Lock them if the transaction can lock rows."""
         query = requests(*where).order_by(*order).limit(limit)
         return self._read_requests(query.with_for_update(key_share=True) if self._transaction.locks_rows else query)
@@ -219,9 +220,6 @@ class RequestRepository(Repository):
 
     def _find_one(self, query: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, query.cells(self._connection, **named)), None)
-
-    def _read_compiled(self, query: CompiledStatement, **named: object) -> tuple[Request, ...]:
-        return tuple(map(request_of, query.cells(self._connection, **named)))
 
     def _read_requests(self, query: Executable) -> tuple[Request, ...]:
         return tuple(map(request_of, self._transaction.execute(query)))

@@ -47,19 +47,12 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
     from hkall_gateway.db import instances, quarantine
 
     there = [_gateway_row(one, one.state(when), unit) for one in instances.list_instances(unit)]
-    open_now = [
-        _status_row("requests", side, position, count, oldest)
-        for side, position, count, oldest in unit.requests.open_by_position()
-    ]
-    waiting = [_status_row("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
-    known = [
-        _status_row("partner", p.agency, p.dialect, 1, None)
-        for p in unit.partners.among([*configured, *unit.circuits.used()]).values()
-    ]
-    kept = [
-        _status_row("quarantine", agency, QuarantineState.KEPT, count, oldest)
-        for agency, count, oldest in quarantine.depths(unit)
-    ]
+    open_now = [_status_row("requests", *counted) for counted in unit.requests.open_by_position()]
+    waiting = [_status_row("outbox", *counted) for counted in unit.outbox.depths()]
+    named = unit.partners.among([*configured, *unit.circuits.used()]).values()
+    known = [_status_row("partner", one.agency, one.dialect, 1, None) for one in named]
+    held = quarantine.depths(unit)
+    kept = [_status_row("quarantine", who, QuarantineState.KEPT, count, oldest) for who, count, oldest in held]
     return there + open_now + waiting + _fault_rows(unit) + kept + known + _job_rows(unit, when) + _set_aside_rows(unit)
 
 
@@ -109,11 +102,9 @@ def _set_aside_rows(unit: UnitOfWork) -> list[dict[str, object]]:
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
+    first = {one.round: one.at for one in reversed(found)}  # they are in the order of their times
     counted = Counter(one.round for one in found)
-    return [
-        _status_row("set aside", name, "", count, min(a.at for a in found if a.round == name))
-        for name, count in counted.items()
-    ]
+    return [_status_row("set aside", name, "", count, first[name]) for name, count in counted.items()]
 
 
 def _status_row(what: str, which: str, state: str, count: int, oldest: object) -> dict[str, object]:

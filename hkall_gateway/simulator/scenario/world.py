@@ -31,7 +31,6 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
-from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
@@ -231,14 +230,17 @@ class World:
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _start_gateway(self) -> None:
-        self._metrics = metrics = Metrics()
+        metrics = Metrics()
         now = lambda: self.now  # noqa: E731
         self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         ils = self.start.ils
         known = LastKnown(lambda: ils.keep_s if ils.fallback == "allow" else 0)
         terms = OfflineRules(ils.fallback, ils.keep_s, ils.pin, _right_pin, known.is_right)
-        local = ConnectedSystem(self.store, self._make_adapter(), lambda: library, now, lambda: terms)
+        health = CircuitBreaker("connector", now, metrics)
+        out = ConnectorServices(now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post)
+        adapter = find_adapter(ils.connector).build(ConnectorTools(self.store, library.agency, _right_pin, ils, out))
+        local = ConnectedSystem(self.store, adapter, lambda: library, now, lambda: terms)
         self.circulation = Circulation(self.store, local, lambda: library, now)
         relay = CircuitBreaker("relay", now, metrics)
         timeout = Timeout(Clock(), ANSWER_S)
@@ -272,11 +274,10 @@ class World:
         client = NcipClient(self.post, library.agency, {one.agency: self.secret(one.agency) for one in self.start.partners})
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, now)
-        institution = self.start.ils.institution or self.start.agency
         carriers: dict[OutboxKind, Carrier] = {
             OutboxKind.NCIP: partner_carrier(lambda: client, self.store, lambda: library, now),
             OutboxKind.MAIL: mailer.deliver,
-            OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), institution, now, HONG_KONG),
+            OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), self.ils.agency, now, HONG_KONG),
         }
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: library, now, Clock(), INSTANCE)
@@ -291,15 +292,6 @@ class World:
             lambda _line: courier.ChannelTerms(1),
             self._circuit_settings,
         )
-
-    def _make_adapter(self) -> LocalIls:
-        health = CircuitBreaker("connector", lambda: self.now, self._metrics)
-        ils = self.start.ils
-        out = ConnectorServices(
-            lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
-        )
-        adapter = find_adapter(ils.connector)
-        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, ils, out))
 
     def _make_unit(self, connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
