@@ -8,17 +8,13 @@ from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, update_row
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
-from hkall_gateway.db.transaction import Repository, Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, full_title
 
 
 class HoldingRepository(Repository):
     """Reads copies from the catalogue and updates their circulation status."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        super().__init__(transaction)
-        self._linked: dict[str, str] = {}  # titles in the original script, by `bib_id`
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this agency and barcode."""
@@ -32,14 +28,15 @@ class HoldingRepository(Repository):
         if found is None:
             found = COPIES.cells(self._connection, [bib_id])
         copies = tuple([Holding(*cells[:-1]) for cells in found])
-        self._linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}
+        self._transaction.ahead.linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}
         return copies
 
     def linked_title(self, bib_id: str) -> str:
         """Return a title in the original script, or "" if the catalogue has none. `of_title` has read it with the copies."""
-        if bib_id not in self._linked:
-            self._linked[bib_id] = next((linked for (linked,) in _LINKED_TITLE.cells(self._connection, bib=bib_id)), "")
-        return self._linked[bib_id]
+        known = self._transaction.ahead.linked
+        if bib_id not in known:
+            known[bib_id] = next((linked for (linked,) in _LINKED_TITLE.cells(self._connection, bib=bib_id)), "")
+        return known[bib_id]
 
     def full_title(self, copy: Holding) -> str:
         """Return the title of a copy in both scripts."""

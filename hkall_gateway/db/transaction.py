@@ -38,6 +38,7 @@ class Prefetched:
         links: Partners and their channels, by agency.
         placed: Requests by (agency, value) of the placing system's RequestId, None for a new RequestId.
         copies: Rows of the copies of a title, by title.
+        linked: Titles in the original script, by `bib_id`, or "".
         in_use: Rows of the copies of a title that open requests hold or wait for, by title.
         documents: Recorded (outcome, time until which it is kept) by (agency, digest) of a document, None for a new document.
     """
@@ -51,6 +52,7 @@ class Prefetched:
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
     placed: dict[tuple[str, str], Request | None] = field(default_factory=dict)
     copies: dict[str, list[list[Any]]] = field(default_factory=dict)
+    linked: dict[str, str] = field(default_factory=dict)
     in_use: dict[str, list[list[str]]] = field(default_factory=dict)
     documents: dict[tuple[str, str], tuple[str, datetime] | None] = field(default_factory=dict)
 

@@ -328,6 +328,7 @@ def write_copies(
     copies = {(row.agency, row.barcode) for row in rows}
     before = {bib_id for agency, barcode, bib_id in there if (agency, barcode) in copies}
     write_over(unit.connection, what.table, written, changed)
+    unit.transaction.ahead.forget()
     catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
 
 
