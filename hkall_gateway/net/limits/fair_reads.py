@@ -168,9 +168,11 @@ def send_at_once(transport: WritableConnection, data: bytes) -> None:
     message (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
     """
     if isinstance(transport, FairTransport) and transport.has_sent_all:
-        sent = transport.writeSomeData(data)
-        if isinstance(sent, int):
-            data = data[sent:]
+        try:
+            sent = transport.socket.send(data)
+        except OSError:  # a full buffer, or a lost connection, which `write` handles
+            sent = 0
+        data = data[sent:]
     if data:
         transport.write(data)
 
