@@ -11,6 +11,7 @@ SQLite also stores the facets of all titles as arrays of keys of `title_facet_se
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from bisect import bisect_left
@@ -38,6 +39,9 @@ WEIGHTS: Final[Mapping[str, str]] = {"title": "A", "author": "B", "isbn": "C", "
 """PostgreSQL's weight letter for each field."""
 MOST_TEXTS: Final = 20
 """Maximum number of indexed texts of one field. A set of encyclopaedias may have hundreds of call numbers."""
+_FIRST: Final = rf"[^\x00-\u3000{BARRIER}{FACET}]"
+PAIRED: Final = re.compile(rf"{_FIRST}(?<![^ ].)[^ ]*(?: {_FIRST}[^ ]*)+")
+"""Matches several neighbouring ideographs or syllables, whose pairs SQLite's index has."""
 CODES: Final = 65_536
 """Number of titles whose codes are in one row. More rows take longer to read, because the driver releases the GIL for each."""
 CODE_BYTES: Final = 4
@@ -94,15 +98,9 @@ def in_pairs(phrase: Sequence[str], between: str = " ") -> list[str]:
     return [f"{first}{between}{second}" for first, second in pairwise(phrase)] or list(phrase)
 
 
-def is_paired(word: str) -> bool:
-    """Return whether SQLite's index has the pairs of this word: whether it is an ideograph or a syllable, for example."""
-    return word[0] > "\u3000" and word[0] not in {BARRIER, FACET}
-
-
 def _with_pairs(words: str) -> str:
     """Return the words of a field and their pairs, with BARRIER between two pairs that are not neighbours in the field."""
-    runs = [[*run] for paired, run in groupby(words.split(), is_paired) if paired]
-    return f" {BARRIER} ".join([words, *(" ".join(in_pairs(run, "")) for run in runs if len(run) > 1)])
+    return f" {BARRIER} ".join([words, *[" ".join(in_pairs(run.split(" "), "")) for run in PAIRED.findall(words)]])
 
 
 def write_words(connection: Connection, titles: Collection[tuple[Mapping[str, str], IndexedWords]]) -> None:

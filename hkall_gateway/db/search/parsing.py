@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from hkall_gateway.db.search.folding import isbn_13, stem, words
-from hkall_gateway.db.search.index import WEIGHTS, in_pairs, is_paired
+from hkall_gateway.db.search.index import PAIRED, WEIGHTS, in_pairs
 
 LONGEST: Final = 300
 """Maximum number of characters in a query."""
@@ -103,7 +103,7 @@ def fts5(queries: Sequence[TitleQuery], facets: Sequence[str] = ()) -> str:
     """Return any of the queries, with the words of facets, in the syntax of FTS5. No word needs escaping."""
 
     def written(phrase: Phrase) -> str:
-        return f'"{" ".join(in_pairs(phrase, "") if all(map(is_paired, phrase)) else phrase)}"'
+        return f'"{" ".join(in_pairs(phrase, "") if PAIRED.fullmatch(" ".join(phrase)) else phrase)}"'
 
     any_of = " OR ".join(
         "(" + " AND ".join("(" + " OR ".join(map(written, group)) + ")" for group in query.groups) + ")" for query in queries
