@@ -120,7 +120,7 @@ class FoundTitles:
 
     Attributes:
         count: Number of hits, at most MOST_COUNTED.
-        more: Whether more titles match. Facets then cover only the titles that were counted.
+        more: Whether more titles match. Facets then cover only the first MOST of them.
         facets: The libraries, the languages and the decades of the hits, by the names of the fields of Narrowing.
         available: Number of hits with an available copy, or None if there are too many hits to count them.
         instead: The query in another spelling that was searched instead, because nothing matched.
