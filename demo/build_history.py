@@ -66,8 +66,8 @@ PAYS, USES_THE_DROP, READS_ON, LEFT = 0.08, 0.2, 0.35, 0.25
 """Daily chance that a patron pays a fine, and chances that a book is dropped, that a patron keeps it for
 some more days, and that staff leave a pull slip or a book on the desk until the next time."""
 FRIDAY: Final = 4
-PULL_LIST: Final = 5
-"""Copies that our staff have to fetch at any time of the last week, at least."""
+PULL_LIST, LEFT_OF_PULL_LIST = 5, 7
+"""Copies that our staff have to fetch at any time of the last week, at least, and that they leave until the next day."""
 STEP_HOURS: Final = (9.75, 14.5)
 """Times of day that the demo may begin with, before our staff work through their lists."""
 LISTS_AT: Final = 15
@@ -181,7 +181,8 @@ class Campus(People):
 
     def _pull_copy(self, agency: str, request: Request) -> None:
         if request.bib_id not in self._collects:
-            if not self._leaves_work():
+            few = agency == US and len(self.list_requests(US, Position.PAGED)) <= LEFT_OF_PULL_LIST
+            if not (few or self._leaves_work()):
                 super()._pull_copy(agency, request)
                 if forgotten := self._forgotten.get((agency, request.id)):
                     self._forgotten[agency, request.id] = min(forgotten, self.all.now + FORGETS)

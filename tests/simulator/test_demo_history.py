@@ -183,7 +183,7 @@ def test_one_or_two_letters_came_back(begun: Begun) -> None:
 
 
 def test_requests_keep_the_title_in_its_own_script(begun: Begun) -> None:
-    for stage in ("wish", "in_hand", "ended"):
+    for stage in ("in_hand", "ended"):
         assert begun.rows("SELECT 1 FROM requests WHERE linked_title > '' AND stage = ?", stage), stage
 
 
