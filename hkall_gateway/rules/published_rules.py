@@ -21,13 +21,13 @@ def keys_of(policy: Policy, rules: Iterable[str], about: Collection[str] = ()) -
     are always included and have an index instead of a name.
     """
     wanted = set(rules)
-    return {key.name: key.value for key in _walk(policy, "", "", about) if key.rule in wanted}
+    return {key.name: key.value for key in _walk(policy, about) if key.rule in wanted}
 
 
 def meanings_of(policy: Policy) -> dict[str, tuple[str, str]]:
     """Return for each policy key the meaning of its table, or the name of its category or role, and the key's own meaning."""
     about = {*(row.key for row in policy.categories), *(row.role for row in policy.roles)}
-    return {key.name: (key.subject, key.meaning) for key in _walk(policy, "", "", about)}
+    return {key.name: (key.subject, key.meaning) for key in _walk(policy, about)}
 
 
 class PolicyKey(NamedTuple):
@@ -40,16 +40,17 @@ class PolicyKey(NamedTuple):
     value: object
 
 
-def _walk(record: DataclassInstance, prefix: str, subject: str, about: Collection[str] = ()) -> Iterator[PolicyKey]:
+def _walk(record: DataclassInstance, about: Collection[str] = (), prefix: str = "", subject: str = "") -> Iterator[PolicyKey]:
     for field in dataclasses.fields(record):
         value, name, meaning = getattr(record, field.name), prefix + field.name.removesuffix("_"), field.metadata["doc"]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from _walk(value, f"{name}.", meaning)
+            yield from _walk(value, prefix=f"{name}.", subject=meaning)
         elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
             for place, row in enumerate(value):
                 row_name = getattr(row, "key", getattr(row, "role", place))
                 if row_name is place or row_name in about:
-                    yield from _walk(row, f"{name}[{row_name}].", meaning if row_name is place else str(row_name))
+                    row_subject = meaning if row_name is place else str(row_name)
+                    yield from _walk(row, prefix=f"{name}[{row_name}].", subject=row_subject)
         elif not isinstance(value, dict) and value != ():
             yield PolicyKey(name, field.metadata["rule"], subject, meaning, value)
 
