@@ -163,7 +163,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """The head of an earlier request: the request line, the headers and the length of the body."""
+    """The head of an earlier request: the request line, the headers, which no request may change, and the body's length."""
 
     request_line: tuple[bytes, bytes, bytes]
     headers: Headers
