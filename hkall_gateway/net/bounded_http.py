@@ -336,7 +336,7 @@ class BoundedChannel(http.HTTPChannel):
     def _read_request(self, data: bytes) -> None:
         """Parse the data, unless it is one whole request with the same head as an earlier request."""
         head, end, body = data.partition(HEAD_END)
-        begins = end and self.persistent and not self.requests and not self._buffer
+        begins = end and self.persistent and not (self.requests or self._buffer or self.transport.disconnecting)
         known: KnownHead | None = self.site.known_heads.get(head) if begins else None
         if known is not None and known.length == len(body):
             self.site.requestFactory(self).receive(known, body)

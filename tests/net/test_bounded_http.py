@@ -171,3 +171,18 @@ def test_head_with_credentials_is_not_kept(secret: bytes) -> None:
         for _ in range(2):
             exchange(site, head(*lines, b"Content-Length: 0"))
     assert [secret in kept for kept in site.known_heads] == [False]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_request_after_the_server_has_closed_the_connection_is_not_processed(times: int) -> None:
+    """TLS delivers what the client had sent before it read the end of the connection."""
+    site = make_site(Echo)
+    for _ in range(times - 1):
+        exchange(site, GET)
+    channel: Any = site.buildProtocol(None)  # type: ignore[no-untyped-call]
+    transport: Any = Transport()
+    channel.makeConnection(transport)
+    channel.timeoutConnection()
+    channel.dataReceived(GET)
+    assert transport.value() == b""
+    channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
