@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -180,7 +180,7 @@ def test_request_after_the_server_has_closed_the_connection_is_not_processed(tim
     for _ in range(times - 1):
         exchange(site, GET)
     channel: Any = site.buildProtocol(None)  # type: ignore[no-untyped-call]
-    transport: Any = Transport()
+    transport: Any = cast(Any, Transport)()
     channel.makeConnection(transport)
     channel.timeoutConnection()
     channel.dataReceived(GET)
