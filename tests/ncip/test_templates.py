@@ -78,6 +78,8 @@ def test_document_with_other_texts_is_not_parsed(monkeypatch: pytest.MonkeyPatch
         " ",
         "A&amp;B",
         "&#65;",
+        "&#xE000;",
+        "&#57344;",
         "&unknown;",
         "\x01",
         "\ue000",
@@ -101,3 +103,10 @@ def test_text_with_elements_inside_is_read_as_if_it_were_parsed(kind: str) -> No
     for words in (("a", "b"), ("c  d", "e"), ("b", "a")):
         text = USER.format(kind.format(*words), "UG1")
         assert read(text) == parsed(text)
+
+
+@pytest.mark.parametrize("value", ["1", "UG1"])
+def test_repeated_element_is_noted_even_if_its_texts_are_equal(value: str) -> None:
+    text = USER.format("Barcode Id", f"{value}</UserIdentifierValue><UserIdentifierValue>{value}")
+    assert "repeated element" in str(parsed(text))
+    assert read(text) == parsed(text)

@@ -88,8 +88,10 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
             continue  # empty means absent
         elif at.repeats:
             several.setdefault(name, []).append(value)
-        elif single.setdefault(name, value) is not value:
+        elif name in single:
             notes.add(f"repeated element {path}/{name}")
+        else:
+            single[name] = value
     return {**single, **several}
 
 

@@ -34,7 +34,7 @@ def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage |
 def _find_template(markup: tuple[str, ...], read: Callable[[str], NcipMessage]) -> NcipMessage | None:
     """Return a message with a mark in place of each text."""
     whole = "".join(markup)
-    if not _ALL.isdisjoint(whole) or "<!" in whole or "<?" in whole[1:]:
+    if not _ALL.isdisjoint(whole) or "<!" in whole or "&#" in whole or "<?" in whole[1:]:  # a reference may give a mark
         return None
     try:
         message = read("".join(f">{mark}</{piece}" for mark, piece in zip(("", *MARKS), markup, strict=False))[3:])
