@@ -25,7 +25,7 @@ from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lenders import UNKNOWN_RECORD, Record
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.vocabulary import Actor, Candidate, ItemKey, Position, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import Actor, Candidate, ItemKey, LostRace, Position, Request, RequestChange, Side
 from tests import databases
 from tests.examples import example_count
 
@@ -310,3 +310,21 @@ def test_first_partner_by_name_is_used_for_a_shared_card(gateway: Gateway) -> No
     ahead = gateway.group(*((lambda unit, card: unit.partners.with_card(card), LockSet(card), card) for card in CARDS))
     assert alone[0].agency == ahead[2].agency == "CUHK"
     assert ahead[0] is None
+
+
+def test_lost_race_that_another_unit_sends_fails_only_its_own_unit(gateway: Gateway) -> None:
+    def find(unit: UnitOfWork, number: str) -> Request | None:
+        return unit.requests.find(number)
+
+    def flag(unit: UnitOfWork, request: Request) -> str:
+        return unit.amend(request, NOW, BY, flags="late").flags
+
+    stale, fresh = gateway.group((find, NO_LOCKS, "R0"), (find, NO_LOCKS, "R1"))
+    gateway.group((UnitOfWork.force, NO_LOCKS, stale, Position.CLOSED, NOW, BY, "lost"))
+    first, lost, seen, last = gateway.group(
+        (flag, NO_LOCKS, fresh), (flag, NO_LOCKS, stale), (find, NO_LOCKS, "R1"), (flag, NO_LOCKS, replace(fresh, id="R2"))
+    )
+    assert (first, seen.flags, last) == ("late", "late", "late")
+    assert isinstance(lost, LostRace)
+    found = gateway.group(*((find, NO_LOCKS, f"R{n}") for n in range(3)))
+    assert [request.flags for request in found] == ["", "late", "late"]
