@@ -67,7 +67,7 @@ def test_document_with_other_texts_is_read_as_if_it_were_parsed(file: Path) -> N
 def test_document_with_other_texts_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     decode(USER.format("Barcode Id", "UG1").encode())
     monkeypatch.delattr(xml, "parse_xml")
-    message = decode(USER.format("Username", "UG2 ").encode())
+    message = decode(USER.format("Username", " UG2 ").encode())
     assert (message.text("UserId/UserIdentifierType"), message.text("UserId/UserIdentifierValue")) == ("Username", "UG2")
 
 

@@ -14,7 +14,7 @@ LONGEST: Final = 8_192
 MARKS: Final = tuple(map(chr, range(0xE000, 0xE000 + LONGEST // 4)))
 """Private-use characters that stand for the texts in a template, in document order."""
 _ALL: Final = frozenset(MARKS)
-_TEXT: Final = re.compile(r">([^<>&\s][^<>&]*)</")
+_TEXT: Final = re.compile(r">(\s*+[^<>\s][^<>]*+)</")
 
 
 def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage | None:
@@ -23,9 +23,12 @@ def read_similar(text: str, read: Callable[[str], NcipMessage]) -> NcipMessage |
     `read` reads a whole document for a new template. It raises BadDocument or ValueError for documents without a template.
     """
     pieces = _TEXT.split(text) if len(text) <= LONGEST else []
-    texts = dict(zip(MARKS, map(str.rstrip, pieces[1::2]), strict=False))
+    inside = "".join(pieces[1::2])
+    if "&" in inside or not inside.isprintable():  # the parser changes these texts
+        return None
+    texts = dict(zip(MARKS, map(str.strip, pieces[1::2]), strict=False))
     template = _find_template(tuple(pieces[::2]), read)
-    if template is None or not "".join(pieces[1::2]).isprintable():
+    if template is None:
         return None
     return template.with_fields({name: _fill(value, texts) for name, value in template.fields.items()})
 
