@@ -12,6 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from demo import demo_setup
+from hkall_gateway.db.search.searching import MOST
+from hkall_gateway.rules.vocabulary import Holding
 from tests.company import Gateway, until
 from tests.web.test_browser import SIZES, chromium, keep, messages, wait_for
 from tests.web.test_lists_browser import at
@@ -38,9 +40,19 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def catalogue(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with the titles of the demo."""
+    """A gateway with the titles of the demo, and the parts of a work in more parts than a search ranks."""
     made = Gateway(reactor, tmp_path_factory.mktemp("catalogue"), pages=True)
-    demo_setup.fill_catalogue(made.path, made.environ)
+    many = [
+        Holding(
+            "LU" if n % 2 else "CUHK",
+            f"Z{n}",
+            f"z{n}",
+            title=f"Zymurgy, part {n}",
+            status="On Loan" if n % 3 else "Available On Shelf",
+        )
+        for n in range(MOST + 30)
+    ]
+    demo_setup.fill_catalogue(made.path, made.environ, [*demo_setup.invented_copies(), *many])
     made.start()
     yield made
     made.end()
@@ -106,6 +118,20 @@ def test_filter_shows_only_available_titles(catalogue: Gateway) -> None:
         assert found() < all_titles
         assert driver.find_element(By.NAME, "available").is_selected()
         assert not driver.find_elements(By.XPATH, "//*[.='No copy available now']")
+    finally:
+        driver.quit()
+
+
+def test_available_titles_of_many_are_counted_after_the_page(catalogue: Gateway) -> None:
+    driver = chromium(1180)
+    try:
+        driver.get(at(catalogue, "/search?q=zymurgy"))
+        number = driver.find_element(By.CSS_SELECTOR, "[data-titles-of]")
+        until(lambda: number.text, "the number of available titles")
+        assert number.text == "110"
+        driver.find_element(By.LINK_TEXT, "Available now").click()
+        until(lambda: "available=1" in driver.current_url, "the page of the filter")
+        assert driver.find_element(By.CSS_SELECTOR, ".counted").text.split()[0] == "110"
     finally:
         driver.quit()
 

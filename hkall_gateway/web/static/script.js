@@ -135,7 +135,16 @@ function focusInside(part) {
   part.addEventListener("toggle", () => part.open && part.querySelector("input:not([type=hidden])").focus());
 }
 
+// The number of available titles among many is counted afterwards, because counting would delay the page.
+async function countTitles(part) {
+  const answer = await fetch(part.dataset.titlesOf);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  part.textContent = page.querySelector("[data-titles]")?.dataset.titles ?? "0";
+}
+
 document.querySelectorAll("[data-refresh]").forEach(refresh);
+document.querySelectorAll("[data-titles-of]").forEach(countTitles);
 document.querySelectorAll("[data-focus]").forEach(focusInside);
 document.querySelectorAll(".list tbody").forEach(moveByArrows);
 document.querySelectorAll("[data-scan]").forEach(scanStation);
