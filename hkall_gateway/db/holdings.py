@@ -23,9 +23,11 @@ class HoldingRepository(Repository):
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """Return the copies of a title by its union number or, if `agency` is set, by its union or local number there."""
-        own = _OWN_COPIES.cells(self._connection, bib=bib_id, agency=agency) if agency else None
-        found = self._transaction.ahead.copies.get(bib_id) if own is None else own
-        if found is None:
+        if agency:
+            found = _OWN_COPIES.cells(self._connection, bib=bib_id, agency=agency)
+        elif bib_id in self._transaction.ahead.copies:
+            found = self._transaction.ahead.copies[bib_id]
+        else:
             found = COPIES.cells(self._connection, [bib_id])
         copies = tuple([Holding(*cells[:-1]) for cells in found])
         self._transaction.ahead.linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}

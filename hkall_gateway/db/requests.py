@@ -39,7 +39,6 @@ BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib
 """An empty request, used as the baseline for a new request and in place of a missing request."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
-_BLANK_CELLS = _CELLS(BLANK)
 
 
 def facts_of(request: Request) -> dict[str, object]:
@@ -50,12 +49,6 @@ def facts_of(request: Request) -> dict[str, object]:
 def changed_fields(before: Request, facts: Mapping[str, object]) -> dict[str, object]:
     """Return the position and all `facts` that differ from the request. Raises AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
-
-
-def filled_fields(request: Request) -> dict[str, object]:
-    """Return the fields of a request that differ from BLANK, and the position."""
-    cells = zip(NAMES, _CELLS(request), _BLANK_CELLS, strict=True)
-    return {name: value for name, value, blank in cells if name == "position" or value != blank}
 
 
 def with_facts(request: Request, facts: Mapping[str, object]) -> Request:

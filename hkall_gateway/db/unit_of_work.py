@@ -30,7 +30,6 @@ from hkall_gateway.db.requests import (
     RequestRepository,
     changed_fields,
     facts_of,
-    filled_fields,
     redacted,
     request_of,
     with_facts,
@@ -100,7 +99,7 @@ class UnitOfWork:
         if not steps:
             self._insert(born)
         self.transaction.ahead.changed(born, born)
-        self._note(born, "OPEN", "", "", "ok", to_json(filled_fields(born)), now, by)
+        self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
         return born
 
     def can(self, request: Request, event: Event) -> bool:

@@ -119,7 +119,7 @@ class _DriverStatement:
         given: Constant values from the statement itself.
         results: Converters for result cells, by column index.
         here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
-        rows_text: INSERT or UPDATE of many rows from one JSON parameter `rows`, or "" for other statements.
+        rows_text: INSERT or UPDATE of many rows from one JSON parameter `rows`, or "" for other statements and in SQLite.
     """
 
     text: str
@@ -351,17 +351,8 @@ def _compile(statement: ClauseElement, dialect: Dialect, *, is_appended: bool) -
     results = (
         (place, column.type.dialect_impl(dialect).result_processor(dialect, None)) for place, column in enumerate(columns)
     )
-    rows, rows_text = _rows_in_json([column(name, bind.type) for name, bind in made.binds.items()]), ""
-    if isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys()):
-        rows_text = str(insert(statement.table).from_select(list(made.binds), select(rows)).compile(dialect=dialect))
-    elif is_appended:
-
-        def from_rows(element: ExternallyTraversible, **_: object) -> ColumnElement[object] | None:
-            return rows.c[element.key] if isinstance(element, BindParameter) else None
-
-        changed = visitors.replacement_traverse(statement, {}, from_rows)
-        assert isinstance(changed, Update)
-        rows_text = str(changed.compile(dialect=dialect))
+    here = dialect.name == "sqlite"
+    is_insert = isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys())
     return _DriverStatement(
         text=str(made),
         names=names,
@@ -370,6 +361,22 @@ def _compile(statement: ClauseElement, dialect: Dialect, *, is_appended: bool) -
         given={name: bind.value for name, bind in made.binds.items() if not bind.required},
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
-        here=dialect.name == "sqlite",
-        rows_text=rows_text,
+        here=here,
+        rows_text=_compile_for_rows(statement, made) if not here and (is_insert or is_appended) else "",
     )
+
+
+def _compile_for_rows(statement: ClauseElement, made: SQLCompiler) -> str:
+    """Return an INSERT or UPDATE of many rows, with the columns of the JSON parameter `rows` in place of its parameters."""
+    rows = _rows_in_json([column(name, bind.type) for name, bind in made.binds.items()])
+
+    def from_rows(element: ExternallyTraversible, **_: object) -> ColumnElement[object] | None:
+        return rows.c[element.key] if isinstance(element, BindParameter) else None
+
+    changed = (
+        insert(statement.table).from_select(list(made.binds), select(rows))
+        if isinstance(statement, Insert)
+        else visitors.replacement_traverse(statement, {}, from_rows)
+    )
+    assert isinstance(changed, Insert | Update)
+    return str(changed.compile(dialect=made.dialect))
