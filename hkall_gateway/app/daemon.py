@@ -172,6 +172,7 @@ class Daemon:
             gauges.measure_groups(self.metrics, reactor.seconds),
             reactor.seconds,
             partial(reactor.callLater, 0),
+            self._fair.together,
         )
         self.store = Database(engine, self._make_unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine

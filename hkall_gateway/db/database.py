@@ -22,7 +22,7 @@ from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Worker, at_once
+from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Together, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Database:
         watch: Called with "writer" or "reader" and the number of units. Its context manager is entered around each group.
         seconds: Monotonic clock for deadlines.
         soon: The reactor's callLater(0), for calls from the reactor's thread. It does not wake a sleeping reactor.
+        together: Its context manager is entered around the replies of each group of short queries.
     """
 
     _writer: Worker | InlineRunner
@@ -91,6 +92,7 @@ class Database:
         watch: Watch = no_watch,
         seconds: Callable[[], float] = monotonic,
         soon: Callable[[Callable[[], None]], object] | None = None,
+        together: Together = nullcontext,
     ) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
         self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
@@ -102,7 +104,7 @@ class Database:
         if engine.dialect.name == "sqlite" and not in_memory:
             connection = engine.connect()
             connection.exec_driver_sql(f"PRAGMA busy_timeout={INLINE_WAIT_MS}")
-            self._inline = InlineRunner(connection, self._read_group, soon or in_reactor, batch)
+            self._inline = InlineRunner(connection, self._read_group, soon or in_reactor, batch, together)
 
     def write(
         self,

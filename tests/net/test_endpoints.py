@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
 
@@ -145,6 +145,74 @@ def test_short_answer_is_sent_without_another_poll(doors: Doors, reactor: Any) -
             caller.sendall(b"63")
             assert caller.recv(10) == b"63"
         assert blockingCallFromThread(reactor, lambda: list(protocol.left)) == [0, 0, 0]
+
+
+class AnsweringTogether(Protocol):
+    """Answers all connections with the bytes of the last one within `FairReads.together`, and then does `last`."""
+
+    def __init__(self, everybody: list[Any], last: Callable[[Any], object]) -> None:
+        self.everybody, self.last = everybody, last
+
+    def connectionMade(self) -> None:  # noqa: N802
+        self.everybody.append(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        transport: Any = self.transport
+        with transport.fair.together():
+            for one in self.everybody:
+                send_at_once(one, data)
+                send_at_once(one, b", again;")
+                self.last(one)
+
+
+def _write_more(transport: Any) -> None:
+    transport.write(b" written;")
+    send_at_once(transport, b" sent;")
+
+
+def _write_pieces(transport: Any) -> None:
+    transport.writeSequence([b" in", b" pieces;"])
+
+
+def _nest(transport: Any) -> None:
+    with transport.fair.together():
+        send_at_once(transport, b" inside;")
+    send_at_once(transport, b" outside;")
+
+
+@pytest.mark.parametrize(
+    ("last", "more"),
+    [
+        (lambda _transport: None, b""),
+        (_write_more, b" written; sent;"),
+        (_write_pieces, b" in pieces;"),
+        (_nest, b" inside; outside;"),
+        (lambda transport: transport.loseConnection(), b""),
+    ],
+    ids=["sent", "written after it", "written in pieces after it", "sent in a nested group", "closed after it"],
+)
+def test_answers_sent_together_arrive_whole_and_in_order(doors: Doors, last: Callable[[Any], object], more: bytes) -> None:
+    everybody = list[Any]()
+    factory: Any = Factory.forProtocol(lambda: AnsweringTogether(everybody, last))
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as one, socket.create_connection(("127.0.0.1", port), 20) as other:
+        deadline = time.monotonic() + 20
+        while len(everybody) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        other.sendall(b"64")
+        wanted = b"64, again;" + more
+        for caller in (one, other):
+            with caller.makefile("rb") as said:
+                assert said.read(len(wanted)) == wanted
+
+
+def test_large_answers_sent_together_arrive_whole(doors: Doors) -> None:
+    everybody, size = list[Any](), 3_000_000
+    factory: Any = Factory.forProtocol(lambda: AnsweringTogether(everybody, lambda one: send_at_once(one, b"x" * size)))
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
+        caller.sendall(b"64")
+        assert said.read(size + 10) == b"64, again;" + b"x" * size
 
 
 def test_answer_to_a_closed_connection_is_dropped(doors: Doors) -> None:

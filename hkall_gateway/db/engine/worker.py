@@ -9,6 +9,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -114,6 +115,7 @@ def at_once(work: Callable[[], None]) -> None:
 AWAY_S = 0.5
 DoGroup = Callable[[Connection, Sequence[Job]], GroupResult]
 InReactor = Callable[[Callable[[], None]], object]
+Together = Callable[[], AbstractContextManager[None]]
 InDoubt: TypeAlias = Callable[[Connection | None], GroupResult]
 
 
@@ -262,11 +264,19 @@ class InlineRunner:
     """Runs the jobs of one reactor iteration at the start of the next iteration, in the reactor's thread.
 
     Use it for queries that take less time than waking a thread. Jobs to retry join the next group. If `in_reactor` is
-    `at_once`, each job has run when `put` returns.
+    `at_once`, each job has run when `put` returns. `together` is entered around several replies.
     """
 
-    def __init__(self, connection: Connection, do_group: DoGroup, in_reactor: InReactor, batch: int = 1) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        do_group: DoGroup,
+        in_reactor: InReactor,
+        batch: int = 1,
+        together: Together = nullcontext,
+    ) -> None:
         self._connection, self._do_group, self._in_reactor, self._batch = connection, do_group, in_reactor, batch
+        self._together = together
         self._waiting: list[Job] = []
         self._stopped = False
 
@@ -298,4 +308,5 @@ class InlineRunner:
         self._waiting += result.again
         if self._waiting:
             self._in_reactor(self._run_waiting)
-        give(result.answers)
+        with self._together() if len(result.answers) > 1 else nullcontext():
+            give(result.answers)

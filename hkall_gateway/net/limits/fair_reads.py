@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -87,6 +88,23 @@ class FairReads:
         self._free_s = 0.0
         self._timer: ScheduledCall | None = None
         self._debts: dict[str, float] = {}
+        self.held: list[FairTransport] | None = None
+        """Connections with replies to send at the end of `together`, or None outside it."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold replies of up to one group of queries, and send them one after the other at the end of the block.
+
+        A receiver on this machine, such as a load balancer, then wakes once for all of them. If it woke for each reply, the
+        gateway would spend a tenth more CPU time per message (bench row `sip2_63_rate`).
+        """
+        held = self.held = []
+        try:
+            yield
+        finally:
+            self.held = None
+            for transport in held:
+                transport.send(b"")
 
     def trusts(self, row: str) -> bool:
         """Check whether connections of the client `row` read without waiting. `row` is "" for unauthenticated connections."""
@@ -167,13 +185,9 @@ def send_at_once(transport: WritableConnection, data: bytes) -> None:
     `write` alone would wait until the reactor reports the socket as writable, which costs a quarter of the CPU time for a short
     message (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
     """
-    if isinstance(transport, FairTransport) and transport.has_sent_all:
-        try:
-            sent = transport.socket.send(data)
-        except OSError:  # a full buffer, or a lost connection, which `write` handles
-            sent = 0
-        data = data[sent:]
-    if data:
+    if isinstance(transport, FairTransport):
+        transport.send(data)
+    else:
         transport.write(data)
 
 
@@ -188,6 +202,7 @@ class FairTransport(Server):
     fair: FairReads
     row = ""
     _parked = False
+    _held = b""
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]  # noqa: N802
         """Read some of the received bytes if `fair` admits this connection now; otherwise stop reading."""
@@ -211,10 +226,31 @@ class FairTransport(Server):
         self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
 
-    @property
-    def has_sent_all(self) -> bool:
-        """Return whether the connection is open and all written data has been sent."""
-        return bool(self.connected) and not (self.disconnecting or self.dataBuffer or self._tempDataBuffer)
+    def send(self, data: bytes) -> None:
+        """Send held data and `data`, as much as the socket takes, now or at the end of `FairReads.together`. Write the rest."""
+        if not self.connected or self.disconnecting or self.dataBuffer or self._tempDataBuffer:
+            self.write(data)
+        elif self.fair.held is not None:
+            if not self._held:
+                self.fair.held.append(self)
+            self._held += data
+        else:
+            data, self._held = self._held + data, b""
+            try:
+                sent = self.socket.send(data)
+            except OSError:  # a full buffer, or a lost connection, which `write` handles
+                sent = 0
+            if sent < len(data):
+                self.write(data[sent:])
+
+    def write(self, data: bytes) -> None:
+        """Write data after the held data."""
+        held, self._held = self._held, b""
+        super().write(held + data)  # type: ignore[no-untyped-call]  # it has no types
+
+    def writeSequence(self, iovec: Sequence[bytes]) -> None:  # type: ignore[override]  # noqa: N802
+        """Write several pieces after the held data."""
+        self.write(b"".join(iovec))
 
     def mark_authenticated(self, row: str) -> None:
         """Mark the connection as authenticated as `row`. If it waits for its turn to read, resume reading at once."""
