@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from sqlalchemy import Connection
@@ -134,6 +134,10 @@ class Admission:
         return "" if self.limit.has_room(address) else "full"
 
 
+SAME_ROOM_S: Final = 0.05
+"""Seconds for which a check of the disk's free space is valid, so that many requests at once share one system call."""
+
+
 class Daemon:
     """A gateway that can be started, reloaded and stopped.
 
@@ -156,6 +160,7 @@ class Daemon:
         self._configure(config, library_of(config))
         file = database_file(config.database.url)
         self._database_folder = file.absolute().parent if file is not None else None
+        self._room, self._room_checked_s = True, -SAME_ROOM_S
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
@@ -214,10 +219,12 @@ class Daemon:
         return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)
 
     def _has_room(self) -> bool:
-        """Check that an SQLite file's disk has at least the reserved free space. Return True for any other database."""
-        database = self.config.database
-        free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
-        return free is None or free >= database.reserve_mb * 1_000_000
+        """Check that an SQLite file's disk has, or had SAME_ROOM_S ago, the reserved space. Return True without such a file."""
+        now_s, database = self._reactor.seconds(), self.config.database
+        if now_s - self._room_checked_s >= SAME_ROOM_S:
+            free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
+            self._room, self._room_checked_s = free is None or free >= database.reserve_mb * 1_000_000, now_s
+        return self._room
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
