@@ -303,6 +303,19 @@ class BoundedChannel(http.HTTPChannel):
         if self.seat is not None:
             self.site.leave(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        super().setTimeout(None)  # type: ignore[no-untyped-call]
+
+    def setTimeout(self, period: float | None) -> float | None:  # noqa: N802
+        """Set the idle timeout. While it is None the timer runs on without effect, since a new timer takes longer to make."""
+        if period is not None:
+            return super().setTimeout(period)  # type: ignore[no-untyped-call, no-any-return]
+        previous, self.timeOut = self.timeOut, None
+        return previous
+
+    def timeoutConnection(self) -> None:  # noqa: N802
+        """Close the connection, unless a request is being processed."""
+        if self.timeOut is not None:
+            super().timeoutConnection()  # type: ignore[no-untyped-call]
 
     def loseConnection(self) -> object:  # noqa: N802
         """Close the connection, or abort it after `abortTimeout` seconds if the client does not read the written data."""

@@ -429,6 +429,26 @@ def test_connection_waiting_for_a_reply_is_not_idle(library: House) -> None:
     assert b"LookupUserResponse" in line.value()
 
 
+def test_idle_timeout_that_passes_while_a_reply_is_pending_begins_anew_after_the_reply() -> None:
+    library = House(bounds(LIMIT, idle_s=5))
+    line = library.connect()
+    line.protocol.dataReceived(request(lookup()))
+    library.clock.advance(7)
+    assert not line.disconnecting
+    library.circulation.go_on()
+    library.clock.advance(4)
+    assert not line.disconnecting
+    library.clock.advance(2)
+    assert line.disconnecting
+
+
+def test_lost_connection_leaves_no_timer(library: House) -> None:
+    line = library.connect()
+    line.protocol.dataReceived(request(PROBLEM))
+    line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
+    assert library.clock.getDelayedCalls() == []
+
+
 def test_listener_at_its_limit_refuses_connections() -> None:
     metrics = Metrics()
     library = House(bounds(LIMIT, per_address=1, metrics=metrics))
