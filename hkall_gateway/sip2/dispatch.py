@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -96,6 +96,10 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
 """The flags in 98 that summarise positions of BX, with the messages that each flag covers. Source: SIP2 2.00, ACS status."""
 
 
+def _ignore_line(_line: bytes) -> None:
+    """Send nothing. Used as default by callers that need only the result."""
+
+
 async def respond(
     services: Sip2Services,
     session: Session,
@@ -103,12 +107,14 @@ async def respond(
     peer: str,
     upstream: UpstreamInterface | None = None,
     deadline: Deadline | None = None,
+    send: Callable[[bytes], object] = _ignore_line,
 ) -> bytes:
     """Process one message and return the complete reply line.
 
     `peer` is the terminal's address, `upstream` its connection to the local system (None if messages are not relayed), and
-    `deadline` the time by which this message must be answered. An unexpected exception is a bug or a failed database. It is
-    logged once with its traceback, the message gets its negative reply, and the connection stays open.
+    `deadline` the time by which this message must be answered. `send` is called with the reply line before the message is
+    counted and logged, so that the terminal does not wait for that. An unexpected exception is a bug or a failed database. It
+    is logged once with its traceback, the message gets its negative reply, and the connection stays open.
 
     Raises:
         Undecided: It is unknown whether the command was executed, so neither a positive nor a negative reply would be correct.
@@ -137,7 +143,11 @@ async def respond(
             LOG.exception("sip2.failed", code=message.code)
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
-    _record_answer(exchange, answer, services.now() - exchange.now)
+    took = services.now() - exchange.now
+    try:
+        send(line)
+    finally:
+        _record_answer(exchange, answer, took)
     return line
 
 

@@ -242,11 +242,8 @@ class TerminalConnection(TwistedProtocol):
                 elif isinstance(event, Close):
                     self.close(event.why)
                 else:
-                    known = self._session.terminal
-                    services, deadline = self._port.services(), self._deadline
-                    self._send_answer(
-                        await respond(services, self._session, event, self._peer, self._upstream, deadline), known
-                    )
+                    services, send = self._port.services(), partial(self._send_answer, self._session.terminal)
+                    await respond(services, self._session, event, self._peer, self._upstream, self._deadline, send)
                 self._apply_backpressure()
                 served += 1
                 if self._waiting and not served % AT_ONCE:
@@ -260,7 +257,7 @@ class TerminalConnection(TwistedProtocol):
         finally:
             self._serving, self._deadline = False, None
 
-    def _send_answer(self, answer: bytes, known: str | None) -> None:
+    def _send_answer(self, known: str | None, answer: bytes) -> None:
         """Send the answer, unless the connection is closing. `known` is the terminal's login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._claim_terminal()):
