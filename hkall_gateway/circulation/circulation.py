@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
@@ -113,7 +113,7 @@ class Circulation:
         if handler.reads_only:
             return await self.store.read(work, patron=locks.patron, is_long=handler.is_long)
         if inbox is not None:
-            locks = replace(locks, document=(inbox.agency, inbox.digest))
+            locks = locks._replace(document=(inbox.agency, inbox.digest))
         repeatable = handler.repeatable or inbox is not None
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 

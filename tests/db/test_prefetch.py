@@ -222,7 +222,7 @@ def test_group_gives_the_same_replies_and_rows_as_sequential_units(steps: list[t
 
 def _checkouts(count: int) -> list[Asked]:
     pairs = [*zip(CARDS, COPIES, strict=True)][:count]
-    return [(_lend, replace(_locks(card, copy), placed=NOTHING, title=""), card, copy) for card, copy in pairs]
+    return [(_lend, _locks(card, copy)._replace(placed=NOTHING, title=""), card, copy) for card, copy in pairs]
 
 
 def test_further_checkouts_of_a_group_add_no_statement(gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Text, TextClause, and_, any_, bindparam, func, or_, select
 from sqlalchemy.types import BigInteger
@@ -29,8 +29,7 @@ Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
 NOTHING: Pair = ("", "")
 
 
-@dataclass(frozen=True, slots=True)
-class LockSet:
+class LockSet(NamedTuple):
     """The objects that a unit of work decides about. Empty fields are not locked.
 
     Attributes:
