@@ -43,8 +43,9 @@ SETTINGS = (
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
-    "max_connections=100",
+    "max_connections=400",
 )
+"""Settings of the throw-away server. A world that its test does not close keeps a connection until the end of the session."""
 
 FOR_PEOPLE = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
 """Plain tracebacks, since structlog's default formats the variables of each frame, which takes a second."""
