@@ -73,7 +73,7 @@ class Database:
         watch: Called with "writer" or "reader" and the number of units. Its context manager is entered around each group.
         seconds: Monotonic clock for deadlines.
         soon: The reactor's callLater(0), for calls from the reactor's thread. It does not wake a sleeping reactor.
-        together: Its context manager is entered around the replies of each group of short queries.
+        together: Its context manager is entered around the replies of a group, if it has several short queries.
     """
 
     _writer: Worker | InlineRunner

@@ -93,7 +93,7 @@ class FairReads:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Hold replies of up to one group of queries, and send them one after the other at the end of the block.
+        """Hold the replies sent in the block, and send them one after the other at its end.
 
         A receiver on this machine, such as a load balancer, then wakes once for all of them. If it woke for each reply, the
         gateway would spend a tenth more CPU time per message (bench row `sip2_63_rate`).
