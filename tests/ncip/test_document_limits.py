@@ -253,3 +253,19 @@ def test_limits_exceed_documents_seen_in_practice(limits: DocumentLimits, items:
     """The largest sample of any system, a reply, has 600 elements and 150 attributes."""
     item = b'<ns1:LoanedItem><ns1:ItemId ns1:x="a"><ns1:AgencyId>A</ns1:AgencyId></ns1:ItemId></ns1:LoanedItem>'
     assert find_exceeded_limit(b"<ns1:NCIPMessage xmlns:ns1='n'>" + item * items + b"</ns1:NCIPMessage>", limits) == ""
+
+
+@pytest.mark.parametrize("piece", ["xmlns ", "&amp;"])
+@pytest.mark.parametrize("beside", ["", "<!-- a comment -->", "<Ext/>", "<UserId>&amp;</UserId>"])
+def test_limit_counts_text_the_same_in_every_document(piece: str, beside: str) -> None:
+    """A text is counted as markup, since counting comes before parsing, whatever stands beside it and came before it."""
+
+    def document(times: int) -> bytes:
+        value = f"<UserIdentifierValue>{piece * times}a</UserIdentifierValue>"
+        user = f"<LookupUser><UserId>{value}</UserId>{beside}</LookupUser>"
+        return f"<NCIPMessage xmlns='http://www.niso.org/2008/ncip'>{user}</NCIPMessage>".encode()
+
+    decode(document(1), "utf-8", LIMITS)
+    for _ in range(2):
+        with pytest.raises(TooLarge):
+            decode(document(500), "utf-8", LIMITS)

@@ -15,10 +15,8 @@ from lxml import etree
 from hkall_gateway.ncip.codec import ncip1, ncip2, xml
 from hkall_gateway.ncip.codec.dialects import NcipDialect, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, many
-from hkall_gateway.ncip.codec.templates import read_similar
 from hkall_gateway.ncip.codec.xml import (
     NISO,
-    QUESTION,
     REPLY,
     SYNTAX,
     DocumentLimits,
@@ -117,19 +115,6 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     """
     notes = Notes()
     text = xml.decode_body(body, charset, notes)
-    similar = None if notes else read_similar(text, _read_for_template)
-    return similar or _read_text(text, notes, limits)
-
-
-def _read_for_template(text: str) -> NcipMessage:
-    """Read an NCIP 2 document. Raises ValueError for other documents, whose texts may decide how they are read."""
-    message = _read_text(text, Notes(), QUESTION)
-    if version_1(message.version) is not None or message.service in LOOKUP_VERSION:
-        raise ValueError(message.service)
-    return message
-
-
-def _read_text(text: str, notes: Notes, limits: DocumentLimits) -> NcipMessage:
     root = _parse_tree(text, notes, limits)
     dtd = None if str(root.tag).startswith("{") else ncip1.dtd(root)  # a namespace means NCIP 2
     try:
