@@ -255,6 +255,8 @@ def apply_lender_answer(
     is_asked = request.position is P.CANCELLING and request.wire_id == wire_id
     # A refusal "already processed" may mean that the copy was shipped, so it does not confirm the cancellation.
     is_over = answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request"
+    if answer.pending:  # the lender has received the cancellation, and may still refuse it and ship
+        is_over = False
     if send is Notification.CANCEL_AT_LENDER and is_asked and is_over:
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
 
@@ -265,10 +267,13 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
         return
     if answer.looked:
         context.unit.note(request, "LOOKED", {"agency": attempt[1].agency, "found": answer.looked}, context.now, by, "R7")
-    if answer.kind != DeliveryKind.REFUSED:
-        context.unit.candidates.update(
-            attempt[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
-        )
+    number = {"their_number": answer.number} if answer.number else {}
+    if answer.kind != DeliveryKind.REFUSED and answer.pending:
+        # The lender has received the request, but has promised nothing, so the silence round waits no longer for it.
+        if number:
+            context.unit.candidates.update(attempt[1], **number)
+    elif answer.kind != DeliveryKind.REFUSED:
+        context.unit.candidates.update(attempt[1], outcome=CandidateOutcome.ACCEPTED, **number)
     elif answer.untold:  # the lender was not asked, because it has no address
         context.unit.candidates.update(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _note_no_supply(context, request, wire_id, NOT_REACHED, by)
