@@ -33,7 +33,7 @@ from hkall_gateway.db.tables import FINES, IS_UNPAID, METADATA, NOTICES, TITLES
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils import exports
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.http_post import HttpReply
+from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.lifecycle import TABLE, side_of

@@ -22,7 +22,7 @@ from hkall_gateway.clock import Clock, now
 from hkall_gateway.config import gateway
 from hkall_gateway.delivery.letters import plain_text
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules import dates
 from hkall_gateway.simulator.peers import PartnerLibrary, short
 from hkall_gateway.simulator.rehearsal import Mailbox, listen

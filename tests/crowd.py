@@ -21,7 +21,7 @@ from demo import demo_setup
 from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.ils import exports
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.http_post import NoReply, NotSent
+from hkall_gateway.net.http_post import NoReply, NotSent
 from hkall_gateway.simulator.peers import PartnerLibrary
 from tests.company import PATIENCE_S, Gateway, stamp
 

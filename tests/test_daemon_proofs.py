@@ -22,7 +22,7 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.net.secrets import hash_secret
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
-from tests.ncip.test_signed_tokens import pem, private, public
+from tests.peers.test_signed_tokens import pem, private, public
 
 CURL = shutil.which("curl")
 VUFIND = Path(__file__).parents[1] / "fixtures" / "ncip" / "vufind" / "lookup-agency.xml"

@@ -16,7 +16,7 @@ from hkall_gateway.config import policy as policies
 from hkall_gateway.ils import exports
 from hkall_gateway.net.secrets import DECOY
 from tests.config.test_gateway import LEAST
-from tests.ncip.test_signed_tokens import pem
+from tests.peers.test_signed_tokens import pem
 from tests.walk.blocks import PAGES as WALKED
 from tests.walk.blocks import Block
 from tests.walk.blocks import blocks as walked

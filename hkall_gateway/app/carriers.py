@@ -19,9 +19,9 @@ from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.ncip import service_request
-from hkall_gateway.ncip.authentication import OurProof
-from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.net.http_post import AgentPost
+from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState

@@ -52,13 +52,12 @@ from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.http_post import AgentPost
-from hkall_gateway.ncip.key_sets import MOST_BYTES
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Refusals, guard_port
 from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads, use_fair_reads
@@ -68,6 +67,7 @@ from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.net.secrets import Secrets, WrongPins, ignore_lock
 from hkall_gateway.observability.log_context import VERSION
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.key_sets import MOST_BYTES
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2

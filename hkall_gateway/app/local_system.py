@@ -14,7 +14,7 @@ from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.local_system import OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, VerifyPin
-from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import LastKnown, Login, Upstream, make_dialler

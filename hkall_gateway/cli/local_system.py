@@ -21,7 +21,7 @@ from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules, reject_pin
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.ncip.http_post import Post, blocking_get
+from hkall_gateway.net.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import MOST_BYTES, TRIES, Login, Unusable, classify_reply, login_line

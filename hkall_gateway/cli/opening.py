@@ -29,8 +29,8 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
     from hkall_gateway.cli.local_system import Known
-    from hkall_gateway.ncip.authentication import OurProof
-    from hkall_gateway.ncip.http_post import HttpReply, Post
+    from hkall_gateway.net.http_post import HttpReply, Post
+    from hkall_gateway.peers.authentication import OurProof
 
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def erased_key(config: GatewayConfig) -> bytes:
 
 async def _post_now(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """Post a document and wait for the reply."""
-    from hkall_gateway.ncip.http_post import post
+    from hkall_gateway.net.http_post import post
 
     return post(url, body, timeout_s, proof(now()) if proof else "")
 

@@ -109,13 +109,13 @@ def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, Validatio
 
 
 def _key_set(text: bytes) -> object:
-    from hkall_gateway.ncip.key_sets import key_set
+    from hkall_gateway.peers.key_sets import key_set
 
     return key_set(text)
 
 
 def _signing_key(text: bytes) -> object:
-    from hkall_gateway.ncip.authentication import signing_key
+    from hkall_gateway.peers.authentication import signing_key
 
     return signing_key(text)
 

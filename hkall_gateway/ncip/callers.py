@@ -13,7 +13,14 @@ from cryptography.x509.oid import NameOID
 
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.ncip.authentication import (
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, is_admitted, make_refusal
+from hkall_gateway.ncip.tables import problems
+from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
+from hkall_gateway.net.endpoints import Peered
+from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.net.secrets import DECOY, are_equal
+from hkall_gateway.peers.authentication import (
     BASIC,
     BEARER,
     HttpCredentials,
@@ -22,13 +29,6 @@ from hkall_gateway.ncip.authentication import (
     issuer,
     parse_authorization,
 )
-from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, is_admitted, make_refusal
-from hkall_gateway.ncip.tables import problems
-from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
-from hkall_gateway.net.endpoints import Peered
-from hkall_gateway.net.limits.allow_list import network_of
-from hkall_gateway.net.secrets import DECOY, are_equal
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive

@@ -18,7 +18,6 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.ncip.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.elements import SECRET
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
@@ -28,6 +27,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, Guesses, LineLimit, RateLimiter
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.partners import Partner

@@ -8,7 +8,7 @@ from typing import Final
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.ils import SimulatedIls
 
 URL: Final = "http://ils.test/ncip"

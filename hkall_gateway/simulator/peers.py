@@ -16,8 +16,8 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.http_post import NoReply, NotSent, Post
 from hkall_gateway.ncip.shorthand import make_message
+from hkall_gateway.net.http_post import NoReply, NotSent, Post
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, reply

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from hkall_gateway.clock import Clock, now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import endpoint_arguments, tls_entrance
 from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.simulator.peers import PartnerLibrary, short

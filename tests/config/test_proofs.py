@@ -22,7 +22,7 @@ from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.settings import Policy
 from tests.config.test_gateway import LEAST, ONE_PARTNER
-from tests.ncip.test_signed_tokens import pem, public
+from tests.peers.test_signed_tokens import pem, public
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 CLIENT = LEAST + '[[clients]]\nagency = "VUFIND"\n'

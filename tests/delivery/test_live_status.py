@@ -25,8 +25,8 @@ from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery import live_status
 from hkall_gateway.delivery.live_status import MOST_A_MINUTE, MOST_WAITING, LiveStatus
-from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Holding

@@ -11,10 +11,10 @@ import pytest
 from hkall_gateway.cli.doctor import connection, ncip
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.cli.doctor.ncip import NcipEndpoints
-from hkall_gateway.ncip.authentication import HttpProof, TokenRule
-from hkall_gateway.ncip.key_sets import FileKeys
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.secrets import DECOY
+from hkall_gateway.peers.authentication import HttpProof, TokenRule
+from hkall_gateway.peers.key_sets import FileKeys
 from hkall_gateway.rules.callers import PartnerAccess
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)

@@ -6,8 +6,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.http_post import HttpReply
 from hkall_gateway.ncip.transport.client import read_reply, read_result
+from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.stored_words import DeliveryKind
 from tests.entries.test_ncip import PLACE, RAW, leaves, with_value

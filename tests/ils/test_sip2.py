@@ -18,7 +18,7 @@ from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.ncip.http_post import HttpReply
+from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.authentication import HttpCredentials, HttpProof, TokenRule, challenge, parse_authorization
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Peer
+from hkall_gateway.peers.authentication import HttpCredentials, HttpProof, TokenRule, challenge, parse_authorization
 from tests.metrics import value
-from tests.ncip import test_signed_tokens as peer
 from tests.ncip.conftest import World, read
+from tests.peers import test_signed_tokens as peer
 
 DISCOVERY, CUHK = "HKU-DISCOVERY", "CUHK"
 FAILED, BUSY = "Agency Authentication Failed", "Temporary Processing Failure"

@@ -35,7 +35,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.exports import read_patrons
-from hkall_gateway.ncip.http_post import HttpReply, post
+from hkall_gateway.net.http_post import HttpReply, post
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
 from hkall_gateway.ils.adapter import Adapter, DoctorRow, Report
 from hkall_gateway.ils.live import LiveFacts, over_loaded
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.ncip.http_post import NotSent
+from hkall_gateway.net.http_post import NotSent
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damage_bytes
 
 BODY = b"<NCIPMessage/>"

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from hkall_gateway.cli import main
 from hkall_gateway.db.engine.worker import Job
-from hkall_gateway.ncip.http_post import HttpReply
+from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.simulator.consortium.faults import LossyChannel
 from hkall_gateway.simulator.consortium.simulate import Setting, be_quiet, simulate, simulate_all

@@ -27,7 +27,7 @@ from hkall_gateway.ils.ncip import responder
 from hkall_gateway.ils.packaged import sip2_address
 from hkall_gateway.ils.sip2 import AVAILABLE
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
-from hkall_gateway.ncip.http_post import AgentPost
+from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER
 from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler

@@ -221,10 +221,10 @@ def ncip(
     Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
     Exit code 1: the reply was a Problem, or unreadable.
     """
-    from hkall_gateway.ncip.authentication import basic, bearer
     from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
-    from hkall_gateway.ncip.http_post import NoReply, charset, post
     from hkall_gateway.ncip.shorthand import make_message
+    from hkall_gateway.net.http_post import NoReply, charset, post
+    from hkall_gateway.peers.authentication import basic, bearer
 
     try:
         if os.path.isfile(what):  # False, and no error, if this user may not read the folder

@@ -214,7 +214,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
     """Describe how to reach a running gateway: its endpoints and database. All terminals share one password."""
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
-    from hkall_gateway.ncip.http_post import NoReply, post
+    from hkall_gateway.net.http_post import NoReply, post
     from hkall_gateway.simulator.scenario.live_gateway import Live
 
     config, library = load_config(path)

@@ -13,7 +13,6 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value, instant, many
-from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
 from hkall_gateway.ncip.service_request import PartnerExchange, make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
@@ -28,6 +27,7 @@ from hkall_gateway.ncip.tables.problems import (
     find_own_meaning,
     spell_problem,
 )
+from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
 from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification

@@ -18,8 +18,8 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.callers import peer_of
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
-from hkall_gateway.ncip.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.net.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated

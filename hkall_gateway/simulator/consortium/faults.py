@@ -20,7 +20,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent, Post
 
 LATEST_S: Final = 4 * 3600.0
 """Longest delay of a late message, in seconds."""

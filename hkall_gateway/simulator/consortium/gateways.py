@@ -26,7 +26,7 @@ from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import JOURNAL
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.simulator.consortium.faults import (
     CUT_OFF,

@@ -49,10 +49,10 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.ncip.service_request import NcipServices, Peer
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.net.http_post import Post
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.circuit import CircuitSettings

@@ -14,8 +14,8 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.ncip.http_post import AgentPost, NoReply
 from hkall_gateway.net.bounded_http import MOST_HEAD
+from hkall_gateway.net.http_post import AgentPost, NoReply
 from hkall_gateway.net.limits.connection_limit import UNPROVEN
 from tests.attacks.floods.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
 from tests.company import until

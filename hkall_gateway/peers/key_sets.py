@@ -13,7 +13,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from twisted.internet.defer import DeferredLock
 
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
 
 LOG = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent
 
 from hkall_gateway import __version__
-from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, charset
+from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, charset
 from hkall_gateway.observability.log_context import log_context, trace_id, valid_traceparent
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/xml; charset="utf-8"\r\nContent-Length: 4\r\n\r\n<ok>'

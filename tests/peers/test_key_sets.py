@@ -14,8 +14,8 @@ from joserfc.jwk import OctKey, RSAKey
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
-from hkall_gateway.ncip.key_sets import FileKeys, UrlKeys, key_set, no_get
+from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
+from hkall_gateway.peers.key_sets import FileKeys, UrlKeys, key_set, no_get
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 URL = "https://dcb.example.org/peer-auth/.well-known/jwks.json"

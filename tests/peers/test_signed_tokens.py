@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.authentication import (
+from hkall_gateway.peers.authentication import (
     LONGEST_S,
     Signer,
     TokenRule,
@@ -27,7 +27,7 @@ from hkall_gateway.ncip.authentication import (
     make_public_key_set,
     signing_key,
 )
-from hkall_gateway.ncip.key_sets import key_set
+from hkall_gateway.peers.key_sets import key_set
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
 ISSUER, US = "https://dcb.example.org", "hku-gateway"

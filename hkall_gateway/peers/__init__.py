@@ -1,0 +1,1 @@
+"""What all partner protocols share: who calls, by which proof, and the protocols themselves."""
