@@ -119,12 +119,6 @@ def _socket_transport(transport: Any) -> Any:
 
 
 IDLE_S: Final = 60.0
-HEAD_END: Final = b"\r\n\r\n"
-LONGEST_KNOWN_HEAD: Final = 1_024
-MOST_KNOWN_HEADS: Final = 256
-"""Maximum number and length of heads of requests that are not parsed again."""
-NEVER_KNOWN: Final = (b"Authorization", b"Cookie", b"Expect", b"Traceparent")
-"""Headers with credentials, with an answer of their own, or with another value in each request."""
 MOST_PIPELINED: Final = 16
 """Maximum number of pipelined requests in one read; if there are more, the connection is closed."""
 DRAINED: Final = 16
@@ -161,15 +155,6 @@ class Bounds:
         return seat
 
 
-@dataclass(frozen=True, slots=True)
-class KnownHead:
-    """The head of an earlier request: the request line, the headers, which no request may change, and the body's length."""
-
-    request_line: tuple[bytes, bytes, bytes]
-    headers: Headers
-    length: int
-
-
 class BoundedRequest(Request):
     """A request that counts the bytes of its body as they arrive, and discards a body that exceeds the limit."""
 
@@ -184,19 +169,6 @@ class BoundedRequest(Request):
             self.hang_up(BAD_REQUEST)
         elif length is not None and length > DRAINED * self._largest_body:
             self._is_endless()
-
-    def known_head(self, length: int) -> KnownHead:
-        """Return the head of this request, whose body has `length` bytes, for later requests."""
-        return KnownHead((self.channel._command, self.channel._path, self.channel._version), self.requestHeaders, length)
-
-    def receive(self, known: KnownHead, body: bytes) -> None:
-        """Process a whole request with a known head."""
-        self.requestHeaders, self.content = known.headers, BytesIO()
-        self.channel.requests.append(self)
-        self.channel._command, self.channel._path, self.channel._version = known.request_line
-        if body:
-            self.handleContentChunk(body)
-        self.channel.allContentReceived()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         """Count and store a piece of the body."""
@@ -282,13 +254,12 @@ class BoundedChannel(http.HTTPChannel):
 
     transport: Any
     site: Any
-    requests: Any
     persistent: bool
     seat: ConnectionSlot | None = None
     _begun = _choked = _reading = False
     _finished = 0
     _closing: ScheduledCall | None = None
-    _head = _unsent = b""
+    _unsent = b""
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
         """Count the connection, or refuse it."""
@@ -342,30 +313,9 @@ class BoundedChannel(http.HTTPChannel):
         if outermost:
             self._finished = 0
         try:
-            self._read_request(data)
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
         finally:
             self._reading = not outermost
-
-    def _read_request(self, data: bytes) -> None:
-        """Parse the data, unless it is one whole request with the same head as an earlier request."""
-        head, end, body = data.partition(HEAD_END)
-        begins = end and self.persistent and not (self.requests or self._buffer or self.transport.disconnecting)
-        known: KnownHead | None = self.site.known_heads.get(head) if begins else None
-        if known is not None and known.length == len(body):
-            self.site.requestFactory(self).receive(known, body)
-        else:
-            self._head = head if begins and len(head) <= LONGEST_KNOWN_HEAD else b""
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-    def allHeadersReceived(self) -> None:  # noqa: N802
-        """Remember the head of an ordinary request, which may come again."""
-        super().allHeadersReceived()  # type: ignore[no-untyped-call]
-        head, self._head, request = self._head, b"", self.requests[-1]
-        unfit = request.hung_up or any(map(request.requestHeaders.hasHeader, NEVER_KNOWN))
-        if head and self.persistent and self.length is not None and not unfit:
-            if len(self.site.known_heads) >= MOST_KNOWN_HEADS:
-                self.site.known_heads.clear()
-            self.site.known_heads[head] = request.known_head(self.length)
 
     def getHost(self) -> object:  # noqa: N802
         """Return the local address, which does not change during a connection."""
@@ -419,7 +369,6 @@ class BoundedSite(Site):
 
     def __init__(self, root: object, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
         self.bounds, self.reactor = bounds, reactor
-        self.known_heads: dict[bytes, KnownHead] = {}
         super().__init__(  # type: ignore[no-untyped-call]  # twisted.web has no types
             root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
         )

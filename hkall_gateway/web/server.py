@@ -162,7 +162,7 @@ class WebRequest(BoundedRequest):
 
     def process(self) -> None:
         """Evaluate the proxy headers, and remove them before the page sees the request."""
-        raw = self.requestHeaders = self.requestHeaders.copy()  # a KnownHead has the same object
+        raw = self.requestHeaders
         for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
             raw.removeHeader(name)
         if self.channel.site.proxies().admits(self.client_address):
