@@ -32,7 +32,6 @@ from hkall_gateway.db.requests import (
     facts_of,
     redacted,
     request_of,
-    with_facts,
 )
 from hkall_gateway.db.tables import HAS_CARD, INBOX, IS_OPEN, LINKS, REQUESTS
 from hkall_gateway.db.transaction import Prefetched, Transaction
@@ -93,8 +92,13 @@ class UnitOfWork:
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
         linked = request.linked_title or self.holdings.linked_title(request.bib_id)
-        named = {"id": request.id or self._new_id(), "linked_title": linked}
-        born = with_facts(request, {**named, "placed_at": request.placed_at or now, "moved_at": request.moved_at or now})
+        born = replace(
+            request,
+            id=request.id or self._new_id(),
+            linked_title=linked,
+            placed_at=request.placed_at or now,
+            moved_at=request.moved_at or now,
+        )
         self._unwritten = born
         if not steps:
             self._insert(born)
@@ -237,7 +241,7 @@ class UnitOfWork:
             written = {name: value for name, value in changed.items() if name != "position"} or changed
         elif STAGES[position] is not STAGES[before.position]:
             written = {**changed, "stage": STAGES[position]}
-        after = with_facts(before, changed)
+        after = replace(before, position=position, **facts)
         if before is self._unwritten:
             self._insert(after)
         else:
