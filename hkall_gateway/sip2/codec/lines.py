@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-from zlib import adler32
 
 from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, format_body, parse_tags, sort_strays
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -96,9 +95,6 @@ def checksum(data: bytes) -> bytes:
     `data` is the line from the first byte up to and including b"AZ". The checksum is the negated sum of its bytes modulo 2**16.
     Source: SIP2 2.00, error detection.
     """
-    # zlib is faster than `sum`. As long as the sum is below 65521, the lower half of Adler-32 is the sum plus one.
-    if len(data) <= 256 or (len(data) <= 512 and data.isascii()):
-        return b"%04X" % (1 - adler32(data) & 0xFFFF)
     return b"%04X" % (-sum(data) & 0xFFFF)
 
 
