@@ -31,9 +31,6 @@ class _Reader(NamedTuple):
 
 
 _READERS: Final = {tag: _Reader(KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
-_TEXT_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (KINDS["text"].parse, False))
-"""Tags that do not repeat and whose value is used unchanged: nearly all tags."""
-_BARCODE_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (str.strip, False))
 
 
 @lru_cache(maxsize=1024)
@@ -52,24 +49,19 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
     strays: list[str] = []
     several: dict[str, list[str]] = {}
     for chunk in chunks:
-        tag = chunk[:2]
-        if tag in _TEXT_TAGS:  # this fast path and the next have the same result as `_store_field`
-            if tag not in fields:
-                fields[tag] = chunk[2:]
-        elif tag in _BARCODE_TAGS:
-            if tag not in fields:
-                fields[tag] = chunk[2:].strip()
-        elif tag in several:
-            several[tag].append(chunk[2:])
-        elif tag in _READERS:
-            _store_field(tag, chunk[2:], fields, several)
-        elif (chunk := chunk.lstrip())[:2] in _READERS:
-            _store_field(chunk[:2], chunk[2:], fields, several)
-        elif chunk:
-            strays.append(chunk)
+        field = chunk if chunk[:2] in _READERS else chunk.lstrip()
+        tag, value = field[:2], field[2:]
+        reader = _READERS.get(tag)
+        if reader is None:
+            strays.append(field)
+        elif reader.repeats:
+            fields.setdefault(tag, "")  # keeps the tag's place in the line
+            several.setdefault(tag, []).append(value)
+        elif tag not in fields:
+            fields[tag] = reader.parse(value)
     for tag, values in several.items():
         fields[tag] = tuple(values)
-    return strays
+    return [stray for stray in strays if stray]
 
 
 def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
@@ -88,17 +80,6 @@ def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]]
         found.append((part.name, at, at + part.width, KINDS[part.kind].parse))
         at += part.width
     return tuple(found)
-
-
-def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
-    """Store a value. A repeating tag keeps all its values, and any other tag only the first value."""
-    how = _READERS[tag]
-    if tag in several:
-        several[tag].append(value)
-    elif how.repeats:
-        fields[tag], several[tag] = "", [value]
-    elif tag not in fields:
-        fields[tag] = how.parse(value)
 
 
 _LINE_TAGS: Final = frozenset({"AF", "AG"})

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, format_body, parse_tags, sort_strays
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import CONTROLS, TAGS
-from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES, MessageShape
+from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
 
 __all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode", "encode", "seal_body"]
 
@@ -40,7 +40,7 @@ class Sip2Message:
     def get(self, name: str) -> str:
         """Return a field's value, the first value of a repeated tag, or "" if the field is missing."""
         value = self.fields.get(name, "")
-        return value if isinstance(value, str) else first(value)  # saves a function call, since this runs very often
+        return first(value)
 
     def all(self, name: str) -> tuple[str, ...]:
         """Return all values of a tag in order."""
@@ -79,14 +79,9 @@ class _Seal(NamedTuple):
     tail: int
 
 
-_End = tuple[str, str | None, bool, bool]
-"""Body, AY's digit, whether AZ was present, and whether AZ was correct only as a sum of code points."""
-
 _LEADING_JUNK: Final = re.compile(rb"[^0-9A-Za-z]*")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{4}")
 _SEQUENCE: Final = re.compile(r"AY([0-9]?)$")
-_ENDS: Final = {f"AY{digit}AZ": digit for digit in "0123456789"}
-_BLANKED: Final = bytes(ord(CONTROLS.get(byte, chr(byte))) for byte in range(256))
 
 
 def checksum(data: bytes) -> bytes:
@@ -114,17 +109,34 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     text = raw.decode(dialect.encoding, "replace")
     shape = SHAPES.get(text[:2])
     start = 2 + shape.width if shape else 2
-    end: _End
-    digit, before = _ENDS.get(text[-9:-4]), text[-10:-9]
-    if digit is not None and before == dialect.delimiter and len(text) >= start + 10 and raw.endswith(checksum(raw[:-4])):
-        end = text[:-10], digit, True, False  # fast path for the usual end: delimiter, AY, digit, AZ, checksum
-    else:
-        seal = _split_seal(text, start, dialect.delimiter)
-        points = _check_sum(raw, text, seal)
-        end = seal.body, seal.sequence, seal.sum is not None, points
+    seal = _split_seal(text, start, dialect.delimiter)
+    is_code_point_sum = _check_sum(raw, text, seal)
     if shape is None:
-        raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
-    return _parse_body(shape, end, dialect.delimiter, raw)
+        is_code = text[:2].isascii() and text[:2].isalnum()
+        raise BadMessage("unknown_command", text[:2] if is_code else None)
+
+    body = seal.body.translate(CONTROLS)
+    fixed = fixed_parts(shape.code, body[2:start], dialect.delimiter)
+    if fixed is None:
+        fields = {}
+        tags = body.partition(dialect.delimiter)[2]
+    else:
+        fields = fixed.copy()
+        tags = body[start:]
+    strays = parse_tags(tags.split(dialect.delimiter), fields)
+    sequence, unknown = sort_strays(strays, seal.sequence)
+    message = Sip2Message(
+        shape.code,
+        fields,
+        sequence,
+        checked=seal.sum is not None,
+        unknown=unknown,
+        code_point_sum=is_code_point_sum,
+        line=raw,
+    )
+    if fixed is None:
+        raise BadMessage("truncated", shape.code, message)
+    return message
 
 
 def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
@@ -165,8 +177,7 @@ def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 def _strip_line(line: bytes) -> bytes:
     """Remove the terminator, and junk bytes before the first letter or digit."""
-    begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
-    return begun.rstrip(b"\r\n")
+    return _LEADING_JUNK.sub(b"", line, count=1).rstrip(b"\r\n")
 
 
 def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
@@ -199,23 +210,6 @@ def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
         if not raw.isascii() and b"%04X" % (-sum(map(ord, text[: len(text) - seal.tail])) & 0xFFFF) == wanted:
             return True
     raise BadMessage("checksum", text[:2] if text[:2] in SHAPES else None)
-
-
-def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Message:
-    body, sequence, checked, points = end
-    # For ASCII lines, checking the bytes for control characters is three times as fast as checking the text.
-    if not ((raw.isascii() and raw.translate(_BLANKED) == raw) or body.isprintable()):
-        body = body.translate(CONTROLS)
-    start = 2 + shape.width
-    fixed = fixed_parts(shape.code, body[2:start], delimiter)
-    fields = fixed.copy() if fixed is not None else {}
-    tags = body[start:] if fixed is not None else body.partition(delimiter)[2]
-    strays = parse_tags(tags.split(delimiter), fields)
-    sequence, unknown = sort_strays(strays, sequence) if strays else (sequence, ())
-    message = Sip2Message(shape.code, fields, sequence, checked, unknown, points, raw)
-    if fixed is None:
-        raise BadMessage("truncated", shape.code, message)
-    return message
 
 
 def _append_seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:

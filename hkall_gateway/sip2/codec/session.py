@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -176,23 +176,13 @@ class Session:
         """Return the number of unanswered requests."""
         return sum(exchange.answer is None for exchange in self._pending)
 
-    def receive(self, data: bytes) -> Iterable[Event]:
-        """Return the events for these bytes in order. Exhaust the iterable, because the bytes are parsed during iteration.
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Yield the events for these bytes in order. Exhaust the iterator, because the bytes are parsed during iteration.
 
         A line ends at CR or LF. Blank lines and leading blanks are discarded; a line longer than `max_line` is discarded and
         counted. If a line exceeds FLOOD times `max_line`, or if more than MOST_IDLE consecutive lines in one call contain no
         new request, the result ends with `Close("flood")`, and all further bytes are ignored.
         """
-        line = data.rstrip(b"\r\n")
-        # Usually the data is exactly one complete line.
-        whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
-        if not whole or len(line) > self.dialect.max_line or b"\r" in line or b"\n" in line:
-            return self._receive_pieces(data)
-        self.counters["received"] += 1
-        event = self._read_line(line)
-        return (event,) if event else ()
-
-    def _receive_pieces(self, data: bytes) -> Iterator[Event]:
         if self._broken:
             return
         first, *others = _TERMINATOR.split(data)
