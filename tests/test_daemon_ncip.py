@@ -25,7 +25,8 @@ from cryptography.x509.oid import NameOID
 from demo import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.xml.tree import Fields
 from tests import databases
 from tests.ports import free_ports
 

@@ -17,7 +17,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachabl
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.ils.packaged import NcipSettings
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
+from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.dates import HONG_KONG, civil
@@ -25,6 +25,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Sensitive
+from hkall_gateway.xml.tree import Fields
 
 NO_SUCH_ITEM: Final = ("unknown item",)
 """The Problems that mean that an item does not exist. Any other Problem in an item look-up counts as a failure."""

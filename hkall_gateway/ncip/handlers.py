@@ -26,8 +26,7 @@ from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticate_caller, check
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage, redacted
-from hkall_gateway.ncip.codec.xml import QUESTION
+from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Header, NcipMessage, redacted
 from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload
@@ -38,6 +37,8 @@ from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.xml.reader import QUESTION
+from hkall_gateway.xml.tree import Coded, Fields
 
 LOG = structlog.get_logger()
 

@@ -13,7 +13,6 @@ from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.callers import find_patron, identify_patron, read_credentials
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
-from hkall_gateway.ncip.codec.messages import Fields
 from hkall_gateway.ncip.reply_payload import Payload, make_frame
 from hkall_gateway.ncip.service_request import ServiceRequest, make_refusal, read_item, read_request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
@@ -22,6 +21,7 @@ from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive
+from hkall_gateway.xml.tree import Fields
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 BLOCKS: Final = "block or trap"

@@ -14,12 +14,13 @@ from hkall_gateway.circulation.fines import ChargeEntry
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.queries import ItemSeen, LoanEntry, PatronSeen
 from hkall_gateway.circulation.results import CheckedOut, Noted, Renewed
-from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
+from hkall_gateway.ncip.codec.messages import stamp
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, circulation_status
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.xml.tree import Fields, Value
 
 P = Position
 CURRENCY: Final = "HKD"

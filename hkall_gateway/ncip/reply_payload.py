@@ -17,7 +17,7 @@ from hkall_gateway.circulation.results import CheckedOut, Done, Refused
 from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.replies import Frame
 from hkall_gateway.ncip.service_request import ServiceRequest
 from hkall_gateway.ncip.tables.flows import IN_PROCESS, STATUS, status_of
@@ -27,6 +27,7 @@ from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.xml.tree import Fields, Value
 
 P = Position
 SHELF: Final = "Available On Shelf"

@@ -20,7 +20,7 @@ from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.elements import SECRET
-from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
+from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.net.limits.allow_list import AllowList
@@ -34,6 +34,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
+from hkall_gateway.xml.tree import STRUCTURE, Coded, Value, many
 
 LOG = structlog.get_logger()
 

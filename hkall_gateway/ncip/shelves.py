@@ -10,7 +10,7 @@ from typing import Final
 
 from hkall_gateway.circulation.partners.partner_queries import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, stamp
+from hkall_gateway.ncip.codec.messages import NcipMessage, stamp
 from hkall_gateway.ncip.replies import Frame, make_copy_fields, make_record_id, stamp_last_second
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, record_id, user_id
@@ -18,6 +18,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.xml.tree import Fields
 
 STATUS: Final = "Circulation Status"
 UNKNOWN_ITEM: Final = "Unknown Item"

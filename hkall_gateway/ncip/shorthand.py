@@ -21,8 +21,9 @@ from difflib import get_close_matches
 from typing import Final, Literal
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS, find_place
-from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, Value, instant
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
 from hkall_gateway.rules import dates
+from hkall_gateway.xml.tree import Value
 
 Whose = Literal["speaker", "listener", "catalogue", ""]
 

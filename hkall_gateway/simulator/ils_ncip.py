@@ -7,9 +7,10 @@ from typing import Final
 
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.ils import SimulatedIls
+from hkall_gateway.xml.tree import Fields, Value
 
 URL: Final = "http://ils.test/ncip"
 

@@ -21,12 +21,13 @@ from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
 from hkall_gateway.ils.sip2 import Sip2
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
+from hkall_gateway.xml.tree import Fields
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DOCUMENTS = Path(__file__).parents[2] / "fixtures/ncip/systems"

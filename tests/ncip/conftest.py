@@ -24,8 +24,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
-from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
-from hkall_gateway.ncip.codec.xml import serialize_foreign
+from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.codec.niso_xml import serialize_foreign
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.callers import Client, PartnerAccess
@@ -33,6 +33,7 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Sensitive, Side
+from hkall_gateway.xml.tree import Coded, Fields
 from tests import databases
 from tests.readers import CATEGORY, POLICY
 

@@ -16,7 +16,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, Dtd
 from hkall_gateway.ncip.codec.documents import Coded, Fields, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES, VISIBLE, ContentPart
-from hkall_gateway.ncip.codec.messages import SHAPES, Value
+from hkall_gateway.ncip.codec.messages import SHAPES
+from hkall_gateway.xml.tree import Value
 from tests.examples import example_count
 
 DIRECT = DIALECTS["direct"]

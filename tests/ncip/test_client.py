@@ -16,7 +16,7 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, make_document
 from hkall_gateway.observability.metrics import Metrics
@@ -25,6 +25,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_lett
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.xml.tree import Fields, Value
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"

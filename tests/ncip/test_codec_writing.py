@@ -17,7 +17,8 @@ from lxml import etree
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, Coded, Fields, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS, Element
-from hkall_gateway.ncip.codec.messages import SHAPES, Value, redacted
+from hkall_gateway.ncip.codec.messages import SHAPES, redacted
+from hkall_gateway.xml.tree import Value
 from tests.examples import example_count
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from hkall_gateway.ncip.codec import xml
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
-from hkall_gateway.ncip.codec.xml import QUESTION, REPLY, DocumentLimits, TooLarge, find_exceeded_limit
+from hkall_gateway.xml import reader as xml
+from hkall_gateway.xml.reader import QUESTION, REPLY, DocumentLimits, TooLarge, find_exceeded_limit
 from tests.examples import example_count
 
 LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16)
@@ -220,8 +220,9 @@ MONSTERS = {
 def test_excessive_document_is_refused_before_parsing(name: str) -> None:
     made = calls(lambda: read(MONSTERS[name], QUESTION))
     assert made < 40_000, f"{made} calls for {len(MONSTERS[name])} bytes"
-    with pytest.raises(TooLarge):
+    with pytest.raises(BadDocument) as refused:
         decode(MONSTERS[name], None, QUESTION)
+    assert isinstance(refused.value.__cause__, TooLarge)
 
 
 @pytest.mark.parametrize(
@@ -267,5 +268,6 @@ def test_limit_counts_text_the_same_in_every_document(piece: str, beside: str) -
 
     decode(document(1), "utf-8", LIMITS)
     for _ in range(2):
-        with pytest.raises(TooLarge):
+        with pytest.raises(BadDocument) as refused:
             decode(document(500), "utf-8", LIMITS)
+        assert isinstance(refused.value.__cause__, TooLarge)

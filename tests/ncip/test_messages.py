@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import ROWS, SHAPES, BadDocument, Coded, Header, NcipMessage, instant, redacted, stamp
+from hkall_gateway.ncip.codec.messages import ROWS, SHAPES, BadDocument, Header, NcipMessage, instant, redacted, stamp
+from hkall_gateway.xml.tree import Coded
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 LOANS = NcipMessage(

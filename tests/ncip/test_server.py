@@ -20,7 +20,7 @@ from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Caller, NcipServices
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net.bounded_http import MOST_PIPELINED, Bounds
@@ -31,6 +31,7 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
+from hkall_gateway.xml.tree import Fields
 from tests.bounds import bounds
 from tests.metrics import value
 

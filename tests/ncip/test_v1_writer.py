@@ -8,7 +8,8 @@ from lxml import etree
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_1_01, NCIP_2_02, Dtd, public
 from hkall_gateway.ncip.codec.documents import Coded, Fields, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.elements_v1 import RENAMED, SERVICES
-from hkall_gateway.ncip.codec.messages import SHAPES, Value
+from hkall_gateway.ncip.codec.messages import SHAPES
+from hkall_gateway.xml.tree import Value
 
 DIRECT = DIALECTS["direct"]
 MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"

@@ -28,7 +28,7 @@ from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decod
 from hkall_gateway.sip2.codec.messages import SHAPES
 
 if TYPE_CHECKING:
-    from hkall_gateway.ncip.codec.messages import Fields
+    from hkall_gateway.xml.tree import Fields
 
 
 _SHORT: Final = re.compile(r"[0-9]{2}(\s+[A-Za-z_0-9]{2,}=.*)?")
@@ -271,7 +271,7 @@ def _read_secret(variable: str) -> str:
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
     """Yield the fields formatted for people: one line for each element, with its content indented below."""
-    from hkall_gateway.ncip.codec.messages import many
+    from hkall_gateway.xml.tree import many
 
     indent = "  " * depth
     for name, value in fields.items():

@@ -12,21 +12,25 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec import ncip1, ncip2, xml
+from hkall_gateway.ncip.codec import ncip1, ncip2
 from hkall_gateway.ncip.codec.dialects import NcipDialect, minor, version_1
-from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, many
-from hkall_gateway.ncip.codec.xml import (
-    NISO,
+from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
+from hkall_gateway.ncip.codec.niso_xml import NISO, SYNTAX, read_header
+from hkall_gateway.xml.reader import (
+    PARSER,
     REPLY,
-    SYNTAX,
+    BadXml,
     DocumentLimits,
     Notes,
     TooLarge,
+    check_tree,
+    decode_body,
     local_name,
+    parse_xml,
     read_attribute,
-    read_header,
     without_control_characters,
 )
+from hkall_gateway.xml.tree import Coded, Fields, many
 
 # LookupVersion is the only service outside NCIPMessage. Its separate schema, the same for all versions, uses the element names
 # of NCIP 1. Source: ncip_version.xsd.
@@ -114,11 +118,14 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
             the service requires. `BadDocument.version` is a `Dtd` for NCIP 1, so that the reply is written in NCIP 1.
     """
     notes = Notes()
-    text = xml.decode_body(body, charset, notes)
+    try:
+        text = decode_body(body, charset, notes)
+    except BadXml as bad:
+        raise BadDocument(SYNTAX, bad.detail) from bad
     root = _parse_tree(text, notes, limits)
     dtd = None if str(root.tag).startswith("{") else ncip1.dtd(root)  # a namespace means NCIP 2
     try:
-        xml.check_tree(root, text, limits)
+        _check_tree(root, text, limits)
         if is_lookup_version(root):
             return read_lookup_version(root, notes)
         if dtd is not None:
@@ -143,7 +150,7 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
         spoken = version_1(dialect.version)
     if spoken is not None:
         document = ncip2.write_document(replace(message, extension=False), prefix="", level=2)
-        return ncip1.write_document(etree.fromstring(document.encode(), xml.PARSER), spoken)
+        return ncip1.write_document(etree.fromstring(document.encode(), PARSER), spoken)
     version = message.version if minor(message.version) is not None else dialect.version
     level = minor(version)
     if level is None:
@@ -156,24 +163,36 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
 
 def _parse_tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
     try:
-        return xml.parse_xml(text, limits)
-    except BadDocument as bad:
+        return parse_xml(text, limits)
+    except BadXml as bad:
         if not ncip1.is_likely(text):
-            raise
-        bad.version = ncip1.STANDARD
-        if isinstance(bad, TooLarge) or (mended := ncip1.mend_schemes(text)) == text:
-            raise
+            raise BadDocument(SYNTAX, bad.detail) from bad
+        mended = ncip1.mend_schemes(text)
+        if isinstance(bad, TooLarge) or mended == text:
+            raise _unreadable_ncip1(bad) from bad
     notes.add("bare & or < escaped")
     try:
-        return xml.parse_xml(mended, limits)
-    except BadDocument as bad:
-        bad.version = ncip1.STANDARD
-        raise
+        return parse_xml(mended, limits)
+    except BadXml as bad:
+        raise _unreadable_ncip1(bad) from bad
+
+
+def _unreadable_ncip1(bad: BadXml) -> BadDocument:
+    refused = BadDocument(SYNTAX, bad.detail)
+    refused.version = ncip1.STANDARD
+    return refused
+
+
+def _check_tree(root: etree._Element, text: str, limits: DocumentLimits) -> None:
+    try:
+        check_tree(root, text, limits)
+    except BadXml as bad:
+        raise BadDocument(SYNTAX, bad.detail, header=read_header(root)) from bad
 
 
 def _read_version(root: etree._Element, notes: Notes) -> str:
     """Return the version as received, or "" if an NCIP 2 document claims an NCIP 1 version."""
-    version = xml.read_attribute(root, "version")
+    version = read_attribute(root, "version")
     if version_1(version) is None:
         return version
     notes.add(f"version {version} in NCIP 2")

@@ -6,36 +6,17 @@ RequestType, headers and shipping addresses, without which a message can still b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.rules.dates import parse_instant
-
-Value: TypeAlias = "str | bool | Mapping[str, Value] | Sequence[Value]"
-Fields: TypeAlias = Mapping[str, Value]
+from hkall_gateway.xml.tree import SEVERAL, Fields, Tree, Value
 
 DOT = "•"
-
-STRUCTURE = (dict, Mapping)
-"""Types for isinstance checks of structures. dict comes first, since checks against Mapping are slow."""
-_SEVERAL = (list, tuple)
-
-
-class Coded(str):
-    """A text with a scheme (SchemeValuePair). Comparison ignores the scheme, since peers mix up schemes."""
-
-    __slots__ = ("scheme",)
-    scheme: str | None
-
-    def __new__(cls, text: str, scheme: str | None = None) -> Coded:
-        """Create a text with the scheme as an attribute."""
-        coded = super().__new__(cls, text)
-        coded.scheme = scheme
-        return coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +48,7 @@ class BadDocument(Exception):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class NcipMessage:
+class NcipMessage(Tree):
     """One NCIP message. Messages are equal if their service and fields are equal.
 
     Attributes:
@@ -86,28 +67,6 @@ class NcipMessage:
     namespaced: bool = field(default=True, compare=False)
     extension: bool = field(default=False, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
-
-    def text(self, path: str) -> str:
-        """Return the first text at a path such as "UserId/UserIdentifierValue", or "" if there is none."""
-        value: Value | None = self.fields
-        for name in path.split("/"):
-            if not isinstance(value, dict):
-                return next(iter(self.texts(path)), "")
-            if (value := value.get(name)) is None:
-                return ""
-        return value if isinstance(value, str) else next(iter(self.texts(path)), "")
-
-    def texts(self, path: str) -> tuple[str, ...]:
-        """Return all texts at a path in document order, including texts in repeated elements."""
-        return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
-
-    def has(self, path: str) -> bool:
-        """Check whether there is a value at a path. An empty structure counts as a value."""
-        return any(value not in ("", False) for value in _find_values(self.fields, path))
-
-    def each(self, path: str) -> tuple[NcipMessage, ...]:
-        """Return the structures at a path such as "LoanedItem", wrapped as messages for further queries."""
-        return tuple(self.with_fields(part) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE))
 
     def with_fields(self, fields: Fields) -> NcipMessage:
         """Return a message with other fields. `dataclasses.replace` would take three times as long."""
@@ -205,22 +164,9 @@ def stamp(when: datetime, zone: tzinfo) -> str:
     return when.astimezone(zone).isoformat(timespec="seconds")
 
 
-def many(value: Value) -> Sequence[Value]:
-    """Return a list unchanged, and a single value as a sequence with one member."""
-    return value if isinstance(value, _SEVERAL) else (value,)
-
-
-def _find_values(fields: Fields, path: str) -> Sequence[Value]:
-    found: Sequence[Value] = (fields,)
-    for name in path.split("/"):
-        inside = [one[name] for one in found if isinstance(one, STRUCTURE) and name in one]
-        found = many(inside[0]) if len(inside) == 1 else [value for values in inside for value in many(values)]
-    return found
-
-
 def _mask_value(name: str, value: Value) -> Value:
     if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
         return DOT
-    if isinstance(value, _SEVERAL):
+    if isinstance(value, SEVERAL):
         return [_mask_value(name, one) for one in value]
     return {inner: _mask_value(inner, one) for inner, one in value.items()} if isinstance(value, Mapping) else value

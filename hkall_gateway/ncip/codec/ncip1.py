@@ -28,7 +28,8 @@ from hkall_gateway.ncip.codec.elements_v1 import (
     VISIBLE,
     ContentPart,
 )
-from hkall_gateway.ncip.codec.xml import NISO, local_name, read_attribute
+from hkall_gateway.ncip.codec.niso_xml import NISO
+from hkall_gateway.xml.reader import local_name, read_attribute
 
 KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Problem"})
 """NCIP 2 names of the services in NCIP 1."""

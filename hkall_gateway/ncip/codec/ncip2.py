@@ -15,19 +15,11 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec import xml
 from hkall_gateway.ncip.codec.elements import ELEMENTS, GENERIC, SERVICES, Child, Element, find_model, find_place
-from hkall_gateway.ncip.codec.messages import SHAPES, STRUCTURE, BadDocument, Coded, Fields, NcipMessage, Value, many
-from hkall_gateway.ncip.codec.xml import (
-    NISO,
-    SYNTAX,
-    Notes,
-    local_name,
-    parse_xml,
-    read_attribute,
-    read_header,
-    without_control_characters,
-)
+from hkall_gateway.ncip.codec.messages import SHAPES, BadDocument, NcipMessage
+from hkall_gateway.ncip.codec.niso_xml import NISO, SYNTAX, read_header, serialize_foreign
+from hkall_gateway.xml.reader import BadXml, Notes, local_name, parse_xml, read_attribute, without_control_characters
+from hkall_gateway.xml.tree import STRUCTURE, Coded, Fields, Value, many
 
 FOREIGN: Final = 256
 """Maximum number of foreign elements in a document's Ext elements. Each foreign element is serialized separately."""
@@ -76,7 +68,7 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
     for node in nodes:
         name, at, child = _find_child(element, str(node.tag))
         if element.kind == "any" and _is_foreign(node):
-            several.setdefault("Ext", []).append(xml.serialize_foreign(node))
+            several.setdefault("Ext", []).append(serialize_foreign(node))
         elif name in OLD_ERRORS and find_place(element, "ProblemType"):
             notes.add(f"{name} in {path}")
             kind = node.find(f"{{*}}{OLD_ERRORS[name]}")
@@ -312,5 +304,5 @@ def _copy_foreign(text: str) -> str:
     """Encode foreign XML from an Ext unchanged."""
     try:
         return etree.tostring(parse_xml(text), encoding="unicode")
-    except BadDocument as bad:
+    except BadXml as bad:
         raise _Misfit(f" is not XML: {bad.detail}") from bad

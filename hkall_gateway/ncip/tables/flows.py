@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.notifications import (
     DOCUMENTS,
     LOAN,
@@ -35,6 +35,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.xml.tree import Coded, Fields
 
 P = Position
 IN_PROCESS: Final = "In Process"

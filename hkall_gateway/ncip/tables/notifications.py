@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, Literal
 
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.xml.tree import Fields, Value
 
 Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
 """Function that maps (notification, partner, our agency) to the message without header, or to None to send no message."""

@@ -12,7 +12,7 @@ from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value, instant, many
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
 from hkall_gateway.ncip.service_request import PartnerExchange, make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
@@ -35,6 +35,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Meaning, Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.xml.tree import Fields, Value, many
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
 

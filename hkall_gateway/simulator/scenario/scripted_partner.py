@@ -14,11 +14,12 @@ from typing import Final
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.shorthand import make_fields
 from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.xml.tree import Fields, Value
 
 _BUSY_UNTIL: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
 _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")

@@ -20,8 +20,9 @@ from demo import demo_setup
 from demo.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.xml.tree import Fields
 from tests import databases
 from tests.company import gateway_ports, until
 from tests.ports import free_ports

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec.messages import BadDocument, Header
 from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
 # Limits for XML documents, checked before parsing by counting characters that may be markup.
@@ -86,9 +84,7 @@ def _depth_step(tag: bytes) -> int:
     return 0 if first in (b"!", b"?") or tag[end - 1 : end] == b"/" else 1
 
 
-NISO: Final = "http://www.niso.org/2008/ncip"
 NOTES: Final = 32
-SYNTAX: Final = "Invalid Message Syntax Error"
 
 # Python has further codecs (idna, punycode, unicode_escape), which no peer needs.
 CHARSETS: Final = frozenset(
@@ -111,7 +107,15 @@ PARSER: Final = etree.XMLParser(
 )  # huge_tree stays off, so that libxml2's own limits on depth and amplification apply
 
 
-class TooLarge(BadDocument):
+class BadXml(Exception):
+    """A document that is not read. `detail` explains why, without quoting the document."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class TooLarge(BadXml):
     """A document that exceeds a limit and was rejected before parsing."""
 
 
@@ -130,7 +134,7 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
     try:
         text = body.decode(_choose_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
     except UnicodeDecodeError as error:
-        raise BadDocument(SYNTAX, f"byte {error.start} is not {error.encoding}") from error
+        raise BadXml(f"byte {error.start} is not {error.encoding}") from error
     if "\x04" in text:
         notes.add("^D removed")
         text = text.replace("\x04", "")
@@ -138,16 +142,16 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """Parse text to a tree, without fetching resources or resolving entities. Raises BadDocument or TooLarge."""
+    """Parse text to a tree, without fetching resources or resolving entities. Raises BadXml, or TooLarge."""
     document = text.encode()
     if why := find_exceeded_limit(document, limits):
-        raise TooLarge(SYNTAX, why)
+        raise TooLarge(why)
     if _SUBSET.match(text):
-        raise BadDocument(SYNTAX, "a DOCTYPE with declarations of its own is refused")
+        raise BadXml("a DOCTYPE with declarations of its own is refused")
     try:
         return etree.fromstring(document, PARSER)
     except etree.XMLSyntaxError as error:
-        raise BadDocument(SYNTAX, describe_syntax_error(error)) from None  # libxml2's own message quotes the document
+        raise BadXml(describe_syntax_error(error)) from None  # libxml2's own message quotes the document
 
 
 def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
@@ -158,29 +162,22 @@ def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
 
 
 def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
-    """Raise BadDocument for a tree with entities, forbidden characters or too many levels. `text` is the document's text."""
+    """Raise BadXml for a tree with entities, forbidden characters or too many levels. `text` is the document's text."""
     # The limits were checked before parsing. Without references, all characters in the tree are also in `text`.
     if "&" not in text and not fault_of_text(text, lines=True):
         return
     # The parser leaves entities unresolved. Without this check, their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
-        raise BadDocument(SYNTAX, "entities are refused", header=read_header(root))
+        raise BadXml("entities are refused")
     level, depth, count = [root], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > limits.depth or count > limits.elements:
-            raise BadDocument(
-                SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=read_header(root)
-            )
+            raise BadXml(f"deeper than {limits.depth} or more than {limits.elements} elements")
         texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
         if fault := next(filter(None, (fault_of_text(text, lines=True) for text in texts)), ""):
-            raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=read_header(root))
+            raise BadXml(f"a text is refused: {fault}")
         level = [child for node in level for child in node]
-
-
-def read_header(root: etree._Element) -> Header:
-    """Read the sender and the addressee of a document of any version. A missing agency is ""."""
-    return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 
 def read_attribute(node: etree._Element, name: str) -> str:
@@ -198,16 +195,6 @@ def without_control_characters(text: str) -> str:
     return text if text.isprintable() else without_faults(text)
 
 
-def serialize_foreign(node: etree._Element) -> str:
-    """Serialize a foreign element with all namespaces that it uses, so that the text can be embedded in another document."""
-    alone = copy.deepcopy(node)
-    ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
-    ours.append(alone)  # gives the NISO namespace the prefix that our encoder writes
-    ours.remove(alone)
-    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # values may use these prefixes
-    return etree.tostring(alone, encoding="unicode", with_tail=False)
-
-
 def _choose_charset(body: bytes, charset: str | None) -> str:
     marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
     declared = _DECLARED.match(body)
@@ -218,18 +205,5 @@ def _choose_charset(body: bytes, charset: str | None) -> str:
     except (LookupError, ValueError):
         known = ""
     if known not in CHARSETS:
-        raise BadDocument(SYNTAX, f"character set {named[:40]!r} is not read here")
+        raise BadXml(f"character set {named[:40]!r} is not read here")
     return known
-
-
-def _find_agency(root: etree._Element, side: str) -> str:
-    """Find the first agency inside an element named `side`. Visit each node once, even if such elements are nested."""
-    waiting: list[tuple[etree._Element, bool]] = [(root, False)]
-    while waiting:
-        node, inside = waiting.pop()
-        name = local_name(node.tag)
-        # In NCIP 1, the agency is the Value in a UniqueAgencyId.
-        if inside and name in ("AgencyId", "Value") and (text := (node.text or "").strip()):
-            return text[:200]
-        waiting.extend((child, inside or name == side) for child in reversed(node))
-    return ""
