@@ -94,7 +94,8 @@ async def find_patron(call: ServiceRequest, card: str, pin: Sensitive | None) ->
         return make_refusal(Reason.TOO_MANY_WRONG_PINS)
     seen = await call.services.circulation.execute(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
     away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
-    if pin is not None and not seen.pin_ok and not away:
+    unknown = away or seen.known  # there is nothing with which the PIN could be compared
+    if pin is not None and not seen.pin_ok and not unknown:
         call.services.guesses.count(ways, call.services.now())
         call.services.metrics.wrong_pins.labels("ncip", call.caller.agency).inc()
         LOG.warning("ncip.pin_wrong", peer=call.caller.agency, service=call.message.service, card=card)

@@ -182,11 +182,25 @@ class Exchange:
         """Return the AO for our replies. If messages are relayed, it is the local system's AO, so that all replies agree."""
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
-    def remember(self, *, valid: bool, pin_ok: bool) -> None:
-        """Cache the local system's answer about this message's card, for use while that system is unreachable."""
+    def remember(self, *, valid: bool, pin_ok: bool, record: Sip2Message | None = None) -> None:
+        """Cache the local system's answer about this message's card, for use while that system is unreachable.
+
+        `record` is the 24 or 64 with which the local system answered, if it did so itself.
+        """
         if self.services.known is None:
             return
-        self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
+        status, name = "", ""
+        if record is not None:
+            status, name = record.get("patron_status"), record.get("AE")
+        self.services.known.note(
+            self.message.get("AA"),
+            valid=valid,
+            pin_ok=pin_ok,
+            pin=self.pin,
+            now=self.now,
+            status=status,
+            name=Sensitive(name),
+        )
 
     def last_known(self, *, known: bool) -> KnownFlags:
         """Return BL and CQ, as last known, for a reply while the local system is unreachable.
@@ -201,7 +215,9 @@ class Exchange:
         flags = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
-        return KnownFlags(flags.valid or ("Y" if known else unsaid), flags.pin or (unsaid if self.pin else "N"))
+        valid = flags.valid or ("Y" if known else unsaid)
+        pin = flags.pin or (unsaid if self.pin else "N")
+        return KnownFlags(valid, pin, flags.status, flags.name)
 
     @property
     def reply_code(self) -> str:

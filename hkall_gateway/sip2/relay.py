@@ -28,12 +28,12 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.sip2.client import LOOKS, HungUp, Unanswered, UpstreamInterface
+from hkall_gateway.sip2.client import LOOKS, HungUp, KnownFlags, Unanswered, UpstreamInterface, encode_body, pin_verdict
 from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX
-from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
+from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by, reply
 from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, hold_command
 from hkall_gateway.sip2.handlers.patrons import (
     FINES,
@@ -198,15 +198,18 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
     """
     local_body = await _reply_or_none(exchange, upstream)
     if local_body is None:
-        return _record_while_away(exchange, await handler(exchange))
+        return await _record_while_away(exchange, await handler(exchange))
     record = _decode_body(local_body, exchange)
     if record is None:
         return Reply({}, body=local_body)
-    exchange.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
     if record.get("BL") == "N":
+        exchange.remember(valid=False, pin_ok=False)
         return Reply({}, body=local_body)
-    if exchange.pin and record.get("CQ") != "Y":
-        return Reply({}, body=local_body, wrong_pin=True)
+    pin_ok = await _judge_pin(exchange, record)
+    exchange.remember(valid=True, pin_ok=pin_ok is True, record=record)
+    local_body = _say_pin(exchange, local_body, record, pin_ok)
+    if exchange.pin and not pin_ok:
+        return Reply({}, body=local_body, wrong_pin=pin_ok is False)
     # The local system may reply with a card number that was not scanned. HKALL loans may be recorded under either number.
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
@@ -215,13 +218,42 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
     return Reply({}, body=_merge_records(exchange, local_body, record, hkall if trusted else HkallRecord()))
 
 
-def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
-    """Return our own record while the local system is unreachable.
+async def _judge_pin(exchange: Exchange, record: Sip2Message) -> bool | None:
+    """Return whether the PIN is right, or None if no PIN was sent or if that is unknown.
+
+    If the local system's reply does not say, the key `pin` decides.
+    """
+    if not exchange.pin:
+        return None
+    verdict = pin_verdict(record)
+    if verdict is not None:
+        return verdict
+    return await exchange.services.circulation.ils.unsaid_pin_ok(exchange.message.get("AA"), exchange.pin)
+
+
+def _say_pin(exchange: Exchange, local_body: bytes, record: Sip2Message, pin_ok: bool | None) -> bytes:
+    """Add what we know about the PIN to a reply that says nothing about it."""
+    if not exchange.pin or pin_verdict(record) is not None:
+        return local_body
+    if pin_ok is not None:
+        flag, texts = "Y" if pin_ok else "N", []
+    else:
+        flag, texts = exchange.last_known(known=True).pin, [notice_text(Notice.PIN_UNKNOWN_NOW, exchange.language())]
+    tags = [("CQ", flag)] if flag else []
+    return patch_body(local_body, {}, [*tags, *(("AF", text) for text in texts)], exchange.session.dialect)
+
+
+async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
+    """Return our own record while the local system is unreachable, or its last good answer if we have no record.
 
     BL and CQ have their last known values, BV is left out, and screen messages name what is unknown. A card or PIN that does
     not match the loaded patron file may still be valid, so the reply is TRY_AGAIN instead of a refusal.
     """
     flags, language = exchange.last_known(known=own_reply.fields.get("BL") == "Y"), exchange.language()
+    undecided = own_reply.no is not None and own_reply.no.why in {Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN}
+    accepted = flags.valid == "Y" and (not exchange.pin or flags.pin == "Y")
+    if undecided and accepted and flags.status:
+        return await _last_good_record(exchange, flags)
     stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
     if stranger or (exchange.pin and own_reply.fields.get("CQ") != "Y"):
         own_reply = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=own_reply.wrong_pin and flags.pin != "Y")
@@ -237,6 +269,26 @@ def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     fields |= {name: value for name, value in (("BL", flags.valid), ("CQ", flags.pin)) if value}
     fields["AF"] = tuple(dict.fromkeys([*_patron_texts(own_reply.fields.get("AF", ())), *unknown]))
     return replace(own_reply, fields=fields)
+
+
+async def _last_good_record(exchange: Exchange, flags: KnownFlags) -> Reply:
+    """Repeat what the local system said last about a card that it accepted, so that the session can begin.
+
+    Amounts, counts and lists of that answer may be outdated, so the reply has HKALL's alone, and a screen message says so.
+    """
+    language = exchange.language()
+    fields: dict[str, Value] = {
+        "patron_status": flags.status,
+        "AE": flags.name.reveal(),
+        "BL": flags.valid,
+        "CQ": flags.pin,
+        "AF": (notice_text(Notice.ILS_AWAY, language), notice_text(Notice.OWED_UNKNOWN_NOW, language)),
+    }
+    message = Sip2Message(exchange.reply_code, reply(exchange, fields).fields)
+    body = encode_body(message, exchange.session.dialect)
+    hkall = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+    trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
+    return Reply({}, body=_merge_records(exchange, body, message, hkall if trusted else HkallRecord()))
 
 
 def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
@@ -291,6 +343,8 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
     A card that is blocked or enabled while the local system is unreachable is blocked or enabled there later.
     """
     own_reply = await handler(exchange)
+    if exchange.message.code in LATER and exchange.services.known is not None:
+        exchange.services.known.forget(exchange.message.get("AA"))
     if own_reply.no is not None or exchange.message.code not in LATER:
         local_body = await _reply_or_none(exchange, upstream)
         return own_reply if local_body is None else Reply({}, body=local_body)
