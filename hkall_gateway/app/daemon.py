@@ -263,6 +263,7 @@ class Daemon:
             self._activity,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
+            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers = config_mapping.callers(self.config, self._environ, get)

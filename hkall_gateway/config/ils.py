@@ -101,6 +101,11 @@ class SharedIlsConfig(Strict):
         default="list",
         description="relay: an unanswered checkout that it carried out is shown to staff, or cancelled if the item was in",
     )
+    late_execution_s: Seconds = Field(
+        default=60.0,
+        description="relay: seconds after an unanswered message within which the system may still carry it out; until then its"
+        " outcome is not certain, and the item is looked up afterwards",
+    )
 
     @property
     def is_living(self) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.partners.local_messages import LATE_EXECUTION
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
@@ -130,6 +131,7 @@ class Sip2Services:
         known: Caches the local system's answers about cards.
         undoes_checkouts: Whether an unanswered checkout is cancelled in the local system if the item was on the shelf before.
         timeout: Limits the time until a message is answered; None for no limit.
+        late_execution: How long after an unanswered message the local system may still carry it out.
     """
 
     circulation: Circulation
@@ -151,6 +153,7 @@ class Sip2Services:
     activity: TerminalLog = field(default_factory=TerminalLog)
     undoes_checkouts: bool = False
     timeout: Timeout | None = None
+    late_execution: timedelta = LATE_EXECUTION
 
     def admits(self, address: str) -> bool:
         """Check whether any terminal may connect from this address."""

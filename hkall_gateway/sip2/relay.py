@@ -21,6 +21,7 @@ from hkall_gateway.circulation.partners.local_messages import (
     MarkDelivered,
     MarkRefused,
     MarkUndelivered,
+    TakeOffline,
 )
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.queries import CopySystem, FindCopySystem, HkallRecord, SeeRecord
@@ -158,7 +159,7 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
     local_body, unsure = await _try_forward(exchange, upstream)
     reply = _decode_body(local_body, exchange) if local_body is not None else None
     if reply is not None and reply.get("ok") == "1":
-        await circulation.execute(MarkDelivered(number, message, exchange.by))
+        await circulation.execute(MarkDelivered(number, message, exchange.by, exchange.services.late_execution))
         return own_reply
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=own_reply.request, reached=reply is not None)
     if reply is None and not exchange.is_set("BI"):
@@ -355,7 +356,7 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
     local_body, unsure = await _try_forward(exchange, upstream)
     if local_body is None:
         return await _queue_notice(exchange, own_reply, number, message, unsure=unsure)
-    await circulation.execute(MarkDelivered(number, message, exchange.by))
+    await circulation.execute(MarkDelivered(number, message, exchange.by, exchange.services.late_execution))
     return Reply({}, body=local_body)
 
 
@@ -405,6 +406,8 @@ async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
     If the local system may nevertheless have executed the message, the screen message says so.
     """
+    if exchange.no_block and exchange.message.code in LATER:
+        return await _take_offline_transaction(exchange, upstream)
     if exchange.message.code in CHECKED:
         return await _forward_transaction(exchange, upstream)
     try:
@@ -419,10 +422,8 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
     An earlier queued message about the same item is superseded by this transaction and is held back meanwhile.
     """
     circulation, code = exchange.services.circulation, exchange.message.code
-    # An offline transaction must reach the local system, so it is sent again instead of only being looked up.
-    send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
-        check = _local_message(exchange, send, was_in=await _is_not_on_loan(exchange, upstream))
+        check = _local_message(exchange, CHECKED[code], was_in=await _is_not_on_loan(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     number = await circulation.execute(BeginTransaction(check, exchange.by))
@@ -434,10 +435,42 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
         if _may_have_arrived(lost):
             await circulation.execute(MarkUndelivered(number, check, exchange.by, True))
         else:
-            await circulation.execute(EndTransaction(number, check, exchange.by, False))
+            await circulation.execute(EndTransaction(number, check, exchange.by, done=False))
         return _refuse_unsent(exchange, lost)
-    await circulation.execute(EndTransaction(number, check, exchange.by, _is_success(local_body)))
+    done = _is_success(local_body)
+    await circulation.execute(EndTransaction(number, check, exchange.by, done, exchange.services.late_execution))
     return Reply({}, body=local_body)
+
+
+async def _take_offline_transaction(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
+    """Answer a transaction that the terminal has already carried out: yes, once it is in the outbox.
+
+    The book has left, or lies in the drop, whatever the local system does. If that system answers at once, its answer is
+    passed on, also a no. Otherwise the courier delivers the transaction, after earlier ones of the same item.
+    """
+    circulation = exchange.services.circulation
+    message = _local_message(exchange, LATER[exchange.message.code])
+    number = await circulation.execute(TakeOffline(message, exchange.by))
+    if not isinstance(number, int):
+        return _accept_offline_transaction(exchange)
+    try:
+        local_body = await _query_reply(exchange, upstream)
+    except Unreachable as lost:
+        await circulation.execute(MarkUndelivered(number, message, exchange.by, unsure=_may_have_arrived(lost)))
+        return _accept_offline_transaction(exchange)
+    done = _is_success(local_body)
+    await circulation.execute(EndTransaction(number, message, exchange.by, done, exchange.services.late_execution))
+    return Reply({}, body=local_body)
+
+
+def _accept_offline_transaction(exchange: Exchange) -> Reply:
+    """Build the positive reply to an offline transaction that the local system hears of later."""
+    fields: dict[str, Value] = {"ok": "1", "AF": (notice_text(Notice.TAKEN_OFFLINE, exchange.language()),)}
+    if exchange.message.code == "11":
+        fields |= {"desensitize": "Y", "AJ": exchange.message.get("AJ"), "AH": exchange.message.get("nb_due_date").strip()}
+    else:
+        fields |= {"resensitize": "Y", "AQ": exchange.message.get("AP")}
+    return reply(exchange, fields)
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
@@ -446,7 +479,7 @@ async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bo
     Raises:
         Unreachable: The local system does not answer, so the checkout should not be sent either.
     """
-    if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
+    if exchange.message.code != "11" or not exchange.services.undoes_checkouts:
         return False
     seen = _decode_body(await _exchange_body(exchange, upstream, _lookup_query(exchange)), exchange)
     return seen is not None and seen.get("circulation_status") not in OUT | NO_COPY

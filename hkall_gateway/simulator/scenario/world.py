@@ -258,6 +258,7 @@ class World:
             known=known if ils.is_living else None,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=timeout,
+            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         self.terminals = InMemoryTerminals(terminals)
         self.services = NcipServices(
