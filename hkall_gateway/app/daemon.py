@@ -52,8 +52,8 @@ from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip.transport.http import NcipSite
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
-from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
