@@ -57,10 +57,28 @@ def catalogue_title(number: int) -> CatalogueTitle:
     text, author, linked, linked_author = _title_texts(chance, number % 6)
     bib_id, isbn = f"u{number:07d}", _make_isbn(number)
     language, published = ("eng" if number % 6 < 3 else "chi"), f"Hong Kong : {_pick_name(chance)} Press, {1950 + number % 75}"
-    title = Title(bib_id, text, author, (isbn,), language, published, linked, linked_author)
+    title = Title(
+        bib_id=bib_id,
+        title=text,
+        author=author,
+        isbns=(isbn,),
+        language=language,
+        published=published,
+        linked_title=linked,
+        linked_author=linked_author,
+    )
     call = f"{chance.choice('ABDHPQRTZ')}{chance.choice('ABCDEFGL')}{chance.randrange(1, 9999)} .{author[:1]}{number % 97}"
     status = "On Loan" if number % 5 == 0 else "Available On Shelf"
-    copy = Holding(OWNERS[number % 3], f"U{number:08d}", bib_id, text, author, isbn, call_number=call, status=status)
+    copy = Holding(
+        agency=OWNERS[number % 3],
+        barcode=f"U{number:08d}",
+        bib_id=bib_id,
+        title=text,
+        author=author,
+        isbn=isbn,
+        call_number=call,
+        status=status,
+    )
     return CatalogueTitle(title, copy, chance)
 
 

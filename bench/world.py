@@ -111,7 +111,7 @@ def fill(engine: Engine, world: BenchWorld) -> None:
 
     def open_requests(unit: UnitOfWork, numbers: range) -> None:
         for number in numbers:
-            unit.open(world.ready(number), world.now, Actor("bench", "world"))
+            unit.open(world.ready(number), world.now, Actor(who="bench", channel="world"))
 
     for first in range(0, world.size.open, CHUNK):
         store.now(open_requests, range(first, min(first + CHUNK, world.size.open)))

@@ -108,7 +108,9 @@ class PackedCopies(LossyChannel):
             message = decode(body)
             if message.text("RequestId/RequestIdentifierValue") in self.packed:
                 lender = message.text("InitiationHeader/ToAgencyId/AgencyId")
-                return HttpReply(200, XML, reply(message, lender, "Request Already Processed"), 0)
+                return HttpReply(
+                    status=200, content_type=XML, body=reply(message, lender, "Request Already Processed"), retry_after_s=0
+                )
         return await super().__call__(url, body, timeout_s)
 
 
@@ -379,15 +381,15 @@ def start_of(agency: str, patrons: tuple[Borrower, ...], copies: Sequence[Holdin
         policy=policy,
         partners=tuple(
             Partner(
-                other,
-                names[other],
+                agency=other,
+                name=names[other],
                 url=f"http://{other}/ncip",
                 institutional_card=f"{other}-INST",
                 priority=rank * 10,
             )
             for rank, other in enumerate([other for other in AGENCIES if other != agency], 1)
         ),
-        clients=(Client(f"{agency}-DISCOVERY"),),
+        clients=(Client(agency=f"{agency}-DISCOVERY"),),
         terminals=terminals,
         patrons=patrons,
         holdings=() if agency == US else tuple(copies),
@@ -424,7 +426,8 @@ def patrons_elsewhere(agency: str) -> tuple[Borrower, ...]:
     """Return nameless patrons of another library."""
     reader = Sensitive("Reader")
     return tuple(
-        Borrower(f"{agency}-P{number}", reader, "undergraduates", total_quota=60) for number in range(PATRONS_ELSEWHERE)
+        Borrower(barcode=f"{agency}-P{number}", name=reader, category="undergraduates", total_quota=60)
+        for number in range(PATRONS_ELSEWHERE)
     )
 
 

@@ -53,14 +53,14 @@ def invented_titles() -> Iterator[Title]:
         digits = f"978999{number:06d}"
         total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
         yield Title(
-            f"d{number:03d}",
-            row["title"],
-            row["author"],
-            (f"{digits}{-total % 10}",),
-            row["language"],
-            row["published"],
-            row["title_script"],
-            row["author_script"],
+            bib_id=f"d{number:03d}",
+            title=row["title"],
+            author=row["author"],
+            isbns=(f"{digits}{-total % 10}",),
+            language=row["language"],
+            published=row["published"],
+            linked_title=row["title_script"],
+            linked_author=row["author_script"],
         )
 
 
@@ -71,13 +71,13 @@ def invented_copies() -> Iterator[Holding]:
             volumes = ("",) if title.title != A_SET else _SET[:1] if agency == "HKU" else _SET
             for at, volume in enumerate(volumes):
                 yield Holding(
-                    agency,
-                    f"{agency[0]}{agency[-1]}{number:04d}{at}",
-                    title.bib_id,
-                    title.title,
-                    title.author,
-                    title.isbns[0],
-                    volume,
+                    agency=agency,
+                    barcode=f"{agency[0]}{agency[-1]}{number:04d}{at}",
+                    bib_id=title.bib_id,
+                    title=title.title,
+                    author=title.author,
+                    isbn=title.isbns[0],
+                    volume=volume,
                     call_number=f"{row['shelf_mark']} .D{number + 10} {title.published[-4:]} {volume}".strip(),
                     status=status,
                     local_bib_id=f"99{number:06d}",

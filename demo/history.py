@@ -192,11 +192,11 @@ def thin_out(connection: sqlite3.Connection, closed: Collection[date]) -> None:
 
 def close_days(engine: Engine, closed: Sequence[tuple[str, date, str]], now: datetime) -> None:
     """Load the holidays until next year for all libraries, and move the dates of open requests that fall on them."""
-    library = Library("HKU", "", Policy(), (demo_setup.LOCATION,))
+    library = Library(agency="HKU", name="", policy=Policy(), pickup_locations=(demo_setup.LOCATION,))
     store = Immediate(engine, make_unit(library))
     known = [(day, reason) for _, day, reason in closed if day.year <= now.year + 1]
     store.now(loading.write_closures, [(agency, *one) for agency in ("HKU", *demo_setup.NAMES) for one in known])
-    command = StaffCommand(Actor("staff", "cli", "closures"), reason="general holidays")
+    command = StaffCommand(by=Actor(who="staff", channel="cli", message="closures"), reason="general holidays")
     store.now(in_context(closure_changes.move, library, now, command, "", MOST_OPEN))
     store.close()
 

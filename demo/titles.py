@@ -104,13 +104,13 @@ def copies() -> Iterator[Holding]:
             for volume in volumes:
                 state = draw.random()
                 yield Holding(
-                    agency,
-                    f"{agency[0]}{agency[-1]}{number:06}",
-                    title.bib_id,
-                    title.title,
-                    title.author,
-                    next(iter(title.isbns), ""),
-                    volume,
+                    agency=agency,
+                    barcode=f"{agency[0]}{agency[-1]}{number:06}",
+                    bib_id=title.bib_id,
+                    title=title.title,
+                    author=title.author,
+                    isbn=next(iter(title.isbns), ""),
+                    volume=volume,
                     call_number=f"{_call_number(title)} {volume}".strip(),
                     status="On Loan" if state < ON_LOAN else "Available On Shelf",
                     lendable=state < 1 - FOR_READING_ROOMS,
@@ -161,25 +161,39 @@ class Inventor:
 
         authors = BETWEEN_AUTHORS.join(self._person() for _ in range(1 + (self._random.random() < 0.2)))
         place, publisher = self._random.choice(PUBLISHERS)
-        return Title(bib_id, self._new(words), authors, self._isbns(bib_id), "eng", f"{place}: {publisher}, {self._year()}")
+        return Title(
+            bib_id=bib_id,
+            title=self._new(words),
+            author=authors,
+            isbns=self._isbns(bib_id),
+            language="eng",
+            published=f"{place}: {publisher}, {self._year()}",
+        )
 
     def _chinese(self, bib_id: str, topics: Topics, convert: Callable[[str], str] = str) -> Title:
         place, publisher = self._random.choice(CHINESE_PUBLISHERS)
         published = f"{place}：{publisher}，{self._year()}"
         title = self._new(lambda: convert(self._chinese_words(topics)))
-        return Title(bib_id, title, convert(self._chinese_person()), self._isbns(bib_id), "chi", convert(published))
+        return Title(
+            bib_id=bib_id,
+            title=title,
+            author=convert(self._chinese_person()),
+            isbns=self._isbns(bib_id),
+            language="chi",
+            published=convert(published),
+        )
 
     def _romanised(self, bib_id: str, topics: Topics) -> Title:
         """Return a title as Western catalogues have it: romanised, with the original beside it (field 880 of MARC)."""
         plain = self._chinese(bib_id, topics)
         surname, *given = lazy_pinyin(plain.author, style=Style.NORMAL)
         return Title(
-            bib_id,
-            " ".join(lazy_pinyin(plain.title, style=Style.NORMAL)).capitalize(),
-            f"{surname.capitalize()}, {''.join(given).capitalize()}",
-            plain.isbns,
-            "chi",
-            plain.published,
+            bib_id=bib_id,
+            title=" ".join(lazy_pinyin(plain.title, style=Style.NORMAL)).capitalize(),
+            author=f"{surname.capitalize()}, {''.join(given).capitalize()}",
+            isbns=plain.isbns,
+            language="chi",
+            published=plain.published,
             linked_title=plain.title,
             linked_author=plain.author,
         )
@@ -197,7 +211,16 @@ class Inventor:
         abroad = _ABROAD[language]
         author, *linked = self._random.choice(abroad["authors"]).split(" | ")
         published = f"{abroad['publisher']}, {self._year()}"
-        return Title(bib_id, title, author, self._isbns(bib_id), language, published, original, "".join(linked))
+        return Title(
+            bib_id=bib_id,
+            title=title,
+            author=author,
+            isbns=self._isbns(bib_id),
+            language=language,
+            published=published,
+            linked_title=original,
+            linked_author="".join(linked),
+        )
 
     def _new(self, words: Callable[[], str]) -> str:
         """Return words that are not in the catalogue yet, in Traditional or Simplified characters."""

@@ -28,4 +28,10 @@ def bounds(
     idle_s: float = IDLE_S,
 ) -> Bounds:
     limit = ConnectionLimit(total, per_address, unproven)
-    return Bounds(limit, BodyBudget(unfinished), refusals(protocol, metrics), max_body_bytes, idle_s)
+    return Bounds(
+        connections=limit,
+        bodies=BodyBudget(unfinished),
+        refusals=refusals(protocol, metrics),
+        max_body_bytes=max_body_bytes,
+        idle_s=idle_s,
+    )

@@ -140,7 +140,15 @@ def _candidates(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]
 
 def _outbox(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
     send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
-    told = PartnerMessage(send.value, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
+    told = PartnerMessage(
+        send=send.value,
+        request=one.id,
+        partner=one.partner,
+        wire_agency=one.borrower,
+        wire_id=f"w{one.number}",
+        at=one.placed,
+        patron=one.patron,
+    )
     when = _text(one.placed)
     yield (OutboxKind.NCIP, send.value, one.partner, one.id, to_json(told), OutboxState.SENT, when, when, when, 1)
 
@@ -201,7 +209,7 @@ def fill_directory(engine: Engine, partners: int, tell: Callable[[int], None] = 
 
 def partner(number: int) -> Partner:
     """Return a partner library with generated values."""
-    return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
+    return Partner(agency=f"L{number:07d}", name=f"Library {number}", institutional_card=f"L{number:07d}-INST")
 
 
 def _write(unit: UnitOfWork, some: Sequence[ClosedRequest], now: datetime) -> None:

@@ -45,7 +45,13 @@ def _request(number: int, today: date, moved: datetime) -> Request:
     partner = OTHERS[number % len(OTHERS)]
     held = position in HOLDS_ITEM
     due = today + timedelta(days=number % 30 - 10)
-    bare = Request(f"O{number:09d}", Side.LENDING if lending else Side.BORROWING, position, _title(number), f"o{number // 3}")
+    bare = Request(
+        id=f"O{number:09d}",
+        side=Side.LENDING if lending else Side.BORROWING,
+        position=position,
+        title=_title(number),
+        bib_id=f"o{number // 3}",
+    )
     return replace(
         bare,
         patron="" if lending else f"OP{number % 9_000:07d}",
@@ -80,7 +86,13 @@ def copies(count: int, now: datetime) -> Iterator[dict[str, Any]]:
     """Yield the `holdings` rows of the items of these requests; every hundredth has no call number."""
     for number, request in enumerate(requests(count, now)):
         if request.item:
-            copy = Holding(*request.item, request.bib_id, request.title, material=MATERIALS[number % len(MATERIALS)])
+            copy = Holding(
+                agency=request.item.agency,
+                barcode=request.item.barcode,
+                bib_id=request.bib_id,
+                title=request.title,
+                material=MATERIALS[number % len(MATERIALS)],
+            )
             known = {field.name: getattr(copy, field.name) for field in fields(copy)}
             yield {**known, "call_number": _call_number(number) if number % 100 else ""}
 
@@ -89,7 +101,7 @@ def fill(engine: Engine, count: int, now: datetime) -> None:
     """Write this many open requests, with their items and partners."""
     made = [{**facts_of(one), "stage": STAGES[one.position]} for one in requests(count, now)]
     held = with_keys(copies(count, now))
-    partners = [Partner(agency, agency, courier_days=number % 4) for number, agency in enumerate(OTHERS)]
+    partners = [Partner(agency=agency, name=agency, courier_days=number % 4) for number, agency in enumerate(OTHERS)]
     with open_store(engine) as store:
         store.now(lambda unit: unit.partners.write(partners))
         for table, rows in ((REQUESTS, made), (HOLDINGS, held)):

@@ -7,7 +7,7 @@ from typing import Final
 
 from hkall_gateway.rules.settings import Category, Policy
 
-CATEGORY: Final = Category("test_readers", "Readers of the tests", quota=15, loan_days=15)
+CATEGORY: Final = Category(key="test_readers", label="Readers of the tests", quota=15, loan_days=15)
 
 
 def with_readers(policy: Policy) -> Policy:

@@ -89,7 +89,9 @@ def test_title_shows_live_status_also_with_pages_in_their_own_process(reactor: A
     made = Gateway(reactor, tmp_path, pages=True)
     text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
     made.path.write_text(text, encoding="utf-8")
-    made.party.partners["CUHK"].shelf = (Holding("CUHK", COPY, BIB, "", status="On Loan", local_bib_id="990090010"),)
+    made.party.partners["CUHK"].shelf = (
+        Holding(agency="CUHK", barcode=COPY, bib_id=BIB, title="", status="On Loan", local_bib_id="990090010"),
+    )
     try:
         made.do(made.party.start)
         made.start("--only", "web")

@@ -104,7 +104,7 @@ def look_up(agency: str, secret: str, dialect: str = "direct") -> bytes:
         "ToAgencyId": {"AgencyId": "HKU"},
     }
     item = {"AgencyId": "HKU", "ItemIdentifierValue": "NONE"}
-    return encode(NcipMessage("LookupItem", {"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
+    return encode(NcipMessage(service="LookupItem", fields={"InitiationHeader": header, "ItemId": item}), DIALECTS[dialect])
 
 
 def test_two_documents_on_one_raw_tcp_connection_are_answered(site: Site) -> None:

@@ -152,7 +152,7 @@ def test_stop_closes_idle_browser_connections(reactor: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("address", ["b/9%3Fx%23y%25", "b%2F9%3Fx%23y%25"])
 def test_title_with_a_slash_in_its_id_has_working_pages(gateway: Gateway, curl: Curl, address: str) -> None:
-    copy = Holding("CUHK", "Z1", "b/9?x#y%", "Zymurgy for beginners")
+    copy = Holding(agency="CUHK", barcode="Z1", bib_id="b/9?x#y%", title="Zymurgy for beginners")
 
     def load(unit: UnitOfWork) -> None:
         loading.write(unit, "holdings", [copy], loading.begin(unit, "holdings"))

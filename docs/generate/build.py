@@ -261,8 +261,17 @@ def _by_flow(service: str) -> tuple[str, ...]:
 
 def _documents(send: Notification) -> tuple[str, ...]:
     """Return the service that carries a notification in each flow, for one of our own requests."""
-    partner = Partner("THEM", "Them")
-    message = PartnerMessage(send, "R1", "THEM", "US", "R1-1", EPOCH, ItemKey("THEM", "1"), due=EPOCH.date())
+    partner = Partner(agency="THEM", name="Them")
+    message = PartnerMessage(
+        send=send,
+        request="R1",
+        partner="THEM",
+        wire_agency="US",
+        wire_id="R1-1",
+        at=EPOCH,
+        item=ItemKey("THEM", "1"),
+        due=EPOCH.date(),
+    )
     made = (flow[send](message, partner, "US") for flow in FLOWS.values())
     return tuple(message.service if message else "-" for message in made)
 

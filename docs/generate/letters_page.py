@@ -19,19 +19,27 @@ from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
 AT: Final = datetime(2017, 3, 6, 2, tzinfo=UTC)
 SENDER: Final = Sender(
-    "lending@lib.example.hk",
-    "The University of Hong Kong Libraries",
-    {"HKU-MAIN-LENDING": "the Lending Services counter of the Main Library"},
-    "香港大學圖書館",
-    {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
+    address="lending@lib.example.hk",
+    library="The University of Hong Kong Libraries",
+    places={"HKU-MAIN-LENDING": "the Lending Services counter of the Main Library"},
+    library_zh="香港大學圖書館",
+    places_zh={"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
     record_url="https://hkall.lib.example.edu.hk/record",
     lenders_zh={"CUHK": "香港中文大學圖書館"},
 )
-READER: Final = Borrower("P0001", Sensitive("Chan Siu Fong"), "undergraduates", Sensitive("陳小芳"), email=Sensitive("p@x.hk"))
-LETTER: Final = PatronNotice("", "R1", "P0001", "紅樓夢", AT, 1, pickup_location="HKU-MAIN-LENDING")
-LENDER: Final = Partner("CUHK", "The Chinese University of Hong Kong Library")
-WITH_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER, barcode="C09001")
-WITHOUT_COPY: Final = Facts(AT, author="曹雪芹", lender=LENDER)
+READER: Final = Borrower(
+    barcode="P0001",
+    name=Sensitive("Chan Siu Fong"),
+    category="undergraduates",
+    name_zh=Sensitive("陳小芳"),
+    email=Sensitive("p@x.hk"),
+)
+LETTER: Final = PatronNotice(
+    send="", request="R1", patron="P0001", title="紅樓夢", at=AT, notice=1, pickup_location="HKU-MAIN-LENDING"
+)
+LENDER: Final = Partner(agency="CUHK", name="The Chinese University of Hong Kong Library")
+WITH_COPY: Final = Facts(at=AT, author="曹雪芹", lender=LENDER, barcode="C09001")
+WITHOUT_COPY: Final = Facts(at=AT, author="曹雪芹", lender=LENDER)
 
 HEAD: Final = """\
 # Letters to patrons

@@ -18,9 +18,9 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
+from hkall_gateway.ncip import service_request
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.http_post import AgentPost
-from hkall_gateway.peers import exchanges
 from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, PartnerMessage
@@ -45,20 +45,24 @@ def make_carriers(
 def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
     """Return the limits for one recipient: simultaneous deliveries, and attempts per message."""
     if line == ILS_RECIPIENT:
-        return courier.ChannelTerms(1)  # one message at a time
+        return courier.ChannelTerms(in_flight=1)  # one message at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
-    return courier.ChannelTerms(found.in_flight, found.attempts or 0) if found else courier.ChannelTerms(MAIL_IN_FLIGHT)
+    return (
+        courier.ChannelTerms(in_flight=found.in_flight, attempts=found.attempts or 0)
+        if found
+        else courier.ChannelTerms(in_flight=MAIL_IN_FLIGHT)
+    )
 
 
 def circuit_settings(means: Resources) -> CircuitSettings:
     """Return the circuit breaker settings for outgoing messages, from the [courier] table."""
     c = means.config().courier
-    return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
+    return CircuitSettings(failures=c.breaker_failures, probe_s=c.probe_s, give_up_s=c.give_up_s)
 
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
     """Create the client that sends documents to partners, with the configured secrets and HTTP credentials."""
-    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
+    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
     return NcipClient(post, library().agency, agreed, note, means.reactor.seconds, posts)
@@ -75,7 +79,7 @@ def partner_carrier(
             in_context(choosing.address_message, library(), now(), row.payload), is_long=True
         )
         if partner is None:
-            return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")
+            return DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="no such partner")
         return await client().deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
     return tell
@@ -90,10 +94,12 @@ def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> C
     smtp = config.smtp
     if smtp is None:
         return _refuse_mail
-    server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
+    server = MailServer(
+        host=smtp.host, port=smtp.port, login=smtp.login, password=means.secret(smtp.password_env), starttls=smtp.starttls
+    )
     sender = config_mapping.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
     return Mailer(store, smtp_post(means.reactor, server), sender, library, means.clock, str(server)).deliver
 
 
 async def _refuse_mail(_row: OutboxRow) -> DeliveryResult:
-    return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no [smtp] in the configuration")
+    return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail="no [smtp] in the configuration")

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -52,8 +52,8 @@ from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.transport.http import NcipSite
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
@@ -108,7 +108,7 @@ def _ignore_unavailable(failure: Failure) -> None:
     failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """The rules by which a port admits connections.
 
@@ -163,7 +163,7 @@ class Daemon:
         self._room, self._room_checked_s = True, -SAME_ROOM_S
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
-        self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
+        self._means = Resources(reactor=reactor, clock=clock, environ=environ, metrics=self.metrics, config=lambda: self.config)
         self._local = LocalSystemParts(self._means, self._verify_pin)
         self.secrets = self._make_secrets(self._hashing, self._wrong_pins(self._store_card_lock))
         self._logins = self._make_secrets(self._hashing_logins, self._wrong_pins())
@@ -187,7 +187,14 @@ class Daemon:
         self.circulation = Circulation(self.store, local, lambda: self.library, clock)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
-        me = Instance(self._instance_name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
+        me = Instance(
+            name=self._instance_name,
+            host=os.uname().nodename,
+            pid=os.getpid(),
+            version=__version__,
+            since=clock(),
+            seen_at=clock(),
+        )
         trusted, alone = bool(environ.get("HKALL_TRUST_CLOCK")), engine.dialect.name == "sqlite" and serving.protocols
         self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._terminal_report, alone)
         self._sip2_services, ncip_services = self._protocol_services()
@@ -235,7 +242,9 @@ class Daemon:
 
     def _make_courier(self) -> Courier:
         c = self.config.courier
-        schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
+        schedule = Schedule(
+            attempts=c.attempts, first_wait_s=c.first_wait_s, longest_wait_s=c.longest_wait_s, draw=random.random
+        )
         kinds = carriers.make_carriers(self._means, self.store, lambda: self.library, self._local.carrier())
         here = (self._reactor, self._clock, instance())
         limits = (partial(carriers.channel_terms, self._means), carriers.circuit_settings(self._means))
@@ -244,36 +253,37 @@ class Daemon:
     def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
         library, ils = self.config.library, self.config.ils
         terminals = config_mapping.terminals(self.config, self.library.policy)
+        upstream, own_logins = self._local.upstream()
         sip2_services = sip2.Sip2Services(
-            self.circulation,
-            terminals,
-            self._logins,
-            library.agency,
-            library.name,
-            HONG_KONG,
-            self.metrics,
-            self._clock,
-            *self._local.upstream(),
-            self._login_queue,
-            self._guesses,
-            self.config.sip2.wrong_pins_per_address,
-            ils.institution,
-            self._local.budget_until if ils.is_living else None,
-            self._local.known if ils.is_living else None,
-            self._activity,
+            circulation=self.circulation,
+            terminals=terminals,
+            secrets=self._logins,
+            agency=library.agency,
+            library_name=library.name,
+            timezone=HONG_KONG,
+            metrics=self.metrics,
+            now=self._clock,
+            upstream=upstream,
+            own_logins=own_logins,
+            logins=self._login_queue,
+            guesses=self._guesses,
+            wrong_pins=self.config.sip2.wrong_pins_per_address,
+            institution=ils.institution,
+            budget_until=self._local.budget_until if ils.is_living else None,
+            known=self._local.known if ils.is_living else None,
+            activity=self._activity,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
-            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers = config_mapping.callers(self.config, self._environ, get)
         ncip_services = ncip.NcipServices(
-            self.circulation,
-            callers,
-            library.agency,
-            HONG_KONG,
-            self.metrics,
-            self._clock,
+            circulation=self.circulation,
+            callers=callers,
+            agency=library.agency,
+            timezone=HONG_KONG,
+            metrics=self.metrics,
+            now=self._clock,
             timeout=self._timeout("ncip", self.config.ncip.answer_within_s),
             other_names=self.config.ncip.other_names,
             proofs=self._proofs,
@@ -311,14 +321,22 @@ class Daemon:
         """Create the HTTP site for NCIP and the factory for NCIP 1 over raw TCP, which share one connection limit."""
         services = self.config.ncip
         bodies = BodyBudget(services.max_unfinished_bytes)
-        bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
+        bounds = Bounds(
+            connections=_limit(services), bodies=bodies, refusals=self._refusals("ncip"), max_body_bytes=services.max_body_bytes
+        )
         site = NcipSite(first, bounds, self._reactor, AllowList(services.proxy_from))
         return site, NcipConnectionFactory(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
         """Create the monitoring site, which needs no authentication."""
         most = self.config.ops.max_connections
-        bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
+        bounds = Bounds(
+            connections=ConnectionLimit(most, most, most),
+            bodies=BodyBudget(0),
+            refusals=self._refusals("ops"),
+            max_body_bytes=OPS_BODY,
+            idle_s=OPS_IDLE_S,
+        )
         written = (database_file(self.config.database.url), self.config.logs.file)
         folders = {str(file.absolute().parent): file.absolute().parent for file in written if file is not None}
         gauges = Gauges(
@@ -384,7 +402,12 @@ class Daemon:
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
             balancers, limit = terminals.listener.proxy_from, terminals.limit
-            admission = Admission(lambda address: self._sip2_services.admits(address), limit, terminals.refusals, balancers)
+            admission = Admission(
+                admits=lambda address: self._sip2_services.admits(address),
+                limit=limit,
+                refusals=terminals.refusals,
+                balancers=balancers,
+            )
             await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
         for text in self.config.ncip.listen:
             await self._listen_to_partners(text, self._partners)
@@ -398,8 +421,13 @@ class Daemon:
 
     async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
         listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
-        limits = bounds.connections, bounds.refusals, balancers, listens.client_ca
-        admission = Admission(lambda address: factory.services.admits(address), *limits)
+        admission = Admission(
+            admits=lambda address: factory.services.admits(address),
+            limit=bounds.connections,
+            refusals=bounds.refusals,
+            balancers=balancers,
+            client_ca=listens.client_ca,
+        )
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
@@ -449,7 +477,10 @@ class Daemon:
         """
         own = await self._reload_own(path)
         pages = await self._pages.reload() if self._pages else Reloaded()
-        return Reloaded(*(tuple(dict.fromkeys([*a, *b])) for a, b in zip(astuple(own), astuple(pages), strict=True)))
+        return Reloaded(
+            errors=tuple(dict.fromkeys([*own.errors, *pages.errors])),
+            waiting=tuple(dict.fromkeys([*own.waiting, *pages.waiting])),
+        )
 
     async def _reload_own(self, path: Path) -> Reloaded:
         self._renew_certificates()
@@ -461,7 +492,7 @@ class Daemon:
         except ConfigErrors as error:
             errors = tuple(f"{where}: {what}" for where, what in error.errors)
             LOG.error("config.not_changed", errors=errors)
-            return Reloaded(errors)
+            return Reloaded(errors=errors)
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # already logged, and the next reload or start writes the partners

@@ -131,7 +131,15 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
     rows = [(name, row.role, row.location, connected[name]) for name, row in services.terminals.items()]
     rows += [(UNKNOWN_NAMES, "", "", 0)] if UNKNOWN_NAMES in activity else []
     return tuple(
-        TerminalActivity(instance, name, role, location, connections, seen_at=now, **asdict(activity.get(name, LastHeard())))
+        TerminalActivity(
+            instance=instance,
+            login=name,
+            role=role,
+            location=location,
+            connections=connections,
+            seen_at=now,
+            **asdict(activity.get(name, LastHeard())),
+        )
         for name, role, location, connections in rows
     )
 

@@ -22,7 +22,7 @@ from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.limits.timeout import Timeout
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpPage:
     """An HTTP response."""
 
@@ -87,7 +87,7 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
     return NOT_DONE_YET
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Monitored:
     """The monitored parts of the gateway.
 
@@ -163,7 +163,7 @@ class Ready(resource.Resource):
         text += "" if pages_ready or self._needs_pages else "\nthe pages' process does not answer"
         text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
         text += "\nthe library's own system is away" if seen.ils_away() else ""
-        return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
+        return HttpPage(code=503 if missing else 200, content_type=b"text/plain; charset=utf-8", body=text.encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class MetricsPage(resource.Resource):
             gauges.rows = await seen.store.read(gauges.read, is_long=True)
         except Exception:  # noqa: BLE001  # /readyz reports the error, and the other metrics are still exported
             gauges.rows = {}
-        return HttpPage(200, form.content_type.encode(), form.encode(await shown))
+        return HttpPage(code=200, content_type=form.content_type.encode(), body=form.encode(await shown))
 
 
 def ops_site(monitored: Monitored, registry: CollectorRegistry, bounds: Bounds) -> BoundedSite:

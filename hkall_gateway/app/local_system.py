@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.circulation.ports import LocalIls, Verb
@@ -41,9 +40,18 @@ class LocalSystemParts:
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
         out = ConnectorServices(
-            means.clock, health, self._line_factory(health), post, framing, password, means.reactor, post.get
+            now=means.clock,
+            health=health,
+            line=self._line_factory(health),
+            post=post,
+            dialect=framing,
+            password=password,
+            clock=means.reactor,
+            get=post.get,
         )
-        adapter = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
+        adapter = self._adapter.build(
+            ConnectorTools(store=store, agency=means.config().library.agency, verify=self._verify, settings=ils, outside=out)
+        )
         # Guesses against our own hashes are limited by `verify`.
         return adapter if Verb.LOADED in adapter.supports else Guarded(adapter, wrong_pins)
 
@@ -55,14 +63,15 @@ class LocalSystemParts:
     def terms(self) -> OfflineRules:
         """Return the configured rules for the time when the local system is unreachable."""
         ils = self._config
-        return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
+        return OfflineRules(
+            fallback=ils.fallback, keep_s=ils.keep_s, pin=ils.pin, verify=self._verify, recent_pin=self.known.is_right
+        )
 
     def carrier(self) -> Carrier:
         """Create the carrier that later delivers messages that the local system missed."""
         line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
-        late = timedelta(seconds=ils.late_execution_s)
-        return QueuedMessages(line, institution, self._means.clock, HONG_KONG, late)
+        return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
         """Return the reactor time in seconds until which a message that starts now may query other systems."""

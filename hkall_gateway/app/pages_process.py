@@ -219,8 +219,8 @@ class PagesProcess:
         try:
             errors, waiting = await self._channel.ask("reload", self._reactor, RELOAD_S)
         except NO_ANSWER:
-            return Reloaded((f"the pages' process has ended, or has not answered within {RELOAD_S:.0f} s",))
-        return Reloaded(tuple(errors), tuple(waiting))
+            return Reloaded(errors=(f"the pages' process has ended, or has not answered within {RELOAD_S:.0f} s",))
+        return Reloaded(errors=tuple(errors), waiting=tuple(waiting))
 
     async def is_ready(self) -> bool:
         """Check whether the child answers and has opened its ports."""

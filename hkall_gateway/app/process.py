@@ -93,7 +93,14 @@ def serve(
         os.nice(NICENESS)
     log = _start_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
-    process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)
+    process = Process(
+        path=path,
+        reactor=reactor,
+        log=log,
+        service=ServiceManager({} if parent else os.environ, os.getpid()),
+        pages=pages,
+        parent=parent,
+    )
     # Start the daemon in the running reactor, since an error at the start stops the reactor.
     reactor.callWhenRunning(lambda: ensureDeferred(process.live(config, beside, ended, serving, started, early)))
     try:
@@ -148,7 +155,7 @@ def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
     log.dropped = lost
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """The daemon's environment: the log, the service manager, and either the web process or the socket to the parent."""
 
@@ -224,7 +231,7 @@ class Process:
                     self.log.continue_on(_open_log(log_file))
             except OSError as error:
                 LOG.error("log.not_reopened", why=str(error))
-            done = Reloaded(("the reload failed: see the log",))
+            done = Reloaded(errors=("the reload failed: see the log",))
             try:
                 done = await daemon.reload(self.path)
             except Exception:

@@ -34,7 +34,7 @@ class Serving(StrEnum):
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
     """The result of a reload.
 
@@ -47,7 +47,7 @@ class Reloaded:
     waiting: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """Shared resources. `clock` returns the current time, aware and in UTC. `config` returns the current configuration."""
 

@@ -61,19 +61,28 @@ def web_server(
     connections = ConnectionLimit(table.max_connections, table.max_connections, table.max_connections_per_address)
     bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
-    here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
     client = PerConfiguration(means.config, partial(carriers.ncip_client, means, library))
     ask = partial(_ask_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(
         WebServices(
-            circulation, bridge, *here, partial(_replay_document, services), partial(_erasure_marks, means), show_document, live
+            circulation=circulation,
+            bridge=bridge,
+            library=library,
+            settings=settings,
+            now=means.clock,
+            seconds=means.reactor.seconds,
+            metrics=means.metrics,
+            replay=partial(_replay_document, services),
+            erased=partial(_erasure_marks, means),
+            document=show_document,
+            live_status=live,
         )
     )
     return WebServer(
         app,
         bridge,
-        Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES),
+        Bounds(connections=connections, bodies=BodyBudget(MOST_BYTES * 16), refusals=refusals, max_body_bytes=MOST_BYTES),
         means.reactor,
         {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
         lambda: settings().proxies,
@@ -118,10 +127,15 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         languages=library.languages,
         brand=table.brand,
         logo=table.logo,
-        staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
+        staff={
+            row.login: StaffAccount(login=row.login, name=row.name, secret_hash=row.secret_hash, role=StaffRole.of(row.role))
+            for row in table.staff
+        },
         proxies=AllowList(table.proxy_from),
         oidc=_oidc_client(table.oidc, environ) if table.oidc else None,
-        partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
+        partners=tuple(
+            HomeLibrary(agency=row.agency, name=row.name, discovery_url=row.discovery_url or "") for row in config.partners
+        ),
         partner_names_zh=config_mapping.partner_names_zh(config),
         places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
         hold_slip=table.hold_slip,
@@ -132,4 +146,11 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
 def _oidc_client(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
     roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
     secret = Sensitive(environ.get(table.client_secret_env, ""))
-    return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles, table.card_claim or "")
+    return OidcSettings(
+        issuer=table.issuer,
+        client_id=table.client_id,
+        secret=secret,
+        role_claim=table.role_claim,
+        roles=roles,
+        card_claim=table.card_claim or "",
+    )

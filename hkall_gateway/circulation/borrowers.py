@@ -84,7 +84,7 @@ LOADED: Final = "snapshot"
 def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
     """Read the borrower from the loaded patron file."""
     borrower = unit.patrons.find(card)
-    return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))
+    return BorrowerFacts(borrower=borrower, source=LOADED, replaced=borrower is None and bool(present_card(unit, card)))
 
 
 def known_since(unit: UnitOfWork, facts: BorrowerFacts) -> datetime | None:

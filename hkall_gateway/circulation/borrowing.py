@@ -35,7 +35,7 @@ from hkall_gateway.rules.vocabulary import (
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """Result: the request was placed under our number `request` and the caller's RequestId (`placed_by`, `placed_id`)."""
 
@@ -47,7 +47,7 @@ class Requested:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     """Result: the request is cancelled, or will be once the lender confirms."""
 
@@ -57,7 +57,7 @@ class Cancelled:
     placed_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTitle(Command[BorrowerFacts, Requested]):
     """Request a title from another library for a patron.
 
@@ -82,7 +82,7 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
     item: ItemKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequest(Command[None, Cancelled]):
     """Cancel a patron's request, identified by our number `request` or by `placed_by` and `placed_id`."""
 
@@ -128,7 +128,7 @@ def _answer_repeated_request(context: Context, known: Request, command: RequestT
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
     """Return the refusal that this request would get now, or None if it would be granted. Change nothing."""
     if facts.borrower is None:
-        return Refused(facts.stranger, facts.stranger.rule)
+        return Refused(why=facts.stranger, rule=facts.stranger.rule)
     copies = context.unit.holdings.of_title(command.bib_id)
     answer, _ = _decide_request(context, command, facts, facts.borrower, copies)
     return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
@@ -230,7 +230,13 @@ def _open_request(
 
 
 def _requested_result(request: Request) -> Requested:
-    return Requested(request.id, request.patron, request.placed_by, request.placed_id, request.bib_id)
+    return Requested(
+        request=request.id,
+        patron=request.patron,
+        placed_by=request.placed_by,
+        placed_id=request.placed_id,
+        bib_id=request.bib_id,
+    )
 
 
 def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
@@ -253,4 +259,4 @@ def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
 
 
 def _cancelled_result(request: Request) -> Cancelled:
-    return Cancelled(request.id, request.patron, request.placed_by, request.placed_id)
+    return Cancelled(request=request.id, patron=request.patron, placed_by=request.placed_by, placed_id=request.placed_id)

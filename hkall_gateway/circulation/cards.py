@@ -27,7 +27,7 @@ class CardSet:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCard(Command[BorrowerFacts, "CardSet"]):
     """Block a card with the terminal's message `text`. `retained` means that the terminal has kept the card."""
 
@@ -54,7 +54,7 @@ class HoldMode(StrEnum):
     CHANGE = "change"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HoldResult:
     """Result: the request after the operation."""
 
@@ -67,7 +67,7 @@ class HoldResult:
     language: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hold(Command[BorrowerFacts, "HoldResult"]):
     """Place, cancel or change a patron's hold at a terminal.
 
@@ -98,7 +98,7 @@ class ConcernsHkall(Query[None, bool]):
     hold: Hold
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PropertiesNoted:
     """Result: the copy with its recorded properties."""
 
@@ -107,7 +107,7 @@ class PropertiesNoted:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoteProperties(Command[None, "PropertiesNoted"]):
     """Record the properties that a terminal reports for a copy."""
 
@@ -152,7 +152,14 @@ def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult
     if isinstance(wanted, Reason):
         return context.refuse(wanted, ask.by, patron=ask.card, language=_language_of(facts))
     bib_id, volume = wanted
-    command = RequestTitle(ask.by, ask.card, bib_id, volume, ask.pickup_location, need_before=ask.need_before)
+    command = RequestTitle(
+        by=ask.by,
+        patron=ask.card,
+        bib_id=bib_id,
+        volume=volume,
+        pickup_location=ask.pickup_location,
+        need_before=ask.need_before,
+    )
     result = borrowing.request_title(context, command, facts)
     if not isinstance(result, Requested):
         return result if isinstance(result, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
@@ -199,7 +206,7 @@ def _cancel_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
     request = _find_hold(context, command)
     if isinstance(request, Reason):
         return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
-    result = borrowing.cancel(context, CancelRequest(command.by, command.card, request=request.id))
+    result = borrowing.cancel(context, CancelRequest(by=command.by, patron=command.card, request=request.id))
     return result if isinstance(result, Refused) else _hold_result(context.unit.requests.find(request.id) or request, facts)
 
 
@@ -212,7 +219,7 @@ def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
     if place not in context.library.pickup_locations:
         detail = {"place": ", ".join(context.library.pickup_locations)}
         return context.refuse(
-            Refusal(Reason.PICKUP_LOCATION, detail), command.by, patron=command.card, language=_language_of(facts)
+            Refusal(Reason.PICKUP_LOCATION, detail=detail), command.by, patron=command.card, language=_language_of(facts)
         )
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
         return context.refuse(Reason.WRONG_POSITION, command.by, patron=command.card, language=_language_of(facts))
@@ -252,13 +259,13 @@ _HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Ref
 
 def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
     return HoldResult(
-        request.id,
-        request.full_title,
-        request.item,
-        request.position,
-        request.pickup_location,
-        request.need_before,
-        _language_of(facts),
+        request=request.id,
+        title=request.full_title,
+        item=request.item,
+        position=request.position,
+        pickup_location=request.pickup_location,
+        need_before=request.need_before,
+        language=_language_of(facts),
     )
 
 
@@ -271,9 +278,9 @@ def note_properties(context: Context, command: NoteProperties) -> PropertiesNote
     known = holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
     item, title = (found.item, found.full_title) if found else (known.key, holdings.full_title(known)) if known else (None, "")
     if item is None:
-        return Refused(Reason.UNKNOWN_ITEM)
+        return Refused(why=Reason.UNKNOWN_ITEM)
     cards.note_properties(context.unit, item, command.text, context.now, command.by)
-    return PropertiesNoted(item, title, command.text)
+    return PropertiesNoted(item=item, title=title, text=command.text)
 
 
 def _language_of(facts: BorrowerFacts) -> str:

@@ -53,7 +53,15 @@ def _make_choice(
 ) -> LenderChoice:
     """Collect the data for choosing among copies of these libraries."""
     library, known = context.library, records(context.unit, context.now, partners, weighed=weighed)
-    return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
+    return LenderChoice(
+        partners=partners,
+        policy=library.policy,
+        now=context.now,
+        own=library.agency,
+        volume=volume,
+        records=known,
+        in_use=in_use,
+    )
 
 
 def _open_today(known: Mapping[str, Record]) -> dict[str, Record]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """The library that this gateway serves. The first pickup location is the default (R4)."""
 
@@ -41,7 +41,7 @@ class Library:
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
     """Convert a rule's refusal to the result of a command."""
-    return Refused(refusal.why, refusal.rule, refusal.detail, language, title)
+    return Refused(why=refusal.why, rule=refusal.rule, detail=refusal.detail, language=language, title=title)
 
 
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
@@ -100,7 +100,7 @@ C = TypeVar("C", bound="Command[Any, Any]")
 Q = TypeVar("Q", bound="Query[Any, Any]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InboxKey:
     """The identity of a document that changes data. Its reply is stored for `keep_s` seconds, and answers a repetition."""
 
@@ -109,7 +109,7 @@ class InboxKey:
     keep_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """A row of the registry. It is untyped, because the methods that create a row check its types against the command.
 
@@ -152,7 +152,7 @@ class Command(Generic[Facts, Result]):
         settles: bool = False,
     ) -> tuple[type[C], Handler]:
         """Return the registry row of a command that needs no facts."""
-        return cls, Handler(run, locks, resolve=resolve, repeatable=repeatable, settles=settles)
+        return cls, Handler(run=run, locks=locks, resolve=resolve, repeatable=repeatable, settles=settles)
 
     @classmethod
     def decided_by(
@@ -165,7 +165,7 @@ class Command(Generic[Facts, Result]):
         under_card: Callable[[C, str], C] | None = None,
     ) -> tuple[type[C], Handler]:
         """Return the registry row of a command that needs facts about a patron."""
-        return cls, Handler(run, locks, facts, resolve, under_card)
+        return cls, Handler(run=run, locks=locks, facts=facts, resolve=resolve, under_card=under_card)
 
 
 class Query(Generic[Facts, Result]):
@@ -176,7 +176,7 @@ class Query(Generic[Facts, Result]):
     @classmethod
     def answered_by(cls: type[Q], run: Callable[[Context, Q], Result], *, is_long: bool = False) -> tuple[type[Q], Handler]:
         """Return the registry row of a query that needs no facts."""
-        return cls, Handler(run, reads_only=True, is_long=is_long)
+        return cls, Handler(run=run, reads_only=True, is_long=is_long)
 
     @classmethod
     def answered_with(
@@ -186,4 +186,4 @@ class Query(Generic[Facts, Result]):
         locks: Callable[[Q], LockSet] | None = None,
     ) -> tuple[type[Q], Handler]:
         """Return the registry row of a query that needs facts. `locks` names the patron whose rows are prefetched."""
-        return cls, Handler(run, locks, facts, reads_only=True)
+        return cls, Handler(run=run, locks=locks, facts=facts, reads_only=True)

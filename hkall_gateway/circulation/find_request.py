@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StaffCommand:
     """A staff command on one request.
 
@@ -55,7 +55,7 @@ def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "
     mine = [r for r in held if r.patron == card] if card else []
     held = tuple(mine) or held
     if len(held) > 1:
-        return Refused(Reason.AMBIGUOUS_ITEM)
+        return Refused(why=Reason.AMBIGUOUS_ITEM)
     return held[0] if held else None
 
 
@@ -136,12 +136,21 @@ def find_named_request(unit: UnitOfWork, command: StaffCommand) -> Request | Ref
 
 def refuse_position(context: Context, command: StaffCommand, request: Request) -> Refused:
     """Refuse a command that the request's position does not allow."""
-    return context.refuse(Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, request)
+    return context.refuse(Refusal(Reason.WRONG_POSITION, detail={"position": request.position}), command.by, request)
 
 
 def staff_result(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
     """Create the result of a staff command."""
-    return Done(request.id, request.item, request.position, request.full_title, again, due, cents, note)
+    return Done(
+        request=request.id,
+        item=request.item,
+        position=request.position,
+        title=request.full_title,
+        again=again,
+        due=due,
+        cents=cents,
+        note=note,
+    )
 
 
 def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:
@@ -151,4 +160,4 @@ def day_of(context: Context, command: StaffCommand, request: Request) -> date | 
     day = command.on or today
     if first <= day <= today:
         return day
-    return context.refuse(Refusal(Reason.WRONG_DATE, {"on": day}), command.by, request)
+    return context.refuse(Refusal(Reason.WRONG_DATE, detail={"on": day}), command.by, request)

@@ -24,7 +24,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Request, Sensitive, Titled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeEntry(Titled):
     """A charge that is not fully paid: its number `fine`, and its `kind`, such as overdue, replacement or damage."""
 
@@ -40,7 +40,7 @@ class ChargeEntry(Titled):
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paid:
     """Result: a payment was taken. `owed_cents` is the remaining debt, and `again` marks a repeated transaction."""
 
@@ -52,7 +52,7 @@ class Paid:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waived:
     """Result: `cents` were waived. `again` is set if the charge was already settled or waived."""
 
@@ -62,7 +62,7 @@ class Waived:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pay(Command[None, Paid]):
     """Take a payment for the charge `fine`, the charges of the request `about`, or all charges of the patron, oldest first.
 
@@ -79,7 +79,7 @@ class Pay(Command[None, Paid]):
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waive(Command[None, Waived]):
     """Waive a charge or, if `cents` is set, a part of it."""
 
@@ -136,8 +136,18 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
     for one in charged:
         if one.left_cents > 0:
             about = unit.requests.find(one.request)
-            title, item, *known = (about.title, about.item, about.bib_id, about.linked_title) if about else ("", None)
-            entries.append(ChargeEntry(one.id, one.request, one.kind, title, item, one.left_cents, one.at, *known))
+            entry = ChargeEntry(
+                fine=one.id,
+                request=one.request,
+                kind=one.kind,
+                title=about.title if about else "",
+                item=about.item if about else None,
+                left_cents=one.left_cents,
+                at=one.at,
+                bib_id=about.bib_id if about else "",
+                linked_title=about.linked_title if about else "",
+            )
+            entries.append(entry)
     return tuple(entries)
 
 
@@ -165,14 +175,14 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
     if command.currency != CURRENCY:
         return context.refuse(Reason.NOT_SUPPORTED, command.by, patron=command.card)
     if not 0 < command.cents <= most:
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), command.by, patron=command.card)
+        return context.refuse(Refusal(Reason.NOT_OWED, detail={"owed": dollars(most)}), command.by, patron=command.card)
     left_cents = command.cents
     for charged in wanted:  # oldest first; the last charge may be paid in part
         part = min(left_cents, charged.left_cents)
         if part:
             fines.pay_charge(context.unit, charged, part, context.now, command.by)
         left_cents -= part
-    paid = Paid(command.card, command.cents, owed - command.cents, command.transaction_id)
+    paid = Paid(card=command.card, cents=command.cents, owed_cents=owed - command.cents, transaction_id=command.transaction_id)
     fines.record_payment(
         context.unit, command.card, command.transaction_id, command.cents, to_json(paid), context.now, command.by
     )
@@ -188,10 +198,12 @@ def waive(context: Context, command: Waive) -> Waived | Refused:
         return context.refuse(Reason.REASON_NEEDED, command.by)
     cents = charged.left_cents if command.cents is None else command.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), command.by)
+        return context.refuse(Refusal(Reason.NOT_OWED, detail={"owed": dollars(max(0, charged.left_cents))}), command.by)
     if cents:
         fines.waive_charge(context.unit, charged, cents, command.reason, context.now, command.by)
-    return Waived(command.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
+    return Waived(
+        fine=command.fine, cents=cents, owed_cents=max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents
+    )
 
 
 def dollars(cents: int) -> str:

@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Re
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Paged:
     """Result: our copy is paged for a partner."""
 
@@ -37,7 +37,7 @@ class Paged:
     call_number: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BorrowFromUs(Command[None, Paged]):
     """A partner's request for our book, identified by `wire_agency` and `wire_id`. It expires after `need_before`."""
 
@@ -124,8 +124,15 @@ def _open_paged(context: Context, command: BorrowFromUs, copy: Holding) -> Reque
 def _paged_result(unit: UnitOfWork, request: Request) -> Paged:
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
-    described = (copy.author, copy.call_number) if copy else ()
-    return Paged(request.id, request.wire_agency, request.wire_id, item, request.full_title, *described)
+    return Paged(
+        request=request.id,
+        wire_agency=request.wire_agency,
+        wire_id=request.wire_id,
+        item=item,
+        title=request.full_title,
+        author=copy.author if copy else "",
+        call_number=copy.call_number if copy else "",
+    )
 
 
 def ship(context: Context, request: Request, by: Actor) -> Request:
@@ -142,7 +149,7 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
     if not held:
         return context.refuse(Reason.UNKNOWN_ITEM, by)
     if not lends(role, context.library.policy):
-        only = Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]})
+        only = Refusal(Reason.COUNTER_ONLY, detail={"place": context.library.pickup_locations[0]})
         return context.refuse(only, by, held[0])
     if held[0].position is P.SHIPPED:
         return _shipped_result(held[0], card, again=True)
@@ -153,7 +160,7 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
 
 def _shipped_result(request: Request, card: str, *, again: bool = False) -> CheckedOut:
     item = request.item or ItemKey("", "")
-    return CheckedOut(request.id, item, card, request.full_title, request.lender_due, again=again)
+    return CheckedOut(request=request.id, item=item, card=card, title=request.full_title, due=request.lender_due, again=again)
 
 
 def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted | Refused:
@@ -206,14 +213,16 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
     if request.recalled_on is not None:
         return context.refuse(Reason.RECALLED, notice.by, request)
     if not is_out(request):
-        return context.refuse(Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due}), notice.by, request)
+        return context.refuse(Refusal(Reason.RENEWAL_DENIED, detail={"due": request.lender_due}), notice.by, request)
     due = _renewed_until(context, notice, request)
     if isinstance(due, Refusal):
         return context.refuse(due, notice.by, request)
     after = context.unit.advance(
         request, Event.BORROWER_RENEWED, context.now, notice.by, lender_due=due, renewals=request.renewals + 1
     )
-    return Renewed(after.id, after.item or ItemKey("", ""), "", after.full_title, due, after.renewals)
+    return Renewed(
+        request=after.id, item=after.item or ItemKey("", ""), card="", title=after.full_title, due=due, renewals=after.renewals
+    )
 
 
 def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:
@@ -226,7 +235,7 @@ def _renewed_until(context: Context, notice: PartnerNotice, request: Request) ->
     ours = max(day for day in (longer, request.lender_due) if day)
     if notice.due is None or notice.due <= ours or notice.due_is == "asked":
         return ours
-    return notice.due if notice.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
+    return notice.due if notice.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, detail={"due": request.lender_due})
 
 
 def find_lent_request(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:

@@ -44,7 +44,7 @@ class AllRenewed:
     language: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
     """Renew all loans of a card. `fee_acknowledged` means that the caller accepts the fines."""
 
@@ -54,7 +54,7 @@ class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
     fee_acknowledged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOut(Command[BorrowerFacts, CheckedOut]):
     """Lend a copy to a card, or, with `undo`, take back a checkout that the terminal could not finish.
 
@@ -77,7 +77,7 @@ class CheckOut(Command[BorrowerFacts, CheckedOut]):
     staff: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renew(Command[BorrowerFacts, Renewed]):
     """Renew a loan.
 
@@ -143,7 +143,11 @@ def _lend_copy(
     if isinstance(answer, Refusal):
         if not command.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
             return _refuse(
-                context, answer, command, _flag_offline(context, command, request, answer.why), BorrowerFacts(borrower, "")
+                context,
+                answer,
+                command,
+                _flag_offline(context, command, request, answer.why),
+                BorrowerFacts(borrower=borrower, source=""),
             )
         conflict = answer.why.value  # the loan has already happened offline: accept it, and flag it for staff
     happened = command.happened_at if command.no_block and command.happened_at else context.now
@@ -160,7 +164,16 @@ def _lend_copy(
     if recalled:
         context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, command.by)  # withheld until the loan (R24)
     language, title = borrower.language, lent.full_title
-    return CheckedOut(lent.id, item, command.card, title, due, language, conflict=conflict, recalled=recalled)
+    return CheckedOut(
+        request=lent.id,
+        item=item,
+        card=command.card,
+        title=title,
+        due=due,
+        language=language,
+        conflict=conflict,
+        recalled=recalled,
+    )
 
 
 def _record_loan(
@@ -210,14 +223,35 @@ def _repeat_checkout(context: Context, command: CheckOut, request: Request, fact
     """
     language = facts.borrower.language if facts.borrower else ""
     if command.renewal_allowed and not _is_recent(context, request.moved_at):
-        again = Renew(command.by, command.card, command.barcode, command.agency, fee_acknowledged=command.fee_acknowledged)
+        again = Renew(
+            by=command.by,
+            card=command.card,
+            barcode=command.barcode,
+            agency=command.agency,
+            fee_acknowledged=command.fee_acknowledged,
+        )
         renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
-            return CheckedOut(request.id, renewed.item, command.card, request.full_title, renewed.due, language, True, True)
+            return CheckedOut(
+                request=request.id,
+                item=renewed.item,
+                card=command.card,
+                title=request.full_title,
+                due=renewed.due,
+                language=language,
+                again=True,
+                renewed=True,
+            )
         if isinstance(renewed, Refused):
             return renewed
     return CheckedOut(
-        request.id, request.item or ItemKey("", ""), command.card, request.full_title, request.due, language, again=True
+        request=request.id,
+        item=request.item or ItemKey("", ""),
+        card=command.card,
+        title=request.full_title,
+        due=request.due,
+        language=language,
+        again=True,
     )
 
 
@@ -237,7 +271,9 @@ def _undo_checkout(context: Context, command: CheckOut, request: Request, facts:
         after = context.unit.advance(request, Event.UNDO_CHECK_OUT, context.now, command.by, **blank)
     elif request.position is not P.RECEIVED:
         return _refuse(context, Reason.NOT_ON_LOAN, command, request, facts)
-    return CheckedOut(after.id, after.item or ItemKey("", ""), command.card, after.full_title, None, undone=True)
+    return CheckedOut(
+        request=after.id, item=after.item or ItemKey("", ""), card=command.card, title=after.full_title, due=None, undone=True
+    )
 
 
 def _refuse(
@@ -267,7 +303,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
         return _refuse(context, answer, command, found, facts)
     cents = 0 if command.fee_acknowledged else left_to_charge(context, found, dates.civil(context.now))
     if cents:
-        return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), command, found, facts)
+        return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, detail={"fee": dollars(cents)}), command, found, facts)
     if first and answer.due:
         return _renewed_result(recalls.ask_lender(context, found, answer.due, command.by), facts)
     charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # charges the fine until today (R40)
@@ -310,7 +346,7 @@ def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
     if command.barcode:
         return find_open_request(unit, command.barcode, command.agency, command.card)
     titles = [r for r in unit.requests.open_of_patron(command.card) if r.is_named(command.title) and r.position is P.ON_LOAN]
-    return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
+    return titles[0] if len(titles) == 1 else Refused(why=Reason.AMBIGUOUS_ITEM) if titles else None
 
 
 def _is_recent(context: Context, done_at: datetime | None) -> bool:
@@ -323,7 +359,16 @@ def _renewed_result(request: Request, facts: BorrowerFacts) -> Renewed:
     language = facts.borrower.language if facts.borrower else ""
     item = request.item or ItemKey("", "")
     pending = request.renewal_sync == RenewalSync.PENDING
-    return Renewed(request.id, item, request.patron, request.full_title, request.due, request.renewals, language, pending)
+    return Renewed(
+        request=request.id,
+        item=item,
+        card=request.patron,
+        title=request.full_title,
+        due=request.due,
+        renewals=request.renewals,
+        language=language,
+        pending=pending,
+    )
 
 
 def renew_all(context: Context, command: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
@@ -335,7 +380,13 @@ def renew_all(context: Context, command: RenewAll, facts: BorrowerFacts) -> AllR
     answers = [
         renew(
             context,
-            Renew(command.by, command.card, r.item_barcode, r.item_agency, fee_acknowledged=command.fee_acknowledged),
+            Renew(
+                by=command.by,
+                card=command.card,
+                barcode=r.item_barcode,
+                agency=r.item_agency,
+                fee_acknowledged=command.fee_acknowledged,
+            ),
             facts,
         )
         for r in loans

@@ -27,7 +27,7 @@ BROKERED: Final = "brokered"
 """Kinds of requests: MIRRORED if an INN-Reach central placed it and asks the lenders itself, BROKERED if a broker did."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerNotice:
     """A partner's notice of an event, such as shipped, received, declined, withdrawn, renewed, recalled.
 
@@ -52,32 +52,32 @@ class PartnerNotice:
     judged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemShipped(PartnerNotice, Command[None, Noted]):
     """A lender has sent us a copy, or a borrower has sent our copy back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemReceived(PartnerNotice, Command[None, Noted]):
     """The borrower has received our copy, or the lender has its copy back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCancelled(PartnerNotice, Command[None, Noted]):
     """The lender declines a request, or the borrower withdraws it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRenewed(PartnerNotice, Command[None, Renewed]):
     """The owner extends our patron's loan, or a borrower keeps our copy longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCheckedOut(PartnerNotice, Command[None, Noted]):
     """The lender has charged its copy to us, or the borrower has charged our copy to its patron."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
     """The lender has its copy back, or the borrower's patron has returned our copy."""
 
@@ -127,7 +127,7 @@ def hold_notice(
         "scanned": scanned_at,
         "of": of,
     }
-    refusal = Refusal(why, {name: value for name, value in facts.items() if value})
+    refusal = Refusal(why, detail={name: value for name, value in facts.items() if value})
     context.unit.refuse(refusal, context.now, notice.by, request)
     return refused(refusal)
 

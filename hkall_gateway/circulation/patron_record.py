@@ -22,7 +22,7 @@ WAITING = (P.RECEIVED, P.IN_TRANSIT, P.NEW, P.REQUESTED, P.CANCELLING)
 """Positions before the loan, in display order: books ready for pickup come first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRequest:
     """A request before the loan, with its status `label` (R35).
 
@@ -37,7 +37,7 @@ class WaitingRequest:
     refusal: Refused | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatronLoan:
     """A book on loan to the patron.
 
@@ -56,7 +56,7 @@ class PatronLoan:
     refusal: Refused | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatronRecord:
     """The record of one card. Loans are sorted by due date.
 
@@ -81,12 +81,12 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
     charged = unit.patrons.charges(card)
     agencies = {one.item_agency or one.partner for one in present}
     return PatronRecord(
-        tuple(_waiting_request(context, one) for position in WAITING for one in present if one.position is position),
-        tuple(_patron_loan(context, one, facts) for one in sorted(present, key=_due_date) if one.position is P.ON_LOAN),
-        charge_lines(unit, charged),
-        max(0, sum(one.left_cents for one in charged)),
-        {agency: partner.name for agency, partner in unit.partners.among(agencies - {""}).items()},
-        _service_refusal(context, facts),
+        waiting=tuple(_waiting_request(context, one) for position in WAITING for one in present if one.position is position),
+        loans=tuple(_patron_loan(context, one, facts) for one in sorted(present, key=_due_date) if one.position is P.ON_LOAN),
+        charges=charge_lines(unit, charged),
+        owed_cents=max(0, sum(one.left_cents for one in charged)),
+        libraries={agency: partner.name for agency, partner in unit.partners.among(agencies - {""}).items()},
+        refusal=_service_refusal(context, facts),
     )
 
 
@@ -138,7 +138,9 @@ def _waiting_request(context: Context, request: Request) -> WaitingRequest:
     rules = context.library.policy
     answer = policy.may_cancel(request, rules)
     label = rules.labels.get(request.position, request.position)
-    return WaitingRequest(request, label, waited_too_long(context, request), _refused_or_none(answer))
+    return WaitingRequest(
+        request=request, label=label, uncollected=waited_too_long(context, request), refusal=_refused_or_none(answer)
+    )
 
 
 def _patron_loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
@@ -148,7 +150,14 @@ def _patron_loan(context: Context, request: Request, facts: BorrowerFacts) -> Pa
     pending = request.renewal_sync is RenewalSync.PENDING
     left = max(0, context.library.policy.renewal.max_count - request.renewals)
     answer = Grant() if pending else loans.may_renew(context, request, facts)
-    return PatronLoan(request, overdue, fine_cents, left, pending, _refused_or_none(answer))
+    return PatronLoan(
+        request=request,
+        overdue=overdue,
+        fine_cents=fine_cents,
+        renewals_left=left,
+        pending=pending,
+        refusal=_refused_or_none(answer),
+    )
 
 
 def _due_date(request: Request) -> date:
@@ -157,7 +166,7 @@ def _due_date(request: Request) -> date:
 
 def _service_refusal(context: Context, facts: BorrowerFacts) -> Refused | None:
     if facts.borrower is None:
-        return Refused(facts.stranger) if facts.reachable else None
+        return Refused(why=facts.stranger) if facts.reachable else None
     blocks = patron_blocks(context, facts.borrower.barcode)
     return _refused_or_none(eligibility.may_use(facts.borrower, context.library.policy, context.now, blocks))
 

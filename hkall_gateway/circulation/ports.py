@@ -35,7 +35,7 @@ class Unreachable(Exception):
     """The local system did not answer in time. Adapters raise it, and the service applies the policy for this case."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BorrowerFacts:
     """What is known about a borrower, and from which source.
 
@@ -66,7 +66,7 @@ class BorrowerFacts:
         return Reason.CARD_REPLACED if self.replaced else Reason.UNKNOWN_BORROWER
 
 
-AWAY = BorrowerFacts(None, "", reachable=False)
+AWAY = BorrowerFacts(borrower=None, source="", reachable=False)
 """Facts if the local system is unreachable and there is no fallback."""
 
 
@@ -96,14 +96,14 @@ class LocalIls(Protocol):
     async def borrower(self, card: str) -> BorrowerFacts:
         """Look up the borrower with this card."""
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
-        """Check a PIN. None means that the system answered without saying whether the PIN is right."""
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Check a PIN."""
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Return our own copies of a title with their statuses, or None if the system does not provide them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalLoan:
     """A patron's loan in the local system. Missing data are None or ""."""
 
@@ -161,9 +161,6 @@ class LocalSystem(Protocol):
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """Return the refusal for a wrong PIN, or None if the PIN is right."""
-
-    async def unsaid_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Decide about a PIN if the local system answered without saying whether it is right. None means unknown."""
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower. If the card was replaced, first move our records to the current card."""

@@ -30,7 +30,7 @@ from hkall_gateway.rules.vocabulary import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoanEntry:
     """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
 
@@ -66,7 +66,7 @@ class CopySystem(StrEnum):
     NOT_FOR_CARD = "not_for_card"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatronSeen:
     """A patron's record. Names and addresses stay wrapped in `Sensitive` until a reply needs them.
 
@@ -95,7 +95,7 @@ class PatronSeen:
     known: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSeen:
     """The state of a copy, from its open request or from the loaded holdings."""
 
@@ -121,7 +121,7 @@ class ItemSeen:
     properties: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeePatron(Query[Identified, PatronSeen]):
     """Query a patron's record. `pin_given` distinguishes an empty PIN from a missing PIN."""
 
@@ -131,7 +131,7 @@ class SeePatron(Query[Identified, PatronSeen]):
     pin_given: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeeItem(Query[None, ItemSeen | Refused]):
     """Query the state of a copy. `agency` is empty if only a barcode was scanned."""
 
@@ -147,7 +147,7 @@ class SeeRecord(Query[None, HkallRecord]):
     card: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FindCopySystem(Query[None, CopySystem]):
     """Query which system is responsible for a copy: HKALL or the local system.
 
@@ -172,8 +172,23 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
     borrower = who.facts.borrower
     if borrower is None:
         why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
-        no = Refused(why, why.rule)
-        return PatronSeen(query.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
+        no = Refused(why=why, rule=why.rule)
+        return PatronSeen(
+            card=query.card,
+            name=NOTHING,
+            name_zh=NOTHING,
+            email=NOTHING,
+            language="",
+            category="",
+            valid=False,
+            refusal=no,
+            pin_ok=None,
+            lines=(),
+            loans_limit=0,
+            owed_cents=0,
+            expires=None,
+            known=who.unsure,
+        )
     has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
@@ -206,7 +221,13 @@ def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
     loan = context.unit.requests.find(request.id) if overdue else None
     fine_cents = left_to_charge(context, loan, today) if loan else 0
     late = waited_too_long(context, request)
-    return LoanEntry(request, context.library.policy.labels.get(position, position), overdue, fine_cents, late)
+    return LoanEntry(
+        request=request,
+        label=context.library.policy.labels.get(position, position),
+        overdue=overdue,
+        fine_cents=fine_cents,
+        uncollected=late,
+    )
 
 
 def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
@@ -218,13 +239,13 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     item = (found.item or ItemKey("", "")) if found else ItemKey(query.agency or library.agency, query.barcode)
     copy = unit.holdings.find(item)
     if found is None and copy is None:
-        return Refused(Reason.UNKNOWN_ITEM)
-    copy = copy or Holding(item.agency, item.barcode, "", "", status="")
+        return Refused(why=Reason.UNKNOWN_ITEM)
+    copy = copy or Holding(agency=item.agency, barcode=item.barcode, bib_id="", title="", status="")
     seen = ItemSeen(
-        item,
-        "" if found else unit.holdings.full_title(copy),
-        found.position if found else None,
-        None,
+        item=item,
+        title="" if found else unit.holdings.full_title(copy),
+        position=found.position if found else None,
+        side=None,
         owner=item.agency,
         status=copy.status,
         call_number=copy.call_number,

@@ -34,7 +34,7 @@ from hkall_gateway.rules.vocabulary import (
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
     """Result: the owner's recall, or its cancellation, was accepted.
 
@@ -57,12 +57,12 @@ class Recalled:
     recalled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRecalled(PartnerNotice, Command[None, Recalled]):
     """The owner recalls a book that we borrow."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecallCancelled(PartnerNotice, Command[None, Recalled]):
     """The owner cancels its recall."""
 
@@ -315,7 +315,9 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
     else:
         return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
     item = request.item or ItemKey("", "")
-    return Renewed(request.id, item, request.patron, request.full_title, request.due, request.renewals)
+    return Renewed(
+        request=request.id, item=item, card=request.patron, title=request.full_title, due=request.due, renewals=request.renewals
+    )
 
 
 def _find_owners_request(context: Context, notice: PartnerNotice, news: News) -> Request | Refused:
@@ -350,9 +352,9 @@ def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> R
 
 def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = False) -> Recalled:
     return Recalled(
-        request.id,
-        request.item or notice.item,
-        request.due,
+        request=request.id,
+        item=request.item or notice.item,
+        due=request.due,
         asked_due=notice.due,
         again=again,
         position=request.position,

@@ -55,8 +55,8 @@ BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
     {**broker_services.BROKER_COMMANDS, **innreach_events.EVENTS}
 )
 """Handlers of all broker commands and mirrored events, by `BrokerCommand.service`."""
-NO_BORROWER: Final = BorrowerFacts(None, "nobody")
-STAFF: Final = BorrowerFacts(None, "staff")
+NO_BORROWER: Final = BorrowerFacts(borrower=None, source="nobody")
+STAFF: Final = BorrowerFacts(borrower=None, source="staff")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
 Heard = TypeVar("Heard", Noted, Renewed)
@@ -208,7 +208,6 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     scan_station.FindAfterScan.answered_by(scan_station.find_after_scan),
     # Messages to the local system.
     local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _lock_message, settles=True),
-    local_messages.TakeOffline.handled_by(local_messages.enqueue, _lock_message),
     local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _lock_message, settles=True),
     local_messages.EndTransaction.handled_by(local_messages.end_transaction, _lock_message, settles=True),
     local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _lock_message, settles=True),

@@ -19,7 +19,7 @@ record(Side)
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A refusal. `why` selects the message and the problem type. `detail` fills in the message's variables."""
 
@@ -32,11 +32,11 @@ class Refused:
     due: date | None = None
 
 
-TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
+TRY_AGAIN: Final = Refused(why=Reason.TRY_AGAIN)
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedOut:
     """Result: the copy is on loan.
 
@@ -64,7 +64,7 @@ class CheckedOut:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
     """Result: the loan has a later due date, or the same date after a repetition.
 
@@ -83,7 +83,7 @@ class Renewed:
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
     """Result: a partner's message was accepted.
 
@@ -104,11 +104,19 @@ class Noted:
 
 def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
     """Create the result for an accepted message from the updated request."""
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
+    return Noted(
+        request=request.id,
+        wire_agency=request.wire_agency,
+        wire_id=request.wire_id,
+        item=request.item,
+        late=late,
+        note=note,
+        position=request.position,
+    )
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The result of a staff command.
 
@@ -131,7 +139,7 @@ class Done:
     mark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
     """The result of one delivery attempt.
 

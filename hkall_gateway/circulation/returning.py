@@ -45,7 +45,7 @@ class Arrival(StrEnum):
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedIn:
     """Result: the copy is checked in.
 
@@ -65,7 +65,7 @@ class CheckedIn:
     recalled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckIn(Command[None, CheckedIn]):
     """Check in a copy at a place, or, with `undo`, take back a check-in that the terminal could not finish.
 
@@ -156,7 +156,7 @@ def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
     theirs = find_owner_elsewhere(context.unit, command.barcode, command.agency, context.library)
     if theirs is None:
         return _refuse(context, Reason.UNKNOWN_ITEM, command, None)
-    refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
+    refusal = Refusal(Reason.BELONGS_ELSEWHERE, detail={"owner": " / ".join(theirs.owners)})
     no = _refuse(context, refusal, command, theirs.request)
     owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
     return replace(no, title=theirs.title, item=ItemKey(owner, command.barcode))

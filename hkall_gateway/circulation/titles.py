@@ -64,7 +64,7 @@ class VolumeSeen:
     refusal: Refused | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TitleSeen:
     """A title with its copies: our own copies first, then the available ones.
 
@@ -99,13 +99,13 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     partners = context.unit.partners.among({copy.agency for copy in copies})
     copy = copies[0]
     return TitleSeen(
-        searching.title(context.unit.connection, bib_id)
-        or Title(copy.bib_id, copy.title, copy.author, (copy.isbn,) if copy.isbn else ()),
-        tuple(sorted(seen, key=lambda one: _sort_key(one, context.library.agency))),
-        tuple(VolumeSeen(volume, _volume_refusal(context, copies, sent, volume, in_use)) for volume in volumes),
-        {agency: partner.name for agency, partner in partners.items()},
-        loading.loaded_at(context.unit, "holdings"),
-        frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
+        title=searching.title(context.unit.connection, bib_id)
+        or Title(bib_id=copy.bib_id, title=copy.title, author=copy.author, isbns=(copy.isbn,) if copy.isbn else ()),
+        copies=tuple(sorted(seen, key=lambda one: _sort_key(one, context.library.agency))),
+        volumes=tuple(VolumeSeen(volume, _volume_refusal(context, copies, sent, volume, in_use)) for volume in volumes),
+        names={agency: partner.name for agency, partner in partners.items()},
+        as_of=loading.loaded_at(context.unit, "holdings"),
+        answering=frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
     )
 
 
@@ -182,7 +182,7 @@ def _is_available(context: Context) -> IsAvailable:
 
     @cache
     def is_available(agency: str, status: str, material: str, lendable: bool) -> bool:
-        copy = Holding(agency, "", "", "", status=status, material=material, lendable=lendable)
+        copy = Holding(agency=agency, barcode="", bib_id="", title="", status=status, material=material, lendable=lendable)
         return _copy_state(copy, choice_of(agency)) is CopyState.AVAILABLE
 
     return is_available

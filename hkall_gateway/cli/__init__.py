@@ -29,7 +29,9 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECTIONS: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
     Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
 )
-ENTRIES: Final = tuple(Entry(section, name, **row) for section, rows in _SECTIONS.items() for name, row in rows.items())
+ENTRIES: Final = tuple(
+    Entry(section=section, name=name, **row) for section, rows in _SECTIONS.items() for name, row in rows.items()
+)
 
 
 def add_credentials(environ: MutableMapping[str, str]) -> None:

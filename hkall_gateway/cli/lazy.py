@@ -12,7 +12,7 @@ import click
 from hkall_gateway.rules.plain_text import fault_of_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One command. `place` is `module:attribute` in this package; the attribute is a command, or maps names to commands."""
 

@@ -70,10 +70,16 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
             login = Login(ils.login, password, ils.location)
             health = CircuitBreaker("command", now)
             outside = ConnectorServices(
-                now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
+                now=now,
+                health=health,
+                line=lambda: IlsConnection(ils, dialect, login),
+                post=post,
+                dialect=dialect,
+                password=password,
+                get=blocking_get,
             )
-            tools = ConnectorTools(store, config.library.agency, reject_pin, ils, outside)
-            terms = OfflineRules(ils.fallback, ils.keep_s)
+            tools = ConnectorTools(store=store, agency=config.library.agency, verify=reject_pin, settings=ils, outside=outside)
+            terms = OfflineRules(fallback=ils.fallback, keep_s=ils.keep_s)
             system = ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
             return finished(system.with_copies(card, bib_id))
         finally:

@@ -76,10 +76,22 @@ def open_site(path: Path) -> Site:
 
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
-    agreed, local = partial(_read_agreements, config), _local_system(config, library, engine)
-    of_letters, marks = (config.library.languages, Sensitive(bounces)), (erased_file(config, path), erased_key(config))
-    asked = (library, write, now, partners, agreed, _post_now, local)
-    return Site(*asked, *of_letters, looking, engine, *marks, config.marc.plain())
+    return Site(
+        library=library,
+        write=write,
+        now=now,
+        partners=partners,
+        agreed=partial(_read_agreements, config),
+        post=_post_now,
+        local=_local_system(config, library, engine),
+        languages=config.library.languages,
+        bounce_key=Sensitive(bounces),
+        looking=looking,
+        engine=engine,
+        erased_file=erased_file(config, path),
+        erased_key=erased_key(config),
+        marc=config.marc.plain(),
+    )
 
 
 def _read_agreements(config: GatewayConfig) -> NcipAgreements:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hkall_gateway.cli.local_system import Known
     from hkall_gateway.db.privacy.person_file import Transact
     from hkall_gateway.db.unit_of_work import UnitOfWork
+    from hkall_gateway.ncip.service_request import Caller
     from hkall_gateway.net.http_post import Post
-    from hkall_gateway.peers.callers import Caller
     from hkall_gateway.rules.marc_fields import MarcMapping
     from hkall_gateway.rules.partners import Partner
 
@@ -97,7 +97,7 @@ class NcipAgreements:
     posts: Mapping[str, Post] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """The library that a command works on: identity, database, partners, and clients for database and partners.
 
@@ -156,7 +156,7 @@ class Site:
 
 def by_staff(message: str) -> Actor:
     """Return the actor for the journal: the login name of the person at the command line."""
-    return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
+    return Actor(who=os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", channel="cli", message=message)
 
 
 def combine_options(*options: Option) -> Option:

@@ -75,7 +75,12 @@ class DatabaseConfig(Strict):
 
     def limits(self) -> Limits:
         """Return the database timeouts."""
-        return Limits(self.statement_timeout_s, self.lock_timeout_s, self.idle_timeout_s, self.connect_timeout_s)
+        return Limits(
+            statement_s=self.statement_timeout_s,
+            lock_s=self.lock_timeout_s,
+            idle_s=self.idle_timeout_s,
+            connect_s=self.connect_timeout_s,
+        )
 
 
 class PolicyFile(Strict):

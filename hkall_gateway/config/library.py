@@ -29,7 +29,12 @@ _CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 def library_of(config: GatewayConfig) -> Library:
     """Return our library, with the published rules overridden by the site's policy. Raises ConfigErrors."""
     library = config.library
-    return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
+    return Library(
+        agency=library.agency,
+        name=library.name,
+        policy=policy.load(config.policy.file),
+        pickup_locations=library.pickup_locations,
+    )
 
 
 def make_unit(library: Library) -> Callable[[Connection], UnitOfWork]:

@@ -8,6 +8,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import record_from_row
 from hkall_gateway.delivery.letters import Sender
+from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.peers.authentication import (
     HttpProof,
@@ -20,7 +21,6 @@ from hkall_gateway.peers.authentication import (
     signed,
     signing_key,
 )
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys, Get, UrlKeys, no_get
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of
@@ -65,7 +65,12 @@ def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
     yield from ((endpoint, plain) for endpoint in endpoint.listen)
     for row in endpoint.listeners:
         framing = makes[row.dialect] if row.dialect else None
-        yield row.endpoint, Listener(row.login, row.terminal, framing, framings, AllowList(row.proxy_from))
+        yield (
+            row.endpoint,
+            Listener(
+                login=row.login, terminal=row.terminal, framing=framing, framings=framings, proxy_from=AllowList(row.proxy_from)
+            ),
+        )
 
 
 def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
@@ -82,7 +87,9 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get
         partner = row.plain() if isinstance(row, gateway.PartnerConfig) else None
         access = record_from_row(PartnerAccess, row) if partner else record_from_row(Client, row)
         pins = row.wrong_pins or config.ncip.wrong_pins
-        found[row.agency] = Caller(access, secret[row.agency], partner, pins, _http_proof(row, get))
+        found[row.agency] = Caller(
+            access=access, secret=secret[row.agency], partner=partner, wrong_pins=pins, http=_http_proof(row, get)
+        )
     return found
 
 
@@ -92,7 +99,7 @@ def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:
         rule = record_from_row(
             TokenRule, jwt, keys=FileKeys(jwt.jwks_file) if jwt.jwks_file else UrlKeys(jwt.jwks_url or "", get)
         )
-    return HttpProof(row.basic_login, row.basic_hash or "", row.bearer_hash or "", rule)
+    return HttpProof(login=row.basic_login, password_hash=row.basic_hash or "", bearer_hash=row.bearer_hash or "", token=rule)
 
 
 def places(config: GatewayConfig) -> dict[str, str]:
@@ -131,8 +138,17 @@ def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
     """Return the sender of our letters, which link to the web pages if configured. `key` signs the Message-IDs."""
     library = config.library
     record_url = f"{config.web.public_url}/record" if config.web else ""
-    names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
-    return Sender(address, *names, library.languages, key, record_url, partner_names_zh(config))
+    return Sender(
+        address=address,
+        library=library.name,
+        places=library.place_names,
+        library_zh=library.name_zh,
+        places_zh=library.place_names_zh,
+        languages=library.languages,
+        key=key,
+        record_url=record_url,
+        lenders_zh=partner_names_zh(config),
+    )
 
 
 def partner_names_zh(config: GatewayConfig) -> dict[str, str]:

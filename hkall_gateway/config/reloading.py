@@ -22,7 +22,7 @@ class TakesEffect(StrEnum):
     RESTART = "restart"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableKeys:
     """The keys in one table, by when a change takes effect. "*" stands for all keys, rows and nested tables."""
 

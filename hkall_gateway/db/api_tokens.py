@@ -21,7 +21,7 @@ USED_EVERY: Final = timedelta(minutes=1)
 """Minimum time between two writes of a token's `used_at`, so that not every request costs a write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
     """A stored token with a staff role or CLIENT. If `ends_at` is None, the token is valid until it is revoked."""
 
@@ -50,12 +50,12 @@ def hash_of(token: str) -> str:
 
 def find(unit: UnitOfWork, token_hash: str) -> ApiToken | None:
     """Return the token with this hash, even if it has expired or was revoked."""
-    return next((ApiToken(*cells) for cells in _ONE.cells(unit.connection, token=token_hash)), None)
+    return next((ApiToken(**row) for row in _ONE.rows(unit.connection, token=token_hash)), None)
 
 
 def listed(unit: UnitOfWork) -> tuple[ApiToken, ...]:
     """List all tokens, sorted by name."""
-    return tuple(ApiToken(*cells) for cells in unit.execute(select(*_COLUMNS).order_by(T.name)))
+    return tuple(ApiToken(**row) for row in unit.execute(select(*_COLUMNS).order_by(T.name)).mappings())
 
 
 def make(unit: UnitOfWork, token: ApiToken) -> bool:

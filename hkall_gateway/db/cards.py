@@ -78,4 +78,4 @@ _NOTED = CompiledStatement(
 
 def about_card(card: str) -> Request:
     """Build an otherwise empty request that carries the card into a journal line."""
-    return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)
+    return Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="", patron=card)

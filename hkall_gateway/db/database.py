@@ -157,7 +157,7 @@ class Database:
         if over:
             jobs = [job for job in jobs if job.deadline is None or not job.deadline.over]
         with self._watch("writer", len(jobs)):
-            result = GroupResult(())
+            result = GroupResult(answers=())
             if jobs:
                 result = run_group(connection, self._make_unit, jobs, draw=self._draw, clock=self._clock)
         for job in result.again:  # the timer of a job's deadline may expire the job before the retry

@@ -37,7 +37,7 @@ def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[
     """Read partners and their channels, by agency. The result has all links cached in the transaction, including `agencies`."""
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
-        known.update({agency: (None, CircuitState(agency)) for agency in new})
+        known.update({agency: (None, CircuitState(agency=agency)) for agency in new})
         for text, *cells in _LINKS.cells(transaction.connection, new):
             known[cells[0]] = partner_of(text) if text else None, circuit_of(*cells)
     return known
@@ -90,7 +90,15 @@ def circuit_of(
     fault: str | None,
 ) -> CircuitState:
     """Build a channel's state from the columns in HOW, which are None for a recipient that is missing from the directory."""
-    return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
+    return CircuitState(
+        agency=agency,
+        state=state or UP,
+        failures=failures or 0,
+        down_since=down_since,
+        heard_at=heard_at,
+        rests_until=rests_until,
+        fault=fault or "",
+    )
 
 
 class PartnerRepository(Repository):

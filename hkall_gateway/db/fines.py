@@ -70,7 +70,7 @@ def record_payment(
 
 def _find_charges(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
     found = unit.execute(select(*(FINES.c[f.name] for f in fields(Charged))).where(*where).order_by(FINES.c.id))
-    return tuple(Charged(*cells) for cells in found)
+    return tuple(Charged(**row) for row in found.mappings())
 
 
 def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
@@ -79,5 +79,5 @@ def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
 
 def _request_of(unit: UnitOfWork, fine: Charged) -> Request:
     """Return the request of a charge, or an empty request with the patron's card if the request was deleted."""
-    bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
+    bare = Request(id=fine.request, side=Side.BORROWING, position=Position.CLOSED, title="", bib_id="", patron=fine.patron)
     return unit.requests.find(fine.request) or bare

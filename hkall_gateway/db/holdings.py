@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Final
 
 from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union_all
 
@@ -18,20 +19,23 @@ class HoldingRepository(Repository):
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this agency and barcode."""
-        rows = _HOLDING.cells(self._connection, agency=item.agency, barcode=item.barcode)
-        return Holding(*rows[0]) if rows else None
+        row = _HOLDING.first(self._connection, agency=item.agency, barcode=item.barcode)
+        return Holding(**row) if row else None
 
     def of_title(self, bib_id: str, agency: str = "") -> tuple[Holding, ...]:
         """Return the copies of a title by its union number or, if `agency` is set, by its union or local number there."""
         if agency:
-            found = _OWN_COPIES.cells(self._connection, bib=bib_id, agency=agency)
+            found = _OWN_COPIES.rows(self._connection, bib=bib_id, agency=agency)
         elif bib_id in self._transaction.ahead.copies:
             found = self._transaction.ahead.copies[bib_id]
         else:
-            found = COPIES.cells(self._connection, [bib_id])
-        copies = tuple([Holding(*cells[:-1]) for cells in found])
-        self._transaction.ahead.linked |= {copy.bib_id: cells[-1] or "" for copy, cells in zip(copies, found, strict=True)}
-        return copies
+            found = COPIES.rows(self._connection, [bib_id])
+        copies = []
+        for row in found:
+            facts = dict(row)
+            self._transaction.ahead.linked[row["bib_id"]] = facts.pop(_LINKED_NAME) or ""
+            copies.append(Holding(**facts))
+        return tuple(copies)
 
     def linked_title(self, bib_id: str) -> str:
         """Return a title in the original script, or "" if the catalogue has none. `of_title` has read it with the copies."""
@@ -65,9 +69,9 @@ class HoldingRepository(Repository):
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _HELD = tuple(H[f.name] for f in fields(Holding))
 _HOLDING = CompiledStatement(select(*_HELD).where(H.agency == bindparam("agency"), H.barcode == bindparam("barcode")))
-_LINKED = select(TITLES.c.linked_title).where(TITLES.c.bib_id == H.bib_id).scalar_subquery()
+_LINKED_NAME: Final = "linked_title"
+_LINKED = select(TITLES.c.linked_title).where(TITLES.c.bib_id == H.bib_id).scalar_subquery().label(_LINKED_NAME)
 COPIES = StatementAmong(select(*_HELD, _LINKED).order_by(H.agency, H.barcode), H.bib_id)
-BIB_ID = _HELD.index(H.bib_id)
 _LINKED_TITLE = CompiledStatement(select(TITLES.c.linked_title).where(TITLES.c.bib_id == bindparam("bib")))
 _OWN_COPIES = CompiledStatement(
     select(*_HELD, _LINKED)

@@ -19,7 +19,7 @@ FORGOTTEN: Final = timedelta(days=30)
 """Time without a heartbeat after which other gateways delete a gateway's rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalActivity:
     """A terminal's activity at one gateway.
 
@@ -79,7 +79,7 @@ GONE_S: Final = 60
 """Seconds without a heartbeat after which a gateway counts as gone, and its work is released."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """A gateway process. `name` is unique in the database, and an orderly stop sets `left_at`."""
 

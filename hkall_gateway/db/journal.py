@@ -16,7 +16,7 @@ from hkall_gateway.rules.evidence import OUR_CHANNELS, SCANS
 from hkall_gateway.rules.vocabulary import Actor, Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalEntry:
     """A journal line, passed to the log and the metrics after the commit, with the request before and after the change."""
 

@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Request, Sensitive
 N = NOTICES.c
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SentNotice:
     """A registered patron letter. `kind` is a value of Notification."""
 
@@ -29,7 +29,7 @@ class SentNotice:
     state: NoticeState
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLetter:
     """A letter that its patron can read again. `kind` is a value of Notification."""
 
@@ -45,7 +45,7 @@ class NoticeRepository(Repository):
     def find(self, number: int) -> SentNotice | None:
         """Return the letter with this number, or None if it does not exist."""
         for _, request, kind, state in _NOTICE.cells(self._connection, number=number):
-            return SentNotice(number, request, kind, NoticeState(state))
+            return SentNotice(id=number, request=request, kind=kind, state=NoticeState(state))
         return None
 
     def left(self, request: str) -> frozenset[str]:
@@ -77,7 +77,7 @@ class NoticeRepository(Repository):
     def kept(self, card: str) -> tuple[KeptLetter, ...]:
         """Return the letters to a patron whose text is kept, newest first."""
         query = select(N.request, N.kind, N.sent_at, N.text).where(N.patron == card, N.text != "").order_by(N.id.desc())
-        return tuple(KeptLetter(*row) for row in self._connection.execute(query))
+        return tuple(KeptLetter(**row) for row in self._connection.execute(query).mappings())
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))

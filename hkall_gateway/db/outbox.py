@@ -92,7 +92,7 @@ _INDEXED: Final = {**dict.fromkeys(WAITING, IS_WAITING), OutboxState.DEAD: IS_DE
 """Conditions of the partial indexes for unsettled rows, by state."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
     """A message to send.
 
@@ -117,7 +117,7 @@ class OutboxRow:
     last_error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try to send a row, with the `kind` and `problem` of its DeliveryResult."""
 
@@ -260,7 +260,9 @@ class Outbox(Repository):
         """Return the results of all tries of a row, oldest first."""
         a = ATTEMPTS.c
         found = self._transaction.execute(select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id))
-        return tuple(Attempt(at, DeliveryKind(kind), problem, detail) for at, kind, problem, detail in found)
+        return tuple(
+            Attempt(at=at, kind=DeliveryKind(kind), problem=problem, detail=detail) for at, kind, problem, detail in found
+        )
 
     def claim_inline(self, row: int, until: datetime) -> None:
         """Claim a row for immediate delivery. If no result comes by `until`, the courier retries it as possibly delivered."""
@@ -316,7 +318,9 @@ class Outbox(Repository):
         """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
         for row in sorted(rows):
             self._release_row(row, 0, state=OutboxState.UNSURE)
-            self.record_attempt(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
+            self.record_attempt(
+                row, Attempt(at=now, kind=DeliveryKind.UNKNOWN, problem="", detail="the gateway ended while it was under way")
+            )
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
         """Move unsettled letters, and unsent partner messages about `requests`, from a former card to the current card.

@@ -29,7 +29,7 @@ UNDECIDED = (P.NEW, P.REQUESTED, P.CANCELLING, P.CANCELLED)
 WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReplies:
     """Counts of a partner's recent replies. `asked` counts all requests, and `open` undecided or cancelled requests."""
 
@@ -85,7 +85,10 @@ def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
 def answers(unit: UnitOfWork, now: datetime) -> Mapping[str, RequestReplies]:
     """Return each partner's replies to the requests of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
-    return {row["agency"]: RequestReplies(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
+    return {
+        row["agency"]: RequestReplies(asked=row["asked"], declined=row["declined"], filled=row["filled"], open=row["open"])
+        for row in rows
+    }
 
 
 def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
-from itertools import starmap
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
     """A charge. `cents` is negative if we owe the patron money. `due` is the date from which an overdue fine counts."""
 
@@ -56,17 +55,19 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
     names = (PATRONS.c.name, PATRONS.c.name_zh)
     like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
     rows = connection.execute(select(*_BY_NAME).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
-    return tuple(map(borrower_of, map(list, rows)))
+    return tuple(borrower_of(dict(row)) for row in rows.mappings())
 
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
     """Read all data for these cards with three queries."""
     found = {card: CardRecord() for card in cards}
-    for cells in BORROWERS.cells(connection, cards):
-        found[cells[0]].borrower = borrower_of(cells)
-    for card, *cells in _LINES.cells(connection, cards):
-        found[card].lines.append(_line(cells))
-    for charge in starmap(Charged, _CHARGES.cells(connection, cards)):
+    for row in BORROWERS.rows(connection, cards):
+        borrower = borrower_of(row)
+        found[borrower.barcode].borrower = borrower
+    for row in _LINES.rows(connection, cards):
+        found[row.pop("patron")].lines.append(_request_entry(row))
+    for row in _CHARGES.rows(connection, cards):
+        charge = Charged(**row)
         found[charge.patron].charges.append(charge)
     return found
 
@@ -88,19 +89,25 @@ class PatronRepository(Repository):
         card_record = self._known.get(card)
         if card_record:
             return card_record.borrower
-        return next(map(borrower_of, BORROWERS.cells(self._connection, [card])), None)
+        return next(map(borrower_of, BORROWERS.rows(self._connection, [card])), None)
 
     def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
         """Return a patron's open requests and loans, oldest first, with only the columns of RequestEntry."""
         card_record = self._known.get(card)
         if card_record:
             return tuple(card_record.lines)
-        return tuple(_line(cells) for _, *cells in _LINES.cells(self._connection, [card]))
+        entries = []
+        for row in _LINES.rows(self._connection, [card]):
+            del row["patron"]
+            entries.append(_request_entry(row))
+        return tuple(entries)
 
     def charges(self, card: str) -> tuple[Charged, ...]:
         """Return all charges of a patron, oldest first."""
         card_record = self._known.get(card)
-        return tuple(card_record.charges if card_record else starmap(Charged, _CHARGES.cells(self._connection, [card])))
+        if card_record:
+            return tuple(card_record.charges)
+        return tuple(Charged(**row) for row in _CHARGES.rows(self._connection, [card]))
 
     def history_since(self, card: str) -> datetime | None:
         """Return the time since which a patron keeps a history, or None for a patron who keeps none."""
@@ -123,10 +130,9 @@ class PatronRepository(Repository):
 
 
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
-_HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
+_HUSHED: Final = ("name", "name_zh", "email", "pin_hash")
 POSITIONS: Final = {position.value: position for position in Position}
 """Positions by their stored text."""
-_POSITION: Final = [f.name for f in fields(RequestEntry)].index("position")
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
 _BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
@@ -143,16 +149,16 @@ _LINES: Final = StatementAmong(_OPEN.order_by(REQUESTS.c.placed_at, REQUESTS.c.i
 _CHARGES: Final = StatementAmong(_CHARGED, FINES.c.patron)
 
 
-def borrower_of(cells: list[Any]) -> Borrower:
-    """Build a Borrower from the cells of a row, in the order of Borrower's fields."""
-    for place in _HUSHED:
-        cells[place] = Sensitive(cells[place])
-    return Borrower(*cells)
+def borrower_of(row: dict[str, Any]) -> Borrower:
+    """Build a Borrower from a row of BORROWERS."""
+    for name in _HUSHED:
+        row[name] = Sensitive(row[name])
+    return Borrower(**row)
 
 
-def _line(cells: list[Any]) -> RequestEntry:
-    cells[_POSITION] = POSITIONS[cells[_POSITION]]
-    return RequestEntry(*cells)
+def _request_entry(row: dict[str, Any]) -> RequestEntry:
+    row["position"] = POSITIONS[row["position"]]
+    return RequestEntry(**row)
 
 
 _HISTORY = CompiledStatement(select(PATRON_CHOICES.c.history_since).where(PATRON_CHOICES.c.patron == bindparam("card")))

@@ -20,7 +20,7 @@ MOST: Final = 1_000
 """Maximum number of unjudged documents per partner. Further documents would add no information."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuarantinedDocument:
     """A quarantined document. `why` is the reason for refusing it, and `times` counts its arrivals."""
 

@@ -197,13 +197,13 @@ class CandidateRepository(Repository):
 
     def of_request(self, request: str) -> tuple[Candidate, ...]:
         """Return the stored list of copies that could fill a request, best first."""
-        return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
+        return tuple(Candidate(**row) for row in _CANDIDATES.rows(self._connection, number=request))
 
     def chosen(self, request: Request) -> Candidate | None:
         """Return the candidate requested from the current lender, or None if no lender was asked."""
         named = {"number": request.id, "wire_id": request.wire_id}
-        rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
-        return Candidate(*rows[0]) if rows else None
+        row = _CHOSEN.first(self._connection, **named) if request.wire_id else None
+        return Candidate(**row) if row else None
 
     def add(self, candidates: Sequence[Candidate], request: str = "") -> None:
         """Store the list of copies that could fill a request. `request` is its number if they were ranked without it."""

@@ -88,7 +88,7 @@ def forget_documents(unit: UnitOfWork, now: datetime, limit: int) -> int:
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRequest:
     """A request that failed in a job's last run, with a short error text."""
 
@@ -115,7 +115,7 @@ def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
     return tuple(FailedRequest(**row) for row in rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundState:
     """A scheduled job: its last run, its next run, the gateway that claimed it, and the number of processed requests."""
 
@@ -147,7 +147,7 @@ def latest_run(name: str, now: datetime) -> datetime:
 
 def never_run(name: str) -> RoundState:
     """Return the state of a job that has never run."""
-    return RoundState(name, None, None, 0, "", "", None)
+    return RoundState(name=name, last_run=None, next_run=None, count=0, cursor="", claimed_by="", lease_until=None)
 
 
 def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:

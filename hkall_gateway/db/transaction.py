@@ -51,7 +51,7 @@ class Prefetched:
     closed_soon: dict[tuple[str, date], frozenset[date]] = field(default_factory=dict)
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
     placed: dict[tuple[str, str], Request | None] = field(default_factory=dict)
-    copies: dict[str, list[list[Any]]] = field(default_factory=dict)
+    copies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     linked: dict[str, str] = field(default_factory=dict)
     in_use: dict[str, list[list[str]]] = field(default_factory=dict)
     documents: dict[tuple[str, str], tuple[str, datetime] | None] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from hkall_gateway.db.directory import CircuitRepository, PartnerRepository
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, discard, flush, insert_row, update_row
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
-from hkall_gateway.db.holdings import BIB_ID, COPIES, IN_USE, HoldingRepository
+from hkall_gateway.db.holdings import COPIES, IN_USE, HoldingRepository
 from hkall_gateway.db.journal import JournalEntry, JournalRepository, nobody_listens
 from hkall_gateway.db.notices import NoticeRepository
 from hkall_gateway.db.outbox import Outbox
@@ -198,8 +198,8 @@ class UnitOfWork:
             dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards}
         )
         if cards:
-            for cells in patrons.BORROWERS.cells(self.connection, cards):
-                found.borrowers[cells[0]] = patrons.borrower_of(cells)
+            for borrower in map(patrons.borrower_of, patrons.BORROWERS.rows(self.connection, cards)):
+                found.borrowers[borrower.barcode] = borrower
             for card, partner in _PARTNERS_WITH.cells(self.connection, cards):
                 found.card_partners[card] = partner
             for card, number, position, unwanted, bib_id in _COUNTED_OF.cells(self.connection, cards):
@@ -216,8 +216,8 @@ class UnitOfWork:
                 found.placed[agency, request.placed_id] = request
         if titles:
             found.copies, found.in_use = {title: [] for title in titles}, {title: [] for title in titles}
-            for cells in COPIES.cells(self.connection, titles):
-                found.copies[cells[BIB_ID]].append(cells)
+            for row in COPIES.rows(self.connection, titles):
+                found.copies[row["bib_id"]].append(row)
             for cells in IN_USE.cells(self.connection, titles):
                 found.in_use[cells[0]].append(cells)
         for unit in group:
@@ -267,8 +267,19 @@ class UnitOfWork:
         before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
-        both = (before, about if before else None)
-        entry = JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both)
+        entry = JournalEntry(
+            request=about.id,
+            event=event,
+            source=source,
+            target=target,
+            rule=rule,
+            outcome=outcome,
+            partner=about.partner,
+            patron=about.patron,
+            by=by,
+            before=before,
+            after=about if before else None,
+        )
         self.journal.add(entry, now, detail)
         self.moves.append(entry)
 

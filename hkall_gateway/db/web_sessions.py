@@ -105,7 +105,7 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 """Minimum time between two writes of a session's `seen_at`, so that not every page view costs a write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebSession:
     """A session, API token or known browser that belongs to staff (`login`) or to a patron (`patron`).
 
@@ -143,8 +143,9 @@ _ONE = CompiledStatement(
 
 def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
     """Return a token's session, even if it has ended. Return None if the patron has changed the PIN since the login."""
-    for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
-        found = WebSession(*cells)
+    for row in _ONE.rows(unit.connection, token=token_hash):
+        pin_hash = row.pop("pin_hash")
+        found = WebSession(**row)
         return None if pin_hash is not None and found.credential not in ("", digest(pin_hash)) else found
     return None
 

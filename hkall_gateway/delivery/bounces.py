@@ -24,7 +24,7 @@ class NotABounce(Exception):
     """The data is not a delivery status notification about one of our letters. The message gives the reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounce:
     """A mail server's report about a letter. `action` is failed, delayed, delivered, relayed or expanded (RFC 3464)."""
 
@@ -50,7 +50,9 @@ def read_bounce(data: bytes) -> Bounce:
         if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
             raise NotABounce("this is no delivery status notification (multipart/report)")
         parts: Parts = [part for part in report.get_payload() if isinstance(part, Message)]
-        return Bounce(_parse_letter_id(parts), *_parse_outcome(parts))
+        letter = _parse_letter_id(parts)
+        action, status = _parse_outcome(parts)
+        return Bounce(letter=letter, action=action, status=status)
     except RecursionError:  # the email package parses nested parts recursively, without a limit
         raise NotABounce("its parts are nested too deeply") from None
 

@@ -46,7 +46,7 @@ APART_S = 0.05
 Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelTerms:
     """Limits for one recipient: simultaneous deliveries, and attempts per message (0 for the default)."""
 
@@ -54,7 +54,7 @@ class ChannelTerms:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Retry schedule: exponential backoff from `first_wait_s` to `longest_wait_s`, with at most `attempts` attempts.
 
@@ -218,10 +218,10 @@ class Courier:
             try:
                 answer = await self._carriers[row.kind](row)
             except Unavailable as away:
-                answer = DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
+                answer = DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
             except Exception:  # a bug in a carrier must not lose the row, so it is logged and the row is retried
                 LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
-                answer = DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
+                answer = DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="a bug; see the log")
             retry_at = None
             if answer.kind not in SETTLING:
                 attempts = self._terms(row.line).attempts
@@ -233,7 +233,9 @@ class Courier:
         """Record the result. Retry while the database is unreachable, since the row remains claimed until the lease ends."""
         while True:
             try:
-                await self._circulation.execute(Delivered(row, answer, retry_at, self._circuit_settings))
+                await self._circulation.execute(
+                    Delivered(row=row, answer=answer, retry_at=retry_at, circuit_settings=self._circuit_settings)
+                )
                 return
             except Unavailable:
                 if not self._running:

@@ -22,7 +22,7 @@ _CHECK_DIGITS: Final = 20
 _OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LetterId:
     """The parts of a letter's Message-ID: the notice number, the kind, and the signature (`check`, 20 hex digits)."""
 
@@ -43,7 +43,7 @@ def message_id(notice: int, kind: str, request: str, key: Sensitive, domain: str
 def read_message_id(text: str) -> LetterId | None:
     """Parse a Message-ID created by `message_id`. Return None for any other Message-ID."""
     found = _OURS.match(text.strip())
-    return LetterId(int(found[1]), found[2], found[3]) if found else None
+    return LetterId(notice=int(found[1]), kind=found[2], check=found[3]) if found else None
 
 
 def check(notice: int, kind: str, request: str, key: Sensitive) -> str:

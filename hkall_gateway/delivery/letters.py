@@ -37,7 +37,7 @@ _TEXT = _HTML.overlay(autoescape=False)
 _TEXT.globals["filled"] = filled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
     """The sender of letters.
 
@@ -75,7 +75,7 @@ class Sender:
         return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Data for a letter at the time of sending, in addition to the data that was queued.
 

@@ -110,7 +110,7 @@ class LiveStatus:
 
     def _enqueue_questions(self, bib_id: str, wanted: Mapping[str, Sequence[Holding]]) -> None:
         for agency, copies in wanted.items():
-            channel = self._channels.setdefault(agency, _Channel(CircuitState(agency)))
+            channel = self._channels.setdefault(agency, _Channel(CircuitState(agency=agency)))
             is_known = bib_id == channel.title or bib_id in channel.waiting or not self._is_due(agency, bib_id)
             if self._stopped or is_known or len(channel.waiting) >= MOST_WAITING:
                 continue

@@ -40,7 +40,7 @@ _plain: Callable[..., SMTPSenderFactory] = SMTPSenderFactory  # twisted.mail has
 _extended: Callable[..., SMTPSenderFactory] = ESMTPSenderFactory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailServer:
     """The mail server for our letters. `password` is used only with a `login`. `starttls` requires encryption."""
 
@@ -104,7 +104,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _LetterRows:
     """Rows for a letter, read when it is sent. `left` holds the kinds of letters already sent about the request."""
 
@@ -146,9 +146,9 @@ class Mailer:
                 why = f"it holds no more: the request is {found.request.position}{due}"
             # A letter that may have arrived counts as sent, so that a correction is sent too.
             kind = DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED
-            return DeliveryResult(kind, detail=why)
+            return DeliveryResult(kind=kind, detail=why)
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
-            return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
+            return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail="no address")
         now = self._now()
         pickup_last = policy.pickup_last(dates.civil(now), self._library().policy, found.closed)
         last = max(pickup_last, found.request.pickup_last or date.min)
@@ -159,7 +159,7 @@ class Mailer:
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
             why = f"it cannot be composed: {type(error).__name__}; see the log"
-            return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail=why)
+            return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail=why)
         return await self._send(message, dates.civil(now), last)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
@@ -176,8 +176,8 @@ class Mailer:
             kind, detail = DeliveryKind.UNREACHABLE, self._error_detail(f"smtp {type(error).__name__}", str(error), message)
         else:
             text = Sensitive(f"{message['Subject']}\n\n{plain_text(message)}")
-            return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last, text=text)
-        return DeliveryResult(kind, detail=detail)
+            return DeliveryResult(kind=DeliveryKind.ACCEPTED, sent_on=today, last_day=last, text=text)
+        return DeliveryResult(kind=kind, detail=detail)
 
     def _error_detail(self, what: str, text: bytes | str, message: EmailMessage) -> str:
         """Describe the error in the server's words, without the patron's address, which must not reach the log."""
@@ -201,12 +201,12 @@ def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _L
         copy = unit.holdings.find(request.item) if request.item else None
         copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
     return _LetterRows(
-        unit.patrons.find(card),
-        request,
-        unit.notices.left(letter.request),
-        unit.partners.closed_days(agency),
-        copy,
-        unit.partners.find(letter.lender or (request.partner if request else "")),
+        borrower=unit.patrons.find(card),
+        request=request,
+        left=unit.notices.left(letter.request),
+        closed=unit.partners.closed_days(agency),
+        copy=copy,
+        lender=unit.partners.find(letter.lender or (request.partner if request else "")),
     )
 
 

@@ -52,7 +52,7 @@ class Report(Protocol):
         """Record that a check failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorRow:
     """A doctor check that an adapter adds: its stable name, what it tries, and the advice if it fails."""
 
@@ -65,7 +65,7 @@ async def no_examination(_report: Report, _tools: ConnectorTools) -> None:
     """Do nothing. This is the default for adapters without checks of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
     """One kind of local system.
 
@@ -121,7 +121,7 @@ def find_adapter(name: str) -> Adapter:
             f"{_describe_entry_point(found[name])} cannot be loaded: {type(failed).__name__}: {failed}"
         ) from failed
     if found[name].group == FORMER_GROUP and callable(loaded):
-        return Adapter(name, lambda tools: loaded(_make_former_tools(tools)))
+        return Adapter(name=name, build=lambda tools: loaded(_make_former_tools(tools)))
     if not isinstance(loaded, Adapter):
         raise BadAdapter(f"{_describe_entry_point(found[name])} is no Adapter")
     return replace(loaded, name=name)

@@ -66,7 +66,7 @@ class CircuitBreaker:
     ) -> None:
         self._channel, self._now, self._settings = channel, now, settings
         self._metrics = metrics or Metrics()
-        self._health: _Health = same_as._health if same_as is not None else _Health(CircuitState(channel), timer, [])
+        self._health: _Health = same_as._health if same_as is not None else _Health(CircuitState(agency=channel), timer, [])
         self._health.channels.append(channel)
 
     @property
@@ -140,7 +140,7 @@ class CircuitBreaker:
     def login_refused(self, name: str, proof: object, why: str) -> None:
         """Record a refused login. The delay before the next try doubles from 5 seconds up to 15 minutes."""
         before, refused = self._health.logins.get(name, (None, None))
-        known = before if before is not None and refused == proof else CircuitState(name)
+        known = before if before is not None and refused == proof else CircuitState(agency=name)
         link = circuit.after_rejection(known, self._settings, self._now(), why)
         self._health.logins[name] = link, proof
         again = link.rests_until.isoformat() if link.rests_until else ""

@@ -36,7 +36,7 @@ class BadFile(Exception):
         self.mistakes = tuple(mistakes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """One column: its name, conversion, whether it is required, and its description for docs/files.md."""
 

@@ -62,7 +62,7 @@ _FILES: Final[dict[str, dict[str, dict[str, Any]]]] = tomllib.loads(Path(__file_
 
 
 def _column(name: str, about: str, kind: str = "text", needed: bool = False) -> Column:
-    return Column(name, READERS[kind], needed, about)
+    return Column(name=name, read=READERS[kind], required=needed, about=about)
 
 
 def _columns(file: str) -> tuple[Column, ...]:
@@ -174,7 +174,9 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
     def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
         card, dialect = row["institutional_card"], row["dialect"] or "direct"
-        return Partner(row["agency"], row["name"], row["url"], dialect, priority, card)
+        return Partner(
+            agency=row["agency"], name=row["name"], url=row["url"], dialect=dialect, priority=priority, institutional_card=card
+        )
 
     return tuple(partner for _, partner in records(csv_rows(path, PARTNERS), PARTNERS, make, ("agency",)))
 

@@ -13,7 +13,7 @@ MOST_COPIES = 20
 """Maximum number of items looked up for one title. A title with more items is not scarce."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveFacts:
     """A live system's data about a borrower. Fields are None or "" if the system does not send them.
 
@@ -42,7 +42,9 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
     loaded = await store.read(lambda unit: unit.patrons.find(card))
     if loaded is None and present != card:
         loaded = await store.read(lambda unit: unit.patrons.find(present))
-    known = loaded or Borrower(present, live.name, live.category, language=live.language or "en", local_loans=None)
+    known = loaded or Borrower(
+        barcode=present, name=live.name, category=live.category, language=live.language or "en", local_loans=None
+    )
     borrower = replace(
         known,
         barcode=present,
@@ -54,7 +56,7 @@ async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_
         local_loans=known.local_loans if live.local_loans is None else live.local_loans,
         total_quota=known.total_quota if live.total_quota is None else live.total_quota,
     )
-    return BorrowerFacts(borrower, source, as_of, former=live.former)
+    return BorrowerFacts(borrower=borrower, source=source, as_of=as_of, former=live.former)
 
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:

@@ -131,14 +131,14 @@ class RecordReader:
         linked = _find_linked_fields(record)
         sources = self._mapping.titles
         return Title(
-            bib_id,
-            self._first_text(record, "title"),
-            BETWEEN_AUTHORS.join(_unique_texts(record, sources["author"])),
-            isbns_of(_unique_texts(record, sources["isbn"])),
-            self._first_text(record, "language").strip(" |"),
-            self._first_text(record, "published"),
-            next(_find_texts(linked, sources["title"]), ""),
-            BETWEEN_AUTHORS.join(_unique_texts(linked, sources["author"])),
+            bib_id=bib_id,
+            title=self._first_text(record, "title"),
+            author=BETWEEN_AUTHORS.join(_unique_texts(record, sources["author"])),
+            isbns=isbns_of(_unique_texts(record, sources["isbn"])),
+            language=self._first_text(record, "language").strip(" |"),
+            published=self._first_text(record, "published"),
+            linked_title=next(_find_texts(linked, sources["title"]), ""),
+            linked_author=BETWEEN_AUTHORS.join(_unique_texts(linked, sources["author"])),
         )
 
     def _first_text(self, record: MarcRecord, fact: str) -> str:
@@ -230,4 +230,4 @@ def _find_linked_fields(record: MarcRecord) -> MarcRecord:
     for one in record.data.get("880", ()):
         if link := _LINK.match(next((value for code, value in one if code == "6"), "")):
             linked.setdefault(link[1], []).append(one)
-    return MarcRecord("", {}, linked)
+    return MarcRecord(leader="", control={}, data=linked)

@@ -37,7 +37,7 @@ DataField: TypeAlias = list[tuple[str, str]]
 """The (code, text) subfields of a data field."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarcRecord:
     """A record, with its `control` fields (00X) and `data` fields by tag.
 
@@ -119,7 +119,7 @@ def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
         raise BadRecord("its directory is not that of MARC21")
     texts = [(tag.decode(), text) for tag, text in _find_fields(directory, data, wanted)]
     decode = _choose_decoder(chunk[_SCHEME : _SCHEME + 1], b"".join([text for _, text in texts]))
-    found = MarcRecord(chunk[:_LEADER].decode(), {}, {})
+    found = MarcRecord(leader=chunk[:_LEADER].decode(), control={}, data={})
     for tag, text in texts:
         try:
             if _is_control(tag):
@@ -184,7 +184,7 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
                 yield _parse_xml_record(element, tags)
             elif header.get("status") == "deleted":
                 count += 1
-                yield MarcRecord(_DELETED, {}, {}, _read_identifier(header))
+                yield MarcRecord(leader=_DELETED, control={}, data={}, identifier=_read_identifier(header))
             element.clear()
             while element.getprevious() is not None and (parent := element.getparent()) is not None:
                 del parent[0]
@@ -203,7 +203,9 @@ def _parse_xml_record(element: etree._Element, tags: Set[str]) -> MarcRecord | B
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
     around = next(element.iterancestors("{*}record"), None)  # the OAI-PMH record
     header = None if around is None else around.find("{*}header")
-    found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _read_identifier(header))
+    found = MarcRecord(
+        leader=leader.ljust(_LEADER), control={}, data={}, identifier="" if header is None else _read_identifier(header)
+    )
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):
         if (tag := child.get("tag", "")) not in tags:
             continue

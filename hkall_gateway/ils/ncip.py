@@ -61,7 +61,7 @@ class Ncip:
         fields = {"UserId": user_id(self._there.agency, card), **wanted}
         reply = await self._ask_responder("LookupUser", fields, self._settings.unknown_user)
         if reply is None:
-            return BorrowerFacts(None, "ncip", now)
+            return BorrowerFacts(borrower=None, source="ncip", as_of=now)
         follows = self._settings.answered_card == "follow"
         live = borrower_facts(reply, now, tells_loans=self._settings.tells_loans)
         return await over_loaded(self._store, card, live if follows else replace(live, card=""), "ncip", now)
@@ -163,7 +163,7 @@ def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = Tru
 def _make_loan(item: NcipMessage) -> LocalLoan:
     due = instant(item.text("DateDue"), HONG_KONG) if item.text("DateDue") else None
     title = item.text("Title") or item.text("BibliographicDescription/Title")
-    return LocalLoan(item.text("ItemId/ItemIdentifierValue"), title, civil(due) if due else None)
+    return LocalLoan(barcode=item.text("ItemId/ItemIdentifierValue"), title=title, due=civil(due) if due else None)
 
 
 def _find_card(reply: NcipMessage) -> str:

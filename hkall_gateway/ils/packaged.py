@@ -123,10 +123,24 @@ PACKAGED: Final[Mapping[str, Adapter]] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Adapter("snapshot", _build_snapshot, is_live=False, probes=(Probe.LOADED,)),
-            Adapter("manual", _build_manual, is_live=False, probes=(Probe.LOADED,)),
-            Adapter("sip2", _build_sip2, Sip2Settings, needs=("host",), probes=(Probe.SIP2,), address=sip2_address),
-            Adapter("ncip", _build_ncip, NcipSettings, needs=("url",), probes=(Probe.NCIP, Probe.CARD), address=_ncip_address),
+            Adapter(name="snapshot", build=_build_snapshot, is_live=False, probes=(Probe.LOADED,)),
+            Adapter(name="manual", build=_build_manual, is_live=False, probes=(Probe.LOADED,)),
+            Adapter(
+                name="sip2",
+                build=_build_sip2,
+                settings=Sip2Settings,
+                needs=("host",),
+                probes=(Probe.SIP2,),
+                address=sip2_address,
+            ),
+            Adapter(
+                name="ncip",
+                build=_build_ncip,
+                settings=NcipSettings,
+                needs=("url",),
+                probes=(Probe.NCIP, Probe.CARD),
+                address=_ncip_address,
+            ),
         )
     }
 )

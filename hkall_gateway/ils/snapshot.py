@@ -17,7 +17,7 @@ class Snapshot:
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Return the facts about a loaded borrower."""
-        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card)), "snapshot")
+        return BorrowerFacts(borrower=await self._store.read(lambda unit: unit.patrons.find(card)), source="snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Compare the PIN with the loaded hash."""

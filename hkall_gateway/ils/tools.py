@@ -46,15 +46,12 @@ class Guarded:
         """Return the loans of a borrower."""
         return await cast(TellsLoans, self._ils).loans(card)
 
-    async def check_pin(self, card: str, pin: Sensitive) -> bool | None:
+    async def check_pin(self, card: str, pin: Sensitive) -> bool:
         """Check a PIN without counting wrong PINs, for callers with their own limits."""
         return await self._ils.verify_pin(card, pin)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
-        """Check a PIN. Pending checks count as wrong PINs, so that parallel guesses cannot evade the limit.
-
-        A PIN about which the system says nothing (None) is no wrong PIN.
-        """
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Check a PIN. Pending checks count as wrong PINs, so that parallel guesses cannot evade the limit."""
         if self._wrong.shut(card, pending=self._asking[card]):
             return False
         self._asking[card] += 1
@@ -65,7 +62,7 @@ class Guarded:
             self._asking += Counter()  # drops the zero counts
         if right:
             self._wrong.forget(card)
-        elif right is False:
+        else:
             self._wrong.count(card)
         return right
 
@@ -87,7 +84,7 @@ async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> Ht
     raise NotSent("there is no network")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorServices:
     """Services for a connector that queries another system.
 
@@ -139,7 +136,7 @@ class ConnectorServices:
         return reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorTools:
     """The tools for building a connector. `verify(card, stored hash, pin)` runs in a thread. `agency` is our AgencyId."""
 

@@ -70,7 +70,7 @@ def make_broker_handler(
     async def handle(call: ServiceRequest) -> Payload:
         command = read(call)
         if not (command.barcode or command.number or command.wire_id):
-            return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
+            return Problem(problem=NEEDED_DATA_MISSING, detail="which book?", element="ItemId")
         if name in BEGIN and (strange := check_request_id(call)):
             return strange
         return await execute_command(call, replace(command, service=name))
@@ -90,7 +90,13 @@ async def handle_recall_cancelled(call: ServiceRequest) -> Payload:
 
 def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
     command = make_command(call)
-    return kind(command.by, command.partner, item=ItemKey(command.partner, command.barcode), at=command.at, due=command.due)
+    return kind(
+        by=command.by,
+        partner=command.partner,
+        item=ItemKey(command.partner, command.barcode),
+        at=command.at,
+        due=command.due,
+    )
 
 
 def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
@@ -99,7 +105,7 @@ def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Paylo
     async def handle(call: ServiceRequest) -> Payload:
         command = make_command(call)
         if not command.card:
-            return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
+            return Problem(problem=NEEDED_DATA_MISSING, detail="for whom?", element="UserId")
         if strange := check_request_id(call):
             return strange
         return await execute_command(call, replace(command, service=name))

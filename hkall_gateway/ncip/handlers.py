@@ -22,7 +22,7 @@ from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import authenticate_caller, check_addressee, check_rate
+from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticate_caller, check_addressee, check_rate
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
@@ -30,12 +30,11 @@ from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Header, NcipMessag
 from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload
-from hkall_gateway.ncip.service_request import CORR, NcipServices, ServiceRequest, digest_message, spell_agencies
+from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest_message, spell_agencies
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
-from hkall_gateway.peers.callers import LONGEST_CLAIM, Caller, Peer
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.xml.reader import QUESTION
@@ -59,7 +58,7 @@ async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload
     kept_for = CONTRADICTING | UNMATCHED if reports_event else CONTRADICTING
     if not call.from_client and isinstance(payload, Refused) and payload.why in kept_for:
         kept = await call.services.circulation.execute(
-            KeepUnplaced(call.by, call.digest, redact_document(call.message), payload.why)
+            KeepUnplaced(by=call.by, digest=call.digest, document=redact_document(call.message), why=payload.why)
         )
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=payload.why, kept=kept)
     return payload
@@ -67,17 +66,17 @@ async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload
 
 def redact_document(message: NcipMessage) -> str:
     """Encode a message in the direct dialect, with secrets and personal data replaced by a dot."""
-    return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
+    return encode(NcipMessage(service=message.service, fields=redacted(message)), DIALECTS["direct"]).decode()
 
 
 async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay `kept`, a quarantined document that staff have accepted, and return the reply's payload."""
     message = decode(kept.encode())
-    caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
+    caller = services.callers.get(agency) or Caller(access=PartnerAccess(agency=agency, allow_from=()), secret="")
     service = service_for(services, caller, message.service)
     if service is None:
-        return Refused(Reason.NOT_SUPPORTED)
-    return await service.handle(ServiceRequest(services, caller, message, digest, judged=True))
+        return Refused(why=Reason.NOT_SUPPORTED)
+    return await service.handle(ServiceRequest(services=services, caller=caller, message=message, digest=digest, judged=True))
 
 
 __all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticate_caller", "respond"]
@@ -98,7 +97,7 @@ class ReceivedDocument:
 
     service: str | None
     header: Header = NOBODY
-    message: NcipMessage = field(default_factory=lambda: NcipMessage("", {}))
+    message: NcipMessage = field(default_factory=lambda: NcipMessage(service="", fields={}))
 
 
 def respond(
@@ -218,19 +217,19 @@ def _read_document(body: bytes, charset: str | None) -> tuple[ReceivedDocument, 
         message = decode(body, charset, QUESTION)
     except BadDocument as bad:
         service = bad.service if bad.service in SHAPES else None
-        received = ReceivedDocument(service, bad.header, NcipMessage("", {}, bad.version))
-        return received, Problem(bad.problem, bad.detail)
+        received = ReceivedDocument(service, bad.header, NcipMessage(service="", fields={}, version=bad.version))
+        return received, Problem(problem=bad.problem, detail=bad.detail)
     except Exception:
         LOG.exception("ncip.reading_failed", bytes=len(body))
         return ReceivedDocument(None), _make_try_again_problem()
     if message.service not in SHAPES and message.service != ABOUT_VERSIONS:
-        problem = Problem(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
+        problem = Problem(problem=problems.PROTOCOL_ERROR, detail=f"{message.service} is an answer, and nothing was asked")
         return ReceivedDocument(None, _read_header(message), message), problem
     return ReceivedDocument(message.service, _read_header(message), message), None
 
 
 def _read_header(message: NcipMessage) -> Header:
-    return Header(_find_agency(message, "FromAgencyId"), _find_agency(message, "ToAgencyId"))
+    return Header(from_agency=_find_agency(message, "FromAgencyId"), to_agency=_find_agency(message, "ToAgencyId"))
 
 
 def _find_agency(message: NcipMessage, side: str) -> str:
@@ -271,12 +270,16 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
         return elsewhere
     service = service_for(services, caller, message.service)
     if service is None:
-        return Problem(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
+        return Problem(problem=problems.UNSUPPORTED_SERVICE, detail=f"{message.service} is not done here")
     if caller.kind not in service.who:
-        return Problem(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
+        return Problem(
+            problem=problems.UNAUTHORIZED_SERVICE,
+            detail=f"{message.service} is not for this {caller.kind}",
+            element="FromAgencyId",
+        )
     if too_much := check_rate(services, caller, message.service):
         return too_much
-    call = ServiceRequest(services, caller, spell_agencies(services, message), mark)
+    call = ServiceRequest(services=services, caller=caller, message=spell_agencies(services, message), digest=mark)
     return await quarantine_unplaced(call, await service.handle(call))
 
 
@@ -295,16 +298,28 @@ def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fie
             "ProblemValue": payload.value,
         }
         payload = {"Problem": [problem]}
-    was, header, manner = received.message, received.header, (received.message.namespaced, received.message.extension)
+    was, header = received.message, received.header
     if received.service is None:
-        return NcipMessage("Problem", payload, was.version, *manner)
+        return NcipMessage(
+            service="Problem",
+            fields=payload,
+            version=was.version,
+            namespaced=was.namespaced,
+            extension=was.extension,
+        )
     service = REPLIES.get(received.service) or SHAPES[received.service].reply
     place, level = ELEMENTS["NCIPMessage"].children.get(service), minor(was.version)
     version = NCIP_2_02 if place and level is not None and level < place.since else was.version
     us, them = header.to_agency or services.agency, header.from_agency
     swapped: Fields = {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": them}}} if them else {}
     extension = _make_extension(services, received, payload, sender)
-    return NcipMessage(service, {**swapped, **payload, **extension}, version, *manner)
+    return NcipMessage(
+        service=service,
+        fields={**swapped, **payload, **extension},
+        version=version,
+        namespaced=was.namespaced,
+        extension=was.extension,
+    )
 
 
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}

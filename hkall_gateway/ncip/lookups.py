@@ -41,7 +41,21 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     partner = None if call.from_client else await call.services.circulation.execute(FindInstitution(card))
     if partner is not None:  # a partner's institutional card has the partner's name, and is never blocked
         nothing, name = Sensitive(""), Sensitive(partner.name)
-        record = PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
+        record = PatronSeen(
+            card=partner.institutional_card,
+            name=name,
+            name_zh=nothing,
+            email=nothing,
+            language="",
+            category="",
+            valid=True,
+            refusal=None,
+            pin_ok=None,
+            lines=(),
+            loans_limit=0,
+            owed_cents=0,
+            expires=None,
+        )
         return replies.make_patron_fields(record, find_desired_types(call, "UserElementType"), frozenset(), make_frame(call))
     seen = await find_patron(call, card, pin)
     if isinstance(seen, Refused):
@@ -73,7 +87,7 @@ async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     wanted, flags = find_desired_types(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     access = call.caller.access
     whole = isinstance(access, Client) or bool(access.sees_patrons) or bool(seen.pin_ok)
-    whole = whole or await call.services.circulation.execute(ServesPatron(call.caller.agency, seen.card))
+    whole = whole or await call.services.circulation.execute(ServesPatron(partner=call.caller.agency, card=seen.card))
     call.services.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:
         wanted, flags = wanted & ELIGIBILITY, frozenset()
@@ -93,11 +107,11 @@ async def lookup_item(call: ServiceRequest) -> Payload:
     if wanted is None:
         seen = await execute(SeeCopyOf(seen_by(call)))
     else:
-        seen = await execute(SeeItem(call.by, wanted.barcode, wanted.agency))
+        seen = await execute(SeeItem(by=call.by, barcode=wanted.barcode, agency=wanted.agency))
         unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
         if unknown and call.from_client and wanted.agency == call.services.agency:
             # Clients send our AgencyId for every item. Find an item borrowed from another library by the barcode alone.
-            seen = await execute(SeeItem(call.by, wanted.barcode, ""))
+            seen = await execute(SeeItem(by=call.by, barcode=wanted.barcode, agency=""))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else {}
@@ -130,7 +144,15 @@ def seen_by(call: ServiceRequest) -> SeeRequest:
     """Make the query for the request named in a message, restricted to the requests that the caller may see."""
     agency, value = read_request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
-    return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, read_item(call, ""))
+    return SeeRequest(
+        by=call.by,
+        agency=agency,
+        value=value,
+        caller=call.caller.agency,
+        client=call.from_client,
+        card=card,
+        item=read_item(call, ""),
+    )
 
 
 def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
@@ -155,7 +177,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     )
     seen = await call.services.circulation.execute(query)
     if isinstance(seen, Refused):
-        return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
+        return Problem(problem="Element Rule Violated", detail="this token is none of ours", element="NextItemToken")
     wanted = find_desired_types(call, "ItemElementType")
     bibs = {shelf.bib_id for shelf in seen.shelves} - {""} if call.from_client and RESTRICTION in wanted else set()
     closed = await call.services.circulation.execute(FindClosedVolumes(frozenset(bibs))) if bibs else frozenset()
@@ -166,7 +188,7 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
     """Return our name, consortium and profiles. Answer a query for another agency with a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
-        return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
+        return Problem(problem=UNKNOWN_AGENCY, detail="only this library is known here", element="AgencyId", value=named)
     reply = shelves.make_agency_fields(
         call.services.agency, call.services.circulation.library.name, find_desired_types(call, "AgencyElementType")
     )

@@ -54,7 +54,7 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """The data that a reply needs in addition to the command's result.
 

@@ -116,7 +116,15 @@ def make_frame(call: ServiceRequest) -> Frame:
         request_type, labels = access.request_type, access.request_status == "label"
     else:
         request_type, labels = call.message.text("RequestType") or LOAN, False
-    return Frame(us.agency, us.timezone, institution, labels, described, request_type, us.name_order)
+    return Frame(
+        agency=us.agency,
+        zone=us.timezone,
+        institution=institution,
+        labels=labels,
+        described=described,
+        request_type=request_type,
+        name_order=us.name_order,
+    )
 
 
 def make_outcome_fields(outcome: Answerable, frame: Frame) -> Fields:

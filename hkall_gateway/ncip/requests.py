@@ -92,7 +92,12 @@ async def set_circulation_status(call: ServiceRequest) -> Payload:
     named, text = read_item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(text)
     if not status:
-        return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", text)
+        return Problem(
+            problem="Unknown Value From Known Scheme",
+            detail="not a circulation status",
+            element="CirculationStatus",
+            value=text,
+        )
     if named is None or named.agency != owner:
         return make_refusal(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
     return await execute_command(call, SetStatus(call.by, named, status))
@@ -106,10 +111,10 @@ async def report_item(call: ServiceRequest) -> Payload:
     if isinstance(card, Refused | Problem):
         return card
     if not what or named is None:
-        return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
+        return Problem(problem=NEEDED_DATA_MISSING, detail="what is reported, and of which copy?", element="ItemId")
     on = read_day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
-    command = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
+    command = CopyReport(by=call.by, command=REPORTED[what], item=named, partner=who, card=card, reason=what, on=on)
     return await execute_command(call, command)
 
 
@@ -120,17 +125,37 @@ async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
         return card
     cents = read_cents(about) if about else None
     if about is None or cents is None:
-        return Problem("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
+        return Problem(problem="Invalid Amount", detail="the amount is a whole number of cents", element="MonetaryValue")
     action = about.text("FiscalActionType").casefold()
     if action == "payment":
-        pay = Pay(call.by, card, cents, find_reference(about), currency=about.text("Amount/CurrencyCode") or "HKD")
+        pay = Pay(
+            by=call.by,
+            card=card,
+            cents=cents,
+            transaction_id=find_reference(about),
+            currency=about.text("Amount/CurrencyCode") or "HKD",
+        )
         return await execute_command(call, pay)
     if action not in CHARGING:
-        return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
+        return Problem(
+            problem="Element Rule Violated",
+            detail="only charges and payments are taken",
+            element="FiscalActionType",
+            value=action,
+        )
     agency, value = read_request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
-    command = Bill(call.by, card, cents, kind, find_reference(about), agency, number, read_item(call, ""))
+    command = Bill(
+        by=call.by,
+        card=card,
+        cents=cents,
+        kind=kind,
+        reference=find_reference(about),
+        wire_agency=agency,
+        wire_id=number,
+        item=read_item(call, ""),
+    )
     return await execute_command(call, command)
 
 
@@ -161,7 +186,7 @@ async def request_item(call: ServiceRequest) -> Payload:
     if isinstance(card, Refused | Problem):
         return card
     if not title:
-        return Problem(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
+        return Problem(problem=NEEDED_DATA_MISSING, detail="the title is named by its record number", element="BibliographicId")
     agency, value = read_request_id(call)
     command = RequestTitle(
         by=call.by,
@@ -181,7 +206,7 @@ async def request_item(call: ServiceRequest) -> Payload:
 async def _lend_to_partner(call: ServiceRequest) -> Payload:
     agency, value = read_request_id(call)
     if not value:
-        return Problem(NEEDED_DATA_MISSING, "a library names its request", "RequestId")
+        return Problem(problem=NEEDED_DATA_MISSING, detail="a library names its request", element="RequestId")
     command = BorrowFromUs(
         by=call.by,
         partner=call.caller.agency,
@@ -204,7 +229,7 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
     if isinstance(card, Refused | Problem):
         return card
     if not value:
-        return Problem(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
+        return Problem(problem=NEEDED_DATA_MISSING, detail="the request is named by its number", element="RequestId")
     ours = agency == call.services.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
     command = CancelRequest(by=call.by, patron=card, **named)

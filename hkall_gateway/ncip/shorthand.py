@@ -31,7 +31,7 @@ CATALOGUE = "HKALL"
 HEADER = "InitiationHeader"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """A short key.
 
@@ -55,23 +55,27 @@ _WHEN = ("DateShipped", "DateReceived")
 _DUE = ("DateDue", "ItemOptionalFields/DateDue", "LoanedItem/DateDue")
 _TITLE = "BibliographicDescription/Title"
 
-# fmt: off
 _KEYS = (
-    Key("user",     ("UserId",),                               "UserIdentifierValue",           "listener",  _BARCODE_ID),
-    Key("item",     ("ItemId", "LoanedItem/ItemId"),           "ItemIdentifierValue",           "speaker",   _BARCODE),
-    Key("request",  ("RequestId", "RequestedItem/RequestId"),  "RequestIdentifierValue",        "speaker"),
-    Key("bib",      ("BibliographicId/BibliographicRecordId",), "BibliographicRecordIdentifier", "catalogue"),
-    Key("pickup",   ("PickupLocation", "RequestedItem/PickupLocation")),
-    Key("printed",  ("ItemOptionalFields/ItemDescription/Ext/ItemId",), "ItemIdentifierValue", "",   _BARCODE),
-    Key("card",     ("UserOptionalFields/UserId",),            "UserIdentifierValue",           "listener",  _BARCODE_ID),
-    Key("place",    ("ShippingInformation/PhysicalAddress/UnstructuredAddress",), "UnstructuredAddressData"),
-    Key("due",      _DUE),
-    Key("date",     _WHEN),
-    Key("renewals", ("RenewalCount", "LoanedItem/RenewalCount")),
-    Key("status",   ("ItemOptionalFields/CirculationStatus",)),
-    Key("title",    (f"ItemOptionalFields/{_TITLE}", "LoanedItem/Title", "RequestedItem/Title")),
+    Key(name="user", paths=("UserId",), value="UserIdentifierValue", whose="listener", fixed=_BARCODE_ID),
+    Key(name="item", paths=("ItemId", "LoanedItem/ItemId"), value="ItemIdentifierValue", whose="speaker", fixed=_BARCODE),
+    Key(name="request", paths=("RequestId", "RequestedItem/RequestId"), value="RequestIdentifierValue", whose="speaker"),
+    Key(name="bib", paths=("BibliographicId/BibliographicRecordId",), value="BibliographicRecordIdentifier", whose="catalogue"),
+    Key(name="pickup", paths=("PickupLocation", "RequestedItem/PickupLocation")),
+    Key(
+        name="printed",
+        paths=("ItemOptionalFields/ItemDescription/Ext/ItemId",),
+        value="ItemIdentifierValue",
+        whose="",
+        fixed=_BARCODE,
+    ),
+    Key(name="card", paths=("UserOptionalFields/UserId",), value="UserIdentifierValue", whose="listener", fixed=_BARCODE_ID),
+    Key(name="place", paths=("ShippingInformation/PhysicalAddress/UnstructuredAddress",), value="UnstructuredAddressData"),
+    Key(name="due", paths=_DUE),
+    Key(name="date", paths=_WHEN),
+    Key(name="renewals", paths=("RenewalCount", "LoanedItem/RenewalCount")),
+    Key(name="status", paths=("ItemOptionalFields/CirculationStatus",)),
+    Key(name="title", paths=(f"ItemOptionalFields/{_TITLE}", "LoanedItem/Title", "RequestedItem/Title")),
 )
-# fmt: on
 
 KEYS: Mapping[str, Key] = {key.name: key for key in _KEYS}
 
@@ -92,7 +96,7 @@ def make_message(service: str, words: Iterable[str], speaker: str, listener: str
     if service == ABOUT_VERSIONS:  # contains only the two agencies, and needs no authentication
         if unknown := next(iter(words), None):
             raise ValueError(f"{ABOUT_VERSIONS} has no {split_pair(unknown)[0]}; it takes --from and --to alone")
-        return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
+        return NcipMessage(service=ABOUT_VERSIONS, fields={HEADER: agencies})
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service; {_suggest_names(service, (*SHAPES, ABOUT_VERSIONS))}")
     fields: dict[str, Value] = {HEADER: {"FromAgencyAuthentication": secret, **agencies}}
@@ -102,7 +106,7 @@ def make_message(service: str, words: Iterable[str], speaker: str, listener: str
     for path in _WHEN:
         if path in ELEMENTS[service].children and path not in fields:
             fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return NcipMessage(service, fields)
+    return NcipMessage(service=service, fields=fields)
 
 
 def make_fields(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
@@ -110,7 +114,7 @@ def make_fields(service: str, words: Iterable[str], speaker: str, listener: str)
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Value] = {}
     for name, value in map(split_pair, words):
-        key = KEYS.get(name, Key(name, (name,)))
+        key = KEYS.get(name, Key(name=name, paths=(name,)))
         path = next((path for path in key.paths if _has_place(service, path)), None)
         if path is None:
             keys = [key.name for key in _KEYS if any(_has_place(service, path) for path in key.paths)]
@@ -130,7 +134,7 @@ def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]
     """List the values in a message that differ from the expected key=value words, as key=value words."""
     differing = list[str]()
     for name, wanted in map(split_pair, expected):
-        key = KEYS.get(name, Key(name, (name,)))
+        key = KEYS.get(name, Key(name=name, paths=(name,)))
         found = [text for path in key.paths for text in _find_texts(message, path, key, wanted)]
         if wanted == "none" or (wanted == "yes" and not found):
             right = any(message.has(path) for path in key.paths) is (wanted == "yes")

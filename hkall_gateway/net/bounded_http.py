@@ -132,7 +132,7 @@ _HOST: Final = re.compile(
 """A valid DNS name or IP address with an optional port. Source: RFC 9110, 7.2; RFC 1035, 2.3.4."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """Limits for one protocol: number of connections, bytes of unfinished bodies, and seconds for one request."""
 

@@ -52,7 +52,7 @@ KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 """Exception types -> kind of failure. The first matching row determines the kind."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
     """An HTTP response with any status. `said_at` is the Date header or None. `retry_after_s` is 0 without a Retry-After."""
 
@@ -219,7 +219,11 @@ def _read_response(response: HttpResponse, most_bytes: int) -> Deferred[HttpRepl
     reader = _Reader(most_bytes)
     response.deliverBody(reader)
     kind, date = _find_header(response, "Content-Type"), _parse_http_date(_find_header(response, "Date"))
-    return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _retry_after_s(response), date))
+    return reader.done.addCallback(
+        lambda body: HttpReply(
+            status=response.code, content_type=kind, body=body, retry_after_s=_retry_after_s(response), said_at=date
+        )
+    )
 
 
 def _find_header(response: HttpResponse, name: str) -> str:
@@ -312,6 +316,11 @@ def _exchange_blocking(
         proof = {"Authorization": authorization} if authorization else {}
         line.request(method, path, body, {**headers, "User-Agent": AGENT, **proof})
         response = line.getresponse()
-        return HttpReply(response.status, response.headers.get("Content-Type", ""), response.read(MOST_BYTES), 0)
+        return HttpReply(
+            status=response.status,
+            content_type=response.headers.get("Content-Type", ""),
+            body=response.read(MOST_BYTES),
+            retry_after_s=0,
+        )
     except (OSError, HTTPException, ValueError) as failed:
         raise NoReply(f"{url}: {failed or type(failed).__name__}") from None

@@ -48,7 +48,7 @@ class Keys(Protocol):
         """Return the keys, reloaded if `kid` is unknown, or None if no keys are available."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRule(PeerClaims):
     """The claims that a token must have, and the keys that verify it."""
 
@@ -69,7 +69,7 @@ async def is_accepted(token: str, rule: TokenRule, now: datetime) -> bool | None
     return None if keys is None else _is_valid(token, rule, keys, now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signer(OurClaims):
     """Signs our own tokens for one peer. `claims` are added to the standard claims: OpenRS requires `protocol` = "NCIP2"."""
 
@@ -159,11 +159,12 @@ def signed(signer: Signer) -> OurProof:
 
 BASIC: Final = "basic"
 BEARER: Final = "bearer"
+REALM: Final = "NCIP"
 LONGEST_HEADER: Final = 8192
 """Maximum length of an Authorization header. A signed token has about 800 characters, or 1,200 with a long key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpProof:
     """The HTTP credentials accepted from one caller. An empty hash disables an authentication scheme.
 
@@ -189,7 +190,7 @@ class HttpProof:
 NO_HTTP_PROOF: Final = HttpProof()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCredentials:
     """The credentials in one request. `name` is the user name for Basic. An unreadable header yields a scheme but no secret."""
 
@@ -205,15 +206,15 @@ def parse_authorization(header: str) -> HttpCredentials | None:
         return None
     scheme, rest = scheme.casefold(), rest.strip()
     if scheme != BASIC:
-        return HttpCredentials(scheme, secret=rest if scheme == BEARER else "")
+        return HttpCredentials(scheme=scheme, secret=rest if scheme == BEARER else "")
     try:
         name, _, secret = b64decode(rest, validate=True).decode().partition(":")
     except (NotBase64, UnicodeDecodeError, ValueError):
-        return HttpCredentials(BASIC)
-    return HttpCredentials(BASIC, name, secret)
+        return HttpCredentials(scheme=BASIC)
+    return HttpCredentials(scheme=BASIC, name=name, secret=secret)
 
 
-def challenge(schemes: frozenset[str], realm: str) -> tuple[str, ...]:
+def challenge(schemes: frozenset[str]) -> tuple[str, ...]:
     """Return the WWW-Authenticate headers for these schemes, Bearer before Basic."""
-    bearer, basic = f'Bearer realm="{realm}"', f'Basic realm="{realm}", charset="UTF-8"'
+    bearer, basic = f'Bearer realm="{REALM}"', f'Basic realm="{REALM}", charset="UTF-8"'
     return (*([bearer] if BEARER in schemes else []), *([basic] if BASIC in schemes else []))

@@ -15,7 +15,7 @@ from hkall_gateway.rules.values import Agency, Algorithm, Certificate, Natural, 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AgencyAccess:
     """The configuration keys that partners and clients have in common."""
 
@@ -30,7 +30,7 @@ class AgencyAccess:
     max_connections: Annotated[Natural, Field(description="open connections that have proven to be its own")] = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PartnerAccess(AgencyAccess):
     """What a partner may use, and how to read the partner's documents."""
 
@@ -47,7 +47,7 @@ class PartnerAccess(AgencyAccess):
     ] = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Client(AgencyAccess):
     """A system that may send us NCIP messages without being a library, such as a discovery layer."""
 
@@ -74,7 +74,7 @@ class Client(AgencyAccess):
     ] = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terminal:
     """One terminal login. `secret_hash` is an Argon2id hash. `role` is a role in the policy."""
 
@@ -85,7 +85,7 @@ class Terminal:
     max_connections: Annotated[Natural, Field(description="open connections that are logged in with it")] = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PeerClaims:
     """The required claims of signed tokens (JWT, RFC 7523) that authenticate a caller such as OpenRS."""
 
@@ -98,7 +98,7 @@ class PeerClaims:
     subject: Annotated[str, Field(description="`sub` of its tokens; empty = any. OpenRS: its SystemId")] = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OurClaims:
     """The claims of signed tokens (JWT, RFC 7523) that authenticate us to a partner such as OpenRS."""
 

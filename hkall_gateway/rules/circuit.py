@@ -17,7 +17,7 @@ LONGEST_REST_S = 900
 """Maximum interval between trials at a partner that rejects us. Peers lock out clients that keep sending wrong secrets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitSettings:
     """Settings of a circuit breaker.
 
@@ -32,7 +32,7 @@ class CircuitSettings:
     give_up_s: int = 259_200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitState:
     """The state of the channel to one partner.
 

@@ -147,7 +147,7 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
     why = Reason.LENDING_SUSPENDED if found.scope == "lend_request" else Reason.SERVICE_SUSPENDED
     message = found.message or "please ask at the counter"
     zh = found.message_zh or found.message or "請向櫃檯查詢"
-    return Refusal(why, {"start": found.start, "end": found.end, "message": message, "message_zh": zh})
+    return Refusal(why, detail={"start": found.start, "end": found.end, "message": message, "message_zh": zh})
 
 
 def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
@@ -166,7 +166,7 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
 
 def over(last: date | None, now: datetime) -> Refusal | None:
     """Return a refusal if `last`, the last day on which the patron needs the book, is in the past."""
-    return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
+    return Refusal(Reason.WRONG_DATE, detail={"on": last}) if last and last < civil(now) else None
 
 
 def lent_until(

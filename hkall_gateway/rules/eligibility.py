@@ -12,7 +12,7 @@ from hkall_gateway.rules.vendor_words.study_modes import study_mode_of
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalBlocks:
     """A borrower's debt in Hong Kong cents and numbers of overdue books, which are compared with the library's thresholds."""
 
@@ -41,7 +41,7 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBloc
     if refusal := _study_mode(borrower, category, policy):
         return refusal
     if borrower.expires is not None and borrower.expires < civil(now):
-        return Refusal(Reason.PATRON_EXPIRED, {"expires": borrower.expires})
+        return Refusal(Reason.PATRON_EXPIRED, detail={"expires": borrower.expires})
     block, most_cents, most_books = "", policy.block.max_debt_cents, policy.block.max_long_overdue
     if borrower.blocked:
         block = "local system"

@@ -28,7 +28,7 @@ DROPPED: Final = "dropped by staff"
 LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was asked", CHINESE: "最後一所圖書館"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decline:
     """The CirculationStatus in our reply when we decline (`status`), and that of our item afterwards (`status_after`)."""
 
@@ -36,7 +36,7 @@ class Decline:
     status_after: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LenderReason:
     """One reason why a library does not lend. Texts are pairs of English and Traditional Chinese.
 
@@ -66,7 +66,7 @@ _TABLES: Final[dict[str, Any]] = tomllib.loads(Path(__file__).with_suffix(".toml
 def read_reason(key: str, label: list[str], decline: dict[str, str] | None = None, **by_use: list[str]) -> LenderReason:
     """Build a reason from its row in `lender_reasons.toml`."""
     in_letters = {use: texts(pair) for use, pair in by_use.items()}
-    return LenderReason(key, texts(label), decline=Decline(**decline) if decline else None, **in_letters)
+    return LenderReason(key=key, label=texts(label), decline=Decline(**decline) if decline else None, **in_letters)
 
 
 _REASONS: Final = tuple(read_reason(key, **row) for key, row in _TABLES["reasons"].items())

@@ -16,7 +16,7 @@ from hkall_gateway.rules.vendor_words.availability import Availability, availabi
 from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """The data about a partner that influence the partner's rank as a lender.
 
@@ -54,7 +54,7 @@ SPARE = "another copy of this library is asked for"
 Rank = tuple[bool, int, bool, float, float, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LenderChoice:
     """The input for choosing lenders, apart from the items.
 
@@ -104,7 +104,15 @@ def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: s
         *((c, reason, "") for c, reason in sorted(judged, key=lambda one: one[0].key) if reason),
     ]
     return tuple(
-        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, skip, reason=words)
+        Candidate(
+            request=request_id,
+            rank=number,
+            agency=c.agency,
+            barcode=c.barcode,
+            local_bib_id=c.local_bib_id,
+            skip=skip,
+            reason=words,
+        )
         for number, (c, skip, words) in enumerate(rows, start=1)
     )
 
@@ -128,7 +136,7 @@ def may_lend(
     if not policy.lending.open:
         return Refusal(Reason.LENDING_SUSPENDED)
     if refusal := suspended("lend_request", policy, now, partner.agency):
-        return Refusal(Reason.LENDING_SUSPENDED, refusal.detail)
+        return Refusal(Reason.LENDING_SUSPENDED, detail=refusal.detail)
     if not known:
         return Refusal(Reason.UNKNOWN_TITLE)
     wanted = sorted((c for c in copies if not volume or c.volume == volume), key=lambda c: c.barcode)
@@ -141,11 +149,11 @@ def may_lend(
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
     """Check whether an item's material and status allow lending it to another library. Source: HKALL rules R5, R7."""
     if copy.material not in policy.materials:
-        return Refusal(Reason.MATERIAL_NOT_REQUESTABLE, {"material": copy.material})
+        return Refusal(Reason.MATERIAL_NOT_REQUESTABLE, detail={"material": copy.material})
     if not copy.lendable:
         return Refusal(Reason.ITEM_NOT_LENDABLE)
     free = availability(copy.status, policy.lendable_statuses) is Availability.AVAILABLE
-    return Grant() if free else Refusal(Reason.NO_AVAILABLE_COPY, {"status": copy.status})
+    return Grant() if free else Refusal(Reason.NO_AVAILABLE_COPY, detail={"status": copy.status})
 
 
 def passed_over(copy: Holding, choice: LenderChoice) -> str:

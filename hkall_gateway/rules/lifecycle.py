@@ -116,7 +116,7 @@ class Stage(StrEnum):
     ENDED = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One row of the table: position, event, next position, messages to send."""
 
@@ -130,7 +130,9 @@ _SIDES: Final[dict[str, dict[str, dict[str, list[str]]]]] = tomllib.loads(
     Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 )
 TABLE: Final = tuple(
-    Step(Position[source], Event[event], Position[target], tuple(Notification[name] for name in sends))
+    Step(
+        source=Position[source], event=Event[event], target=Position[target], sends=tuple(Notification[name] for name in sends)
+    )
     for positions in _SIDES.values()
     for source, events in positions.items()
     for event, (target, *sends) in events.items()

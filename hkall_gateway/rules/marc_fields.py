@@ -21,7 +21,7 @@ from hkall_gateway.rules.vendor_words.availability import ON_SHELF
 _SOURCE: Final = re.compile(r"(?P<tag>[0-9A-Z]{3})(?:/(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?|(?P<codes>[0-9a-z]+))?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarcSource:
     """A place in a record: subfields `codes` of a field, or characters `first` to `last` of a control field (None = all)."""
 
@@ -37,14 +37,16 @@ def source(text: str) -> MarcSource:
     if not found or (found["tag"] < "010") is bool(found["codes"]):
         raise ValueError(f"{text!r} is no MARC field with subfields (245ab) or control field (001, 008/35-37)")
     first = int(found["first"]) if found["first"] else None
-    return MarcSource(found["tag"], found["codes"] or "", first, int(found["last"]) if found["last"] else first)
+    return MarcSource(
+        tag=found["tag"], codes=found["codes"] or "", first=first, last=int(found["last"]) if found["last"] else first
+    )
 
 
 Subfields: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
 Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ItemField:
     """A field of which each occurrence describes one item, and the subfields with the item's data ("" = no subfield).
 
@@ -71,7 +73,7 @@ MATERIALS: Final[Mapping[str, str]] = MappingProxyType(_TABLES["materials"])
 NUMBER_IN_IDENTIFIER: Final = "{bib_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarcMapping:
     """A site's mapping of MARC fields. `agencies` maps library codes in the records to AgencyIds.
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from hkall_gateway.rules.values import Agency, Cents, Natural, Text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Charges:
     """The owner's charges for a lost or damaged book. Source: HKALL rules R45. The processing fee is never refunded."""
 
@@ -37,7 +37,7 @@ Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 RenewalMode = Literal["local_then_notify", "ask_first"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Partner:
     """A library of the consortium, as stored in the directory and configured in a row of [[partners]].
 

@@ -17,7 +17,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, R
 P = Position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """The facts about a requested title.
 
@@ -41,7 +41,7 @@ class RequestFacts:
     need_before: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """How many books a borrower has, without counting the request that is being checked.
 
@@ -58,7 +58,7 @@ class Counts:
     ils_counts_hkall: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """The place where an item is scanned. `role` is a role in the policy (counter, selfcheck, bookdrop, lookup)."""
 
@@ -116,7 +116,7 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
     if counts.hkall_used >= category.quota:
-        return Refusal(Reason.QUOTA_HKALL, {"limit": category.quota}, {"hkall_used": counts.hkall_used})
+        return Refusal(Reason.QUOTA_HKALL, detail={"limit": category.quota}, facts={"hkall_used": counts.hkall_used})
     total = counts.total_quota if category.total_quota == "from_ils" else category.total_quota
     left = category.quota - counts.hkall_used
     facts: dict[str, object] = {"left": left, "quota": category.quota, "hkall_used": counts.hkall_used}
@@ -129,7 +129,7 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
     both = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
     used = max(counts.local_loans, counts.hkall_used) if both else counts.local_loans + counts.hkall_used
     facts |= {"left": min(left, total - used), "total": total, "used": used}
-    return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
+    return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, detail={"limit": total}, facts=facts)
 
 
 def quota_positions(policy: Policy) -> frozenset[Position]:
@@ -144,7 +144,7 @@ def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
     again = request.attempt > 1 and not policy.cancel.in_rerequested
     if request.position in (P.NEW, P.REQUESTED) and not again:
         return Grant()
-    return Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
+    return Refusal(Reason.TOO_LATE_TO_CANCEL, detail={"position": policy.labels.get(request.position, request.position)})
 
 
 PAYMENT = "37"
@@ -204,7 +204,7 @@ def may_borrow(
         return refusal
     here = not request.pickup_location or terminal.location in ("", request.pickup_location)
     if not here or not lends(terminal.role, policy):
-        return Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
+        return Refusal(Reason.COUNTER_ONLY, detail={"place": request.pickup_location})
     if refusal := not_theirs(borrower, request):
         return refusal
     if request.position is not P.RECEIVED:
@@ -215,7 +215,7 @@ def may_borrow(
     late = policy.pickup.late_pickup
     lenient = late == "allow" or (late == "staff_only" and (staff or terminal.role == "counter"))
     if not lenient and waited_too_long(request, policy, now, closures):
-        return Refusal(Reason.PICKUP_EXPIRED, {"pickup_last": request.pickup_last})
+        return Refusal(Reason.PICKUP_EXPIRED, detail={"pickup_last": request.pickup_last})
     if request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff:
         return Refusal(Reason.RECALLED)
     room = quota(borrower, counts, policy)
@@ -251,7 +251,7 @@ def may_return(terminal: Place, policy: Policy, places: tuple[str, ...] = ()) ->
         return Grant(facts={"flag": StaffFlag.IN_BOOK_DROP}) if taken else Refusal(Reason.NOT_IN_BOOK_DROP)
     taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
     here = not places or terminal.location in places
-    return Grant() if taking and here else Refusal(Reason.COUNTER_ONLY, {"place": places[0] if places else ""})
+    return Grant() if taking and here else Refusal(Reason.COUNTER_ONLY, detail={"place": places[0] if places else ""})
 
 
 def may_renew(
@@ -278,7 +278,11 @@ def may_renew(
     if refusal := refusal or _renewal_refused(request, request.due, policy, today, staff):
         return refusal
     until = renewed_until(request, policy, today, closures, borrower.expires if borrower else None)
-    return Grant(until) if until > request.due else Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
+    return (
+        Grant(until)
+        if until > request.due
+        else Refusal(Reason.RENEWAL_DENIED, detail={"due": request.due}, facts={"latest": until})
+    )
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
@@ -306,20 +310,20 @@ def is_out(request: Request) -> bool:
 def _renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
     """Return the first reason to refuse a renewal today, or None. Source: HKALL rules R27 to R29."""
     if request.recalled_on is not None:
-        return Refusal(Reason.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
+        return Refusal(Reason.RECALLED, detail={"due": request.due}, facts={"recalled_on": request.recalled_on})
     if request.lost_on is not None or request.claimed_on is not None:
         facts = {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
-        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, facts)
+        return Refusal(Reason.RENEWAL_DENIED, detail={"due": request.due}, facts=facts)
     if request.renewal_sync == RenewalSync.DENIED and not staff:
-        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": RenewalSync.DENIED.value})
+        return Refusal(Reason.RENEWAL_DENIED, detail={"due": request.due}, facts={"renewal_sync": RenewalSync.DENIED.value})
     most, late = policy.renewal.max_count, policy.renewal.overdue
     if request.renewals >= most:
-        return Refusal(Reason.RENEWAL_LIMIT, {"limit": most, "due": request.due})
+        return Refusal(Reason.RENEWAL_LIMIT, detail={"limit": most, "due": request.due})
     opens = after(due, -policy.renewal.window_days)
     if today < opens:
-        return Refusal(Reason.RENEWAL_TOO_SOON, {"from": opens, "due": due})
+        return Refusal(Reason.RENEWAL_TOO_SOON, detail={"from": opens, "due": due})
     allowed = late == "allow" or (late == "staff_only" and staff)
-    return Refusal(Reason.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None
+    return Refusal(Reason.RENEWAL_OVERDUE, detail={"due": due}) if today > due and not allowed else None
 
 
 def _refusal_in(answer: Grant | Refusal) -> Refusal | None:
@@ -328,7 +332,7 @@ def _refusal_in(answer: Grant | Refusal) -> Refusal | None:
 
 def _title_refusal(wanted: RequestFacts, policy: Policy) -> Refusal | None:
     if wanted.pickup_location and wanted.pickup_location not in wanted.pickup_locations:
-        return Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(wanted.pickup_locations)})
+        return Refusal(Reason.PICKUP_LOCATION, detail={"place": ", ".join(wanted.pickup_locations)})
     if not wanted.known_title:
         return Refusal(Reason.UNKNOWN_TITLE)
     fit = set(wanted.materials) & set(policy.materials)

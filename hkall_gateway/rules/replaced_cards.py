@@ -35,7 +35,7 @@ class KnownCards:
     replaced: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replacements:
     """The result for a file: current cards by former card (`present`), and reasons by place of a refused row (`refused`)."""
 
@@ -60,7 +60,7 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
         for former in _former_cards(row):  # if A was replaced by B before, and C replaces A, then C also replaces B
             between = known.replaced.get(former, row.card)
             present |= {card: row.card for card in (former, between) if card != row.card}
-    return Replacements(present, refused)
+    return Replacements(present=present, refused=refused)
 
 
 def _former_cards(row: PatronRow) -> Iterator[str]:

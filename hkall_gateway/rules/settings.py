@@ -30,7 +30,7 @@ def _required(rule: str, doc: str) -> dict[str, str]:
     return {"rule": rule, "doc": doc}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Days on which a service is suspended, for all partners or for one."""
 
@@ -43,7 +43,7 @@ class Window:
     partner: str = _option("", "R1", "The only partner concerned; empty = all.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FineFree:
     """Days without fines, such as a typhoon or a long closure."""
 
@@ -52,7 +52,7 @@ class FineFree:
     reason: str = _option("", "R41", "The reason, for the record.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Category:
     """One row of the published table of borrowers."""
 
@@ -68,7 +68,7 @@ class Category:
     label_zh: str = _option("", "R18", "The category's name for people, in Chinese; empty = as label.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyModes:
     """The local system's words for the two modes of study. Case, blanks, hyphens and full stops are ignored."""
 
@@ -78,7 +78,7 @@ class StudyModes:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """The permissions of one kind of terminal. `checkout` and `checkin` apply only to books of other libraries."""
 
@@ -90,7 +90,7 @@ class Role:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """The gateway's own reasons to refuse a borrower, in addition to the local system's blocks. All are off by default."""
 
@@ -100,7 +100,7 @@ class Block:
     long_overdue_days: int = _option(30, "R2", "Days overdue from which a book is long overdue.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
     """How books count towards a borrower's quota."""
 
@@ -114,7 +114,7 @@ class Quota:
     ils_counts_hkall: bool = _option(False, "R21", "Whether the local system's count includes the HKALL books.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pickup:
     """How long a book waits on the hold shelf for its borrower."""
 
@@ -130,7 +130,7 @@ class Pickup:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Due:
     """How closed days and other dates change a due date."""
 
@@ -141,7 +141,7 @@ class Due:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
     """When a loan may be renewed, and for how long."""
 
@@ -162,7 +162,7 @@ class Renewal:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recall:
     """How a recall changes a due date."""
 
@@ -174,7 +174,7 @@ class Recall:
     restore_on_cancel: bool = _option(True, "R26", "Whether the earlier due date comes back when the recall is cancelled.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fine:
     """The fine for an overdue day, in cents of Hong Kong dollars."""
 
@@ -190,7 +190,7 @@ class Fine:
     count_closed_days: bool = _option(True, "R40", "Whether closed days cost too.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
     """Which letters are sent."""
 
@@ -245,7 +245,7 @@ class AvailabilitySettings:
     fresh_s: int = _option(900, "R7", "Seconds; an older one is checked on the lender's shelf first, if it answers look-ups.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
     """Days after which staff are notified of a stalled request. In transit, the partner's `courier_days` are added."""
 
@@ -263,7 +263,7 @@ class Waits:
     lender_overdue_days: int = _option(14, "R19", "Past the date on which we expect our own book back.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """How long ended records are kept. Records with unpaid charges, claims or unsent messages are left unchanged."""
 
@@ -282,7 +282,7 @@ ROLES = tuple(Role(**row | {"messages": tuple(row["messages"])}) for row in _PUB
 LABELS: Mapping[str, str] = _PUBLISHED["labels"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy file. `Policy()` holds the published rules, with defaults for the points that the rules leave open."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple, TypedDict
@@ -81,7 +81,7 @@ class ItemKey(NamedTuple):
     barcode: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """The person or system that makes a change, for the journal and the log.
 
@@ -98,7 +98,7 @@ class Actor:
     corr: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Borrower:
     """One of our patrons, with data from the local system.
 
@@ -122,7 +122,7 @@ class Borrower:
     pin_hash: Sensitive = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """One item of a library, as described in the union catalogue.
 
@@ -159,7 +159,7 @@ def authors_of(text: str) -> list[str]:
     return [author for author in text.split(BETWEEN_AUTHORS) if author]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Title:
     """One title of the union catalogue, from its MARC record or its items.
 
@@ -201,7 +201,7 @@ def full_title(title: str, linked_title: str) -> str:
     return f"{linked_title} / {title}" if title and linked_title and title != linked_title else linked_title or title
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Titled):
     """A request for one book, on the borrowing or lending side. Dates are civil dates in Hong Kong.
 
@@ -335,7 +335,7 @@ class RequestChange(TypedDict, total=False):
     anonymised: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestEntry(Titled):
     """The fields of a Request that are needed for a patron's record and the checks of a borrower."""
 
@@ -366,7 +366,7 @@ class RequestEntry(Titled):
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One item that could fill a request.
 
@@ -402,6 +402,7 @@ class Refusal:
     """A refusal. `detail` has the values to substitute into the reason's text, `facts` the facts behind the decision."""
 
     why: Reason
+    _: KW_ONLY
     detail: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
 

@@ -25,7 +25,7 @@ class IlsResponder:
         """Return the reply to a document, in place of an HTTP client."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
-        return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))
+        return HttpReply(status=200, content_type='application/xml; charset="utf-8"', body=self.answer(documents.decode(body)))
 
     def answer(self, request: NcipMessage) -> bytes:
         """Return the reply to a document."""
@@ -41,7 +41,7 @@ class IlsResponder:
             fields = SERVICES[request.service](self._system, request)
         else:
             fields = _problem("Unsupported Service")
-        return documents.encode(NcipMessage(SHAPES[request.service].reply, fields), DIALECTS["direct"])
+        return documents.encode(NcipMessage(service=SHAPES[request.service].reply, fields=fields), DIALECTS["direct"])
 
 
 def _look_up_user(system: SimulatedIls, request: NcipMessage) -> Fields:

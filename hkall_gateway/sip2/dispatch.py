@@ -42,7 +42,7 @@ class FramingRule:
     dialect: Sip2Dialect
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """One SIP2 port.
 

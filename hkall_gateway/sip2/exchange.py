@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.partners.local_messages import LATE_EXECUTION
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
@@ -80,7 +79,7 @@ ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) 
 """Messages that terminals send, apart from OPEN. A terminal's role may allow only some of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalRow(Terminal):
     """One configured login.
 
@@ -101,7 +100,7 @@ class TerminalRow(Terminal):
     wrong_pins: int = OF_A_TERMINAL
 
 
-NOBODY: Final = TerminalRow("", "", "", "")
+NOBODY: Final = TerminalRow(login="", secret_hash="", role="", location="")
 """A terminal that is not logged in."""
 
 
@@ -112,7 +111,7 @@ class Verifier(Protocol):
         """Check whether `secret` matches the hash `stored`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sip2Services:
     """The services that handlers need.
 
@@ -131,7 +130,6 @@ class Sip2Services:
         known: Caches the local system's answers about cards.
         undoes_checkouts: Whether an unanswered checkout is cancelled in the local system if the item was on the shelf before.
         timeout: Limits the time until a message is answered; None for no limit.
-        late_execution: How long after an unanswered message the local system may still carry it out.
     """
 
     circulation: Circulation
@@ -153,7 +151,6 @@ class Sip2Services:
     activity: TerminalLog = field(default_factory=TerminalLog)
     undoes_checkouts: bool = False
     timeout: Timeout | None = None
-    late_execution: timedelta = LATE_EXECUTION
 
     def admits(self, address: str) -> bool:
         """Check whether any terminal may connect from this address."""
@@ -185,25 +182,11 @@ class Exchange:
         """Return the AO for our replies. If messages are relayed, it is the local system's AO, so that all replies agree."""
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
-    def remember(self, *, valid: bool, pin_ok: bool, record: Sip2Message | None = None) -> None:
-        """Cache the local system's answer about this message's card, for use while that system is unreachable.
-
-        `record` is the 24 or 64 with which the local system answered, if it did so itself.
-        """
+    def remember(self, *, valid: bool, pin_ok: bool) -> None:
+        """Cache the local system's answer about this message's card, for use while that system is unreachable."""
         if self.services.known is None:
             return
-        status, name = "", ""
-        if record is not None:
-            status, name = record.get("patron_status"), record.get("AE")
-        self.services.known.note(
-            self.message.get("AA"),
-            valid=valid,
-            pin_ok=pin_ok,
-            pin=self.pin,
-            now=self.now,
-            status=status,
-            name=Sensitive(name),
-        )
+        self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> KnownFlags:
         """Return BL and CQ, as last known, for a reply while the local system is unreachable.
@@ -218,9 +201,7 @@ class Exchange:
         flags = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
-        valid = flags.valid or ("Y" if known else unsaid)
-        pin = flags.pin or (unsaid if self.pin else "N")
-        return KnownFlags(valid, pin, flags.status, flags.name)
+        return KnownFlags(valid=flags.valid or ("Y" if known else unsaid), pin=flags.pin or (unsaid if self.pin else "N"))
 
     @property
     def reply_code(self) -> str:
@@ -230,12 +211,12 @@ class Exchange:
     @property
     def by(self) -> Actor:
         """Return the actor for a command: the terminal's login, or its address if it is not logged in."""
-        return Actor(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
+        return Actor(who=self.terminal.login or self.peer, channel="sip2", message=self.message.code, corr=self.corr)
 
     @property
     def place(self) -> Place:
         """Return the terminal's role and location."""
-        return Place(self.terminal.role, self.terminal.location)
+        return Place(role=self.terminal.role, location=self.terminal.location)
 
     @property
     def pin(self) -> Sensitive:
@@ -377,7 +358,7 @@ def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:
     """Build the negative reply for a reason without further details."""
-    return refuse(exchange, Refused(why))
+    return refuse(exchange, Refused(why=why))
 
 
 async def unless_away(question: Awaitable[Answer]) -> Answer | None:

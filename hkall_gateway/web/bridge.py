@@ -30,7 +30,7 @@ from hkall_gateway.rules.reasons import Reason
 LOG = structlog.get_logger()
 T = TypeVar("T")
 
-TRY_AGAIN = Refused(Reason.TRY_AGAIN)
+TRY_AGAIN = Refused(why=Reason.TRY_AGAIN)
 SPARE_S = 1.0
 """Extra seconds that a web thread waits for the reactor after a command's own deadline."""
 

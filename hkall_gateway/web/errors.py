@@ -24,7 +24,7 @@ from hkall_gateway.web.i18n import N_, catalogue
 LOG = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorPage:
     """An error page: its title, and the advice for the user."""
 
@@ -32,22 +32,35 @@ class ErrorPage:
     text: str
 
 
-# fmt: off
-PAGES: Final[Mapping[int, ErrorPage]] = MappingProxyType({
-    400: ErrorPage(N_("This page could not be read"), N_("The address or the form was not complete. Go back, and try again.")),
-    403: ErrorPage(N_("Not for this account"), N_("Your account may not do this. A supervisor can, or give you another role.")),
-    404: ErrorPage(N_("There is no such page"), N_("The address is wrong, or what stood here is gone.")),
-    405: ErrorPage(N_("Not in this way"), N_("This address belongs to a form. Open its page, and send it from there.")),
-    413: ErrorPage(N_("That was too much"), N_("The form was longer than allowed. Send less at a time.")),
-    429: ErrorPage(N_("Too many tries"), N_("Wait a moment before you try again.")),
-    500: ErrorPage(N_("Something went wrong here"), N_("It stands in our log. If it happens again, tell us the number below.")),
-    504: ErrorPage(N_("No answer in time"), N_("It may have been done or not: look first, then try again.")),
-    503: ErrorPage(N_("Not available just now"), N_("Nothing is lost. Try again in a minute.")),
-})
-# fmt: on
+PAGES: Final[Mapping[int, ErrorPage]] = MappingProxyType(
+    {
+        400: ErrorPage(
+            title=N_("This page could not be read"),
+            text=N_("The address or the form was not complete. Go back, and try again."),
+        ),
+        403: ErrorPage(
+            title=N_("Not for this account"),
+            text=N_("Your account may not do this. A supervisor can, or give you another role."),
+        ),
+        404: ErrorPage(title=N_("There is no such page"), text=N_("The address is wrong, or what stood here is gone.")),
+        405: ErrorPage(
+            title=N_("Not in this way"), text=N_("This address belongs to a form. Open its page, and send it from there.")
+        ),
+        413: ErrorPage(title=N_("That was too much"), text=N_("The form was longer than allowed. Send less at a time.")),
+        429: ErrorPage(title=N_("Too many tries"), text=N_("Wait a moment before you try again.")),
+        500: ErrorPage(
+            title=N_("Something went wrong here"),
+            text=N_("It stands in our log. If it happens again, tell us the number below."),
+        ),
+        504: ErrorPage(title=N_("No answer in time"), text=N_("It may have been done or not: look first, then try again.")),
+        503: ErrorPage(title=N_("Not available just now"), text=N_("Nothing is lost. Try again in a minute.")),
+    }
+)
 FORM_IS_OLD: Final = ErrorPage(
-    N_("This form is out of date"),
-    N_("It was opened in another session or without cookies, so nothing was done. Open the page again, and repeat it there."),
+    title=N_("This form is out of date"),
+    text=N_(
+        "It was opened in another session or without cookies, so nothing was done. Open the page again, and repeat it there."
+    ),
 )
 
 
@@ -71,9 +84,12 @@ _PLAIN: Final = """<!doctype html>
 </html>
 """
 AWAY, TOO_LONG = plain_page(PAGES[503]), plain_page(PAGES[413])
-BROKEN: Final = plain_page(ErrorPage(PAGES[500].title, N_("It stands in our log. Try again in a minute.")))
+BROKEN: Final = plain_page(ErrorPage(title=PAGES[500].title, text=N_("It stands in our log. Try again in a minute.")))
 BUSY: Final = plain_page(
-    ErrorPage(PAGES[503].title, N_("Many people use these pages at this moment. Nothing is lost; try again in a few seconds."))
+    ErrorPage(
+        title=PAGES[503].title,
+        text=N_("Many people use these pages at this moment. Nothing is lost; try again in a few seconds."),
+    )
 )
 
 

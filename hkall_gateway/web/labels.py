@@ -143,7 +143,7 @@ def _detail_words(value: object) -> str:
 
 def reason_in_words(reason: str) -> str:
     """Return a stored reason as a sentence. A reason that only a later release knows is returned unchanged."""
-    return sentence(Refused(Reason(reason))) if reason in set(Reason) else reason
+    return sentence(Refused(why=Reason(reason))) if reason in set(Reason) else reason
 
 
 def notice(refused: Refused | None) -> str:

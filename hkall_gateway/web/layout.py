@@ -30,7 +30,7 @@ AN_HOUR: Final = "public, max-age=3600"
 PAGES = Blueprint("layout", __name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MenuEntry:
     """One menu entry.
 
@@ -63,25 +63,25 @@ class MenuEntry:
 
 # fmt: off
 MENU: Final = (
-    MenuEntry("dashboard.dashboard",   N_("Today"),      StaffRole.VIEWER),
-    MenuEntry("scan.scan",             N_("Scan"),       StaffRole.CLERK,      key="scan"),
-    MenuEntry("lists.first",           N_("Lists"),      StaffRole.VIEWER,     key="lists"),
-    MenuEntry("slips.slips",           N_("Slips"),      StaffRole.CLERK),
-    MenuEntry("requests.find",         N_("Requests"),   StaffRole.VIEWER,     key="find"),
-    MenuEntry("patrons.search",        N_("Patrons"),    StaffRole.CLERK,      key="patron"),
-    MenuEntry("unsent.page",           N_("Unsent"),     StaffRole.SUPERVISOR),
-    MenuEntry("closures.page",         N_("Closures"),   StaffRole.SUPERVISOR),
-    MenuEntry("partners.partners",     N_("Partners"),   StaffRole.VIEWER,     more=True),
-    MenuEntry("terminals.terminals",   N_("Terminals"),  StaffRole.VIEWER,     more=True),
-    MenuEntry("statistics.page",       N_("Statistics"), StaffRole.VIEWER,     more=True),
-    MenuEntry("explain.form",          N_("Explain"),    StaffRole.VIEWER,     more=True),
-    MenuEntry("help.rules",            N_("Rules"),      more=True),
-    MenuEntry("layout.keys",           N_("Keys"),       StaffRole.VIEWER,     more=True),
+    MenuEntry(endpoint="dashboard.dashboard",   word=N_("Today"),      role=StaffRole.VIEWER),
+    MenuEntry(endpoint="scan.scan",             word=N_("Scan"),       role=StaffRole.CLERK,      key="scan"),
+    MenuEntry(endpoint="lists.first",           word=N_("Lists"),      role=StaffRole.VIEWER,     key="lists"),
+    MenuEntry(endpoint="slips.slips",           word=N_("Slips"),      role=StaffRole.CLERK),
+    MenuEntry(endpoint="requests.find",         word=N_("Requests"),   role=StaffRole.VIEWER,     key="find"),
+    MenuEntry(endpoint="patrons.search",        word=N_("Patrons"),    role=StaffRole.CLERK,      key="patron"),
+    MenuEntry(endpoint="unsent.page",           word=N_("Unsent"),     role=StaffRole.SUPERVISOR),
+    MenuEntry(endpoint="closures.page",         word=N_("Closures"),   role=StaffRole.SUPERVISOR),
+    MenuEntry(endpoint="partners.partners",     word=N_("Partners"),   role=StaffRole.VIEWER,     more=True),
+    MenuEntry(endpoint="terminals.terminals",   word=N_("Terminals"),  role=StaffRole.VIEWER,     more=True),
+    MenuEntry(endpoint="statistics.page",       word=N_("Statistics"), role=StaffRole.VIEWER,     more=True),
+    MenuEntry(endpoint="explain.form",          word=N_("Explain"),    role=StaffRole.VIEWER,     more=True),
+    MenuEntry(endpoint="help.rules",            word=N_("Rules"),      more=True),
+    MenuEntry(endpoint="layout.keys",           word=N_("Keys"),       role=StaffRole.VIEWER,     more=True),
 )
 PUBLIC_MENU: Final = (
-    MenuEntry("home.page",   N_("Search"), others=("search", "title")),
-    MenuEntry("record.page", N_("My record")),
-    MenuEntry("help.rules",  N_("Rules")),
+    MenuEntry(endpoint="home.page",   word=N_("Search"), others=("search", "title")),
+    MenuEntry(endpoint="record.page", word=N_("My record")),
+    MenuEntry(endpoint="help.rules",  word=N_("Rules")),
 )
 # fmt: on
 """Menu entries in display order. Staff see the entries that their role allows. Everybody else sees the public menu."""

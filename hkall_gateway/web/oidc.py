@@ -74,7 +74,7 @@ class OidcRefused(Exception):
         self.outcome, self.why = outcome, why
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
     """A login in progress at the provider. `goal` is the path of the page to show after the login."""
 
@@ -84,7 +84,7 @@ class Pending:
     goal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
     """A person identified by the provider. `values` are the values in the role claim. `card` is "" without a card claim."""
 
@@ -130,7 +130,9 @@ class Provider:
         """Return the provider's login URL, and the pending login to store in the cookie. Raises OidcRefused."""
         self._read_metadata()
         begun = self._client.create_authorization_url(redirect_uri)
-        return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
+        return begun["url"], Pending(
+            state=begun["state"], nonce=begun["nonce"], code_verifier=begun["code_verifier"], goal=goal
+        )
 
     def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
         """Return the person who has logged in. `answer` holds the callback's query parameters. Raises OidcRefused."""
@@ -144,7 +146,7 @@ class Provider:
         named = str(claims.get("preferred_username") or claims["sub"])[:LONGEST_LOGIN]
         card = _card_of_claim(claims.get(self.settings.card_claim)) if self.settings.card_claim else ""
         values = _values_of_claim(claims.get(self.settings.role_claim))
-        return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
+        return Identified(login=PREFIX + named, name=str(claims.get("name") or named), values=values, card=card)
 
     def end_address(self, back: str) -> str:
         """Return the provider's logout URL, which redirects to `back`, or "" if the provider has no such URL or is down."""

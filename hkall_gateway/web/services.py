@@ -31,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StaffAccount:
     """A local account for the staff console."""
 
@@ -41,7 +41,7 @@ class StaffAccount:
     role: StaffRole = StaffRole.VIEWER
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OidcSettings:
     """The site's identity provider. `roles` maps role claim values to staff roles. `card_claim` is "" for staff logins only."""
 
@@ -53,7 +53,7 @@ class OidcSettings:
     card_claim: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HomeLibrary:
     """A partner library that a patron may choose as home library. `discovery_url` is the library's search page, or ""."""
 
@@ -62,7 +62,7 @@ class HomeLibrary:
     discovery_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
     """The settings for web pages, mainly from the [web] table of the configuration.
 
@@ -101,7 +101,7 @@ Replay = Callable[[QuarantinedDocument], Coroutine[Any, object, str | Refused]]
 """Function that processes a quarantined document again, as NCIP would. Returns the problem in words, or "" on success."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebServices:
     """The services that a page may use.
 

@@ -151,9 +151,20 @@ def log_in(
     `secret_hash` is the stored hash of the checked PIN or password, or "". The session ends when the stored hash changes.
     """
     now, token, browser_token = services().now(), secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    named = (login, card, name, role.word if role else "", source)
-    times = (now, now, now + LONGEST)
-    made = WebSession(hash_of(token), kind, *named, secrets.token_urlsafe(32), *times, digest(secret_hash))
+    made = WebSession(
+        token_hash=hash_of(token),
+        kind=kind,
+        login=login,
+        patron=card,
+        name=name,
+        role=role.word if role else "",
+        source=source,
+        csrf=secrets.token_urlsafe(32),
+        created_at=now,
+        seen_at=now,
+        ends_at=now + LONGEST,
+        credential=digest(secret_hash),
+    )
     browser = replace(made, token_hash=hash_of(browser_token), kind=web_sessions.BROWSER, ends_at=now + BROWSER_LONGEST)
     browser = replace(browser, name="", role="", csrf="")
     visit, former = current(), request.cookies.get(BROWSER, "")
@@ -251,4 +262,4 @@ def staff_role() -> StaffRole:
 
 def actor(message: str = "") -> Actor:
     """Return the logged-in member of staff as the actor for the journal."""
-    return Actor(staff_session().login, "web", message, g.get("number", ""))
+    return Actor(who=staff_session().login, channel="web", message=message, corr=g.get("number", ""))

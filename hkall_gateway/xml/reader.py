@@ -17,7 +17,7 @@ from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 # Limits for XML documents, checked before parsing by counting characters that may be markup.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentLimits:
     """Maximum counts for one document.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hkall_gateway.app.gauges import Rows
 
 P = Position
-BY = Actor("t", "sip2")
+BY = Actor(who="t", channel="sip2")
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_queued_messages_are_counted_with_their_age_and_dead_letters_separately(
 def test_channel_state_is_up_probing_or_down(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
-    link = CircuitState("CUHK")
+    link = CircuitState(agency="CUHK")
     for _ in range(CircuitSettings().failures):
         link = after_failure(link, CircuitSettings(), library.now)
     library.store.now(lambda unit: unit.circuits.keep(link))
@@ -134,7 +134,9 @@ def test_duplicate_metric_name_is_refused(gauges: Gauges) -> None:
 
 
 def move(event: str, source: str, target: str, outcome: str = "ok") -> JournalEntry:
-    return JournalEntry("R1", event, source, target, "", outcome, "CUHK", "", BY)
+    return JournalEntry(
+        request="R1", event=event, source=source, target=target, rule="", outcome=outcome, partner="CUHK", patron="", by=BY
+    )
 
 
 def test_request_is_counted_once_when_it_ends() -> None:
@@ -149,8 +151,8 @@ def test_request_is_counted_once_when_it_ends() -> None:
 
 
 def test_partner_that_refuses_us_is_distinguished_from_an_unavailable_partner(library: DeskWorld, gauges: Gauges) -> None:
-    away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
-    refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
+    away = after_failure(CircuitState(agency="HKUST"), CircuitSettings(failures=1), library.now)
+    refusing = after_rejection(CircuitState(agency="CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
         library.store.now(lambda unit: unit.circuits.keep(link))  # noqa: B023  # it runs at once
 
@@ -179,7 +181,7 @@ def test_letters_are_counted_by_outcome() -> None:
     metrics = Metrics()
 
     async def bounce(_row: Any) -> DeliveryResult:
-        return DeliveryResult(DeliveryKind.UNDELIVERABLE)
+        return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE)
 
     class Row:
         send = Notification.LETTER_PICKUP

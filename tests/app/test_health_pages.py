@@ -49,7 +49,15 @@ def made(
 ) -> BoundedSite:
     gauges, registry, limits = Gauges("HKU", lambda: NOW), (metrics or Metrics()).registry, bounds(protocol="ops", idle_s=30)
     reader: Any = store
-    seen = Monitored(reader, gauges, clock or Clock(), lambda: listening, lambda: writable, lambda: False, None)
+    seen = Monitored(
+        store=reader,
+        gauges=gauges,
+        clock=clock or Clock(),
+        listening=lambda: listening,
+        writable=lambda: writable,
+        ils_away=lambda: False,
+        pages=None,
+    )
     return ops_site(seen, registry, limits)
 
 
@@ -219,9 +227,9 @@ def test_concurrent_scrapes_share_a_page_and_later_scrapes_get_a_new_page() -> N
     page, heard = CachedPage(make, clock), list[bytes]()
     for _ in range(5):
         page().addCallback(lambda found: heard.append(found.body))
-    made[0].callback(HttpPage(200, b"text/plain", b"one"))
+    made[0].callback(HttpPage(code=200, content_type=b"text/plain", body=b"one"))
     page().addCallback(lambda found: heard.append(found.body))
     assert (len(made), heard) == (1, [b"one"] * 5)
     clock.advance(EVERY_S)
-    made[1].callback(HttpPage(200, b"text/plain", b"two"))
+    made[1].callback(HttpPage(code=200, content_type=b"text/plain", body=b"two"))
     assert heard[5:] == [b"two"]

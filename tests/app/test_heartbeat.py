@@ -38,7 +38,7 @@ class Machine:
         return NOON + self.set_by + timedelta(seconds=self.clock.seconds())
 
     def gateway(self, name: str, pid: int, host: str = "here") -> Heartbeat:
-        me = Instance(name, host, pid, "1.0", self.now(), self.now())
+        me = Instance(name=name, host=host, pid=pid, version="1.0", since=self.now(), seen_at=self.now())
         return Heartbeat(self.store, me, self.clock, self.now, self.running.__contains__, self.metrics)
 
     def states(self) -> dict[str, str]:
@@ -83,26 +83,36 @@ def test_name_of_a_running_gateway_is_refused(machine: Machine) -> None:
 
 
 def test_name_of_a_silent_gateway_on_another_machine_becomes_free(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("a", "there", 1, "1.0", NOON, NOON))
+    machine.store.now(
+        instances.record_instance, Instance(name="a", host="there", pid=1, version="1.0", since=NOON, seen_at=NOON)
+    )
     assert isinstance(start(machine.gateway("a", 2)), NameTaken)
     machine.pass_time(GONE_S + 1)
     assert start(machine.gateway("a", 2)) is None
 
 
 def test_crashed_gateway_can_reuse_its_name_at_once(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("a", "here", 1, "1.0", NOON, NOON))
+    machine.store.now(
+        instances.record_instance, Instance(name="a", host="here", pid=1, version="1.0", since=NOON, seen_at=NOON)
+    )
     machine.running.discard(1)
     assert start(machine.gateway("a", 2)) is None
 
 
 def test_restarted_container_may_have_the_same_process_number(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("a", "here", 1, "1.0", NOON, NOON))
+    machine.store.now(
+        instances.record_instance, Instance(name="a", host="here", pid=1, version="1.0", since=NOON, seen_at=NOON)
+    )
     assert start(machine.gateway("a", 1)) is None
 
 
 def test_messages_of_a_silent_gateway_are_released_by_another_within_a_minute(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("dead", "there", 9, "1.0", NOON, NOON))
-    message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
+    machine.store.now(
+        instances.record_instance, Instance(name="dead", host="there", pid=9, version="1.0", since=NOON, seen_at=NOON)
+    )
+    message = PartnerMessage(
+        send=Notification.ASK_LENDER.value, request="R1", partner="CUHK", wire_agency="HKU", wire_id="w-1", at=NOON
+    )
     machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", NOON))
     assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "dead", 600, 1))
     start(machine.gateway("a", 1))
@@ -117,7 +127,7 @@ def test_messages_of_a_silent_gateway_are_released_by_another_within_a_minute(ma
 @pytest.mark.parametrize("left", [False, True])
 def test_gateway_with_a_clock_days_behind_refuses_to_start(machine: Machine, left: bool) -> None:
     ahead = NOON + timedelta(days=3)
-    other = Instance("b", "there", 9, "1.0", ahead, ahead, ahead if left else None)
+    other = Instance(name="b", host="there", pid=9, version="1.0", since=ahead, seen_at=ahead, left_at=ahead if left else None)
     machine.store.now(instances.record_instance, other)
     refused = start(machine.gateway("a", 1))
     assert isinstance(refused, ClockBehind)
@@ -127,13 +137,18 @@ def test_gateway_with_a_clock_days_behind_refuses_to_start(machine: Machine, lef
 
 
 def test_gateway_with_a_clock_minutes_apart_starts(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, NOON + BEHIND))
+    machine.store.now(
+        instances.record_instance, Instance(name="b", host="there", pid=9, version="1.0", since=NOON, seen_at=NOON + BEHIND)
+    )
     assert start(machine.gateway("a", 1)) is None
 
 
 def test_gateway_starts_with_a_trusted_clock(machine: Machine) -> None:
-    machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
-    me = Instance("a", "here", 1, "1.0", NOON, NOON)
+    machine.store.now(
+        instances.record_instance,
+        Instance(name="b", host="there", pid=9, version="1.0", since=NOON, seen_at=NOON + timedelta(days=3)),
+    )
+    me = Instance(name="a", host="here", pid=1, version="1.0", since=NOON, seen_at=NOON)
     assert start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
 
 
@@ -157,7 +172,7 @@ def test_report_is_renewed_with_every_heartbeat(machine: Machine) -> None:
         asked.append(now)
         return lambda unit: wrote.append(now)
 
-    me = Instance("a", "here", 1, "1.0", machine.now(), machine.now())
+    me = Instance(name="a", host="here", pid=1, version="1.0", since=machine.now(), seen_at=machine.now())
     start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, report=report))
     machine.pass_time(BEAT_S)
     assert asked == wrote == [NOON, NOON + timedelta(seconds=BEAT_S)]
@@ -190,7 +205,9 @@ def test_slewed_clock_is_not_a_step(machine: Machine) -> None:
 
 
 def _tell(machine: Machine, at: datetime) -> None:
-    message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
+    message = PartnerMessage(
+        send=Notification.ASK_LENDER.value, request="R1", partner="CUHK", wire_agency="HKU", wire_id="w-1", at=NOON
+    )
     machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", at))
 
 
@@ -220,7 +237,9 @@ def test_clock_step_does_not_release_messages_of_a_running_gateway(machine: Mach
     machine.set_by = timedelta(hours=hours)
     for _ in range(2 * GONE_S):
         right = NOON + timedelta(seconds=machine.clock.seconds())
-        machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, right))
+        machine.store.now(
+            instances.record_instance, Instance(name="b", host="there", pid=9, version="1.0", since=NOON, seen_at=right)
+        )
         machine.pass_time(1)
     assert machine.store.now(lambda unit: unit.outbox.held_by("b")) == 1
     machine.pass_time(GONE_S + 2 * BEAT_S)

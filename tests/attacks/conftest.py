@@ -136,7 +136,9 @@ class Site:
         """Return the reply to a document."""
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": to}}
         header["FromAgencyAuthentication"] = secret
-        return decode(self.post(encode(NcipMessage(service, {"InitiationHeader": header, **said}), DIALECTS["direct"]), at))
+        return decode(
+            self.post(encode(NcipMessage(service=service, fields={"InitiationHeader": header, **said}), DIALECTS["direct"]), at)
+        )
 
     def post(self, body: bytes, at: str = "") -> bytes:
         with closing(HTTPConnection("127.0.0.1", self.ncip, PATIENCE_S, (at or source(), 0))) as line:

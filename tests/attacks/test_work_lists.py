@@ -59,9 +59,9 @@ def best_s(store: Immediate, work: Callable[..., Any], *args: Any) -> float:
 def test_first_and_next_page_take_at_most_a_tenth_of_a_second(counter: Immediate) -> None:
     at, slow = Moment(NOW, Waits()), {}
     for name, key in itertools.product(ListName, SortKey):
-        place = counter.now(work_lists.page, name, at, PageOrder(key)).next
+        place = counter.now(work_lists.page, name, at, PageOrder(key=key)).next
         for after in ("", place):
-            took_s = best_s(counter, work_lists.page, name, at, PageOrder(key, after=after))
+            took_s = best_s(counter, work_lists.page, name, at, PageOrder(key=key, after=after))
             if took_s > PAGE_S:
                 slow[name, key, after] = took_s
     assert slow == {}
@@ -77,5 +77,5 @@ def test_search_takes_at_most_half_a_second(counter: Immediate, words: str) -> N
 
 
 def test_statistics_of_a_year_take_at_most_five_seconds(counter: Immediate) -> None:
-    year = Period(date(2025, 1, 1), date(2025, 12, 31))
+    year = Period(first=date(2025, 1, 1), last=date(2025, 12, 31))
     assert best_s(counter, statistics.statistics, year, "HKU") <= 5

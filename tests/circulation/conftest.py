@@ -55,16 +55,16 @@ from tests.readers import CATEGORY, with_readers
 
 PUBLISHED = Policy()
 PLACE = "HKU-MAIN-LENDING"
-COUNTER = Place("counter", PLACE)
-TERMINAL = Actor("counter-1", "sip2", "09")
-CLERK = Actor("mei", "cli", "request")
-WORLD = Actor("world", "world")
+COUNTER = Place(role="counter", location=PLACE)
+TERMINAL = Actor(who="counter-1", channel="sip2", message="09")
+CLERK = Actor(who="mei", channel="cli", message="request")
+WORLD = Actor(who="world", channel="world")
 
 CHARGES = Charges(processing_cents=10_000, replacement_cents=30_000, damage_cents=5_000, refund_if_found_days=30)
 PARTNERS = (
-    Partner("CUHK", "Chinese University", priority=10, institutional_card="CUHK-INST", charges=CHARGES),
-    Partner("HKUST", "University of Science and Technology", priority=20),
-    Partner("POLYU", "Polytechnic University", priority=30),
+    Partner(agency="CUHK", name="Chinese University", priority=10, institutional_card="CUHK-INST", charges=CHARGES),
+    Partner(agency="HKUST", name="University of Science and Technology", priority=20),
+    Partner(agency="POLYU", name="Polytechnic University", priority=30),
 )
 PATRONS_ROWS = (
     {"barcode": "UG1", "name": "Chan", "category": CATEGORY.key, "local_loans": 0, "total_quota": 60, "language": "en"},
@@ -72,10 +72,10 @@ PATRONS_ROWS = (
     {"barcode": "PG1", "name": "Lee", "category": "postgraduates", "local_loans": 0, "total_quota": 120, "language": "en"},
 )
 COPIES = (
-    Holding("CUHK", "C1", "dune", "Dune"),
-    Holding("HKUST", "S1", "dune", "Dune"),
-    Holding("POLYU", "P1", "solaris", "Solaris"),
-    Holding("HKU", "K9", "lend", "Love in a Fallen City"),
+    Holding(agency="CUHK", barcode="C1", bib_id="dune", title="Dune"),
+    Holding(agency="HKUST", barcode="S1", bib_id="dune", title="Dune"),
+    Holding(agency="POLYU", barcode="P1", bib_id="solaris", title="Solaris"),
+    Holding(agency="HKU", barcode="K9", bib_id="lend", title="Love in a Fallen City"),
 )
 
 
@@ -109,7 +109,7 @@ class DeskWorld:
         self, policy: Policy = PUBLISHED, partners: tuple[Partner, ...] = PARTNERS, engine: Engine | None = None
     ) -> None:
         self.now = hkt("2017-03-01 10:00")
-        self.library = Library("HKU", "HKU Libraries", with_readers(policy), (PLACE,))
+        self.library = Library(agency="HKU", name="HKU Libraries", policy=with_readers(policy), pickup_locations=(PLACE,))
         self.engine = engine or databases.empty()
         if engine is not None:
             create_all(engine)
@@ -120,7 +120,7 @@ class DeskWorld:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(lambda unit: unit.partners.write(partners))
-        ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
+        ils = Snapshot(ConnectorTools(store=self.store, agency="HKU", verify=_never))
         self.circulation = Circulation(
             self.store,
             ConnectedSystem(self.store, ils, lambda: self.library, lambda: self.now),
@@ -164,7 +164,9 @@ class DeskWorld:
         """Insert a request of UG1 for Dune, item CUHK:C1, at a position."""
         copy: dict[str, Any]
         lent = facts.get("side") is Side.LENDING
-        made = Request("", Side.BORROWING, position, "Dune", "dune", partner="CUHK", pickup_location=PLACE)
+        made = Request(
+            id="", side=Side.BORROWING, position=position, title="Dune", bib_id="dune", partner="CUHK", pickup_location=PLACE
+        )
         if lent:
             copy = {"item_agency": "HKU", "item_barcode": "K9", "wire_agency": "CUHK", "wire_id": "c-1"}
         else:
@@ -181,49 +183,62 @@ class DeskWorld:
         return self.given(Position.ON_LOAN, **{**dates, **facts})
 
     def wish(self, patron: str = "UG1", bib: str = "dune", number: str = "d-1", **more: Any) -> Any:
-        return self.ask(self.circulation.execute(RequestTitle(CLERK, patron, bib, placed_by="D", placed_id=number, **more)))
+        return self.ask(
+            self.circulation.execute(RequestTitle(by=CLERK, patron=patron, bib_id=bib, placed_by="D", placed_id=number, **more))
+        )
 
     def heard(self, **facts: Any) -> PartnerNotice:
         """Receive a notification from CUHK, by default about its item C1."""
         agency = facts.get("partner", "CUHK")
-        said = {"by": Actor(agency, "ncip", "Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
+        said = {"by": Actor(who=agency, channel="ncip", message="Item"), "partner": "CUHK", "item": ItemKey("CUHK", "C1")}
         return PartnerNotice(**{**said, **facts})
 
     def check_in(self, barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.circulation.execute(CheckIn(TERMINAL, COUNTER, barcode, **more)))
+        return self.ask(self.circulation.execute(CheckIn(by=TERMINAL, place=COUNTER, barcode=barcode, **more)))
 
     def check_out(self, card: str = "UG1", barcode: str = "C1", **more: Any) -> Any:
-        return self.ask(self.circulation.execute(CheckOut(TERMINAL, COUNTER, card, barcode, **more)))
+        return self.ask(self.circulation.execute(CheckOut(by=TERMINAL, place=COUNTER, card=card, barcode=barcode, **more)))
 
     def renew(self, card: str = "UG1", barcode: str = "C1", inbox: InboxKey | None = None, **more: Any) -> Any:
-        return self.ask(self.circulation.execute(Renew(TERMINAL, card, barcode, **more), inbox=inbox))
+        return self.ask(self.circulation.execute(Renew(by=TERMINAL, card=card, barcode=barcode, **more), inbox=inbox))
 
     def act(self, name: str, request: str = "R1", **more: Any) -> Any:
-        return self.ask(self.circulation.execute(Act(CLERK, request, **more, action=name)))
+        return self.ask(self.circulation.execute(Act(by=CLERK, request=request, **more, action=name)))
 
     def close_on(self, agency: str, *days: str) -> None:
         rows = [{"agency": agency, "day": date.fromisoformat(day), "reason": ""} for day in days]
         self.store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
 
     def pay(self, cents: int, card: str = "UG1") -> Any:
-        return self.ask(self.circulation.execute(Pay(TERMINAL, card, cents)))
+        return self.ask(self.circulation.execute(Pay(by=TERMINAL, card=card, cents=cents)))
 
     def say(self, name: str, request: Request, **more: Any) -> Any:
         """Receive a notification about a request from its partner, by the name of a service method."""
         wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
         due = self.today() + timedelta(days=30)
-        ask = PartnerNotice(Actor(request.partner, "ncip", name), request.partner, item=request.item, due=due, **wire, **more)
+        ask = PartnerNotice(
+            by=Actor(who=request.partner, channel="ncip", message=name),
+            partner=request.partner,
+            item=request.item,
+            due=due,
+            **wire,
+            **more,
+        )
         return self.ask(self.circulation.execute(sent_as(NEWS_KINDS[name], ask)))
 
     def borrow_from_us(self, bib: str, number: str) -> Any:
         """Let CUHK request a title of ours."""
-        by = Actor("CUHK", "ncip", "RequestItem")
-        return self.ask(self.circulation.execute(BorrowFromUs(by, "CUHK", "CUHK", number, bib_id=bib)))
+        by = Actor(who="CUHK", channel="ncip", message="RequestItem")
+        return self.ask(
+            self.circulation.execute(BorrowFromUs(by=by, partner="CUHK", wire_agency="CUHK", wire_id=number, bib_id=bib))
+        )
 
     def delivered(self, send: Notification, answer: DeliveryResult) -> Any:
         """Record the delivery of the newest message of this kind."""
         row = next(row for row in reversed(self.store.now(lambda unit: unit.outbox.rows())) if row.send is send)
-        return self.ask(self.circulation.execute(Delivered(row, answer, None, CircuitSettings())))
+        return self.ask(
+            self.circulation.execute(Delivered(row=row, answer=answer, retry_at=None, circuit_settings=CircuitSettings()))
+        )
 
     def add_copies(self, copies: Sequence[Holding]) -> None:
         self.store.now(lambda unit: unit.execute(insert(HOLDINGS), [_row(copy) for copy in copies]))
@@ -336,8 +351,10 @@ def _row(copy: Holding) -> dict[str, Any]:
 def _open(unit: UnitOfWork, request: Request, now: datetime) -> Request:
     born = unit.open(request, now, WORLD)
     if born.side is Side.BORROWING and born.wire_id:
-        asked = Candidate(born.id, 1, born.partner, "C1" if born.partner == "CUHK" else "", wire_id=born.wire_id)
-        unit.candidates.add([asked, Candidate(born.id, 2, "HKUST", "S1")])
+        asked = Candidate(
+            request=born.id, rank=1, agency=born.partner, barcode="C1" if born.partner == "CUHK" else "", wire_id=born.wire_id
+        )
+        unit.candidates.add([asked, Candidate(request=born.id, rank=2, agency="HKUST", barcode="S1")])
     return born
 
 

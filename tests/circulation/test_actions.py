@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 P = Position
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
-CLERK = Actor("mei", "cli", "request")
+CLERK = Actor(who="mei", channel="cli", message="request")
 BY_HAND = Policy(return_=Return(announce="on_dispatch"))
 LENT = {"side": Side.LENDING, "lender_due": date(2017, 4, 15)}
 ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used": True}
@@ -304,7 +304,7 @@ def test_r45_lost_item_of_an_unknown_owner_is_flagged(library: DeskWorld) -> Non
     assert (library.fines(), library.request().flags) == ([], "owner_unknown no_price:lost")
 
 
-UNLISTED = (Partner("CUHK", "Chinese University", charges=Charges(processing_cents=10_000)),)
+UNLISTED = (Partner(agency="CUHK", name="Chinese University", charges=Charges(processing_cents=10_000)),)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_r45_damaged_item_is_charged_at_the_owners_price(library: DeskWorld) -> 
 
 
 def test_r45_prices_are_kept_per_owner(make_library: Callable[..., DeskWorld]) -> None:
-    dear = Partner("CUHK", "Chinese University", charges=Charges(replacement_cents=50_000))
+    dear = Partner(agency="CUHK", name="Chinese University", charges=Charges(replacement_cents=50_000))
     library = make_library(partners=(dear,))
     library.lent_out()
 
@@ -455,15 +455,15 @@ def test_r37_decline_updates_the_item_status(library: DeskWorld, reason: str, st
 def test_r11a_staff_may_place_a_duplicate_request(library: DeskWorld) -> None:
     library.wish()
 
-    answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune", staff=True)))
+    answer = library.ask(library.circulation.execute(RequestTitle(by=CLERK, patron="UG1", bib_id="dune", staff=True)))
 
-    assert answer == Requested("R2", "UG1", "", "", "dune")
+    assert answer == Requested(request="R2", patron="UG1", placed_by="", placed_id="", bib_id="dune")
 
 
 def test_ended_request_is_reopened_as_a_new_request(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
-    library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason="a copy came back")))
+    library.ask(library.circulation.execute(Reopen(by=CLERK, request="R1", reason="a copy came back")))
 
     assert (library.request("R2").position, library.request("R2").reopened_from) == (P.REQUESTED, "R1")
     assert library.request("R1") == before
@@ -483,7 +483,7 @@ def test_request_that_cannot_be_reopened_is_refused(
 ) -> None:
     library.given(position, **facts)
 
-    assert library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason=reason))).why is why
+    assert library.ask(library.circulation.execute(Reopen(by=CLERK, request="R1", reason=reason))).why is why
 
 
 def test_r14_staff_may_extend_the_pickup_period(library: DeskWorld) -> None:

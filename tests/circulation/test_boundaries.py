@@ -121,7 +121,10 @@ def with_copies(*copies: Holding, **more: Any) -> Callable[[DeskWorld], object]:
 
 
 def copy(agency: str, status: str = HERE, **more: Any) -> Holding:
-    return replace(Holding(agency, f"{agency}-{status}-{more.get('volume', '')}", "new", "New", status=status), **more)
+    return replace(
+        Holding(agency=agency, barcode=f"{agency}-{status}-{more.get('volume', '')}", bib_id="new", title="New", status=status),
+        **more,
+    )
 
 
 def having(hkall: int, local: int = 0, total: int | None = 60, category: str = CATEGORY.key) -> Callable[[DeskWorld], object]:
@@ -145,7 +148,9 @@ def on_shelf(
         told = {"received_on": date(2017, 3, 6), "notified_on": date(2017, 3, 6), "pickup_last": date(2017, 3, 11)}
         library.given(P.RECEIVED, **{**told, **facts})
         library.go_to(at)
-        ask = CheckOut(Actor("t", "sip2", "11"), Place(role, place), card, "C1")
+        ask = CheckOut(
+            by=Actor(who="t", channel="sip2", message="11"), place=Place(role=role, location=place), card=card, barcode="C1"
+        )
         return library.ask(library.circulation.execute(ask))
 
     return do
@@ -188,7 +193,15 @@ def unrecalled(when: str) -> Callable[[DeskWorld], object]:
 def dropped(at: str) -> Callable[[DeskWorld], object]:
     def do(library: DeskWorld) -> object:
         library.go_to(at)
-        return library.ask(library.circulation.execute(CheckIn(Actor("drop", "sip2", "09"), Place("bookdrop", "DROP"), "C1")))
+        return library.ask(
+            library.circulation.execute(
+                CheckIn(
+                    by=Actor(who="drop", channel="sip2", message="09"),
+                    place=Place(role="bookdrop", location="DROP"),
+                    barcode="C1",
+                )
+            )
+        )
 
     return do
 
@@ -215,7 +228,9 @@ def standing(position: Position, **facts: Any) -> Callable[[DeskWorld], object]:
 
 
 def cancelled(library: DeskWorld) -> object:
-    answer = library.ask(library.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG1", request="R1")))
+    answer = library.ask(
+        library.circulation.execute(CancelRequest(by=Actor(who="D", channel="ncip"), patron="UG1", request="R1"))
+    )
     return said(answer) if isinstance(answer, Refused) else library.request().position
 
 
@@ -266,20 +281,20 @@ def letter_leaves(when: str) -> Callable[[DeskWorld], object]:
         library.go_to(when)
         last = library.today() + timedelta(days=5)
         return library.delivered(
-            Notification.LETTER_PICKUP, DeliveryResult(DeliveryKind.ACCEPTED, sent_on=library.today(), last_day=last)
+            Notification.LETTER_PICKUP, DeliveryResult(kind=DeliveryKind.ACCEPTED, sent_on=library.today(), last_day=last)
         )
 
     return do
 
 
 def handed_in(barcode: str, role: str = "counter", place: str = "HKU-MAIN-LENDING") -> Callable[[DeskWorld], object]:
-    ask = CheckIn(Actor("t", "sip2", "09"), Place(role, place), barcode)
+    ask = CheckIn(by=Actor(who="t", channel="sip2", message="09"), place=Place(role=role, location=place), barcode=barcode)
     return lambda library: library.ask(library.circulation.execute(ask))
 
 
 def record(name: str) -> Callable[[DeskWorld], object]:
     """The first row of the patron's own record."""
-    see = SeePatron(Actor("t", "sip2", "63"), "UG1")
+    see = SeePatron(by=Actor(who="t", channel="sip2", message="63"), card="UG1")
     return lambda library: attrgetter(name)(library.ask(library.circulation.execute(see)).lines[0])
 
 
@@ -303,7 +318,9 @@ def told_of(send: Notification, name: str) -> Callable[[DeskWorld], object]:
 
 
 def waive(cents: int) -> Callable[[DeskWorld], object]:
-    return lambda library: library.ask(library.circulation.execute(Waive(Actor("mei", "cli"), 1, "typhoon", cents)))
+    return lambda library: library.ask(
+        library.circulation.execute(Waive(by=Actor(who="mei", channel="cli"), fine=1, reason="typhoon", cents=cents))
+    )
 
 
 def lent_by_category(key: str) -> Callable[[DeskWorld], object]:
@@ -325,7 +342,7 @@ def changed(**tables: Any) -> Policy:
 def window(scope: Scope, day: str = "2017-03-09", partner: str = "") -> Policy:
     """A suspension on one day, for all partners or for one."""
     on = date.fromisoformat(day)
-    return changed(service_windows=(Window(scope, on, on, partner=partner),))
+    return changed(service_windows=(Window(scope=scope, start=on, end=on, partner=partner),))
 
 
 def closure(how: OnClosure) -> Policy:
@@ -503,7 +520,7 @@ ROWS: tuple[Row, ...] = (
     Row("R21 where only a checkout does",             then(having(14), wish("2017-03-02 10:00", bib="solaris")), YES, changed(quota=Quota(count_from="checkout"))),
     Row("R21 counted again at the checkout",          then(wish(), comes, known(local_loans=60), lambda lib: lib.check_out()), Reason.QUOTA_TOTAL),
     Row("R20 counted again at the checkout",          then(wish(), comes, having(15), lambda lib: lib.check_out()), Reason.QUOTA_HKALL),
-    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
+    Row("R21 cancelled: free at once",                then(having(14), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(by=Actor(who="D", channel="ncip"), patron="UG1", request="R15"))), wish("2017-03-02 10:00", bib="solaris")), YES),
     Row("R22 nobody queues for what is out",          with_copies(copy("CUHK", OUT), hold=True), Reason.HOLDS_NOT_ALLOWED),
     # ---- recalls
     Row("R23 another library",                        then(loan(), recalled("2017-03-10 10:00", partner="HKUST")), Reason.AGENCY_NOT_OWNER),
@@ -593,7 +610,7 @@ ROWS: tuple[Row, ...] = (
     Row("R34 on loan",                                then(loan(), cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R34 cancelled, and it comes all the same",   then(standing(P.CANCELLING), sent, lambda lib: lib.check_in(), ALL_LETTERS), 0),
     Row("R34 from another library, where it may not", then(wish(), declined, cancelled), Reason.TOO_LATE_TO_CANCEL, changed(cancel=Cancel(in_rerequested=False))),
-    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(Actor("D", "ncip"), "UG2", request="R1")))), Reason.UNKNOWN_REQUEST),
+    Row("R34 by somebody else",                       then(wish(), lambda lib: lib.ask(lib.circulation.execute(CancelRequest(by=Actor(who="D", channel="ncip"), patron="UG2", request="R1")))), Reason.UNKNOWN_REQUEST),
     Row("R34 sent before it was cancelled",           then(wish(), sent, cancelled), Reason.TOO_LATE_TO_CANCEL),
     Row("R35 asked for",                              then(wish(), record("label")), "HKALL REQUESTD"),
     Row("R35 asked of another library",               then(wish(), declined, record("label")), "HKALL REQUESTD"),
@@ -630,7 +647,7 @@ ROWS: tuple[Row, ...] = (
     Row("R41 where only a moved date costs more",     then(loan(), recalled("2017-03-04 10:00"), returned("2017-03-17 10:00")), 200, changed(fine=Fine(recalled_requires_shortening=True))),
     Row("R41 taken back: normal from that day",       then(loan(), recalled("2017-03-04 10:00"), unrecalled("2017-03-18 10:00"), returned("2017-03-19 10:00")), 800),
     Row("R41 the most for one book",                  then(loan(), returned("2017-03-26 10:00")), 1500, changed(fine=Fine(max_per_item_cents=1500))),
-    Row("R41 fine-free days",                         then(loan(), returned("2017-03-19 10:00")), 200, changed(fine_free=(FineFree(date(2017, 3, 17), date(2017, 3, 18)),))),
+    Row("R41 fine-free days",                         then(loan(), returned("2017-03-19 10:00")), 200, changed(fine_free=(FineFree(start=date(2017, 3, 17), end=date(2017, 3, 18)),))),
     Row("R41 the last second of the recall's own day", then(loan(), recalled("2017-03-18 09:00"), returned("2017-03-18 23:59:59")), 400),
     Row("R41 the first second of the next",           then(loan(), recalled("2017-03-18 09:00"), returned("2017-03-19 00:00:00")), 800),
     Row("R41 recalled on the day it comes back",      then(loan(), recalled("2017-03-19 09:00"), returned("2017-03-19 10:00")), 600),

@@ -36,7 +36,9 @@ def seen(desk: DeskWorld) -> int:
 
 def test_command_runs_when_the_displayed_state_is_current(desk: DeskWorld) -> None:
     desk.wish()
-    done = desk.ask(desk.circulation.execute(Act(CLERK, "R1", reason="no longer wanted", action="cancel"), since=seen(desk)))
+    done = desk.ask(
+        desk.circulation.execute(Act(by=CLERK, request="R1", reason="no longer wanted", action="cancel"), since=seen(desk))
+    )
     assert isinstance(done, Done)
     assert desk.request().position is P.CANCELLING
 
@@ -44,8 +46,8 @@ def test_command_runs_when_the_displayed_state_is_current(desk: DeskWorld) -> No
 def test_second_command_on_the_same_displayed_state_reports_the_first_change(desk: DeskWorld) -> None:
     desk.given(P.RECEIVED)
     both = seen(desk)
-    desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="lend"), since=both))
-    second = desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=both))
+    desk.ask(desk.circulation.execute(Act(by=CLERK, request="R1", action="lend"), since=both))
+    second = desk.ask(desk.circulation.execute(Act(by=CLERK, request="R1", action="return_unused"), since=both))
     assert isinstance(second, Changed)
     assert [(line.event, line.who, line.target) for line in second.lines] == [("CHECK_OUT", "mei", "ON_LOAN")]
     assert desk.request().position is P.ON_LOAN
@@ -56,14 +58,16 @@ def test_refusal_and_delivered_letter_do_not_count_as_changes(desk: DeskWorld) -
     desk.check_in()
     before = seen(desk)
     desk.act("ship")
-    desk.delivered(Notification.LETTER_PICKUP, DeliveryResult(DeliveryKind.ACCEPTED))
+    desk.delivered(Notification.LETTER_PICKUP, DeliveryResult(kind=DeliveryKind.ACCEPTED))
     assert seen(desk) > before
-    assert isinstance(desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=before)), Done)
+    assert isinstance(
+        desk.ask(desk.circulation.execute(Act(by=CLERK, request="R1", action="return_unused"), since=before)), Done
+    )
 
 
 def test_ended_request_is_reopened_once(desk: DeskWorld) -> None:
     given = desk.given(P.IN_TRANSIT)
     desk.store.now(UnitOfWork.force, given, P.CLOSED, desk.now, CLERK, "test")
-    command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)
+    command, before = Reopen(by=CLERK, request="R1", reason="found again"), seen(desk)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)

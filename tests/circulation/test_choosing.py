@@ -28,7 +28,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Si
 from hkall_gateway.simulator.scenario.world import World
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = Actor("wong", "cli", "request")
+STAFF = Actor(who="wong", channel="cli", message="request")
 DAY = date(2017, 3, 1)
 LENDERS = ("CUHK", "HKUST", "POLYU", "LU")
 DECLINE = "ItemRequestCancelled request=HKU:R1-1 item=C1 user=HKU-INST"
@@ -104,8 +104,10 @@ def equal(world: World) -> None:
 def lent(world: World, agency: str, count: int, side: Side = Side.BORROWING) -> None:
     position = Position.CLOSED
     for n in range(count):
-        row = Request(f"X{side}{agency}{n}", side, position, "An older book", f"b{n}", partner=agency)
-        world.store.now(UnitOfWork.open, row, world.now, Actor("world", "world"))
+        row = Request(
+            id=f"X{side}{agency}{n}", side=side, position=position, title="An older book", bib_id=f"b{n}", partner=agency
+        )
+        world.store.now(UnitOfWork.open, row, world.now, Actor(who="world", channel="world"))
 
 
 def test_library_with_the_lowest_lending_ratio_is_asked_first(world: World) -> None:
@@ -179,7 +181,14 @@ def test_library_is_asked_once_per_request(world: World) -> None:
 
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
-    told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
+    told = PartnerMessage(
+        send=Notification.TELL_LENDER_RECEIVED.value,
+        request="R1",
+        partner=agency,
+        wire_agency="HKU",
+        wire_id="R1-1",
+        at=world.now,
+    )
     address = in_context(choosing.address_message, world.circulation.library, world.now, told)
     found: tuple[str, ...] = world.store.now(address)[2]
     return found
@@ -205,7 +214,7 @@ def test_library_without_lookups_is_not_queried(world: World) -> None:
 
 
 def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Acted | Refused:
-    deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
+    deed = StaffCommand(by=STAFF, request="R1", barcode=barcode, agency=agency, reason=reason)
     outcome: Acted | Refused = world.store.now(in_context(actions.act, world.circulation.library, world.now, deed, what))
     world.pump()
     return outcome

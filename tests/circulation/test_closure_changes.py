@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 P = Position
 DAYS = ("2017-03-16", "2017-03-17")
-TYPHOON = StaffCommand(Actor("mei", "cli", "closures move"), reason="typhoon")
+TYPHOON = StaffCommand(by=Actor(who="mei", channel="cli", message="closures move"), reason="typhoon")
 OPEN = date(2017, 3, 18)
 
 

@@ -80,7 +80,12 @@ def test_sent_message_is_shown_with_its_data_attempts_and_partner(desk: DeskWorl
     later = desk.now + timedelta(minutes=10)
     desk.ask(
         desk.circulation.execute(
-            Delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, CircuitSettings())
+            Delivered(
+                row=row,
+                answer=DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="refused"),
+                retry_at=later,
+                circuit_settings=CircuitSettings(),
+            )
         )
     )
     (told,) = page(desk).sent
@@ -88,7 +93,7 @@ def test_sent_message_is_shown_with_its_data_attempts_and_partner(desk: DeskWorl
     assert [(one.kind, one.detail) for one in told.tries] == [("unreachable", "refused")]
     assert isinstance(row.payload, PartnerMessage)
     assert (told.facts["title"], told.facts["item"], told.facts["wire_id"]) == ("Dune", "CUHK, C1", row.payload.wire_id)
-    desk.delivered(Notification.ASK_LENDER, DeliveryResult(DeliveryKind.ACCEPTED))
+    desk.delivered(Notification.ASK_LENDER, DeliveryResult(kind=DeliveryKind.ACCEPTED))
     (told,) = page(desk).sent
     assert told.sent_at == desk.now
 
@@ -106,8 +111,10 @@ def test_letter_is_listed_without_its_email_address(desk: DeskWorld) -> None:
 
 def test_received_document_is_shown_with_its_stored_reply(desk: DeskWorld) -> None:
     desk.wish()
-    notice = desk.heard(by=Actor("CUHK", "ncip", "ItemShipped", "abc123"))
-    desk.ask(desk.circulation.execute(sent_as(ItemShipped, notice), inbox=InboxKey("CUHK", "abc123def", 60)))
+    notice = desk.heard(by=Actor(who="CUHK", channel="ncip", message="ItemShipped", corr="abc123"))
+    desk.ask(
+        desk.circulation.execute(sent_as(ItemShipped, notice), inbox=InboxKey(agency="CUHK", digest="abc123def", keep_s=60))
+    )
     desk.go_to("2017-03-03 10:00")
     desk.check_in()
     (heard,) = page(desk).received
@@ -121,7 +128,10 @@ def test_refused_document_is_shown_with_reason_and_rule(desk: DeskWorld) -> None
     desk.wish()
     desk.ask(
         desk.circulation.execute(
-            sent_as(ItemRecalled, desk.heard(partner="POLYU", by=Actor("POLYU", "ncip", "ItemRecalled", "x")))
+            sent_as(
+                ItemRecalled,
+                desk.heard(partner="POLYU", by=Actor(who="POLYU", channel="ncip", message="ItemRecalled", corr="x")),
+            )
         )
     )
     refused = [heard for heard in page(desk).received if heard.refused]
@@ -141,8 +151,8 @@ def test_unassignable_document_is_shown_with_the_request_it_names(desk: DeskWorl
 
 def test_request_page_includes_candidates_item_patron_and_charges(desk: DeskWorld) -> None:
     loan = desk.lent_out()
-    desk.store.now(fines.charge, loan, "damaged", 5_000, "R45", desk.now, Actor("mei", "cli"))
-    desk.store.now(former_cards.replace_cards, {"OLD1": "UG1"}, desk.now, Actor("load", "import"))
+    desk.store.now(fines.charge, loan, "damaged", 5_000, "R45", desk.now, Actor(who="mei", channel="cli"))
+    desk.store.now(former_cards.replace_cards, {"OLD1": "UG1"}, desk.now, Actor(who="load", channel="import"))
     found = page(desk)
     assert [(c.agency, c.wire_id) for c in found.candidates] == [("CUHK", "R1-1"), ("HKUST", "")]
     assert [(c.kind, c.cents) for c in found.charges] == [("damaged", 5_000)]
@@ -267,16 +277,21 @@ def test_request_is_found_by_any_identifier_a_clerk_has(
 @pytest.mark.parametrize("words", ["城市里的鸟", "城市裡的鳥", "chengshi lide niao", "Cheng shi li de niao", "林海音"])
 def test_request_is_found_by_either_script_of_its_title(searched: DeskWorld, words: str) -> None:
     title = Title(
-        "b-birds", "Cheng shi li de niao", "Lin, Haiyin", linked_title="城市裡的鳥", linked_author="林海音", language="chi"
+        bib_id="b-birds",
+        title="Cheng shi li de niao",
+        author="Lin, Haiyin",
+        linked_title="城市裡的鳥",
+        linked_author="林海音",
+        language="chi",
     )
-    copy = Holding("CUHK", "C9", title.bib_id, title.title)
+    copy = Holding(agency="CUHK", barcode="C9", bib_id=title.bib_id, title=title.title)
     searched.store.now(loading.write_copies, [copy], 1, None, {title.bib_id: title})
     searched.given(P.REQUESTED, title=title.title, bib_id=title.bib_id, wire_id="w-80")
     assert found(searched, words) == [("R5", FoundBy.TITLE)]
 
 
 def test_former_card_finds_requests_of_its_patron(searched: DeskWorld) -> None:
-    searched.store.now(former_cards.replace_cards, {"OLD1": "UG2"}, searched.now, Actor("load", "import"))
+    searched.store.now(former_cards.replace_cards, {"OLD1": "UG2"}, searched.now, Actor(who="load", channel="import"))
     assert found(searched, "OLD1") == [("R4", FoundBy.CARD)]
 
 
@@ -298,7 +313,7 @@ def test_stuck_list_uses_the_time_limits_of_the_policy(desk: DeskWorld) -> None:
     for days, numbers in ((5, ["R1"]), (30, [])):
         waits = replace(desk.library.policy.waits, in_transit_days=days)
         desk.library = replace(desk.library, policy=replace(desk.library.policy, waits=waits))
-        rows = ask(desk, console.work_list, ListName.STUCK, StaffRole.CLERK, PageOrder(SortKey.TITLE)).rows
+        rows = ask(desk, console.work_list, ListName.STUCK, StaffRole.CLERK, PageOrder(key=SortKey.TITLE)).rows
         assert [row.request.id for row in rows] == numbers
         assert ask(desk, console.list_counts)[ListName.STUCK] == len(numbers)
 

@@ -14,7 +14,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-HOUSE = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN",))
+HOUSE = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN",))
 ARRIVED, LAST = date(2017, 3, 1), date(2017, 3, 6)
 
 

@@ -26,7 +26,7 @@ from hkall_gateway.simulator.scenario.scripted_partner import manner
 from hkall_gateway.simulator.scenario.world import World
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = Actor("wong", "cli", "outbox")
+STAFF = Actor(who="wong", channel="cli", message="outbox")
 WISH = "RequestItem user=UG1 bib=b-dune request=d-1"
 CANCEL = "CancelRequestItem user=UG1 request=d-1"
 
@@ -54,7 +54,7 @@ def say(world: World, what: str, row: int, reason: str = "by telephone") -> Note
 
 
 def settle(world: World, what: str, row: int, reason: str = "") -> Noted | Refused:
-    command = unsent.Settle(STAFF, row, reason, kind="outbox", how=what)
+    command = unsent.Settle(by=STAFF, number=row, reason=reason, kind="outbox", how=what)
     return world.store.now(in_context(unsent.settle, world.circulation.library, world.now, command))
 
 
@@ -166,7 +166,9 @@ def test_dropped_letter_is_removed_from_the_queue(world: World, send: Notificati
     def queued(unit: UnitOfWork) -> None:
         notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
         unit.execute(insert(NOTICES).values(notice))
-        unit.outbox.put(send, PatronNotice(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)
+        unit.outbox.put(
+            send, PatronNotice(send=send.value, request="R1", patron="UG1", title="Dune", at=world.now, notice=1), "", world.now
+        )
 
     world.store.now(queued)
     say(world, "drop", 1)

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Position
 from tests.circulation.conftest import DeskWorld
 
 P = Position
-YES = DeliveryResult(DeliveryKind.ACCEPTED)
+YES = DeliveryResult(kind=DeliveryKind.ACCEPTED)
 RECEIVED = replace(YES, pending=True, number="CUHK:77")
 
 

@@ -28,19 +28,39 @@ P = Position
 NOON = datetime(2017, 3, 9, 4, tzinfo=UTC)
 DUE, LATER = date(2017, 3, 24), date(2017, 4, 8)
 C1 = ItemKey("CUHK", "C1")
-LOAN = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b1", item_agency="CUHK", item_barcode="C1", due=DUE, renewals=1)
-LENT = Request("R1", Side.LENDING, P.SHIPPED, "Dune", "b1", item_agency="HKU", item_barcode="K9", lender_due=DUE, renewals=1)
-PLACED = Requested("R1", "P1", "D", "", "b1")
-WITHDRAWN = Cancelled("R1", "P1", "D", "")
-PAGED = Paged("R1", "CUHK", "c-1", C1, "Dune")
-RENEWED = Renewed("R1", C1, "P1", "Dune", DUE, 1)
-OUT = CheckedOut("R1", C1, "P1", "Dune", DUE)
+LOAN = Request(
+    id="R1",
+    side=Side.BORROWING,
+    position=P.ON_LOAN,
+    title="Dune",
+    bib_id="b1",
+    item_agency="CUHK",
+    item_barcode="C1",
+    due=DUE,
+    renewals=1,
+)
+LENT = Request(
+    id="R1",
+    side=Side.LENDING,
+    position=P.SHIPPED,
+    title="Dune",
+    bib_id="b1",
+    item_agency="HKU",
+    item_barcode="K9",
+    lender_due=DUE,
+    renewals=1,
+)
+PLACED = Requested(request="R1", patron="P1", placed_by="D", placed_id="", bib_id="b1")
+WITHDRAWN = Cancelled(request="R1", patron="P1", placed_by="D", placed_id="")
+PAGED = Paged(request="R1", wire_agency="CUHK", wire_id="c-1", item=C1, title="Dune")
+RENEWED = Renewed(request="R1", item=C1, card="P1", title="Dune", due=DUE, renewals=1)
+OUT = CheckedOut(request="R1", item=C1, card="P1", title="Dune", due=DUE)
 WIRE: dict[str, Any] = {"wire_agency": "HKU", "wire_id": "R1-1"}
-SENT = Noted("R1", "HKU", "R1-1", C1, position=P.IN_TRANSIT)
-RECALLED = Recalled("R1", C1, DUE, position=P.ON_LOAN, recalled=True)
+SENT = Noted(request="R1", wire_agency="HKU", wire_id="R1-1", item=C1, position=P.IN_TRANSIT)
+RECALLED = Recalled(request="R1", item=C1, due=DUE, position=P.ON_LOAN, recalled=True)
 NOT_RECALLED = replace(RECALLED, recalled=False)
-CLAIMED = Done("R1", C1, P.ON_LOAN, mark="claimed_on")
-CHANGED = Changed("R1", "D", "d-1", "P1", C1, "A")
+CLAIMED = Done(request="R1", item=C1, position=P.ON_LOAN, mark="claimed_on")
+CHANGED = Changed(request="R1", placed_by="D", placed_id="d-1", patron="P1", item=C1, pickup_location="A")
 
 
 def at(position: Position, **facts: Any) -> Request:
@@ -48,7 +68,7 @@ def at(position: Position, **facts: Any) -> Request:
 
 
 def came(what: str) -> CheckedIn:
-    return CheckedIn("R1", C1, "Dune", Arrival(what))
+    return CheckedIn(request="R1", item=C1, title="Dune", what=Arrival(what))
 
 
 # fmt: off
@@ -94,7 +114,7 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
     (came("uncollected"), LOAN,                                  False),
     (replace(OUT, undone=True), at(P.RECEIVED),                  True),
     (replace(OUT, undone=True), LOAN,                            False),
-    (Noted("R1"),      at(P.CANCELLED),                          True),
+    (Noted(request="R1"),      at(P.CANCELLED),                          True),
     (SENT,             at(P.IN_TRANSIT, **WIRE),                 True),
     (SENT,             at(P.CLOSED, **WIRE),                     True),
     (SENT,             at(P.REQUESTED, **WIRE),                  False),
@@ -122,7 +142,7 @@ def test_stored_outcome_is_valid_until_another_event(outcome: object, request_no
 
 
 def test_stored_status_is_valid_until_another_is_set() -> None:
-    copy = Holding("CUHK", "C1", "b1", "Dune", status="Available On Shelf")
+    copy = Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune", status="Available On Shelf")
     assert status_stands(StatusSet(C1, status="Available On Shelf"), copy)
     assert not status_stands(StatusSet(C1, status="Lost"), copy)
 

@@ -72,12 +72,23 @@ def given(library: DeskWorld, side: Side, position: Position, news: News) -> Req
 
 
 def tell(library: DeskWorld, request: Request, news: News, at: datetime | None) -> Any:
-    by = Actor("CUHK", "ncip", news.value)
+    by = Actor(who="CUHK", channel="ncip", message=news.value)
     if news in REPORTS:
-        return library.ask(library.circulation.execute(CopyReport(by, REPORTS[news], K9, "CUHK", reason="reported")))
+        return library.ask(
+            library.circulation.execute(CopyReport(by=by, command=REPORTS[news], item=K9, partner="CUHK", reason="reported"))
+        )
     item = None if request.item is None and news is not News.SHIPPED else request.item or C1
     wire = (request.wire_agency, request.wire_id) if request.wire_id else ("HKU", "R1-1")
-    ask = PartnerNotice(by, "CUHK", *wire, item=item, at=at, due=date(2017, 4, 20), due_is="asked")
+    ask = PartnerNotice(
+        by=by,
+        partner="CUHK",
+        wire_agency=wire[0],
+        wire_id=wire[1],
+        item=item,
+        at=at,
+        due=date(2017, 4, 20),
+        due_is="asked",
+    )
     return library.ask(library.circulation.execute(sent_as(NEWS_KINDS[METHODS[news]], ask)))
 
 
@@ -149,7 +160,7 @@ def test_returned_notification_confirmed_by_staff_closes_the_request(library: De
 
 def two_requests(library: DeskWorld) -> tuple[Request, Request]:
     """R1 waits for Dune, item CUHK:C1; R2 of another patron waits for another title, item CUHK:C2."""
-    library.add_copies([Holding("CUHK", "C2", "emma", "Emma")])
+    library.add_copies([Holding(agency="CUHK", barcode="C2", bib_id="emma", title="Emma")])
     first = library.given(P.REQUESTED)
     library.wish("UG2", "emma", "d-2")
     second = library.request("R2")
@@ -176,7 +187,7 @@ def ours(request: Request) -> dict[str, str]:
 
 
 def test_shipment_of_another_item_of_the_title_is_applied(library: DeskWorld) -> None:
-    library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
+    library.add_copies([Holding(agency="CUHK", barcode="C2", bib_id="dune", title="Dune")])
     first = library.given(P.REQUESTED)
 
     library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(item=ItemKey("CUHK", "C2"), **ours(first)))))

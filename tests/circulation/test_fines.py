@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 P = Position
 Make = Callable[..., "DeskWorld"]
-BOX = Actor("kiosk-1", "sip2", "37")
-CLERK = Actor("mei", "cli", "waive")
+BOX = Actor(who="kiosk-1", channel="sip2", message="37")
+CLERK = Actor(who="mei", channel="cli", message="waive")
 
 
 def late(library: DeskWorld, number: int, days: int) -> None:
@@ -45,11 +45,11 @@ def pay(library: DeskWorld, cents: int, transaction: str = "", **more: Any) -> A
 
 
 def waive(library: DeskWorld, fine: int, reason: str = "ill", cents: int | None = None) -> Any:
-    return library.ask(library.circulation.execute(Waive(CLERK, fine, reason, cents)))
+    return library.ask(library.circulation.execute(Waive(by=CLERK, fine=fine, reason=reason, cents=cents)))
 
 
 def see(library: DeskWorld, card: str = "UG1") -> Any:
-    return library.ask(library.circulation.execute(SeePatron(CLERK, card)))
+    return library.ask(library.circulation.execute(SeePatron(by=CLERK, card=card)))
 
 
 def left(library: DeskWorld) -> list[int]:
@@ -171,7 +171,7 @@ def test_r40_payment_settles_the_oldest_charge_first(library: DeskWorld) -> None
 
     answer = pay(library, 400)
 
-    assert answer == Paid("UG1", 400, 800)
+    assert answer == Paid(card="UG1", cents=400, owed_cents=800)
     assert left(library) == [0, 200, 600]
 
 
@@ -207,7 +207,7 @@ def test_two_devices_may_use_the_same_transaction_id(library: DeskWorld) -> None
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
-    pay(library, 200, "BK1", by=Actor("kiosk-2", "sip2", "37"))
+    pay(library, 200, "BK1", by=Actor(who="kiosk-2", channel="sip2", message="37"))
 
     assert library.owed() == 200
 
@@ -275,7 +275,7 @@ def test_payments_never_exceed_charges_and_are_counted_once(make_library: Make, 
 def test_waiver_is_journalled_with_its_reason(library: DeskWorld) -> None:
     late(library, 1, 3)
 
-    assert waive(library, 1) == Waived(1, 600, 0)
+    assert waive(library, 1) == Waived(fine=1, cents=600, owed_cents=0)
     line = library.journal()[-1]
     assert (line["event"], line["who"], '"because":"ill"' in line["detail"]) == ("WAIVE", "mei", True)
 
@@ -283,14 +283,14 @@ def test_waiver_is_journalled_with_its_reason(library: DeskWorld) -> None:
 def test_charge_may_be_waived_in_part(library: DeskWorld) -> None:
     late(library, 1, 3)
 
-    assert waive(library, 1, cents=250) == Waived(1, 250, 350)
+    assert waive(library, 1, cents=250) == Waived(fine=1, cents=250, owed_cents=350)
 
 
 def test_repeated_waiver_succeeds(library: DeskWorld) -> None:
     late(library, 1, 3)
     waive(library, 1)
 
-    assert waive(library, 1) == Waived(1, 0, 0, again=True)
+    assert waive(library, 1) == Waived(fine=1, cents=0, owed_cents=0, again=True)
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey
 from tests.circulation.conftest import CLERK, COUNTER, NEWS_KINDS, PATRONS_ROWS, TERMINAL, DeskWorld, sent_as
 
 COPIES = (
-    Holding("CUHK", "E1", "emma", "Emma"),
-    Holding("HKU", "K10", "lend", "Love in a Fallen City"),
-    Holding("HKUST", "S2", "solaris", "Solaris"),
+    Holding(agency="CUHK", barcode="E1", bib_id="emma", title="Emma"),
+    Holding(agency="HKU", barcode="K10", bib_id="lend", title="Love in a Fallen City"),
+    Holding(agency="HKUST", barcode="S2", bib_id="solaris", title="Solaris"),
 )
 BARCODES = ("C1", "S1", "P1", "E1", "S2", "K9", "K10")
 CARDS = tuple(str(row["barcode"]) for row in PATRONS_ROWS)
-CUHK = Actor("CUHK", "ncip", "RequestItem")
+CUHK = Actor(who="CUHK", channel="ncip", message="RequestItem")
 TABLES: tuple[Table, ...] = (REQUESTS, CANDIDATES, JOURNAL, OUTBOX, FINES, NOTICES, HOLDINGS)
 
 
@@ -77,24 +77,43 @@ def draw(chance: Random, world: DeskWorld) -> Any:
     if request is None or kind < 3:  # a RequestId may come again, also in the same group
         number = f"d-{chance.randrange(12)}"
         return RequestTitle(
-            CLERK, chance.choice(CARDS), chance.choice(["dune", "emma", "solaris"]), placed_by="D", placed_id=number
+            by=CLERK,
+            patron=chance.choice(CARDS),
+            bib_id=chance.choice(["dune", "emma", "solaris"]),
+            placed_by="D",
+            placed_id=number,
         )
     barcode = chance.choice([request.item_barcode or "C1", *BARCODES])
     if kind == 3:
-        return BorrowFromUs(CUHK, "CUHK", "CUHK", f"c-{chance.randrange(5)}", bib_id="lend")
+        return BorrowFromUs(by=CUHK, partner="CUHK", wire_agency="CUHK", wire_id=f"c-{chance.randrange(5)}", bib_id="lend")
     if kind < 6:
-        return CheckIn(TERMINAL, COUNTER, barcode)
+        return CheckIn(by=TERMINAL, place=COUNTER, barcode=barcode)
     if kind < 8:
-        return CheckOut(TERMINAL, COUNTER, chance.choice([request.patron, "CUHK-INST"]), request.item_barcode or barcode)
+        return CheckOut(
+            by=TERMINAL,
+            place=COUNTER,
+            card=chance.choice([request.patron, "CUHK-INST"]),
+            barcode=request.item_barcode or barcode,
+        )
     if kind == 8:
-        return chance.choice([Renew(TERMINAL, request.patron, barcode), CancelRequest(CLERK, request.patron, request.id)])
+        return chance.choice(
+            [
+                Renew(by=TERMINAL, card=request.patron, barcode=barcode),
+                CancelRequest(by=CLERK, patron=request.patron, placed_by=request.id),
+            ]
+        )
     if kind == 9:
-        return Act(CLERK, request.id, action=chance.choice(sorted(STAFF_ACTIONS)), cents=chance.choice([None, 5_000]))
+        return Act(
+            by=CLERK, request=request.id, action=chance.choice(sorted(STAFF_ACTIONS)), cents=chance.choice([None, 5_000])
+        )
     name, partner = chance.choice(["shipped", "shipped", *NEWS_KINDS]), request.partner or "CUHK"
     wire: dict[str, Any] = {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
     item = request.item or ItemKey(partner, {"HKUST": "S1", "POLYU": "P1"}.get(partner, barcode))
     due = world.today() + timedelta(days=30)
-    return sent_as(NEWS_KINDS[name], PartnerNotice(Actor(partner, "ncip", name), partner, item=item, due=due, **wire))
+    return sent_as(
+        NEWS_KINDS[name],
+        PartnerNotice(by=Actor(who=partner, channel="ncip", message=name), partner=partner, item=item, due=due, **wire),
+    )
 
 
 @pytest.mark.sql_differs

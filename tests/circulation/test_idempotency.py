@@ -15,9 +15,11 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey
 
-LIBRARY = Library("HKU", "The University of Hong Kong Libraries", Policy(), ("HKU-MAIN-LENDING",))
-KEY = InboxKey("HKU-DISCOVERY", "d1", keep_s=900)
-RENEWED = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", None, 1)
+LIBRARY = Library(
+    agency="HKU", name="The University of Hong Kong Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",)
+)
+KEY = InboxKey(agency="HKU-DISCOVERY", digest="d1", keep_s=900)
+RENEWED = Renewed(request="R1", item=ItemKey("CUHK", "C1"), card="P1", title="Dune", due=None, renewals=1)
 WINDOW = timedelta(seconds=KEY.keep_s)
 
 
@@ -43,15 +45,15 @@ Ask = Callable[[Wish, datetime, InboxKey], Renewed | Refused]
 
 
 def test_repeated_document_gets_the_stored_reply_within_its_retention_time(ask: Ask, now: datetime) -> None:
-    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
+    wish = Wish(RENEWED, Refused(why=Reason.RENEWAL_TOO_SOON))
     outcomes = [ask(wish, now, KEY), ask(wish, now + WINDOW, KEY)]
     assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
 
 
 def test_repeated_document_is_processed_anew_after_its_retention_time(ask: Ask, now: datetime) -> None:
-    wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
+    wish = Wish(RENEWED, Refused(why=Reason.RENEWAL_TOO_SOON))
     ask(wish, now, KEY)
-    assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
+    assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(why=Reason.RENEWAL_TOO_SOON)
 
 
 def test_retention_time_of_a_stored_reply_restarts_when_it_has_expired(ask: Ask, now: datetime) -> None:
@@ -63,7 +65,7 @@ def test_retention_time_of_a_stored_reply_restarts_when_it_has_expired(ask: Ask,
 
 
 def test_expired_reply_does_not_affect_other_stored_replies(ask: Ask, now: datetime) -> None:
-    long = InboxKey("HKU-DISCOVERY", "d2", keep_s=86_400)
+    long = InboxKey(agency="HKU-DISCOVERY", digest="d2", keep_s=86_400)
     short_wish, long_wish = Wish(RENEWED, RENEWED), Wish(RENEWED)
     ask(short_wish, now, KEY)
     ask(long_wish, now, long)
@@ -73,5 +75,5 @@ def test_expired_reply_does_not_affect_other_stored_replies(ask: Ask, now: datet
 
 
 def test_repeated_document_is_reevaluated_after_a_refusal(ask: Ask, now: datetime) -> None:
-    wish = Wish(Refused(Reason.RENEWAL_TOO_SOON), RENEWED)
-    assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Reason.RENEWAL_TOO_SOON), RENEWED]
+    wish = Wish(Refused(why=Reason.RENEWAL_TOO_SOON), RENEWED)
+    assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(why=Reason.RENEWAL_TOO_SOON), RENEWED]

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
 
 P = Position
-ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
-TOLD = (Partner("CUHK", "Chinese University"),)
+ASKED = (Partner(agency="CUHK", name="Chinese University", renewal_mode="ask_first"),)
+TOLD = (Partner(agency="CUHK", name="Chinese University"),)
 YES, NO = (
-    DeliveryResult(DeliveryKind.ACCEPTED),
-    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+    DeliveryResult(kind=DeliveryKind.ACCEPTED),
+    DeliveryResult(kind=DeliveryKind.REFUSED, problem="Renewal Not Allowed - Item Has Outstanding Requests"),
 )
-CLERK = Actor("mei", "cli", "extend")
+CLERK = Actor(who="mei", channel="cli", message="extend")
 
 
 def lent_past(make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date) -> DeskWorld:
@@ -63,7 +63,7 @@ def test_r32_lender_is_asked_for_the_patrons_due_date_when_its_own_is_earlier(
     ("answer", "lender_due", "flags"),
     [
         (YES, 22, ""),
-        (DeliveryResult(DeliveryKind.ALREADY), 22, ""),
+        (DeliveryResult(kind=DeliveryKind.ALREADY), 22, ""),
         (replace(YES, due=date(2017, 3, 20)), 20, ""),
         (replace(YES, due=date(2017, 3, 30)), 30, ""),
         (replace(YES, due=date(2017, 3, 8)), 10, ""),
@@ -89,7 +89,7 @@ def by_staff(library: DeskWorld) -> None:
 
 def by_a_closure(library: DeskWorld) -> None:
     library.close_on("HKU", "2017-03-16", "2017-03-17")
-    library.store.now(in_context(move, library.library, library.now, StaffCommand(CLERK, reason="typhoon"), "", 10))
+    library.store.now(in_context(move, library.library, library.now, StaffCommand(by=CLERK, reason="typhoon"), "", 10))
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:

@@ -20,7 +20,7 @@ from tests.circulation.conftest import sent_as
 if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
 
-ALIAS = Actor("hkall", "cli", "bounce")
+ALIAS = Actor(who="hkall", channel="cli", message="bounce")
 STATES = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
 
 
@@ -41,7 +41,12 @@ def test_obsolete_letter_is_removed_from_the_outbox_but_stays_registered(library
 
     library.ask(
         library.circulation.execute(
-            Delivered(row, DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it holds no more"), None, CIRCUIT_SETTINGS)
+            Delivered(
+                row=row,
+                answer=DeliveryResult(kind=DeliveryKind.NOT_NEEDED, detail="it holds no more"),
+                retry_at=None,
+                circuit_settings=CIRCUIT_SETTINGS,
+            )
         )
     )
 
@@ -54,7 +59,12 @@ def test_delivery_of_a_letter_excludes_a_choice_of_its_patron_about_the_history(
     """Otherwise the text of a letter could be kept after its patron has deleted the history at another gateway."""
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    report = Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED, text=Sensitive("Dear")), None, CIRCUIT_SETTINGS)
+    report = Delivered(
+        row=row,
+        answer=DeliveryResult(kind=DeliveryKind.ACCEPTED, text=Sensitive("Dear")),
+        retry_at=None,
+        circuit_settings=CIRCUIT_SETTINGS,
+    )
     commands: list[Any] = [report, ChooseHistory(ALIAS, library.request().patron, keep=False)]
     locks = [HANDLERS[type(command)].locks for command in commands]
     names = [set(lock(command).names()) for lock, command in zip(locks, commands, strict=True) if lock]
@@ -64,7 +74,13 @@ def test_delivery_of_a_letter_excludes_a_choice_of_its_patron_about_the_history(
 def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS)))
+    library.ask(
+        library.circulation.execute(
+            Delivered(
+                row=row, answer=DeliveryResult(kind=DeliveryKind.ACCEPTED), retry_at=None, circuit_settings=CIRCUIT_SETTINGS
+            )
+        )
+    )
     assert library.store.now(lambda unit: unit.notices.left("R1")) == {"letter_recalled"}
     before = library.request()
 

@@ -32,7 +32,14 @@ def world() -> World:
 
 
 def told(partner: str, message: str, item: ItemKey | None) -> PartnerNotice:
-    return PartnerNotice(Actor(partner, "ncip", message), partner, "", "", item, at=datetime(2017, 3, 2, tzinfo=UTC))
+    return PartnerNotice(
+        by=Actor(who=partner, channel="ncip", message=message),
+        partner=partner,
+        wire_agency="",
+        wire_id="",
+        item=item,
+        at=datetime(2017, 3, 2, tzinfo=UTC),
+    )
 
 
 def shipped(world: World, partner: str, item: ItemKey | None) -> object:

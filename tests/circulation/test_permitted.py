@@ -26,8 +26,8 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 P = Position
-HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
-CLERK = Actor("mei", "web", "request")
+HKU = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
+CLERK = Actor(who="mei", channel="web", message="request")
 BOTH_SIDES = {P.RETURN_TRANSIT, P.CLOSED}
 PLACES = [
     (side, position)
@@ -55,7 +55,7 @@ def a_request(side: Side, position: Position, **facts: Any) -> Request:
         "used": True,
         **facts,
     }
-    return replace(Request("", side, position, "Dune", "b1"), **known)
+    return replace(Request(id="", side=side, position=position, title="Dune", bib_id="b1"), **known)
 
 
 def names(found: tuple[permitted.Action, ...]) -> set[str]:
@@ -77,16 +77,16 @@ def test_form_has_the_options_of_the_command_line() -> None:
 def test_command_is_refused_in_the_positions_listed_in_the_table(store: Immediate, now: datetime) -> None:
     for number, (row, (side, position)) in enumerate(itertools.product(ACTIONS, PLACES)):
         request = a_request(side, position, item_barcode=f"C{number}", wire_id=f"w-{number}")
-        _check(store, now, row, store.now(UnitOfWork.open, request, now, Actor("test", "world")))
+        _check(store, now, row, store.now(UnitOfWork.open, request, now, Actor(who="test", channel="world")))
 
 
 def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: Request) -> None:
     day = date(2017, 3, 20) if row.name in {"extend", "overseas", "recall"} else None
-    command: Any = StaffCommand(CLERK, request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
+    command: Any = StaffCommand(by=CLERK, request=request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
     (action,) = [one for one in actions(request, StaffRole.SYSADMIN) if one.name == row.name]
 
     if row.name == REOPEN:
-        said: Any = store.now(in_context(reopen, HKU, now, command, BorrowerFacts(None, "loaded")))
+        said: Any = store.now(in_context(reopen, HKU, now, command, BorrowerFacts(borrower=None, source="loaded")))
     else:
         said = store.now(in_context(act, HKU, now, command, row.name))
 

@@ -73,8 +73,14 @@ def make_small(make_library: Callable[..., DeskWorld]) -> Callable[[], DeskWorld
 
     def make() -> DeskWorld:
         library = make_library(SMALL)
-        library.add_copies([Holding(agency, f"{agency}-{title}", title, title) for agency in LENDERS for title in TITLES])
-        library.add_copies([Holding("HKU", "K1", OURS, OURS)])
+        library.add_copies(
+            [
+                Holding(agency=agency, barcode=f"{agency}-{title}", bib_id=title, title=title)
+                for agency in LENDERS
+                for title in TITLES
+            ]
+        )
+        library.add_copies([Holding(agency="HKU", barcode="K1", bib_id=OURS, title=OURS)])
         library.set_patron("UG2", local_loans=LOCAL, total_quota=TOTAL)
         return library
 
@@ -199,7 +205,7 @@ CHANGES = frozenset({"OPEN", "AMEND", *(event.name for event in Event)})
 
 def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:
     """The requests reconstructed from the journal alone."""
-    blank = Request("", Side.BORROWING, P.NEW, "", "")
+    blank = Request(id="", side=Side.BORROWING, position=P.NEW, title="", bib_id="")
     facts: dict[str, dict[str, Any]] = {}
     for line in journal:
         if line["outcome"] == "ok" and line["event"] in CHANGES:

@@ -43,10 +43,12 @@ from tests.readers import CATEGORY, POLICY
 ROUNDS = 15
 PATIENCE_S = 20
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
-HOUSE = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
-WORLD = Actor("world", "world")
-READER = Borrower("UG0", Sensitive("Chan"), CATEGORY.key, total_quota=60)
-LOAN = Request("", Side.BORROWING, Position.ON_LOAN, "t", "t", partner="CUHK", due=date(2017, 3, 16))
+HOUSE = Library(agency="HKU", name="HKU Libraries", policy=POLICY, pickup_locations=("HKU-MAIN-LENDING",))
+WORLD = Actor(who="world", channel="world")
+READER = Borrower(barcode="UG0", name=Sensitive("Chan"), category=CATEGORY.key, total_quota=60)
+LOAN = Request(
+    id="", side=Side.BORROWING, position=Position.ON_LOAN, title="t", bib_id="t", partner="CUHK", due=date(2017, 3, 16)
+)
 TITLES = ("left", "right")
 
 
@@ -72,8 +74,10 @@ def url(tmp_path: Path) -> str:
     engine = open_engine(url)
     create_all(engine)
     with closing(opened(url, "world")) as store:
-        store.now(lambda unit: unit.partners.write([Partner("CUHK", "Chinese University")]))
-        store.now(loading.write, "holdings", [Holding("CUHK", title, title, title) for title in TITLES], 1)
+        store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="Chinese University")]))
+        store.now(
+            loading.write, "holdings", [Holding(agency="CUHK", barcode=title, bib_id=title, title=title) for title in TITLES], 1
+        )
         store.now(fill)
     engine.dispose()
     return url
@@ -114,12 +118,18 @@ def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) 
 
 
 def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
-    ask = RequestTitle(Actor(TITLES[side], "ncip"), card(number), TITLES[side], placed_by="D", placed_id=f"{number}-{side}")
-    facts = BorrowerFacts(replace(READER, barcode=card(number)), "test")
+    ask = RequestTitle(
+        by=Actor(who=TITLES[side], channel="ncip"),
+        patron=card(number),
+        bib_id=TITLES[side],
+        placed_by="D",
+        placed_id=f"{number}-{side}",
+    )
+    facts = BorrowerFacts(borrower=replace(READER, barcode=card(number)), source="test")
     match store.now(in_context(borrowing.request_title, HOUSE, NOW, ask, facts)):
         case Requested():
             return "won", ""
-        case Refused(why):
+        case Refused(why=why):
             return "lost", why.value
     raise AssertionError("neither yes nor no")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 P = Position
 SEND_BACK = Policy(recall=Recall(before_pickup="return"))
 NO_RESTORING = Policy(recall=Recall(restore_on_cancel=False))
-PARTNER = Actor("CUHK", "ncip", "ItemRecalled")
+PARTNER = Actor(who="CUHK", channel="ncip", message="ItemRecalled")
 
 
 def recall(library: DeskWorld, **facts: Any) -> Any:
@@ -57,7 +57,14 @@ def test_r25_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, da
 
     answer = recall(library)
 
-    assert answer == Recalled("R1", ItemKey("CUHK", "C1"), date.fromisoformat(due), loan.due, position=P.ON_LOAN, recalled=True)
+    assert answer == Recalled(
+        request="R1",
+        item=ItemKey("CUHK", "C1"),
+        due=date.fromisoformat(due),
+        old_due=loan.due,
+        position=P.ON_LOAN,
+        recalled=True,
+    )
     assert library.request().due == date.fromisoformat(due)
 
 
@@ -114,7 +121,13 @@ def test_r28_recalled_loan_cannot_be_renewed(library: DeskWorld) -> None:
     recall(library)
 
     assert library.renew() == Refused(
-        Reason.RECALLED, "R28", {"due": date(2017, 3, 16)}, "en", "Dune", ItemKey("CUHK", "C1"), date(2017, 3, 16)
+        why=Reason.RECALLED,
+        rule="R28",
+        detail={"due": date(2017, 3, 16)},
+        language="en",
+        title="Dune",
+        item=ItemKey("CUHK", "C1"),
+        due=date(2017, 3, 16),
     )
 
 
@@ -151,7 +164,7 @@ def test_r24_recall_before_the_loan_is_noted_without_a_letter(library: DeskWorld
 
     answer = recall(library)
 
-    assert answer == Recalled("R1", ItemKey("CUHK", "C1"), position=position, recalled=True)
+    assert answer == Recalled(request="R1", item=ItemKey("CUHK", "C1"), position=position, recalled=True)
     assert (library.request().position, library.request().recalled_on) == (position, date(2017, 3, 1))
     assert library.told() == []
 
@@ -301,7 +314,9 @@ def test_owner_renewal_extends_the_loan(library: DeskWorld) -> None:
 
     answer = library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 1)))))
 
-    assert answer == Renewed("R1", ItemKey("CUHK", "C1"), "UG1", "Dune", date(2017, 4, 1), 0)
+    assert answer == Renewed(
+        request="R1", item=ItemKey("CUHK", "C1"), card="UG1", title="Dune", due=date(2017, 4, 1), renewals=0
+    )
     assert library.request().lender_due == date(2017, 4, 1)
     assert library.told() == []
 
@@ -352,7 +367,7 @@ def test_recall_of_a_lent_item_sends_the_borrower_the_due_date(library: DeskWorl
 
     answer = library.act("recall")
 
-    assert answer == Done("R1", ItemKey("HKU", "K9"), P.AT_BORROWER, "Dune", due=date(2017, 3, 8))
+    assert answer == Done(request="R1", item=ItemKey("HKU", "K9"), position=P.AT_BORROWER, title="Dune", due=date(2017, 3, 8))
     assert library.told() == ["CUHK tell_borrower_recalled"]
     assert library.message().due == date(2017, 3, 8)
 

@@ -17,7 +17,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Side
 from hkall_gateway.simulator.scenario.world import World
 
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
-STAFF = Actor("wong", "cli", "reconcile")
+STAFF = Actor(who="wong", channel="cli", message="reconcile")
 P = Position
 
 

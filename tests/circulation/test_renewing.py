@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
 
 P = Position
-ASKED = (Partner("CUHK", "Chinese University", renewal_mode="ask_first"),)
+ASKED = (Partner(agency="CUHK", name="Chinese University", renewal_mode="ask_first"),)
 YES, NO = (
-    DeliveryResult(DeliveryKind.ACCEPTED),
-    DeliveryResult(DeliveryKind.REFUSED, "Renewal Not Allowed - Item Has Outstanding Requests"),
+    DeliveryResult(kind=DeliveryKind.ACCEPTED),
+    DeliveryResult(kind=DeliveryKind.REFUSED, problem="Renewal Not Allowed - Item Has Outstanding Requests"),
 )
-NO_MORE = DeliveryResult(DeliveryKind.REFUSED, "Maximum Renewals Exceeded")
+NO_MORE = DeliveryResult(kind=DeliveryKind.REFUSED, problem="Maximum Renewals Exceeded")
 REVERT = Renewal(on_lender_refusal="revert")
-CLERK = Actor("mei", "cli", "outbox")
+CLERK = Actor(who="mei", channel="cli", message="outbox")
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def taking_back(make_library: Callable[..., DeskWorld]) -> DeskWorld:
 def told(library: DeskWorld, answer: DeliveryResult) -> Request:
     """Receive the lender's reply to the last message."""
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
-    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
+    library.ask(
+        library.circulation.execute(Delivered(row=row, answer=answer, retry_at=None, circuit_settings=CIRCUIT_SETTINGS))
+    )
     return library.request()
 
 
@@ -88,7 +90,7 @@ ANSWERS = [
     (replace(YES, due=date(2017, 3, 16)), (16, 20, 0, "denied")),
     (replace(YES, due=date(2017, 3, 10)), (16, 20, 0, "denied")),
     (replace(YES, pending=True), (16, 20, 0, "pending")),
-    (DeliveryResult(DeliveryKind.ALREADY), (29, 29, 1, "none")),
+    (DeliveryResult(kind=DeliveryKind.ALREADY), (29, 29, 1, "none")),
     (NO, (16, 20, 0, "denied")),
 ]
 
@@ -113,7 +115,7 @@ def test_repeated_renewal_while_pending_sends_no_second_request(asking: DeskWorl
 
 
 def test_repeated_document_is_answered_anew_after_the_lender_replied(asking: DeskWorld) -> None:
-    key = InboxKey("D", "digest", 900)
+    key = InboxKey(agency="D", digest="digest", keep_s=900)
     assert renewed(asking, inbox=key).pending
 
     told(asking, YES)
@@ -160,7 +162,9 @@ def test_reply_after_the_return_changes_nothing(asking: DeskWorld) -> None:
 def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     """Receive the lender's reply to the first waiting message."""
     row = library.store.now(lambda unit: unit.outbox.rows())[0]
-    library.ask(library.circulation.execute(Delivered(row, answer, None, CIRCUIT_SETTINGS)))
+    library.ask(
+        library.circulation.execute(Delivered(row=row, answer=answer, retry_at=None, circuit_settings=CIRCUIT_SETTINGS))
+    )
     return library.request()
 
 
@@ -179,7 +183,9 @@ def test_undeliverable_renewal_is_settled_by_staff(asking: DeskWorld, what: str,
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.mark_dead(1, "unknown: cut"))
 
-    asking.store.now(in_context(getattr(unsent, what), asking.library, asking.now, unsent.Settle(CLERK, 1, "by telephone")))
+    asking.store.now(
+        in_context(getattr(unsent, what), asking.library, asking.now, unsent.Settle(by=CLERK, number=1, reason="by telephone"))
+    )
 
     found = asking.request()
     assert found.due is not None
@@ -262,8 +268,8 @@ def test_r28_renewal_refused_by_the_lender_stays_in_force_and_is_shown_to_staff(
     "refusal",
     [
         NO,
-        DeliveryResult(DeliveryKind.REFUSED, "Item Not Renewable", "the item is recalled by another user"),
-        DeliveryResult(DeliveryKind.REFUSED, "Recalled"),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Item Not Renewable", detail="the item is recalled by another user"),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Recalled"),
     ],
 )
 @pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
 
 P = Position
-CLERK = Actor("mei", "cli", "test")
+CLERK = Actor(who="mei", channel="cli", message="test")
 LAST_SECOND, MIDNIGHT = "2017-03-30 23:59:59", "2017-03-31 00:00:00"
 
 
@@ -244,7 +244,7 @@ def test_anonymised_request_keeps_its_statistics(library: DeskWorld) -> None:
 
 
 def test_refusal_without_a_request_is_anonymised(library: DeskWorld) -> None:
-    no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
+    no = Refusal(Reason.QUOTA_HKALL, detail={"limit": 15})
     for _ in range(3):
         library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
     keeping(library, anonymise_days=30)
@@ -282,7 +282,9 @@ def test_delivered_messages_expire_and_others_are_kept(library: DeskWorld, batch
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
         message(state)(library, request)
-    library.store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(library.now, DeliveryKind.ACCEPTED, "", "")))
+    library.store.now(
+        lambda unit: unit.outbox.record_attempt(1, Attempt(at=library.now, kind=DeliveryKind.ACCEPTED, problem="", detail=""))
+    )
     keeping(library, messages_days=30)
     library.rounds = library.gateway("here", batch)
     library.go_to(MIDNIGHT)

@@ -38,8 +38,10 @@ def statements(world: DeskWorld) -> Count:
 
 
 def test_placing_a_request_needs_few_statements(world: DeskWorld, statements: Count) -> None:
-    ask = RequestTitle(CLERK, "UG1", "dune", placed_by="D", placed_id="d-1")
-    found = statements(lambda: world.ask(world.circulation.execute(ask, inbox=InboxKey("D", "digest", 60))))
+    ask = RequestTitle(by=CLERK, patron="UG1", bib_id="dune", placed_by="D", placed_id="d-1")
+    found = statements(
+        lambda: world.ask(world.circulation.execute(ask, inbox=InboxKey(agency="D", digest="digest", keep_s=60)))
+    )
     assert [request.position for request in world.requests()] == [Position.REQUESTED]
     assert len(found) <= (18 if world.engine.dialect.name == "sqlite" else 20), found  # PostgreSQL has locks and a clock
 

@@ -28,7 +28,11 @@ class Post:
     def __init__(self, library: DeskWorld) -> None:
         self.library, self.fails, self.taken = library, list[Exception](), list[str]()
         self.mailer = Mailer(
-            library.store, self._post, Sender("lending@lib.hk", "HKU"), lambda: library.library, lambda: library.now
+            library.store,
+            self._post,
+            Sender(address="lending@lib.hk", library="HKU"),
+            lambda: library.library,
+            lambda: library.now,
         )
 
     async def _post(self, message: EmailMessage, _sender: str) -> None:
@@ -42,7 +46,11 @@ class Post:
             for row in rows:
                 answer = self.library.ask(self.mailer.deliver(row))
                 retry_at = self.library.now if again else None
-                self.library.ask(self.library.circulation.execute(Delivered(row, answer, retry_at, CIRCUIT_SETTINGS)))
+                self.library.ask(
+                    self.library.circulation.execute(
+                        Delivered(row=row, answer=answer, retry_at=retry_at, circuit_settings=CIRCUIT_SETTINGS)
+                    )
+                )
                 if answer.kind in {"unknown", "later"}:
                     return
 
@@ -64,7 +72,11 @@ def take_back(library: DeskWorld) -> None:
 
 
 def drop(library: DeskWorld) -> None:
-    library.store.now(in_context(unsent.drop, library.library, library.now, unsent.Settle(CLERK, 1, "the server was replaced")))
+    library.store.now(
+        in_context(
+            unsent.drop, library.library, library.now, unsent.Settle(by=CLERK, number=1, reason="the server was replaced")
+        )
+    )
 
 
 def test_r26_cancelled_recall_sends_a_letter_if_the_recall_letter_may_have_arrived(library: DeskWorld, post: Post) -> None:

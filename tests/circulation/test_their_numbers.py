@@ -21,7 +21,7 @@ from tests.circulation.conftest import sent_as
 P = Position
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"
 C1, K9 = ItemKey("CUHK", "C1"), ItemKey("HKU", "K9")
-CUHK = Actor("CUHK", "ncip", "ItemShipped")
+CUHK = Actor(who="CUHK", channel="ncip", message="ItemShipped")
 
 
 @pytest.fixture
@@ -41,7 +41,12 @@ def place(world: World, answer: str = "ok request=CUHK:77") -> None:
 def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) -> object:
     return finished(
         world.circulation.execute(
-            sent_as(ItemShipped, PartnerNotice(CUHK, "CUHK", agency, value, item, at=datetime(2017, 3, 2, tzinfo=UTC)))
+            sent_as(
+                ItemShipped,
+                PartnerNotice(
+                    by=CUHK, partner="CUHK", wire_agency=agency, wire_id=value, item=item, at=datetime(2017, 3, 2, tzinfo=UTC)
+                ),
+            )
         )
     )
 
@@ -67,7 +72,9 @@ def test_our_request_number_with_the_lenders_agency_is_accepted(world: World, it
 
 def test_our_request_number_is_refused_from_another_lender(world: World) -> None:
     place(world)
-    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
+    told = PartnerNotice(
+        by=Actor(who="LU", channel="ncip", message="ItemShipped"), partner="LU", wire_agency="LU", wire_id="R1-1"
+    )
     assert world.store.now(with_our_number, told, "HKU") == told
 
 
@@ -116,15 +123,17 @@ def test_unknown_request_number_without_an_item_is_unknown(world: World) -> None
 
 def test_same_number_from_another_library_is_a_different_request(world: World) -> None:
     place(world)
-    told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
+    told = PartnerNotice(
+        by=Actor(who="LU", channel="ncip", message="ItemShipped"), partner="LU", wire_agency="LU", wire_id="77"
+    )
     assert world.store.now(with_our_number, told, "HKU") == told
 
 
 def test_partners_own_request_with_the_same_number_is_not_confused_with_ours(world: World) -> None:
     place(world)
-    ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
+    ask = BorrowFromUs(by=CUHK, partner="CUHK", wire_agency="CUHK", wire_id="77", bib_id="b-lend")
     assert isinstance(finished(world.circulation.execute(ask)), Paged)
-    told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
+    told = PartnerNotice(by=CUHK, partner="CUHK", wire_agency="CUHK", wire_id="77", item=K9)
 
     assert world.store.now(with_our_number, told, "HKU") == told
     assert world.store.now(with_our_number, replace(told, item=C1), "HKU").wire_id == "R1-1"
@@ -135,7 +144,15 @@ def test_lender_may_look_up_a_request_by_its_own_number(world: World) -> None:
 
     def seen(partner: str) -> object:
         return finished(
-            world.circulation.execute(SeeRequest(Actor(partner, "ncip", "LookupRequest"), partner, "77", partner, False))
+            world.circulation.execute(
+                SeeRequest(
+                    by=Actor(who=partner, channel="ncip", message="LookupRequest"),
+                    agency=partner,
+                    value="77",
+                    caller=partner,
+                    client=False,
+                )
+            )
         )
 
     found = seen("CUHK")

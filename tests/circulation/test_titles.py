@@ -24,7 +24,7 @@ from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Si
 from hkall_gateway.simulator.scenario.world import World
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
-BY = Actor("test", "world")
+BY = Actor(who="test", channel="world")
 
 
 @pytest.fixture
@@ -72,11 +72,11 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
 def lent_through_us(world: World, agency: str, barcode: str) -> None:
     """The item is on loan to a patron of ours."""
     loan = Request(
-        "",
-        Side.BORROWING,
-        Position.ON_LOAN,
-        "Dune",
-        "b-dune",
+        id="",
+        side=Side.BORROWING,
+        position=Position.ON_LOAN,
+        title="Dune",
+        bib_id="b-dune",
         patron="UG2",
         partner=agency,
         item_agency=agency,
@@ -98,7 +98,7 @@ def test_title_without_items_is_not_found(world: World) -> None:
 
 
 def test_suspension_refuses_every_title(world: World) -> None:
-    window = Window("borrow_request", world.now.date(), world.now.date(), inclusive=True)
+    window = Window(scope="borrow_request", start=world.now.date(), end=world.now.date(), inclusive=True)
     rules = replace(world.circulation.library.policy, service_windows=(window,))
     library = replace(world.circulation.library, policy=rules)
     found = world.store.now(in_context(titles.see_title, library, world.now, "b-dune"))
@@ -107,13 +107,13 @@ def test_suspension_refuses_every_title(world: World) -> None:
 
 
 def test_non_book_is_refused_before_its_items_are_considered(world: World) -> None:
-    put(world, Holding("CUHK", "C8", "b-map", "A Map", material="map"))
+    put(world, Holding(agency="CUHK", barcode="C8", bib_id="b-map", title="A Map", material="map"))
     assert reason(world, "b-map") == explained(world, "b-map") == Reason.MATERIAL_NOT_REQUESTABLE
 
 
 def test_own_items_are_listed_first_and_then_available_items(world: World) -> None:
-    put(world, Holding("LU", "L3", "b-home", "Persuasion", status="On Loan"))
-    put(world, Holding("POLYU", "P3", "b-home", "Persuasion"))
+    put(world, Holding(agency="LU", barcode="L3", bib_id="b-home", title="Persuasion", status="On Loan"))
+    put(world, Holding(agency="POLYU", barcode="P3", bib_id="b-home", title="Persuasion"))
     places = [(one.copy.agency, one.state) for one in seen(world, "b-home").copies]
     assert places == [
         ("HKU", CopyState.AVAILABLE),
@@ -124,7 +124,11 @@ def test_own_items_are_listed_first_and_then_available_items(world: World) -> No
 
 
 def test_unavailable_item_is_shown_as_unavailable(world: World) -> None:
-    put(world, Holding("LU", "L1", "b-dune", "Dune", lendable=False), Holding("NOBODY", "N1", "b-dune", "Dune"))
+    put(
+        world,
+        Holding(agency="LU", barcode="L1", bib_id="b-dune", title="Dune", lendable=False),
+        Holding(agency="NOBODY", barcode="N1", bib_id="b-dune", title="Dune"),
+    )
     lent_through_us(world, "CUHK", "C1")
     states = {one.copy.agency: one.state for one in seen(world, "b-dune").copies}
     assert states == {
@@ -136,7 +140,7 @@ def test_unavailable_item_is_shown_as_unavailable(world: World) -> None:
 
 
 def test_each_volume_has_its_own_answer(world: World) -> None:
-    ours = Holding("HKU", "K7", "b-river", "The River", volume="v.1")
+    ours = Holding(agency="HKU", barcode="K7", bib_id="b-river", title="The River", volume="v.1")
     put(world, ours, *(replace(ours, agency="CUHK", barcode=f"C7{n}", volume=f"v.{n}") for n in (1, 2, 10)))
     assert [one.volume for one in seen(world, "b-river").volumes] == ["v.1", "v.2", "v.10"]
     for volume, why in (("v.1", Reason.AVAILABLE_LOCALLY), ("v.2", None), ("v.10", None)):
@@ -144,8 +148,11 @@ def test_each_volume_has_its_own_answer(world: World) -> None:
 
 
 def test_search_counts_libraries_that_could_lend(world: World) -> None:
-    put(world, *(Holding(agency, f"{agency}5", "b-5", "Emma") for agency in ("HKU", "CUHK", "NOBODY")))
-    put(world, Holding("LU", "LU5", "b-5", "Emma", status="On Loan"))
+    put(
+        world,
+        *(Holding(agency=agency, barcode=f"{agency}5", bib_id="b-5", title="Emma") for agency in ("HKU", "CUHK", "NOBODY")),
+    )
+    put(world, Holding(agency="LU", barcode="LU5", bib_id="b-5", title="Emma", status="On Loan"))
     found = ask(world, titles.search_titles, "emma")
     assert isinstance(found, FoundTitles)
     assert [one.agencies for one in found.titles] == [("CUHK", "HKU")]
@@ -161,7 +168,15 @@ def available_at(world: World, typed: str) -> dict[str, tuple[str, ...]]:
 def test_search_and_title_page_agree_on_every_item(world: World) -> None:
     kinds = list(product(("book", "map"), (True, False), ("Available On Shelf", "On Loan", "AVAILABLE")))
     copies = [
-        Holding(agency, f"{agency}{n}", f"b-{agency}-{n}", "Emma", material=material, lendable=lendable, status=status)
+        Holding(
+            agency=agency,
+            barcode=f"{agency}{n}",
+            bib_id=f"b-{agency}-{n}",
+            title="Emma",
+            material=material,
+            lendable=lendable,
+            status=status,
+        )
         for agency in ("HKU", "CUHK", "LU", "NOBODY")
         for n, (material, lendable, status) in enumerate(kinds, start=10)
     ]

@@ -53,7 +53,7 @@ def test_unannounced_item_from_a_former_lender_is_received_and_the_current_lende
 
 
 def test_another_copy_from_the_current_lender_is_received(library: DeskWorld) -> None:
-    library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
+    library.add_copies([Holding(agency="CUHK", barcode="C2", bib_id="dune", title="Dune")])
     library.given(P.REQUESTED)
 
     library.check_in("C2")
@@ -66,7 +66,7 @@ def test_another_copy_from_the_current_lender_is_received(library: DeskWorld) ->
     [("v.1", "v.1", True), ("v.2", "v.1", False), ("v.2", "", True)],
 )
 def test_r8_item_of_another_volume_is_not_received(library: DeskWorld, volume: str, wanted: str, received: bool) -> None:
-    library.add_copies([Holding("CUHK", "C2", "dune", "Dune", volume=volume)])
+    library.add_copies([Holding(agency="CUHK", barcode="C2", bib_id="dune", title="Dune", volume=volume)])
     library.given(P.REQUESTED, volume=wanted)
 
     assert isinstance(library.check_in("C2"), CheckedIn) is received
@@ -95,7 +95,7 @@ def test_item_of_an_ended_request_names_its_owner(library: DeskWorld, position: 
 
 
 def test_item_of_two_possible_owners_names_both(library: DeskWorld) -> None:
-    library.add_copies([Holding("HKUST", "P1", "emma", "Emma")])
+    library.add_copies([Holding(agency="HKUST", barcode="P1", bib_id="emma", title="Emma")])
 
     answer = library.check_in("P1")
 
@@ -103,7 +103,7 @@ def test_item_of_two_possible_owners_names_both(library: DeskWorld) -> None:
 
 
 def test_own_item_is_never_reported_as_another_librarys(library: DeskWorld) -> None:
-    library.add_copies([Holding("CUHK", "K9", "emma", "Emma")])
+    library.add_copies([Holding(agency="CUHK", barcode="K9", bib_id="emma", title="Emma")])
 
     assert library.check_in("K9").why is Reason.UNKNOWN_ITEM
 
@@ -130,7 +130,7 @@ def test_staff_can_assign_an_ambiguous_item(library: DeskWorld) -> None:
 
 
 def test_own_item_with_the_same_barcode_is_not_confused_with_a_partner_item(library: DeskWorld) -> None:
-    library.add_copies([Holding("HKU", "C1", "ours", "A book of our own")])
+    library.add_copies([Holding(agency="HKU", barcode="C1", bib_id="ours", title="A book of our own")])
     library.given(P.REQUESTED)
 
     answer = library.check_in("C1")
@@ -150,7 +150,11 @@ def test_unrelated_own_book_is_left_to_the_local_system(library: DeskWorld) -> N
 def test_r16_r17_unannounced_item_is_received_only_at_the_counter(library: DeskWorld, role: str) -> None:
     library.given(P.REQUESTED)
 
-    answer = library.ask(library.circulation.execute(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
+    answer = library.ask(
+        library.circulation.execute(
+            CheckIn(by=Actor(who="t-1", channel="sip2"), place=Place(role=role, location="HKU-MAIN-LENDING"), barcode="C1")
+        )
+    )
 
     assert isinstance(answer, Refused)
     assert library.request().position is P.REQUESTED
@@ -176,4 +180,4 @@ def test_unannounced_item_of_a_cancelled_request_is_sent_home_without_a_letter(l
 def test_scan_is_handled_by_the_gateway_unless_the_local_system_knows_the_barcode(
     library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
 ) -> None:
-    assert library.ask(library.circulation.execute(FindCopySystem(barcode, arriving=arriving))) is system
+    assert library.ask(library.circulation.execute(FindCopySystem(barcode=barcode, arriving=arriving))) is system

@@ -174,7 +174,7 @@ def test_refused_message_changes_nothing_and_is_journalled(library: DeskWorld, r
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says not in REFUSALS], ids=str)
 def test_repeated_document_gets_the_same_reply_without_an_effect(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
-    key = InboxKey("CUHK", "digest", 900)
+    key = InboxKey(agency="CUHK", digest="digest", keep_s=900)
     first = arrive(library, row, inbox=key)
     before = (library.request(), library.told(), len(library.journal()))
 

@@ -144,8 +144,8 @@ def known(unit: UnitOfWork) -> None:
 
 
 def placed(unit: UnitOfWork, position: Position = Position.CLOSED) -> Request:
-    made = Request("", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD)
-    return unit.open(made, now(), Actor("test", "world"))
+    made = Request(id="", side=Side.BORROWING, position=position, title="Dune", bib_id="b1", partner="CUHK", patron=CARD)
+    return unit.open(made, now(), Actor(who="test", channel="world"))
 
 
 def erase(site: Site) -> None:
@@ -222,7 +222,7 @@ def test_numbering_continues_after_a_restore(site: Site, tmp_path: Path) -> None
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     site.done("restore", str(tmp_path / "copy"), "--force")
-    site.do(lambda unit: unit.note(unit.requests.find("R1"), "SEEN", {}, now(), Actor("test", "world")))
+    site.do(lambda unit: unit.note(unit.requests.find("R1"), "SEEN", {}, now(), Actor(who="test", channel="world")))
     assert [event for event in site.do(_events) if event in {"OPEN", "RESTORED", "SEEN"}] == ["OPEN", "RESTORED", "SEEN"]
 
 
@@ -321,8 +321,18 @@ def test_restored_archive_is_cleaned_of_erased_patrons_again(in_file: Site, tmp_
 
 def _long_ago(unit: UnitOfWork) -> None:
     old = now() - timedelta(days=400)
-    made = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old)
-    unit.open(made, old, Actor("test", "world"))
+    made = Request(
+        id="",
+        side=Side.BORROWING,
+        position=Position.CLOSED,
+        title="Dune",
+        bib_id="b1",
+        partner="CUHK",
+        patron=CARD,
+        placed_at=old,
+        moved_at=old,
+    )
+    unit.open(made, old, Actor(who="test", channel="world"))
 
 
 def test_restore_is_refused_with_another_key(site: Site, tmp_path: Path) -> None:
@@ -347,7 +357,7 @@ def test_database_with_open_work_is_not_replaced_without_force(site: Site, tmp_p
 
 def test_database_of_a_running_gateway_is_not_replaced(site: Site, tmp_path: Path) -> None:
     site.done("backup", str(tmp_path / "copy"))
-    site.do(instances.record_instance, Instance("gateway-1", "here", 1, "0", now(), now()))
+    site.do(instances.record_instance, Instance(name="gateway-1", host="here", pid=1, version="0", since=now(), seen_at=now()))
     assert "gateway gateway-1 works with it" in site.refused("restore", str(tmp_path / "copy"))
 
 
@@ -644,7 +654,11 @@ def test_killed_backup_leaves_the_previous_backup(site: Site, tmp_path: Path, tu
 
 
 def _numbered(unit: UnitOfWork, number: str) -> None:
-    unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), Actor("test", "world"))
+    unit.open(
+        Request(id=number, side=Side.BORROWING, position=Position.CLOSED, title="Dune", bib_id="b1", partner="CUHK"),
+        now(),
+        Actor(who="test", channel="world"),
+    )
 
 
 def _kill_a_restore(site: Site, copy: Path, after_s: float) -> None:

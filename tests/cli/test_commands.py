@@ -274,7 +274,9 @@ def test_silent_gateway_is_gone_only_when_its_process_has_ended(tmp_path: Path, 
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     store, then = Immediate(engine, lambda connection: UnitOfWork(connection, str)), now() - timedelta(days=3)
-    store.now(instances.record_instance, Instance("a", machine.host(), pid, "1.0", then, then))
+    store.now(
+        instances.record_instance, Instance(name="a", host=machine.host(), pid=pid, version="1.0", since=then, seen_at=then)
+    )
     store.close()
     engine.dispose()
     (line,) = (one for one in json.loads(run("status", "--json", config=path).output) if one["what"] == "gateway")

@@ -64,7 +64,9 @@ CUHK,again,Again,A1,Available On Shelf,book
 
 
 def _request(number: str, position: Position, barcode: str, **facts: Any) -> Request:
-    made = Request(number, Side.BORROWING, position, number, f"bib-{number}", patron="UG", partner="CUHK")
+    made = Request(
+        id=number, side=Side.BORROWING, position=position, title=number, bib_id=f"bib-{number}", patron="UG", partner="CUHK"
+    )
     lent = {"item_agency": "CUHK", "item_barcode": barcode, "pickup_location": demo_setup.LOCATION}
     return replace(made, **{**lent, **facts})
 
@@ -94,8 +96,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     demo_setup.fill_database(path, demo_setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
     store = opened(path)
     for request in STANDING:
-        store.now(UnitOfWork.open, request, OPENED, Actor("world", "world"))
-    store.now(replace_card, "UG-OLD", "UG", OPENED, Actor("world", "world"))
+        store.now(UnitOfWork.open, request, OPENED, Actor(who="world", channel="world"))
+    store.now(replace_card, "UG-OLD", "UG", OPENED, Actor(who="world", channel="world"))
     store.close()
     return path
 

@@ -20,9 +20,11 @@ from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 
 SEEN: list[tuple[bytes, dict[str, str]]] = []
-FOUND = NcipMessage("LookupItemResponse", {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
-REFUSED = NcipMessage("LookupItemResponse", {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]})
-VERSIONS = NcipMessage("LookupVersionResponse", {"VersionSupported": ["one", "two"]})
+FOUND = NcipMessage(service="LookupItemResponse", fields={"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}})
+REFUSED = NcipMessage(
+    service="LookupItemResponse", fields={"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "no such item"}]}
+)
+VERSIONS = NcipMessage(service="LookupVersionResponse", fields={"VersionSupported": ["one", "two"]})
 REPLIES = {
     "/found": (200, encode(FOUND, DIALECTS["direct"])),
     "/refused": (500, encode(REFUSED, DIALECTS["direct"])),

@@ -41,11 +41,15 @@ def config(tmp_path: Path) -> Path:
     engine = open_engine(site.database.url)
     store = Immediate(engine, make_unit(library))
     store.now(lambda unit: unit.partners.write([p.plain() for p in site.partners]))
-    wish = RequestTitle(Actor("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
+    wish = RequestTitle(by=Actor(who="test", channel="ncip"), patron="P0001", bib_id="b0001", placed_by="X", placed_id="d-1")
 
     def place(unit: UnitOfWork) -> None:
-        borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patrons.find("P0001"), "snapshot"))
-        unit.outbox.record_attempt(1, Attempt(now() - timedelta(hours=1), DeliveryKind.UNKNOWN, "", "cut"))
+        borrowing.request_title(
+            Context(unit, library, now()), wish, BorrowerFacts(borrower=unit.patrons.find("P0001"), source="snapshot")
+        )
+        unit.outbox.record_attempt(
+            1, Attempt(at=now() - timedelta(hours=1), kind=DeliveryKind.UNKNOWN, problem="", detail="cut")
+        )
         unit.outbox.mark_dead(1, "unknown: cut")
 
     store.now(place)

@@ -35,7 +35,7 @@ from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
-STAFF = Actor("mei", "cli", "test")
+STAFF = Actor(who="mei", channel="cli", message="test")
 KEPT = "[retention]\nanonymise_days = 0\nmessages_days = 0\n"
 ERASE = ("erase", CARD, "--reason", "asked by letter", "--yes")
 
@@ -94,9 +94,18 @@ def known(unit: UnitOfWork) -> None:
 def placed(unit: UnitOfWork, position: Position, **facts: Any) -> Request:
     old = now() - timedelta(days=400)
     made = Request(
-        "", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old, **facts
+        id="",
+        side=Side.BORROWING,
+        position=position,
+        title="Dune",
+        bib_id="b1",
+        partner="CUHK",
+        patron=CARD,
+        placed_at=old,
+        moved_at=old,
+        **facts,
     )
-    return unit.open(made, old, Actor("test", "world"))
+    return unit.open(made, old, Actor(who="test", channel="world"))
 
 
 # ---- export
@@ -338,7 +347,10 @@ def test_erasure_without_confirmation_needs_yes(config: Path) -> None:
 
 
 def test_card_of_a_partner_is_not_a_patron(config: Path) -> None:
-    do(config, lambda unit: unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="CUHK-INST")]))
+    do(
+        config,
+        lambda unit: unit.partners.write([Partner(agency="CUHK", name="Chinese University", institutional_card="CUHK-INST")]),
+    )
     done = run(config, "erase", "CUHK-INST", "--reason", "x", "--yes")
     assert done.exit_code == 1
     assert "stands for CUHK" in done.stderr

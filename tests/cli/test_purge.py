@@ -25,7 +25,7 @@ from hkall_gateway.rules.vocabulary import Actor
 from tests import bulk, databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
-STAFF = Actor("mei", "cli", "test")
+STAFF = Actor(who="mei", channel="cli", message="test")
 MANY = bulk.Amounts(requests=20, lines=3, days=1000)
 OWED = bulk.at(MANY, 0, now()).id
 

@@ -26,7 +26,7 @@ from tests import databases
 
 PORTS = demo_setup.Ports()
 P = Position
-WORLD = Actor("test", "world")
+WORLD = Actor(who="test", channel="world")
 
 
 def today() -> date:
@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
     databases.fill(path, demo_setup.environment(PORTS))
     config = gateway.load(path, demo_setup.environment(PORTS))
     store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK"), Partner(agency="LU", name="LU")]))
     for request in _requests():
         store.now(lambda unit: unit.open(request, now(), WORLD))  # noqa: B023  # it runs at once
     store.close()
@@ -54,11 +54,11 @@ def _requests() -> list[Request]:
         _ours("R-SHELF", P.RECEIVED, "C2", received_on=late, expired_pickup=True, pickup_last=late),
         _ours("R-COMING", P.IN_TRANSIT, "C3", linked_title="沙丘"),
         Request(
-            "R-PAGE",
-            Side.LENDING,
-            P.PAGED,
-            "我城",
-            "b1",
+            id="R-PAGE",
+            side=Side.LENDING,
+            position=P.PAGED,
+            title="我城",
+            bib_id="b1",
             partner="LU",
             wire_agency="LU",
             wire_id="x-1",
@@ -71,11 +71,11 @@ def _requests() -> list[Request]:
 
 def _ours(number: str, position: Position, barcode: str, **facts: Any) -> Request:
     return Request(
-        number,
-        Side.BORROWING,
-        position,
-        "Dune",
-        "b9",
+        id=number,
+        side=Side.BORROWING,
+        position=position,
+        title="Dune",
+        bib_id="b9",
         patron="P0001",
         partner="CUHK",
         wire_agency="HKU",
@@ -123,7 +123,9 @@ def test_request_is_shown_with_its_title_in_both_scripts(config: Path) -> None:
 def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
-    store.now(rounds.set_aside, rounds.FailedRequest("overdue", "R-LOAN", now(), "IntegrityError: broken"))
+    store.now(
+        rounds.set_aside, rounds.FailedRequest(round="overdue", request="R-LOAN", at=now(), error="IntegrityError: broken")
+    )
     store.close()
 
     counted = [line for line in json.loads(run(config, "status", "--json").output) if line["what"] == "set aside"]

@@ -198,13 +198,13 @@ def test_number_of_remembered_lines_is_bounded() -> None:
     lines = [line(0, "a", corr_id="c1"), line(0, "b", corr_id="c1"), *(line(0, "n", corr_id="x") for _ in range(3))]
     chosen = line(1, "z", corr_id="c1", request_id="R-1")
     for lookback, found in ((5, "abz"), (4, "bz"), (3, "z")):
-        wanted = LogFilter([Choice(("request_id",), ("R-1",))], lookback=lookback)
+        wanted = LogFilter([Choice(fields=("request_id",), values=("R-1",))], lookback=lookback)
         seen = [one.line for one in wanted.find(one.encode() for one in [*lines, chosen])]
         assert "".join(json.loads(one)["event"] for one in seen) == found
 
 
 def test_lines_without_a_conversation_are_not_grouped() -> None:
-    wanted = LogFilter([Choice(("partner",), ("CUHK",))])
+    wanted = LogFilter([Choice(fields=("partner",), values=("CUHK",))])
     lines = [line(n, "courier.sent", partner="CUHK", corr_id="").encode() for n in range(2)]
     assert [len(group) for group in conversations(wanted.find(lines))] == [1, 1]
 
@@ -241,8 +241,10 @@ def _lines_a_second(path: Path, wanted: LogFilter) -> float:
         lambda: LogFilter(),
         lambda: LogFilter(level="warning"),
         lambda: LogFilter(level="warning", since=NOW),
-        lambda: LogFilter([Choice(("request_id",), ("R-2017-000017",))]),
-        lambda: LogFilter([Choice(("terminal", "login"), ("counter-7",))], since=datetime(2017, 1, 1, tzinfo=UTC)),
+        lambda: LogFilter([Choice(fields=("request_id",), values=("R-2017-000017",))]),
+        lambda: LogFilter(
+            [Choice(fields=("terminal", "login"), values=("counter-7",))], since=datetime(2017, 1, 1, tzinfo=UTC)
+        ),
     ],
     ids=["all", "level", "since", "request", "terminal"],
 )

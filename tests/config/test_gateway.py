@@ -152,7 +152,7 @@ processing_cents = 10000
 def test_partner_row_is_converted_to_a_partner_record(tmp_path: Path) -> None:
     partner = read(tmp_path, PAGE).partners[0].plain()
     assert partner == Partner(
-        "CUHK", "The Chinese University of Hong Kong Library", url="http://127.0.0.1:9101/ncip", priority=10
+        agency="CUHK", name="The Chinese University of Hong Kong Library", url="http://127.0.0.1:9101/ncip", priority=10
     )
 
 

@@ -74,8 +74,8 @@ def test_service_windows_are_replaced_completely(tmp_path: Path) -> None:
     window = '[[service_windows]]\nscope = "renew"\nstart = 2026-12-24\nend = 2026-12-26\n'
     free = "[[fine_free]]\nstart = 2026-09-16\nend = 2026-09-17\nreason = 'typhoon'\n"
     policy = read(tmp_path, window + free)
-    assert policy.service_windows == (Window("renew", date(2026, 12, 24), date(2026, 12, 26)),)
-    assert policy.fine_free == (FineFree(date(2026, 9, 16), date(2026, 9, 17), "typhoon"),)
+    assert policy.service_windows == (Window(scope="renew", start=date(2026, 12, 24), end=date(2026, 12, 26)),)
+    assert policy.fine_free == (FineFree(start=date(2026, 9, 16), end=date(2026, 9, 17), reason="typhoon"),)
 
 
 def test_label_is_changed_without_affecting_other_labels(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_clients_without_a_sender_are_distinguished_by_login() -> None:
 def test_vufind_gets_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
     access = config_mapping.callers(read(tmp_path, told), {})["VUFIND"].access
-    assert access == Client("VUFIND", request_type="Hold", without_header=True, pin="blocks")
+    assert access == Client(agency="VUFIND", request_type="Hold", without_header=True, pin="blocks")
     other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"].access
     assert other == replace(access, request_type="Recall", pin="required")
 

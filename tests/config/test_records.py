@@ -20,7 +20,7 @@ from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, record_from_row, table_of
 from hkall_gateway.db.queries.work_lists import ListName
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, Decline, LenderReason
 from hkall_gateway.rules.partners import Charges, Partner
@@ -190,5 +190,5 @@ def test_new_row_without_a_label_is_reported(name: str) -> None:
 def test_decline_reason_requires_the_status_of_the_item_afterwards() -> None:
     incomplete: Any = Decline
     with pytest.raises(TypeError, match="status_after"):
-        LenderReason("water_damaged", ("Wet", "濕"), decline=incomplete("Not Available"))
+        LenderReason(key="water_damaged", label=("Wet", "濕"), decline=incomplete("Not Available"))
     assert all(row.decline is None or row.decline.status_after for row in LENDER_REASONS.values())

@@ -19,7 +19,7 @@ COPIES = "CUHK"
 
 @pytest.fixture
 def by() -> Actor:
-    return Actor("counter-1", "sip2", "11", "c-1")
+    return Actor(who="counter-1", channel="sip2", message="11", corr="c-1")
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
             "recalled_on": date(2017, 3, 2),
             **facts,
         }
-        wanted = replace(Request("", side, position, "Dune", "b1"), **known)
-        return store.now(UnitOfWork.open, wanted, now, Actor("test", "world"))
+        wanted = replace(Request(id="", side=side, position=position, title="Dune", bib_id="b1"), **known)
+        return store.now(UnitOfWork.open, wanted, now, Actor(who="test", channel="world"))
 
     return put
 

@@ -13,7 +13,7 @@ NOW = datetime(2017, 3, 14, 2, 0, tzinfo=UTC)
 
 
 def token(name: str) -> ApiToken:
-    return ApiToken(name, hash_of(f"secret of {name}"), "clerk", "amy", NOW)
+    return ApiToken(name=name, token_hash=hash_of(f"secret of {name}"), role="clerk", made_by="amy", made_at=NOW)
 
 
 def test_token_is_found_only_by_the_hash_of_its_secret(store: Immediate) -> None:

@@ -21,8 +21,25 @@ from hkall_gateway.rules.vocabulary import Holding, Title
 
 pytestmark = pytest.mark.sql_differs
 
-DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert, Frank", "0-441-01359-7", call_number="PS3558 .E63")
-MARC = Title("b9", "Hong lou meng", "Cao, Xueqin", ("9787020002207",), "chi", "Beijing : Ren min, 1982", "紅樓夢", "曹雪芹")
+DUNE = Holding(
+    agency="CUHK",
+    barcode="C1",
+    bib_id="b1",
+    title="Dune",
+    author="Herbert, Frank",
+    isbn="0-441-01359-7",
+    call_number="PS3558 .E63",
+)
+MARC = Title(
+    bib_id="b9",
+    title="Hong lou meng",
+    author="Cao, Xueqin",
+    isbns=("9787020002207",),
+    language="chi",
+    published="Beijing : Ren min, 1982",
+    linked_title="紅樓夢",
+    linked_author="曹雪芹",
+)
 
 
 def _load(store: Immediate, rows: Sequence[Holding], *titles: Title, full: bool = False) -> None:

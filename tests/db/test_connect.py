@@ -87,7 +87,7 @@ def test_group_is_rolled_back_when_it_does_not_commit(
 
     store = Immediate(shared_engine, make_unit, before_commit=crash)
     with pytest.raises(OSError, match="no space"):
-        store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
+        store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     assert finished(store.read(lambda unit: unit.partners.find("CUHK"), is_long=True)) is None
     store.close()
 

@@ -77,7 +77,7 @@ def test_query_leaves_no_open_transaction(database: Database, answered: Answered
 
 def test_refusal_in_a_read_only_query_is_not_journalled(database: Database, answered: Answered, now: datetime) -> None:
     def refuse(unit: UnitOfWork) -> str:
-        unit.refuse(Refusal(Reason.UNKNOWN_ITEM), now, Actor("counter-1", "sip2", "11"), patron="P1")
+        unit.refuse(Refusal(Reason.UNKNOWN_ITEM), now, Actor(who="counter-1", channel="sip2", message="11"), patron="P1")
         return "refused"
 
     assert answered(database.read(refuse, is_long=True)) == "refused"

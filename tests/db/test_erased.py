@@ -56,8 +56,8 @@ def test_mark_depends_on_the_key(now: datetime) -> None:
 def test_slow_marks_of_earlier_releases_are_still_compared(now: datetime) -> None:
     salt = "5a" * 16
     old = [
-        Mark(slow_mark_of(CARDS[0], salt, KEY), salt, fingerprint(KEY), now),
-        Mark(slow_mark_of(CARDS[1], salt, b""), salt, "", now),
+        Mark(mark=slow_mark_of(CARDS[0], salt, KEY), salt=salt, key=fingerprint(KEY), at=now),
+        Mark(mark=slow_mark_of(CARDS[1], salt, b""), salt=salt, key="", at=now),
     ]
     marks = [*old, *make_marks(["7770001236"], old, KEY, now)]
     cards = [*CARDS, "7770001236", "7770001237"]
@@ -93,7 +93,7 @@ def test_slow_marks_are_compared_on_all_processors_with_progress_reports(
         return card
 
     monkeypatch.setattr(erased, "slow_mark_of", quick)
-    marks = [Mark("7", "", "", now), Mark("599", "", "", now)]
+    marks = [Mark(mark="7", salt="", key="", at=now), Mark(mark="599", salt="", key="", at=now)]
     found = list(match_cards(cards, marks, b"", lambda *far: heard.append(far)))
     assert [card for card, _ in found] == ["7", "599"]
     assert heard == [(0, 600), (256, 600), (512, 600), (600, 600)]

@@ -26,7 +26,7 @@ from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 pytestmark = pytest.mark.sql_differs
 
-CLERK = Actor("mei", "cli", "erase")
+CLERK = Actor(who="mei", channel="cli", message="erase")
 TABLES = METADATA.sorted_tables
 
 
@@ -73,7 +73,23 @@ def test_patron_data_is_removed_from_every_column(store: Immediate, now: datetim
 
 def test_erasure_ends_the_patrons_sessions(store: Immediate, now: datetime) -> None:
     def log_in(unit: UnitOfWork, token: str, card: str) -> None:
-        web_sessions.begin(unit, WebSession(token, PATRON, "", card, "", "", "pin", "x", now, now, now + LONGEST), now)
+        web_sessions.begin(
+            unit,
+            WebSession(
+                token_hash=token,
+                kind=PATRON,
+                login="",
+                patron=card,
+                name="",
+                role="",
+                source="pin",
+                csrf="x",
+                created_at=now,
+                seen_at=now,
+                ends_at=now + LONGEST,
+            ),
+            now,
+        )
 
     store.now(plant)
     store.now(log_in, "mine", CARD)
@@ -176,7 +192,7 @@ def test_patron_with_a_longer_name_or_address_is_kept(
 
 def test_data_under_a_former_card_is_erased(store: Immediate) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
-    assert store.now(person, "new", ["old"]) == Person(("new", "old"), (NAME,))
+    assert store.now(person, "new", ["old"]) == Person(cards=("new", "old"), words=(NAME,))
 
 
 @pytest.mark.parametrize("card", ["new", "old", "older"])
@@ -205,7 +221,7 @@ def test_data_under_replaced_cards_is_erased(store: Immediate, now: datetime, ca
     ],
 )
 def test_patron_is_removed_from_free_text(text: str, left: str) -> None:
-    assert Person((CARD,), (NAME, NAME_ZH, EMAIL)).without(text) == left
+    assert Person(cards=(CARD,), words=(NAME, NAME_ZH, EMAIL)).without(text) == left
 
 
 def test_journal_records_user_and_reason_but_not_the_patron(store: Immediate, now: datetime) -> None:
@@ -220,8 +236,16 @@ def test_journal_records_user_and_reason_but_not_the_patron(store: Immediate, no
 def test_card_columns_match_whole_values_and_text_columns_match_words(store: Immediate, now: datetime) -> None:
     another = f"{CARD}-5"
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
-    loan = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", patron=another, reason=f"lost by {CARD}, found")
-    store.now(UnitOfWork.open, loan, now, Actor("test", "world"))
+    loan = Request(
+        id="",
+        side=Side.BORROWING,
+        position=Position.CLOSED,
+        title="Dune",
+        bib_id="b1",
+        patron=another,
+        reason=f"lost by {CARD}, found",
+    )
+    store.now(UnitOfWork.open, loan, now, Actor(who="test", channel="world"))
     store.now(lambda unit: unit.execute(insert(CARD_BLOCKS), {"card": another, "at": now}))
     store.now(replace_card, "older", another, now, CLERK)
     journal = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
@@ -238,7 +262,7 @@ def test_card_columns_match_whole_values_and_text_columns_match_words(store: Imm
 
 @pytest.mark.parametrize("key", ["patron", "card", "institutional_card", "former", "present", "recipient"])
 def test_card_in_json_must_match_completely(key: str) -> None:
-    who = Person((CARD,))
+    who = Person(cards=(CARD,))
     assert who.without(f'{{"{key}_name":"{CARD} at the desk"}}') == f'{{"{key}_name":"• at the desk"}}'
     assert who.without(f'{{"{key}":"{CARD}-5"}}') == f'{{"{key}":"{CARD}-5"}}'
     assert who.without(f'{{"{key}":["{CARD}"]}}') == f'{{"{key}":[""]}}'
@@ -256,7 +280,7 @@ def test_archive_keeps_its_records_without_the_patron(tmp_path: Path) -> None:
     archive.append(file, [mine, other])
     archive.append(file, [{**other, "id": "R3", "reason": ""}])
     archive.append(file, [alone])
-    who = Person((CARD,), (NAME,))
+    who = Person(cards=(CARD,), words=(NAME,))
     assert [record["id"] for record in forgetting.in_archive(file, who)] == ["R1", "R2", 7]
 
     assert forgetting.forget_in_archive(file, who) == 3
@@ -307,7 +331,10 @@ def test_open_requests_of_the_patron_are_kept_complete(store: Immediate, now: da
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     for position in (Position.ON_LOAN, Position.CLOSED):
         store.now(
-            UnitOfWork.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, Actor("test", "world")
+            UnitOfWork.open,
+            Request(id="", side=Side.BORROWING, position=position, title="Dune", bib_id="b1", patron=CARD),
+            now,
+            Actor(who="test", channel="world"),
         )
 
     done = erase(store, now)

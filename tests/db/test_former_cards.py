@@ -27,7 +27,7 @@ from tests.db.test_database import Reactor
 P = Position
 Standing = Callable[..., Request]
 Rows = Callable[[Table], list[dict[str, Any]]]
-P1 = Borrower("P1", Sensitive("Chan"), "undergraduates", pin_hash=Sensitive("h"))
+P1 = Borrower(barcode="P1", name=Sensitive("Chan"), category="undergraduates", pin_hash=Sensitive("h"))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_unsent_letters_move_to_the_new_card_and_sent_letters_do_not(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
-    store.now(lambda unit: unit.enqueue(Notification.LETTER_PICKUP, request, now, Actor("t", "test")))
+    store.now(lambda unit: unit.enqueue(Notification.LETTER_PICKUP, request, now, Actor(who="t", channel="test")))
     store.now(
         lambda unit: unit.outbox.put(
             Notification.LETTER_OVERDUE, letter(Notification.LETTER_OVERDUE, request, request, now, 7), "", now
@@ -172,9 +172,11 @@ def test_patron_history_is_found_by_every_card(
 def test_replacement_runs_as_one_unit_of_a_running_gateway(
     shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, by: Actor
 ) -> None:
-    reactor, world = Reactor(), Actor("test", "world")
+    reactor, world = Reactor(), Actor(who="test", channel="world")
     database = Database(shared_engine, make_unit, reactor.call)
-    requests_a_day = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
+    requests_a_day = [
+        Request(id="", side=Side.BORROWING, position=P.RECEIVED, title="Dune", bib_id="b1", patron=f"P{n}") for n in range(6)
+    ]
     opened = reactor.until([database.write(bind(UnitOfWork.open, wish, now, world)) for wish in requests_a_day])
     work: list[Any] = []
     for number, request in enumerate(opened):
@@ -263,8 +265,16 @@ def test_former_cards_are_deleted_with_their_patron(store: Immediate, rows: Rows
 
 def test_imported_open_requests_use_the_current_card(store: Immediate, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"))
-    old = Request("OLD-1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", placed_at=now - timedelta(days=3))
-    store.now(loading.write_opening, [old], "HKU", now, Actor("load", "import"))
+    old = Request(
+        id="OLD-1",
+        side=Side.BORROWING,
+        position=P.RECEIVED,
+        title="Dune",
+        bib_id="b1",
+        patron="P1",
+        placed_at=now - timedelta(days=3),
+    )
+    store.now(loading.write_opening, [old], "HKU", now, Actor(who="load", channel="import"))
     found = store.now(lambda unit: unit.requests.find("OLD-1"))
     assert found is not None
     assert found.patron == "P2"

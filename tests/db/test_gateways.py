@@ -103,7 +103,9 @@ def _request_if_first(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> 
     """Count and then write, with a quota of one."""
     if unit.requests.quota_used(card, TAKES_QUOTA):
         return "quota"
-    return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+    return unit.open(
+        Request(id="", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron=card), now, by
+    ).id
 
 
 def test_quota_holds_when_two_gateways_decide_concurrently(
@@ -147,7 +149,7 @@ def test_starting_gateway_overwrites_the_partner_directory(pair: Pair, turns: Tu
 
 def test_starting_gateway_with_an_unchanged_directory_takes_no_lock(pair: Pair, turns: Turns, postgres_engine: Engine) -> None:
     """Other gateways may hold locks on partner rows in a different order, so locking could deadlock."""
-    directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
+    directory = [Partner(agency="CUHK", name="The library"), Partner(agency="LU", name="Another")]
     _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory))])
     with postgres_engine.connect() as busy:
         busy.exec_driver_sql("BEGIN")
@@ -159,7 +161,9 @@ def test_starting_gateway_with_an_unchanged_directory_takes_no_lock(pair: Pair, 
 def _request_if_known(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> str:
     if unit.patrons.find(card) is None:
         return "unknown"
-    return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+    return unit.open(
+        Request(id="", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron=card), now, by
+    ).id
 
 
 def test_request_placed_during_an_erasure_keeps_its_patron_or_finds_no_patron(
@@ -167,7 +171,7 @@ def test_request_placed_during_an_erasure_keeps_its_patron_or_finds_no_patron(
 ) -> None:
     with postgres_engine.connect() as connection:
         connection.execute(insert(PATRONS), [{"barcode": card, "name": f"Cheung {card}"} for card in CARDS])
-    people = [Person((card,), (f"Cheung {card}",)) for card in CARDS]
+    people = [Person(cards=(card,), words=(f"Cheung {card}",)) for card in CARDS]
     found = _outcomes(turns, [pair[0].read(bind(forgetting.find, who), is_long=True) for who in people])
     with _at_the_same_time(pair):
         erased = [
@@ -188,7 +192,7 @@ def test_erasure_locks_the_card_and_the_archives(postgres_engine: Engine, now: d
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as erasing, engine.connect() as other:
         erasing.exec_driver_sql("BEGIN")
-        forgetting.forget(UnitOfWork(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
+        forgetting.forget(UnitOfWork(erasing, str), Person(cards=("P1", "P2")), [], (), "asked", now, by)
         for work in (
             lambda unit: unit.lock([LockSet("P1")]),
             lambda unit: unit.lock([LockSet("P2", whole=True)]),
@@ -202,7 +206,11 @@ def test_erasure_locks_the_card_and_the_archives(postgres_engine: Engine, now: d
 
 def _purge(unit: UnitOfWork, stage: str, now: datetime) -> None:
     terms = Policy(retention=Retention(archive_days=1, archive_file="/nowhere"))
-    purge(Context(unit, Library("HKU", "HKU Libraries", terms, ("HKU-MAIN-LENDING",)), now), stage, 1)
+    purge(
+        Context(unit, Library(agency="HKU", name="HKU Libraries", policy=terms, pickup_locations=("HKU-MAIN-LENDING",)), now),
+        stage,
+        1,
+    )
 
 
 def _waits(connection: Connection, work: Callable[[UnitOfWork], object]) -> bool:
@@ -225,4 +233,4 @@ def _patron(unit: UnitOfWork, card: str) -> Any:
 
 
 def _rename(unit: UnitOfWork, name: str) -> None:
-    unit.partners.write([Partner("CUHK", name)])
+    unit.partners.write([Partner(agency="CUHK", name=name)])

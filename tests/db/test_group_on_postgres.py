@@ -67,7 +67,16 @@ def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
     known = {"partner": "CUHK", "wire_agency": "HKU", "item_agency": "CUHK", "received_on": now.date()}
     for card in CARDS:
         n = card[1:]
-        ready = Request(f"R{n}", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card, item_barcode=f"C{n}", **known)  # type: ignore[arg-type]
+        ready = Request(
+            id=f"R{n}",
+            side=Side.BORROWING,
+            position=Position.RECEIVED,
+            title="Dune",
+            bib_id="b1",
+            patron=card,
+            item_barcode=f"C{n}",
+            **known,  # type: ignore[arg-type]
+        )
         desk.group((UnitOfWork.open, NO_LOCKS, ready, now, replace(by, channel="world")))
     return desk
 
@@ -115,7 +124,12 @@ def test_grouped_queries_prefetch_all_patrons_at_once(desk: Desk) -> None:
 
 
 def test_several_results_are_assigned_to_their_units(shelf: Desk, now: datetime, by: Actor) -> None:
-    more = [Request(f"S{n}", Side.BORROWING, Position.NEW, "Emma", "b2", patron="Px01x", placed_at=now) for n in range(3)]
+    more = [
+        Request(
+            id=f"S{n}", side=Side.BORROWING, position=Position.NEW, title="Emma", bib_id="b2", patron="Px01x", placed_at=now
+        )
+        for n in range(3)
+    ]
     shelf.group(*((UnitOfWork.open, NO_LOCKS, request, now, by) for request in more))
     found = shelf.group(
         *((lambda unit, card: unit.requests.open_of_patron(card), NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")),
@@ -162,7 +176,9 @@ def test_units_about_one_patron_run_sequentially(desk: Desk, now: datetime, by: 
     def request_if_first(unit: UnitOfWork, card: str, number: str) -> str:
         if unit.requests.quota_used(card, TAKES_QUOTA):
             return "quota"
-        return unit.open(Request(number, Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
+        return unit.open(
+            Request(id=number, side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron=card), now, by
+        ).id
 
     asked = [(request_if_first, LockSet(card), card, f"{card}-{n}") for n in range(2) for card in CARDS]
     assert desk.group(*asked) == [*(f"{card}-0" for card in CARDS), *["quota"] * len(CARDS)]
@@ -188,7 +204,9 @@ def test_undeclared_change_of_another_units_request_is_detected(shelf: Desk, now
 
 def test_unit_without_declared_locks_sees_everything_before_it(desk: Desk, now: datetime, by: Actor) -> None:
     def place(unit: UnitOfWork, card: str) -> None:
-        unit.open(Request(f"R-{card}", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by)
+        unit.open(
+            Request(id=f"R-{card}", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron=card), now, by
+        )
 
     def count(unit: UnitOfWork) -> int:
         return sum(count for _, _, count, _ in unit.requests.open_by_position())

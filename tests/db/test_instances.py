@@ -17,12 +17,14 @@ LEASE_S = 600
 
 
 def _gateway(name: str, seen_at: datetime) -> Instance:
-    return Instance(name, "host", 7, "1.0", seen_at, seen_at)
+    return Instance(name=name, host="host", pid=7, version="1.0", since=seen_at, seen_at=seen_at)
 
 
 def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
     """Claim a message for this gateway."""
-    message = PartnerMessage(Notification.ASK_LENDER.value, request, "CUHK", "HKU", "w-1", now)
+    message = PartnerMessage(
+        send=Notification.ASK_LENDER.value, request=request, partner="CUHK", wire_agency="HKU", wire_id="w-1", at=now
+    )
     store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", now))
     assert store.now(lambda unit: unit.outbox.claim(now, name, LEASE_S, 1))
 

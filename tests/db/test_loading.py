@@ -34,7 +34,20 @@ CHAN = Borrower(
     total_quota=40,
     pin_hash=Sensitive("$argon2id$1"),
 )
-DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert", "978", "v.1", "PS1", "On Loan", False, "dvd", "lb1")
+DUNE = Holding(
+    agency="CUHK",
+    barcode="C1",
+    bib_id="b1",
+    title="Dune",
+    author="Herbert",
+    isbn="978",
+    volume="v.1",
+    call_number="PS1",
+    status="On Loan",
+    lendable=False,
+    material="dvd",
+    local_bib_id="lb1",
+)
 
 
 def _patrons(*cards: str) -> list[Borrower]:
@@ -79,7 +92,7 @@ def test_item_round_trips_with_every_field(store: Immediate) -> None:
 
 def test_existing_patron_is_overwritten_completely(store: Immediate) -> None:
     _load(store, [CHAN])
-    bare = Borrower("P1", Sensitive("Chan"), "staff")
+    bare = Borrower(barcode="P1", name=Sensitive("Chan"), category="staff")
     _load(store, [bare])
     assert store.now(lambda unit: unit.patrons.find("P1")) == bare
 
@@ -213,8 +226,22 @@ def test_report_counts_removed_items_per_library(store: Immediate) -> None:
     gone = Withdrawals(copies=frozenset({("CUHK", "B0"), ("CUHK", "B1"), ("LU", "none")}))
     coming = staged(copies[2], copies[4])  # B1 and B2 of CUHK
     report = store.now(loading.compare_copies, coming, None, gone)
-    assert report == LoadReport(6, 0, 0, 2, 4, 0, 1, (Loss("CUHK", 3, 1, 1), Loss("LU", 3, 3, 0)))
-    assert store.now(loading.compare_copies, coming, {"title"}, gone, "CUHK").losses == (Loss("CUHK", 3, 1, 1),)
+    assert report == LoadReport(
+        before=6,
+        new=0,
+        changed=0,
+        same=2,
+        vanishing=4,
+        replaced=0,
+        withdrawn=1,
+        losses=(
+            Loss(library="CUHK", before=3, vanishing=1, withdrawn=1),
+            Loss(library="LU", before=3, vanishing=3, withdrawn=0),
+        ),
+    )
+    assert store.now(loading.compare_copies, coming, {"title"}, gone, "CUHK").losses == (
+        Loss(library="CUHK", before=3, vanishing=1, withdrawn=1),
+    )
 
 
 def staged(*copies: Holding) -> StagedCopies:
@@ -236,13 +263,13 @@ def test_load_report_changes_no_rows(store: Immediate) -> None:
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
 def test_load_is_suspicious_when_it_removes_more_than_a_fifth_of_the_rows(before: int, vanishing: int, too_many: bool) -> None:
-    report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
+    report = LoadReport(before=before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)
 
 
 def test_withdrawn_rows_count_as_removed_without_a_full_load() -> None:
-    report = LoadReport(10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
+    report = LoadReport(before=10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
     assert report.too_many_vanish(full=False)
 
 
@@ -250,7 +277,14 @@ def test_withdrawn_rows_count_as_removed_without_a_full_load() -> None:
 def test_load_is_suspicious_when_it_removes_more_than_a_fifth_of_one_librarys_items(
     before: int, lost: int, too_many: bool
 ) -> None:
-    report = LoadReport(100_000, 0, 0, 100_000 - lost, lost, losses=(Loss("LU", before, lost, 0),))
+    report = LoadReport(
+        before=100_000,
+        new=0,
+        changed=0,
+        same=100_000 - lost,
+        vanishing=lost,
+        losses=(Loss(library="LU", before=before, vanishing=lost, withdrawn=0),),
+    )
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)
 

@@ -20,16 +20,25 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
 from tests.db.conftest import COPIES
 
-CANDIDATE = Candidate("R1", 1, "LU", "L1", "", "", "R1-1", "")
+CANDIDATE = Candidate(request="R1", rank=1, agency="LU", barcode="L1", local_bib_id="", skip="", wire_id="R1-1", outcome="")
 
 
 @pytest.fixture
 def request_r1(postgres_engine: Engine, now: datetime) -> None:
     """One loan of P1: R1, item C1, requested first from LU under R1-1 and then from CUHK under R1-2, placed by D as d-1."""
     store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, str))
-    loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
+    loan = Request(
+        id="R1",
+        side=Side.BORROWING,
+        position=Position.ON_LOAN,
+        title="Dune",
+        bib_id="b1",
+        patron="P1",
+        item_agency=COPIES,
+        item_barcode="C1",
+    )
     named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
-    store.now(UnitOfWork.open, named, now, Actor("test", "world"))
+    store.now(UnitOfWork.open, named, now, Actor(who="test", channel="world"))
     store.now(lambda unit: unit.candidates.add([CANDIDATE]))
     store.close()
 

@@ -31,7 +31,9 @@ Plan = Callable[..., str]
 
 
 def _telling(request: str, partner: str, at: datetime) -> PartnerMessage:
-    return PartnerMessage(Notification.ASK_LENDER.value, request, partner, "HKU", "w-1", at)
+    return PartnerMessage(
+        send=Notification.ASK_LENDER.value, request=request, partner=partner, wire_agency="HKU", wire_id="w-1", at=at
+    )
 
 
 def _put(unit: UnitOfWork, request: str, partner: str, now: datetime) -> None:
@@ -58,7 +60,11 @@ def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
 @pytest.mark.parametrize("send", Notification)
 def test_queued_message_is_claimed_with_all_its_fields(store: Immediate, now: datetime, send: Notification) -> None:
     letter = is_letter(send)
-    payload = PatronNotice(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
+    payload = (
+        PatronNotice(send=send.value, request="R1", patron="P1", title="Dune", at=now, notice=7)
+        if letter
+        else _telling("R1", "CUHK", now)
+    )
     store.now(lambda unit: unit.outbox.put(send, payload, "c-1", now))
     (row,) = store.now(_taken, now, "gw1", 10)
     assert (row.send, row.payload, row.corr, row.attempts, row.made_at) == (send, payload, "c-1", 1, now)
@@ -110,19 +116,19 @@ def _four_of_each(unit: UnitOfWork, now: datetime) -> tuple[OutboxRow, ...]:
 def test_channel_is_stalled_when_a_due_message_is_unsent_and_no_reply_arrives(
     store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
 ) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     if heard_s is not None:
-        store.now(lambda unit: unit.circuits.keep(after_reply(CircuitState("CUHK"), now - timedelta(seconds=heard_s))))
+        store.now(lambda unit: unit.circuits.keep(after_reply(CircuitState(agency="CUHK"), now - timedelta(seconds=heard_s))))
     _filled(store, now - timedelta(seconds=due_s), ("R1", "CUHK"))
     assert _claim(store, now) == [1]  # also while a gateway has it
     assert store.now(lambda unit: unit.outbox.stalled(now)) == ({"CUHK"} if is_stalled else set())
 
 
 def test_channel_that_is_down_or_paused_is_not_stalled(store: Immediate, now: datetime) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("PolyU", "PolyU")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK"), Partner(agency="PolyU", name="PolyU")]))
     _filled(store, now - timedelta(hours=1), ("R1", "CUHK"), ("R1", "PolyU"))
-    store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN)))
-    store.now(lambda unit: unit.circuits.keep(CircuitState("PolyU", rests_until=now)))
+    store.now(lambda unit: unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN)))
+    store.now(lambda unit: unit.circuits.keep(CircuitState(agency="PolyU", rests_until=now)))
     assert store.now(lambda unit: unit.outbox.stalled(now)) == set()
 
 
@@ -282,7 +288,7 @@ def test_queue_depths_count_letters_together_and_partners_separately(store: Imme
     _filled(store, now, ("R1", "CUHK"), ("R2", "PolyU"))
     _filled(store, later, ("R3", "CUHK"))
     for patron in ("P1", "P2"):
-        letter = PatronNotice(Notification.LETTER_PICKUP.value, "R9", patron, "Dune", later)
+        letter = PatronNotice(send=Notification.LETTER_PICKUP.value, request="R9", patron=patron, title="Dune", at=later)
         store.now(lambda unit: unit.outbox.put(Notification.LETTER_PICKUP, letter, "", later))  # noqa: B023  # it runs at once
     store.now(lambda unit: unit.outbox.mark_dead(2, "refused"))
     assert sorted(store.now(lambda unit: unit.outbox.depths())) == [

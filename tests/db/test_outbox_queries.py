@@ -34,13 +34,22 @@ def _put(unit: UnitOfWork, now: datetime, partner: str, requests: range, each: i
     """Enqueue this many messages about each of these requests."""
     for number in requests:
         for _ in range(each):
-            message = PartnerMessage(Notification.ASK_LENDER.value, f"R{number}", partner, "HKU", "w-1", now)
+            message = PartnerMessage(
+                send=Notification.ASK_LENDER.value,
+                request=f"R{number}",
+                partner=partner,
+                wire_agency="HKU",
+                wire_id="w-1",
+                at=now,
+            )
             unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now)
 
 
 def _put_letters(unit: UnitOfWork, now: datetime, patrons: range) -> None:
     for number in patrons:
-        letter = PatronNotice(Notification.LETTER_PICKUP.value, f"R{number}", f"P{number}", "Dune", now)
+        letter = PatronNotice(
+            send=Notification.LETTER_PICKUP.value, request=f"R{number}", patron=f"P{number}", title="Dune", at=now
+        )
         unit.outbox.put(Notification.LETTER_PICKUP, letter, "c-1", now)
 
 
@@ -52,7 +61,9 @@ def _claim(unit: UnitOfWork, now: datetime, limit: int = 100) -> list[int]:
 
 
 def _rest(unit: UnitOfWork, now: datetime, agency: str = "CUHK") -> None:
-    unit.circuits.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
+    unit.circuits.keep(
+        CircuitState(agency=agency, state=DOWN, failures=5, down_since=now, heard_at=now, rests_until=now + HOUR)
+    )
 
 
 def _hold_lanes(unit: UnitOfWork, now: datetime, state: str = "waiting") -> None:
@@ -68,7 +79,7 @@ def memory() -> Iterator[Immediate]:
     """A store on SQLite that counts its virtual machine steps."""
     engine = databases.MEMORY.fresh()
     opened = Immediate(engine, lambda connection: UnitOfWork(connection, str))
-    opened.now(lambda unit: unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "PolyU")]))
+    opened.now(lambda unit: unit.partners.write([Partner(agency=agency, name=agency) for agency in ("CUHK", "PolyU")]))
     yield opened
     opened.close()
     engine.dispose()
@@ -225,7 +236,7 @@ def test_letters_to_many_patrons_share_one_channel(store: Immediate, now: dateti
 
 
 def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     store.now(_put, now, "CUHK", range(3))
     store.now(_rest, now)
     assert store.now(_claim, now + HOUR - timedelta(seconds=1)) == []
@@ -236,7 +247,7 @@ def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime)
 
 
 def test_next_due_time_ignores_paused_channels_and_blocked_messages(store: Immediate, now: datetime) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("PolyU", "PolyU")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="PolyU", name="PolyU")]))
     assert store.now(_next_due, now) is None
     store.now(_put, now, "PolyU", range(1))
     store.now(_rest, now, "PolyU")
@@ -274,20 +285,25 @@ def test_claim_finds_the_same_messages_as_a_full_search(now: datetime, rows: Row
 
 
 def _furnish(unit: UnitOfWork, now: datetime, rows: Rows, resting: set[str]) -> None:
-    unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "PolyU")])
+    unit.partners.write([Partner(agency=agency, name=agency) for agency in ("CUHK", "PolyU")])
     for agency in resting:
         _rest(unit, now, agency)
     for number, row in enumerate(rows, start=1):
         if _line(row) == "mail":
             unit.outbox.put(
                 Notification.LETTER_PICKUP,
-                PatronNotice("letter_pickup", row["request"], row["recipient"], "Dune", now),
+                PatronNotice(send="letter_pickup", request=row["request"], patron=row["recipient"], title="Dune", at=now),
                 "",
                 now,
             )
         else:
             unit.outbox.put(
-                Notification.ASK_LENDER, PartnerMessage("ask_lender", row["request"], row["recipient"], "HKU", "", now), "", now
+                Notification.ASK_LENDER,
+                PartnerMessage(
+                    send="ask_lender", request=row["request"], partner=row["recipient"], wire_agency="HKU", wire_id="", at=now
+                ),
+                "",
+                now,
             )
         times = {n: now + timedelta(minutes=row[n]) for n in ("next_at", "lease_until") if row[n] is not None}
         unit.execute(update(OUTBOX).where(OUTBOX.c.id == number).values(state=row["state"], **times))

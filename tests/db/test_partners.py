@@ -26,7 +26,11 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
     def put(position: Position, outcome: str = "", *, last: bool = True, placed_at: datetime = now) -> Request:
         name = f"w-{next(numbers)}"
         request = standing(position, wire_id=name if last else "w-other", placed_at=placed_at, received_on=None)
-        store.now(lambda unit: unit.candidates.add((Candidate(request.id, 1, "CUHK", "C1", wire_id=name, outcome=outcome),)))
+        store.now(
+            lambda unit: unit.candidates.add(
+                (Candidate(request=request.id, rank=1, agency="CUHK", barcode="C1", wire_id=name, outcome=outcome),)
+            )
+        )
         return request
 
     return put

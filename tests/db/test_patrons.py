@@ -28,7 +28,7 @@ CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
 @pytest.fixture
 def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> Immediate:
     """P1 has loans and a charge, P2 nothing, P3 a returned item; the other cards belong to no patron."""
-    people = [Borrower(card, Sensitive(f"Reader {card}"), "staff") for card in CARDS[:3]]
+    people = [Borrower(barcode=card, name=Sensitive(f"Reader {card}"), category="staff") for card in CARDS[:3]]
     store.now(loading.write, "patrons", people, 1)
     late = standing(Position.ON_LOAN, "C1", wire_id="w-1")
     standing(Position.RECEIVED, "C2", wire_id="w-2")
@@ -83,7 +83,9 @@ def test_reads_of_one_reactor_iteration_are_grouped_and_see_earlier_commits(
 
     database = Database(shared_engine, make_unit, reactor.call, watch=watch)
     for name in ("Lee", "Ho"):
-        written = database.write(bind(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1))
+        written = database.write(
+            bind(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive(name), category="staff")], 1)
+        )
         reactor.until([written])
         groups.clear()
         seen: list[Deferred[Borrower | None]] = [database.read(bind(_patron, card), patron=card) for card in ("P1", "P2", "P1")]

@@ -30,7 +30,7 @@ from tests import databases
 from tests.examples import example_count
 
 NOW: Final = datetime.fromisoformat("2017-03-01T10:00:00Z")
-BY: Final = Actor("counter-1", "sip2", "11", "c-1")
+BY: Final = Actor(who="counter-1", channel="sip2", message="11", corr="c-1")
 WORLD: Final = replace(BY, channel="world")
 CARDS: Final = ("P0", "P1", "P2", "P3")
 COPIES: Final = ("C0", "C1", "C2", "C3")
@@ -83,7 +83,9 @@ def _gateway() -> Gateway:
     gateway = Gateway(connection, statements)
     for n, card in enumerate(CARDS):
         facts: dict[str, Any] = {"patron": card, "partner": "CUHK", "wire_agency": "HKU", "placed_at": NOW}
-        ready = Request(f"R{n}", Side.BORROWING, Position.RECEIVED, "Dune", "b1", item_agency="CUHK", **facts)
+        ready = Request(
+            id=f"R{n}", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", item_agency="CUHK", **facts
+        )
         gateway.group(
             (UnitOfWork.open, NO_LOCKS, replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
             (UnitOfWork.open, NO_LOCKS, replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
@@ -151,8 +153,13 @@ def _request(unit: UnitOfWork, card: str, copy: str, bib: str = "b2") -> tuple[A
     seen = known, *_ = unit.requests.find_placed("D", copy), unit.holdings.of_title(bib), unit.holdings.in_use(bib)
     if known is None or known.patron == card:
         facts: dict[str, Any] = {"patron": card, "placed_at": NOW, "placed_by": "D", "placed_id": copy}
-        wish = unit.open(Request(number, Side.BORROWING, Position.NEW, "Emma", bib, **facts), NOW, BY, steps=True)
-        lender = Candidate(number, 1, "CUHK", "E0", wire_id=f"{number}-1")
+        wish = unit.open(
+            Request(id=number, side=Side.BORROWING, position=Position.NEW, title="Emma", bib_id=bib, **facts),
+            NOW,
+            BY,
+            steps=True,
+        )
+        lender = Candidate(request=number, rank=1, agency="CUHK", barcode="E0", wire_id=f"{number}-1")
         unit.candidates.add([lender])
         asked: RequestChange = {"partner": "CUHK", "wire_agency": "HKU", "wire_id": lender.wire_id, "attempt": 1}
         unit.advance(wish, Event.ASK, NOW, BY, chosen=lender, **asked)
@@ -261,14 +268,14 @@ def test_prefetched_rows_are_reread_after_their_table_changed(gateway: Gateway) 
         return before
 
     def direct(unit: UnitOfWork) -> None:
-        unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="P1")])
+        unit.partners.write([Partner(agency="CUHK", name="Chinese University", institutional_card="P1")])
 
     see = ((_seen, _locks(card, copy), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
     _, _, _, _, first, second, *_ = gateway.group(
         (_seen, LockSet("P0"), "P0", "C0"), (block, LockSet("P0"), "P0"), (close, NO_LOCKS), (direct, NO_LOCKS), *see
     )
     assert first[0].blocked
-    assert second[1] == Partner("CUHK", "Chinese University", institutional_card="P1")
+    assert second[1] == Partner(agency="CUHK", name="Chinese University", institutional_card="P1")
     assert first[4] == {date(2017, 3, 4)}
 
 
@@ -277,9 +284,9 @@ def test_lender_record_is_read_once_per_group_and_reread_after_a_change(gateway:
         return records(unit, NOW, ["CUHK"], weighed=False)["CUHK"]
 
     def go_down(unit: UnitOfWork) -> None:
-        unit.circuits.keep(CircuitState("CUHK", DOWN, 9, NOW - timedelta(days=1)))
+        unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN, failures=9, down_since=NOW - timedelta(days=1)))
 
-    gateway.group((lambda unit: unit.partners.write([Partner("CUHK", "Chinese University")]), NO_LOCKS))
+    gateway.group((lambda unit: unit.partners.write([Partner(agency="CUHK", name="Chinese University")]), NO_LOCKS))
     of_cards = [LockSet(card) for card in CARDS]
     assert gateway.group(*((see, locks) for locks in of_cards)) == [UNKNOWN_RECORD] * len(CARDS)
     alike = [text for text in gateway.statements if "closures" in text or "FROM links" in text]
@@ -304,7 +311,7 @@ def test_unwritten_journal_row_is_visible_to_a_journal_query(gateway: Gateway) -
 
 
 def test_first_partner_by_name_is_used_for_a_shared_card(gateway: Gateway) -> None:
-    two = [Partner(agency, agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
+    two = [Partner(agency=agency, name=agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
     gateway.group((lambda unit, rows: unit.partners.write(rows), NO_LOCKS, two))
     alone = gateway.group((lambda unit, card: unit.partners.with_card(card), LockSet("P2"), "P2"))
     ahead = gateway.group(*((lambda unit, card: unit.partners.with_card(card), LockSet(card), card) for card in CARDS))

@@ -48,7 +48,7 @@ def test_lookup_of_an_unknown_key_returns_none(store: Immediate) -> None:
 
 
 def test_repr_of_a_patron_omits_the_name(store: Immediate) -> None:
-    store.now(loading.write, "patrons", [Borrower("P1", Sensitive("Chan Tai Man"), "staff")], 1)
+    store.now(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive("Chan Tai Man"), category="staff")], 1)
     found = store.now(lambda unit: unit.patrons.find("P1"))
     assert found is not None
     assert found.name.reveal() == "Chan Tai Man"
@@ -56,8 +56,8 @@ def test_repr_of_a_patron_omits_the_name(store: Immediate) -> None:
 
 
 def test_title_is_found_by_union_id_or_local_id(store: Immediate) -> None:
-    ours = Holding("HKU", "H1", "b1", "Dune", local_bib_id="99")
-    theirs = Holding("CUHK", "C1", "b1", "Dune", local_bib_id="55")
+    ours = Holding(agency="HKU", barcode="H1", bib_id="b1", title="Dune", local_bib_id="99")
+    theirs = Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune", local_bib_id="55")
     store.now(loading.write, "holdings", [ours, theirs], 1)
     assert store.now(lambda unit: unit.holdings.of_title("b1")) == (theirs, ours)
     assert store.now(lambda unit: unit.holdings.of_title("99", "HKU")) == (ours,)
@@ -85,8 +85,8 @@ def test_request_is_found_by_any_of_its_identifiers(store: Immediate, standing: 
 def test_attempt_of_a_former_lender_is_found(store: Immediate, standing: Standing) -> None:
     request = standing(Position.REQUESTED, wire_id="w-2")
     former, present = (
-        Candidate(request.id, 1, "CUHK", "C1", wire_id="w-1"),
-        Candidate(request.id, 2, "PolyU", "C2", wire_id="w-2"),
+        Candidate(request=request.id, rank=1, agency="CUHK", barcode="C1", wire_id="w-1"),
+        Candidate(request=request.id, rank=2, agency="PolyU", barcode="C2", wire_id="w-2"),
     )
     store.now(lambda unit: unit.candidates.add((former, present)))
     assert store.now(lambda unit: unit.requests.find_by_wire_id("w-1")) == (request, former)

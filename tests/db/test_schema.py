@@ -152,8 +152,13 @@ def test_previous_version_works_with_a_newer_database(bare: Engine, now: datetim
         connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     store = Immediate(bare, lambda connection: UnitOfWork(connection, lambda: "R1"))
-    by = Actor("test", "world")
-    asked = store.now(UnitOfWork.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
+    by = Actor(who="test", channel="world")
+    asked = store.now(
+        UnitOfWork.open,
+        Request(id="", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", partner="CUHK"),
+        now,
+        by,
+    )
     store.now(UnitOfWork.advance, asked, Event.ASK, now, by)
     assert [request.position for request in store.now(lambda unit: unit.requests.open_list())] == [Position.REQUESTED]
     store.close()

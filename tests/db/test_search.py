@@ -61,10 +61,21 @@ def _text(chance: random.Random) -> str:
 
 def _title(chance: random.Random, number: int) -> tuple[Title, Holding]:
     isbn = chance.choice(NUMBERS)
-    title = Title(f"b{number:04d}", _text(chance), _text(chance), linked_title=chance.choice(("", _text(chance))))
+    title = Title(
+        bib_id=f"b{number:04d}", title=_text(chance), author=_text(chance), linked_title=chance.choice(("", _text(chance)))
+    )
     status = chance.choice((ON_SHELF, "On Loan"))
     call = chance.choice(CALLS)
-    copy = Holding("CUHK", f"C{number}", title.bib_id, title.title, title.author, isbn, call_number=call, status=status)
+    copy = Holding(
+        agency="CUHK",
+        barcode=f"C{number}",
+        bib_id=title.bib_id,
+        title=title.title,
+        author=title.author,
+        isbn=isbn,
+        call_number=call,
+        status=status,
+    )
     return replace(title, isbns=tuple(filter(None, (_thirteen(isbn),)))), copy
 
 
@@ -205,8 +216,14 @@ def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]
     """The texts for which the index and the linear search find different titles."""
     made = [
         (
-            Title(f"b{number}", title.replace("\0", ""), author.replace("\0", "")),
-            Holding("CUHK", f"C{number}", f"b{number}", title.replace("\0", ""), author.replace("\0", "")),
+            Title(bib_id=f"b{number}", title=title.replace("\0", ""), author=author.replace("\0", "")),
+            Holding(
+                agency="CUHK",
+                barcode=f"C{number}",
+                bib_id=f"b{number}",
+                title=title.replace("\0", ""),
+                author=author.replace("\0", ""),
+            ),
         )
         for number, (title, author) in enumerate(titles)
     ]
@@ -235,7 +252,16 @@ def few(store: Immediate) -> Immediate:
         "b7": ("A Kong of Hong", "", "", ""),
     }
     copies = [
-        Holding("CUHK", f"C{bib}", bib, title, author, isbn, call_number=call, status="On Loan" if bib == "b5" else ON_SHELF)
+        Holding(
+            agency="CUHK",
+            barcode=f"C{bib}",
+            bib_id=bib,
+            title=title,
+            author=author,
+            isbn=isbn,
+            call_number=call,
+            status="On Loan" if bib == "b5" else ON_SHELF,
+        )
         for bib, (title, author, isbn, call) in rows.items()
     ]
     store.now(loading.write, "holdings", [*copies, replace(copies[0], agency="LU", barcode="L1")], 1)
@@ -324,14 +350,17 @@ def test_invalid_page_number_is_refused(few: Immediate, page: int) -> None:
 
 
 def test_pages_contain_every_hit_once_in_order(store: Immediate) -> None:
-    copies = [Holding("CUHK", f"C{n}", f"b{n}", f"Dune {n:03d}") for n in range(PAGE * 2 + 3)]
+    copies = [Holding(agency="CUHK", barcode=f"C{n}", bib_id=f"b{n}", title=f"Dune {n:03d}") for n in range(PAGE * 2 + 3)]
     store.now(loading.write, "holdings", copies, 1)
     assert _all(store, "dune") == [copy.bib_id for copy in copies]
 
 
 def test_exact_title_is_first_even_beyond_the_ranking_limit(store: Immediate) -> None:
-    copies = [Holding("CUHK", f"C{n}", f"b{n}", f"A history, {n:05d}") for n in range(MOST + 50)]
-    copies += [Holding("CUHK", "X1", "x1", "History of art"), Holding("CUHK", "X2", "x2", "History")]
+    copies = [Holding(agency="CUHK", barcode=f"C{n}", bib_id=f"b{n}", title=f"A history, {n:05d}") for n in range(MOST + 50)]
+    copies += [
+        Holding(agency="CUHK", barcode="X1", bib_id="x1", title="History of art"),
+        Holding(agency="CUHK", barcode="X2", bib_id="x2", title="History"),
+    ]
     for start in range(0, len(copies), loading.CHUNK):
         store.now(loading.write, "holdings", copies[start : start + loading.CHUNK], 1)
     result = _search(store, "history")
@@ -341,14 +370,16 @@ def test_exact_title_is_first_even_beyond_the_ranking_limit(store: Immediate) ->
 
 
 def test_phrase_does_not_match_across_texts(store: Immediate) -> None:
-    title = Title("b1", "Hong lou", "meng", linked_title="meng lou")
-    store.now(loading.write_copies, [Holding("CUHK", "C1", "b1", title.title)], 1, None, {"b1": title})
+    title = Title(bib_id="b1", title="Hong lou", author="meng", linked_title="meng lou")
+    store.now(
+        loading.write_copies, [Holding(agency="CUHK", barcode="C1", bib_id="b1", title=title.title)], 1, None, {"b1": title}
+    )
     assert [_all(store, typed) for typed in ('"hong lou"', '"lou meng"', '"meng lou"')] == [["b1"], [], ["b1"]]
 
 
 def test_phrase_matches_only_neighbouring_characters(store: Immediate) -> None:
-    titles = {"b1": Title("b1", "中文 x 文學"), "b2": Title("b2", "中文學 x")}
-    copies = [Holding("CUHK", f"C{bib}", bib, title.title) for bib, title in titles.items()]
+    titles = {"b1": Title(bib_id="b1", title="中文 x 文學"), "b2": Title(bib_id="b2", title="中文學 x")}
+    copies = [Holding(agency="CUHK", barcode=f"C{bib}", bib_id=bib, title=title.title) for bib, title in titles.items()]
     store.now(loading.write_copies, copies, 1, None, titles)
     assert [_all(store, typed) for typed in ("中文學", "文x", "文學")] == [["b2"], ["b1"], ["b2", "b1"]]
 
@@ -385,7 +416,7 @@ def test_words_contain_no_query_syntax(text: str) -> None:
 
 
 def test_vector_has_positions_weights_pairs_and_gaps_between_fields() -> None:
-    indexed = IndexedWords(field_words(["a b", "a"]), field_words(["c"]), "", "")
+    indexed = IndexedWords(title=field_words(["a b", "a"]), author=field_words(["c"]), isbn="", call="")
     assert as_vector(indexed) == "'a':1A,4A 'b':2A 'a b':1A 'c':6B"
 
 
@@ -424,8 +455,12 @@ def shelves(store: Immediate) -> Immediate:
         "s6": ("Waste water treatment II", "eng", "[2010?]", "CUHK"),
         "s7": ("Paediatrics: theories of colour", "eng", "", "CUHK"),
     }
-    titles = {bib: Title(bib, title, language=tongue, published=when) for bib, (title, tongue, when, _) in rows.items()}
-    copies = [Holding(row[-1], f"C{bib}", bib, row[0], status=ON_SHELF) for bib, row in rows.items()]
+    titles = {
+        bib: Title(bib_id=bib, title=title, language=tongue, published=when) for bib, (title, tongue, when, _) in rows.items()
+    }
+    copies = [
+        Holding(agency=row[-1], barcode=f"C{bib}", bib_id=bib, title=row[0], status=ON_SHELF) for bib, row in rows.items()
+    ]
     store.now(loading.write_copies, copies, 1, None, titles)
     return store
 
@@ -471,8 +506,10 @@ def test_facets_of_more_hits_than_are_ranked_are_exact(store: Immediate, monkeyp
     """SQLite stores the facets of several titles in one row. A title that changes keeps its place there."""
     monkeypatch.setattr(searching, "MOST", 2)
     monkeypatch.setattr(index, "CODES", 3)
-    titles = {f"b{n}": Title(f"b{n}", "Quantum", language="eng", published=f"{1960 + 10 * (n % 3)}") for n in range(10)}
-    copies = [Holding("LU" if bib == "b9" else "CUHK", f"C{bib}", bib, "Quantum") for bib in titles]
+    titles = {
+        f"b{n}": Title(bib_id=f"b{n}", title="Quantum", language="eng", published=f"{1960 + 10 * (n % 3)}") for n in range(10)
+    }
+    copies = [Holding(agency="LU" if bib == "b9" else "CUHK", barcode=f"C{bib}", bib_id=bib, title="Quantum") for bib in titles]
     store.now(loading.write_copies, copies, 1, None, titles)
     titles["b1"] = replace(titles["b1"], language="ger", published="1985")
     store.now(loading.write_copies, [copies[1]], 2, None, titles)
@@ -527,8 +564,8 @@ def test_spellings_of_many_words_are_not_all_combined(shelves: Immediate) -> Non
     """Eight words with six spellings each have more than a million combinations, of which the closest are tried."""
     words = [f"{first}{second}rdling" for first, second in zip("bcdfghkl", "aeioaeio", strict=True)]
     near = [" ".join(word + end for end in "xzqwvj") for word in words]
-    copies = [Holding("CUHK", f"C{text}", text, text, status=ON_SHELF) for text in near]
-    shelves.now(loading.write_copies, copies, 1, None, {text: Title(text, text) for text in near})
+    copies = [Holding(agency="CUHK", barcode=f"C{text}", bib_id=text, title=text, status=ON_SHELF) for text in near]
+    shelves.now(loading.write_copies, copies, 1, None, {text: Title(bib_id=text, title=text) for text in near})
     query = parse(" ".join(words))
     assert isinstance(query, TitleQuery)
     tracemalloc.start()

@@ -33,7 +33,10 @@ def demo(engine: Engine) -> Iterator[Immediate]:
     """The titles of the demo, each with one copy."""
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     titles = {title.bib_id: title for title in Inventor().titles()}
-    copies = [Holding("HKU", f"K{title.bib_id}", title.bib_id, title.title, title.author) for title in titles.values()]
+    copies = [
+        Holding(agency="HKU", barcode=f"K{title.bib_id}", bib_id=title.bib_id, title=title.title, author=title.author)
+        for title in titles.values()
+    ]
     for start in range(0, len(copies), loading.CHUNK):
         store.now(loading.write_copies, copies[start : start + loading.CHUNK], 1, None, titles)
     store.now(lambda unit: catalogue.settle(unit.connection))

@@ -5,8 +5,21 @@ from __future__ import annotations
 from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.rules.vocabulary import Holding
 
-A = Holding("CUHK", "B1", "b2", "Dune", "Herbert, Frank", "9780441013593", "v.1", "PS 3558", "On Loan", False, "dvd", "x")
-B = Holding("LU", "B1", "b1", "紅樓夢")
+A = Holding(
+    agency="CUHK",
+    barcode="B1",
+    bib_id="b2",
+    title="Dune",
+    author="Herbert, Frank",
+    isbn="9780441013593",
+    volume="v.1",
+    call_number="PS 3558",
+    status="On Loan",
+    lendable=False,
+    material="dvd",
+    local_bib_id="x",
+)
+B = Holding(agency="LU", barcode="B1", bib_id="b1", title="紅樓夢")
 
 
 def test_staged_item_round_trips() -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.sql_differs
 
 P = Position
 LEND = Side.LENDING
-MARCH = Period(date(2017, 3, 1), date(2017, 3, 31))
+MARCH = Period(first=date(2017, 3, 1), last=date(2017, 3, 31))
 Standing = Callable[..., Request]
 
 
@@ -34,7 +34,7 @@ def asked(store: Immediate, period: Period = MARCH) -> Statistics:
 
 @pytest.fixture
 def patron(store: Immediate) -> None:
-    store.now(loading.write, "patrons", [Borrower("P1", Sensitive("Chan Tai Man"), "staff")], 1)
+    store.now(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive("Chan Tai Man"), category="staff")], 1)
 
 
 @pytest.fixture
@@ -78,28 +78,33 @@ def test_requests_are_counted_by_month_side_partner_and_category(store: Immediat
     placed(P.UNFILLED, partner="LU", placed_at=last_of_february + timedelta(seconds=1))
     placed(P.UNFILLED, placed_at=last_of_february)
     placed(P.PAGED, side=LEND)
-    assert asked(store, Period(date(2017, 2, 1), MARCH.last)).counts == (
-        Count("2017-02", "borrow", "CUHK", "staff", 1, 0, 1, 0),
-        Count("2017-03", "borrow", "CUHK", "", 1, 0, 1, 0),
-        Count("2017-03", "borrow", "CUHK", "staff", 2, 1, 1, 0),
-        Count("2017-03", "borrow", "LU", "staff", 1, 0, 1, 0),
-        Count("2017-03", "lend", "CUHK", "", 1, 0, 0, 0),
+    assert asked(store, Period(first=date(2017, 2, 1), last=MARCH.last)).counts == (
+        Count(month="2017-02", side="borrow", partner="CUHK", category="staff", requests=1, filled=0, unfilled=1, cancelled=0),
+        Count(month="2017-03", side="borrow", partner="CUHK", category="", requests=1, filled=0, unfilled=1, cancelled=0),
+        Count(month="2017-03", side="borrow", partner="CUHK", category="staff", requests=2, filled=1, unfilled=1, cancelled=0),
+        Count(month="2017-03", side="borrow", partner="LU", category="staff", requests=1, filled=0, unfilled=1, cancelled=0),
+        Count(month="2017-03", side="lend", partner="CUHK", category="", requests=1, filled=0, unfilled=0, cancelled=0),
     )
     assert sum(count.requests for count in asked(store).counts) == 5
 
 
 def test_fill_rate_excludes_cancelled_and_open_requests() -> None:
-    assert Count("", "", "", "", 10, 3, 1, 4).fill_rate == 0.75
-    assert Count("", "", "", "", 6, 0, 0, 4).fill_rate is None
+    assert Count(month="", side="", partner="", category="", requests=10, filled=3, unfilled=1, cancelled=4).fill_rate == 0.75
+    assert Count(month="", side="", partner="", category="", requests=6, filled=0, unfilled=0, cancelled=4).fill_rate is None
 
 
 def test_counts_are_grouped_by_the_requested_fields() -> None:
-    counts = [Count("2017-03", "borrow", partner, "staff", n, 1, 0, 0) for partner, n in (("LU", 2), ("CUHK", 3), ("LU", 4))]
+    counts = [
+        Count(month="2017-03", side="borrow", partner=partner, category="staff", requests=n, filled=1, unfilled=0, cancelled=0)
+        for partner, n in (("LU", 2), ("CUHK", 3), ("LU", 4))
+    ]
     assert stats.total(counts, "partner") == (
-        Count("", "", "CUHK", "", 3, 1, 0, 0),
-        Count("", "", "LU", "", 6, 2, 0, 0),
+        Count(month="", side="", partner="CUHK", category="", requests=3, filled=1, unfilled=0, cancelled=0),
+        Count(month="", side="", partner="LU", category="", requests=6, filled=2, unfilled=0, cancelled=0),
     )
-    assert stats.total(counts) == (Count("", "", "", "", 9, 3, 0, 0),)
+    assert stats.total(counts) == (
+        Count(month="", side="", partner="", category="", requests=9, filled=3, unfilled=0, cancelled=0),
+    )
 
 
 def test_turnaround_is_in_library_days_from_placing_to_hold_shelf(store: Immediate, patron: None, placed: Standing) -> None:
@@ -109,19 +114,21 @@ def test_turnaround_is_in_library_days_from_placing_to_hold_shelf(store: Immedia
     placed(P.RECEIVED, received_on=date(2017, 3, 4), placed_at=late)
     placed(P.IN_TRANSIT)
     assert asked(store).turnarounds == (
-        Turnaround("2017-03", "CUHK", "staff", 2, 1),
-        Turnaround("2017-03", "CUHK", "staff", 3, 2),
+        Turnaround(month="2017-03", partner="CUHK", category="staff", days=2, requests=1),
+        Turnaround(month="2017-03", partner="CUHK", category="staff", days=3, requests=2),
     )
 
 
 def test_days_within_returns_median_90th_percentile_and_maximum() -> None:
-    found = [Turnaround("", "", "", days, number) for days, number in ((9, 1), (2, 5), (3, 4))]
+    found = [
+        Turnaround(month="", partner="", category="", days=days, requests=number) for days, number in ((9, 1), (2, 5), (3, 4))
+    ]
     assert [stats.days_within(found, share) for share in (0.5, 0.9, 1.0)] == [2, 3, 9]
     assert stats.days_within([], 0.5) is None
 
 
 def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None, placed: Standing, now: datetime) -> None:
-    by, request = Actor("counter-1", "sip2"), placed(P.ON_LOAN)
+    by, request = Actor(who="counter-1", channel="sip2"), placed(P.ON_LOAN)
     quota, soon = Refusal(Reason.QUOTA_HKALL), Refusal(Reason.RENEWAL_TOO_SOON)
     for when, refusal, about, card in (
         (now, quota, None, "P1"),
@@ -132,9 +139,9 @@ def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None,
     ):
         store.now(UnitOfWork.refuse, refusal, when, by, about, card)
     assert asked(store).refusals == (
-        RefusalCount("2017-03", "R20", "quota_hkall", "", "", 1),
-        RefusalCount("2017-03", "R20", "quota_hkall", "", "staff", 2),
-        RefusalCount("2017-03", "R29", "renewal_too_soon", "CUHK", "staff", 1),
+        RefusalCount(month="2017-03", rule="R20", reason="quota_hkall", partner="", category="", times=1),
+        RefusalCount(month="2017-03", rule="R20", reason="quota_hkall", partner="", category="staff", times=2),
+        RefusalCount(month="2017-03", rule="R29", reason="renewal_too_soon", partner="CUHK", category="staff", times=1),
     )
 
 
@@ -148,17 +155,20 @@ def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: St
         "HKBU": "",
     }
     request = placed(P.UNFILLED)
-    rows = [Candidate(request.id, rank, agency, "C", outcome=said) for rank, (agency, said) in enumerate(outcomes.items())]
+    rows = [
+        Candidate(request=request.id, rank=rank, agency=agency, barcode="C", outcome=said)
+        for rank, (agency, said) in enumerate(outcomes.items())
+    ]
     store.now(lambda unit: unit.candidates.add(rows))
     placed(P.DECLINED, side=LEND, reason="checked_out_locally")
     placed(P.DECLINED, side=LEND, reason="torn by a dog")
     assert asked(store).declines == (
-        DeclineCount("2017-03", "CUHK", "HKU", "not_on_shelf", 1),
-        DeclineCount("2017-03", "HKU", "CUHK", "checked_out_locally", 1),
-        DeclineCount("2017-03", "HKU", "CUHK", "other", 1),
-        DeclineCount("2017-03", "HKUST", "HKU", "not reached", 1),
-        DeclineCount("2017-03", "LU", "HKU", "other", 1),
-        DeclineCount("2017-03", "PolyU", "HKU", "silence", 1),
+        DeclineCount(month="2017-03", lender="CUHK", borrower="HKU", reason="not_on_shelf", times=1),
+        DeclineCount(month="2017-03", lender="HKU", borrower="CUHK", reason="checked_out_locally", times=1),
+        DeclineCount(month="2017-03", lender="HKU", borrower="CUHK", reason="other", times=1),
+        DeclineCount(month="2017-03", lender="HKUST", borrower="HKU", reason="not reached", times=1),
+        DeclineCount(month="2017-03", lender="LU", borrower="HKU", reason="other", times=1),
+        DeclineCount(month="2017-03", lender="PolyU", borrower="HKU", reason="silence", times=1),
     )
 
 
@@ -167,8 +177,8 @@ def test_matrix_counts_loans_per_lender_and_location(store: Immediate, placed: S
     placed(P.UNFILLED, pickup_location="HKU-LAW")
     placed(P.SHIPPED, side=LEND, pickup_location="CUHK-MAIN")
     assert asked(store).pairs == (
-        PairCount("CUHK", "HKU", "HKU-LAW", 2, 1),
-        PairCount("HKU", "CUHK", "CUHK-MAIN", 1, 1),
+        PairCount(lender="CUHK", borrower="HKU", place="HKU-LAW", requests=2, filled=1),
+        PairCount(lender="HKU", borrower="CUHK", place="CUHK-MAIN", requests=1, filled=1),
     )
 
 
@@ -183,8 +193,10 @@ def test_anonymised_request_counts_without_its_category(
     store.now(retention.anonymise, [request])
     found = asked(store)
     assert (found.anonymised, found.since) == (1, now.date())
-    assert found.counts == (Count("2017-03", "borrow", "CUHK", "", 1, 1, 0, 0),)
-    assert found.turnarounds == (Turnaround("2017-03", "CUHK", "", 1, 1),)
+    assert found.counts == (
+        Count(month="2017-03", side="borrow", partner="CUHK", category="", requests=1, filled=1, unfilled=0, cancelled=0),
+    )
+    assert found.turnarounds == (Turnaround(month="2017-03", partner="CUHK", category="", days=1, requests=1),)
 
 
 def test_archived_request_is_not_counted(store: Immediate, placed: Standing) -> None:
@@ -202,7 +214,7 @@ def test_requests_outside_the_period_are_not_read(
 ) -> None:
     bulk.fill(engine, bulk.Amounts(requests=300, lines=3, days=600), now)
     open_work.fill(engine, 100, now)
-    month = Period(now.date() - timedelta(days=30), now.date())
+    month = Period(first=now.date() - timedelta(days=30), last=now.date())
     for number in range(7):
         said = plan(stats.statistics, month, "HKU", question=number)
         assert "Seq Scan on requests" not in said

@@ -106,9 +106,11 @@ def test_renewal_sync_is_stored_as_plain_text_in_column_and_journal(
 
 
 def test_outbox_rows_are_read_with_their_enums(store: Immediate, loan: Request, now: datetime) -> None:
-    message = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
+    message = PartnerMessage(
+        send=Notification.ASK_LENDER.value, request=loan.id, partner="CUHK", wire_agency="HKU", wire_id="w-1", at=now
+    )
     store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now))
-    store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(now, DeliveryKind.LATER, "", "")))
+    store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(at=now, kind=DeliveryKind.LATER, problem="", detail="")))
     store.now(lambda unit: unit.outbox.retry_later(1, now, "busy", unsure=True))
     row = store.now(lambda unit: unit.outbox.row(1))
     assert row is not None

@@ -11,7 +11,19 @@ from hkall_gateway.db.instances import FORGOTTEN, TerminalActivity
 
 
 def row(instance: str, login: str, now: datetime) -> TerminalActivity:
-    return TerminalActivity(instance, login, "counter", "HKU-MAIN-LENDING", 1, "11", now, 0, "", None, now)
+    return TerminalActivity(
+        instance=instance,
+        login=login,
+        role="counter",
+        location="HKU-MAIN-LENDING",
+        connections=1,
+        last_code="11",
+        last_at=now,
+        refused=0,
+        refused_why="",
+        refused_at=None,
+        seen_at=now,
+    )
 
 
 def test_terminal_report_replaces_only_the_previous_report_of_its_gateway(store: Immediate, now: datetime) -> None:

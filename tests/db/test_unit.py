@@ -30,7 +30,7 @@ Rows = Callable[[Table], list[dict[str, Any]]]
 
 
 def _wish(**facts: Any) -> Request:
-    return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
+    return replace(Request(id="", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron="P1"), **facts)
 
 
 def _row_id(step: Step) -> str:
@@ -155,7 +155,11 @@ def test_force_sets_any_position_if_given_a_reason_and_sends_no_message(
 
 def test_lender_is_asked_for_its_own_item(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     request = standing(Position.NEW)
-    store.now(lambda unit: unit.candidates.add((Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),)))
+    store.now(
+        lambda unit: unit.candidates.add(
+            (Candidate(request=request.id, rank=1, agency="CUHK", barcode="C7", local_bib_id="99", wire_id="w-1"),)
+        )
+    )
     store.now(UnitOfWork.advance, request, Event.ASK, now, by)
     told = from_json(rows(OUTBOX)[0]["payload"])
     assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
@@ -175,7 +179,10 @@ def test_silent_lender_gets_a_cancellation_and_the_next_lender_the_request(
 
 
 def test_candidate_stores_its_outcome(store: Immediate) -> None:
-    first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
+    first, second = (
+        Candidate(request="R1", rank=1, agency="CUHK", barcode="C1"),
+        Candidate(request="R1", rank=2, agency="PolyU", barcode="C2"),
+    )
     store.now(lambda unit: unit.candidates.add((second, first)))
     store.now(_marked, first)
     assert store.now(lambda unit: unit.candidates.of_request("R1")) == (
@@ -185,16 +192,16 @@ def test_candidate_stores_its_outcome(store: Immediate) -> None:
 
 
 def test_directory_update_overwrites_named_partners_and_keeps_others(store: Immediate) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "old"), Partner("PolyU", "PolyU")]))
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "new", work_days=("Mon",))]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="old"), Partner(agency="PolyU", name="PolyU")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="new", work_days=("Mon",))]))
     assert store.now(lambda unit: unit.partners.among(["CUHK", "PolyU", "NOBODY"])) == {
-        "CUHK": Partner("CUHK", "new", work_days=("Mon",)),
-        "PolyU": Partner("PolyU", "PolyU"),
+        "CUHK": Partner(agency="CUHK", name="new", work_days=("Mon",)),
+        "PolyU": Partner(agency="PolyU", name="PolyU"),
     }
 
 
 def test_institutional_card_identifies_its_partner(store: Immediate) -> None:
-    cuhk, polyu = Partner("CUHK", "CUHK", institutional_card="CU-1"), Partner("PolyU", "PolyU")
+    cuhk, polyu = Partner(agency="CUHK", name="CUHK", institutional_card="CU-1"), Partner(agency="PolyU", name="PolyU")
     store.now(lambda unit: unit.partners.write([polyu, cuhk]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) == cuhk
     assert store.now(lambda unit: unit.partners.with_card("CU-2")) is None
@@ -202,16 +209,16 @@ def test_institutional_card_identifies_its_partner(store: Immediate) -> None:
 
 
 def test_partner_is_not_found_by_its_previous_card(store: Immediate) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-1")]))
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-2")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK", institutional_card="CU-1")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK", institutional_card="CU-2")]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) is None
 
 
 def test_latest_item_status_is_returned(store: Immediate) -> None:
-    store.now(loading.write, "holdings", [Holding("CUHK", "C1", "b1", "Dune")], 1)
+    store.now(loading.write, "holdings", [Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune")], 1)
     store.now(lambda unit: unit.holdings.set_status(ItemKey("CUHK", "C1"), "On Loan"))
     found = store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1")))
-    assert found == Holding("CUHK", "C1", "b1", "Dune", status="On Loan")
+    assert found == Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune", status="On Loan")
 
 
 # ---- the laws, by the source

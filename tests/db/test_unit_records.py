@@ -30,7 +30,7 @@ Rows = Callable[[Table], list[dict[str, Any]]]
 
 
 def _wish(**facts: Any) -> Request:
-    return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
+    return replace(Request(id="", side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id="b1", patron="P1"), **facts)
 
 
 def _fallen_due(unit: UnitOfWork, loan: Request, due: date, now: datetime, by: Actor) -> Request:
@@ -97,7 +97,7 @@ def test_letter_that_was_not_needed_may_be_sent_again_for_the_same_occasion(
 
 
 def test_refusal_is_stored_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
-    store.now(UnitOfWork.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
+    store.now(UnitOfWork.refuse, Refusal(Reason.QUOTA_HKALL, detail={"limit": 15}), now, by, None, "P1")
     line = rows(JOURNAL)[0]
     assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
     assert from_json(line["detail"]) == {"limit": 15}
@@ -106,12 +106,12 @@ def test_refusal_is_stored_with_its_rule(store: Immediate, now: datetime, by: Ac
 def test_journal_letters_and_outbox_contain_no_name_or_address(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
     secrets = ("Chan Tai Man", "陳大文", "tai.man@hku.test", "argon2-hash")
     name, name_zh, email, pin_hash = map(Sensitive, secrets)
-    patron = Borrower("P1", name, "staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
+    patron = Borrower(barcode="P1", name=name, category="staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
     store.now(loading.write, "patrons", [patron], 1)
     request = store.now(UnitOfWork.open, _wish(item_agency="CUHK", item_barcode="C1"), now, by)
     for event in (Event.ASK, Event.SHIP, Event.ARRIVE, Event.CHECK_OUT, Event.FALL_DUE, Event.RETURN):
         request = store.now(UnitOfWork.advance, request, event, now, by)
-    store.now(UnitOfWork.refuse, Refusal(Reason.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
+    store.now(UnitOfWork.refuse, Refusal(Reason.PATRON_BLOCKED, detail={"who": name, "mail": email}), now, by, request)
     written = repr([rows(table) for table in (JOURNAL, OUTBOX, NOTICES)])
     assert "P1" in written
     assert [secret for secret in secrets if secret in written] == []

@@ -29,8 +29,8 @@ from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql
 
-CLERK = Actor("mei", "cli", "request")
-HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+CLERK = Actor(who="mei", channel="cli", message="request")
+HKU = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
 NEXT_DAY = datetime(2017, 3, 21, 2, 0, tzinfo=UTC)
 ON_THE_HOLD_SHELF = "C00020"
 WAITING = [
@@ -146,7 +146,7 @@ def test_item_on_the_hold_shelf_is_lent_and_returned_after_the_upgrade(upgraded:
 
 
 def _position_after(store: Immediate, deed: str) -> Position:
-    store.now(in_context(actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed))
+    store.now(in_context(actions.act, HKU, NEXT_DAY, StaffCommand(by=CLERK, barcode=ON_THE_HOLD_SHELF), deed))
     found: tuple[Request, ...] = store.now(lambda unit: unit.requests.open_list())
     return next(request.position for request in found if request.item_barcode == ON_THE_HOLD_SHELF)
 

@@ -16,7 +16,7 @@ NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
 def session(token: str, now: datetime = NOW, **changed: str) -> WebSession:
     named = {"login": "clerk", "patron": "", "name": "Desk", "role": "clerk", "source": "local", "csrf": "c"} | changed
-    return WebSession(token, STAFF, **named, created_at=now, seen_at=now, ends_at=now + LONGEST)
+    return WebSession(token_hash=token, kind=STAFF, **named, created_at=now, seen_at=now, ends_at=now + LONGEST)
 
 
 def test_session_is_found_only_by_its_token(store: Immediate) -> None:
@@ -42,11 +42,23 @@ def test_older_request_does_not_decrease_the_last_use_time(store: Immediate) -> 
 
 def test_card_replacement_ends_its_sessions(store: Immediate) -> None:
     """The session may belong to a person who found the lost card."""
-    theirs = WebSession("old", PATRON, "", "UG1", "", "", "pin", "c", NOW, NOW, NOW + LONGEST)
+    theirs = WebSession(
+        token_hash="old",
+        kind=PATRON,
+        login="",
+        patron="UG1",
+        name="",
+        role="",
+        source="pin",
+        csrf="c",
+        created_at=NOW,
+        seen_at=NOW,
+        ends_at=NOW + LONGEST,
+    )
     with_card = [theirs, *(replace(theirs, token_hash=kind, kind=kind) for kind in (PATRON_API, BROWSER))]
     for made in (*with_card, replace(theirs, token_hash="other", patron="UG2"), session("staff")):
         store.now(web_sessions.begin, made, NOW)
-    store.now(replace_card, "UG1", "UG1-NEW", NOW, Actor("mei", "cli"))
+    store.now(replace_card, "UG1", "UG1-NEW", NOW, Actor(who="mei", channel="cli"))
     assert [store.now(web_sessions.find, made.token_hash) for made in with_card] == [None] * 3
     assert store.now(web_sessions.find, "other") is not None
     assert store.now(web_sessions.find, "staff") is not None

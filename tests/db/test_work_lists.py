@@ -55,7 +55,7 @@ def pages(
 ) -> Iterator[ListPage]:
     place = ""
     while True:
-        page = store.now(work_lists.page, name, at, PageOrder(key, reverse, place, most))
+        page = store.now(work_lists.page, name, at, PageOrder(key=key, reverse=reverse, after=place, most=most))
         yield page
         place = page.next
         if not place:
@@ -142,7 +142,11 @@ def test_stalled_list_follows_the_rules(counter: Immediate, now: datetime, at: M
 
 
 def test_items_in_transit_are_allowed_the_courier_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", courier_days=10), Partner("LU", "LU", courier_days=0)]))
+    store.now(
+        lambda unit: unit.partners.write(
+            [Partner(agency="CUHK", name="CUHK", courier_days=10), Partner(agency="LU", name="LU", courier_days=0)]
+        )
+    )
     for number, agency in enumerate(("CUHK", "LU", "ELSEWHERE")):
         standing(P.IN_TRANSIT, copy=f"C{number}", partner=agency, moved_at=now - timedelta(days=8))
     found = [row.request.partner for row in store.now(work_lists.page, ListName.STUCK, at).rows]
@@ -152,17 +156,17 @@ def test_items_in_transit_are_allowed_the_courier_days(store: Immediate, standin
 def test_rows_failed_in_rounds_or_refused_by_partners_are_listed_as_stuck(
     store: Immediate, standing: Standing, now: datetime, at: Moment
 ) -> None:
-    store.now(lambda unit: unit.partners.write([Partner("LU", "Lingnan University")]))
+    store.now(lambda unit: unit.partners.write([Partner(agency="LU", name="Lingnan University")]))
     aside, untold = standing(P.ON_LOAN, copy="C1"), standing(P.ON_LOAN, copy="C2", partner="LU")
     standing(P.ON_LOAN, copy="C3")
-    store.now(rounds.set_aside, rounds.FailedRequest("overdue", aside.id, now, "no price"))
+    store.now(rounds.set_aside, rounds.FailedRequest(round="overdue", request=aside.id, at=now, error="no price"))
     store.now(
         lambda unit: unit.outbox.put(
             Notification.TELL_LENDER_LOST, partner_message(Notification.TELL_LENDER_LOST, untold, now), "", now
         )
     )
     assert ids(store.now(work_lists.page, ListName.STUCK, at)) == [aside.id]
-    store.now(lambda unit: unit.circuits.keep(CircuitState("LU", "down", failures=3, fault="wrong secret")))
+    store.now(lambda unit: unit.circuits.keep(CircuitState(agency="LU", state="down", failures=3, fault="wrong secret")))
 
     rows = store.now(work_lists.page, ListName.STUCK, at).rows
 
@@ -183,17 +187,17 @@ def test_counts_equal_list_lengths(counter: Immediate, at: Moment) -> None:
 
 def test_pages_of_a_list_contain_each_request_once_in_order(counter: Immediate, at: Moment) -> None:
     for key, reverse in itertools.product(SortKey, (False, True)):
-        whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, reverse, most=200)))
+        whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=key, reverse=reverse, most=200)))
         parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
         assert [number for part in parts for number in part] == whole
         assert len(set(whole)) == len(whole) == counter.now(work_lists.counts, at)[ListName.ON_LOAN]
         assert {len(part) for part in parts[:-1]} == {7}
-        other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, not reverse, most=200)))
+        other = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=key, reverse=not reverse, most=200)))
         assert other == whole[::-1]
 
 
 def test_call_number_order_is_shelf_order(counter: Immediate, at: Moment) -> None:
-    rows = counter.now(work_lists.page, ListName.PULL, at, PageOrder(SortKey.CALL_NUMBER, most=200)).rows
+    rows = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=SortKey.CALL_NUMBER, most=200)).rows
     numbers = [row.call_number for row in rows]
     known = [number for number in numbers if number]
     assert known == sorted(known, key=shelving_key)
@@ -202,17 +206,22 @@ def test_call_number_order_is_shelf_order(counter: Immediate, at: Moment) -> Non
 
 def test_item_without_a_call_number_comes_last(store: Immediate, standing: Standing, at: Moment) -> None:
     copies = {"C1": "QA9 .B3", "C2": "", "C3": "QA76 .B3", "C4": "B1", "C5": "史記 2"}
-    store.now(loading.write, "holdings", [Holding("CUHK", c, "b1", "Dune", call_number=n) for c, n in copies.items()], 1)
+    store.now(
+        loading.write,
+        "holdings",
+        [Holding(agency="CUHK", barcode=c, bib_id="b1", title="Dune", call_number=n) for c, n in copies.items()],
+        1,
+    )
     for copy in (*copies, "C6"):
         standing(P.ON_LOAN, copy=copy)
-    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(SortKey.CALL_NUMBER)).rows
+    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=SortKey.CALL_NUMBER)).rows
     assert [row.request.item_barcode for row in rows] == ["C4", "C1", "C3", "C5", "C2", "C6"]
 
 
 def test_title_order_is_case_insensitive(store: Immediate, standing: Standing, at: Moment) -> None:
     for number, title in enumerate(("dune", "Dune Messiah", "Ada", "紅樓夢", "Zorba")):
         _amend(store, standing(P.ON_LOAN, copy=f"C{number}"), at.now, title=title)
-    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(SortKey.TITLE)).rows
+    rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=SortKey.TITLE)).rows
     assert [row.request.title for row in rows] == ["Ada", "dune", "Dune Messiah", "Zorba", "紅樓夢"]
 
 
@@ -222,7 +231,7 @@ def test_each_list_shows_its_relevant_date(store: Immediate, standing: Standing,
     loan = standing(P.ON_LOAN, copy="C2", due=day + timedelta(days=1), flags="drop")
     lent = standing(P.AT_BORROWER, copy="C3", side=LEND, due=None, lender_due=day + timedelta(days=3), flags="drop")
     none = standing(P.REQUESTED, due=None, flags="drop")
-    found = ids(store.now(work_lists.page, ListName.FLAGGED, at, PageOrder(SortKey.DUE)))
+    found = ids(store.now(work_lists.page, ListName.FLAGGED, at, PageOrder(key=SortKey.DUE)))
     assert found == [loan.id, shelf.id, lent.id, none.id]
 
 
@@ -239,7 +248,7 @@ def test_days_in_position_are_counted_in_library_days(store: Immediate, standing
         (Only(partner="LU"), lambda row: row.request.partner == "LU"),
         (Only(pickup="HKU-LAW"), lambda row: row.request.pickup_location == "HKU-LAW"),
         (Only(material="score"), lambda row: row.material == "score"),
-        (Only("LU", "HKU-LAW", "dvd"), lambda row: False),
+        (Only(partner="LU", pickup="HKU-LAW", material="dvd"), lambda row: False),
     ],
 )
 def test_list_is_filtered_as_requested(counter: Immediate, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
@@ -254,15 +263,15 @@ def test_list_is_filtered_as_requested(counter: Immediate, at: Moment, only: Onl
 
 def test_paging_cursor_contains_no_title_or_call_number(counter: Immediate, at: Moment) -> None:
     for key in (SortKey.TITLE, SortKey.CALL_NUMBER):
-        page = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key, most=3))
+        page = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=key, most=3))
         assert page.next == f"~{page.rows[-1].request.id}"
 
 
 @pytest.mark.parametrize("place", ["?", "~", "yesterday~O1", "~O1", "2017-03-01~", "2017-03-01T02:00:00~O1"])
 def test_invalid_paging_cursor_starts_at_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
     for key in SortKey:
-        first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key))
-        assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key, after=place)) == first
+        first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=key))
+        assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=key, after=place)) == first
 
 
 def test_request_that_moves_between_two_pages_causes_no_skipped_rows(
@@ -270,10 +279,10 @@ def test_request_that_moves_between_two_pages_causes_no_skipped_rows(
 ) -> None:
     all_of = [standing(P.TO_RETURN, copy=f"C{n}", moved_at=now - timedelta(hours=9 - n)) for n in range(6)]
     for key in (SortKey.DAYS, SortKey.TITLE):
-        first = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key, most=2))
+        first = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key=key, most=2))
         last = first.rows[-1].request
         _amend(store, last, now, moved_at=now, flags="touched")
-        then = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key, after=first.next))
+        then = store.now(work_lists.page, ListName.TO_RETURN, at, PageOrder(key=key, after=first.next))
         others = [r.id for r in all_of if r.id not in ids(first)]
         assert [number for number in ids(then) if number != last.id] == others
         _amend(store, last, now, moved_at=last.moved_at, flags="")
@@ -285,7 +294,9 @@ def test_page_size_is_limited(counter: Immediate, at: Moment) -> None:
 
 
 def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> None:
-    store.now(lambda unit: unit.amend(unit.requests.find(request.id) or request, now, Actor("test", "world"), **facts))
+    store.now(
+        lambda unit: unit.amend(unit.requests.find(request.id) or request, now, Actor(who="test", channel="world"), **facts)
+    )
 
 
 # ---- how the database finds it
@@ -314,7 +325,7 @@ def full_scans(plan: str) -> list[str]:
 
 def test_paging_reads_only_one_page_of_rows(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
     for name, key in itertools.product(ListName, SortKey):
-        order = PageOrder(key, after=counter.now(work_lists.page, name, at, PageOrder(key, most=2)).next)
+        order = PageOrder(key=key, after=counter.now(work_lists.page, name, at, PageOrder(key=key, most=2)).next)
         for number in range(len(asked(engine, counter, work_lists.page, name, at, order))):
             assert full_scans(plan(work_lists.page, name, at, order, question=number)) == []
 

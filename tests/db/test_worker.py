@@ -43,7 +43,7 @@ class Desk:
         assert self.go_on.wait(PATIENCE_S)
         names = [str(job.work(NO_UNIT)) for job in jobs]
         self.groups.append(names)
-        return GroupResult([partial(job.reply, name, None) for job, name in zip(jobs, names, strict=True)])
+        return GroupResult(answers=[partial(job.reply, name, None) for job, name in zip(jobs, names, strict=True)])
 
     def drain(self, count: int) -> None:
         while len(self.answered) < count:
@@ -106,7 +106,7 @@ class RetryingDesk(Desk):
 
     def do(self, connection: Connection, jobs: Sequence[Job]) -> GroupResult:
         if len(jobs) > 1 and not self.groups:
-            return GroupResult((), again=jobs)
+            return GroupResult(answers=(), again=jobs)
         return super().do(connection, jobs)
 
 
@@ -145,7 +145,7 @@ class LosingEngine:
 def test_stop_does_not_wait_for_the_next_attempt_to_reconnect(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "AWAY_S", 2 * PATIENCE_S)
     desk, losing = Desk(), LosingEngine(engine)
-    lost: Any = lambda _connection, jobs: GroupResult([job.refusal(LOST) for job in jobs], lost=LOST)  # noqa: E731
+    lost: Any = lambda _connection, jobs: GroupResult(answers=[job.refusal(LOST) for job in jobs], lost=LOST)  # noqa: E731
     lane = Worker(cast(Any, losing), lost, desk.turns.put, "writer", 256)
     lane.put(desk.job("refused"))
     desk.drain(1)

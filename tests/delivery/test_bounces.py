@@ -65,7 +65,9 @@ def report(
 )
 def test_bounce_with_the_letter_or_its_headers_identifies_the_letter(original_type: str, status_type: str) -> None:
     told = read_bounce(report(original_type=original_type, status_type=status_type))
-    assert told == Bounce(LetterId(7, "letter_pickup", OURS.split(".")[2].split("@")[0]), "failed", "5.1.1")
+    assert told == Bounce(
+        letter=LetterId(notice=7, kind="letter_pickup", check=OURS.split(".")[2].split("@")[0]), action="failed", status="5.1.1"
+    )
     assert told.final
 
 
@@ -125,8 +127,8 @@ def test_check_code_is_valid_for_one_letter_request_and_key() -> None:
     assert is_ours(LETTER, "R1", KEY)
     assert not is_ours(LETTER, "R2", KEY)
     assert not is_ours(LETTER, "R1", Sensitive("other"))
-    assert not is_ours(LetterId(8, LETTER.kind, LETTER.check), "R1", KEY)
-    assert not is_ours(LetterId(7, "letter_overdue", LETTER.check), "R1", KEY)
+    assert not is_ours(LetterId(notice=8, kind=LETTER.kind, check=LETTER.check), "R1", KEY)
+    assert not is_ours(LetterId(notice=7, kind="letter_overdue", check=LETTER.check), "R1", KEY)
 
 
 @given(st.text(max_size=40))

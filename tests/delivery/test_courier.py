@@ -50,12 +50,14 @@ class Post:
         engine = databases.empty()
         self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
         self.clock = Clock()
-        self.store.now(lambda unit: unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "LU")]))
-        library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
+        self.store.now(lambda unit: unit.partners.write([Partner(agency=agency, name=agency) for agency in ("CUHK", "LU")]))
+        library = Library(agency="HKU", name="HKU", policy=load(None), pickup_locations=("HKU-MAIN-LENDING",))
         verify: Any = None  # a delivery asks nothing of the local system
         self.circulation = Circulation(
             self.store,
-            ConnectedSystem(self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now),
+            ConnectedSystem(
+                self.store, Snapshot(ConnectorTools(store=self.store, agency="HKU", verify=verify)), lambda: library, self.now
+            ),
             lambda: library,
             self.now,
         )
@@ -63,12 +65,19 @@ class Post:
         self.carried: list[str] = []
         self.down: set[str] = set()
         self.slow: list[Deferred[DeliveryResult]] | None = None
-        self._terms, self._attempts, self._circuit_settings = terms or ChannelTerms(in_flight), attempts, circuit_settings
+        self._terms, self._attempts, self._circuit_settings = (
+            terms or ChannelTerms(in_flight=in_flight),
+            attempts,
+            circuit_settings,
+        )
         self.courier = self.beside("test")
 
     def beside(self, name: str) -> Courier:
         """The courier of another gateway with this name."""
-        schedule, here = Schedule(self._attempts, 30, 3600, lambda: 0.0), (self.clock, self.now, name)
+        schedule, here = (
+            Schedule(attempts=self._attempts, first_wait_s=30, longest_wait_s=3600, draw=lambda: 0.0),
+            (self.clock, self.now, name),
+        )
         agreed, carriers = self._terms, {OutboxKind.NCIP: self.carry}
         return Courier(self.store, self.circulation, carriers, schedule, *here, lambda _line: agreed, self._circuit_settings)
 
@@ -82,11 +91,13 @@ class Post:
             self.slow.append(waiting)
             return await waiting
         if row.recipient in self.down:
-            return DeliveryResult(DeliveryKind.UNREACHABLE)
-        return self.answers.pop(0) if self.answers else DeliveryResult(DeliveryKind.ACCEPTED)
+            return DeliveryResult(kind=DeliveryKind.UNREACHABLE)
+        return self.answers.pop(0) if self.answers else DeliveryResult(kind=DeliveryKind.ACCEPTED)
 
     def put(self, request: str, partner: str, send: Notification = Notification.ASK_LENDER) -> None:
-        message = PartnerMessage(send.value, request, partner, "HKU", f"{request}-1", self.now())
+        message = PartnerMessage(
+            send=send.value, request=request, partner=partner, wire_agency="HKU", wire_id=f"{request}-1", at=self.now()
+        )
         self.store.now(lambda unit: unit.outbox.put(send, message, "c1", self.now()))
 
     def start(self) -> None:
@@ -130,7 +141,7 @@ def test_partner_limit_holds_across_gateways() -> None:
     two.one.pass_time(5)
     assert len(two.one.carried) == 3
     for answered in range(1, 6):
-        two.one.slow[answered - 1].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+        two.one.slow[answered - 1].callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
         two.one.pass_time(1)
         assert len(two.one.carried) == 3 + answered
     assert len(set(two.one.carried)) == 8  # none twice
@@ -213,7 +224,7 @@ def test_timer_is_set_once_for_several_nudges() -> None:
 
 
 def test_messages_with_one_ordering_key_wait_for_the_first_message() -> None:
-    post = Post(DeliveryResult(DeliveryKind.UNREACHABLE))
+    post = Post(DeliveryResult(kind=DeliveryKind.UNREACHABLE))
     post.put("R1", "CUHK")
     post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
     post.put("R2", "CUHK")
@@ -224,7 +235,7 @@ def test_messages_with_one_ordering_key_wait_for_the_first_message() -> None:
 
 
 def test_failed_message_backs_off_and_becomes_a_dead_letter() -> None:
-    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 3)
+    post = Post(*[DeliveryResult(kind=DeliveryKind.UNREACHABLE)] * 3)
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(14)
@@ -241,7 +252,7 @@ def test_failed_message_backs_off_and_becomes_a_dead_letter() -> None:
 
 
 def test_partner_is_not_contacted_before_its_retry_after_time() -> None:
-    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120))
+    post = Post(DeliveryResult(kind=DeliveryKind.LATER, retry_after_s=120))
     post.put("R1", "CUHK")
     post.start()
     post.pass_time(119)
@@ -258,7 +269,7 @@ def test_concurrent_deliveries_to_a_partner_are_limited() -> None:
     post.put("R9", "LU")
     post.start()
     assert [c.split("/")[1] for c in post.carried] == ["CUHK", "CUHK", "LU"]
-    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    post.slow[0].callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
     assert len(post.carried) == 4
 
 
@@ -278,18 +289,18 @@ def test_exception_in_a_carrier_does_not_lose_the_message() -> None:
     ("answer", "line"),
     [
         (
-            DeliveryResult(DeliveryKind.UNREACHABLE, detail="smtp: no"),
+            DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="smtp: no"),
             {"event": "courier.failed", "log_level": "warning", "why": "smtp: no"},
         ),
         (
-            DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="smtp 550"),
+            DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail="smtp 550"),
             {"event": "courier.sent", "log_level": "warning", "why": "smtp 550"},
         ),
         (
-            DeliveryResult(DeliveryKind.NOT_NEEDED, detail="it is lent"),
+            DeliveryResult(kind=DeliveryKind.NOT_NEEDED, detail="it is lent"),
             {"event": "courier.not_needed", "log_level": "info", "why": "it is lent"},
         ),
-        (DeliveryResult(DeliveryKind.ACCEPTED), {"event": "courier.sent", "log_level": "info"}),
+        (DeliveryResult(kind=DeliveryKind.ACCEPTED), {"event": "courier.sent", "log_level": "info"}),
     ],
 )
 def test_reason_of_a_failed_delivery_is_logged(answer: DeliveryResult, line: dict[str, str]) -> None:
@@ -334,7 +345,7 @@ def test_outcome_during_a_database_outage_is_recorded_afterwards() -> None:
     flaky = Flaky(post.store)
     post.circulation.store = flaky
     flaky.away = 3
-    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    post.slow[0].callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
     post.pass_time(2)
     assert post.states() == [("R1", "waiting")]
     post.pass_time(1)
@@ -361,7 +372,7 @@ def test_message_in_flight_after_its_lease_is_not_resent_by_the_same_gateway() -
     post.start()
     post.pass_time(LEASE_S + 5)
     assert post.carried == ["R1/CUHK/ask_lender"]
-    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    post.slow[0].callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
     assert post.states() == [("R1", "sent")]
 
 
@@ -375,7 +386,12 @@ def test_duplicate_outcome_of_one_attempt_counts_once() -> None:
                 delivered,
                 post.circulation.library,
                 post.now(),
-                Delivered(row, DeliveryResult(DeliveryKind.UNKNOWN), post.now(), CIRCUIT_SETTINGS),
+                Delivered(
+                    row=row,
+                    answer=DeliveryResult(kind=DeliveryKind.UNKNOWN),
+                    retry_at=post.now(),
+                    circuit_settings=CIRCUIT_SETTINGS,
+                ),
             )
         )
     kept = post.store.now(lambda unit: unit.outbox.row(row.id))
@@ -391,7 +407,7 @@ def test_stop_waits_for_messages_in_flight() -> None:
     ended: list[None] = []
     ensureDeferred(post.courier.stop()).addCallback(ended.append)
     assert ended == []
-    post.slow[0].callback(DeliveryResult(DeliveryKind.ACCEPTED))
+    post.slow[0].callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
     assert ended == [None]
     assert post.states() == [("R1", "sent")]
 
@@ -421,13 +437,13 @@ def test_messages_claimed_during_stop_are_released_unsent(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("made", "seconds"), [(1, 15), (2, 30), (3, 60), (8, 1800), (11, 1800)])
 def test_retry_delay_doubles_up_to_the_maximum(made: int, seconds: int) -> None:
-    schedule = Schedule(12, 30, 3600, lambda: 0.0)
+    schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=3600, draw=lambda: 0.0)
     assert schedule.next_try(made, NOON) == NOON + timedelta(seconds=seconds)
 
 
 @given(made=st.integers(1, 11), draw=st.floats(0, 1, exclude_max=True))
 def test_retry_delay_is_between_half_and_all_of_the_exponential_delay(made: int, draw: float) -> None:
-    next_try = Schedule(12, 30, 21600, lambda: draw).next_try(made, NOON)
+    next_try = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21600, draw=lambda: draw).next_try(made, NOON)
     assert next_try is not None
     whole = min(30 * 2 ** (made - 1), 21600)
     assert whole / 2 <= (next_try - NOON).total_seconds() <= whole
@@ -463,7 +479,9 @@ def test_first_success_reopens_the_channel() -> None:
 
 def test_refusal_counts_as_a_success_of_the_channel() -> None:
     post = Post(
-        *[DeliveryResult(DeliveryKind.UNREACHABLE)] * 5, DeliveryResult(DeliveryKind.REFUSED, "Unknown Request"), attempts=12
+        *[DeliveryResult(kind=DeliveryKind.UNREACHABLE)] * 5,
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Unknown Request"),
+        attempts=12,
     )
     for n in range(6):
         post.put(f"R{n}", "CUHK")
@@ -503,7 +521,7 @@ def test_unavailable_partner_does_not_delay_other_partners() -> None:
 
 
 def test_busy_partner_pauses_its_whole_channel_for_the_requested_time() -> None:
-    post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120), in_flight=1)
+    post = Post(DeliveryResult(kind=DeliveryKind.LATER, retry_after_s=120), in_flight=1)
     post.put("R1", "CUHK")
     post.put("R2", "CUHK")
     post.start()
@@ -524,7 +542,7 @@ def test_message_waiting_for_its_turn_stays_available_to_every_gateway() -> None
 
 
 def test_number_of_attempts_can_be_set_per_partner() -> None:
-    post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 2, attempts=12, terms=ChannelTerms(attempts=2))
+    post = Post(*[DeliveryResult(kind=DeliveryKind.UNREACHABLE)] * 2, attempts=12, terms=ChannelTerms(attempts=2))
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
     post.pass_time(60)
@@ -532,7 +550,9 @@ def test_number_of_attempts_can_be_set_per_partner() -> None:
 
 
 def test_message_of_unknown_outcome_stays_unsure_until_a_reply() -> None:
-    post = Post(DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.UNREACHABLE), attempts=5)
+    post = Post(
+        DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(kind=DeliveryKind.UNREACHABLE), attempts=5
+    )
     post.put("R1", "CUHK")
     post.start()
     assert post.states() == [("R1", "unsure")]
@@ -544,7 +564,8 @@ def test_message_of_unknown_outcome_stays_unsure_until_a_reply() -> None:
 
 def test_every_attempt_is_recorded_with_its_outcome() -> None:
     post = Post(
-        DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "no copy")
+        DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="cut"),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Unknown Item", detail="no copy"),
     )
     post.put("R1", "CUHK")
     post.start()
@@ -579,7 +600,7 @@ def _drains_in_order_at_the_limit(post: Post) -> None:
         while post.slow:
             waiting, post.slow = post.slow, []
             for one in waiting:
-                one.callback(DeliveryResult(DeliveryKind.ACCEPTED))
+                one.callback(DeliveryResult(kind=DeliveryKind.ACCEPTED))
             most = max(most, len(post.slow))
         if len(post.carried) >= 1000:
             break

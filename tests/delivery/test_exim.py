@@ -201,9 +201,9 @@ def _patrons() -> list[tuple[str, str, str]]:
 
 
 def _write(unit: UnitOfWork, send: Notification, number: str, card: str, now: datetime) -> None:
-    by, told = Actor("test", "world"), facts(send, dates.civil(now))
+    by, told = Actor(who="test", channel="world"), facts(send, dates.civil(now))
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
-    request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
+    request = Request(id=number, side=Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)
     opened = unit.open(replace(request, pickup_location=demo_setup.LOCATION, **of_copy), now, by)
     unit.enqueue(send, opened, now, by)
 

@@ -21,29 +21,39 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 SENDER = Sender(
-    "lending@lib.example.hk",
-    "The University of Hong Kong Libraries",
-    {"HKU-MAIN-LENDING": "the Lending Services counter"},
-    "香港大學圖書館",
-    {"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
+    address="lending@lib.example.hk",
+    library="The University of Hong Kong Libraries",
+    places={"HKU-MAIN-LENDING": "the Lending Services counter"},
+    library_zh="香港大學圖書館",
+    places_zh={"HKU-MAIN-LENDING": "總館借還服務櫃檯"},
 )
 AT = datetime(2017, 3, 6, 2, tzinfo=UTC)
-FACTS = Facts(AT, last_day=date(2017, 3, 11), day_cents=200)
+FACTS = Facts(at=AT, last_day=date(2017, 3, 11), day_cents=200)
 
 
 def reader(language: str) -> Borrower:
     return Borrower(
-        "P1",
-        Sensitive("Chan Siu Fong"),
-        "undergraduates",
-        Sensitive("陳小芳"),
+        barcode="P1",
+        name=Sensitive("Chan Siu Fong"),
+        category="undergraduates",
+        name_zh=Sensitive("陳小芳"),
         email=Sensitive("p1@example.hk"),
         language=language,
     )
 
 
 def letter(send: Notification = Notification.LETTER_PICKUP, title: str = "紅樓夢 & <Dream>") -> PatronNotice:
-    return PatronNotice(send.value, "R1", "P1", title, AT, 7, date(2017, 3, 16), date(2017, 3, 31), "HKU-MAIN-LENDING")
+    return PatronNotice(
+        send=send.value,
+        request="R1",
+        patron="P1",
+        title=title,
+        at=AT,
+        notice=7,
+        due=date(2017, 3, 16),
+        old_due=date(2017, 3, 31),
+        pickup_location="HKU-MAIN-LENDING",
+    )
 
 
 def parts(message: EmailMessage) -> tuple[str, str]:
@@ -82,7 +92,7 @@ def test_letter_uses_display_names_of_locations_and_libraries() -> None:
     text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, FACTS))
     assert "到總館借還服務櫃檯領取" in text
     assert text.rstrip().endswith("香港大學圖書館")
-    text, _ = parts(compose(letter(), reader("zh-Hant"), Sender("a@b.hk", "HKU Libraries"), FACTS))
+    text, _ = parts(compose(letter(), reader("zh-Hant"), Sender(address="a@b.hk", library="HKU Libraries"), FACTS))
     assert "到HKU-MAIN-LENDING領取" in text
     assert text.rstrip().endswith("HKU Libraries")
 
@@ -134,7 +144,9 @@ def test_r41_recall_letter_states_the_rates_and_their_start_dates(due: date, fro
 
 
 def test_letter_identifies_the_item_by_title_volume_author_lender_and_barcode() -> None:
-    facts = replace(FACTS, author="曹雪芹", volume="第二冊", lender=Partner("CUHK", "CUHK Library"), barcode="C00001")
+    facts = replace(
+        FACTS, author="曹雪芹", volume="第二冊", lender=Partner(agency="CUHK", name="CUHK Library"), barcode="C00001"
+    )
     text, html = parts(compose(letter(title="紅樓夢"), reader("en"), SENDER, facts))
     assert "\n\n紅樓夢, 第二冊\n曹雪芹\nLent by CUHK Library\nBarcode C00001\n\n" in text
     title, author = '<span lang="zh-Hant">紅樓夢, 第二冊</span>', '<span lang="zh">曹雪芹</span>'
@@ -152,7 +164,10 @@ def test_chinese_letter_marks_only_other_languages() -> None:
 
 
 def test_chinese_letter_uses_the_lenders_chinese_name_if_known() -> None:
-    sender, facts = replace(SENDER, lenders_zh={"CUHK": "中大圖書館"}), replace(FACTS, lender=Partner("CUHK", "CUHK Library"))
+    sender, facts = (
+        replace(SENDER, lenders_zh={"CUHK": "中大圖書館"}),
+        replace(FACTS, lender=Partner(agency="CUHK", name="CUHK Library")),
+    )
     assert "借出館：中大圖書館\n" in parts(compose(letter(), reader("zh-Hant"), sender, replace(facts, barcode="C1")))[0]
     assert "Lent by CUHK Library\n" in parts(compose(letter(), reader("en"), sender, replace(facts, barcode="C1")))[0]
 
@@ -264,8 +279,8 @@ def test_r38_lender_text_is_plain_text() -> None:
 @pytest.mark.parametrize(
     ("lender", "said"),
     [
-        (Partner("HKUST", "科大圖書館"), "\n科大圖書館未能借出"),
-        (Partner("CUHK", "CUHK"), "\nCUHK 未能借出"),
+        (Partner(agency="HKUST", name="科大圖書館"), "\n科大圖書館未能借出"),
+        (Partner(agency="CUHK", name="CUHK"), "\nCUHK 未能借出"),
         (None, "\n其中一所圖書館未能借出"),
     ],
 )
@@ -276,7 +291,7 @@ def test_r38_only_latin_lender_names_are_separated_by_a_blank_in_chinese_text(le
 
 @pytest.mark.parametrize("reason", sorted(OURS - {OTHER, DROPPED}))
 def test_refusal_letter_never_attributes_our_own_reason_to_the_lender(reason: str) -> None:
-    for language, lender in product(LANGUAGES, (Partner("CUHK", "CUHK Library"), None)):
+    for language, lender in product(LANGUAGES, (Partner(agency="CUHK", name="CUHK Library"), None)):
         unfilled = replace(letter(Notification.LETTER_UNFILLED), reason=reason)
         text, _ = parts(compose(unfilled, reader(language), SENDER, replace(FACTS, lender=lender)))
         assert "says" not in text

@@ -43,11 +43,13 @@ SETTINGS = CircuitSettings(failures=2, probe_s=60)
 
 
 def copy(agency: str, barcode: str, bib_id: str = DUNE) -> Holding:
-    return Holding(agency, barcode, bib_id, "Dune")
+    return Holding(agency=agency, barcode=barcode, bib_id=bib_id, title="Dune")
 
 
 def row(agency: str, **changed: Any) -> Partner:
-    return replace(Partner(agency, agency, url=f"http://{agency.lower()}.test/ncip", can_lookup_items=True), **changed)
+    return replace(
+        Partner(agency=agency, name=agency, url=f"http://{agency.lower()}.test/ncip", can_lookup_items=True), **changed
+    )
 
 
 E1, E2, B1 = copy("EDUHK", "E1"), copy("EDUHK", "E2"), copy("HKBU", "B1")
@@ -182,7 +184,9 @@ def test_library_without_lookups_is_not_queried(asked: Asked, agency: str) -> No
 
 
 def test_partner_whose_channel_is_down_is_not_queried(asked: Asked) -> None:
-    down = CircuitState("EDUHK", DOWN, 5, asked.world.now, rests_until=asked.world.now + timedelta(hours=1))
+    down = CircuitState(
+        agency="EDUHK", state=DOWN, failures=5, down_since=asked.world.now, rests_until=asked.world.now + timedelta(hours=1)
+    )
     asked.world.store.now(lambda unit: unit.circuits.keep(down))
     assert (asked.live(DUNE, [E1]), asked.questions) == (LiveStatuses({}, asking=False), [])
 
@@ -358,11 +362,11 @@ def test_concurrent_pages_share_one_query(company: Company) -> None:
 @pytest.mark.parametrize(
     "manner",
     [
-        PartnerBehaviour("Problem", taken=True, problem="Unsupported Service"),
-        PartnerBehaviour("Problem", taken=True, problem="Agency Authentication Failed"),
+        PartnerBehaviour(kind="Problem", taken=True, problem="Unsupported Service"),
+        PartnerBehaviour(kind="Problem", taken=True, problem="Agency Authentication Failed"),
         MANNERS["cut"],
         MANNERS["503"],
-        PartnerBehaviour("document", taken=True, document=b"<p>Welcome to the library's new portal</p>"),
+        PartnerBehaviour(kind="document", taken=True, document=b"<p>Welcome to the library's new portal</p>"),
     ],
     ids=lambda manner: manner.problem or manner.kind,
 )
@@ -400,5 +404,5 @@ def test_recorded_reply_of_another_system_is_parsed(company: Company, name: str,
     if not REAL.exists():
         pytest.skip(f"{REAL} is not here")
     document = (REAL / name).read_bytes()
-    company.libraries["EDUHK"].script.append(PartnerBehaviour("document", taken=True, document=document))
+    company.libraries["EDUHK"].script.append(PartnerBehaviour(kind="document", taken=True, document=document))
     assert company.until([copy("EDUHK", barcode)]) == {barcode: ON}

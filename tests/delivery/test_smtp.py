@@ -56,14 +56,28 @@ def answer(
         sent.append(message)
 
     store = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
-    held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
-    store.now(UnitOfWork.open, held, now, Actor("test", "world"))
-    library = Library("HKU", "HKU Libraries", Policy(), ("MAIN",))
-    sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
+    held = Request(
+        id="R1", side=Side.BORROWING, position=position, title="Dune", bib_id="b-dune", patron="P1", pickup_last=given
+    )
+    store.now(UnitOfWork.open, held, now, Actor(who="test", channel="world"))
+    library = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("MAIN",))
+    sender = Sender(address="lending@lib.hk", library="HKU Libraries", languages=languages)
     mailer = Mailer(store, post, sender, lambda: library, lambda: now, "mail.test:25")
-    letter = PatronNotice(Notification.LETTER_PICKUP.value, "R1", letter_to, "Dune", now)
+    letter = PatronNotice(send=Notification.LETTER_PICKUP.value, request="R1", patron=letter_to, title="Dune", at=now)
     row = OutboxRow(
-        1, OutboxKind.MAIL, Notification.LETTER_PICKUP, "P1", "mail", "R1", letter, "c1", OutboxState(state), now, now, 1, ""
+        id=1,
+        kind=OutboxKind.MAIL,
+        send=Notification.LETTER_PICKUP,
+        recipient="P1",
+        line="mail",
+        request="R1",
+        payload=letter,
+        corr="c1",
+        state=OutboxState(state),
+        made_at=now,
+        next_at=now,
+        attempts=1,
+        last_error="",
     )
     return finished(mailer.deliver(row)), sent
 
@@ -184,7 +198,7 @@ def test_letter_that_cannot_be_composed_is_undeliverable() -> None:
 
 def test_dots_at_line_starts_are_preserved() -> None:
     body = b"." + b"x" * 20_000 + b"\n.\n"
-    factory = factory_for(MailServer("mail", 25))
+    factory = factory_for(MailServer(host="mail", port=25))
     assert factory.file.read(16) == factory.file.getvalue()
     assert type(factory.file)(body).read(16) == body
 
@@ -201,11 +215,11 @@ def factory_for(server: MailServer) -> Any:
 
 
 def test_plain_server_is_used_without_encryption() -> None:
-    assert type(factory_for(MailServer("mail", 25))).__name__ == "SMTPSenderFactory"
+    assert type(factory_for(MailServer(host="mail", port=25))).__name__ == "SMTPSenderFactory"
 
 
 def test_login_is_sent_only_over_an_encrypted_connection() -> None:
-    factory = factory_for(MailServer("mail", 587, "gateway", Sensitive("opensesame"), starttls=True))
+    factory = factory_for(MailServer(host="mail", port=587, login="gateway", password=Sensitive("opensesame"), starttls=True))
     protocol = factory.buildProtocol(None)
     assert (factory.username, factory.password) == (b"gateway", b"opensesame")
     assert (protocol.requireAuthentication, protocol.requireTransportSecurity) == (True, True)
@@ -217,7 +231,7 @@ def broken(after: Callable[[Any], object], reason: Exception) -> Any:
     message = EmailMessage()
     message["To"] = "p1@example.hk"
     message.set_content("A book waits for you.")
-    post: Callable[..., Any] = smtp_post(reactor, MailServer("mail", 25))
+    post: Callable[..., Any] = smtp_post(reactor, MailServer(host="mail", port=25))
     done = post(message, "lending@lib.hk")
     factory = reactor.tcpClients[0][2]
     after(factory)

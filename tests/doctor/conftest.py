@@ -78,9 +78,9 @@ class Site:
     def examine(self, who: str, to: str = "", seconds: float = 10.0) -> Sheet:
         """The doctor's results for one peer."""
         config = gateway.load(self.path, self.environ)
-        means = Resources(self.reactor, now, self.environ, Metrics(), lambda: config)
+        means = Resources(reactor=self.reactor, clock=now, environ=self.environ, metrics=Metrics(), config=lambda: config)
         tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
-        here = GatewayPlace(self.path, library_of(config).policy, self.instance, "1", runs)
+        here = GatewayPlace(path=self.path, policy=library_of(config).policy, instance=self.instance, number="1", runs=runs)
         one = examinees(tools, here, to)[who]
         work: Any = lambda: ensureDeferred(examine(one, one.sheet(self.reactor.seconds, seconds)))  # noqa: E731
         found: Sheet = blockingCallFromThread(self.reactor, work)

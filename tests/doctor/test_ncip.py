@@ -55,7 +55,9 @@ def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUP
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
         asked = decode(body)
         if asked.service == "LookupVersion":
-            said = encode(NcipMessage("LookupVersionResponse", {"VersionSupported": list(versions)}), DIALECTS["direct"])
+            said = encode(
+                NcipMessage(service="LookupVersionResponse", fields={"VersionSupported": list(versions)}), DIALECTS["direct"]
+            )
         else:
             said = reply(asked, "CUHK", by_service.get(asked.service, problem))
         answering(200, XML, said, off_s)(request, body)
@@ -275,13 +277,15 @@ def sheet(*plan: str) -> Sheet:
 )
 def test_reply_about_an_unknown_item_passes_warns_or_fails(fields: dict[str, Any], word: str) -> None:
     found = sheet("lookup.item")
-    there = NcipPeer(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
-    judge_item(found, "LookupItem", NcipMessage("LookupItemResponse", fields), there)
+    there = NcipPeer(
+        partner=Partner(agency="CUHK", name="CUHK"), agency="HKU", secret=Sensitive("agreed"), key=OF_PARTNER, used=False
+    )
+    judge_item(found, "LookupItem", NcipMessage(service="LookupItemResponse", fields=fields), there)
     assert finding(found, "lookup.item").status.value == word
 
 
 def test_unknown_request_must_be_answered_with_a_problem() -> None:
-    for answer, word in ((None, "fail"), (NcipMessage("LookupRequestResponse", {}), "warn")):
+    for answer, word in ((None, "fail"), (NcipMessage(service="LookupRequestResponse", fields={}), "warn")):
         found = sheet("lookup.request")
         judge_request(found, answer)
         assert finding(found, "lookup.request").status.value == word

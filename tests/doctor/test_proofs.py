@@ -11,9 +11,9 @@ import pytest
 from hkall_gateway.cli.doctor import connection, ncip
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.cli.doctor.ncip import NcipEndpoints
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.peers.authentication import HttpProof, TokenRule
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys
 from hkall_gateway.rules.callers import PartnerAccess
 
@@ -34,7 +34,10 @@ def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) ->
 def caller(
     secret: str = "", allow_from: tuple[str, ...] = CAMPUS, certificate: str = "", *, by_address: bool = False
 ) -> Caller:
-    return Caller(PartnerAccess("CUHK", certificate, by_address, allow_from), secret)
+    return Caller(
+        access=PartnerAccess(agency="CUHK", certificate=certificate, by_address=by_address, allow_from=allow_from),
+        secret=secret,
+    )
 
 
 def test_partner_without_any_credential_fails() -> None:
@@ -96,10 +99,14 @@ def test_clock_is_compared_with_the_midpoint_of_the_request(theirs_s: int | None
 @pytest.mark.parametrize(
     ("proof", "name"),
     [
-        (HttpProof("cuhk", password_hash=DECOY), "HTTP Basic"),
+        (HttpProof(login="cuhk", password_hash=DECOY), "HTTP Basic"),
         (HttpProof(bearer_hash=DECOY), "bearer secret"),
         (
-            HttpProof(token=TokenRule("https://dcb.example", "HKU", ("RS256",), keys=FileKeys(Path("keys.json")))),
+            HttpProof(
+                token=TokenRule(
+                    issuer="https://dcb.example", audience="HKU", algorithms=("RS256",), keys=FileKeys(Path("keys.json"))
+                )
+            ),
             "signed token",
         ),
     ],

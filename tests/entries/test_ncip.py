@@ -15,8 +15,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS, Element
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
-from hkall_gateway.ncip.handlers import HANDLERS
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import HANDLERS, Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests import databases
 from tests.entries.bad_values import HUGE, MEGABYTE
@@ -100,7 +99,7 @@ def test_every_element_refuses_invalid_characters() -> None:
     taken, asked = [], 0
     for service, path in places():
         fields = with_value(usual(service, CUHK, "c-key"), ELEMENTS[service], path, PLACE.decode())
-        document = encode(NcipMessage(service, fields), DIALECTS["direct"])
+        document = encode(NcipMessage(service=service, fields=fields), DIALECTS["direct"])
         assert PLACE in document
         for kind, value in RAW.items():
             # The header is the same for each service, and this test is slow.
@@ -120,7 +119,7 @@ def sender(world: World, service: str) -> tuple[str, str]:
     """Return a caller that may use the service, with its secret."""
     for agency in (CUHK, DISCOVERY, BROKER):
         secret = world.services.callers[agency].secret
-        document = encode(NcipMessage(service, usual(service, agency, secret)), DIALECTS["direct"])
+        document = encode(NcipMessage(service=service, fields=usual(service, agency, secret)), DIALECTS["direct"])
         if "Service" not in world.send(document).text("Problem/ProblemType"):
             return agency, secret
     raise AssertionError(service)
@@ -134,8 +133,10 @@ def test_every_element_is_answered_for_any_value(world: World, capsys: pytest.Ca
     kinds = cycle(READ.items() if world.engine.dialect.name == "sqlite" else reversed(READ.items()))
     for (service, path), (kind, value) in zip(places(), kinds, strict=False):
         fields = with_value(usual(service, *senders[service]), ELEMENTS[service], path, value)
-        peer = Peer(f"10.1.{asked // 250}.{asked % 250}")  # use a new address each time, so that wrong secrets lock none
-        reply = world.send(encode(NcipMessage(service, fields), DIALECTS["direct"]), peer)
+        peer = Peer(
+            address=f"10.1.{asked // 250}.{asked % 250}"
+        )  # use a new address each time, so that wrong secrets lock none
+        reply = world.send(encode(NcipMessage(service=service, fields=fields), DIALECTS["direct"]), peer)
         asked += 1
         if reply.text("Problem/ProblemType") in LOST:
             wrong.append((service, path, kind))

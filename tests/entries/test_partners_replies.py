@@ -20,15 +20,15 @@ def test_reply_with_invalid_characters_is_not_accepted() -> None:
             continue
         for path in leaves(shape.reply):
             fields = with_value({}, ELEMENTS[shape.reply], path, PLACE.decode())
-            document = encode(NcipMessage(shape.reply, fields), DIALECTS["direct"])
+            document = encode(NcipMessage(service=shape.reply, fields=fields), DIALECTS["direct"])
             assert PLACE in document
             for kind, value in RAW.items():
                 # The header is the same for each reply, and this test is slow.
                 if kind == "a megabyte" and path[0] == "ResponseHeader":
                     continue
                 asked += 1
-                reply = HttpReply(200, "application/xml", document.replace(PLACE, value))
-                result = read_result(NcipMessage(service, {}), reply, read_reply(reply))
+                reply = HttpReply(status=200, content_type="application/xml", body=document.replace(PLACE, value))
+                result = read_result(NcipMessage(service=service, fields={}), reply, read_reply(reply))
                 if result.kind is DeliveryKind.ACCEPTED or fault_of_text(result.detail):
                     believed.append((service, path, kind))
     assert believed == []

@@ -202,7 +202,7 @@ def test_adapter_in_the_former_entry_point_group_works_with_a_note(site: Path) -
     told = dict(notes(found, load_policy(found.policy.file)))
     assert "is an entry point of the group hkall_gateway.connectors" in told["ils.connector"]
     nothing: Any = None  # this adapter uses none of the services
-    tools = ConnectorTools(nothing, "HKU", nothing, found.ils)
+    tools = ConnectorTools(store=nothing, agency="HKU", verify=nothing, settings=found.ils)
     assert Verb.LOADED in find_adapter("old").build(tools).supports
 
 
@@ -260,10 +260,26 @@ def test_item_is_lent_to_a_patron_known_only_to_an_installed_adapter(
 def _arrived(unit: UnitOfWork) -> None:
     """A partner item on the hold shelf for a patron who is not in any loaded file."""
     at, today = now(), civil(now())
-    held = Request("R-1", Side.BORROWING, Position.RECEIVED, "Dune", "b1", partner="CUHK", patron=CARD, item_agency="CUHK",
-                   item_barcode=COPY, wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION, placed_at=at,
-                   moved_at=at, received_on=today, notified_on=today, pickup_last=today + timedelta(days=5))  # fmt: skip
-    unit.open(held, at, Actor("test", "world"))
+    held = Request(
+        id="R-1",
+        side=Side.BORROWING,
+        position=Position.RECEIVED,
+        title="Dune",
+        bib_id="b1",
+        partner="CUHK",
+        patron=CARD,
+        item_agency="CUHK",
+        item_barcode=COPY,
+        wire_agency="HKU",
+        wire_id="w-1",
+        pickup_location=demo_setup.LOCATION,
+        placed_at=at,
+        moved_at=at,
+        received_on=today,
+        notified_on=today,
+        pickup_last=today + timedelta(days=5),
+    )
+    unit.open(held, at, Actor(who="test", channel="world"))
 
 
 @pytest.mark.long

@@ -46,21 +46,22 @@ class System:
 
     supports: frozenset[Verb] = ALL
     away: bool = False
-    says_pins: bool = True
     now: datetime = BEGIN
     asked: list[str] = field(default_factory=list)
 
     async def borrower(self, card: str) -> BorrowerFacts:
         self._answer(card)
-        return BorrowerFacts(Borrower(card, NOTHING, "living", local_loans=3), "sip2", self.now)
+        return BorrowerFacts(
+            borrower=Borrower(barcode=card, name=NOTHING, category="living", local_loans=3), source="sip2", as_of=self.now
+        )
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         self._answer(card)
-        return pin == Sensitive("1234") if self.says_pins else None
+        return pin == Sensitive("1234")
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         self._answer(bib_id)
-        return (Holding("HKU", "B1", bib_id, "Dune"),)
+        return (Holding(agency="HKU", barcode="B1", bib_id=bib_id, title="Dune"),)
 
     def _answer(self, what: str) -> None:
         if self.away:
@@ -83,7 +84,7 @@ def store() -> Iterator[Immediate]:
     opened.close()
 
 
-HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
+HKU = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
 
 
 def local(store: Immediate, system: System, **terms: object) -> ConnectedSystem:
@@ -122,7 +123,7 @@ def test_recently_unknown_card_is_not_taken_from_the_loaded_file(store: Immediat
     class Strict(System):
         async def borrower(self, card: str) -> BorrowerFacts:
             self._answer(card)
-            return BorrowerFacts(None, "sip2", self.now)
+            return BorrowerFacts(borrower=None, source="sip2", as_of=self.now)
 
     strict = Strict()
     asked = local(store, strict)
@@ -164,13 +165,10 @@ def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system:
 @pytest.mark.parametrize(
     ("terms", "pin", "right"),
     [
-        ({"pin": "refuse"}, "1234", None),
-        ({"pin": "trust"}, "1234", None),  # the connector can check PINs, but not during the outage
-        ({"pin": "refuse", "recent_pin": lambda *_: True}, "1234", True),
-        ({"pin": "loaded", "recent_pin": lambda *_: True}, "1234", True),  # it was changed since the file was loaded
-        ({"fallback": "refuse", "recent_pin": lambda *_: True}, "1234", None),
+        ({}, "1234", None),
+        ({"pin": "unchecked"}, "1234", None),  # the connector can check PINs, but not during the outage
         ({"pin": "loaded"}, "5678", True),
-        ({"pin": "loaded"}, "1234", None),  # it may have been changed since the file was loaded
+        ({"pin": "loaded"}, "1234", False),
         ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
     ],
 )
@@ -181,41 +179,25 @@ def test_pin_is_valid_invalid_or_undecided_during_an_outage(
     assert finished(local(store, system, **terms).pin_ok("P1", Sensitive(pin))) is right
 
 
-UNSAID = [System(supports=frozenset({Verb.BORROWER})), System(says_pins=False)]
-
-
 @pytest.mark.parametrize(
-    ("terms", "card", "pin", "right"),
+    ("terms", "pin", "right"),
     [
-        ({"pin": "refuse"}, "P1", "5678", None),
-        ({"pin": "trust"}, "P1", "0000", True),
-        ({"pin": "loaded"}, "P1", "5678", True),
-        ({"pin": "loaded"}, "P1", "1", False),
-        ({"pin": "loaded"}, "P9", "1", None),  # no hash was loaded for this card
-        ({}, "P1", "5678", True),
-        ({}, "P9", "1", None),
+        ({}, "5678", False),
+        ({"pin": "unchecked"}, "0000", True),
+        ({"pin": "loaded"}, "5678", True),
+        ({"pin": "loaded"}, "1", False),
     ],
 )
-@pytest.mark.parametrize("system", UNSAID, ids=["cannot be asked", "does not say"])
-def test_configuration_decides_about_a_pin_of_which_the_local_system_says_nothing(
-    store: Immediate, system: System, terms: dict[str, str], card: str, pin: str, right: bool | None
+def test_configuration_decides_when_the_local_system_cannot_verify_pins(
+    store: Immediate, terms: dict[str, str], pin: str, right: bool
 ) -> None:
-    assert finished(local(store, system, **terms).pin_ok(card, Sensitive(pin))) is right
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), **terms)
+    assert finished(asked.pin_ok("P1", Sensitive(pin))) is right
 
 
-def test_unknown_pin_asks_the_patron_to_try_again(store: Immediate) -> None:
-    refusal = finished(local(store, System(says_pins=False), pin="refuse").pin_refused("P1", Sensitive("1234")))
-    assert refusal is not None
-    assert refusal.why is Reason.TRY_AGAIN
-
-
-@pytest.mark.parametrize("recent", [True, False])
-def test_pin_accepted_a_moment_ago_opens_a_session_during_an_outage(store: Immediate, system: System, recent: bool) -> None:
-    asked = local(store, system, pin="refuse", recent_pin=lambda *_: recent)
-    finished(asked.facts("P1"))
-    system.away = True
-    known = finished(asked.identify("P1", Sensitive("1234"), pin_given=True)).read(None)  # type: ignore[arg-type]  # it reads nothing
-    assert (known.pin_ok, known.unsure) == ((True, False) if recent else (None, True))
+def test_pin_without_a_loaded_hash_is_wrong(store: Immediate) -> None:
+    asked = local(store, System(supports=frozenset({Verb.BORROWER})), pin="loaded")
+    assert finished(asked.pin_ok("P9", Sensitive(""))) is False
 
 
 # ---- availability of own items
@@ -229,7 +211,7 @@ def test_availability_is_unknown_when_the_shelf_cannot_be_queried(store: Immedia
 
 
 def _block(unit: UnitOfWork) -> None:
-    cards.block(unit, "P1", "found in the street", BEGIN, Actor("counter-1", "sip2"), retained=True)
+    cards.block(unit, "P1", "found in the street", BEGIN, Actor(who="counter-1", channel="sip2"), retained=True)
 
 
 # ---- replies with another card
@@ -246,8 +228,8 @@ class Renumbering(System):
     async def borrower(self, card: str) -> BorrowerFacts:
         self._answer(card)
         now = self.present.get(card, card)
-        known = None if card in self.strangers else Borrower(now, NOTHING, "living", local_loans=3)
-        return BorrowerFacts(known, "sip2", self.now, former=self.former.get(now, ()))
+        known = None if card in self.strangers else Borrower(barcode=now, name=NOTHING, category="living", local_loans=3)
+        return BorrowerFacts(borrower=known, source="sip2", as_of=self.now, former=self.former.get(now, ()))
 
 
 def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
@@ -257,8 +239,8 @@ def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
 
 def wish_of(store: Immediate, card: str) -> str:
     """Place a request for this card; return its number."""
-    wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
-    return store.now(UnitOfWork.open, wish, BEGIN, Actor("test", "world")).id
+    wish = Request(id="", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", patron=card)
+    return store.now(UnitOfWork.open, wish, BEGIN, Actor(who="test", channel="world")).id
 
 
 def patron_of(store: Immediate, number: str) -> str:
@@ -298,14 +280,14 @@ def test_former_card_named_by_the_local_system_is_followed_unless_reissued(
 
 
 def test_replaced_card_unknown_to_the_local_system_is_reported_as_replaced(store: Immediate) -> None:
-    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli"))
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor(who="mei", channel="cli"))
     facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
     assert (facts.replaced, facts.stranger) == (True, Reason.CARD_REPLACED)
     assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Reason.UNKNOWN_BORROWER
 
 
 def test_card_replaced_by_a_loaded_file_is_unknown_even_if_the_local_system_knows_it(store: Immediate) -> None:
-    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli", "load"))
+    store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor(who="mei", channel="cli", message="load"))
     assert asked(store, Renumbering(), "P1").stranger is Reason.CARD_REPLACED
     assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
 
@@ -365,7 +347,7 @@ class Listed(System):
         self.told.append("question")
         return await super().borrower(card)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         self.told.append("PIN")
         return await super().verify_pin(card, pin)
 
@@ -402,8 +384,10 @@ def test_checkout_with_a_pin_uses_the_expected_transactions(
     system = Listed(supports)
     counting: Any = Counting(store, system.told)
     circulation = Circulation(counting, local(counting, system), lambda: HKU, lambda: system.now)
-    place = Place("counter", "HKU-MAIN-LENDING")
-    command = CheckOut(Actor("counter-1", "sip2"), place, "P1", "C1", pin=Sensitive(pin), pin_given=True)
+    place = Place(role="counter", location="HKU-MAIN-LENDING")
+    command = CheckOut(
+        by=Actor(who="counter-1", channel="sip2"), place=place, card="P1", barcode="C1", pin=Sensitive(pin), pin_given=True
+    )
 
     outcome = finished(circulation.execute(command))
 

@@ -93,24 +93,24 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
 def test_record_is_a_title_with_its_linked_fields(write: Write) -> None:
     assert read(write(hong_lou_meng()), PLAIN).titles == {
         "b9": Title(
-            "b9",
-            "Hong lou meng : a novel",
-            "Cao, Xueqin ; Gao, E.",
-            ("9787020002207", "9780306406157"),
-            "chi",
-            "Beijing : Ren min wen xue chu ban she, 1982",
-            "紅樓夢",
-            "曹雪芹",
+            bib_id="b9",
+            title="Hong lou meng : a novel",
+            author="Cao, Xueqin ; Gao, E.",
+            isbns=("9787020002207", "9780306406157"),
+            language="chi",
+            published="Beijing : Ren min wen xue chu ban she, 1982",
+            linked_title="紅樓夢",
+            linked_author="曹雪芹",
         )
     }
 
 
 def test_each_field_with_a_barcode_is_an_item(write: Write) -> None:
     rows = read(write(hong_lou_meng()), replace(PLAIN, agencies={"HK-CU": "CUHK"})).rows
-    title = ("b9", "Hong lou meng : a novel", "Cao, Xueqin", "9787020002207")
+    title: Any = {"bib_id": "b9", "title": "Hong lou meng : a novel", "author": "Cao, Xueqin", "isbn": "9787020002207"}
     assert [copy for _, copy in rows] == [
-        Holding("CUHK", "001", *title, volume="v.1", call_number="PL2727 .S2 A1"),
-        Holding("HK-LU", "002", *title),
+        Holding(agency="CUHK", barcode="001", **title, volume="v.1", call_number="PL2727 .S2 A1"),
+        Holding(agency="HK-LU", barcode="002", **title),
     ]
     assert [where.rpartition(":")[2] for where, _ in rows] == ["record 1", "record 1"]
 
@@ -136,17 +136,17 @@ def test_library_of_the_file_takes_precedence_over_codes_in_it(write: Write) -> 
 )
 def test_item_fields_of_known_systems_are_read(write: Write, fields: list[Field], copy: dict[str, Any]) -> None:
     ((_, found),) = read(write(record("b1", *fields)), PLAIN, "CUHK").rows
-    assert found == replace(Holding("CUHK", "7", "b1", "Dune"), **copy)
+    assert found == replace(Holding(agency="CUHK", barcode="7", bib_id="b1", title="Dune"), **copy)
 
 
 def test_site_specific_field_takes_precedence_over_default_fields(write: Write) -> None:
-    own = MarcMapping(items=overlaid((ItemField("999", barcode="i", agency="m"),)))
+    own = MarcMapping(items=overlaid((ItemField(tag="999", barcode="i", agency="m"),)))
     both = record("b1", data("999", "i7", "mCUHK"), data("952", "p8"))
     assert [copy.barcode for _, copy in read(write(both), own).rows] == ["7"]
 
 
 def test_site_specific_row_replaces_the_default_with_the_same_tag() -> None:
-    own = ItemField("952", barcode="x")
+    own = ItemField(tag="952", barcode="x")
     assert overlaid((own,)) == (own, *(row for row in ITEM_FIELDS if row.tag != "952"))
 
 

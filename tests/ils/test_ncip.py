@@ -64,9 +64,13 @@ def made(
     settings = NcipSettings(url=URL) if connector is Ncip else Sip2Settings()
     health, responder = CircuitBreaker("connector", lambda: NOW), IlsResponder(system, "key")
     outside = ConnectorServices(
-        lambda: NOW, health, lambda: DirectConnection(system, health), responder.post, password=Sensitive(password)
+        now=lambda: NOW,
+        health=health,
+        line=lambda: DirectConnection(system, health),
+        post=responder.post,
+        password=Sensitive(password),
     )
-    return connector(ConnectorTools(store, "HKU", never, settings, outside))
+    return connector(ConnectorTools(store=store, agency="HKU", verify=never, settings=settings, outside=outside))
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def test_patron_loans_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
     system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
     system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
     listed = cast(TellsLoans, ils)
-    assert finished(listed.loans("P1")) == (LocalLoan("B7", "Emma"),)
+    assert finished(listed.loans("P1")) == (LocalLoan(barcode="B7", title="Emma"),)
     assert finished(listed.loans("NOBODY")) == ()
 
 
@@ -178,7 +182,7 @@ def test_former_cards_are_returned_when_the_responder_knows_them() -> None:
 
 
 def reply(**fields: Any) -> NcipMessage:
-    return NcipMessage("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P1"}, **fields})
+    return NcipMessage(service="LookupUserResponse", fields={"UserId": {"UserIdentifierValue": "P1"}, **fields})
 
 
 def privilege(kind: str, status: str = "", until: str = "") -> dict[str, Any]:
@@ -261,16 +265,25 @@ class Keeper:
 
     async def post(self, _url: str, body: bytes, _timeout_s: float) -> HttpReply:
         self.asked.append(decode(body))
-        return HttpReply(200, "application/xml", self.reply, 0)
+        return HttpReply(status=200, content_type="application/xml", body=self.reply, retry_after_s=0)
 
 
 def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
     outside = ConnectorServices(
-        lambda: NOW, health, lambda: DirectConnection(SimulatedIls("HKU", lambda: NOW), health), keeper.post
+        now=lambda: NOW,
+        health=health,
+        line=lambda: DirectConnection(SimulatedIls("HKU", lambda: NOW), health),
+        post=keeper.post,
     )
     return Ncip(
-        ConnectorTools(store, "HKU", never, NcipSettings.model_validate({"url": URL, **(SYSTEMS["folio"].ils or {})}), outside)
+        ConnectorTools(
+            store=store,
+            agency="HKU",
+            verify=never,
+            settings=NcipSettings.model_validate({"url": URL, **(SYSTEMS["folio"].ils or {})}),
+            outside=outside,
+        )
     ), keeper
 
 
@@ -314,4 +327,7 @@ def test_folio_is_not_queried_about_items(store: Immediate) -> None:
 def test_any_electronic_address_with_email_syntax_is_used(kind: str, read: bool) -> None:
     where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
     person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
-    assert bool(borrower_facts(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read
+    assert (
+        bool(borrower_facts(NcipMessage(service="LookupUserResponse", fields={"UserOptionalFields": person}), NOW).email)
+        is read
+    )

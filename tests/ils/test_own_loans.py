@@ -23,7 +23,7 @@ class System:
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
         self.asked.append(card)
-        return None if self.away else (LocalLoan(f"B{len(self.asked)}"),)
+        return None if self.away else (LocalLoan(barcode=f"B{len(self.asked)}"),)
 
     def open(self) -> OwnLoans:
         return OwnLoans(self.loans, lambda: self.now)
@@ -32,12 +32,12 @@ class System:
 def test_loans_of_a_patron_are_cached_for_a_minute() -> None:
     system = System()
     own = system.open()
-    assert finished(own.of("P1")) == finished(own.of("P1")) == (LocalLoan("B1"),)
-    assert finished(own.of("P2")) == (LocalLoan("B2"),)
+    assert finished(own.of("P1")) == finished(own.of("P1")) == (LocalLoan(barcode="B1"),)
+    assert finished(own.of("P2")) == (LocalLoan(barcode="B2"),)
     system.now += timedelta(seconds=59)
-    assert finished(own.of("P1")) == (LocalLoan("B1"),)
+    assert finished(own.of("P1")) == (LocalLoan(barcode="B1"),)
     system.now += timedelta(seconds=1)
-    assert finished(own.of("P1")) == (LocalLoan("B3"),)
+    assert finished(own.of("P1")) == (LocalLoan(barcode="B3"),)
     assert system.asked == ["P1", "P2", "P1"]
 
 
@@ -47,7 +47,7 @@ def test_discarded_loans_are_queried_again() -> None:
     finished(own.of("P1"))
     own.forget("P1")
     own.forget("NOBODY")
-    assert finished(own.of("P1")) == (LocalLoan("B2"),)
+    assert finished(own.of("P1")) == (LocalLoan(barcode="B2"),)
 
 
 def test_outage_is_not_cached() -> None:
@@ -55,7 +55,7 @@ def test_outage_is_not_cached() -> None:
     own = system.open()
     assert finished(own.of("P1")) is None
     system.away = False
-    assert finished(own.of("P1")) == (LocalLoan("B2"),)
+    assert finished(own.of("P1")) == (LocalLoan(barcode="B2"),)
 
 
 def test_cache_is_bounded() -> None:

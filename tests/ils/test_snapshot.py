@@ -27,7 +27,7 @@ def tools() -> ConnectorTools:
         connection.execute(insert(PATRONS), {"barcode": "P2", "name": "Lee", "category": "undergraduates"})
         for agency in ("HKU", "CUHK"):
             connection.execute(insert(HOLDINGS), {"agency": agency, "barcode": "B1", "bib_id": "b1", "title": "Dune"})
-    return ConnectorTools(Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), "HKU", plain)
+    return ConnectorTools(store=Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), agency="HKU", verify=plain)
 
 
 def test_loaded_patron_is_found_with_source_snapshot(tools: ConnectorTools) -> None:

@@ -26,9 +26,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.codec.niso_xml import serialize_foreign
-from hkall_gateway.ncip.handlers import NcipServices, respond
+from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.callers import Caller, Peer
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
@@ -99,7 +98,7 @@ SCHEMAS: dict[int, etree.XMLSchema] = (
 )
 VERSION_XSD = etree.XMLSchema(etree.parse(FOLDER / "ncip_version.xsd")) if FOLDER.exists() else None
 DTD_1_0 = etree.DTD(str(FOLDER / "ncip_v1_0.dtd")) if FOLDER.exists() else None
-HERE = Peer("10.0.0.7")
+HERE = Peer(address="10.0.0.7")
 DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
 BROKER, CENTRAL = "RESHARE", "HKALL1"
 """A broker that controls our requests, and a library behind INN-Reach's central system."""
@@ -128,7 +127,9 @@ class FakeIls:
             raise RuntimeError("a bug behind the desk")
         if card == "AWAY":
             raise Unavailable("OperationalError")
-        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), "snapshot")
+        return BorrowerFacts(
+            borrower=await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), source="snapshot"
+        )
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")
@@ -142,9 +143,9 @@ PEOPLE: tuple[dict[str, Any], ...] = (
     {"barcode": "LATE", "name": "Late Lee", "category": "undergraduates", "expires": date(2017, 1, 31)},
 )
 BOOKS = (
-    Holding("CUHK", "C1", "b1", "Dune"),
-    Holding("LU", "L1", "b1", "Dune"),
-    Holding("HKU", "K9", "blend", "酒徒"),
+    Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune"),
+    Holding(agency="LU", barcode="L1", bib_id="b1", title="Dune"),
+    Holding(agency="HKU", barcode="K9", bib_id="blend", title="酒徒"),
 )
 
 
@@ -161,12 +162,12 @@ class World:
         with engine.connect() as connection:
             connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
             connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])
-            directory = {agency: Partner(agency, agency, dialect=dialect) for agency, dialect in PARTNERS.items()}
+            directory = {agency: Partner(agency=agency, name=agency, dialect=dialect) for agency, dialect in PARTNERS.items()}
             for agency, partner in directory.items():
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
-        library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+        library = Library(agency="HKU", name="HKU Libraries", policy=POLICY, pickup_locations=("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
         self.circulation = desk = Circulation(
             self.store,
@@ -175,12 +176,14 @@ class World:
             lambda: self.now,
         )
         net = ("10.0.0.0/8",)
-        rows = [Caller(Client(DISCOVERY, allow_from=net), "d-key")]
+        rows = [Caller(access=Client(agency=DISCOVERY, allow_from=net), secret="d-key")]
         for agency, secret in SECRETS.items():
-            access = PartnerAccess(agency, allow_from=net, lookups_per_minute=0)
-            rows.append(Caller(access, secret, directory.get(agency)))
+            access = PartnerAccess(agency=agency, allow_from=net, lookups_per_minute=0)
+            rows.append(Caller(access=access, secret=secret, partner=directory.get(agency)))
         callers = {row.agency: row for row in rows}
-        self.services = NcipServices(desk, callers, "HKU", HONG_KONG, Metrics(), lambda: self.now)
+        self.services = NcipServices(
+            circulation=desk, callers=callers, agency="HKU", timezone=HONG_KONG, metrics=Metrics(), now=lambda: self.now
+        )
 
     def admit(self, agency: str, **facts: Any) -> None:
         """Change the configuration of a caller: its secret or other credentials, its permissions, or its directory row."""
@@ -197,7 +200,7 @@ class World:
         caller = self.services.callers.get(agency)
         header: dict[str, Any] = {"FromAgencyId": {"AgencyId": agency}, "ToAgencyId": {"AgencyId": "HKU"}}
         header["FromAgencyAuthentication"] = secret or (caller.secret if caller else "")
-        return encode(NcipMessage(service, {"InitiationHeader": header, **fields}), DIALECTS["direct"])
+        return encode(NcipMessage(service=service, fields={"InitiationHeader": header, **fields}), DIALECTS["direct"])
 
     def send(self, body: bytes, peer: Peer = HERE) -> NcipMessage:
         """The reply to a document; asserts that it is valid."""
@@ -214,7 +217,9 @@ class World:
         """Insert a request at a position; by default UG1 borrows C1 from CUHK."""
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "UG1", "partner": CUHK}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "placed_by": DISCOVERY, "placed_id": "d-1", **facts}
-        return self.store.now(UnitOfWork.open, Request(id="", position=position, **given), self.now, Actor("test", "world"))
+        return self.store.now(
+            UnitOfWork.open, Request(id="", position=position, **given), self.now, Actor(who="test", channel="world")
+        )
 
     def request(self, value: str) -> Request:
         found: Request | None = self.store.now(lambda unit: unit.requests.find(value))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.service_request import Peer
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -29,10 +29,10 @@ FAILED = "Agency Authentication Failed"
 @pytest.mark.parametrize(
     ("peer", "problem"),
     [
-        (Peer("10.0.0.7", PRINT, "ncip.cuhk.test"), ""),
-        (Peer("10.0.0.7"), FAILED),
-        (Peer("10.0.0.7", "cd" * 32, "other.test"), FAILED),
-        (Peer("192.0.2.1", PRINT, "ncip.cuhk.test"), FAILED),
+        (Peer(address="10.0.0.7", fingerprint=PRINT, subject="ncip.cuhk.test"), ""),
+        (Peer(address="10.0.0.7"), FAILED),
+        (Peer(address="10.0.0.7", fingerprint="cd" * 32, subject="other.test"), FAILED),
+        (Peer(address="192.0.2.1", fingerprint=PRINT, subject="ncip.cuhk.test"), FAILED),
     ],
 )
 def test_certificate_authenticates_the_agency_it_is_bound_to(world: World, bound: str, peer: Peer, problem: str) -> None:
@@ -42,37 +42,37 @@ def test_certificate_authenticates_the_agency_it_is_bound_to(world: World, bound
 
 def test_certificate_does_not_authenticate_another_agency(world: World) -> None:
     world.admit(CUHK, secret="", certificate=PRINT)
-    assert says(world, LU, Peer("10.0.0.7", PRINT)) == FAILED
+    assert says(world, LU, Peer(address="10.0.0.7", fingerprint=PRINT)) == FAILED
 
 
 def test_peer_without_a_certificate_matches_no_row(world: World) -> None:
-    assert says(world, CUHK, Peer("10.0.0.7")) == FAILED
+    assert says(world, CUHK, Peer(address="10.0.0.7")) == FAILED
 
 
 def test_address_alone_authenticates_only_when_configured(world: World) -> None:
     world.admit(CUHK, secret="", by_address=True)
-    assert says(world, CUHK, Peer("10.0.0.7")) == ""
-    assert says(world, CUHK, Peer("192.0.2.1")) == FAILED
-    assert says(world, LU, Peer("10.0.0.7")) == FAILED
+    assert says(world, CUHK, Peer(address="10.0.0.7")) == ""
+    assert says(world, CUHK, Peer(address="192.0.2.1")) == FAILED
+    assert says(world, LU, Peer(address="10.0.0.7")) == FAILED
 
 
 def test_wrong_secret_is_refused_from_every_address(world: World) -> None:
     world.admit(CUHK, by_address=True)
-    assert says(world, CUHK, Peer("10.0.0.7"), "guess") == FAILED
+    assert says(world, CUHK, Peer(address="10.0.0.7"), "guess") == FAILED
 
 
 def test_lookups_are_limited_per_minute(world: World) -> None:
     world.admit(CUHK, lookups_per_minute=2)
-    found = [says(world, CUHK, Peer("10.0.0.7"), "c-key") for _ in range(3)]
+    found = [says(world, CUHK, Peer(address="10.0.0.7"), "c-key") for _ in range(3)]
     world.now += timedelta(seconds=60)
-    assert [*found, says(world, CUHK, Peer("10.0.0.7"), "c-key")] == ["", "", "Temporary Processing Failure", ""]
+    assert [*found, says(world, CUHK, Peer(address="10.0.0.7"), "c-key")] == ["", "", "Temporary Processing Failure", ""]
 
 
 def test_lookup_limit_is_per_partner_and_excludes_other_services(world: World) -> None:
     world.admit(CUHK, lookups_per_minute=1)
-    says(world, CUHK, Peer("10.0.0.7"), "c-key")
+    says(world, CUHK, Peer(address="10.0.0.7"), "c-key")
     told = world.ask(
         CUHK, "UpdateCirculationStatus", ItemId={"AgencyId": CUHK, "ItemIdentifierValue": "C1"}, CirculationStatus="Lost"
     )
     assert not told.has("Problem")
-    assert says(world, LU, Peer("10.0.0.7"), "l-key") == ""
+    assert says(world, LU, Peer(address="10.0.0.7"), "l-key") == ""

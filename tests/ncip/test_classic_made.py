@@ -112,7 +112,7 @@ def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
     @settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck), database=None)
     @given(fields(service, version == NCIP_1_01))
     def comes_back(said: Fields) -> None:
-        message = NcipMessage(RENAMED.get(service, service), said, spoken(version, service))
+        message = NcipMessage(service=RENAMED.get(service, service), fields=said, version=spoken(version, service))
         assume(message.service not in SHAPES or not SHAPES[message.service].missing(said))
         again = decode(encode(message, DIRECT))
         assert (again.service, spelled(again.fields), again.version) == (message.service, spelled(said), version)
@@ -150,7 +150,7 @@ def test_any_ncip_2_message_is_written_valid_against_the_1_0_dtd(service: str, d
     for seed in range(12):
         said = anything(service, random.Random(seed))
         assert isinstance(said, Mapping)
-        written = encode(NcipMessage(service, said, NCIP_1_0), DIRECT)
+        written = encode(NcipMessage(service=service, fields=said, version=NCIP_1_0), DIRECT)
         assert dtd.validate(etree.fromstring(written)), dtd.error_log
 
 
@@ -159,5 +159,5 @@ def test_any_ncip_2_message_is_written_valid_against_the_1_01_dtd(service: str, 
     for seed in range(4):
         said = anything(RENAMED.get(service, service), random.Random(seed))
         assert isinstance(said, Mapping)
-        message = NcipMessage(RENAMED.get(service, service), said, spoken(NCIP_1_01, service))
+        message = NcipMessage(service=RENAMED.get(service, service), fields=said, version=spoken(NCIP_1_01, service))
         assert dtd_of_1_01.validate(etree.fromstring(encode(message, DIRECT))), dtd_of_1_01.error_log

@@ -17,9 +17,9 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
+from hkall_gateway.ncip.service_request import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, make_document
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.exchanges import note
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.partners import Partner
@@ -29,7 +29,7 @@ from hkall_gateway.xml.tree import Fields, Value
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"
-CUHK = Partner("CUHK", "CUHK Library", url="http://cuhk.test/ncip", timeout_s=7)
+CUHK = Partner(agency="CUHK", name="CUHK Library", url="http://cuhk.test/ncip", timeout_s=7)
 C1 = ItemKey("CUHK", "C00001")
 XML = 'application/xml; charset="utf-8"'
 
@@ -41,7 +41,7 @@ def partner_message(
     said: dict[str, object] = {"item": C1, "bib_id": "b1", "local_bib_id": "990012", "pickup_location": "HKU-MAIN-LENDING"}
     said |= {"wire_agency": "HKU", "wire_id": "R-1001-1", "renewals": 1, "patron": "UG1", **facts}
     when, until = datetime.fromisoformat(at), date.fromisoformat(due)
-    return PartnerMessage(send.value, "R-1001", "CUHK", at=when, due=until, **said)  # type: ignore[arg-type]  # facts by name
+    return PartnerMessage(send=send.value, request="R-1001", partner="CUHK", at=when, due=until, **said)  # type: ignore[arg-type]  # facts by name
 
 
 def shape(value: Value) -> object:
@@ -110,7 +110,7 @@ def test_document_from_a_lender_has_the_structure_of_the_example(send: Notificat
 
 
 def test_lender_gets_no_patron_data_unless_configured() -> None:
-    rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
+    rows = (Partner(agency="CUHK", name="", user_sent=kind) for kind in ("institution", "patron"))
     messages = [make_document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
     assert told == ["HKU-INST", "UG1"]
@@ -140,13 +140,21 @@ def delivered(
 
 
 def replied(service: str = "RequestItemResponse", status: int = 200, wait: int = 0, **fields: Value) -> HttpReply:
-    return HttpReply(status, XML, encode(NcipMessage(service, fields), DIALECTS["direct"]), wait)
+    return HttpReply(
+        status=status,
+        content_type=XML,
+        body=encode(NcipMessage(service=service, fields=fields), DIALECTS["direct"]),
+        retry_after_s=wait,
+    )
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_a_channel_fault_regardless_of_the_body(status: int) -> None:
     problem: Fields = {"ProblemType": "Anything", "ProblemDetail": "JWT subject does not match"}
-    for reply in (HttpReply(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
+    for reply in (
+        HttpReply(status=status, content_type="text/html", body=b"<html>log in</html>"),
+        replied(status=status, Problem=[problem]),
+    ):
         found = delivered(reply)
         assert (found.kind, found.problem) == ("fault", "Agency Authentication Failed")
         assert f"HTTP {status}" in found.detail
@@ -196,41 +204,52 @@ NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
 COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
 
 ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
-    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult(DeliveryKind.ACCEPTED, item=C1)),
-    "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult(DeliveryKind.ACCEPTED)),
-    "asked already": (refused("duplicate request"), DeliveryResult(DeliveryKind.ALREADY, "Duplicate Request", "because")),
-    "a final no": (refused("UNKNOWN ITEM"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "because")),
-    "a final no with a 500": (refused("Unknown Item", 500), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "because")),
+    "accepted": (replied(RequestId=NUMBER, ItemId=COPY), DeliveryResult(kind=DeliveryKind.ACCEPTED, item=C1)),
+    "accepted with a status": (replied(status=202, RequestId=NUMBER), DeliveryResult(kind=DeliveryKind.ACCEPTED)),
+    "asked already": (
+        refused("duplicate request"),
+        DeliveryResult(kind=DeliveryKind.ALREADY, problem="Duplicate Request", detail="because"),
+    ),
+    "a final no": (
+        refused("UNKNOWN ITEM"),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Unknown Item", detail="because"),
+    ),
+    "a final no with a 500": (
+        refused("Unknown Item", 500),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Unknown Item", detail="because"),
+    ),
     "a no that nobody knows": (
         refused("Moon In Wrong Phase"),
-        DeliveryResult(DeliveryKind.REFUSED, "Moon In Wrong Phase", "because"),
+        DeliveryResult(kind=DeliveryKind.REFUSED, problem="Moon In Wrong Phase", detail="because"),
     ),
     "not now": (
         refused("Temporary Processing Failure"),
-        DeliveryResult(DeliveryKind.LATER, "Temporary Processing Failure", "because"),
+        DeliveryResult(kind=DeliveryKind.LATER, problem="Temporary Processing Failure", detail="because"),
     ),
     "busy": (
-        HttpReply(503, "text/plain", b"later", 120),
-        DeliveryResult(DeliveryKind.LATER, detail="HTTP 503", retry_after_s=120),
+        HttpReply(status=503, content_type="text/plain", body=b"later", retry_after_s=120),
+        DeliveryResult(kind=DeliveryKind.LATER, detail="HTTP 503", retry_after_s=120),
     ),
     "too many": (
-        HttpReply(429, "text/html", b"<p>slow", 5),
-        DeliveryResult(DeliveryKind.LATER, detail="HTTP 429", retry_after_s=5),
+        HttpReply(status=429, content_type="text/html", body=b"<p>slow", retry_after_s=5),
+        DeliveryResult(kind=DeliveryKind.LATER, detail="HTTP 429", retry_after_s=5),
     ),
     "its answer was lost": (
-        HttpReply(502, "text/html", b"Bad Gateway", 0),
-        DeliveryResult(DeliveryKind.UNKNOWN, detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"),
+        HttpReply(status=502, content_type="text/html", body=b"Bad Gateway", retry_after_s=0),
+        DeliveryResult(
+            kind=DeliveryKind.UNKNOWN, detail="HTTP 502, not well-formed: ERR_DOCUMENT_EMPTY (4) in line 1, column 1"
+        ),
     ),
     "a number of its own": (
         replied(RequestId={**NUMBER, "RequestIdentifierValue": "X"}),
-        DeliveryResult(DeliveryKind.ACCEPTED, number="HKU:X"),
+        DeliveryResult(kind=DeliveryKind.ACCEPTED, number="HKU:X"),
     ),
     "the wrong reply": (
         replied("ItemShippedResponse"),
-        DeliveryResult(DeliveryKind.UNKNOWN, detail="RequestItem was answered by ItemShippedResponse"),
+        DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="RequestItem was answered by ItemShippedResponse"),
     ),
-    "not sent": (NotSent("refused"), DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused")),
-    "cut": (NoReply("cut"), DeliveryResult(DeliveryKind.UNKNOWN, detail="cut")),
+    "not sent": (NotSent("refused"), DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="refused")),
+    "cut": (NoReply("cut"), DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="cut")),
 }
 
 
@@ -243,11 +262,18 @@ def test_every_reply_is_classified_as_exactly_one_outcome(name: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html><body>It works!</body></html>", b"<NCIPMessage>", b"\xff\xfe\x00"])
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_malformed_reply_leaves_the_outcome_unknown(body: bytes, status: int) -> None:
-    assert delivered(HttpReply(status, "text/html", body, 0)).kind == "unknown"
+    assert delivered(HttpReply(status=status, content_type="text/html", body=body, retry_after_s=0)).kind == "unknown"
 
 
 def test_mod_ncip_catch_all_problem_is_retried() -> None:
-    assert delivered(HttpReply(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
+    assert (
+        delivered(
+            HttpReply(
+                status=500, content_type="application/xml", body=b"<Problem><message>NPE</message></Problem>", retry_after_s=0
+            )
+        ).kind
+        == "later"
+    )
 
 
 def test_temporary_problem_takes_precedence_over_a_permanent_one() -> None:
@@ -269,7 +295,7 @@ def test_message_outside_the_flow_is_settled_without_sending() -> None:
 
 
 def test_partner_without_a_url_counts_as_a_refusal() -> None:
-    assert delivered(replied(), partner=Partner("CUHK", "")).kind == "refused"
+    assert delivered(replied(), partner=Partner(agency="CUHK", name="")).kind == "refused"
 
 
 def test_due_date_in_a_reply_is_converted_to_the_hong_kong_date() -> None:
@@ -310,7 +336,7 @@ def again(
     post: Replies, send: Notification = Notification.ASK_LENDER, *, asks: bool = True
 ) -> tuple[DeliveryResult, list[str]]:
     """The outcome of resending a message of unknown outcome, and the documents sent."""
-    partner = Partner("CUHK", "", url="http://cuhk.test/ncip", can_lookup_request=asks)
+    partner = Partner(agency="CUHK", name="", url="http://cuhk.test/ncip", can_lookup_request=asks)
     answer = finished(NcipClient(post, "HKU", {}).deliver(partner_message(send), partner, unsure=True))
     return answer, [decode(body).service for _, body, _ in post.given]
 
@@ -350,7 +376,7 @@ def test_document_garbled_in_transit_is_resent(problem: str) -> None:
 COUNTED: dict[str, tuple[HttpReply | Exception, str]] = {
     "yes": (replied(RequestId=NUMBER), ""),
     "no": (refused("Unknown Item"), "problem"),
-    "garbage": (HttpReply(200, XML, b"<html>", 0), "xml"),
+    "garbage": (HttpReply(status=200, content_type=XML, body=b"<html>", retry_after_s=0), "xml"),
     "no name": (NotSent("who?", "dns"), "dns"),
     "silence": (NoReply("no answer within 20 s", "timeout"), "timeout"),
 }
@@ -369,10 +395,12 @@ def test_every_document_is_timed_and_failures_counted_by_kind(name: str) -> None
 
 def test_reply_valid_only_in_the_partners_dialect_is_accepted_and_reported() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
-    client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
+    client = NcipClient(
+        Script(HttpReply(status=200, content_type=XML, body=body, retry_after_s=0)), "HKU", {}, partial(note, Metrics())
+    )
     with capture_logs() as logs:
         answer = finished(client.deliver(partner_message(Notification.ASK_LENDER), CUHK))
-    assert answer == DeliveryResult(DeliveryKind.ACCEPTED)
+    assert answer == DeliveryResult(kind=DeliveryKind.ACCEPTED)
     assert [(log["event"], log["partner"], log["notes"]) for log in logs] == [
         ("ncip.reply_tolerated", "CUHK", ["unknown element RequestItemResponse/Dance"])
     ]

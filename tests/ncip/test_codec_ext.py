@@ -65,14 +65,16 @@ def test_ncip_elements_are_read_beside_foreign_elements() -> None:
 
 def test_ext_can_be_echoed_in_the_reply() -> None:
     message = received("<n:ReceivedBy><n:Lender/></n:ReceivedBy>")
-    reply = encode(NcipMessage("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
+    reply = encode(NcipMessage(service="ItemReceivedResponse", fields={"Ext": message.fields["Ext"]}), DIRECT)
     assert decode(reply).fields["Ext"] == message.fields["Ext"]
     assert b"ReceivedBy" in reply
 
 
 def test_foreign_element_is_written_unchanged_beside_ncip_elements() -> None:
     note = etree.fromstring('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>')
-    message = NcipMessage("ItemReceivedResponse", {"Ext": make_ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
+    message = NcipMessage(
+        service="ItemReceivedResponse", fields={"Ext": make_ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}}
+    )
 
     sent = etree.fromstring(encode(message, DIRECT))
 
@@ -94,19 +96,21 @@ def test_foreign_elements_in_an_ext_are_masked_in_logs() -> None:
 
 def test_invalid_xml_text_is_reported_by_its_path() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext/Ext is not XML"):
-        encode(NcipMessage("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
+        encode(NcipMessage(service="ItemReceivedResponse", fields={"Ext": {"Ext": ["<a>"]}}), DIRECT)
 
 
 def test_text_is_parsed_as_an_element_only_inside_ext() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext is any and cannot hold str"):
-        encode(NcipMessage("ItemReceivedResponse", {"Ext": "<a/>"}), DIRECT)
+        encode(NcipMessage(service="ItemReceivedResponse", fields={"Ext": "<a/>"}), DIRECT)
 
 
 @pytest.mark.parametrize("space", ["http://www.extensiblecatalog.org/2011/ilsdi", NISO, ""])
 def test_service_in_the_envelope_ext_is_found_in_any_namespace_and_answered_there(space: str) -> None:
     service = f'<LookupItemSet xmlns="{space}"><HoldingsSetId>7</HoldingsSetId></LookupItemSet>'
     message = decode(f'<n:NCIPMessage xmlns:n="{NISO}"><n:Ext>{service}</n:Ext></n:NCIPMessage>'.encode())
-    reply = encode(NcipMessage("LookupItemSetResponse", {"NextItemToken": "8"}, extension=message.extension), DIRECT)
+    reply = encode(
+        NcipMessage(service="LookupItemSetResponse", fields={"NextItemToken": "8"}, extension=message.extension), DIRECT
+    )
     found = etree.fromstring(reply).find(f"{{{NISO}}}Ext/{{{NISO}}}LookupItemSetResponse")
     assert (message.text("HoldingsSetId"), found is not None) == ("7", True)
 
@@ -122,11 +126,11 @@ MIRRORS = {
 @pytest.mark.parametrize("case", MIRRORS)
 def test_document_without_a_namespace_gets_a_bare_reply_only_in_a_mirroring_dialect(case: str) -> None:
     dialect, came, goes = MIRRORS[case]
-    assert decode(encode(NcipMessage("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
+    assert decode(encode(NcipMessage(service="ItemShippedResponse", fields={}, namespaced=came), dialect)).namespaced is goes
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
 def test_attributes_are_qualified_only_in_namespaced_replies(dialect: NcipDialect) -> None:
-    root = etree.fromstring(encode(NcipMessage("ItemShippedResponse", {}, namespaced=False), dialect))
+    root = etree.fromstring(encode(NcipMessage(service="ItemShippedResponse", fields={}, namespaced=False), dialect))
     spaces = {etree.QName(root).namespace, *(etree.QName(str(name)).namespace for name in root.attrib)}
     assert len(spaces) == 1

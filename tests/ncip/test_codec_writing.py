@@ -60,7 +60,7 @@ def fields(draw: st.DrawFn, element: Element, needs: tuple[str, ...] = ()) -> Fi
 
 def model(service: str) -> Element:
     only = {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]}
-    return Element("NCIPMessage", "complex", only) if service == "Problem" else ELEMENTS[service]
+    return Element(name="NCIPMessage", kind="complex", children=only) if service == "Problem" else ELEMENTS[service]
 
 
 def needs(service: str) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def test_message_round_trips(service: str, spelled: Spelled) -> None:
     @settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck), database=None)
     @given(fields(model(service), needs(service)))
     def comes_back(said: Fields) -> None:
-        again = decode(encode(NcipMessage(service, said), DIRECT))
+        again = decode(encode(NcipMessage(service=service, fields=said), DIRECT))
         assert (again.service, spelled(again.fields), again.notes) == (service, spelled(said), ())
 
     comes_back()
@@ -116,11 +116,13 @@ def test_valid_content_is_written_valid_for_any_field_order(
         content = filled(service, models, random.Random(seed))
         said = {"Problem": content} if service == "Problem" else content
         assert isinstance(said, Mapping)
-        xsd.assertValid(etree.fromstring(encode(NcipMessage(service, said), DIRECT)))
+        xsd.assertValid(etree.fromstring(encode(NcipMessage(service=service, fields=said), DIRECT)))
 
 
 def test_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
-    written = encode(NcipMessage("LookupUserResponse", {"Problem": [{"ProblemType": Coded("Unknown User", "urn:s")}]}), DIRECT)
+    written = encode(
+        NcipMessage(service="LookupUserResponse", fields={"Problem": [{"ProblemType": Coded("Unknown User", "urn:s")}]}), DIRECT
+    )
     assert written == (
         b"<?xml version='1.0' encoding='UTF-8'?>\n"
         b'<ns1:NCIPMessage xmlns:ns1="http://www.niso.org/2008/ncip"'
@@ -131,7 +133,7 @@ def test_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
 
 
 def test_dialect_without_namespaces_writes_no_namespace() -> None:
-    written = encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, namespaced=False))
+    written = encode(NcipMessage(service="ItemShippedResponse", fields={}), replace(DIRECT, namespaced=False))
     assert written.partition(b"\n")[2] == (
         b'<NCIPMessage version="http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"><ItemShippedResponse/></NCIPMessage>'
     )
@@ -142,16 +144,18 @@ YOUNG = {"ItemOptionalFields": {"CirculationStatus": "On Loan", "DateDue": "2017
 
 
 def test_reply_has_the_version_of_the_request() -> None:
-    assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=OLD), DIRECT)).version == OLD
+    assert decode(encode(NcipMessage(service="ItemShippedResponse", fields={}, version=OLD), DIRECT)).version == OLD
 
 
 @pytest.mark.parametrize("version", ["5.6", "", "http://www.niso.org/schemas/ncip/v2_03/ncip_v2_03.xsd"])
 def test_unknown_version_is_answered_in_the_dialect_version(version: str) -> None:
-    assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=version), DIRECT)).version == DIRECT.version
+    assert (
+        decode(encode(NcipMessage(service="ItemShippedResponse", fields={}, version=version), DIRECT)).version == DIRECT.version
+    )
 
 
 def test_element_unknown_to_an_older_version_is_omitted() -> None:
-    again = decode(encode(NcipMessage("LookupItemResponse", YOUNG, version=OLD), DIRECT))
+    again = decode(encode(NcipMessage(service="LookupItemResponse", fields=YOUNG, version=OLD), DIRECT))
     assert again.fields == {"ItemOptionalFields": {"CirculationStatus": "On Loan"}}
 
 
@@ -165,17 +169,19 @@ def test_document_for_an_older_version_is_valid_in_that_version(xsd_of_2_0: etre
 
 def test_empty_elements_are_omitted() -> None:
     said: Fields = {"LoanedItemsDesired": False, "UserElementType": [], "UserId": {"AgencyId": "", "UserIdentifierValue": "P"}}
-    assert decode(encode(NcipMessage("LookupUser", said), DIRECT)).fields == {"UserId": {"UserIdentifierValue": "P"}}
+    assert decode(encode(NcipMessage(service="LookupUser", fields=said), DIRECT)).fields == {
+        "UserId": {"UserIdentifierValue": "P"}
+    }
 
 
 def test_single_value_is_accepted_for_a_repeatable_element() -> None:
-    written = encode(NcipMessage("ItemShippedResponse", {"Problem": {"ProblemType": "Unknown Item"}}), DIRECT)
+    written = encode(NcipMessage(service="ItemShippedResponse", fields={"Problem": {"ProblemType": "Unknown Item"}}), DIRECT)
     assert decode(written).fields == {"Problem": [{"ProblemType": "Unknown Item"}]}
 
 
 @pytest.mark.parametrize("letter", ["\0", "\x04", "\x1f", "\x7f", "\ud800", "\ufffe", "\uffff"])
 def test_character_not_allowed_in_xml_becomes_a_blank(letter: str) -> None:
-    written = encode(NcipMessage("ItemShippedResponse", {"Problem": [{"ProblemDetail": f"a{letter}b"}]}), DIRECT)
+    written = encode(NcipMessage(service="ItemShippedResponse", fields={"Problem": [{"ProblemDetail": f"a{letter}b"}]}), DIRECT)
     assert decode(written).text("Problem/ProblemDetail") == "a b"
 
 
@@ -198,12 +204,12 @@ MISTAKES: dict[str, tuple[str, Fields]] = {
 def test_programming_error_is_reported_by_its_path(error: str) -> None:
     service, said = MISTAKES[error]
     with pytest.raises(ValueError, match=error):
-        encode(NcipMessage(service, said), DIRECT)
+        encode(NcipMessage(service=service, fields=said), DIRECT)
 
 
 def test_dialect_with_an_unknown_version_is_not_written() -> None:
     with pytest.raises(ValueError, match=r"dialect 'direct' writes '5\.6'"):
-        encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, version="5.6"))
+        encode(NcipMessage(service="ItemShippedResponse", fields={}), replace(DIRECT, version="5.6"))
 
 
 @pytest.mark.parametrize("name", FIXTURES)

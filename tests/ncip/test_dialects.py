@@ -56,7 +56,7 @@ def test_documents_use_the_prefix_clients_search_for() -> None:
 
 
 def test_koha_gets_unprefixed_names_and_white_space_before_the_service() -> None:
-    written = encode(NcipMessage("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
+    written = encode(NcipMessage(service="ItemShippedResponse", fields={}), DIALECTS["koha"]).decode()
 
     assert written.splitlines()[1:] == [
         f'<NCIPMessage xmlns="{NISO}" xmlns:ns1="{NISO}" ns1:version="{NCIP_2_02}">',

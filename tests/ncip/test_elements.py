@@ -150,4 +150,6 @@ def test_each_version_has_its_own_table() -> None:
     first = parse_elements(
         "UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", "text\n    UniqueAgencyId ItemIdentifierValue\n"
     )
-    assert first["UniqueItemId"].children["ItemIdentifierValue"] == Child("ItemIdentifierValue", True, False)
+    assert first["UniqueItemId"].children["ItemIdentifierValue"] == Child(
+        name="ItemIdentifierValue", required=True, repeats=False
+    )

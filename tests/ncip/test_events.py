@@ -15,9 +15,8 @@ from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.broker_flow import is_central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.requests import REPORTED, read_cents
-from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from tests.ncip.conftest import World, make_ext
@@ -112,7 +111,7 @@ def test_invalid_amount_is_refused(world: World, cents: str) -> None:
 @given(st.integers(0, 9_999_999))
 def test_minor_units_and_decimals_are_equivalent(cents: int) -> None:
     said = (str(cents), f"{cents // 100}.{cents % 100:02}")
-    assert {read_cents(NcipMessage("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
+    assert {read_cents(NcipMessage(service="", fields={"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
 
 
 # ---- a broker's records
@@ -203,5 +202,5 @@ def test_reply_echoes_the_request_number_in_ext_but_no_foreign_elements(world: W
     told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
     told["Ext"] = make_ext(shipped_by) | {"RequestId": [wire]}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
-    reply = decode(finished(respond(world.services, body, None, Peer("10.0.0.7"))))
+    reply = decode(finished(respond(world.services, body, None, Peer(address="10.0.0.7"))))
     assert reply.fields["Ext"] == {"RequestId": [wire]}

@@ -25,12 +25,22 @@ COPY = ItemKey("THEM", "T1")
 
 
 def partner_message(send: Notification, wire_agency: str = "HKU", item: ItemKey | None = COPY) -> PartnerMessage:
-    told = PartnerMessage(send.value, "R1", "THEM", wire_agency, "R1-1", NOW, item, "b1", due=date(2017, 4, 1))
+    told = PartnerMessage(
+        send=send.value,
+        request="R1",
+        partner="THEM",
+        wire_agency=wire_agency,
+        wire_id="R1-1",
+        at=NOW,
+        item=item,
+        bib_id="b1",
+        due=date(2017, 4, 1),
+    )
     return replace(told, title="Dune", author="Herbert, Frank", call_number="PS3558", volume="2")
 
 
 def partner(dialect: str) -> Partner:
-    return Partner("THEM", "", url="http://them.test", dialect=dialect)
+    return Partner(agency="THEM", name="", url="http://them.test", dialect=dialect)
 
 
 @pytest.mark.parametrize("flow", FLOWS)

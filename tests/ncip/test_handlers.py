@@ -14,9 +14,8 @@ from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.handlers import HANDLERS
+from hkall_gateway.ncip.handlers import HANDLERS, Peer
 from hkall_gateway.ncip.service_request import LINES_A_MINUTE
-from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
 from tests.ncip.fields import number, problem
@@ -53,12 +52,12 @@ def test_every_handler_row_names_a_known_service() -> None:
 def test_agency_is_answered_only_with_its_secret_from_its_address(
     world: World, agency: str, secret: str, address: str, says: str
 ) -> None:
-    reply = world.send(world.document(agency, "LookupUser", secret, UserId=UG1), Peer(address))
+    reply = world.send(world.document(agency, "LookupUser", secret, UserId=UG1), Peer(address=address))
     assert (reply.service, problem(reply)) == ("LookupUserResponse", says)
 
 
 def test_document_without_a_header_gets_a_problem_naming_the_header(world: World) -> None:
-    reply = world.send(encode(NcipMessage("LookupUser", {"UserId": UG1}), DIALECTS["direct"]))
+    reply = world.send(encode(NcipMessage(service="LookupUser", fields={"UserId": UG1}), DIALECTS["direct"]))
     assert problem(reply) == "Needed Data Missing"
 
 
@@ -179,7 +178,7 @@ def test_log_lines_about_unknown_callers_are_limited_and_counted(world: World) -
             world.ask("CUKH", "LookupAgency", **question)
             world.send(b"<a/>")
         forged = [world.send(world.document(CUHK, "LookupAgency", "guessed", **question)) for _ in range(LINES_A_MINUTE + 1)]
-        world.send(world.document(CUHK, "LookupAgency", **question), Peer("10.0.0.99"))
+        world.send(world.document(CUHK, "LookupAgency", **question), Peer(address="10.0.0.99"))
 
     assert Counter(line["peer"] for line in logs) == {"unknown": LINES_A_MINUTE, CUHK: LINES_A_MINUTE + 1}
     assert problem(forged[0])

@@ -17,8 +17,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.peers.authentication import HttpCredentials, HttpProof, TokenRule, challenge, parse_authorization
-from hkall_gateway.peers.callers import Peer
 from tests.metrics import value
 from tests.ncip.conftest import World, read
 from tests.peers import test_signed_tokens as peer
@@ -43,8 +43,8 @@ class Door:
     def ask(self, authorization: str, sender: str = DISCOVERY, address: str = "10.0.0.7") -> str:
         """The problem in the reply to a lookup; "" if none."""
         header = {"InitiationHeader": {"FromAgencyId": {"AgencyId": sender}}} if sender else {}
-        document = encode(NcipMessage("LookupItem", {**header, "ItemId": COPY}), DIALECTS["direct"])
-        peer = Peer(address, authorization=authorization)
+        document = encode(NcipMessage(service="LookupItem", fields={**header, "ItemId": COPY}), DIALECTS["direct"])
+        peer = Peer(address=address, authorization=authorization)
         reply = finished(respond(self.world.services, document, None, peer, challenge=self.challenges.append))
         return read(reply).text("Problem/ProblemType")
 
@@ -64,13 +64,13 @@ TOKEN = HttpProof(bearer_hash="hash of t0ken")
     ("header", "said"),
     [
         ("", None),
-        (basic("vufind", "a:b 密"), HttpCredentials("basic", "vufind", "a:b 密")),
-        ("bAsIc " + basic("a", "b").split()[1], HttpCredentials("basic", "a", "b")),
-        ("Basic ????", HttpCredentials("basic")),
-        ("Basic " + b64encode(b"\xff\xfe:x").decode(), HttpCredentials("basic")),
-        ("Basic", HttpCredentials("basic")),
-        ("Bearer  abc.def ", HttpCredentials("bearer", "", "abc.def")),
-        ("Digest username=x", HttpCredentials("digest")),
+        (basic("vufind", "a:b 密"), HttpCredentials(scheme="basic", name="vufind", secret="a:b 密")),
+        ("bAsIc " + basic("a", "b").split()[1], HttpCredentials(scheme="basic", name="a", secret="b")),
+        ("Basic ????", HttpCredentials(scheme="basic")),
+        ("Basic " + b64encode(b"\xff\xfe:x").decode(), HttpCredentials(scheme="basic")),
+        ("Basic", HttpCredentials(scheme="basic")),
+        ("Bearer  abc.def ", HttpCredentials(scheme="bearer", name="", secret="abc.def")),
+        ("Digest username=x", HttpCredentials(scheme="digest")),
     ],
 )
 def test_authorization_header_is_parsed_by_its_scheme(header: str, said: HttpCredentials | None) -> None:
@@ -90,7 +90,7 @@ def test_repr_contains_no_secret() -> None:
 
 
 def test_each_auth_scheme_has_its_own_challenge() -> None:
-    assert challenge(frozenset({"basic", "bearer"}), "NCIP") == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
+    assert challenge(frozenset({"basic", "bearer"})) == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
 
 
 # ---- Basic and a bearer's secret
@@ -234,7 +234,7 @@ def test_partner_without_a_sender_must_still_authenticate(world: World) -> None:
 
 def signed(*rows: dict[str, Any], **more: Any) -> HttpProof:
     keys = peer.Known(*rows)
-    return HttpProof(token=TokenRule(peer.ISSUER, peer.US, ("RS256",), keys=keys), **more)
+    return HttpProof(token=TokenRule(issuer=peer.ISSUER, audience=peer.US, algorithms=("RS256",), keys=keys), **more)
 
 
 @pytest.fixture
@@ -271,9 +271,9 @@ def test_partner_may_use_signed_tokens_and_a_plain_secret(later: World) -> None:
 def test_reply_to_a_sender_identified_by_token_echoes_its_number(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.services
     number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
-    document = encode(NcipMessage("LookupRequest", {"RequestId": number}), DIALECTS["direct"])
+    document = encode(NcipMessage(service="LookupRequest", fields={"RequestId": number}), DIALECTS["direct"])
 
-    reply = finished(respond(services, document, None, Peer("10.0.0.7", authorization=f"Bearer {peer.token()}")))
+    reply = finished(respond(services, document, None, Peer(address="10.0.0.7", authorization=f"Bearer {peer.token()}")))
 
     assert read(reply).text("Problem/ProblemType") == "Unknown Request"
     assert read(reply).text("Ext/RequestId/RequestIdentifierValue") == "7:SUPPLIER"

@@ -15,9 +15,8 @@ from twisted.internet.testing import StringTransport
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.transport.http import NcipSite
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.bounds import bounds
 from tests.ncip.fields import copy, number
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from tests.ncip.conftest import World
 
 P = Position
-HERE = Peer("10.0.0.7")
+HERE = Peer(address="10.0.0.7")
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
 DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
 PLACE = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": "HKU"}

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from hkall_gateway.ncip.callers import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.peers.callers import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS, Peer
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
 from tests.ncip.fields import problem
@@ -111,7 +112,9 @@ def to(world: World, *agencies: str) -> NcipMessage:
     if agencies:
         header["ToAgencyId"] = [{"AgencyId": agency} for agency in agencies]
     copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
-    return world.send(encode(NcipMessage("LookupItem", {"InitiationHeader": header, "ItemId": copy}), DIALECTS["direct"]))
+    return world.send(
+        encode(NcipMessage(service="LookupItem", fields={"InitiationHeader": header, "ItemId": copy}), DIALECTS["direct"])
+    )
 
 
 @pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
@@ -211,7 +214,7 @@ def with_name(world: World, **more: Any) -> str:
 
 def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> NcipMessage:
     copy = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
-    return world.send(world.document(agency, "LookupItem", secret, ItemId=copy), Peer(address))
+    return world.send(world.document(agency, "LookupItem", secret, ItemId=copy), Peer(address=address))
 
 
 @pytest.mark.parametrize("secret", ["guess", "l-key", "d-key"])

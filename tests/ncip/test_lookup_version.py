@@ -53,7 +53,10 @@ def test_versions_and_services_are_lists() -> None:
 
 def test_supported_versions_can_be_written(schema: etree.XMLSchema) -> None:
     header: Fields = {"FromAgencyId": {"AgencyId": "HKU"}, "ToAgencyId": {"AgencyId": "CUHK"}}
-    body = encode(NcipMessage("LookupVersionResponse", {"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}), DIRECT)
+    body = encode(
+        NcipMessage(service="LookupVersionResponse", fields={"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}),
+        DIRECT,
+    )
     schema.assertValid(etree.fromstring(body))
     assert decode(body).texts("VersionSupported") == SUPPORTED
 
@@ -71,6 +74,6 @@ def test_lookup_version_inside_an_ncip_message_is_understood(body: str) -> None:
 
 
 def test_lookup_version_without_a_sender_has_empty_agencies(schema: etree.XMLSchema) -> None:
-    body = encode(NcipMessage("LookupVersion", {}), DIRECT)
+    body = encode(NcipMessage(service="LookupVersion", fields={}), DIRECT)
     schema.assertValid(etree.fromstring(body))
     assert decode(body).fields == {}

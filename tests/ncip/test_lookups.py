@@ -10,9 +10,8 @@ import pytest
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.profile import HANDLERS
-from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.ncip.conftest import BROKER, assert_valid
@@ -163,7 +162,7 @@ VERSIONS = b"""<NCIPVersionMessage version="http://www.niso.org/ncip/v1_0/imp1/x
 
 @pytest.mark.parametrize("body", [VERSIONS, b"<NCIPMessage><LookupVersion/></NCIPMessage>"], ids=["standard", "Koha"])
 def test_version_lookup_needs_no_authentication(world: World, body: bytes) -> None:
-    reply = finished(respond(world.services, body, None, Peer("192.0.2.1")))
+    reply = finished(respond(world.services, body, None, Peer(address="192.0.2.1")))
     assert_valid(reply)
     said = decode(reply)
     assert said.service == "LookupVersionResponse"
@@ -172,7 +171,7 @@ def test_version_lookup_needs_no_authentication(world: World, body: bytes) -> No
 
 
 def test_institutional_card_of_a_partner_is_a_user_without_blocks(world: World) -> None:
-    partner = Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK")
+    partner = Partner(agency="CUHK", name="The Chinese University", institutional_card="ILL-CUHK")
     world.store.now(lambda unit: unit.partners.write((partner,)))
     user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
     desired = ["Name Information", "User Privilege", "Block Or Trap"]
@@ -184,7 +183,9 @@ def test_institutional_card_of_a_partner_is_a_user_without_blocks(world: World) 
 
 def test_own_client_can_only_look_up_our_patrons(world: World) -> None:
     world.store.now(
-        lambda unit: unit.partners.write((Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
+        lambda unit: unit.partners.write(
+            (Partner(agency="CUHK", name="The Chinese University", institutional_card="ILL-CUHK"),)
+        )
     )
     user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
     assert world.ask(DISCOVERY, "LookupUser", UserId=user).text("Problem/ProblemType") == "Unknown User"

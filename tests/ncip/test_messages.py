@@ -18,8 +18,8 @@ from hkall_gateway.xml.tree import Coded
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 LOANS = NcipMessage(
-    "LookupUserResponse",
-    {
+    service="LookupUserResponse",
+    fields={
         "UserId": {"UserIdentifierValue": "PG7", "UserIdentifierType": Coded("Barcode Id", "urn:types")},
         "LoanedItem": [
             {"ItemId": {"ItemIdentifierValue": "L1"}, "Title": "酒徒"},
@@ -98,12 +98,12 @@ def test_coded_text_equals_its_text_and_keeps_its_scheme() -> None:
 
 
 def test_messages_with_the_same_content_are_equal() -> None:
-    first = NcipMessage("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
-    assert first == NcipMessage("ItemShippedResponse", {})
+    first = NcipMessage(service="ItemShippedResponse", fields={}, version="5.6", namespaced=False, notes=("repeated element",))
+    assert first == NcipMessage(service="ItemShippedResponse", fields={})
 
 
 def test_messages_with_different_services_are_not_equal() -> None:
-    assert NcipMessage("ItemShippedResponse", {}) != NcipMessage("ItemReceivedResponse", {})
+    assert NcipMessage(service="ItemShippedResponse", fields={}) != NcipMessage(service="ItemReceivedResponse", fields={})
 
 
 def test_hidden_element_is_masked_at_any_depth() -> None:
@@ -111,16 +111,16 @@ def test_hidden_element_is_masked_at_any_depth() -> None:
 
 
 def test_unknown_element_is_masked_too() -> None:
-    assert redacted(NcipMessage("LookupUser", {"Password": "0931"})) == {"Password": "•"}
+    assert redacted(NcipMessage(service="LookupUser", fields={"Password": "0931"})) == {"Password": "•"}
 
 
 def test_repr_of_a_message_contains_no_secrets() -> None:
     login = {"AuthenticationInputData": "0931", "AuthenticationInputType": "PIN"}
-    assert "0931" not in repr(NcipMessage("LookupUser", {"AuthenticationInput": [login]}))
+    assert "0931" not in repr(NcipMessage(service="LookupUser", fields={"AuthenticationInput": [login]}))
 
 
 def test_bad_message_error_has_what_the_reply_needs() -> None:
-    bad = BadDocument("Unknown Service", "Lend is no service", "Lend", Header("CUHK", "HKU"))
+    bad = BadDocument("Unknown Service", "Lend is no service", "Lend", Header(from_agency="CUHK", to_agency="HKU"))
     assert (str(bad), bad.service, bad.header.from_agency) == ("Unknown Service: Lend is no service", "Lend", "CUHK")
 
 

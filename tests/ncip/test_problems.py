@@ -155,4 +155,4 @@ def test_known_problem_type_is_spelled_as_in_the_standard() -> None:
 )
 def test_partner_specific_problem_text_is_mapped_by_its_configuration(problem: dict[str, str], means: str | None) -> None:
     own: Meanings = (("Did not find a user with that id", "fault"), ("Closed Today", "later"))
-    assert find_own_meaning(NcipMessage("Problem", problem), own) == means
+    assert find_own_meaning(NcipMessage(service="Problem", fields=problem), own) == means

@@ -92,7 +92,7 @@ def test_reprocessed_document_takes_effect_once_its_request_is_known(world: Worl
 
     said = finished(replay_document(world.services, one.agency, one.digest, one.document))
 
-    assert not NcipMessage("", dict(said) if isinstance(said, dict) else {}).has("Problem")
+    assert not NcipMessage(service="", fields=dict(said) if isinstance(said, dict) else {}).has("Problem")
     assert world.request("R1").position is Position.AT_BORROWER
 
 

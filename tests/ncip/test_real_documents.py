@@ -11,15 +11,14 @@ from lxml import etree
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
 from hkall_gateway.ncip.codec.messages import SHAPES
-from hkall_gateway.ncip.handlers import HANDLERS, respond
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import HANDLERS, Peer, respond
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
 
 SHARED = Path(__file__).parents[3] / "shared/ncip"
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
-HERE = Peer("10.0.0.7")
+HERE = Peer(address="10.0.0.7")
 
 
 def service_of(file: Path) -> str:

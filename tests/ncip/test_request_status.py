@@ -20,11 +20,11 @@ BORROWED, LENT = Side.BORROWING, Side.LENDING
 
 def reply(status: str = "", copy: str = "", **more: Any) -> NcipMessage:
     fields: dict[str, Any] = {"RequestStatusType": status, "ItemOptionalFields": {"CirculationStatus": copy}, **more}
-    return NcipMessage("LookupRequestResponse", fields)
+    return NcipMessage(service="LookupRequestResponse", fields=fields)
 
 
 def problem(text: str) -> NcipMessage:
-    return NcipMessage("LookupRequestResponse", {"Problem": [{"ProblemType": text}]})
+    return NcipMessage(service="LookupRequestResponse", fields={"Problem": [{"ProblemType": text}]})
 
 
 ON_A_WAY = "In Transit Between Library Locations"
@@ -77,17 +77,27 @@ def test_item_in_use_does_not_count_as_a_completed_request() -> None:
     assert not FINAL & {P(one) for one in found}
 
 
-LOAN = Request("R1", BORROWED, P.ON_LOAN, "Dune", "b1", wire_agency="HKU", wire_id="R1-1", item_agency="X", item_barcode="E1")
-ASKED = Request("R1", BORROWED, P.REQUESTED, "Dune", "b1", wire_agency="HKU", wire_id="R1-1")
+LOAN = Request(
+    id="R1",
+    side=BORROWED,
+    position=P.ON_LOAN,
+    title="Dune",
+    bib_id="b1",
+    wire_agency="HKU",
+    wire_id="R1-1",
+    item_agency="X",
+    item_barcode="E1",
+)
+ASKED = Request(id="R1", side=BORROWED, position=P.REQUESTED, title="Dune", bib_id="b1", wire_agency="HKU", wire_id="R1-1")
 
 
 @pytest.mark.parametrize(
     ("request_", "row", "service"),
     [
-        (LOAN, Partner("X", "", can_lookup_request=True, can_lookup_items=True), "LookupRequest"),
-        (LOAN, Partner("X", "", can_lookup_items=True), "LookupItem"),
-        (ASKED, Partner("X", "", can_lookup_items=True), None),
-        (LOAN, Partner("X", ""), None),
+        (LOAN, Partner(agency="X", name="", can_lookup_request=True, can_lookup_items=True), "LookupRequest"),
+        (LOAN, Partner(agency="X", name="", can_lookup_items=True), "LookupItem"),
+        (ASKED, Partner(agency="X", name="", can_lookup_items=True), None),
+        (LOAN, Partner(agency="X", name=""), None),
     ],
 )
 def test_partner_is_queried_by_the_services_it_supports(request_: Request, row: Partner, service: str | None) -> None:
@@ -98,8 +108,9 @@ def test_partner_is_queried_by_the_services_it_supports(request_: Request, row: 
 
 @pytest.mark.parametrize(("number", "asked"), [("", ("HKU", "R1-1")), ("X:7:1", ("X", "7:1"))])
 def test_request_is_looked_up_by_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
-    found = make_request_lookup(LOAN, Partner("X", "", can_lookup_request=True), number)
+    found = make_request_lookup(LOAN, Partner(agency="X", name="", can_lookup_request=True), number)
 
     assert found is not None
-    message = NcipMessage(*found)
+    service, elements = found
+    message = NcipMessage(service=service, fields=elements)
     assert (message.text("RequestId/AgencyId"), message.text("RequestId/RequestIdentifierValue")) == asked

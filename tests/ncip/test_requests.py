@@ -9,8 +9,7 @@ import pytest
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import INBOX, REQUESTS
-from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
 from tests.ncip.fields import number, problem
@@ -42,7 +41,7 @@ def test_patron_request_is_placed_and_the_first_lender_asked(world: World) -> No
 def test_repeated_document_is_one_request_with_the_same_reply(world: World, times: int) -> None:
     ask: dict[str, Any] = {"UserId": UG1, "BibliographicId": [DUNE], "RequestId": number(DISCOVERY, "d-77"), **LOAN}
     body = world.document(DISCOVERY, "RequestItem", **ask)
-    replies = {finished(respond(world.services, body, None, Peer("10.0.0.7"))) for _ in range(times)}
+    replies = {finished(respond(world.services, body, None, Peer(address="10.0.0.7"))) for _ in range(times)}
     assert (len(replies), len(world.rows(REQUESTS))) == (1, 1)
 
 

@@ -21,14 +21,13 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import NcipServices
-from hkall_gateway.ncip.transport.http import NcipSite
+from hkall_gateway.ncip.handlers import Caller, NcipServices
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
@@ -53,7 +52,21 @@ class SlowDesk:
         self.waiting.append((ask.card, turn))
         await turn
         self.told.append((ask.card, dict(logged_context())))
-        return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "en", "", True, None, None, (), 0, 0, None)
+        return PatronSeen(
+            card=ask.card,
+            name=NOTHING,
+            name_zh=NOTHING,
+            email=NOTHING,
+            language="en",
+            category="",
+            valid=True,
+            refusal=None,
+            pin_ok=None,
+            lines=(),
+            loans_limit=0,
+            owed_cents=0,
+            expires=None,
+        )
 
     def go_on(self) -> None:
         for _, turn in self.waiting:
@@ -66,10 +79,16 @@ class House:
 
     def __init__(self, within: Bounds | None = None) -> None:
         self.clock, self.circulation, self.now = Clock(), SlowDesk(), NOW
-        caller = Caller(Client("HKU-DISCOVERY"), "d-key")
+        caller = Caller(access=Client(agency="HKU-DISCOVERY"), secret="d-key")
         desk: Any = self.circulation
         self.services = NcipServices(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, Metrics(), lambda: self.now, timeout=Timeout(self.clock, 20)
+            circulation=desk,
+            callers={caller.agency: caller},
+            agency="HKU",
+            timezone=HONG_KONG,
+            metrics=Metrics(),
+            now=lambda: self.now,
+            timeout=Timeout(self.clock, 20),
         )
         self.site = NcipSite(self.services, within or bounds(LIMIT), self.clock)
 
@@ -100,7 +119,8 @@ def lookup(card: str = "UG1") -> bytes:
         "ToAgencyId": {"AgencyId": "HKU"},
     }
     return encode(
-        NcipMessage("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}}), DIALECTS["direct"]
+        NcipMessage(service="LookupUser", fields={"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}}),
+        DIALECTS["direct"],
     )
 
 

@@ -23,10 +23,18 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, Peers
 
-CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
+CUHK = Partner(agency="CUHK", name="Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)
 C1, C2 = ItemKey("CUHK", "C1"), ItemKey("CUHK", "C2")
 WISH = PartnerMessage(
-    Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "R1-1", datetime(2017, 3, 1, tzinfo=UTC), C1, "b1", "990001"
+    send=Notification.ASK_LENDER.value,
+    request="R1",
+    partner="CUHK",
+    wire_agency="HKU",
+    wire_id="R1-1",
+    at=datetime(2017, 3, 1, tzinfo=UTC),
+    item=C1,
+    bib_id="b1",
+    local_bib_id="990001",
 )
 FREE = ("Available On Shelf",)
 
@@ -34,14 +42,16 @@ FREE = ("Available On Shelf",)
 def shelf(*copies: tuple[str, str], **more: Any) -> NcipMessage:
     """A LookupItemSetResponse with these items, barcode and status."""
     told = [{"ItemId": {"ItemIdentifierValue": code}, "ItemOptionalFields": {"CirculationStatus": s}} for code, s in copies]
-    return NcipMessage("LookupItemSetResponse", {"BibInformation": [{"HoldingsSet": [{"ItemInformation": told}]}], **more})
+    return NcipMessage(
+        service="LookupItemSetResponse", fields={"BibInformation": [{"HoldingsSet": [{"ItemInformation": told}]}], **more}
+    )
 
 
 def one_copy(status: str) -> NcipMessage:
     """A LookupItemResponse about C1."""
     return NcipMessage(
-        "LookupItemResponse",
-        {"ItemId": {"ItemIdentifierValue": "C1"}, "ItemOptionalFields": {"CirculationStatus": status}},
+        service="LookupItemResponse",
+        fields={"ItemId": {"ItemIdentifierValue": "C1"}, "ItemOptionalFields": {"CirculationStatus": status}},
     )
 
 
@@ -53,42 +63,46 @@ def several(problems: tuple[str, ...], copies: tuple[tuple[str, str], ...]) -> N
     """A LookupItemSetResponse with a problem for one title and these items for another."""
     told = shelf(*copies).each("BibInformation") if copies else []
     return NcipMessage(
-        "LookupItemSetResponse", {"BibInformation": [{"Problem": problem(*problems)}, *(one.fields for one in told)]}
+        service="LookupItemSetResponse",
+        fields={"BibInformation": [{"Problem": problem(*problems)}, *(one.fields for one in told)]},
     )
 
 
 HERE, NONE, UNKNOWN = ShelfCheck(ShelfResult.HERE, C1), ShelfCheck(ShelfResult.NONE), ShelfCheck(ShelfResult.UNKNOWN)
 ON, OUT = "Available On Shelf", "On Loan"
 
-# fmt: off
 SEEN = (
     # what the lender says                                                     what it means
-    (shelf(("C1", ON)),                                                        HERE),
-    (shelf(("C1", "available on shelf")),                                      HERE),
-    (shelf(("C2", OUT), ("C1", ON)),                                           HERE),
-    (shelf(("C1", OUT), ("C2", ON)),                                           ShelfCheck(ShelfResult.ANOTHER, C2)),
-    (shelf(("C1", OUT), ("C2", "Missing")),                                    NONE),
-    (shelf(("C1", OUT), ("C2", "")),                                           UNKNOWN),  # one copy says nothing
-    (shelf(("C1", OUT), NextItemToken="2"),                                    UNKNOWN),  # the list goes on
-    (shelf(),                                                                  UNKNOWN),
-    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item")}),   NONE),
-    (NcipMessage("LookupItemSetResponse", {"BibInformation": [{"Problem": problem("Unknown Item")}]}), NONE),
-    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), UNKNOWN),
-    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item", "Temporary Processing Failure")}), UNKNOWN),
-    (several(("Unknown Item",), (("C1", ON),)),                                HERE),
-    (several(("Unknown Item",), (("C2", ON),)),                                ShelfCheck(ShelfResult.ANOTHER, C2)),
-    (several(("Unknown Item",), (("C1", OUT),)),                               NONE),
-    (several(("Temporary Processing Failure",), (("C1", ON),)),                HERE),
-    (several(("Temporary Processing Failure",), (("C1", OUT),)),               UNKNOWN),  # the other title may be there
-    (several(("Unknown Item",), ()),                                           NONE),
-    (shelf(("C1", "AVAILABLE")),                                               HERE),
-    (shelf(("C1", "Item in place")),                                           HERE),
-    (shelf(("C1", "Green dot")),                                               NONE),
-    (shelf(("C1", "Circulation Status Undefined")),                            UNKNOWN),
-    (one_copy(ON),                                                             HERE),
-    (one_copy(OUT),                                                            NONE),
+    (shelf(("C1", ON)), HERE),
+    (shelf(("C1", "available on shelf")), HERE),
+    (shelf(("C2", OUT), ("C1", ON)), HERE),
+    (shelf(("C1", OUT), ("C2", ON)), ShelfCheck(ShelfResult.ANOTHER, C2)),
+    (shelf(("C1", OUT), ("C2", "Missing")), NONE),
+    (shelf(("C1", OUT), ("C2", "")), UNKNOWN),  # one copy says nothing
+    (shelf(("C1", OUT), NextItemToken="2"), UNKNOWN),  # the list goes on
+    (shelf(), UNKNOWN),
+    (NcipMessage(service="LookupItemSetResponse", fields={"Problem": problem("Unknown Item")}), NONE),
+    (NcipMessage(service="LookupItemSetResponse", fields={"BibInformation": [{"Problem": problem("Unknown Item")}]}), NONE),
+    (NcipMessage(service="LookupItemSetResponse", fields={"Problem": problem("Unsupported Service")}), UNKNOWN),
+    (
+        NcipMessage(
+            service="LookupItemSetResponse", fields={"Problem": problem("Unknown Item", "Temporary Processing Failure")}
+        ),
+        UNKNOWN,
+    ),
+    (several(("Unknown Item",), (("C1", ON),)), HERE),
+    (several(("Unknown Item",), (("C2", ON),)), ShelfCheck(ShelfResult.ANOTHER, C2)),
+    (several(("Unknown Item",), (("C1", OUT),)), NONE),
+    (several(("Temporary Processing Failure",), (("C1", ON),)), HERE),
+    (several(("Temporary Processing Failure",), (("C1", OUT),)), UNKNOWN),  # the other title may be there
+    (several(("Unknown Item",), ()), NONE),
+    (shelf(("C1", "AVAILABLE")), HERE),
+    (shelf(("C1", "Item in place")), HERE),
+    (shelf(("C1", "Green dot")), NONE),
+    (shelf(("C1", "Circulation Status Undefined")), UNKNOWN),
+    (one_copy(ON), HERE),
+    (one_copy(OUT), NONE),
 )
-# fmt: on
 
 
 @pytest.mark.parametrize(("said", "means"), SEEN)
@@ -97,7 +111,17 @@ def test_status_reply_is_interpreted_literally(said: NcipMessage, means: ShelfCh
 
 
 def test_r8_other_volume_does_not_replace_the_requested_volume() -> None:
-    volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
+    volume = PartnerMessage(
+        send=WISH.send,
+        request="R1",
+        partner="CUHK",
+        wire_agency="HKU",
+        wire_id="R1-1",
+        at=WISH.at,
+        item=C1,
+        bib_id="b1",
+        volume="2",
+    )
 
     assert read_shelf_check(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
 
@@ -115,7 +139,10 @@ def asked(
 
 def peers(*statuses: str, manner: PartnerBehaviour = OK) -> Peers:
     """CUHK with items C1, C2 … in these statuses; the first lookup gets this behaviour."""
-    copies = [Holding("CUHK", f"C{n}", "b1", "Dune", status=s, local_bib_id="990001") for n, s in enumerate(statuses, 1)]
+    copies = [
+        Holding(agency="CUHK", barcode=f"C{n}", bib_id="b1", title="Dune", status=s, local_bib_id="990001")
+        for n, s in enumerate(statuses, 1)
+    ]
     made = Peers({CUHK.url: "CUHK"}, lambda _agency: "s", copies)
     made.script("CUHK", manner)
     return made
@@ -146,10 +173,10 @@ def test_lender_without_an_available_item_is_not_asked() -> None:
 @pytest.mark.parametrize(
     "manner",
     [
-        PartnerBehaviour("503", taken=False),
-        PartnerBehaviour("cut", taken=False),
-        PartnerBehaviour("away", taken=False),
-        PartnerBehaviour("Problem", taken=False, problem="Unsupported Service"),
+        PartnerBehaviour(kind="503", taken=False),
+        PartnerBehaviour(kind="cut", taken=False),
+        PartnerBehaviour(kind="away", taken=False),
+        PartnerBehaviour(kind="Problem", taken=False, problem="Unsupported Service"),
     ],
     ids=lambda m: m.kind,
 )
@@ -182,7 +209,7 @@ def test_shelf_check_is_skipped_when_holdings_are_recent() -> None:
 
 
 def test_ncip_1_lookup_queries_one_item() -> None:
-    partner = Partner("CUHK", "", url=CUHK.url, dialect="innreach", can_lookup_items=True)
+    partner = Partner(agency="CUHK", name="", url=CUHK.url, dialect="innreach", can_lookup_items=True)
 
     answer, told = asked(peers(OUT), partner)
 
@@ -203,7 +230,10 @@ def test_lookup_has_the_item_type_configured_for_the_partner() -> None:
 
 # ---- the live status of a title's copies
 
-COPIES = (Holding("CUHK", "C1", "b1", "Dune"), Holding("CUHK", "C2", "b1", "Dune", local_bib_id="990001"))
+COPIES = (
+    Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune"),
+    Holding(agency="CUHK", barcode="C2", bib_id="b1", title="Dune", local_bib_id="990001"),
+)
 BY_COPY = replace(CUHK, lookup_by_copy=True)
 
 
@@ -221,7 +251,7 @@ def test_items_of_a_title_are_queried_at_once_by_the_partners_record_id() -> Non
 
 
 def test_items_are_queried_one_by_one_up_to_a_limit() -> None:
-    many = [Holding("CUHK", f"C{n}", "b1", "Dune") for n in range(1, MOST_COPIES + 3)]
+    many = [Holding(agency="CUHK", barcode=f"C{n}", bib_id="b1", title="Dune") for n in range(1, MOST_COPIES + 3)]
     found, told = statuses(BY_COPY, peers(*[ON] * len(many)), many)
 
     assert (len(found), services(told)) == (MOST_COPIES, ["LookupItem"] * MOST_COPIES)
@@ -233,8 +263,8 @@ STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
     (shelf(("C1", ON), ("C2", "")),                                            {"C1": ON}),
     (shelf(("C1", "Circulation Status Undefined")),                            {}),
     (shelf(("", ON)),                                                          {}),
-    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unknown Item")}),        {}),
-    (NcipMessage("LookupItemSetResponse", {"Problem": problem("Unsupported Service")}), None),
+    (NcipMessage(service="LookupItemSetResponse", fields={"Problem": problem("Unknown Item")}),        {}),
+    (NcipMessage(service="LookupItemSetResponse", fields={"Problem": problem("Unsupported Service")}), None),
     (several(("Temporary Processing Failure",), (("C1", ON),)),                {"C1": ON}),
     (one_copy(OUT),                                                            {"C1": OUT}),
 )
@@ -247,7 +277,7 @@ def test_status_is_known_only_when_reported(said: NcipMessage, known: dict[str, 
 
 
 def test_missing_reply_stops_further_queries() -> None:
-    found, told = statuses(BY_COPY, peers(ON, OUT, manner=PartnerBehaviour("cut", taken=True)))
+    found, told = statuses(BY_COPY, peers(ON, OUT, manner=PartnerBehaviour(kind="cut", taken=True)))
 
     assert (found, services(told)) == (None, ["LookupItem"])
 

@@ -14,8 +14,9 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.testing import StringTransport
 
+from hkall_gateway.ncip.callers import peer_of
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.net.tls import server_context
-from hkall_gateway.peers.callers import Peer, peer_of
 
 START = datetime(2017, 1, 1, tzinfo=UTC)
 
@@ -100,12 +101,14 @@ class Line:
 def test_certificate_from_a_trusted_authority_identifies_the_caller(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     peer = peer_of(Line(shaken(context, who)), "10.0.0.7")
-    assert peer == Peer("10.0.0.7", who.certificate.fingerprint(hashes.SHA256()).hex(), "ncip.cuhk.test")
+    assert peer == Peer(
+        address="10.0.0.7", fingerprint=who.certificate.fingerprint(hashes.SHA256()).hex(), subject="ncip.cuhk.test"
+    )
 
 
 def test_caller_without_a_certificate_is_admitted_unidentified(people: dict[str, Identity]) -> None:
     peer = peer_of(Line(shaken(server(people, people["authority"].pem), None)), "10.0.0.7")
-    assert peer == Peer("10.0.0.7")
+    assert peer == Peer(address="10.0.0.7")
 
 
 def test_certificate_from_another_authority_is_refused(people: dict[str, Identity]) -> None:
@@ -115,12 +118,12 @@ def test_certificate_from_another_authority_is_refused(people: dict[str, Identit
 
 def test_no_certificate_is_requested_without_authorities(people: dict[str, Identity]) -> None:
     peer = peer_of(Line(shaken(server(people, None), people["ncip.cuhk.test"])), "10.0.0.7")
-    assert peer == Peer("10.0.0.7")
+    assert peer == Peer(address="10.0.0.7")
 
 
 def test_plaintext_connection_has_only_an_address() -> None:
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted.testing has no types
-    assert peer_of(line) == Peer(str(line.getPeer().host))
+    assert peer_of(line) == Peer(address=str(line.getPeer().host))
 
 
 def test_fingerprint_equals_the_openssl_fingerprint_without_colons(people: dict[str, Identity]) -> None:

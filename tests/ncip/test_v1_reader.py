@@ -125,7 +125,7 @@ DOCTYPES = {
 def test_reply_has_the_doctype_of_the_request(name: str) -> None:
     came, goes = DOCTYPES[name]
     message = decode(f"<!DOCTYPE NCIPMessage {came}><NCIPMessage>{BARE}</NCIPMessage>".encode())
-    written = encode(NcipMessage("ItemShippedResponse", {}, message.version), DIRECT).decode()
+    written = encode(NcipMessage(service="ItemShippedResponse", fields={}, version=message.version), DIRECT).decode()
     assert f"?>\n<!DOCTYPE NCIPMessage {goes}>\n<NCIPMessage version=" in written
 
 

@@ -16,7 +16,7 @@ MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messaginge
 
 
 def written(service: str, said: Fields, version: str = NCIP_1_0) -> etree._Element:
-    return etree.fromstring(encode(NcipMessage(service, said, version), DIRECT))[0]
+    return etree.fromstring(encode(NcipMessage(service=service, fields=said, version=version), DIRECT))[0]
 
 
 def text(node: etree._Element, path: str) -> str | None:
@@ -31,7 +31,9 @@ def test_document_has_declaration_doctype_version_and_header() -> None:
     agency = "<UniqueAgencyId><Scheme>{}</Scheme><Value>{}</Value></UniqueAgencyId>"
     us, them = agency.format("urn:a", "HKU"), agency.format("NCIP Unique Agency Id", "CENTR")
     header: Fields = {"FromAgencyId": {"AgencyId": Coded("HKU", "urn:a")}, "ToAgencyId": {"AgencyId": "CENTR"}}
-    assert encode(NcipMessage("ItemShippedResponse", {"ResponseHeader": header}, NCIP_1_0), DIRECT).decode() == (
+    assert encode(
+        NcipMessage(service="ItemShippedResponse", fields={"ResponseHeader": header}, version=NCIP_1_0), DIRECT
+    ).decode() == (
         "<?xml version='1.0' encoding='UTF-8'?>\n"
         f'<!DOCTYPE NCIPMessage PUBLIC "-//NISO//NCIP DTD Version 1.0//EN" "{NCIP_1_0}">\n'
         f'<NCIPMessage version="{NCIP_1_0}"><ItemShippedResponse><ResponseHeader><FromAgencyId>{us}</FromAgencyId>'
@@ -41,14 +43,16 @@ def test_document_has_declaration_doctype_version_and_header() -> None:
 
 def test_dialect_of_ncip_1_is_written_unless_the_message_is_of_ncip_2() -> None:
     kinds = {
-        version: decode(encode(NcipMessage("ItemShippedResponse", {}, version), DIALECTS["innreach"])).namespaced
+        version: decode(
+            encode(NcipMessage(service="ItemShippedResponse", fields={}, version=version), DIALECTS["innreach"])
+        ).namespaced
         for version in ("", "5.6", NCIP_1_0, NCIP_2_02)
     }
     assert kinds == {"": False, "5.6": False, NCIP_1_0: False, NCIP_2_02: True}
 
 
 def test_missing_header_is_written_empty() -> None:
-    said = decode(encode(NcipMessage("ItemShippedResponse", {}, NCIP_1_0), DIRECT))
+    said = decode(encode(NcipMessage(service="ItemShippedResponse", fields={}, version=NCIP_1_0), DIRECT))
     assert (written("ItemShippedResponse", {})[0].tag, said.text("ResponseHeader/FromAgencyId/AgencyId")) == (
         "ResponseHeader",
         "",
@@ -141,7 +145,7 @@ def test_notification_is_refused_with_a_messaging_error() -> None:
 
 @pytest.mark.parametrize("service", ["Problem", "DeleteItemResponse"])
 def test_error_without_an_ncip_1_service_follows_inn_reach(service: str, dtd: etree.DTD) -> None:
-    body = encode(NcipMessage(service, {"Problem": [PROBLEM]}, NCIP_1_0), DIRECT)
+    body = encode(NcipMessage(service=service, fields={"Problem": [PROBLEM]}, version=NCIP_1_0), DIRECT)
     again = decode(body)
     assert (dtd.validate(etree.fromstring(body)), again.service, again.text("Problem/ProblemType")) == (
         True,
@@ -152,19 +156,19 @@ def test_error_without_an_ncip_1_service_follows_inn_reach(service: str, dtd: et
 
 def test_service_missing_in_ncip_1_raises_an_error() -> None:
     with pytest.raises(ValueError, match="DeleteItem is not in NCIP 1"):
-        encode(NcipMessage("DeleteItem", {"ItemId": {"ItemIdentifierValue": "L1"}}, NCIP_1_0), DIRECT)
+        encode(NcipMessage(service="DeleteItem", fields={"ItemId": {"ItemIdentifierValue": "L1"}}, version=NCIP_1_0), DIRECT)
 
 
 def test_programming_error_is_reported_by_its_path() -> None:
     with pytest.raises(ValueError, match="RequestItem/Umbrella is not"):
-        encode(NcipMessage("RequestItem", {"Umbrella": "1"}, NCIP_1_0), DIRECT)
+        encode(NcipMessage(service="RequestItem", fields={"Umbrella": "1"}, version=NCIP_1_0), DIRECT)
 
 
 def test_reply_to_authenticate_user_is_authenticate_user_response() -> None:
     reply = NcipMessage(
-        "LookupUserResponse",
-        {"UserId": {"UserIdentifierValue": "P"}},
-        Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0), "AuthenticateUser"),
+        service="LookupUserResponse",
+        fields={"UserId": {"UserIdentifierValue": "P"}},
+        version=Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0), "AuthenticateUser"),
     )
     assert etree.fromstring(encode(reply, DIRECT))[0].tag == "AuthenticateUserResponse"
 

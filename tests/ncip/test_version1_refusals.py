@@ -63,7 +63,7 @@ def test_hostile_document_is_refused_quickly_with_a_reply_in_ncip_1(name: str, d
     started = time.process_time()
     bad = refusal(HOSTILE[name].encode())
     assert (bad.problem, time.process_time() - started < 2.0) == (SYNTAX, True)
-    reply = NcipMessage("Problem", {"Problem": {"ProblemType": bad.problem}}, bad.version)
+    reply = NcipMessage(service="Problem", fields={"Problem": {"ProblemType": bad.problem}}, version=bad.version)
     assert dtd.validate(etree.fromstring(encode(reply, DIRECT)))
 
 

@@ -13,15 +13,14 @@ from hkall_gateway.db import fines
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import Dtd
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
-HERE = Peer("10.0.0.7")
+HERE = Peer(address="10.0.0.7")
 CLIENT, PARTNER, STRANGER = ("HKU-DISCOVERY", "d-key"), ("CUHK", "c-key"), ("NOBODY", "x")
 QUESTIONS = ("lookup-user", "authenticate-user", "request-item", "item-requested", "item-shipped", "accept-item")
 
@@ -57,7 +56,7 @@ def test_reply_header_is_addressed_to_the_requester(world: World, name: str) -> 
 
 def test_loans_charges_and_names_are_valid_in_ncip_1(world: World, dtd: etree.DTD) -> None:
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="UG1")
-    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor(who="test", channel="world"))
     body = (OURS / "lookup-user.xml").read_bytes()
     for old, new in (
         (b"CENTR", b"HKU-DISCOVERY"),

@@ -8,8 +8,7 @@ import pytest
 from lxml import etree
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.ncip.handlers import Peer, respond
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -51,7 +50,7 @@ def number(value: str) -> str:
 
 
 def reply_to(world: World, service: str, inside: str) -> etree._Element:
-    root = etree.fromstring(finished(respond(world.services, document(service, inside), None, Peer("10.0.0.7"))))
+    root = etree.fromstring(finished(respond(world.services, document(service, inside), None, Peer(address="10.0.0.7"))))
     about = root.getroottree().docinfo
     assert (about.public_id, root.get("version")) == (PUBLIC, DTD)
     assert about.system_url == DTD

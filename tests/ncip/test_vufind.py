@@ -17,15 +17,15 @@ from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.ncip.tables.systems import SYSTEMS
-from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position
 from tests.ncip.conftest import DISCOVERY, World
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "ncip" / "vufind"
 NAME = "UserOptionalFields/NameInformation/PersonalNameInformation"
 CHARGE = "UserFiscalAccount/AccountDetails"
-HERE = Peer("10.0.0.7")
+HERE = Peer(address="10.0.0.7")
 
 
 def vufind(world: World, **facts: Any) -> None:
@@ -94,7 +94,7 @@ def test_partner_item_not_present_here_is_unknown_under_our_agency(world: World)
 def test_charge_is_listed_with_kind_amount_title_and_day(world: World) -> None:
     vufind(world)
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16))
-    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))
+    world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor(who="test", channel="world"))
     seen = says(world, "lookup-user.xml")
     told = f"{CHARGE}/FiscalTransactionInformation"
     assert seen.text(f"{told}/FiscalTransactionType") == "Book Replacement Charge"
@@ -265,7 +265,7 @@ def test_client_gets_one_type_of_request_everywhere(world: World) -> None:
 @pytest.mark.parametrize(("status", "holdable"), [("On Loan", True), ("Available On Shelf", False)])
 def test_title_on_our_own_shelf_is_not_offered_for_a_hold(world: World, status: str, holdable: bool) -> None:
     vufind(world)
-    ours = Holding("HKU", "K77", "b1", "Dune", status=status)
+    ours = Holding(agency="HKU", barcode="K77", bib_id="b1", title="Dune", status=status)
     world.store.now(lambda unit: unit.execute(insert(HOLDINGS).values(**asdict(ours))))
     seen = says(world, "lookup-item-set.xml", DUNE)
     restricted = seen.texts("BibInformation/HoldingsSet/ItemInformation/ItemOptionalFields/ItemUseRestrictionType")

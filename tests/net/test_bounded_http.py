@@ -47,7 +47,7 @@ class Echo(Resource):
 
 
 def make_site(page: Any = Page) -> BoundedSite:
-    bounds = Bounds(ConnectionLimit(9, 9, 9), BodyBudget(1 << 20), Silent(), 1000)  # type: ignore[arg-type]
+    bounds = Bounds(connections=ConnectionLimit(9, 9, 9), bodies=BodyBudget(1 << 20), refusals=Silent(), max_body_bytes=1000)  # type: ignore[arg-type]
     return BoundedSite(page(), bounds, Clock(), BoundedRequest)
 
 

@@ -118,7 +118,7 @@ def test_get_returns_the_body() -> None:
     partner.accept()
     assert partner.wire.value().startswith(b"GET /keys HTTP/1.1\r\n")
     partner.say(OK)
-    assert seen == [HttpReply(200, 'application/xml; charset="utf-8"', b"<ok>")]
+    assert seen == [HttpReply(status=200, content_type='application/xml; charset="utf-8"', body=b"<ok>")]
 
 
 def test_get_raises_one_error_type_for_every_failure() -> None:
@@ -129,7 +129,7 @@ def test_get_raises_one_error_type_for_every_failure() -> None:
 def test_response_is_returned_for_any_status() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nlater")
-    assert sending.result == HttpReply(503, "text/plain", b"later", 120)
+    assert sending.result == HttpReply(status=503, content_type="text/plain", body=b"later", retry_after_s=120)
 
 
 @pytest.mark.parametrize(

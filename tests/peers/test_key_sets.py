@@ -43,7 +43,7 @@ class Web:
         said = self.answers.pop(0)
         if isinstance(said, Exception):
             raise said
-        return said if isinstance(said, HttpReply) else HttpReply(200, "application/json", said)
+        return said if isinstance(said, HttpReply) else HttpReply(status=200, content_type="application/json", body=said)
 
 
 def kids(keys: Any, kid: str, now: datetime = NOW) -> list[str]:
@@ -83,7 +83,7 @@ def test_unknown_key_ids_cause_at_most_one_fetch_per_minute() -> None:
     [
         NotSent("no"),
         NoReply("cut"),
-        HttpReply(503, "", b""),
+        HttpReply(status=503, content_type="", body=b""),
         b"<html>",
         page(),
         b"[]",
@@ -111,7 +111,7 @@ def test_concurrent_tokens_share_one_fetch() -> None:
 
     keys = UrlKeys(URL, slow)
     first, second = (ensureDeferred(keys.having("a", NOW)) for _ in range(2))
-    asked[0].callback(HttpReply(200, "application/json", page("a")))
+    asked[0].callback(HttpReply(status=200, content_type="application/json", body=page("a")))
     assert (len(asked), len(finished(first).keys), len(finished(second).keys)) == (1, 1, 1)  # type: ignore[union-attr]
 
 
@@ -124,7 +124,7 @@ def test_token_with_a_known_key_does_not_wait_for_a_fetch() -> None:
 
     keys = UrlKeys(URL, slow)
     ensureDeferred(keys.having("a", NOW))
-    answers[0].callback(HttpReply(200, "application/json", page("a")))
+    answers[0].callback(HttpReply(status=200, content_type="application/json", body=page("a")))
     ensureDeferred(keys.having("made-up", NOW + timedelta(minutes=2)))  # it is under way from here on
     assert (kids(keys, "a", NOW + timedelta(minutes=2)), len(asked)) == (["a"], 2)
 

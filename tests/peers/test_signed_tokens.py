@@ -156,12 +156,17 @@ def test_key_without_a_key_id_is_used_if_it_is_the_only_key() -> None:
 
 
 def test_missing_keys_leave_the_token_undecided() -> None:
-    assert believed(token(), TokenRule(ISSUER, US, ("RS256",), keys=Known())) is None
+    assert believed(token(), TokenRule(issuer=ISSUER, audience=US, algorithms=("RS256",), keys=Known())) is None
 
 
 def test_keys_are_not_fetched_for_another_issuer() -> None:
     keys = Known(public("rsa", "k1"))
-    assert believed(token(iss="https://other.example.org"), TokenRule(ISSUER, US, ("RS256",), keys=keys)) is False
+    assert (
+        believed(
+            token(iss="https://other.example.org"), TokenRule(issuer=ISSUER, audience=US, algorithms=("RS256",), keys=keys)
+        )
+        is False
+    )
     assert keys.asked == []
 
 

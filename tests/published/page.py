@@ -253,7 +253,14 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
             store.close()
 
     partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
-    return engine, Site(daemon.library, transact, now, tuple(partners), lambda: NcipAgreements(secrets), _post)
+    return engine, Site(
+        library=daemon.library,
+        write=transact,
+        now=now,
+        partners=tuple(partners),
+        agreed=lambda: NcipAgreements(secrets),
+        post=_post,
+    )
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> HttpReply:

@@ -133,7 +133,7 @@ class Lender:
 
     def will_answer(self, problem: str) -> None:
         """Reply to the next document with this problem."""
-        self._library.script.append(PartnerBehaviour("Problem", taken=True, problem=problem))
+        self._library.script.append(PartnerBehaviour(kind="Problem", taken=True, problem=problem))
 
     def say(self, service: str, *words: str) -> Answer:
         """Send a document."""

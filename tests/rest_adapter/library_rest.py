@@ -32,8 +32,10 @@ class Rest:
         now = self._services.now()
         found = await self._services.ask("patron", partial(self.get, f"/patrons/{quote(card, '')}"), 3.0, self._try_again)
         if found is None:
-            return BorrowerFacts(None, "rest", now)
-        facts = LiveFacts(found["blocked"], found["loans"], name=Sensitive(found["name"]), category=found["category"])
+            return BorrowerFacts(borrower=None, source="rest", as_of=now)
+        facts = LiveFacts(
+            blocked=found["blocked"], local_loans=found["loans"], name=Sensitive(found["name"]), category=found["category"]
+        )
         return await over_loaded(self._store, card, facts, "rest", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
@@ -65,5 +67,14 @@ async def examine(report: Report, tools: ConnectorTools) -> None:
         report.fail("rest.version", f"version {about and about['version']}")
 
 
-ROW = DoctorRow("rest.version", "reads the version of the interface", "Ask the vendor for version 2 of the interface.")
-ADAPTER = Adapter("rest", Rest, RestSettings, rows=(ROW,), examine=examine, address=lambda own: getattr(own, "base_url", ""))
+ROW = DoctorRow(
+    name="rest.version", tries="reads the version of the interface", advice="Ask the vendor for version 2 of the interface."
+)
+ADAPTER = Adapter(
+    name="rest",
+    build=Rest,
+    settings=RestSettings,
+    rows=(ROW,),
+    examine=examine,
+    address=lambda own: getattr(own, "base_url", ""),
+)

@@ -134,8 +134,8 @@ def test_listed_word_covers_all_words_of_its_niso_status() -> None:
 def test_table_of_words_is_expanded_to_one_row_per_word() -> None:
     table: VendorTable = {"alma": {"On Loan": ("LOAN", "Loan"), "Missing": ("MISSING",)}, "polaris": {ON_SHELF: ("In",)}}
     assert vendor_words(table) == (
-        VendorWord("alma", "LOAN", "On Loan"),
-        VendorWord("alma", "Loan", "On Loan"),
-        VendorWord("alma", "MISSING", "Missing"),
-        VendorWord("polaris", "In", ON_SHELF),
+        VendorWord(system="alma", word="LOAN", meaning="On Loan"),
+        VendorWord(system="alma", word="Loan", meaning="On Loan"),
+        VendorWord(system="alma", word="MISSING", meaning="Missing"),
+        VendorWord(system="polaris", word="In", meaning=ON_SHELF),
     )

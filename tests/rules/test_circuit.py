@@ -28,7 +28,7 @@ PATIENCE = CircuitSettings(failures=3, probe_s=60, give_up_s=600)
 
 
 def after(failures: int, at: datetime = NOON) -> CircuitState:
-    link = CircuitState("CUHK")
+    link = CircuitState(agency="CUHK")
     for _ in range(failures):
         link = after_failure(link, PATIENCE, at)
     return link
@@ -66,7 +66,7 @@ def test_down_since_is_kept_through_later_attempts() -> None:
 
 
 def test_pause_requested_by_a_busy_server_is_kept_while_the_channel_is_up() -> None:
-    link = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    link = after_failure(CircuitState(agency="CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
 
 
@@ -78,7 +78,7 @@ def test_failure_uses_an_attempt_only_while_the_channel_is_up_or_given_up(failur
 @settings(max_examples=THOROUGH)
 @given(st.lists(st.booleans(), max_size=30))
 def test_channel_goes_down_on_the_third_consecutive_failure(answers: list[bool]) -> None:
-    link, row = CircuitState("CUHK"), 0
+    link, row = CircuitState(agency="CUHK"), 0
     for answered in answers:
         link = after_reply(link, NOON) if answered else after_failure(link, PATIENCE, NOON)
         row = 0 if answered else row + 1
@@ -110,13 +110,13 @@ def test_messages_keep_their_attempt_counts_and_the_first_reply_brings_the_chann
 
 
 def test_reply_ends_every_pause_and_fault() -> None:
-    assert after_reply(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
+    assert after_reply(refused(3), NOON) == CircuitState(agency="CUHK", heard_at=NOON)
 
 
 def test_shorter_pause_does_not_replace_a_longer_one() -> None:
-    busy = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
+    busy = after_failure(CircuitState(agency="CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert after_failure(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
-    assert after_failure(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
+    assert after_failure(CircuitState(agency="CUHK"), PATIENCE, NOON).rests_until is None
 
 
 def test_channel_keeps_counting_failures_while_it_is_down() -> None:
@@ -124,5 +124,5 @@ def test_channel_keeps_counting_failures_while_it_is_down() -> None:
 
 
 def test_failure_counts_as_an_attempt_unless_the_channel_went_down_recently() -> None:
-    assert counts(CircuitState("CUHK", down_since=NOON), PATIENCE, NOON)
-    assert counts(CircuitState("CUHK", state=DOWN), PATIENCE, NOON)
+    assert counts(CircuitState(agency="CUHK", down_since=NOON), PATIENCE, NOON)
+    assert counts(CircuitState(agency="CUHK", state=DOWN), PATIENCE, NOON)

@@ -17,17 +17,17 @@ from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
 from tests.rules.answers import at, why
 
-STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
+STUDENT = Borrower(barcode="P1", name=Sensitive("Chan"), category=CATEGORY.key)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
-COUNTER = Place("counter", "HKU-MAIN-LENDING")
-SELFCHECK = Place("selfcheck", "HKU-MAIN-LENDING")
+COUNTER = Place(role="counter", location="HKU-MAIN-LENDING")
+SELFCHECK = Place(role="selfcheck", location="HKU-MAIN-LENDING")
 P = Position
 REQUEST = Request(
-    "R1",
-    Side.BORROWING,
-    P.RECEIVED,
-    "Dune",
-    "b1",
+    id="R1",
+    side=Side.BORROWING,
+    position=P.RECEIVED,
+    title="Dune",
+    bib_id="b1",
     patron="P1",
     pickup_location="HKU-MAIN-LENDING",
     received_on=date(2017, 3, 6),
@@ -93,11 +93,11 @@ def test_r13_staff_cannot_check_out_an_unreceived_item(unwanted: bool) -> None:
     ("terminal", "reason"),
     [
         (COUNTER, None),
-        (Place("counter"), None),
-        (Place("counter", "HKU-LAW"), Reason.COUNTER_ONLY),
+        (Place(role="counter"), None),
+        (Place(role="counter", location="HKU-LAW"), Reason.COUNTER_ONLY),
         (SELFCHECK, Reason.COUNTER_ONLY),
-        (Place("bookdrop", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
-        (Place("kiosk", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
+        (Place(role="bookdrop", location="HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
+        (Place(role="kiosk", location="HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
     ],
 )
 def test_r16_checkout_is_refused_at_another_pickup_location(terminal: Place, reason: Reason | None) -> None:
@@ -126,9 +126,9 @@ def test_r2_checkout_is_refused_to_a_patron_no_longer_eligible(changes: dict[str
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [
-        (Counts(14, 0, 20), None),
-        (Counts(15, 0, 20), Reason.QUOTA_HKALL),
-        (Counts(5, 15, 20), Reason.QUOTA_TOTAL),
+        (Counts(hkall_used=14, local_loans=0, total_quota=20), None),
+        (Counts(hkall_used=15, local_loans=0, total_quota=20), Reason.QUOTA_HKALL),
+        (Counts(hkall_used=5, local_loans=15, total_quota=20), Reason.QUOTA_TOTAL),
     ],
 )
 def test_r20_r21_checkout_checks_quotas_without_counting_its_own_request(counts: Counts, reason: Reason | None) -> None:
@@ -136,7 +136,7 @@ def test_r20_r21_checkout_checks_quotas_without_counting_its_own_request(counts:
 
 
 def test_r1_checkouts_are_refused_during_a_suspension_window() -> None:
-    policy = replace(POLICY, service_windows=(Window("checkout", date(2017, 3, 7), date(2017, 3, 7)),))
+    policy = replace(POLICY, service_windows=(Window(scope="checkout", start=date(2017, 3, 7), end=date(2017, 3, 7)),))
     assert why(borrow(policy=policy)) == Reason.SERVICE_SUSPENDED
 
 
@@ -244,8 +244,8 @@ def test_r19_lenders_date_does_not_shorten_a_loan(
     [
         (COUNTER, None),
         (SELFCHECK, Reason.COUNTER_ONLY),
-        (Place("bookdrop"), Reason.NOT_IN_BOOK_DROP),
-        (Place("kiosk"), Reason.COUNTER_ONLY),
+        (Place(role="bookdrop"), Reason.NOT_IN_BOOK_DROP),
+        (Place(role="kiosk"), Reason.COUNTER_ONLY),
     ],
 )
 def test_r16_r17_checkin_is_accepted_only_at_a_counter(terminal: Place, reason: Reason | None) -> None:
@@ -254,9 +254,9 @@ def test_r16_r17_checkin_is_accepted_only_at_a_counter(terminal: Place, reason: 
 
 @pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Reason.COUNTER_ONLY)])
 def test_r16_checkin_is_refused_at_a_location_not_listed(place: str, reason: Reason | None) -> None:
-    assert why(may_return(Place("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
+    assert why(may_return(Place(role="counter", location=place), POLICY, ("HKU-MAIN-LENDING",))) == reason
 
 
 def test_r17_book_drop_checkin_is_flagged_if_the_policy_allows_it() -> None:
-    answer = may_return(Place("bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
+    answer = may_return(Place(role="bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
     assert answer == Grant(facts={"flag": "HKALL_IN_BOOKDROP"})

@@ -15,7 +15,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Sensitive
 from tests.rules.answers import at, why
 
 POLICY = Policy()
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower(barcode="P1", name=Sensitive("Chan"), category="undergraduates")
 
 
 NOW = at("2017-03-01T10:00:00")
@@ -57,18 +57,22 @@ def test_r1_request_suspension_does_not_affect_other_services(scope: Scope) -> N
 
 @pytest.mark.parametrize("scope", ["borrow_request", "lend_request", "checkout", "renew"])
 def test_r1_window_with_scope_all_suspends_every_service(scope: Scope) -> None:
-    policy = replace(POLICY, service_windows=(Window("all", date(2020, 1, 1), date(2020, 1, 2)),))
+    policy = replace(POLICY, service_windows=(Window(scope="all", start=date(2020, 1, 1), end=date(2020, 1, 2)),))
     assert suspended(scope, policy, at("2020-01-02T12:00:00")) is not None
 
 
 def test_r1_last_day_of_a_non_inclusive_window_is_open() -> None:
-    policy = replace(POLICY, service_windows=(Window("renew", date(2020, 1, 1), date(2020, 1, 2), inclusive=False),))
+    policy = replace(
+        POLICY, service_windows=(Window(scope="renew", start=date(2020, 1, 1), end=date(2020, 1, 2), inclusive=False),)
+    )
     assert [suspended("renew", policy, at(f"2020-01-0{d}T12:00:00")) is None for d in (1, 2)] == [False, True]
 
 
 @pytest.mark.parametrize(("partner", "refused"), [("CUHK", True), ("PolyU", False), ("", False)])
 def test_r1_partner_window_affects_only_that_partner(partner: str, refused: bool) -> None:
-    policy = replace(POLICY, service_windows=(Window("lend_request", date(2020, 1, 1), date(2020, 1, 9), partner="CUHK"),))
+    policy = replace(
+        POLICY, service_windows=(Window(scope="lend_request", start=date(2020, 1, 1), end=date(2020, 1, 9), partner="CUHK"),)
+    )
     assert (suspended("lend_request", policy, at("2020-01-05T12:00:00"), partner) is not None) is refused
 
 

@@ -117,7 +117,9 @@ def test_repr_of_a_secret_hides_it(text: str) -> None:
 
 
 def test_repr_of_a_record_omits_the_patron_name() -> None:
-    borrower = Borrower("P1", Sensitive("Chan Tai Man"), "undergraduates", email=Sensitive("tm@example.hk"))
+    borrower = Borrower(
+        barcode="P1", name=Sensitive("Chan Tai Man"), category="undergraduates", email=Sensitive("tm@example.hk")
+    )
     assert not any(word in repr(borrower) for word in ("Chan", "example"))
 
 

@@ -182,7 +182,7 @@ def test_reason_is_read_from_its_row() -> None:
     assert (found.key, [*found.label], [*found.cause], [*found.sentence]) == ("lost", label, cause, sentence)
     assert not found.is_published
     published = read_reason("lost", label, {"status": "Lost", "status_after": "Missing"})
-    assert published == LenderReason("lost", ("Lost", "遺失"), decline=Decline("Lost", "Missing"))
+    assert published == LenderReason(key="lost", label=("Lost", "遺失"), decline=Decline(status="Lost", status_after="Missing"))
     with pytest.raises(ValueError, match="not enough values"):
         read_reason("lost", ["Lost"])
 

@@ -20,7 +20,7 @@ P, S = Position, Notification
 DUE, EARLIER, LATER = date(2017, 3, 16), date(2017, 3, 15), date(2017, 3, 17)
 ON = date(2017, 3, 10)
 NOW = datetime(2017, 3, 10, 2, tzinfo=UTC)
-REQUEST = Request("R1", Side.BORROWING, P.ON_LOAN, "Dune", "b-dune", patron="UG1", due=DUE)
+REQUEST = Request(id="R1", side=Side.BORROWING, position=P.ON_LOAN, title="Dune", bib_id="b-dune", patron="UG1", due=DUE)
 
 # fmt: off
 CASES: list[tuple[Notification, dict[str, Any], bool]] = [
@@ -63,7 +63,7 @@ HEARD = frozenset({S.LETTER_RECALLED.value})
 
 def queued(send: Notification) -> PatronNotice:
     """Return a letter waiting in the outbox."""
-    return PatronNotice(send.value, "R1", "UG1", "Dune", NOW, due=DUE)
+    return PatronNotice(send=send.value, request="R1", patron="UG1", title="Dune", at=NOW, due=DUE)
 
 
 @pytest.mark.parametrize(("send", "facts", "stands"), CASES)

@@ -10,11 +10,11 @@ from hkall_gateway.rules.marc_fields import MarcSource, source
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
-        ("245abnp", MarcSource("245", "abnp", None, None)),
-        ("010a", MarcSource("010", "a", None, None)),
-        ("001", MarcSource("001", "", None, None)),
-        ("008/35-37", MarcSource("008", "", 35, 37)),
-        ("008/23", MarcSource("008", "", 23, 23)),
+        ("245abnp", MarcSource(tag="245", codes="abnp", first=None, last=None)),
+        ("010a", MarcSource(tag="010", codes="a", first=None, last=None)),
+        ("001", MarcSource(tag="001", codes="", first=None, last=None)),
+        ("008/35-37", MarcSource(tag="008", codes="", first=35, last=37)),
+        ("008/23", MarcSource(tag="008", codes="", first=23, last=23)),
     ],
 )
 def test_source_names_a_field_and_its_subfields_or_positions(text: str, parsed: MarcSource) -> None:

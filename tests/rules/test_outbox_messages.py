@@ -17,11 +17,11 @@ def march(number: int) -> date:
 
 
 ABOUT = Request(
-    "R1",
-    Side.BORROWING,
-    Position.ON_LOAN,
-    "Dune",
-    "b1",
+    id="R1",
+    side=Side.BORROWING,
+    position=Position.ON_LOAN,
+    title="Dune",
+    bib_id="b1",
     patron="UG1",
     partner="CUHK",
     wire_agency="HKU",
@@ -40,7 +40,7 @@ ABOUT = Request(
     need_before=march(25),
     reason="not_on_shelf",
 )
-CHOSEN = Candidate("R1", 1, "LU", "L1", local_bib_id="lu-9")
+CHOSEN = Candidate(request="R1", rank=1, agency="LU", barcode="L1", local_bib_id="lu-9")
 TOLD = PartnerMessage(
     send="tell_lender_renewed",
     request="R1",
@@ -80,7 +80,7 @@ def test_request_to_a_lender_names_the_chosen_item_and_its_own_record_id() -> No
 
 
 def test_ordering_keys_equal_those_of_rows_that_wait_since_an_earlier_release() -> None:
-    blocked = LocalMessage("tell_ils_blocked", NOW, patron="P1")
-    paid = LocalMessage("check_ils_payment", NOW, patron="P1", amount="3.50", text="7", terminal="T1")
+    blocked = LocalMessage(send="tell_ils_blocked", at=NOW, patron="P1")
+    paid = LocalMessage(send="check_ils_payment", at=NOW, patron="P1", amount="3.50", text="7", terminal="T1")
     keys = [message.ordering_key for message in (blocked, paid, replace(paid, transaction="9"), replace(paid, barcode="L1"))]
     assert keys == ["card:96e0ada19485", "payment:d2d485437351", "payment:4c8d39529ebf", "item:L1"]

@@ -36,11 +36,11 @@ def fine(
 ) -> int:
     """Return the fine of a loan with these dates."""
     loan = Request(
-        "R1",
-        Side.BORROWING,
-        Position.ON_LOAN,
-        "Dune",
-        "b1",
+        id="R1",
+        side=Side.BORROWING,
+        position=Position.ON_LOAN,
+        title="Dune",
+        bib_id="b1",
         due=due,
         due_before_recall=due + timedelta(days=1) if recall_shortened else None,
         recalled_on=None if recall_cancelled_on else recalled_on,
@@ -136,10 +136,10 @@ def test_r41_fine_can_be_capped(most: int | None, cents: int) -> None:
 @pytest.mark.parametrize(
     ("free", "cents"),
     [
-        (FineFree(march(18), march(19)), 600),
-        (FineFree(march(1), march(31)), 0),
-        (FineFree(march(1), march(16)), 1000),
-        (FineFree(march(21), march(21)), 800),
+        (FineFree(start=march(18), end=march(19)), 600),
+        (FineFree(start=march(1), end=march(31)), 0),
+        (FineFree(start=march(1), end=march(16)), 1000),
+        (FineFree(start=march(21), end=march(21)), 800),
     ],
 )
 def test_r41_fine_free_period_includes_its_first_and_last_day(free: FineFree, cents: int) -> None:
@@ -151,7 +151,7 @@ def test_r41_fine_stops_when_a_book_is_declared_lost_or_claimed_returned(stopped
     assert fine(DUE, march(21), None, False, POLICY, stopped_on=stopped) == cents
 
 
-LOAN = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", due=DUE)
+LOAN = Request(id="R1", side=Side.BORROWING, position=Position.ON_LOAN, title="Dune", bib_id="b1", due=DUE)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,9 @@ def test_fine_is_computed_from_the_requests_own_data(facts: dict[str, object], p
 
 
 DAYS = st.integers(-30, 60)
-SPANS = st.builds(lambda a, n: FineFree(DUE + timedelta(days=a), DUE + timedelta(days=a + n)), DAYS, st.integers(0, 20))
+SPANS = st.builds(
+    lambda a, n: FineFree(start=DUE + timedelta(days=a), end=DUE + timedelta(days=a + n)), DAYS, st.integers(0, 20)
+)
 POLICIES = st.builds(
     lambda closed, strict, free: replace(
         POLICY, fine=Fine(count_closed_days=closed, recalled_requires_shortening=strict), fine_free=tuple(free)

@@ -15,16 +15,16 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, R
 from tests.rules.answers import at, why
 
 POLICY = Policy()
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower(barcode="P1", name=Sensitive("Chan"), category="undergraduates")
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
-COUNTER = Place("counter", "HKU-MAIN-LENDING")
-SELFCHECK = Place("selfcheck", "HKU-MAIN-LENDING")
+COUNTER = Place(role="counter", location="HKU-MAIN-LENDING")
+SELFCHECK = Place(role="selfcheck", location="HKU-MAIN-LENDING")
 REQUEST = Request(
-    "R1",
-    Side.BORROWING,
-    Position.RECEIVED,
-    "Dune",
-    "b1",
+    id="R1",
+    side=Side.BORROWING,
+    position=Position.RECEIVED,
+    title="Dune",
+    bib_id="b1",
     patron="P1",
     pickup_location="HKU-MAIN-LENDING",
     received_on=date(2017, 3, 6),
@@ -94,7 +94,13 @@ def test_r14_pickup_period_counts_from_the_letter_or_else_the_arrival(
 
 
 LATE = at("2017-03-12T09:00:00")
-OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True, ("11",)), Role("selfcheck", True, False, ("11",))))
+OPEN_SELFCHECK = replace(
+    POLICY,
+    roles=(
+        Role(role="counter", checkout=True, checkin=True, messages=("11",)),
+        Role(role="selfcheck", checkout=True, checkin=False, messages=("11",)),
+    ),
+)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,16 @@ def day(number: int) -> date:
 
 
 def loan(due: int, **facts: object) -> Request:
-    made = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", first_checkout=OUT, due=day(due), loan_days=15)
+    made = Request(
+        id="R1",
+        side=Side.BORROWING,
+        position=Position.ON_LOAN,
+        title="Dune",
+        bib_id="b1",
+        first_checkout=OUT,
+        due=day(due),
+        loan_days=15,
+    )
     return replace(made, **facts)  # type: ignore[arg-type]
 
 

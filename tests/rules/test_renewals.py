@@ -24,11 +24,11 @@ POLICY = Policy()
 P = Position
 OUT = date(2017, 3, 1)
 LOAN = Request(
-    "R1",
-    Side.BORROWING,
-    P.ON_LOAN,
-    "Dune",
-    "b1",
+    id="R1",
+    side=Side.BORROWING,
+    position=P.ON_LOAN,
+    title="Dune",
+    bib_id="b1",
     patron="P1",
     first_checkout=OUT,
     loan_days=15,
@@ -38,7 +38,7 @@ LOAN = Request(
 
 
 NOW = at("2017-03-09T10:00:00")
-STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
+STUDENT = Borrower(barcode="P1", name=Sensitive("Chan"), category="undergraduates")
 
 
 def due(answer: Grant | Refusal) -> date | None:
@@ -112,7 +112,7 @@ def test_r28_recalled_denied_lost_or_unlent_item_is_not_renewed(
 
 
 def test_r1_renewals_are_refused_during_a_suspension_window() -> None:
-    policy = replace(POLICY, service_windows=(Window("renew", date(2017, 3, 9), date(2017, 3, 9)),))
+    policy = replace(POLICY, service_windows=(Window(scope="renew", start=date(2017, 3, 9), end=date(2017, 3, 9)),))
     assert why(may_renew(LOAN, policy, NOW)) == Reason.SERVICE_SUSPENDED
 
 

@@ -11,7 +11,9 @@ from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 
 def person(card: str, name: str = "", email: str = "", name_zh: str = "") -> Borrower:
-    return Borrower(card, Sensitive(name), "undergraduates", Sensitive(name_zh), email=Sensitive(email))
+    return Borrower(
+        barcode=card, name=Sensitive(name), category="undergraduates", name_zh=Sensitive(name_zh), email=Sensitive(email)
+    )
 
 
 def row(line: int, card: str, *former: str, **facts: str) -> PatronRow:

@@ -25,7 +25,7 @@ from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
 from tests.rules.answers import why
 
-STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
+STUDENT = Borrower(barcode="P1", name=Sensitive("Chan"), category=CATEGORY.key)
 WISH = RequestFacts(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
@@ -125,7 +125,9 @@ def test_r11a_duplicates_are_allowed_if_the_policy_says_so() -> None:
 def test_r18_request_beyond_the_category_quota_is_refused(category: object) -> None:
     row = next(c for c in CATEGORIES if c is category)
     borrower = replace(STUDENT, category=row.key)
-    answers = [quota(borrower, Counts(used, 0, 99), POLICY) for used in (row.quota - 1, row.quota)]
+    answers = [
+        quota(borrower, Counts(hkall_used=used, local_loans=0, total_quota=99), POLICY) for used in (row.quota - 1, row.quota)
+    ]
     assert [why(a) for a in answers] == [None, Reason.QUOTA_HKALL]
 
 
@@ -145,55 +147,59 @@ def test_r18_request_beyond_the_category_quota_is_refused(category: object) -> N
     ],
 )
 def test_r21_total_quota_also_applies(used: int, local: int, total: int, reason: Reason | None) -> None:
-    assert why(quota(STUDENT, Counts(used, local, total), POLICY)) == reason
+    assert why(quota(STUDENT, Counts(hkall_used=used, local_loans=local, total_quota=total), POLICY)) == reason
 
 
 def test_r21_one_of_20_places_is_left_with_15_local_and_4_hkall_items() -> None:
-    assert quota(STUDENT, Counts(4, 15, 20), POLICY).facts["left"] == 1
+    assert quota(STUDENT, Counts(hkall_used=4, local_loans=15, total_quota=20), POLICY).facts["left"] == 1
 
 
 @pytest.mark.parametrize("counted_by", ["counts", "policy"])
 def test_r21_items_counted_by_the_local_system_are_not_counted_twice(counted_by: str) -> None:
-    counts = Counts(10, 15, 20, ils_counts_hkall=counted_by == "counts")
+    counts = Counts(hkall_used=10, local_loans=15, total_quota=20, ils_counts_hkall=counted_by == "counts")
     policy = replace(POLICY, quota=Quota(ils_counts_hkall=counted_by == "policy"))
     assert quota(STUDENT, counts, policy).facts["left"] == 5
 
 
 def test_r21_requests_not_counted_by_the_local_system_count_towards_the_quota() -> None:
-    assert quota(STUDENT, Counts(10, 4, 12, ils_counts_hkall=True), POLICY).facts["left"] == 2
+    assert (
+        quota(STUDENT, Counts(hkall_used=10, local_loans=4, total_quota=12, ils_counts_hkall=True), POLICY).facts["left"] == 2
+    )
 
 
 @pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None), (None, None)])
 def test_r21_unknown_total_quota_is_allowed_and_flagged(local: int | None, total: int | None) -> None:
-    answer = quota(STUDENT, Counts(3, local, total), POLICY)
+    answer = quota(STUDENT, Counts(hkall_used=3, local_loans=local, total_quota=total), POLICY)
     assert (why(answer), answer.facts["quota_check"]) == (None, "unknown")
 
 
 @pytest.mark.parametrize(("local", "total"), [(None, 20), (3, None)])
 def test_r21_unknown_total_quota_is_refused_if_the_policy_says_so(local: int | None, total: int | None) -> None:
     policy = replace(POLICY, quota=Quota(unknown="deny"))
-    assert why(quota(STUDENT, Counts(3, local, total), policy)) == Reason.QUOTA_UNKNOWN
+    assert why(quota(STUDENT, Counts(hkall_used=3, local_loans=local, total_quota=total), policy)) == Reason.QUOTA_UNKNOWN
 
 
 def test_r20_hkall_quota_applies_when_the_total_is_unknown() -> None:
-    assert why(quota(STUDENT, Counts(15, None, None), POLICY)) == Reason.QUOTA_HKALL
+    assert why(quota(STUDENT, Counts(hkall_used=15, local_loans=None, total_quota=None), POLICY)) == Reason.QUOTA_HKALL
 
 
 @pytest.mark.parametrize(("total", "reason"), [(None, None), (5, Reason.QUOTA_TOTAL)])
 def test_r21_total_quota_in_the_policy_overrides_the_local_system(total: int | None, reason: Reason | None) -> None:
     policy = replace(POLICY, categories=tuple(replace(c, total_quota=total) for c in POLICY.categories))
-    assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
+    assert why(quota(STUDENT, Counts(hkall_used=0, local_loans=6, total_quota=99), policy)) == reason
 
 
 def test_r20_request_is_refused_at_the_quota() -> None:
-    assert why(ask(counts=Counts(15, 0, 20))) == Reason.QUOTA_HKALL
+    assert why(ask(counts=Counts(hkall_used=15, local_loans=0, total_quota=20))) == Reason.QUOTA_HKALL
 
 
 @settings(max_examples=THOROUGH)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_r21_remaining_quota_is_the_smaller_of_both(used: int, local: int, total: int) -> None:
     left = min(15 - used, total - (local + used))
-    assert isinstance(quota(STUDENT, Counts(used, local, total), POLICY), Grant) is (left > 0)
+    assert isinstance(quota(STUDENT, Counts(hkall_used=used, local_loans=local, total_quota=total), POLICY), Grant) is (
+        left > 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,7 @@ def test_r21_policy_decides_when_quota_is_taken_and_released(settings: Quota, po
 
 # ---- R34: cancellation
 
-REQUEST = Request("R1", Side.BORROWING, P.REQUESTED, "Dune", "b1", patron="P1", attempt=1)
+REQUEST = Request(id="R1", side=Side.BORROWING, position=P.REQUESTED, title="Dune", bib_id="b1", patron="P1", attempt=1)
 
 
 @pytest.mark.parametrize("position", [p for p in POLICY.labels if p not in ("NEW", "REQUESTED")])

@@ -18,7 +18,7 @@ LIMITS = Policy().waits
 
 
 def _request(position: Position, side: Side = Side.BORROWING) -> Request:
-    return Request("R1", side, position, "Dune", "b1", partner="CUHK", moved_at=MOVED)
+    return Request(id="R1", side=side, position=position, title="Dune", bib_id="b1", partner="CUHK", moved_at=MOVED)
 
 
 def test_only_loans_and_ended_requests_have_no_stall_limit() -> None:

@@ -28,6 +28,8 @@ def test_title_is_shown_with_the_original_script_first() -> None:
 
 
 def test_request_is_named_by_its_title_in_either_script_or_both() -> None:
-    request = Request("R1", Side.BORROWING, Position.NEW, "Cheng nan jiu shi", "b1", linked_title="城南舊事")
+    request = Request(
+        id="R1", side=Side.BORROWING, position=Position.NEW, title="Cheng nan jiu shi", bib_id="b1", linked_title="城南舊事"
+    )
     assert all(map(request.is_named, ("Cheng nan jiu shi", "城南舊事", BOTH)))
     assert not any(map(request.is_named, ("", "城南", "Cheng nan jiu shi / 城南舊事")))

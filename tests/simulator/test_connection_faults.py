@@ -18,7 +18,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.ncip.transport.client import NcipClient
-from hkall_gateway.ncip.transport.http import NcipSite
+from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -186,7 +186,7 @@ class Lender:
 
 
 WISHES = 60
-HKU = Partner("HKU", "HKU", url="http://hku.test/ncip", can_lookup_request=True)
+HKU = Partner(agency="HKU", name="HKU", url="http://hku.test/ncip", can_lookup_request=True)
 
 
 class _Everywhere:
@@ -200,13 +200,20 @@ class _Everywhere:
 
 
 def _copies() -> tuple[Holding, ...]:
-    return tuple(Holding("HKU", f"H{n:03}", f"b{n:03}", f"Book {n}") for n in range(WISHES))
+    return tuple(Holding(agency="HKU", barcode=f"H{n:03}", bib_id=f"b{n:03}", title=f"Book {n}") for n in range(WISHES))
 
 
 def _wish(number: int, now: datetime) -> PartnerMessage:
     copy = ItemKey("HKU", f"H{number:03}")
     return PartnerMessage(
-        Notification.ASK_LENDER, f"R{number}", "HKU", "CUHK", f"R{number}-1", now, item=copy, bib_id=f"b{number:03}"
+        send=Notification.ASK_LENDER,
+        request=f"R{number}",
+        partner="HKU",
+        wire_agency="CUHK",
+        wire_id=f"R{number}-1",
+        at=now,
+        item=copy,
+        bib_id=f"b{number:03}",
     )
 
 

@@ -12,7 +12,7 @@ from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damage_bytes
 
 BODY = b"<NCIPMessage/>"
-REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)
+REPLY = HttpReply(status=200, content_type="application/xml", body=b"<Reply/>", retry_after_s=0)
 BY_NAME = {fault.name: fault for fault in FAULTS}
 
 

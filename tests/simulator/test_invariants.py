@@ -28,7 +28,7 @@ from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.scenario.world import LETTER_KEY, ReceivedLetter, World
 
 P = Position
-HKU, DEFECT = "HKU", Actor("test", "world")
+HKU, DEFECT = "HKU", Actor(who="test", channel="world")
 
 
 @pytest.fixture(autouse=True)
@@ -150,7 +150,9 @@ def letter(story: PreparedSimulation, number: int, kind: str) -> ReceivedLetter:
     world = story.consortium.worlds[HKU]
     row = {"id": number, "request": "R1", "kind": kind, "about": str(number), "state": "sent", "made_at": world.now}
     world.store.now(lambda unit: unit.execute(insert(NOTICES).values(row)))
-    return ReceivedLetter("HKU-P0", "Ready", "", message_id(number, kind, "R1", LETTER_KEY, "lib.test"))
+    return ReceivedLetter(
+        patron="HKU-P0", subject="Ready", text="", number=message_id(number, kind, "R1", LETTER_KEY, "lib.test")
+    )
 
 
 def there_are_two_letters_for_one_arrival(story: PreparedSimulation) -> None:

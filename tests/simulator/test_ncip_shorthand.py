@@ -81,7 +81,7 @@ def test_absent_field_matches_an_expected_absence() -> None:
 
 
 def test_any_of_several_repetitions_may_match() -> None:
-    reply = NcipMessage("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
+    reply = NcipMessage(service="LookupUserResponse", fields={"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
 
     assert find_differences(reply, ["title=Dune"]) == []
 

@@ -34,7 +34,14 @@ def test_item_lent_to_another_library_cannot_be_lost_by_its_former_patron(
     copy = ItemKey("HKUST", "HKUST0001")
     book = story.people.books[copy] = SimulatedCopy(copy, "b1", "reader", "CUHK")
     stale = Request(
-        "R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", partner="HKUST", item_agency="HKUST", item_barcode=copy.barcode
+        id="R1",
+        side=Side.BORROWING,
+        position=Position.ON_LOAN,
+        title="Dune",
+        bib_id="b1",
+        partner="HKUST",
+        item_agency="HKUST",
+        item_barcode=copy.barcode,
     )
     assert not act(story.people, "HKU", stale)
     assert (book.place, book.holder) == ("reader", "CUHK")

@@ -120,7 +120,7 @@ def test_scripted_behaviour_is_identified_by_its_row(name: str) -> None:
 
 
 def test_problem_type_of_several_words_may_be_repeated() -> None:
-    assert manner("Problem Unknown Item x2") == (PartnerBehaviour("Problem", taken=True, problem="Unknown Item"), 2)
+    assert manner("Problem Unknown Item x2") == (PartnerBehaviour(kind="Problem", taken=True, problem="Unknown Item"), 2)
 
 
 def test_unknown_scripted_behaviours_are_refused() -> None:
@@ -130,6 +130,6 @@ def test_unknown_scripted_behaviours_are_refused() -> None:
 
 @pytest.mark.parametrize("service", SHAPES)
 def test_every_service_has_a_valid_reply(service: str) -> None:
-    question = NcipMessage(service, {"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
+    question = NcipMessage(service=service, fields={"InitiationHeader": {"FromAgencyId": {"AgencyId": "HKU"}}})
 
     assert documents.decode(reply(question, "CUHK")).service == SHAPES[service].reply

@@ -66,7 +66,7 @@ class Deaf(LossyChannel):
         if b"ItemReceived" not in body or self.trouble.draw.random() > 0.3:
             return await super().__call__(url, body, timeout_s)
         self.trouble.met["swallowed"] += 1
-        return HttpReply(200, "application/xml", ACCEPTED, 0)
+        return HttpReply(status=200, content_type="application/xml", body=ACCEPTED, retry_after_s=0)
 
 
 ACCEPTED = (

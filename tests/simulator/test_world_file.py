@@ -72,8 +72,8 @@ def test_request_sent_to_a_lender_has_its_candidate_list(write: Write) -> None:
     assert (request.partner, request.wire_agency, request.wire_id) == ("CUHK", "HKU", "R7-1")
     assert (request.title, request.bib_id, request.pickup_location) == ("Dune", "b1", "MAIN")
     assert start.candidates == (
-        Candidate("R7", 1, "CUHK", "C1", "99", wire_id="R7-1"),
-        Candidate("R7", 2, "LU", "L1"),
+        Candidate(request="R7", rank=1, agency="CUHK", barcode="C1", local_bib_id="99", wire_id="R7-1"),
+        Candidate(request="R7", rank=2, agency="LU", barcode="L1"),
     )
 
 

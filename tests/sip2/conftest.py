@@ -114,7 +114,9 @@ class LocalIls:
         self._store = store
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), "snapshot")
+        return BorrowerFacts(
+            borrower=await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), source="snapshot"
+        )
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")
@@ -134,7 +136,18 @@ def _row(
     login: str, role: str = "counter", dialect: str = "standard", language: str = "en", offline: bool = False
 ) -> TerminalRow:
     make, allowed, messages = DIALECTS[dialect], AllowList(["10.0.0.0/8"]), messages_of(role, Policy())
-    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", 100, make, allowed, language, messages, offline)
+    return TerminalRow(
+        login=login,
+        secret_hash=f"{login}-pw",
+        role=role,
+        location="HKU-MAIN-LENDING",
+        max_connections=100,
+        dialect=make,
+        allow_from=allowed,
+        language=language,
+        messages=messages,
+        offline=offline,
+    )
 
 
 TERMINALS = (
@@ -179,7 +192,7 @@ def store() -> Iterator[Immediate]:
             connection.execute(insert(PATRONS), person)
     numbers = count(1)
     kept = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
-    kept.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST")]))
+    kept.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK Library", institutional_card="CUHK-INST")]))
     yield kept
     kept.close()
     engine.dispose()
@@ -193,7 +206,9 @@ def policy() -> Policy:
 
 @pytest.fixture
 def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
-    library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
+    library = Library(
+        agency="HKU", name="The University of Hong Kong Libraries", policy=policy, pickup_locations=("HKU-MAIN-LENDING",)
+    )
     return Sip2Services(
         circulation=Circulation(
             store, ConnectedSystem(store, LocalIls(store), lambda: library, lambda: clock[0]), lambda: library, lambda: clock[0]
@@ -215,7 +230,9 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
     def put(position: Position, **facts: Any) -> Request:
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "P1", "partner": "CUHK"}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "pickup_location": "HKU-MAIN-LENDING", **facts}
-        return store.now(UnitOfWork.open, Request(id="", position=position, **given), clock[0], Actor("test", "world"))
+        return store.now(
+            UnitOfWork.open, Request(id="", position=position, **given), clock[0], Actor(who="test", channel="world")
+        )
 
     return put
 
@@ -257,7 +274,7 @@ class SlowDesk:
         waiting: Deferred[None] = Deferred()
         self.looking.setdefault(command.barcode, []).append(waiting)
         await waiting
-        return Refused(Reason.UNKNOWN_ITEM)
+        return Refused(why=Reason.UNKNOWN_ITEM)
 
     def found(self, barcode: str) -> None:
         self.looking[barcode].pop(0).callback(None)

@@ -31,7 +31,7 @@ def owe(place: Place, store: Immediate) -> Owe:
     def owing(*cents: int) -> None:
         for number, amount in enumerate(cents, start=7):
             book = place(P.RETURN_TRANSIT, item_barcode=f"C{number}", title=f"Book {number}", due=date(2017, 2, 1))
-            store.now(charge, book, "overdue", amount, "R40", NOW, Actor("test", "world"))
+            store.now(charge, book, "overdue", amount, "R40", NOW, Actor(who="test", channel="world"))
 
     return owing
 

@@ -93,7 +93,7 @@ def test_any_input_before_the_login_is_refused(busy: Port, data: bytes, size: in
 @ALL
 @given(data=st.binary(max_size=400), size=SIZES)
 def test_any_telnet_input_causes_at_worst_a_wrong_login(busy: Port, data: bytes, size: int) -> None:
-    caller = replace(busy, listener=Listener("telnet")).call(log_in=False)
+    caller = replace(busy, listener=Listener(login="telnet")).call(log_in=False)
     heard = caller.hears() + b"".join(caller.hears(data[at : at + size]) for at in range(0, len(data), size))
     words = heard.replace(b"login: ", b"").replace(b"password: ", b"").replace(b"Login incorrect\r\n", b"")
     assert words == b""

@@ -43,13 +43,13 @@ def test_nothing_is_executed_before_a_required_login(port: Port) -> None:
 
 
 def test_port_identifies_its_terminal_when_an_optional_login_is_omitted(port: Port) -> None:
-    caller = _call(port, Listener("optional", "selfcheck-1"))
+    caller = _call(port, Listener(login="optional", terminal="selfcheck-1"))
     assert caller.hears(END) == ENDED
     assert b"|ANHKU-MAIN-LENDING|" in caller.hears(b"9900302.00\r")
 
 
 def test_optional_login_identifies_its_terminal(port: Port) -> None:
-    listener = Listener("optional", "selfcheck-1")
+    listener = Listener(login="optional", terminal="selfcheck-1")
     with_name = replace(port, listener=listener, slow=False)
     line = f"11YN{DATE}{'':18}AOHKU|AAP1|ABX|AC|\r".encode()
     caller = with_name.call(log_in=False)
@@ -61,11 +61,11 @@ def test_address_identifies_its_only_terminal(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
     known = replace(port, services=replace(port.services, terminals={**port.services.terminals, "counter-1": row}))
     alone = replace(known, services=replace(known.services, terminals={"counter-1": row}))
-    assert _call(alone, Listener("by-address"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
+    assert _call(alone, Listener(login="by-address"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
 
 
 def test_address_of_several_terminals_requires_a_login(port: Port) -> None:
-    caller = _call(port, Listener("by-address"))
+    caller = _call(port, Listener(login="by-address"))
     assert caller.hears(END) == LOG_IN_FIRST
     assert caller.hears(LOGIN) == b"941\r"
 
@@ -74,12 +74,17 @@ def test_named_terminal_connects_only_from_its_address(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
     services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
     there = replace(port, services=services)
-    assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
-    assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END) == LOG_IN_FIRST
+    assert (
+        _call(there, Listener(login="by-address", terminal="counter-1"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
+    )
+    assert (
+        _call(there, Listener(login="by-address", terminal="counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END)
+        == LOG_IN_FIRST
+    )
 
 
 def test_login_timeout_does_not_apply_to_connections_identified_without_a_login(port: Port) -> None:
-    listener = Listener("optional", "selfcheck-1")
+    listener = Listener(login="optional", terminal="selfcheck-1")
     caller = _call(port, listener)
     caller.line._port.clock.advance(LOGIN_S + 1)
     assert not caller.hung_up
@@ -89,7 +94,7 @@ def test_login_timeout_does_not_apply_to_connections_identified_without_a_login(
 
 
 def test_telnet_asks_for_name_and_password_and_then_speaks_sip2(port: Port) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     assert caller.hears() == b"login: "
     assert caller.hears(b"counter-1\r\n") == b"password: "
     assert caller.hears(b"counter-1-pw\r\n") == b"Login OK.  Initiating SIP\r\n"
@@ -98,20 +103,20 @@ def test_telnet_asks_for_name_and_password_and_then_speaks_sip2(port: Port) -> N
 
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\0"])
 def test_telnet_login_accepts_any_line_ending_and_a_single_segment(port: Port, end: bytes) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     caller.hears()
     said = caller.hears(b"counter-1" + end + b"counter-1-pw" + end + END)
     assert said == b"password: Login OK.  Initiating SIP\r\n" + ENDED
 
 
 def test_telnet_negotiation_is_removed_from_the_name(port: Port) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     caller.hears()
     assert caller.hears(b"\xff\xfd\x03\xff\xfb\x18counter-1\r\n\xff\xf1counter-1-pw\r\n").endswith(b"Initiating SIP\r\n")
 
 
 def test_third_wrong_telnet_login_closes_the_connection(port: Port) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     caller.hears()
     wrong = b"counter-1\r\nwrong\r\n"
     assert caller.hears(wrong) == b"password: Login incorrect\r\nlogin: "
@@ -122,13 +127,13 @@ def test_third_wrong_telnet_login_closes_the_connection(port: Port) -> None:
 
 
 def test_telnet_login_is_not_repeated_in_sip2(port: Port) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     caller.hears(b"counter-1\r\ncounter-1-pw\r\n")
     assert caller.hears(b"97AZFEF5\r") == b"96AZFEF6\r"
 
 
 def test_endless_telnet_line_uses_bounded_memory(port: Port) -> None:
-    caller = _call(port, Listener("telnet"))
+    caller = _call(port, Listener(login="telnet"))
     for _ in range(50):
         caller.hears(b"x" * 65_536)
     assert len(caller.line._prompts._buffer) <= 1024

@@ -45,7 +45,9 @@ def _asked(services: Sip2Services, desk: Scripted, line: str) -> str:
     return finished(respond(replace(services, circulation=cast(Any, desk)), session, piece, "10.0.0.7")).decode()
 
 
-PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0, pending=True)
+PENDING = Renewed(
+    request="R1", item=ItemKey("CUHK", "C1"), card="P1", title="Dune", due=date(2017, 3, 3), renewals=0, pending=True
+)
 
 
 def test_renewal_pending_at_the_lender_is_not_ok(services: Sip2Services) -> None:

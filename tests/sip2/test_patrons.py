@@ -227,7 +227,7 @@ def test_blocked_patron_has_the_flags_for_fees_and_overdue_items(
 ) -> None:
     due = date(2017, 2, 1) if late else date(2017, 3, 16)
     request = place(P.ON_LOAN, first_checkout=date(2017, 1, 17), due=due)
-    store.now(lambda unit: fines.charge(unit, request, kind, 2000, "R40", clock[0], Actor("test", "world")))
+    store.now(lambda unit: fines.charge(unit, request, kind, 2000, "R40", clock[0], Actor(who="test", channel="world")))
     store.now(lambda unit: unit.execute(update(PATRONS).values(blocked=True)))
     assert fields("counter-1", _63("P1")).get("patron_status") == f"{marks:14}"
     for summary in ("   Y", "      Y", "       Y"):

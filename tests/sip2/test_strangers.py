@@ -56,7 +56,7 @@ def lend_soon(site: Site) -> None:
     daemon: Daemon = site.daemon
 
     async def put() -> None:
-        await daemon.store.write(bind(UnitOfWork.open, book, NOW, Actor("test", "world")))
+        await daemon.store.write(bind(UnitOfWork.open, book, NOW, Actor(who="test", channel="world")))
 
     site.coroutine(put)
 

@@ -106,15 +106,23 @@ class TwoSides(RuleBasedStateMachine):
         self.store = Immediate(
             self.engine, lambda connection: UnitOfWork(connection, lambda: next(self.names)), self.before_commit
         )
-        library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
+        library = Library(agency="HKU", name="HKU Libraries", policy=POLICY, pickup_locations=("HKU-MAIN-LENDING",))
         self.health = CircuitBreaker("relay", self.now, Metrics(), timer=self.reactor)
         circulation = Circulation(
             self.store, ConnectedSystem(self.store, LocalIls(self.store), lambda: library, self.now), lambda: library, self.now
         )
         self.services = Sip2Services(
-            circulation, {row.login: row for row in TERMINALS}, PlainSecrets(), "HKU", "HKU", HONG_KONG, Metrics(), self.now,
-            budget_until=lambda: self.reactor.seconds() + 2, undoes_checkouts=self.undoes,
-        )  # fmt: skip
+            circulation=circulation,
+            terminals={row.login: row for row in TERMINALS},
+            secrets=PlainSecrets(),
+            agency="HKU",
+            library_name="HKU",
+            timezone=HONG_KONG,
+            metrics=Metrics(),
+            now=self.now,
+            budget_until=lambda: self.reactor.seconds() + 2,
+            undoes_checkouts=self.undoes,
+        )
         self.terminals = {login: Terminal(login, self.services, self.line()) for login in LOGINS}
         carry = QueuedMessages(self.line(), "HKU", self.now, HONG_KONG)
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
@@ -126,7 +134,7 @@ class TwoSides(RuleBasedStateMachine):
             self.reactor,
             self.now,
             GATEWAY,
-            lambda _: ChannelTerms(1),
+            lambda _: ChannelTerms(in_flight=1),
         )
         self.store.now(lambda unit: unit.outbox.release(GATEWAY, self.now()))
 

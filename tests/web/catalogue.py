@@ -52,7 +52,7 @@ def texts() -> Catalog:
 
 def meanings() -> set[str]:
     """Return what each key and each table of a policy means, except tables that are named by a category or a role."""
-    policy = dataclasses.replace(Policy(), fine_free=(FineFree(date.min, date.max),))
+    policy = dataclasses.replace(Policy(), fine_free=(FineFree(start=date.min, end=date.max),))
     known = meanings_of(policy)
     subjects = {subject for key, (subject, _) in known.items() if not key.startswith(("categories[", "roles["))}
     return {*subjects, *(meaning for _, meaning in known.values())} - {""}

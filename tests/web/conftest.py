@@ -45,8 +45,12 @@ TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 def settings(**changed: Any) -> WebSettings:
     """WebSettings with one account for each role, named as the role."""
-    accounts = {role.word: StaffAccount(role.word, f"Desk {role.word}", HASH, role) for role in StaffRole}
-    usual = WebSettings("https://hkall.test", NAMES, ("en", "zh-Hant"), "#0f5c4a", staff=accounts)
+    accounts = {
+        role.word: StaffAccount(login=role.word, name=f"Desk {role.word}", secret_hash=HASH, role=role) for role in StaffRole
+    }
+    usual = WebSettings(
+        public_url="https://hkall.test", names=NAMES, languages=("en", "zh-Hant"), brand="#0f5c4a", staff=accounts
+    )
     return replace(usual, **changed)
 
 
@@ -132,16 +136,18 @@ class Site:
     @cached_property
     def app(self) -> Flask:
         bridge = DirectBridge(self.world.store)
-        named = (lambda: self.world.circulation.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
         services = WebServices(
-            self.world.circulation,
-            bridge,
-            *named,
-            self.metrics,
-            self.replay,
-            lambda: ErasedMarks(self.erased),
-            show_document,
-            lambda _bib_id, _copies: LiveStatuses(),
+            circulation=self.world.circulation,
+            bridge=bridge,
+            library=lambda: self.world.circulation.library,
+            settings=lambda: self.settings,
+            now=lambda: self.world.now,
+            seconds=lambda: self.seconds,
+            metrics=self.metrics,
+            replay=self.replay,
+            erased=lambda: ErasedMarks(self.erased),
+            document=show_document,
+            live_status=lambda _bib_id, _copies: LiveStatuses(),
         )
         if not self.own_routes:
             return copied_app(services)

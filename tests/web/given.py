@@ -9,7 +9,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
 from tests.web.conftest import Site
 
-WORLD = Actor("test", "world")
+WORLD = Actor(who="test", channel="world")
 LENT = frozenset({Position.PAGED, Position.SHIPPED, Position.AT_BORROWER})
 
 
@@ -39,7 +39,9 @@ def given(site: Site, position: Position, number: str, **facts: Any) -> Request:
 
 def with_copy(site: Site, request: Request, call_number: str = "", author: str = "", material: str = "book") -> None:
     """Add the request's item to the catalogue."""
-    copy = Holding(request.item_agency, request.item_barcode, request.bib_id, request.title, author)
+    copy = Holding(
+        agency=request.item_agency, barcode=request.item_barcode, bib_id=request.bib_id, title=request.title, author=author
+    )
     copy = replace(copy, call_number=call_number, material=material)
 
     def load(unit: Any) -> None:

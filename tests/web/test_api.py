@@ -41,7 +41,7 @@ class Program:
 
 def program(site: Site, role: str = "clerk", **changed: Any) -> Program:
     secret = f"hkall_{role}"
-    made = ApiToken(role, hash_of(secret), role, "amy", site.world.now, **changed)
+    made = ApiToken(name=role, token_hash=hash_of(secret), role=role, made_by="amy", made_at=site.world.now, **changed)
     assert site.world.store.now(api_tokens.make, made)
     return Program(site, secret)
 

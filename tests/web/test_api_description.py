@@ -66,8 +66,19 @@ class Described:
         """A token that may use an operation; `own`: a patron's, created anew for each request."""
         if own or (method, path) == ("DELETE", "/patron-token"):
             now = self.world.now
-            named = ("", CARD, "", "", "pin", "")
-            row = WebSession(hash_of(PATRON_SECRET), PATRON_API, *named, created_at=now, seen_at=now, ends_at=now + API_LONGEST)
+            row = WebSession(
+                token_hash=hash_of(PATRON_SECRET),
+                kind=PATRON_API,
+                login="",
+                patron=CARD,
+                name="",
+                role="",
+                source="pin",
+                csrf="",
+                created_at=now,
+                seen_at=now,
+                ends_at=now + API_LONGEST,
+            )
             self.world.store.now(web_sessions.begin, row, now, row.token_hash)
             return PATRON_SECRET
         return SECRETS["client" if path.startswith("/patron/") else "sysadmin"]
@@ -79,7 +90,9 @@ def described() -> Iterator[Described]:
     site = Site(world)
     site.settings = replace(site.settings, pages_per_minute=0)
     for role, secret in SECRETS.items():
-        assert world.store.now(api_tokens.make, ApiToken(role, hash_of(secret), role, "amy", world.now))
+        assert world.store.now(
+            api_tokens.make, ApiToken(name=role, token_hash=hash_of(secret), role=role, made_by="amy", made_at=world.now)
+        )
     yield Described(schemathesis.openapi.from_wsgi("/api/v1/openapi.json", site.app), world)
     world.close()
 

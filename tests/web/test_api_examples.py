@@ -29,7 +29,15 @@ LOAN = "R-5T9WQ2K7MXPD"
 
 def fill(site: Site) -> None:
     """Insert a title with two copies, and a loan that can be renewed."""
-    dune = Holding("CUHK", "C1", "b-dune", "Dune", "Herbert, Frank", "9780441013593", call_number="PS3558.E63 D8")
+    dune = Holding(
+        agency="CUHK",
+        barcode="C1",
+        bib_id="b-dune",
+        title="Dune",
+        author="Herbert, Frank",
+        isbn="9780441013593",
+        call_number="PS3558.E63 D8",
+    )
     put(site, dune, replace(dune, agency="HKUST", barcode="S1", status="On Loan"))
     lent = {"due": date(2017, 3, 6), "first_checkout": date(2017, 2, 19), "loan_days": 15}
     given(site, Position.ON_LOAN, LOAN, title="Tales of old Kowloon", bib_id="b-kowloon", item_barcode="C20931", **lent)

@@ -142,7 +142,19 @@ def test_token_and_cookie_are_not_interchangeable(site: Site) -> None:
     client.set_cookie("__Host-hkall", made.secret, domain="localhost")
     assert client.get("/staff/").status_code == 303
     now, ends = site.world.now, site.world.now + timedelta(hours=1)
-    row = web_sessions.WebSession(hash_of("hkallp_x"), web_sessions.PATRON, "", CARD, "", "", "pin", "", now, now, ends)
+    row = web_sessions.WebSession(
+        token_hash=hash_of("hkallp_x"),
+        kind=web_sessions.PATRON,
+        login="",
+        patron=CARD,
+        name="",
+        role="",
+        source="pin",
+        csrf="",
+        created_at=now,
+        seen_at=now,
+        ends_at=ends,
+    )
     site.world.store.now(web_sessions.begin, row, site.world.now)
     assert Phone(site, "hkallp_x").post("/patron/record").status_code == 401
 
@@ -233,7 +245,7 @@ def test_record_contains_no_data_of_another_patron(site: Site) -> None:
 def test_card_replacement_keeps_the_record_and_revokes_tokens(site: Site) -> None:
     made, client = phone(site), program(site, "client")
     given(site, P.REQUESTED, "R1")
-    site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor("ils", "ils"))
+    site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor(who="ils", channel="ils"))
     assert made.post("/patron/record").status_code == 401
     for answer in (client.post("/patron/record", card=card) for card in (CARD, "NEW1")):
         assert [one["request"] for one in answer.json["requests"]] == ["R1"]
@@ -424,7 +436,15 @@ def test_request_without_an_item_is_not_a_loan(site: Site) -> None:
 # ---- search and titles
 
 
-DUNE = Holding("CUHK", "C90", "b-90", "Dune messiah", "Herbert, Frank", "9780593098233", call_number="PS3558 .E63")
+DUNE = Holding(
+    agency="CUHK",
+    barcode="C90",
+    bib_id="b-90",
+    title="Dune messiah",
+    author="Herbert, Frank",
+    isbn="9780593098233",
+    call_number="PS3558 .E63",
+)
 
 
 def test_search_needs_no_login(site: Site) -> None:
@@ -439,7 +459,11 @@ def test_search_needs_no_login(site: Site) -> None:
 
 
 def test_search_has_facets_an_order_and_another_spelling(site: Site) -> None:
-    put(site, Holding("LU", "L40", "b-40", "Dune Messiah"), Holding("CUHK", "C41", "b-41", "Dunes of Arrakis"))
+    put(
+        site,
+        Holding(agency="LU", barcode="L40", bib_id="b-40", title="Dune Messiah"),
+        Holding(agency="CUHK", barcode="C41", bib_id="b-41", title="Dunes of Arrakis"),
+    )
     found = Phone(site).get("/search?q=dnue&sort=title").json
     assert (found["instead"], found["similar"], found["count"]) == ("dune", False, len(found["titles"]))
     assert [one["title"] for one in found["titles"]] == sorted(one["title"] for one in found["titles"])

@@ -58,8 +58,8 @@ def test_nested_result_becomes_a_record_with_only_the_named_fields() -> None:
 
 
 def test_nested_refusal_becomes_a_record_with_a_text() -> None:
-    told = SeenRecord.json_of(Seen((), None, Refused(Reason.UNKNOWN_REQUEST)))["refusal"]
-    assert told == patron_models.WhyNot.json_of(Refused(Reason.UNKNOWN_REQUEST))
+    told = SeenRecord.json_of(Seen((), None, Refused(why=Reason.UNKNOWN_REQUEST)))["refusal"]
+    assert told == patron_models.WhyNot.json_of(Refused(why=Reason.UNKNOWN_REQUEST))
     assert isinstance(told, dict)
     assert told["detail"]
 

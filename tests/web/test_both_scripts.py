@@ -23,15 +23,23 @@ from tests.web.test_requests import FIND
 P = Position
 ROMANISED, ORIGINAL = "Cheng nan jiu shi", "城南舊事"
 BOTH = f"{ORIGINAL} / {ROMANISED}"
-TITLE = Title("b-31", ROMANISED, "Lin Haiyin", language="chi", linked_title=ORIGINAL, linked_author="林海音")
-CLERK = Actor("test", "world")
+TITLE = Title(
+    bib_id="b-31", title=ROMANISED, author="Lin Haiyin", language="chi", linked_title=ORIGINAL, linked_author="林海音"
+)
+CLERK = Actor(who="test", channel="world")
 
 
 @pytest.fixture
 def known(site: Site) -> Site:
     """A site whose catalogue has the title in both scripts, with a copy at CUHK and one of our own under another number."""
-    load(site, Holding("CUHK", "C31", "b-31", ROMANISED, "Lin Haiyin"), titles={"b-31": TITLE})
-    load(site, Holding("HKU", "H31", "b-32", ROMANISED), titles={"b-32": replace(TITLE, bib_id="b-32")})
+    load(
+        site, Holding(agency="CUHK", barcode="C31", bib_id="b-31", title=ROMANISED, author="Lin Haiyin"), titles={"b-31": TITLE}
+    )
+    load(
+        site,
+        Holding(agency="HKU", barcode="H31", bib_id="b-32", title=ROMANISED),
+        titles={"b-32": replace(TITLE, bib_id="b-32")},
+    )
     return site
 
 
@@ -73,7 +81,11 @@ def assert_marked(shown: Any, text: str = ORIGINAL) -> None:
 def test_request_keeps_both_scripts_from_the_moment_it_is_placed(known: Site) -> None:
     found = placed(known)
     assert (found.title, found.linked_title) == (ROMANISED, ORIGINAL)
-    load(known, Holding("CUHK", "C31", "b-31", "Another title"), titles={"b-31": Title("b-31", "Another title")})
+    load(
+        known,
+        Holding(agency="CUHK", barcode="C31", bib_id="b-31", title="Another title"),
+        titles={"b-31": Title(bib_id="b-31", title="Another title")},
+    )
     assert known.world.request(found.id).full_title == BOTH
 
 
@@ -243,6 +255,10 @@ def test_request_without_an_original_script_shows_only_its_title(at: Callable[..
 
 
 def test_title_that_is_only_in_its_original_script_is_shown_once(site: Site) -> None:
-    load(site, Holding("CUHK", "C33", "b-33", ORIGINAL), titles={"b-33": Title("b-33", ORIGINAL, linked_title=ORIGINAL)})
+    load(
+        site,
+        Holding(agency="CUHK", barcode="C33", bib_id="b-33", title=ORIGINAL),
+        titles={"b-33": Title(bib_id="b-33", title=ORIGINAL, linked_title=ORIGINAL)},
+    )
     given(site, P.ON_LOAN, "R-33", title=ORIGINAL, bib_id="b-33", due=date(2017, 3, 16))
     assert words(page(site.patron(), "/record").xpath("//th[@scope='row']")[0]).startswith(f"{ORIGINAL} from")

@@ -46,7 +46,10 @@ def cookies(browser: Browser, *names: str) -> Request:
 
 
 def program(site: Site, role: str) -> Request:
-    site.world.store.now(api_tokens.make, ApiToken("reports", hash_of("hkall_x"), role, "head", site.world.now))
+    site.world.store.now(
+        api_tokens.make,
+        ApiToken(name="reports", token_hash=hash_of("hkall_x"), role=role, made_by="head", made_at=site.world.now),
+    )
     return Request(authorization="Bearer hkall_x")
 
 

@@ -20,7 +20,7 @@ def on_loan(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> Request:
     number = requested(site, bib_id, card)
     for name, more in (("force", {"reason": "x", "position": Position.IN_TRANSIT}), ("receive", {}), ("lend", {})):
         named: Any = more
-        finished(site.world.circulation.execute(Act(BY, number, **named, action=name)))
+        finished(site.world.circulation.execute(Act(by=BY, request=number, **named, action=name)))
     return look(site, number)
 
 

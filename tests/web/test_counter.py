@@ -212,7 +212,7 @@ def test_lost_book_is_neither_marked_nor_paid_when_we_owe_the_patron(site: Site)
 
 def test_lost_book_stays_unmarked_when_its_payment_fails(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     loan(site)
-    monkeypatch.setattr(actions, "pay", lambda *_: Refused(Reason.TRY_AGAIN))
+    monkeypatch.setattr(actions, "pay", lambda *_: Refused(why=Reason.TRY_AGAIN))
     clerk = site.staff()
     address = page_of(clerk)
     paid = {"action": "lost", "request": "R-1", "dollars": "450", "paid": "1", "transaction": "T-1"}

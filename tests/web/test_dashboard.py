@@ -43,7 +43,7 @@ def test_request_is_counted_in_its_position(site: Site) -> None:
 
 def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) -> None:
     since = site.world.now
-    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, since)))
+    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN, failures=5, down_since=since)))
     page = site.staff("viewer").get("/staff/").text
     assert "CUHK" in page
     assert 'no answer since <span title="1 March 2017 (Wednesday), 09:00">1 Mar 2017, 09:00</span>' in page
@@ -51,7 +51,9 @@ def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) 
 
 def test_partner_fault_is_shown_with_its_original_text(site: Site) -> None:
     site.world.store.now(
-        lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
+        lambda unit: unit.circuits.keep(
+            CircuitState(agency="CUHK", state=DOWN, failures=1, down_since=site.world.now, fault="unknown agency <HKU>")
+        )
     )
     page = site.staff("viewer").get("/staff/").text
     assert "unknown agency &lt;HKU&gt;" in page
@@ -83,6 +85,8 @@ def test_dead_letters_link_to_their_page_for_supervisors(site: Site, role: str, 
 
 
 def test_channel_that_is_down_links_to_the_partners_page(site: Site) -> None:
-    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
+    site.world.store.now(
+        lambda unit: unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN, failures=5, down_since=site.world.now))
+    )
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//ul[@class='alerts']//a/@href") == ["/staff/partners"]

@@ -47,12 +47,18 @@ def test_text_is_translated_in_parts(site: Site, said: str, english: str, chines
         assert in_words(said) == chinese
 
 
+def _text_of(call: ast.Call, name: str) -> str:
+    """The constant that a call gives to the argument `name`, or ""."""
+    values = [keyword.value for keyword in call.keywords if keyword.arg == name]
+    return "".join(str(value.value) for value in values if isinstance(value, ast.Constant))
+
+
 def test_erasure_reasons_are_translated() -> None:
     held = set(retention._HOLDS)
     made = [node for module in (forgetting, person_file) for node in ast.walk(ast.parse(inspect.getsource(module)))]
     rows = [n for n in made if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "RemainingRow"]
-    kinds = {str(call.args[0].value) for call in rows if isinstance(call.args[0], ast.Constant)}
-    plain = {str(call.args[2].value) for call in rows if len(call.args) > 2 and isinstance(call.args[2], ast.Constant)}
+    kinds = {_text_of(call, "what") for call in rows} - {""}
+    plain = {_text_of(call, "why") for call in rows} - {""}
 
     assert len(rows) >= 8
     assert kinds == WORDS["ends"].keys()
@@ -81,8 +87,17 @@ def test_texts_about_spare_items_replies_and_losses_are_translated() -> None:
 
 def test_request_page_gives_the_skip_reason_in_chinese(site: Site) -> None:
     made = given(site, Position.REQUESTED, "R-1")
-    listed = [Candidate(made.id, 1, "CUHK", "C1", reason="priority 10, balance 0.50, declines 5%", outcome="declined: silence")]
-    listed += [Candidate(made.id, 2, "LU", "C2", skip="not lendable")]
+    listed = [
+        Candidate(
+            request=made.id,
+            rank=1,
+            agency="CUHK",
+            barcode="C1",
+            reason="priority 10, balance 0.50, declines 5%",
+            outcome="declined: silence",
+        )
+    ]
+    listed += [Candidate(request=made.id, rank=2, agency="LU", barcode="C2", skip="not lendable")]
     site.world.store.now(lambda unit: unit.candidates.replace(made.id, listed))
     page = site.staff().get("/staff/requests/R-1", headers=CHINESE).text
     for words in ("優先次序 10", "已拒絕：沒有回覆", "不可外借"):

@@ -24,7 +24,7 @@ from tests.web.test_patrons import page_of
 
 P = Position
 HISTORY = "/record/history"
-CLERK = Actor("test", "world")
+CLERK = Actor(who="test", channel="world")
 
 
 def main(browser: Browser, language: str = "en") -> str:

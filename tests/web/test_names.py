@@ -39,7 +39,7 @@ def telling(site: Site) -> Site:
         given(site, position, f"R-{position}", reason=NOTE)
     lost = given(site, Position.ON_LOAN, "R-LATE", item_barcode="C9", due=site.world.now.date(), reason=NOTE)
     site.world.store.now(tell_everywhere, site.world.now, lost.wire_id)
-    site.world.store.now(replace_card, "OLD1", "UG1", site.world.now, Actor("mei", "cli"))
+    site.world.store.now(replace_card, "OLD1", "UG1", site.world.now, Actor(who="mei", channel="cli"))
     return site
 
 
@@ -97,7 +97,10 @@ def sent(browser: Browser, path: str) -> Iterator[TestResponse]:
 
 def calls(site: Site, role: str) -> Iterator[tuple[str, TestResponse]]:
     """Call each operation of the API that a viewer may call."""
-    site.world.store.now(api_tokens.make, ApiToken(role, hash_of(f"hkall_{role}"), role, "amy", site.world.now))
+    site.world.store.now(
+        api_tokens.make,
+        ApiToken(name=role, token_hash=hash_of(f"hkall_{role}"), role=role, made_by="amy", made_at=site.world.now),
+    )
     client, head = site.app.test_client(), {"Authorization": f"Bearer hkall_{role}"}
     asked: Mapping[str, list[tuple[str, str, Any]]] = {
         "lists.counts": [("GET", "/lists", None)],

@@ -65,7 +65,11 @@ def provider() -> Iterator[Mock]:
 @pytest.fixture
 def sso(site: Site, provider: Mock) -> Site:
     """A site with this provider, at the provider's time."""
-    site.settings = settings(oidc=OidcSettings(provider.issuer, "hkall", Sensitive("s3cret"), "groups", ROLES))
+    site.settings = settings(
+        oidc=OidcSettings(
+            issuer=provider.issuer, client_id="hkall", secret=Sensitive("s3cret"), role_claim="groups", roles=ROLES
+        )
+    )
     site.wait(seconds=(clock.now() - site.world.now).total_seconds())
     return site
 
@@ -226,7 +230,11 @@ def test_login_denied_at_the_provider_creates_no_session(sso: Site) -> None:
 
 
 def test_unavailable_provider_is_reported(site: Site) -> None:
-    site.settings = settings(oidc=OidcSettings("http://localhost:9", "hkall", Sensitive("s"), "groups", ROLES))
+    site.settings = settings(
+        oidc=OidcSettings(
+            issuer="http://localhost:9", client_id="hkall", secret=Sensitive("s"), role_claim="groups", roles=ROLES
+        )
+    )
     answer = site.browser().get("/staff/login/sso")
     assert answer.status_code == 503
     assert "does not answer" in answer.text
@@ -246,7 +254,9 @@ def silent(site: Site) -> Iterator[list[socket.socket]]:
         thread = threading.Thread(target=accept)
         thread.start()
         issuer = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        site.settings = settings(oidc=OidcSettings(issuer, "hkall", Sensitive("s"), "groups", ROLES))
+        site.settings = settings(
+            oidc=OidcSettings(issuer=issuer, client_id="hkall", secret=Sensitive("s"), role_claim="groups", roles=ROLES)
+        )
         yield accepted
         listening.shutdown(socket.SHUT_RDWR)
         thread.join(10)
@@ -293,9 +303,13 @@ def test_provider_failing_after_its_metadata_is_not_retried_for_thirty_seconds(s
 
 def test_metadata_from_another_issuer_is_refused(sso: Site, provider: Mock) -> None:
     other = provider.issuer.replace("localhost", "127.0.0.1")
-    found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES), time.monotonic)
+    found = Provider(
+        OidcSettings(issuer=other, client_id="hkall", secret=Sensitive("s"), role_claim="groups", roles=ROLES), time.monotonic
+    )
     assert found.end_address("https://hkall.test/") != ""  # the mock names itself as it was asked
-    found.settings = OidcSettings("https://login.test", "hkall", Sensitive("s"), "groups", ROLES)
+    found.settings = OidcSettings(
+        issuer="https://login.test", client_id="hkall", secret=Sensitive("s"), role_claim="groups", roles=ROLES
+    )
     assert found.end_address("https://hkall.test/") == ""
 
 

@@ -21,11 +21,11 @@ def catalogue(site: Site) -> Browser:
     """A browser coming from another catalogue; ours has four titles, two with the same name."""
     load(
         site,
-        Holding("CUHK", "C1", "b-dune", "Dune", "Herbert, Frank", "9780441013593"),
-        Holding("LU", "L1", "b-emma", "Emma", "Austen, Jane", "9780306406157"),
-        Holding("LU", "L2", "b-emma-2", "Emma", "Wong, Ka Yan"),
-        Holding("CUHK", "C2", "b-dream", "紅樓夢", "曹雪芹"),
-        Holding("CUHK", "C3", "b-sea", "Dune Sea", "Chan, Tai Man", "9780441013593"),
+        Holding(agency="CUHK", barcode="C1", bib_id="b-dune", title="Dune", author="Herbert, Frank", isbn="9780441013593"),
+        Holding(agency="LU", barcode="L1", bib_id="b-emma", title="Emma", author="Austen, Jane", isbn="9780306406157"),
+        Holding(agency="LU", barcode="L2", bib_id="b-emma-2", title="Emma", author="Wong, Ka Yan"),
+        Holding(agency="CUHK", barcode="C2", bib_id="b-dream", title="紅樓夢", author="曹雪芹"),
+        Holding(agency="CUHK", barcode="C3", bib_id="b-sea", title="Dune Sea", author="Chan, Tai Man", isbn="9780441013593"),
     )
     return site.browser()
 

@@ -35,12 +35,18 @@ def test_loans_in_both_directions_are_counted_with_their_balance(site: Site) -> 
 
 
 def test_channel_that_is_down_is_shown_with_the_start_of_the_outage(site: Site) -> None:
-    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
+    site.world.store.now(
+        lambda unit: unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN, failures=5, down_since=site.world.now))
+    )
     assert "Downsince 1 Mar 2017, 09:00" in rows(site)["CUHK"]
 
 
 def test_refusal_text_of_a_partner_is_shown_escaped(site: Site) -> None:
-    site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="<b>unknown</b>")))
+    site.world.store.now(
+        lambda unit: unit.circuits.keep(
+            CircuitState(agency="CUHK", state=DOWN, failures=1, down_since=site.world.now, fault="<b>unknown</b>")
+        )
+    )
     page = site.staff("viewer").get("/staff/partners").text
     assert "Refuses us" in page
     assert "&lt;b&gt;unknown&lt;/b&gt;" in page

@@ -25,7 +25,7 @@ from tests.web.test_browser import SIZES, chromium, keep, messages, wait_for
 pytestmark = pytest.mark.browser
 
 P = Position
-WORLD = Actor("world", "world")
+WORLD = Actor(who="world", channel="world")
 DAY = timedelta(days=1)
 BUSY: Final = "P0002"
 """A patron with data in each part of the record."""
@@ -42,7 +42,14 @@ def plant(unit: UnitOfWork) -> None:
     """Requests and loans of BUSY in each state, and two charges."""
     at, today = now(), civil(now())
     bare = Request(
-        "R-2K2M4Q9XW3T2", Side.BORROWING, P.REQUESTED, "聊齋志異", "x1", partner="LU", patron=BUSY, wire_agency="HKU"
+        id="R-2K2M4Q9XW3T2",
+        side=Side.BORROWING,
+        position=P.REQUESTED,
+        title="聊齋志異",
+        bib_id="x1",
+        partner="LU",
+        patron=BUSY,
+        wire_agency="HKU",
     )
     bare = replace(bare, wire_id="w-1", placed_at=at - 2 * DAY, moved_at=at - DAY, pickup_location=demo_setup.LOCATION)
     shipped = replace(bare, id="R-3K2M4Q9XW3T3", position=P.IN_TRANSIT, title="Dream of the Red Chamber", partner="HKUST")

@@ -110,8 +110,16 @@ def test_staff_see_their_own_menu_on_public_pages(site: Site) -> None:
 
 
 def test_search_shows_where_each_title_is_available(site: Site, visitor: Browser) -> None:
-    load(site, Holding("CUHK", "C20", "b-20", "Dune Messiah"), Holding("LU", "L21", "b-21", "Dune Roads", status="On Loan"))
-    load(site, Holding("HKU", "K22", "b-22", "Dune Sea"), Holding("CUHK", "C22", "b-22", "Dune Sea"))
+    load(
+        site,
+        Holding(agency="CUHK", barcode="C20", bib_id="b-20", title="Dune Messiah"),
+        Holding(agency="LU", barcode="L21", bib_id="b-21", title="Dune Roads", status="On Loan"),
+    )
+    load(
+        site,
+        Holding(agency="HKU", barcode="K22", bib_id="b-22", title="Dune Sea"),
+        Holding(agency="CUHK", barcode="C22", bib_id="b-22", title="Dune Sea"),
+    )
     page = shown(visitor.get("/search?q=dune"))
     assert results(page) == {
         "b-dune": "Available at 2 libraries",
@@ -140,7 +148,7 @@ def test_field_and_filter_narrow_the_search_and_stay_selected(visitor: Browser) 
 
 
 def test_results_are_paged_in_twenties(site: Site, visitor: Browser) -> None:
-    load(site, *(Holding("CUHK", f"C{n}", f"n-{n}", f"Numbers {n:02d}") for n in range(45)))
+    load(site, *(Holding(agency="CUHK", barcode=f"C{n}", bib_id=f"n-{n}", title=f"Numbers {n:02d}") for n in range(45)))
     first = shown(visitor.get("/search?q=numbers&field=title"))
     assert len(results(first)) == 20
     assert first.xpath("//a[@rel='prev']") == []
@@ -187,15 +195,22 @@ def test_every_query_error_and_field_has_a_text() -> None:
 
 
 def test_markup_in_a_query_and_a_title_is_escaped(site: Site, visitor: Browser) -> None:
-    load(site, Holding("CUHK", "C30", "b-30", "<script>alert(1)</script> dune"))
+    load(site, Holding(agency="CUHK", barcode="C30", bib_id="b-30", title="<script>alert(1)</script> dune"))
     text = visitor.get("/search", query_string={"q": '"><script>alert(1)</script> dune'}).text
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in visitor.get("/title/b-30").text
 
 
 def test_title_in_two_scripts_shows_the_original_script_first(site: Site, visitor: Browser) -> None:
-    title = Title("b-31", "Cheng nan jiu shi", "Lin Haiyin", language="chi", linked_title="城南舊事", linked_author="林海音")
-    load(site, Holding("CUHK", "C31", "b-31", "Cheng nan jiu shi"), titles={"b-31": title})
+    title = Title(
+        bib_id="b-31",
+        title="Cheng nan jiu shi",
+        author="Lin Haiyin",
+        language="chi",
+        linked_title="城南舊事",
+        linked_author="林海音",
+    )
+    load(site, Holding(agency="CUHK", barcode="C31", bib_id="b-31", title="Cheng nan jiu shi"), titles={"b-31": title})
     page = shown(visitor.get("/search?q=城南"))
     (heading,) = page.xpath("//li//h2/a")
     assert heading.text_content() == "城南舊事 / Cheng nan jiu shi"
@@ -210,14 +225,17 @@ def test_title_in_two_scripts_shows_the_original_script_first(site: Site, visito
 def shelves(site: Site, visitor: Browser) -> Browser:
     """Titles of several libraries, languages and years."""
     titles = [
-        Title("s-1", "Quantum dictionaries", "Ho", language="eng", published="London: Greywell, 2019"),
-        Title("s-2", "Quantum mechanics", "Ng", language="eng", published="Oxford: Greywell, 2012"),
-        Title("s-3", "Quanten und Quantum", "Lam", language="ger", published="Berlin: Tempelhof, 2015"),
-        Title("s-4", "發展心理學", "陳雅文", language="chi", published="香港：渡輪書社，1998"),
+        Title(bib_id="s-1", title="Quantum dictionaries", author="Ho", language="eng", published="London: Greywell, 2019"),
+        Title(bib_id="s-2", title="Quantum mechanics", author="Ng", language="eng", published="Oxford: Greywell, 2012"),
+        Title(bib_id="s-3", title="Quanten und Quantum", author="Lam", language="ger", published="Berlin: Tempelhof, 2015"),
+        Title(bib_id="s-4", title="發展心理學", author="陳雅文", language="chi", published="香港：渡輪書社，1998"),
     ]
     places = [("CUHK", "s-1"), ("LU", "s-1"), ("CUHK", "s-2"), ("LU", "s-3"), ("HKUST", "s-4")]
     by_id = {title.bib_id: title for title in titles}
-    copies = [Holding(agency, f"{agency}-{bib}", bib, by_id[bib].title, by_id[bib].author) for agency, bib in places]
+    copies = [
+        Holding(agency=agency, barcode=f"{agency}-{bib}", bib_id=bib, title=by_id[bib].title, author=by_id[bib].author)
+        for agency, bib in places
+    ]
     load(site, *copies, titles=by_id)
     load(site, replace(copies[2], status="On Loan"), titles=by_id)
     return visitor
@@ -370,7 +388,7 @@ def test_suspension_rule_replaces_the_request_button(site: Site, visitor: Browse
 
 
 def test_own_item_is_shown_first_with_its_location(site: Site, visitor: Browser) -> None:
-    load(site, Holding("HKU", "K3", "b-home", "Persuasion", call_number="PR4034 .P4"))
+    load(site, Holding(agency="HKU", barcode="K3", bib_id="b-home", title="Persuasion", call_number="PR4034 .P4"))
     page = shown(visitor.get("/title/b-home"))
     assert copies(page)[0] == ("HKU", "AVAILABLE")
     assert "PR4034 .P4" in page.xpath("string(//p[@class='ours'])")
@@ -378,8 +396,11 @@ def test_own_item_is_shown_first_with_its_location(site: Site, visitor: Browser)
 
 def test_item_on_loan_shows_the_status_of_its_library(site: Site, visitor: Browser) -> None:
     words = {"On Loan": "Checked out", "DUE 03-16-17": "Checked out", "in transit": "In transit", "Attic": "Attic"}
-    load(site, *(Holding("CUHK", f"C4{n}", "b-40", "Emma", status=word) for n, word in enumerate(words)))
-    load(site, Holding("LU", "L40", "b-40", "Emma", lendable=False))
+    load(
+        site,
+        *(Holding(agency="CUHK", barcode=f"C4{n}", bib_id="b-40", title="Emma", status=word) for n, word in enumerate(words)),
+    )
+    load(site, Holding(agency="LU", barcode="L40", bib_id="b-40", title="Emma", lendable=False))
     found = copies(shown(visitor.get("/title/b-40")))
     assert found == [*(("CUHK", said) for said in words.values()), ("LU", "Not lent to other libraries")]
 
@@ -389,7 +410,7 @@ def test_every_niso_status_has_a_text() -> None:
 
 
 def test_each_volume_has_its_own_request_button(site: Site, visitor: Browser) -> None:
-    ours = Holding("HKU", "K7", "b-river", "The River", volume="v.1")
+    ours = Holding(agency="HKU", barcode="K7", bib_id="b-river", title="The River", volume="v.1")
     load(site, ours, *(replace(ours, agency="CUHK", barcode=f"C7{n}", volume=f"v.{n}") for n in (1, 2)))
     page = shown(visitor.get("/title/b-river"))
     assert asking(page)[0] == ["/title/b-river/request?volume=v.2"]
@@ -398,7 +419,7 @@ def test_each_volume_has_its_own_request_button(site: Site, visitor: Browser) ->
 
 
 def test_title_shows_when_its_holdings_were_loaded(site: Site, visitor: Browser) -> None:
-    load(site, Holding("CUHK", "C50", "b-50", "Emma", isbn="9780306406157"))
+    load(site, Holding(agency="CUHK", barcode="C50", bib_id="b-50", title="Emma", isbn="9780306406157"))
     text = shown(visitor.get("/title/b-50")).xpath("string(//main)")
     assert "As the libraries reported on 1 March 2017 (Wednesday), 09:00" in text
     assert "9780306406157" in text
@@ -415,7 +436,7 @@ def test_title_without_search_words_is_shown_from_its_item(site: Site) -> None:
 
 
 def test_title_with_many_items_says_how_many_are_hidden(site: Site, visitor: Browser) -> None:
-    load(site, *(Holding("CUHK", f"M{n}", "b-many", "Many") for n in range(203)))
+    load(site, *(Holding(agency="CUHK", barcode=f"M{n}", bib_id="b-many", title="Many") for n in range(203)))
     page = shown(visitor.get("/title/b-many"))
     assert len(copies(page)) == 200
     assert "3 more copies are not shown." in page.xpath("string(//main)")

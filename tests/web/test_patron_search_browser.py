@@ -44,9 +44,9 @@ def catalogue(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made = Gateway(reactor, tmp_path_factory.mktemp("catalogue"), pages=True)
     many = [
         Holding(
-            "LU" if n % 2 else "CUHK",
-            f"Z{n}",
-            f"z{n}",
+            agency="LU" if n % 2 else "CUHK",
+            barcode=f"Z{n}",
+            bib_id=f"z{n}",
             title=f"Zymurgy, part {n}",
             status="On Loan" if n % 3 else "Available On Shelf",
         )

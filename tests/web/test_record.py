@@ -24,7 +24,7 @@ from tests.web.conftest import WORLD, Browser, Site
 from tests.web.given import given, position_of
 
 P = Position
-CASHIER = Actor("test", "world")
+CASHIER = Actor(who="test", channel="world")
 Open = Callable[[str], Site]
 
 

@@ -38,8 +38,8 @@ def submit(browser: Browser, way: str = WAY, **fields: str) -> tuple[int, str]:
 def others(site: Site) -> Site:
     """A site with known partners, one of them with a URL for its pages."""
     partners = (
-        HomeLibrary("CUHK", "CUHK Library", "https://hkall.cuhk.test/"),
-        HomeLibrary("LU", "Lingnan University Library"),
+        HomeLibrary(agency="CUHK", name="CUHK Library", discovery_url="https://hkall.cuhk.test/"),
+        HomeLibrary(agency="LU", name="Lingnan University Library"),
     )
     site.settings = replace(site.settings, partners=partners)
     return site

@@ -20,7 +20,7 @@ from hkall_gateway.web.staff import words
 from tests.web.conftest import TOKEN, Browser, Site
 
 P = Position
-WORLD = Actor("world", "world")
+WORLD = Actor(who="world", channel="world")
 FIND = "/staff/requests"
 
 
@@ -28,7 +28,9 @@ def given(site: Site, position: Position, **facts: Any) -> Request:
     """A request of UG1 for CUHK's Dune at a position."""
     made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": "C1"}
     made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": "w-1"}
-    request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
+    request = replace(
+        Request(id="", side=Side.BORROWING, position=position, title="Dune", bib_id="b-dune"), **{**made, **facts}
+    )
     opened: Request = site.world.store.now(lambda unit: unit.open(request, site.world.now, WORLD))
     return opened
 
@@ -254,7 +256,9 @@ def test_refusal_shows_its_reason_and_keeps_the_input(site: Site) -> None:
 def test_refusal_links_to_its_rule(site: Site) -> None:
     request, clerk = given(site, P.REQUESTED), site.staff()
     before = page(clerk, request.id)
-    site.world.store.now(lambda unit: unit.note(_found(unit, request.id), "LOOKED", {}, site.world.now, Actor("x", "courier")))
+    site.world.store.now(
+        lambda unit: unit.note(_found(unit, request.id), "LOOKED", {}, site.world.now, Actor(who="x", channel="courier"))
+    )
     site.world.store.now(lambda unit: unit.force(_found(unit, request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
     newest = site.world.store.now(lambda unit: unit.journal.history(request.id))[-1]["id"]
     answer = act(clerk, request.id, "cancel", at=before, seen=str(newest))

@@ -19,7 +19,7 @@ from tests.web.conftest import Browser, Site
 
 P = Position
 SCAN = "/staff/scan"
-WORLD = Actor("world", "world")
+WORLD = Actor(who="world", channel="world")
 
 
 @dataclass
@@ -61,7 +61,9 @@ def given(site: Site, position: Position, barcode: str = "C1", **facts: Any) -> 
     """A request of UG1 for CUHK's Dune at a position."""
     made: dict[str, Any] = {"patron": "UG1", "partner": "CUHK", "item_agency": "CUHK", "item_barcode": barcode}
     made |= {"pickup_location": "HKU-MAIN-LENDING", "wire_agency": "HKU", "wire_id": f"w-{barcode}"}
-    request = replace(Request("", Side.BORROWING, position, "Dune", "b-dune"), **{**made, **facts})
+    request = replace(
+        Request(id="", side=Side.BORROWING, position=position, title="Dune", bib_id="b-dune"), **{**made, **facts}
+    )
     opened: Request = site.world.store.now(lambda unit: unit.open(request, site.world.now, WORLD))
     return opened
 
@@ -80,7 +82,15 @@ def lent(site: Site, **facts: Any) -> Request:
 
 def paged(site: Site) -> Request:
     """Our item K9, which CUHK has requested."""
-    made = Request("", Side.LENDING, P.PAGED, "Love in a Fallen City", "b-lend", partner="CUHK", item_agency="HKU")
+    made = Request(
+        id="",
+        side=Side.LENDING,
+        position=P.PAGED,
+        title="Love in a Fallen City",
+        bib_id="b-lend",
+        partner="CUHK",
+        item_agency="HKU",
+    )
     made = replace(made, item_barcode="K9", wire_agency="CUHK", wire_id="c-1")
     opened: Request = site.world.store.now(lambda unit: unit.open(made, site.world.now, WORLD))
     return opened

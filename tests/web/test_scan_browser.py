@@ -30,7 +30,7 @@ from tests.web.test_browser import SIZES, chromium, keep, log_in, messages, show
 pytestmark = pytest.mark.browser
 
 P = Position
-WORLD = Actor("world", "world")
+WORLD = Actor(who="world", channel="world")
 DAY = timedelta(days=1)
 WAITING = 52
 """Items in transit to us, which are scanned one after another."""
@@ -40,7 +40,14 @@ def standing() -> list[Request]:
     """One item for each kind of scan."""
     today = civil(now())
     book = Request(
-        "", Side.BORROWING, P.IN_TRANSIT, "香港天橋漫步", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK"
+        id="",
+        side=Side.BORROWING,
+        position=P.IN_TRANSIT,
+        title="香港天橋漫步",
+        bib_id="b9001",
+        partner="CUHK",
+        patron="P0002",
+        item_agency="CUHK",
     )
     book = replace(
         book, pickup_location=demo_setup.LOCATION, wire_agency="HKU", placed_at=now() - 3 * DAY, moved_at=now() - DAY

@@ -123,7 +123,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return "try again" if bridge.run(never()) is TRY_AGAIN else "done"
 
     limit, refusals = ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), Silent()
-    bounds = Bounds(limit, BodyBudget(1 << 20), refusals, 1000)  # type: ignore[arg-type]
+    bounds = Bounds(connections=limit, bodies=BodyBudget(1 << 20), refusals=refusals, max_body_bytes=1000)  # type: ignore[arg-type]
     proxies = [AllowList(())]
     threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
     callers: Any = ByHeader()

@@ -108,7 +108,19 @@ def test_next_login_deletes_expired_sessions(site: Site) -> None:
 @pytest.mark.parametrize(("kind", "minutes"), [(STAFF, 60), (PATRON, 20)])
 def test_patrons_have_a_shorter_idle_time_than_staff(site: Site, kind: str, minutes: int) -> None:
     now = site.world.now
-    session = WebSession("", kind, "", "", "", "", "", "", now, now, now.replace(year=now.year + 1))
+    session = WebSession(
+        token_hash="",
+        kind=kind,
+        login="",
+        patron="",
+        name="",
+        role="",
+        source="",
+        csrf="",
+        created_at=now,
+        seen_at=now,
+        ends_at=now.replace(year=now.year + 1),
+    )
 
     site.wait(minutes=minutes)
     assert session.ended(site.world.now)
@@ -172,7 +184,7 @@ def test_number_of_known_browsers_per_account_is_bounded(site: Site) -> None:
 
 def test_role_change_applies_to_open_sessions(site: Site) -> None:
     browser = site.staff("supervisor")
-    demoted = {"supervisor": StaffAccount("supervisor", "Desk", HASH, StaffRole.VIEWER)}
+    demoted = {"supervisor": StaffAccount(login="supervisor", name="Desk", secret_hash=HASH, role=StaffRole.VIEWER)}
     site.settings = replace(site.settings, staff=demoted)
 
     with site.app.test_request_context("/staff/", headers={"Cookie": f"{COOKIE}={token(browser)}"}):

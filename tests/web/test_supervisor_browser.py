@@ -29,7 +29,7 @@ from tests.web.test_browser import SIZES, chromium, keep, messages, shown, wait_
 pytestmark = pytest.mark.browser
 
 P = Position
-WORLD = Actor("world", "world")
+WORLD = Actor(who="world", channel="world")
 DAY = timedelta(days=1)
 LOAN, WANTED = "R-7K2M4Q9XW3TD", "R-8K2M4Q9XW3TE"
 
@@ -37,7 +37,16 @@ LOAN, WANTED = "R-7K2M4Q9XW3TD", "R-8K2M4Q9XW3TE"
 def plant(unit: UnitOfWork) -> None:
     """Insert dead letters, a bounced letter, a quarantined document, and a loan with a fine."""
     at, today = now(), civil(now())
-    loan = Request(LOAN, Side.BORROWING, P.ON_LOAN, "聊齋志異", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")
+    loan = Request(
+        id=LOAN,
+        side=Side.BORROWING,
+        position=P.ON_LOAN,
+        title="聊齋志異",
+        bib_id="b9001",
+        partner="CUHK",
+        patron="P0002",
+        item_agency="CUHK",
+    )
     loan = replace(loan, item_barcode="C1", wire_agency="HKU", wire_id="w-1", pickup_location=demo_setup.LOCATION)
     loan = replace(loan, placed_at=at - 9 * DAY, moved_at=at - 5 * DAY, loan_days=15, used=True, due=today + 3 * DAY)
     wanted = replace(loan, id=WANTED, position=P.REQUESTED, item_barcode="", title="香港天橋漫步", wire_id="w-2", due=None)
@@ -46,8 +55,18 @@ def plant(unit: UnitOfWork) -> None:
     fines.charge(unit, loan, "overdue", 1250, "R40", at - DAY, WORLD)
     error = "unknown: no answer within 30 s; tried at https://ncip.lib.example.edu.hk/ncip/responder?version=2"
     for send in (Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER):
-        unit.outbox.put(send, PartnerMessage(send.value, WANTED, "CUHK", "HKU", "w-2", at), "", at - DAY)
-    unit.outbox.put(Notification.LETTER_PICKUP, PatronNotice("letter_pickup", LOAN, "P0002", "聊齋志異", at), "", at - DAY)
+        unit.outbox.put(
+            send,
+            PartnerMessage(send=send.value, request=WANTED, partner="CUHK", wire_agency="HKU", wire_id="w-2", at=at),
+            "",
+            at - DAY,
+        )
+    unit.outbox.put(
+        Notification.LETTER_PICKUP,
+        PatronNotice(send="letter_pickup", request=LOAN, patron="P0002", title="聊齋志異", at=at),
+        "",
+        at - DAY,
+    )
     for row in unit.outbox.rows():
         unit.outbox.mark_dead(row.id, error)
     document = "<NCIPMessage>\n  <ItemShipped>\n    <UserId>•</UserId>\n  </ItemShipped>\n</NCIPMessage>"

@@ -18,8 +18,22 @@ from tests.web.conftest import Site
 def report(site: Site, instance: str, *rows: dict[str, Any]) -> None:
     """A gateway's heartbeat."""
     now = site.world.now
-    usual = TerminalActivity(instance, "counter-1", "counter", "HKU-MAIN-LENDING", 0, "", None, 0, "", None, now)
-    site.world.store.now(instances.record_instance, Instance(instance, "here", 1, "1.0", now, now))
+    usual = TerminalActivity(
+        instance=instance,
+        login="counter-1",
+        role="counter",
+        location="HKU-MAIN-LENDING",
+        connections=0,
+        last_code="",
+        last_at=None,
+        refused=0,
+        refused_why="",
+        refused_at=None,
+        seen_at=now,
+    )
+    site.world.store.now(
+        instances.record_instance, Instance(name=instance, host="here", pid=1, version="1.0", since=now, seen_at=now)
+    )
     site.world.store.now(instances.write_terminals, instance, [replace(usual, **row) for row in rows], now)
 
 

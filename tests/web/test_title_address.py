@@ -54,7 +54,9 @@ TITLE = "Zymurgy for beginners"
 def number(request: pytest.FixtureRequest, site: Site) -> str:
     """The id of a title that a partner holds; another title's id is a prefix of it."""
     number = str(request.param)
-    copy = Holding("CUHK", "Z1", number, TITLE, "Brewer, A.", "9780593098233", call_number="TP577")
+    copy = Holding(
+        agency="CUHK", barcode="Z1", bib_id=number, title=TITLE, author="Brewer, A.", isbn="9780593098233", call_number="TP577"
+    )
 
     def load(unit: Any) -> None:
         loading.write(unit, "holdings", [copy], loading.begin(unit, "holdings"))

@@ -27,7 +27,10 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
     text = made.path.read_text(encoding="utf-8").replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
     made.path.write_text(text, encoding="utf-8")
     cuhk = made.party.partners["CUHK"]
-    cuhk.shelf, cuhk.waits_s = (Holding("CUHK", COPY, BIB, "", status="On Loan", local_bib_id="990090010"),), 2.0
+    cuhk.shelf, cuhk.waits_s = (
+        (Holding(agency="CUHK", barcode=COPY, bib_id=BIB, title="", status="On Loan", local_bib_id="990090010"),),
+        2.0,
+    )
     made.do(made.party.start)
     made.start()
     yield made

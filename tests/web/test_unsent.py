@@ -22,12 +22,12 @@ from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.web.staff.unsent import EFFECTS
 from tests.web.conftest import Site
 
-BY = Actor("amy", "cli")
+BY = Actor(who="amy", channel="cli")
 DOCUMENT = "<NCIPMessage>•</NCIPMessage>"
 
 
 def requested(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> str:
-    said = finished(site.world.circulation.execute(RequestTitle(BY, card, bib_id)))
+    said = finished(site.world.circulation.execute(RequestTitle(by=BY, patron=card, bib_id=bib_id)))
     assert isinstance(said, Requested), said
     return said.request
 
@@ -62,9 +62,9 @@ def came_back(site: Site) -> int:
     from hkall_gateway.circulation.partners import deliveries
 
     number = requested(site)
-    force = Act(BY, number, reason="x", position=Position.IN_TRANSIT, action="force")
+    force = Act(by=BY, request=number, reason="x", position=Position.IN_TRANSIT, action="force")
     finished(site.world.circulation.execute(force))
-    finished(site.world.circulation.execute(Act(BY, number, action="receive")))
+    finished(site.world.circulation.execute(Act(by=BY, request=number, action="receive")))
 
     def bounce(unit: UnitOfWork) -> int:
         letters = [r for r in unit.outbox.rows(request=number) if r.kind == "mail"]
@@ -156,7 +156,9 @@ def test_message_settled_meanwhile_is_reported_and_other_messages_are_settled(si
     first, second = given_up(site), given_up(site, "b-dune")
     browser = site.staff("supervisor")
     page = browser.get("/staff/unsent").text
-    site.world.store.now(in_context(unsent.retry, site.world.circulation.library, site.world.now, unsent.Settle(BY, first)))
+    site.world.store.now(
+        in_context(unsent.retry, site.world.circulation.library, site.world.now, unsent.Settle(by=BY, number=first))
+    )
     token = page.split('name="csrf_token" value="')[1].split('"')[0]
     fields = {"csrf_token": token, "row": [str(first), str(second)], "how": "drop", "reason": "gone"}
     site.world.store.now(lambda unit: unit.outbox.close(first, OutboxState.DONE, "x", site.world.now))
@@ -253,7 +255,7 @@ def test_quarantined_document_is_processed_again_and_settled(site: Site) -> None
     assert (found.state, found.settled_by, found.reason) == ("replayed", "supervisor", "loaded now")
 
 
-@pytest.mark.parametrize("said", ["Unknown Item: none", Refused(Reason.UNKNOWN_ITEM)])
+@pytest.mark.parametrize("said", ["Unknown Item: none", Refused(why=Reason.UNKNOWN_ITEM)])
 def test_quarantined_document_that_still_matches_no_request_stays(site: Site, said: str | Refused) -> None:
     async def replay(_document: QuarantinedDocument) -> str | Refused:
         return said

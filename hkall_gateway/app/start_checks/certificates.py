@@ -22,15 +22,22 @@ def check_certificates(start: Start) -> Iterator[StartFault]:
     """Check that the files for each `ssl:` port are usable and that the certificate is currently valid."""
     for where, port, file, chain in read_certificates(start):
         if isinstance(chain, str):
-            yield StartFault("certificate", where, f"port {port}: {chain}", MEND, subject=port)
+            yield StartFault(check="certificate", where=where, what=f"port {port}: {chain}", remedy=MEND, subject=port)
             continue
         first, last = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
         if last <= start.now:
             what = f"port {port}: {file}: the certificate ended on {last:%Y-%m-%d}"
-            yield StartFault("certificate", where, what, RENEW, Effect.TOLERATED, port)
+            yield StartFault(check="certificate", where=where, what=what, remedy=RENEW, effect=Effect.TOLERATED, subject=port)
         elif first > start.now:
             what = f"port {port}: {file}: the certificate is valid only from {first:%Y-%m-%d}"
-            yield StartFault("certificate", where, what, "set this machine's clock, or wait", Effect.TOLERATED, port)
+            yield StartFault(
+                check="certificate",
+                where=where,
+                what=what,
+                remedy="set this machine's clock, or wait",
+                effect=Effect.TOLERATED,
+                subject=port,
+            )
 
 
 def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:

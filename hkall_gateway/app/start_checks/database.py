@@ -29,7 +29,7 @@ DISK: Final = "free space on its disk, or look at why it fails (dmesg)"
 SERVER: Final = "start the server that [database] url names, or correct the URL"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseState:
     """What the checks read from the database. If `revision` is not `head`, all other fields are empty."""
 
@@ -70,12 +70,18 @@ def check_database(start: Start) -> Iterator[StartFault]:
         return
     file = database_file(start.config.database)
     if file is None:
-        yield StartFault("database", "database.url", found.why, SERVER)
+        yield StartFault(check="database", where="database.url", what=found.why, remedy=SERVER)
     elif not os.path.exists(file) and effective_access(file.absolute().parent, os.X_OK):
-        yield StartFault("database", "database.url", found.why, f"run `{_upgrade_fault(start)}`", Effect.PENDING)
+        yield StartFault(
+            check="database",
+            where="database.url",
+            what=found.why,
+            remedy=f"run `{_upgrade_fault(start)}`",
+            effect=Effect.PENDING,
+        )
     elif effective_access(file, os.R_OK):
         remedy = "name an SQLite file of this program, or restore the last backup (hkall-gateway restore)"
-        yield StartFault("database", "database.url", found.why, DISK if found.disk_fails else remedy)
+        yield StartFault(check="database", where="database.url", what=found.why, remedy=DISK if found.disk_fails else remedy)
 
 
 def own_processes(start: Start) -> Sequence[int]:
@@ -95,11 +101,13 @@ def _check_revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
     if schema.knows(found.revision):
         state = f"at revision {found.revision}" if found.revision else "empty"
         what, effect = f"the database is {state}, this program needs {found.head}", Effect.PENDING
-        yield StartFault("revision", "database.url", what, f"run `{_upgrade_fault(start)}`", effect)
+        yield StartFault(
+            check="revision", where="database.url", what=what, remedy=f"run `{_upgrade_fault(start)}`", effect=effect
+        )
         return
     what = f"the database is at revision {found.revision}, and this program knows none after {found.head}"
     remedy = "install the newer version here too; gateways that run already may go on until then"
-    yield StartFault("revision", "database.url", what, remedy)
+    yield StartFault(check="revision", where="database.url", what=what, remedy=remedy)
 
 
 def _upgrade_fault(start: Start) -> str:
@@ -109,7 +117,8 @@ def _upgrade_fault(start: Start) -> str:
 def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
     """Check the clock and the other gateways on the database, as the heartbeat does at the start."""
     if not start.trust_clock and (fault := find_clock_fault(others, start.now)):
-        yield StartFault("gateways", "clock", *fault)
+        what, remedy = fault
+        yield StartFault(check="gateways", where="clock", what=what, remedy=remedy)
         return
     up = [one for one in others if one.state(start.now) == "up" and (one.host != host() or start.pid_runs(one.pid))]
     # Several gateways that serve terminals would need row locks, which SQLite does not have.
@@ -117,9 +126,9 @@ def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartF
     mine = start.instance if start.serving.protocols else f"{start.instance}-web"
     for one in up:
         if one.name == mine and not (start.running and one.host == host()):
-            yield StartFault("gateways", "HKALL_INSTANCE", describe_rival(one), OTHER_NAME)
+            yield StartFault(check="gateways", where="HKALL_INSTANCE", what=describe_rival(one), remedy=OTHER_NAME)
         elif one.name != mine and alone and serves_protocols(one.name):
-            yield StartFault("gateways", "database.url", describe_rival(one), only_one(one))
+            yield StartFault(check="gateways", where="database.url", what=describe_rival(one), remedy=only_one(one))
 
 
 def _read_state(database: DatabaseConfig) -> DatabaseState:
@@ -133,11 +142,11 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
     try:
         revision, head = schema.revision(engine), schema.head()
         if revision != head:
-            return DatabaseState(revision, head)
+            return DatabaseState(revision=revision, head=head)
         with engine.connect() as connection:
             instances = tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
             patrons = connection.execute(select(func.count()).select_from(PATRONS)).scalar_one()
-            return DatabaseState(revision, head, instances, patrons)
+            return DatabaseState(revision=revision, head=head, instances=instances, patrons=patrons)
     finally:
         engine.dispose()
 

@@ -26,7 +26,7 @@ class Effect(StrEnum):
     PENDING = "pending"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartFault:
     """A fault, which is printed in one line.
 
@@ -48,7 +48,7 @@ class StartFault:
         return f"{self.where}: {self.what}: {self.remedy}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """The circumstances of a gateway's start, which are the input of all checks.
 
@@ -70,7 +70,7 @@ class Start:
     trust_clock: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredEndpoint:
     """An endpoint string (`text`) and its configuration key (`where`). `partners` is true if the endpoint serves NCIP."""
 
@@ -93,7 +93,9 @@ def endpoints(config: GatewayConfig, number: str, serving: Serving = Serving.ALL
         lists.append((serving.web, ("web", "listen"), config.web.listen, config.web.share_ports))
     for opened, steps, texts, shared in lists:
         for index, text in enumerate(texts if opened else ()):
-            yield ConfiguredEndpoint(dotted((*steps, index)), numbered(text, number), shared, steps[0] == "ncip")
+            yield ConfiguredEndpoint(
+                where=dotted((*steps, index)), text=numbered(text, number), shared=shared, partners=steps[0] == "ncip"
+            )
     for index, row in enumerate(sip2.listeners if serving.protocols else ()):
         where = dotted(("sip2", "listeners", index, "endpoint"))
-        yield ConfiguredEndpoint(where, numbered(row.endpoint, number), sip2.share_ports)
+        yield ConfiguredEndpoint(where=where, text=numbered(row.endpoint, number), shared=sip2.share_ports)

@@ -53,7 +53,13 @@ def check_read(start: Start) -> Iterator[StartFault]:
     if logo is None:
         return
     if not os.path.isfile(logo):
-        yield StartFault("files", "web.logo", f"{logo}: there is no such file", "name a file that exists", Effect.TOLERATED)
+        yield StartFault(
+            check="files",
+            where="web.logo",
+            what=f"{logo}: there is no such file",
+            remedy="name a file that exists",
+            effect=Effect.TOLERATED,
+        )
     elif not effective_access(logo, os.R_OK):
         yield _access_fault("web.logo", logo, Effect.TOLERATED)
 
@@ -64,7 +70,9 @@ def _check_written_file(
     """Check a file. With `folder`, also check the folder in which the file or adjacent files are created."""
     faults = list(_check_folder(where, file, effect)) if folder else []
     if not faults and os.path.isdir(file):
-        faults = [StartFault("files", where, f"{file}: is a folder", "name a file in it", effect)]
+        faults = [
+            StartFault(check="files", where=where, what=f"{file}: is a folder", remedy="name a file in it", effect=effect)
+        ]
     if not faults and os.path.exists(file):
         faults = list(_unwritable_reason(where, file, effect)) or list(_check_owner(where, file))
     yield from faults
@@ -77,9 +85,11 @@ def _check_folder(where: str, file: Path, effect: Effect) -> Iterator[StartFault
         yield _access_fault(where, closed, effect)
     elif not os.path.exists(folder):
         remedy = f"make it, for the gateway's user: install -d -o {_owner_name(os.geteuid())} -m 750 {folder}"
-        yield StartFault("files", where, f"{folder}: there is no such folder", remedy, effect)
+        yield StartFault(check="files", where=where, what=f"{folder}: there is no such folder", remedy=remedy, effect=effect)
     elif not os.path.isdir(folder):
-        yield StartFault("files", where, f"{folder}: is no folder", "name a file in a folder", effect)
+        yield StartFault(
+            check="files", where=where, what=f"{folder}: is no folder", remedy="name a file in a folder", effect=effect
+        )
     else:
         yield from _unwritable_reason(where, folder, effect)
 
@@ -89,12 +99,26 @@ def _unwritable_reason(where: str, path: Path, effect: Effect) -> Iterator[Start
     free = (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
     if disk.f_flag & os.ST_RDONLY:
         remedy = "mount its file system for writing, or name a path on another one"
-        yield StartFault("files", where, f"{path}: is on a disk that can only be read", remedy, effect, str(path))
+        yield StartFault(
+            check="files",
+            where=where,
+            what=f"{path}: is on a disk that can only be read",
+            remedy=remedy,
+            effect=effect,
+            subject=str(path),
+        )
     elif not effective_access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
         yield _access_fault(where, path, effect)
     elif free < LEAST_BYTES and disk.f_blocks:
         remedy = "free some space there, or name a path on another disk"
-        yield StartFault("disk", where, f"{path}: its disk is full ({free:,} bytes free)", remedy, effect, str(path))
+        yield StartFault(
+            check="disk",
+            where=where,
+            what=f"{path}: its disk is full ({free:,} bytes free)",
+            remedy=remedy,
+            effect=effect,
+            subject=str(path),
+        )
 
 
 def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
@@ -107,14 +131,21 @@ def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
         owner = _owner_name(folder.st_uid)
         what = f"{file}: belongs to {_owner_name(found.st_uid)}, and its folder to {owner}, who cannot write it"
         remedy = f"chown {owner} {file}"
-        yield StartFault("files", where, what, remedy, Effect.TOLERATED, str(file))
+        yield StartFault(check="files", where=where, what=what, remedy=remedy, effect=Effect.TOLERATED, subject=str(file))
 
 
 def _access_fault(where: str, path: Path, effect: Effect) -> StartFault:
     found, user = path.stat(), _owner_name(os.geteuid())
     owner = f"{_owner_name(found.st_uid)} ({stat.S_IMODE(found.st_mode):o})"
     what = f"{path}: belongs to {owner}, and this user ({user}) has no access to it"
-    return StartFault("files", where, what, f"run as the gateway's user, or chown {user} {path}", effect, str(path))
+    return StartFault(
+        check="files",
+        where=where,
+        what=what,
+        remedy=f"run as the gateway's user, or chown {user} {path}",
+        effect=effect,
+        subject=str(path),
+    )
 
 
 def _owner_name(uid: int) -> str:

@@ -23,7 +23,7 @@ _HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S
 """Wildcard address -> IP address to connect to."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointCheck:
     """An endpoint's state. `answers` is true if it accepts connections. `taken` says why we cannot listen on it, or is ""."""
 
@@ -37,10 +37,12 @@ def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> 
     """Return an endpoint's state. Block for at most CONNECT_S seconds, and not at all if `connect` is False."""
     kind = text.partition(":")[0]
     if kind not in SHARED:
-        return EndpointCheck(text, network=False)
+        return EndpointCheck(name=text, network=False)
     host, port = _port_and_host(text)
     return EndpointCheck(
-        f"{kind}:{port}", connect and _accepts_connection(host, port), _find_bind_error(host, port, shared=shared)
+        name=f"{kind}:{port}",
+        answers=connect and _accepts_connection(host, port),
+        taken=_find_bind_error(host, port, shared=shared),
     )
 
 
@@ -54,7 +56,13 @@ def check_twice(start: Start) -> Iterator[StartFault]:
         first = next((one for one in seen if port and one[1] == family and _do_overlap((one[2], one[3]), (host, port))), None)
         if first is not None:
             what = f"{_short_reason(endpoint.text)}: {first[0]} listens there already"
-            yield StartFault("ports", endpoint.where, what, "give each its own port", subject=_short_reason(endpoint.text))
+            yield StartFault(
+                check="ports",
+                where=endpoint.where,
+                what=what,
+                remedy="give each its own port",
+                subject=_short_reason(endpoint.text),
+            )
         seen.append((endpoint.where, family, host, port))
 
 
@@ -66,7 +74,13 @@ def check_free(start: Start) -> Iterator[StartFault]:
         if seen.taken == IN_USE and any(listens(pid, _port_and_host(endpoint.text)[1]) is not False for pid in pids):
             continue  # in use by this gateway itself
         if seen.taken:
-            yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
+            yield StartFault(
+                check="ports",
+                where=endpoint.where,
+                what=f"{seen.name}: {seen.taken}",
+                remedy=_port_remedy(seen.taken),
+                subject=seen.name,
+            )
 
 
 def _port_remedy(taken: str) -> str:

@@ -20,7 +20,13 @@ def check_locations(start: Start) -> Iterator[StartFault]:
         if row.role in AT_A_COUNTER and row.location not in places:
             where = dotted(("sip2", "terminals", index, "location"))
             what = f"{row.location!r} is none of library.pickup_locations{nearest(row.location, places)}"
-            yield StartFault("config", where, what, f"name {listed(places)}, or add the location there", Effect.TOLERATED)
+            yield StartFault(
+                check="config",
+                where=where,
+                what=what,
+                remedy=f"name {listed(places)}, or add the location there",
+                effect=Effect.TOLERATED,
+            )
 
 
 StartCheck = Callable[[Start], Iterator[StartFault]]

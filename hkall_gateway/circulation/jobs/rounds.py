@@ -188,7 +188,7 @@ def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Ca
             done += 1
             continue
         text = f"{type(error).__name__}: {error}"
-        found.set_aside(context.unit, FailedRequest(by.message, request.id, context.now, text))
+        found.set_aside(context.unit, FailedRequest(round=by.message, request=request.id, at=context.now, error=text))
         LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
     return done
 
@@ -198,7 +198,7 @@ def _next_cursor(done: tuple[Request, ...], limit: int) -> str | None:
 
 
 def _timer_actor(name: str) -> Actor:
-    return Actor("timer", "timer", name)
+    return Actor(who="timer", channel="timer", message=name)
 
 
 # fmt: off

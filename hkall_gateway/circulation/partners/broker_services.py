@@ -35,7 +35,7 @@ Brokered = Noted | CheckedIn | CheckedOut | Renewed | Recalled | Paged
 """The results of a broker's commands and of mirrored events."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerCommand(Command[BorrowerFacts, Brokered]):
     """One command of a broker, or one event mirrored by a central.
 
@@ -251,23 +251,36 @@ def renew(context: Context, command: BrokerCommand, facts: BorrowerFacts, reques
     """Renew for our patron, or for the borrower of our copy."""
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(context, as_notice(command, request))
-    wanted = Renew(command.by, command.card or request.patron, request.item_barcode, request.item_agency)
+    wanted = Renew(by=command.by, card=command.card or request.patron, barcode=request.item_barcode, agency=request.item_agency)
     return loans.renew(context, wanted, facts)
 
 
 def at_counter(command: BrokerCommand, request: Request, library: Library) -> CheckOut:
     """Create the command for a checkout at our first counter."""
-    place = Place("counter", library.pickup_locations[0])
-    return CheckOut(command.by, place, command.card or request.patron, request.item_barcode, request.item_agency)
+    place = Place(role="counter", location=library.pickup_locations[0])
+    return CheckOut(
+        by=command.by,
+        place=place,
+        card=command.card or request.patron,
+        barcode=request.item_barcode,
+        agency=request.item_agency,
+    )
 
 
 def as_notice(command: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     """Convert the broker's command to a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(command.agency, command.barcode) if command.barcode else None)
     wire_agency = command.wire_agency or command.partner
-    wire = ("", "") if request else (wire_agency, command.wire_id)
     return PartnerNotice(
-        command.by, command.partner, *wire, item=item, at=command.at, due=command.due, due_is="decided", judged=command.judged
+        by=command.by,
+        partner=command.partner,
+        wire_agency="" if request else wire_agency,
+        wire_id="" if request else command.wire_id,
+        item=item,
+        at=command.at,
+        due=command.due,
+        due_is="decided",
+        judged=command.judged,
     )
 
 
@@ -280,7 +293,7 @@ def shipped_result(unit: UnitOfWork, request: Request) -> CheckedOut:
     """Create the result for a shipped copy, with the lender's due date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
-    result = CheckedOut(request.id, item, "", request.full_title, request.lender_due)
+    result = CheckedOut(request=request.id, item=item, card="", title=request.full_title, due=request.lender_due)
     return replace(result, author=copy.author, call_number=copy.call_number) if copy else result
 
 

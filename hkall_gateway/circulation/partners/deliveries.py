@@ -31,7 +31,7 @@ ANSWERED = frozenset(
 """Messages whose refusal advances the request. All other messages report events that have happened."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Command[None, None]):
     """The courier's report of a delivery. `retry_at` is the time of the next attempt, or None after the last attempt."""
 
@@ -51,11 +51,15 @@ def delivered(context: Context, command: Delivered) -> None:
     state, attempts = kept or (None, 0)
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
         return
-    context.unit.outbox.record_attempt(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
+    context.unit.outbox.record_attempt(
+        row.id, Attempt(at=context.now, kind=answer.kind, problem=answer.problem, detail=answer.detail)
+    )
     link = _update_channel(context, row, answer, circuit_settings)
     if kept is None or state in SETTLED:
         return
-    by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
+    by = Actor(
+        who=MAIL if row.kind is OutboxKind.MAIL else row.recipient, channel="courier", message=row.send.name, corr=row.corr
+    )
     if answer.kind in SETTLING:
         if answer.kind is D.NOT_NEEDED:
             context.unit.outbox.mark_dropped(row.id, answer.detail)

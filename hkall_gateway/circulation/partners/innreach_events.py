@@ -82,12 +82,20 @@ def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
     """Page our copy. The event names only a barcode, so a repetition is recognised by the copy's open request."""
     held = held_with(context.unit, command.partner, command.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
-        return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.full_title)
+        return Paged(
+            request=held.id,
+            wire_agency=held.wire_agency,
+            wire_id=held.wire_id,
+            item=held.item or ItemKey("", ""),
+            title=held.full_title,
+        )
     item, number = (
         ItemKey(context.library.agency, command.barcode),
         command.wire_id or f"{command.barcode}/{context.now:%Y%m%dT%H%M%S}",
     )
-    wanted = BorrowFromUs(command.by, command.partner, command.wire_agency or command.partner, number, item=item)
+    wanted = BorrowFromUs(
+        by=command.by, partner=command.partner, wire_agency=command.wire_agency or command.partner, wire_id=number, item=item
+    )
     return lending.borrow_from_us(context, replace(wanted, pickup_location=command.pickup_location))
 
 

@@ -18,7 +18,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSeen:
     """The state of a request.
 
@@ -44,7 +44,7 @@ class RequestSeen:
     uncollected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReference:
     """Identifies a request by its RequestId (`agency`, `value`) or, if `value` is empty, by the copy `item` that it holds.
 
@@ -62,7 +62,7 @@ class RequestReference:
     item: ItemKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeeRequest(RequestReference, Query[None, "RequestSeen | Refused"]):
     """Query the state of a request."""
 
@@ -74,7 +74,7 @@ class SeeCopyOf(Query[None, ItemSeen | Refused]):
     request: SeeRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServesPatron(Query[None, bool]):
     """Query whether a partner has an open request for one of our patrons."""
 
@@ -89,7 +89,7 @@ class FindInstitution(Query[None, Partner | None]):
     card: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TitleCopies:
     """The copies of one title at one library. `unknown` is set if the title or copy does not exist."""
 
@@ -108,7 +108,7 @@ class ShelvesSeen:
     token: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
     """Query the copies of titles, or single copies: at most `limit` copies after the cursor `token`.
 
@@ -130,8 +130,8 @@ def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
     """Return the state of a request to a system that may see it. For other systems, the request is unknown."""
     found = find_by_reference(context, query)
     if found is None:
-        return Refused(Reason.UNKNOWN_REQUEST)
-    copy = see_item(context, SeeItem(query.by, found.item_barcode, found.item_agency)) if found.item else None
+        return Refused(why=Reason.UNKNOWN_REQUEST)
+    copy = see_item(context, SeeItem(by=query.by, barcode=found.item_barcode, agency=found.item_agency)) if found.item else None
     return RequestSeen(
         request=found.id,
         side=found.side,
@@ -154,7 +154,7 @@ def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     seen = see_request(context, query.request)
     if isinstance(seen, Refused):
         return seen
-    return seen.copy or Refused(Reason.UNKNOWN_ITEM)
+    return seen.copy or Refused(why=Reason.UNKNOWN_ITEM)
 
 
 def find_by_reference(context: Context, reference: RequestReference) -> Request | None:
@@ -202,7 +202,7 @@ def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
     """Return one page of copies, by title or one by one. Their states come from the loaded holdings and our requests."""
     start = _parse_token(query.token)
     if start is None:
-        return Refused(Reason.UNUSABLE_MESSAGE)
+        return Refused(why=Reason.UNUSABLE_MESSAGE)
     rows = list(_shelf_rows(context, query))
     page = rows[start : start + query.limit]
     shelves = tuple(_make_shelf(context, list(group), query.by) for _, group in groupby(page, key=lambda row: row[:3]))
@@ -239,6 +239,6 @@ def _shelf_rows(context: Context, query: SeeShelves) -> Iterator[_Row]:
 
 def _make_shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
     title, agency, wanted, _ = rows[0]
-    seen = [see_item(context, SeeItem(by, key.barcode, key.agency)) for *_, key in rows if key]
+    seen = [see_item(context, SeeItem(by=by, barcode=key.barcode, agency=key.agency)) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))
-    return TitleCopies(title, agency, copies, wanted, unknown=not copies)
+    return TitleCopies(bib_id=title, agency=agency, copies=copies, wanted=wanted, unknown=not copies)

@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Re
 P = Position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeepUnplaced(Command[None, bool]):
     """Quarantine a notice that matches no request. The result is False if the partner has too many quarantined documents."""
 
@@ -33,7 +33,7 @@ class KeepUnplaced(Command[None, bool]):
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """Result: the changed request, with its values after the change. `patron` is empty if we lend."""
 
@@ -46,7 +46,7 @@ class Changed:
     need_before: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRequest(RequestReference, Command[None, Changed]):
     """Change the pickup location or the `need_before` date of a request."""
 
@@ -73,7 +73,7 @@ class SetStatus(Command[None, "StatusSet"]):
     status: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyReport(Command[None, Done]):
     """Report that a copy was returned, never borrowed or lost, or is missing. The holder is `partner` or `card`.
 
@@ -90,7 +90,7 @@ class CopyReport(Command[None, Done]):
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Billed:
     """Result: the bill is charged to the patron. `fine` is our number for the charge."""
 
@@ -99,7 +99,7 @@ class Billed:
     fine: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bill(Command[None, "Billed"]):
     """Charge one of our patrons under another system's `reference`, optionally for one request or copy."""
 
@@ -129,7 +129,7 @@ def change_request(context: Context, command: ChangeRequest) -> Changed | Refuse
         return _changed_result(found)
     if found.side is Side.BORROWING and place not in context.library.pickup_locations:
         return context.refuse(
-            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), command.by, found
+            Refusal(Reason.PICKUP_LOCATION, detail={"place": ", ".join(context.library.pickup_locations)}), command.by, found
         )
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
         return context.refuse(Reason.WRONG_POSITION, command.by, found)
@@ -141,7 +141,16 @@ def change_request(context: Context, command: ChangeRequest) -> Changed | Refuse
 def _changed_result(request: Request) -> Changed:
     placed = (request.placed_by, request.placed_id)
     named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
-    return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
+    placed_by, placed_id = named
+    return Changed(
+        request=request.id,
+        placed_by=placed_by,
+        placed_id=placed_id,
+        patron=request.patron,
+        item=request.item,
+        pickup_location=request.pickup_location,
+        need_before=request.need_before,
+    )
 
 
 def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
@@ -171,7 +180,7 @@ def report_copy(context: Context, command: CopyReport) -> Done | Refused:
     if len(mine) != 1:
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), command.by)
     work = losses.claim if command.command == "claim" else losses.lose
-    result = work(context, StaffCommand(command.by, mine[0].id, reason=command.reason, on=command.on), mine[0])
+    result = work(context, StaffCommand(by=command.by, request=mine[0].id, reason=command.reason, on=command.on), mine[0])
     return (
         replace(result, mark="claimed_on" if command.command == "claim" else "lost_on") if isinstance(result, Done) else result
     )
@@ -189,7 +198,7 @@ def bill(context: Context, command: Bill) -> Billed | Refused:
     if context.unit.patrons.find(command.card) is None:
         return context.refuse(Reason.UNKNOWN_BORROWER, command.by, patron=command.card)
     if command.cents <= 0:
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), command.by, patron=command.card)
+        return context.refuse(Refusal(Reason.NOT_OWED, detail={"owed": "more than nothing"}), command.by, patron=command.card)
     mark = f"{command.by.who}:{command.reference}"
     known = [one for one in context.unit.patrons.charges(command.card) if one.reason == mark] if command.reference else []
     if known:
@@ -199,11 +208,11 @@ def bill(context: Context, command: Bill) -> Billed | Refused:
     if found is None and command.item:
         found = held_with(context.unit, command.by.who, command.item.barcode)
     if found is None or found.patron != command.card:
-        found = Request("", Side.BORROWING, P.NEW, "", "", patron=command.card)
+        found = Request(id="", side=Side.BORROWING, position=P.NEW, title="", bib_id="", patron=command.card)
     return _billed_result(
         command, fines.charge(context.unit, found, command.kind or FEE, command.cents, mark, context.now, command.by)
     )
 
 
 def _billed_result(command: Bill, number: int) -> Billed:
-    return Billed(command.card, command.reference or str(number), number)
+    return Billed(card=command.card, reference=command.reference or str(number), fine=number)

@@ -36,7 +36,7 @@ class PartnerState:
     barcode: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PositionPair:
     """The positions of a request on our side and on the partner's. `mend` is the reconciling action, or ""."""
 
@@ -87,7 +87,14 @@ def _compare_positions(request: Request, theirs: PartnerState) -> PositionPair:
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mends.discard(NOTHING)
     mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
-    return PositionPair(request.id, named(request), request.side, request.position, _positions_text(theirs), mend)
+    return PositionPair(
+        request=request.id,
+        wire_id=named(request),
+        side=request.side,
+        ours=request.position,
+        theirs=_positions_text(theirs),
+        mend=mend,
+    )
 
 
 def _positions_text(theirs: PartnerState) -> str:
@@ -101,8 +108,14 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
     found = attempt[0] if attempt else unit.requests.find_lent(agency, value)
     if found and (found.partner, found.wire_id) == (partner, value):
         return _compare_positions(found, line)
-    where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
-    return PositionPair(*where, _positions_text(line), NOTHING)
+    return PositionPair(
+        request=found.id if found else "",
+        wire_id=line.wire_id,
+        side=found.side.value if found else "",
+        ours=found.position.value if found else "unknown",
+        theirs=_positions_text(line),
+        mend=NOTHING,
+    )
 
 
 def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
@@ -112,14 +125,21 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
     """
     request = context.unit.requests.find(pair.request)
     if not reason.strip():
-        return Refused(Reason.REASON_NEEDED)
+        return Refused(why=Reason.REASON_NEEDED)
     if request is None or request.position != pair.ours or pair.mend not in HOW:
-        return Refused(Reason.WRONG_POSITION)
+        return Refused(why=Reason.WRONG_POSITION)
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
     context.unit.note(request, "RECONCILED", facts, context.now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)
-    wire, why = (request.wire_agency, request.wire_id), f"reconciled: {reason}"
-    ask = PartnerNotice(by, request.partner, *wire, item, reason=why, judged=True)
+    ask = PartnerNotice(
+        by=by,
+        partner=request.partner,
+        wire_agency=request.wire_agency,
+        wire_id=request.wire_id,
+        item=item,
+        reason=f"reconciled: {reason}",
+        judged=True,
+    )
     return HOW[pair.mend](context, ask, request)
 
 
@@ -133,7 +153,9 @@ def _send_again(send: Notification) -> Mend:
 
     def do(context: Context, notice: PartnerNotice, request: Request) -> Noted | Refused:
         context.unit.enqueue(send, request, context.now, notice.by)
-        return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
+        return Noted(
+            request=request.id, wire_agency=request.wire_agency, wire_id=request.wire_id, item=request.item, note="told again"
+        )
 
     return do
 

@@ -41,11 +41,11 @@ from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxSt
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 RETRY, DONE, DROP = "retry", "done", "drop"
-GONE: Final = Refused(Reason.UNKNOWN_REQUEST)
-NO_REASON: Final = Refused(Reason.REASON_NEEDED)
+GONE: Final = Refused(why=Reason.UNKNOWN_REQUEST)
+NO_REASON: Final = Refused(why=Reason.REASON_NEEDED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settle(Command[None, Noted]):
     """Settle an unsent message, an undelivered letter or a quarantined document, by its number.
 
@@ -87,7 +87,7 @@ def done(context: Context, command: Settle) -> Noted | Refused:
         return row
     result = _journal_message(context, row, "OUTBOX_DONE", command.reason, command.by)
     is_letter = isinstance(row.payload, PatronNotice)
-    accepted = _by_hand(context) if is_letter else DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
+    accepted = _by_hand(context) if is_letter else DeliveryResult(kind=DeliveryKind.ACCEPTED, detail="by hand")
     deliveries.apply_answer(context, row, accepted, command.by)
     return result
 
@@ -116,7 +116,7 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
     request = unit.requests.find(unit.outbox.request_of(number))
     if request is not None:
         unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, command.by)
-    return Noted(request.id if request else "", note="outbox_dropped")
+    return Noted(request=request.id if request else "", note="outbox_dropped")
 
 
 def _close_row(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
@@ -133,14 +133,14 @@ def _journal_message(context: Context, row: OutboxRow, event: str, reason: str, 
     if request is not None:
         facts = {"outbox": row.id, "send": row.send.value, "recipient": row.line, "state": row.state, "reason": reason}
         context.unit.note(request, event, facts, context.now, by)
-    return Noted(row.request, note=event.lower())
+    return Noted(request=row.request, note=event.lower())
 
 
 def _by_hand(context: Context, detail: str = "") -> DeliveryResult:
     """Create the result of a letter delivered by hand: the pickup period starts today (R14)."""
     today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context))
-    return DeliveryResult(DeliveryKind.ACCEPTED, detail=detail, sent_on=today, last_day=last)
+    return DeliveryResult(kind=DeliveryKind.ACCEPTED, detail=detail, sent_on=today, last_day=last)
 
 
 def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
@@ -156,7 +156,7 @@ def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
 
 def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
     """Create the effect of dropping a message: the request continues as if the partner had answered with `kind`."""
-    answer = DeliveryResult(kind, detail="dropped by staff")
+    answer = DeliveryResult(kind=kind, detail="dropped by staff")
     return lambda context, row, by: deliveries.apply_answer(context, row, answer, by)
 
 
@@ -201,7 +201,7 @@ def effects(row: OutboxRow) -> tuple[str, str]:
 Judgement = Callable[[Context, Settle], Noted | Refused]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnsentMessage:
     """An outbox message with its delivery attempts, and the effects of `done` and `drop`.
 
@@ -219,12 +219,19 @@ class UnsentMessage:
 def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
     """Return messages in these states with numbers after `after`, in order."""
     unit = context.unit
-    return tuple(
-        UnsentMessage(
-            row, unit.outbox.attempts(row.id), *effects(row), may_have_arrived(unit, row), unit.partners.find(row.recipient)
+    messages = []
+    for row in unit.outbox.rows(states=states, after=after, most=most):
+        if_done, if_dropped = effects(row)
+        message = UnsentMessage(
+            row=row,
+            tries=unit.outbox.attempts(row.id),
+            if_done=if_done,
+            if_dropped=if_dropped,
+            may_have_arrived=may_have_arrived(unit, row),
+            partner=unit.partners.find(row.recipient),
         )
-        for row in unit.outbox.rows(states=states, after=after, most=most)
-    )
+        messages.append(message)
+    return tuple(messages)
 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:
@@ -274,7 +281,7 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
     if request is not None:
         facts = {"letter": command.number, "send": row.send.value, "reason": command.reason}
         context.unit.note(request, event, facts, context.now, command.by, rule="R42")
-    return Noted(row.request, note=event.lower())
+    return Noted(request=row.request, note=event.lower())
 
 
 def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
@@ -287,7 +294,7 @@ def _settle_document(context: Context, command: Settle | MarkReplayed, state: Qu
         return NO_REASON
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
         return GONE
-    return Noted("", note=state)
+    return Noted(request="", note=state)
 
 
 def _drop_document(context: Context, command: Settle) -> Noted | Refused:

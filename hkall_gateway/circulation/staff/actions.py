@@ -46,7 +46,7 @@ Acted = Done | CheckedIn | CheckedOut | Renewed
 """The results of staff commands."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Act(StaffCommand, Command[None, Acted]):
     """One command of STAFF_ACTIONS, such as receive, return, dispatch, lost.
 
@@ -60,7 +60,7 @@ class Act(StaffCommand, Command[None, Acted]):
     transaction_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
     """Place an ended request again as a new request. `request` is the old request's number. The registry fills in `card`."""
 
@@ -95,11 +95,16 @@ def act_and_pay(context: Context, command: Act) -> Acted | Refused:
     """Run a command, and take a payment of what it charges. Do neither if we owe the patron money, which reduces the debt."""
     owed_cents = context.unit.patrons.owed_cents(command.card) if command.card else 0
     if owed_cents < 0:
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": f"-{dollars(-owed_cents)}"}), command.by, patron=command.card)
+        return context.refuse(
+            Refusal(Reason.NOT_OWED, detail={"owed": f"-{dollars(-owed_cents)}"}), command.by, patron=command.card
+        )
     result = act(context, command, command.action)
     if command.card and isinstance(result, Done) and result.cents:
         transaction_id = f"{command.transaction_id} {result.cents}"  # a price that is named later is another payment
-        paid = pay(context, Pay(command.by, command.card, result.cents, transaction_id, about=result.request))
+        paid = pay(
+            context,
+            Pay(by=command.by, card=command.card, cents=result.cents, transaction_id=transaction_id, about=result.request),
+        )
         assert isinstance(paid, Paid), paid
     return result
 
@@ -150,17 +155,19 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
         return staff_result(request, again=True, due=request.due)
     if request.side is Side.LENDING or not context.unit.can(request, Event.CHECK_OUT):
         return refuse_position(context, command, request)
-    item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
-    ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
-    return loans.check_out(context, ask, BorrowerFacts(context.unit.patrons.find(request.patron), "staff"))
+    item, place = request.item or ItemKey("", ""), Place(role="counter", location=request.pickup_location)
+    ask = CheckOut(by=command.by, place=place, card=request.patron, barcode=item.barcode, agency=item.agency, staff=True)
+    return loans.check_out(context, ask, BorrowerFacts(borrower=context.unit.patrons.find(request.patron), source="staff"))
 
 
 def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
     """Renew for the patron, even an overdue loan. The fine until today is charged (R29, R40)."""
     if not context.unit.can(request, Event.RENEW):
         return refuse_position(context, command, request)
-    ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
-    return loans.renew(context, ask, BorrowerFacts(None, "staff"))
+    ask = Renew(
+        by=command.by, card="", barcode=request.item_barcode, agency=request.item_agency, fee_acknowledged=True, staff=True
+    )
+    return loans.renew(context, ask, BorrowerFacts(borrower=None, source="staff"))
 
 
 def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
@@ -187,7 +194,7 @@ def cancel(context: Context, command: StaffCommand, request: Request) -> Done | 
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
-        return context.refuse(Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, request)
+        return context.refuse(Refusal(Reason.TOO_LATE_TO_CANCEL, detail={"position": request.position}), command.by, request)
     return staff_result(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
 
 
@@ -224,7 +231,15 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
         return context.refuse(Reason.REASON_NEEDED, command.by, old)
     context.unit.note(old, "REOPEN", {"because": command.reason}, context.now, command.by)
     place = old.pickup_location
-    wanted = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
+    wanted = RequestTitle(
+        by=command.by,
+        patron=old.patron,
+        bib_id=old.bib_id,
+        volume=old.volume,
+        pickup_location=place,
+        staff=True,
+        reopened_from=old.id,
+    )
     return borrowing.request_title(context, wanted, facts)
 
 
@@ -255,7 +270,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
     # The new date must be neither before today nor before the date that was promised.
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
     if until is None or until < max(dates.civil(context.now), promised or date.min):
-        return context.refuse(Refusal(Reason.WRONG_DATE, {"on": until}), command.by, request)
+        return context.refuse(Refusal(Reason.WRONG_DATE, detail={"on": until}), command.by, request)
     held = request.position is P.RECEIVED
     facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
     facts["reason"] = command.reason

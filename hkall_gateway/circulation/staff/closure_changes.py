@@ -29,7 +29,7 @@ class CloseDay(Command[None, Noted]):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoveDueDates:
     """Move our patrons' due dates between `first` and `last` to `to`, for one partner's books or for all (R19)."""
 
@@ -59,7 +59,7 @@ def move(context: Context, command: StaffCommand, after: str, limit: int) -> tup
     return tuple(one for one in moved if one), found[-1].id if len(found) == limit else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """A date that would move: the pickup deadline if `held`, else the due date."""
 
@@ -80,7 +80,7 @@ def would_move(context: Context, also: Collection[date] = (), most: int = MOST_S
 def _find_move(request: Request, closed: dates.Closures) -> Move | None:
     held = request.position is Position.RECEIVED
     old, new = request.pickup_last if held else request.due, dates.next_open(request, closed)
-    return Move(request, held, old, new) if old and new else None
+    return Move(request=request, held=held, old=old, new=new) if old and new else None
 
 
 def _closed_days_ahead(context: Context) -> dates.Closures:
@@ -91,11 +91,11 @@ def _closed_days_ahead(context: Context) -> dates.Closures:
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
     """Add a day on which we are closed. The next `load closures` replaces all closed days of the libraries in its file."""
     if not command.reason.strip():
-        return Refused(Reason.REASON_NEEDED)
+        return Refused(why=Reason.REASON_NEEDED)
     if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
-        return Refused(Reason.WRONG_DATE, detail={"on": command.day})
+        return Refused(why=Reason.WRONG_DATE, detail={"on": command.day})
     add_closure(context.unit, context.library.agency, command.day, command.reason)
-    return Noted("", note=command.day.isoformat())
+    return Noted(request="", note=command.day.isoformat())
 
 
 def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
@@ -113,17 +113,17 @@ def move_due_dates(
     if no := _refuse_dates(context, command):
         return (no,), None
     found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)
-    each = (StaffCommand(command.by, request.id, reason=command.reason, on=command.to) for request in found)
+    each = (StaffCommand(by=command.by, request=request.id, reason=command.reason, on=command.to) for request in found)
     answers = tuple(answer for one in each if isinstance(answer := actions.act(context, one, "extend"), Done | Refused))
     return answers, found[-1].id if len(found) == limit else None
 
 
 def _refuse_dates(context: Context, command: MoveDueDates) -> Refused | None:
     if not command.reason.strip():
-        return Refused(Reason.REASON_NEEDED)
+        return Refused(why=Reason.REASON_NEEDED)
     ordered = command.first <= command.last <= command.to
     if not ordered or not dates.civil(context.now) <= command.to <= dates.civil(context.now) + LATEST:
-        return Refused(Reason.WRONG_DATE, detail={"on": command.to})
+        return Refused(why=Reason.WRONG_DATE, detail={"on": command.to})
     return None
 
 

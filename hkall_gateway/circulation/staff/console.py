@@ -94,7 +94,7 @@ class TimelineEvent:
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SentMessage:
     """A message about the request: the outbox row with its facts, the delivery attempts, and the time of sending.
 
@@ -108,7 +108,7 @@ class SentMessage:
     sent_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingDocument:
     """A document about the request that a partner or a discovery system sent.
 
@@ -125,7 +125,7 @@ class IncomingDocument:
     kept_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPage:
     """Everything about one request.
 
@@ -166,7 +166,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     unit = context.unit
     request = unit.requests.find(number)
     if request is None:
-        return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
+        return Refused(why=Reason.UNKNOWN_REQUEST, rule=Reason.UNKNOWN_REQUEST.rule)
     lines, candidates = request_history.journal(unit, number), unit.candidates.of_request(number)
     patron = unit.patrons.find(request.patron) if request.patron else None
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
@@ -174,7 +174,9 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     messages = []
     for row in rows:
         facts, partner = _facts_as_text(asdict(row.payload)), unit.partners.find(row.recipient)
-        messages.append(SentMessage(row, partner, facts, tries.get(row.id, ()), sent.get(row.id)))
+        messages.append(
+            SentMessage(row=row, partner=partner, facts=facts, tries=tries.get(row.id, ()), sent_at=sent.get(row.id))
+        )
     page = RequestPage(
         request=request,
         days=work_lists.days_there(request, context.now),
@@ -228,9 +230,15 @@ def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, 
         if line.channel == request_history.NCIP:
             answer = kept.get((line.who, line.at))
             refused = line.outcome if line.outcome != "ok" else ""
-            reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
             document = IncomingDocument(
-                line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply
+                at=line.at,
+                sender=line.who,
+                service=line.message,
+                corr=line.corr,
+                refused=refused,
+                rule=line.rule if refused else "",
+                answer=facts_in(answer.outcome) if answer else None,
+                kept_until=answer.keep_until if answer else None,
             )
             found.setdefault((line.who, line.message, line.at), document)
     return tuple(found.values())
@@ -245,9 +253,9 @@ def search_requests(context: Context, words: str, role: StaffRole, most: int = r
 
 def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
     """Compute the statistics of the days from `first` to `last`, at most LONGEST_DAYS."""
-    period = Period(first, last)
+    period = Period(first=first, last=last)
     if not 0 < period.days <= LONGEST_DAYS or not date(1970, 1, 1) < first <= last < date(9999, 1, 1):
-        return Refused(Reason.WRONG_DATE, detail={"on": last})
+        return Refused(why=Reason.WRONG_DATE, detail={"on": last})
     return statistics.statistics(context.unit, period, context.library.agency)
 
 

@@ -50,7 +50,7 @@ LOAN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A fact with its source and time. `as_of` is None if the data was never loaded."""
 
@@ -65,46 +65,48 @@ def of_patron(context: Context, card: str, facts: BorrowerFacts, now: datetime) 
     unit, borrower, source = context.unit, facts.borrower, facts.source
     since = known_since(unit, facts)
     if facts.flag or not facts.reachable:
-        yield Fact("local system", "away", OURS, now)
+        yield Fact(fact="local system", value="away", source=OURS, as_of=now)
     if facts.replaced:
         present = card_now(unit, card)
-        yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
+        yield Fact(fact=f"card {card}", value=f"replaced by {present}", source=OURS, as_of=now)
         if unit.patrons.find(present):
             yield from of_patron(context, present, loaded_facts(unit, present), now)
         return
     if borrower is None:
-        yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
+        yield Fact(
+            fact=f"card {card}", value="not known" if facts.reachable else "nobody can tell", source=source or OURS, as_of=since
+        )
         return
     for name in PATRON:
-        yield Fact(name, getattr(borrower, name), source, since)
-    yield Fact("hkall_used", counts(context, borrower).hkall_used, OURS, now)
-    yield Fact("owed_cents", max(0, unit.patrons.owed_cents(borrower.barcode)), OURS, now)
+        yield Fact(fact=name, value=getattr(borrower, name), source=source, as_of=since)
+    yield Fact(fact="hkall_used", value=counts(context, borrower).hkall_used, source=OURS, as_of=now)
+    yield Fact(fact="owed_cents", value=max(0, unit.patrons.owed_cents(borrower.barcode)), source=OURS, as_of=now)
 
 
 def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
     """Yield the facts of every open request that holds a copy with this barcode."""
     held = unit.requests.open_with_item(barcode, agency)
     if not held:
-        yield Fact(f"copy {barcode}", "in no open request", OURS, now)
+        yield Fact(fact=f"copy {barcode}", value="in no open request", source=OURS, as_of=now)
     for request in held:
         for name in LOAN:
             value = getattr(request, name)
             if value not in (None, "", False):
-                yield Fact(name, value, f"{OURS} {request.id}", now)
+                yield Fact(fact=name, value=value, source=f"{OURS} {request.id}", as_of=now)
 
 
 def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
     """Yield the statuses of a title's copies at all libraries, and the copies that our requests hold."""
     copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
-        yield Fact(f"title {bib}", "not known", LOADED, loaded)
+        yield Fact(fact=f"title {bib}", value="not known", source=LOADED, as_of=loaded)
     held = unit.holdings.in_use(bib).held
     for copy in copies:
         if not volume or copy.volume == volume:
             name = f"copy {copy.agency}/{copy.barcode}"
-            yield Fact(name, copy.status, LOADED, loaded)
+            yield Fact(fact=name, value=copy.status, source=LOADED, as_of=loaded)
             if copy.key in held:
-                yield Fact(name, f"in use: {held[copy.key]}", OURS, now)
+                yield Fact(fact=name, value=f"in use: {held[copy.key]}", source=OURS, as_of=now)
 
 
 REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
@@ -128,7 +130,7 @@ Decided = Requested | CheckedOut | Renewed | Recalled | FineNow
 Decide = Callable[[Context, BorrowerFacts], Decided | Refused]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainQuestion:
     """A question, with the function that decides it, the rules that a grant is based on, and the patron's card.
 
@@ -143,7 +145,7 @@ class ExplainQuestion:
     role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """A decision made at the time `at`, with the facts before the decision.
 
@@ -166,9 +168,12 @@ class Explanation:
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
     """Build a question: may this patron request this title, and which lenders would be asked?"""
-    ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
+    ask = RequestTitle(by=by, patron=patron, bib_id=bib, volume=volume, pickup_location=pickup, hold=hold)
     return ExplainQuestion(
-        lambda context, known: borrowing.request_title(context, ask, known), REQUEST, patron, title=(bib, volume)
+        decide=lambda context, known: borrowing.request_title(context, ask, known),
+        rules=REQUEST,
+        patron=patron,
+        title=(bib, volume),
     )
 
 
@@ -177,17 +182,19 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
     agency, barcode = parse_item(item)
 
     def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
-        place = Place(role, context.library.pickup_locations[0])
-        return loans.check_out(context, CheckOut(by, place, patron, barcode, agency), known)
+        place = Place(role=role, location=context.library.pickup_locations[0])
+        return loans.check_out(context, CheckOut(by=by, place=place, card=patron, barcode=barcode, agency=agency), known)
 
-    return ExplainQuestion(decide, BORROW, patron, (agency, barcode), role=role)
+    return ExplainQuestion(decide=decide, rules=BORROW, patron=patron, item=(agency, barcode), role=role)
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
     """Build a question: may this loan be renewed, and until when? If `patron` is empty, the copy's borrower renews."""
     agency, barcode = parse_item(item)
-    ask = Renew(by, patron, barcode, agency, staff=staff)
-    return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
+    ask = Renew(by=by, card=patron, barcode=barcode, agency=agency, staff=staff)
+    return ExplainQuestion(
+        decide=lambda context, known: loans.renew(context, ask, known), rules=RENEW, patron=patron, item=(agency, barcode)
+    )
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
@@ -197,9 +204,11 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
         held = context.unit.requests.open_with_item(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
-        return recalls.apply_recall(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
+        return recalls.apply_recall(
+            context, PartnerNotice(by=by, partner=sender or owner, item=ItemKey(owner, barcode), due=owner_says)
+        )
 
-    return ExplainQuestion(decide, RECALL, item=(agency, barcode))
+    return ExplainQuestion(decide=decide, rules=RECALL, item=(agency, barcode))
 
 
 def fine(item: str) -> ExplainQuestion:
@@ -209,11 +218,11 @@ def fine(item: str) -> ExplainQuestion:
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
         loans = [loan for loan in context.unit.requests.open_with_item(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
-            return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
+            return Refused(why=Reason.NOT_ON_LOAN, rule=Reason.NOT_ON_LOAN.rule)
         day, closures = dates.civil(context.now), closed_days(context)
         return FineNow(loans[0].id, fine_for(loans[0], day, context.library.policy, closures), day)
 
-    return ExplainQuestion(decide, FINE, item=(agency, barcode))
+    return ExplainQuestion(decide=decide, rules=FINE, item=(agency, barcode))
 
 
 def parse_item(item: str) -> tuple[str, str]:
@@ -229,13 +238,17 @@ def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts
     if isinstance(result, Requested):
         for one in context.unit.candidates.of_request(result.request):
             place = "passed over" if one.skip else f"lender {one.rank}"
-            before += (Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, asked_at),)
+            before += (
+                Fact(fact=place, value=f"{one.agency}/{one.barcode}: {one.skip or one.reason}", source=OURS, as_of=asked_at),
+            )
     rule = result.rule if isinstance(result, Refused) else ""
     rules = (rule,) if rule else question.rules
     patron = context.unit.patrons.find(question.patron) if question.patron else None
     category = category_of(patron, context.library.policy) if patron else None
     about = (question.role, category.key) if category else (question.role,)
-    return Explanation(result, context.now, rules, before, keys_of(context.library.policy, rules, about))
+    return Explanation(
+        outcome=result, at=context.now, rules=rules, facts=before, policy=keys_of(context.library.policy, rules, about)
+    )
 
 
 def _facts_behind(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:

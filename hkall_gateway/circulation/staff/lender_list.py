@@ -114,7 +114,14 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     if any(c.agency == command.agency and c.wire_id for c in listed):  # each library is asked only once
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, request)
-    fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
+    fresh = Candidate(
+        request=request.id,
+        rank=0,
+        agency=copy.agency,
+        barcode=copy.barcode,
+        local_bib_id=copy.local_bib_id,
+        reason=f"by staff: {command.reason}",
+    )
     others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
     asked_before, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
     numbered = [replace(c, rank=rank) for rank, c in enumerate([*asked_before, fresh, *rest], start=1)]

@@ -14,7 +14,7 @@ from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerLine:
     """The status of one partner. Books and turnaround cover the last 30 days, replies cover the last 7 days.
 
@@ -45,7 +45,7 @@ class PartnerLine:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
     """Counts of one partner's unsent messages."""
 
@@ -95,5 +95,7 @@ def _unsent(unit: UnitOfWork) -> Mapping[str, Unsent]:
     for agency, state, count, oldest in unit.outbox.depths():
         before = found.get(agency, Unsent())
         dead = count if state is OutboxState.DEAD else 0
-        found[agency] = Unsent(before.waiting + count - dead, before.dead + dead, min(oldest, before.oldest or oldest))
+        found[agency] = Unsent(
+            waiting=before.waiting + count - dead, dead=before.dead + dead, oldest=min(oldest, before.oldest or oldest)
+        )
     return found

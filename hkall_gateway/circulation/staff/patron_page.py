@@ -19,10 +19,10 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower
 
 MOST: Final = 25
 """Maximum number of patrons that a search by name returns."""
-BY: Final = Actor("console", "web")
+BY: Final = Actor(who="console", channel="web")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatronPage:
     """Everything about one patron.
 
@@ -62,7 +62,7 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
         source=facts.source,
         as_of=known_since(unit, facts),
         reachable=facts.reachable,
-        seen=queries.see_patron(context, SeePatron(BY, card), Identified(facts)),
+        seen=queries.see_patron(context, SeePatron(by=BY, card=card), Identified(facts)),
         hkall_used=counts(context, borrower).hkall_used if borrower else 0,
         blocked_here=is_blocked(unit, card),
         former=former_cards.cards_of(unit, card)[1:],

@@ -68,7 +68,7 @@ class DenialReason(StrEnum):
     NO_PATRON = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActionRow:
     """A command with the minimum role for it.
 
@@ -87,7 +87,7 @@ class ActionRow:
     needs: tuple[Callable[[Request], object], DenialReason] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """A command as offered for one request. `role` is the minimum role. `hindrance` is None if the command is allowed."""
 
@@ -108,49 +108,62 @@ _NOT_SENT: Final = frozenset({P.NEW, P.REQUESTED})
 _HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN})
 _LASTS: Final = _HERE | {P.REQUESTED, P.CANCELLING}
 
-# fmt: off
 ACTIONS: Final[tuple[ActionRow, ...]] = (
-    ActionRow("receive",       CLERK, (E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_IN_HOME),
-                               _ANYWHERE - {P.NEW}, ("item",)),
-    ActionRow("lend",          CLERK, (E.CHECK_OUT,)),
-    ActionRow("return",        CLERK, (E.RETURN,), takes=("on",)),
-    ActionRow("renew",         CLERK, (E.RENEW,)),
-    ActionRow("return_unused", CLERK, (E.RETURN_UNUSED,)),
-    ActionRow("dispatch",      CLERK, (E.DISPATCH,)),
-    ActionRow("cancel",        CLERK, (E.CANCEL,)),
-    ActionRow("ship",          CLERK, (E.LEND,)),
-    ActionRow("print",         CLERK, positions=lender_list.NOTED | {P.PAGED},
-                               needs=(lender_list.has_slip, DenialReason.POSITION)),
-    ActionRow("decline",       CLERK, (E.DECLINE, E.DECLINE_SHIPPED)),
-    ActionRow("substitute",    CLERK, (E.SUBSTITUTE,), takes=("item",)),
-    ActionRow("recall",        CLERK, (E.RECALL_LENT,), takes=("on",)),
-    ActionRow("cancel_recall", CLERK, (E.CANCEL_RECALL_LENT,), needs=(lambda r: r.recalled_on, DenialReason.NO_RECALL)),
-    ActionRow("lost",          CLERK, (E.LOSE, E.BORROWER_LOST), takes=("cents", "on")),
-    ActionRow("damaged",       CLERK, (E.DAMAGE,), takes=("cents",)),
-    ActionRow("claim",         CLERK, (E.CLAIM_RETURNED, E.BORROWER_CLAIMS), takes=("on",)),
-    ActionRow("seen",          CLERK, positions=_ANYWHERE, needs=(lambda r: r.flags, DenialReason.NO_FLAG)),
-    ActionRow(REOPEN,          CLERK, positions=FINAL, needs=(lambda r: r.patron, DenialReason.NO_PATRON)),
-    ActionRow("settle",        SUPERVISOR, (E.SETTLE, E.SETTLE_LENT),
-                               needs=(lambda r: r.lost_on or r.claimed_on, DenialReason.NOT_MISSING)),
-    ActionRow("overseas",      SUPERVISOR, positions=_HERE, takes=("on",)),
-    ActionRow("extend",        SUPERVISOR, positions=_LASTS, takes=("on",)),
-    ActionRow("pin",           SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
-    ActionRow("skip",          SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
-    ActionRow("insert",        SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
-    ActionRow("force",         SUPERVISOR, positions=_ANYWHERE, takes=("to",)),
+    ActionRow(
+        name="receive",
+        role=CLERK,
+        events=(E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_IN_HOME),
+        positions=_ANYWHERE - {P.NEW},
+        takes=("item",),
+    ),
+    ActionRow(name="lend", role=CLERK, events=(E.CHECK_OUT,)),
+    ActionRow(name="return", role=CLERK, events=(E.RETURN,), takes=("on",)),
+    ActionRow(name="renew", role=CLERK, events=(E.RENEW,)),
+    ActionRow(name="return_unused", role=CLERK, events=(E.RETURN_UNUSED,)),
+    ActionRow(name="dispatch", role=CLERK, events=(E.DISPATCH,)),
+    ActionRow(name="cancel", role=CLERK, events=(E.CANCEL,)),
+    ActionRow(name="ship", role=CLERK, events=(E.LEND,)),
+    ActionRow(
+        name="print", role=CLERK, positions=lender_list.NOTED | {P.PAGED}, needs=(lender_list.has_slip, DenialReason.POSITION)
+    ),
+    ActionRow(name="decline", role=CLERK, events=(E.DECLINE, E.DECLINE_SHIPPED)),
+    ActionRow(name="substitute", role=CLERK, events=(E.SUBSTITUTE,), takes=("item",)),
+    ActionRow(name="recall", role=CLERK, events=(E.RECALL_LENT,), takes=("on",)),
+    ActionRow(
+        name="cancel_recall",
+        role=CLERK,
+        events=(E.CANCEL_RECALL_LENT,),
+        needs=(lambda r: r.recalled_on, DenialReason.NO_RECALL),
+    ),
+    ActionRow(name="lost", role=CLERK, events=(E.LOSE, E.BORROWER_LOST), takes=("cents", "on")),
+    ActionRow(name="damaged", role=CLERK, events=(E.DAMAGE,), takes=("cents",)),
+    ActionRow(name="claim", role=CLERK, events=(E.CLAIM_RETURNED, E.BORROWER_CLAIMS), takes=("on",)),
+    ActionRow(name="seen", role=CLERK, positions=_ANYWHERE, needs=(lambda r: r.flags, DenialReason.NO_FLAG)),
+    ActionRow(name=REOPEN, role=CLERK, positions=FINAL, needs=(lambda r: r.patron, DenialReason.NO_PATRON)),
+    ActionRow(
+        name="settle",
+        role=SUPERVISOR,
+        events=(E.SETTLE, E.SETTLE_LENT),
+        needs=(lambda r: r.lost_on or r.claimed_on, DenialReason.NOT_MISSING),
+    ),
+    ActionRow(name="overseas", role=SUPERVISOR, positions=_HERE, takes=("on",)),
+    ActionRow(name="extend", role=SUPERVISOR, positions=_LASTS, takes=("on",)),
+    ActionRow(name="pin", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow(name="skip", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow(name="insert", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow(name="force", role=SUPERVISOR, positions=_ANYWHERE, takes=("to",)),
 )
-# fmt: on
 
 
 def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
     """Return every staff command in the order of the table, with the hindrance for this request and role."""
     return tuple(
         Action(
-            row.name,
-            row.role,
-            row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason,
-            row.takes,
-            _hindrance(row, request, role),
+            name=row.name,
+            role=row.role,
+            needs_reason=row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason,
+            takes=row.takes,
+            hindrance=_hindrance(row, request, role),
         )
         for row in ACTIONS
     )

@@ -29,7 +29,7 @@ class ScanKind(StrEnum):
     COPY = "copy"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """One scan: a copy's barcode, AGENCY/BARCODE, a request's number, or a card.
 
@@ -57,7 +57,7 @@ class CardScanned:
     partner: Partner | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyScanned:
     """Result: a copy, with the outcome of its check-in or checkout.
 
@@ -78,7 +78,7 @@ class CopyScanned:
     owners: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardOrCopy:
     """Result: the text is both a copy's barcode and a card, so that the clerk must choose.
 
@@ -99,7 +99,7 @@ NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
 """Reasons in a patron query's refusal for which the scanned text is not treated as a card."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _ScannedRows:
     """Database rows that match a scanned text, read before the station acts. `copies` have their titles in both scripts."""
 
@@ -152,15 +152,23 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
         known = found.copies[0].title if len(found.copies) == 1 else ""
         owner = found.owners[0] if len(found.owners) == 1 else ""
         library = found.partner.agency if found.partner else ""
-        return CardOrCopy(command.text, found.request.full_title if found.request else known, owner, found.borrower, library)
+        return CardOrCopy(
+            text=command.text,
+            title=found.request.full_title if found.request else known,
+            owner=owner,
+            borrower=found.borrower,
+            library=library,
+        )
     if found.partner:
         return CardScanned(command.text, partner=found.partner)
-    seen = await circulation.execute(SeePatron(command.by, command.text))
+    seen = await circulation.execute(SeePatron(by=command.by, card=command.text))
     if command.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
         return CardScanned(seen.card, seen)
     scanned = await _scan_copy(circulation, command, found)
     if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused):
-        return CopyScanned(scanned.barcode, TRY_AGAIN)  # it may be a card that the unreachable local system knows
+        return CopyScanned(
+            barcode=scanned.barcode, outcome=TRY_AGAIN
+        )  # it may be a card that the unreachable local system knows
     return scanned
 
 
@@ -168,18 +176,26 @@ async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -
     library = circulation.library
     mine = next((request for request in found.held if request.patron == ask.card), found.request) if ask.card else None
     usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
-    place = Place("counter", ask.place if ask.place in library.pickup_locations else usual)
-    command: CheckIn | CheckOut = CheckIn(ask.by, place, found.barcode, found.agency)
+    place = Place(role="counter", location=ask.place if ask.place in library.pickup_locations else usual)
+    command: CheckIn | CheckOut = CheckIn(by=ask.by, place=place, barcode=found.barcode, agency=found.agency)
     if ask.card:
-        command = CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
+        command = CheckOut(by=ask.by, place=place, card=ask.card, barcode=found.barcode, agency=found.agency, staff=True)
     result = await circulation.execute(command)
     request = await circulation.execute(FindAfterScan(found, result))
     card = ask.card or (request.patron if request else "")
     patron: PatronSeen | None = None
     if card:
-        patron = await circulation.execute(SeePatron(ask.by, card))
+        patron = await circulation.execute(SeePatron(by=ask.by, card=card))
     owners = found.owners if isinstance(result, Refused) and result.why is Reason.AMBIGUOUS_ITEM else ()
-    return CopyScanned(found.barcode, result, found.request, request, patron, found.copies, owners)
+    return CopyScanned(
+        barcode=found.barcode,
+        outcome=result,
+        before=found.request,
+        request=request,
+        patron=patron,
+        copies=found.copies,
+        owners=owners,
+    )
 
 
 def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
@@ -195,7 +211,15 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
     partner = unit.partners.with_card(ask.text)
     borrower = unit.patrons.find(card_now(unit, ask.text))
-    return _ScannedRows(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
+    return _ScannedRows(
+        barcode=barcode,
+        agency=agency,
+        held=held,
+        copies=copies,
+        owners=tuple(dict.fromkeys(owners)),
+        partner=partner,
+        borrower=borrower,
+    )
 
 
 def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:

@@ -116,7 +116,7 @@ class Progress:
         self._shown = max(self._shown, tenth, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
     """The database that a backup replaces, and the marks of erased patrons that apply to it."""
 
@@ -165,7 +165,9 @@ def _open_target(config: Path, file: Path, further: Path | None, force: bool) ->
     except (OSError, ValueError) as error:
         raise CliError(str(error)) from None
     engine.dispose()
-    return _Target(engine, library, files[0], Marks(known, erased_key(found), Progress()), force)
+    return _Target(
+        engine=engine, library=library, erased_file=files[0], marks=Marks(known, erased_key(found), Progress()), force=force
+    )
 
 
 def _require_free(target: _Target) -> None:

@@ -131,7 +131,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
         raise CliError(f"{len(found.mistakes)} records were left out, so that no copy was removed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Holdings:
     """Contents of a holdings file, in any format that `load holdings` reads. `columns` is None if the file has all columns."""
 
@@ -149,11 +149,13 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
     staged = StagedCopies()
     if not marc_records.is_marc(file):
         table = _read_file(lambda path: exports.read_holdings_file(path, staged, skip=skip), file)
-        return _Holdings(staged, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
+        return _Holdings(
+            rows=staged, mistakes=table.mistakes, withdrawals=Withdrawals(copies=table.deleted), columns=table.columns
+        )
     if not marc.installed():
         raise CliError("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
     found = _read_file(lambda path: marc.read(path, site.marc, staged, agency, skip=skip), file)
-    return _Holdings(staged, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
+    return _Holdings(rows=staged, mistakes=found.mistakes, withdrawals=Withdrawals(titles=found.complete), titles=found.titles)
 
 
 def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
@@ -227,7 +229,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     closures = site.read(lambda unit: unit.partners.closed_days(site.library.agency))
     last = pickup_last(civil(site.now()), site.library.policy, closures)
     rows = tuple(replace(row, pickup_last=last) if row.position is Position.RECEIVED else row for row in rows)
-    by = Actor(by_staff("load").who, "import", "load")
+    by = Actor(who=by_staff("load").who, channel="import", message="load")
     new = 0 if dry_run else site.write(bind(loading.write_opening, rows, site.library.agency, site.now(), by))
     echo(f"requests: {len(rows)} rows, {new} new")
 

@@ -175,7 +175,9 @@ def _open_records(site: Site) -> Records:
     from hkall_gateway.db.privacy.person_file import Records
 
     archive = site.library.policy.retention.archive_file
-    return Records(site.read, site.write, archive, site.erased_file, site.erased_key)
+    return Records(
+        read=site.read, write=site.write, archive_file=archive, erased_file=site.erased_file, erased_key=site.erased_key
+    )
 
 
 @contextmanager
@@ -204,7 +206,7 @@ def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[Remain
             if forgetting.vacuum(engine):
                 return
     then = "hkall-gateway db vacuum, in a quiet hour"
-    yield RemainingRow("file", str(file), "its free space may hold older copies of rows", then)
+    yield RemainingRow(what="file", which=str(file), why="its free space may hold older copies of rows", then=then)
 
 
 def _erasure_rows(done: Erasure, file: Iterable[RemainingRow]) -> Iterator[dict[str, object]]:
@@ -216,5 +218,5 @@ def _erasure_rows(done: Erasure, file: Iterable[RemainingRow]) -> Iterator[dict[
     stays = [*done.stays[len(done.tables.stays) :], *file, *done.tables.stays]
     if done.who.shared:
         why = "another patron has the same name or address"
-        stays.append(RemainingRow("texts", "", why, "look through patron export of both"))
+        stays.append(RemainingRow(what="texts", which="", why=why, then="look through patron export of both"))
     yield from ({**asdict(one), "state": "stays", "count": 1} for one in stays)

@@ -144,7 +144,18 @@ def find_start_faults(
 
     trust_clock = bool(os.environ.get("HKALL_TRUST_CLOCK"))
     return find_faults(
-        Start(path, config, policy, instance(), number(), now(), runs, serving or Serving.ALL, running, trust_clock)
+        Start(
+            path=path,
+            config=config,
+            policy=policy,
+            instance=instance(),
+            number=number(),
+            now=now(),
+            pid_runs=runs,
+            serving=serving or Serving.ALL,
+            running=running,
+            trust_clock=trust_clock,
+        )
     )
 
 

@@ -50,7 +50,9 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
         raise CliError(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
     now, text = site.now(), PREFIX + token_urlsafe(32)
     ends = now + timedelta(days=days) if days else None
-    made = api_tokens.ApiToken(name, api_tokens.hash_of(text), role, by_staff("token").who, now, ends)
+    made = api_tokens.ApiToken(
+        name=name, token_hash=api_tokens.hash_of(text), role=role, made_by=by_staff("token").who, made_at=now, ends_at=ends
+    )
     if not site.write(bind(api_tokens.make, made)):
         raise CliError(f"{name}: this name was used before; take another one")
     echo(text)

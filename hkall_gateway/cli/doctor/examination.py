@@ -36,11 +36,11 @@ from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.db import bind, instances
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import KIND
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.authentication import OurProof
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import MOST_BYTES
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -49,7 +49,7 @@ PEER_S: Final = 10.0
 """Time limit for all checks of one peer together, in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Examinee:
     """One peer to examine: its name, title, checks, the function that runs them, and remedies for its special checks."""
 
@@ -73,19 +73,37 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
     callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
     ours = config_mapping.our_proofs(config, tools.means.environ)
     found = [
-        Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examine_gateway(sheet, tools, here)),
+        Examinee(
+            name=GATEWAY,
+            title=str(here.path),
+            plan=own_gateway.PLAN,
+            work=lambda sheet: own_gateway.examine_gateway(sheet, tools, here),
+        ),
         *(_partner_examinee(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
         *(
-            Examinee(row.agency, "client", (ncip.CHECK,), partial(_judge_caller, tools, callers[row.agency]))
+            Examinee(
+                name=row.agency, title="client", plan=(ncip.CHECK,), work=partial(_judge_caller, tools, callers[row.agency])
+            )
             for row in config.clients
         ),
         Examinee(
-            ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examine_ils(sheet, tools), ils.advice(config.ils)
+            name=ILS,
+            title=ils.title(config.ils),
+            plan=ils.plan(config),
+            work=lambda sheet: ils.examine_ils(sheet, tools),
+            advice=ils.advice(config.ils),
         ),
     ]
     if (smtp := config.smtp) is not None:
         title, plan = f"{smtp.host}:{smtp.port}", mail.plan(smtp)
-        found.append(Examinee(SMTP, title, plan, lambda sheet: mail.examine_mail_server(sheet, tools, smtp, to or smtp.sender)))
+        found.append(
+            Examinee(
+                name=SMTP,
+                title=title,
+                plan=plan,
+                work=lambda sheet: mail.examine_mail_server(sheet, tools, smtp, to or smtp.sender),
+            )
+        )
     return {one.name: one for one in found}
 
 
@@ -98,13 +116,15 @@ async def examine(one: Examinee, sheet: Sheet) -> Sheet:
 
 def _partner_examinee(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: OurProof | None) -> Examinee:
     partner, agency = row.plain(), tools.means.config().library.agency
-    there = NcipPeer(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items, ours)
+    there = NcipPeer(
+        partner=partner, agency=agency, secret=Sensitive(caller.secret), key=OF_PARTNER, used=row.can_lookup_items, proof=ours
+    )
 
     async def work(sheet: Sheet) -> None:
         addresses = await ncip.examine_responder(sheet, tools, there)
         await _judge_caller(tools, caller, sheet, addresses)
 
-    return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), ncip.CHECK), work)
+    return Examinee(name=row.agency, title=shown_url(row.url), plan=(*ncip.plan(partner), ncip.CHECK), work=work)
 
 
 async def _judge_caller(tools: ExaminationTools, caller: Caller, sheet: Sheet, addresses: tuple[str, ...] = ()) -> None:
@@ -117,7 +137,9 @@ async def _judge_caller(tools: ExaminationTools, caller: Caller, sheet: Sheet, a
 
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
     """Describe our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set."""
-    return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
+    return NcipEndpoints(
+        tls=any(text.startswith(KIND) for text in config.ncip.listen), client_ca=config.ncip.client_ca is not None
+    )
 
 
 THREADS: Final = 8
@@ -135,9 +157,11 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     if to and not is_address(to):
         raise CliError(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _make_pool(THREADS + 2 * len(found.partners))
-    means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
+    means = Resources(reactor=reactor, clock=now, environ=os.environ, metrics=Metrics(), config=lambda: found)
     tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
-    known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
+    known = examinees(
+        tools, GatewayPlace(path=config, policy=library.policy, instance=instance(), number=number(), runs=runs), to
+    )
     if who and who not in known:
         raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
     chosen = [known[who]] if who else list(known.values())

@@ -17,7 +17,7 @@ from hkall_gateway.app.resources import Resources
 GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "smtp"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check of doctor, for the kinds of peers in `of`. `advice` is the remedy, unless a finding names another remedy.
 
@@ -32,7 +32,9 @@ class Check:
 
 
 _FOLDER: Final = Path(__file__).parent
-CHECKS: Final = {name: Check(name, **row) for name, row in tomllib.loads((_FOLDER / "checks.toml").read_text("utf-8")).items()}
+CHECKS: Final = {
+    name: Check(name=name, **row) for name, row in tomllib.loads((_FOLDER / "checks.toml").read_text("utf-8")).items()
+}
 TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))
 FAULTS: Final[Mapping[str, Mapping[str, str]]] = tomllib.loads((_FOLDER / "faults.toml").read_text("utf-8"))
 """Descriptions of errors, by kind and number."""
@@ -93,7 +95,7 @@ class Status(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Result of one check at one peer. `about` names the file, port or key if the check covers several."""
 
@@ -171,4 +173,6 @@ class Sheet:
         assert check in self.plan, f"{check} is not planned for {self.peer}"
         if status in (Status.WARN, Status.FAIL):
             advice = advice or self._advice.get(check) or CHECKS[check].advice
-        self.found.append(Finding(self.peer, check, status, detail, advice, about or self.about))
+        self.found.append(
+            Finding(peer=self.peer, check=check, status=status, detail=detail, advice=advice, about=about or self.about)
+        )

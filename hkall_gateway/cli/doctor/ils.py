@@ -30,7 +30,7 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER
-from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler, pin_verdict
+from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.codec.messages import BX
@@ -39,7 +39,7 @@ from hkall_gateway.sip2.codec.messages import BX
 def sip2_plan(ils: IlsConfig) -> tuple[str, ...]:
     """Return the names of the checks for the SIP2 server, in order."""
     secure = TLS if ils.tls else ("tls.version",)
-    return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.pin", "lookup.item")
+    return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
 
 
 NO_LINE: Final = (
@@ -79,8 +79,6 @@ class Sip2Examination:
             if await self._check_status(line):
                 about: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if self._question == "23" else {})}
                 judge_patron(sheet, self._question, await self._reply(line, self._query(self._question, about)))
-                with_pin: dict[str, Value] = {"AA": NOBODY, "AD": ANY_PIN}
-                judge_pin(sheet, self._question, await self._reply(line, self._query(self._question, with_pin)), ils.pin)
                 status = (await self._reply(line, self._query("17", {"AB": NOBODY}))).get("circulation_status")
                 if status == AVAILABLE:
                     sheet.fail("lookup.item", "17: an unknown item is said to be available")
@@ -178,26 +176,6 @@ def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
         sheet.fail("lookup.patron", f"{question}: an unknown card is answered as a reader's (BL {reply.get('BL')})")
 
 
-ANY_PIN: Final = "0000"
-"""The PIN in a query about a card that cannot exist, to see whether the reply says anything about PINs."""
-PIN_RULES: Final = {
-    "loaded": "the loaded hashes decide, and without a hash a PIN is unknown (`pin` of [ils])",
-    "trust": "every PIN is taken (`pin` of [ils])",
-    "refuse": "no PIN can be checked, and readers with a PIN are asked to try again (`pin` of [ils])",
-}
-
-
-def judge_pin(sheet: Sheet, question: str, reply: Sip2Message, pin: str) -> None:
-    """Add the finding about the PIN in the reply for a card that cannot exist. `pin` is the key of [ils]."""
-    verdict = pin_verdict(reply)
-    if verdict is None:
-        sheet.warn("lookup.pin", f"{question}: the answer says nothing about the PIN (no CQ): {PIN_RULES[pin]}")
-    elif verdict:
-        sheet.fail("lookup.pin", f"{question}: any PIN of an unknown card is right (CQ Y)")
-    else:
-        sheet.ok("lookup.pin", f"{question}: the answer says whether the PIN is right (CQ)")
-
-
 EMPTY: Final = "sqlite://"
 
 
@@ -235,7 +213,11 @@ async def examine_ils(sheet: Sheet, tools: ExaminationTools) -> None:
     sheet.about = ils.connector if ils.relay else ""
     if Probe.NCIP in adapter.probes:
         secret = tools.means.secret(ils.password_env)
-        await ncip.examine_responder(sheet, tools, NcipPeer(responder(ils, agency), agency, secret, OF_ILS, ils.looks_up_items))
+        await ncip.examine_responder(
+            sheet,
+            tools,
+            NcipPeer(partner=responder(ils, agency), agency=agency, secret=secret, key=OF_ILS, used=ils.looks_up_items),
+        )
     if any(one.about == sheet.about for one in sheet.failed) or not (Probe.CARD in adapter.probes or adapter.rows):
         return
     engine = open_engine(EMPTY)  # the checks must not use data loaded from files
@@ -279,5 +261,7 @@ def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTool
     def line() -> Ask:
         return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))
 
-    outside = ConnectorServices(means.clock, health, line, post, framing, password, get=post.get)
-    return ConnectorTools(store, config.library.agency, reject_pin, ils, outside)
+    outside = ConnectorServices(
+        now=means.clock, health=health, line=line, post=post, dialect=framing, password=password, get=post.get
+    )
+    return ConnectorTools(store=store, agency=config.library.agency, verify=reject_pin, settings=ils, outside=outside)

@@ -68,7 +68,7 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
         return
     done: Deferred[object] = Deferred()
     password = tools.means.secret(smtp.password_env)
-    server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
+    server = MailServer(host=smtp.host, port=smtp.port, login=smtp.login, password=password, starttls=smtp.starttls)
     factory = sender_factory(server, smtp.sender, to, b"", done)
     factory.protocol, factory.step, factory.noisy = Rehearsal if uses_esmtp(smtp) else PlainRehearsal, "ehlo", False
     going = tools.reactor.connectTCP(smtp.host, smtp.port, factory, timeout=sheet.left_s())

@@ -16,6 +16,7 @@ from hkall_gateway.cli.doctor.connection import check_reach
 from hkall_gateway.cli.doctor.findings import FAULTS, TLS, ExaminationTools, Sheet
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, is_asked_by_copy, make_copy_lookup, make_title_lookup, read_copies
 from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, find_own_meaning, spell_problem
@@ -23,7 +24,6 @@ from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.peers.authentication import OurProof
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
@@ -73,7 +73,7 @@ def plan(partner: Partner) -> tuple[str, ...]:
     return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NcipPeer:
     """One responder, with the parameters for calling it.
 
@@ -263,7 +263,7 @@ CERTIFICATE: Final = "certificate"
 NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the peer where it publishes its keys."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NcipEndpoints:
     """Our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set (else no client certificate is requested)."""
 

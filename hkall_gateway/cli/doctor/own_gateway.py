@@ -116,7 +116,7 @@ TOO_FEW_BYTES: Final = 100_000_000
 """Free disk space below which doctor warns (a night's journal and a small library's backup) or fails (one day's needs)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPlace:
     """This gateway: its configuration file, policy, name and number. `runs` tells whether a process id exists on this host."""
 
@@ -133,7 +133,15 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     check_settings(sheet, config, here.policy)
     for file, wanted in private_files(config, here.path):
         judge_file(sheet, file, wanted)
-    start = Start(here.path, config, here.policy, here.instance, here.number, tools.means.clock(), here.runs)
+    start = Start(
+        path=here.path,
+        config=config,
+        policy=here.policy,
+        instance=here.instance,
+        number=here.number,
+        now=tools.means.clock(),
+        pid_runs=here.runs,
+    )
     found = await check_database(sheet, tools)
     await check_integrity(sheet, tools)
     check_disks(sheet, written_folders(config, here))

@@ -52,7 +52,7 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
 
     if not reason.strip():
         raise CliError("a reason is needed: --reason")
-    command = StaffCommand(by_staff("closures move"), reason=reason)
+    command = StaffCommand(by=by_staff("closures move"), reason=reason)
     moved: list[Done] = []
     after: str | None = ""
     while after is not None:

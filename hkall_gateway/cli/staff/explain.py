@@ -132,7 +132,11 @@ def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool
         when = dates.parse_instant(at) if at else site.now()
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
-    known = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
+    known = (
+        site.borrower_facts(question.patron, question.title[0])
+        if question.patron
+        else BorrowerFacts(borrower=None, source=LOADED)
+    )
 
     def work(unit: UnitOfWork) -> Explanation:
         unit.partners.write(site.partners)  # `serve` also writes the configured partners at its start

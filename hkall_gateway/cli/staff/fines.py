@@ -57,7 +57,9 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.circulation import fines as desk
     from hkall_gateway.db.loads.former_cards import card_now
 
-    payment = desk.Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
+    payment = desk.Pay(
+        by=by_staff("pay"), card=site.write(bind(card_now, patron)), cents=cents, transaction_id=transaction, fine=fine
+    )
     _print_result(site.act(desk.pay, payment), as_json)
 
 
@@ -74,7 +76,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
     """
     from hkall_gateway.circulation import fines as desk
 
-    _print_result(site.act(desk.waive, desk.Waive(by_staff("waive"), fine, reason, cents)), as_json)
+    _print_result(site.act(desk.waive, desk.Waive(by=by_staff("waive"), fine=fine, reason=reason, cents=cents)), as_json)
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool) -> None:

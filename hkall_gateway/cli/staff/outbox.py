@@ -181,7 +181,9 @@ def _settle_each(
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))
     refusals = [
-        (row, refusal) for row in wanted if isinstance(refusal := site.act(work, unsent.Settle(by, row, reason)), Refused)
+        (row, refusal)
+        for row in wanted
+        if isinstance(refusal := site.act(work, unsent.Settle(by=by, number=row, reason=reason)), Refused)
     ]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")

@@ -145,7 +145,14 @@ def own_services(site: Site) -> NcipServices:
     from hkall_gateway.rules.dates import HONG_KONG
 
     store, agency = _SiteStore(site), site.library.agency
-    snapshot = Snapshot(ConnectorTools(store, agency, reject_pin))
+    snapshot = Snapshot(ConnectorTools(store=store, agency=agency, verify=reject_pin))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)
-    return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, Metrics(), site.now)
+    return NcipServices(
+        circulation=circulation,
+        callers=site.agreed().callers,
+        agency=agency,
+        timezone=HONG_KONG,
+        metrics=Metrics(),
+        now=site.now,
+    )

@@ -115,7 +115,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     show(shown, as_json, TRACED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One staff command: its name on the command line, its help text, and its special OPTIONS."""
 
@@ -125,7 +125,7 @@ class Command:
 
 
 def _read_commands(table: Mapping[str, Mapping[str, Any]]) -> tuple[Command, ...]:
-    return tuple(Command(name, **{**row, "takes": tuple(row.get("takes", ()))}) for name, row in table.items())
+    return tuple(Command(command=name, **{**row, "takes": tuple(row.get("takes", ()))}) for name, row in table.items())
 
 
 _TABLES: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ def _register_command(row: Command) -> None:
         if to and to.upper() not in tuple(Position):
             raise CliError(f"--to: {to!r} is no position; one of {', '.join(Position)}", WRONG)
         draft = StaffCommand(
-            by_staff(row.command), reason=reason, on=on, cents=cents, position=Position(to.upper()) if to else None
+            by=by_staff(row.command), reason=reason, on=on, cents=cents, position=Position(to.upper()) if to else None
         )
         known = site.write(lambda unit: unit.requests.find(what)) is not None
         agency, _, barcode = (item if known else what).rpartition("/")
@@ -194,7 +194,7 @@ def _register_choice(row: Command) -> None:
         from hkall_gateway.circulation.staff import actions
 
         agency, _, barcode = lender.partition("/")
-        command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
+        command = StaffCommand(by=by_staff(row.command), request=what, barcode=barcode, agency=agency, reason=reason)
         _print_result(site.act(actions.act, command, row.command), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
@@ -233,7 +233,9 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     patron = site.write(bind(card_now, patron))
     facts = site.borrower_facts(patron, bib)
     present = facts.borrower.barcode if facts.borrower else patron
-    command = borrowing.RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
+    command = borrowing.RequestTitle(
+        by=by_staff("place"), patron=present, bib_id=bib, volume=volume, pickup_location=pickup, staff=True
+    )
     _print_result(site.act(borrowing.request_title, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 
@@ -252,8 +254,8 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     from hkall_gateway.circulation.staff import actions
 
     old = site.write(lambda unit: unit.requests.find(what))
-    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
-    command = actions.Reopen(by_staff("reopen"), what, reason=reason)
+    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(borrower=None, source=LOADED)
+    command = actions.Reopen(by=by_staff("reopen"), request=what, reason=reason)
     _print_result(site.act(actions.reopen, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 

@@ -76,7 +76,7 @@ def slips(site: Site) -> None:
     now = Moment(site.now(), site.library.policy.waits)
     for request in site.write(bind(cli_lists.open_list, "pull-list", now)):
         echo("\n".join([*site.write(bind(_slip_lines, request)), ""]))
-        site.act(actions.act, StaffCommand(by, request.id), "print")
+        site.act(actions.act, StaffCommand(by=by, request=request.id), "print")
 
 
 def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:

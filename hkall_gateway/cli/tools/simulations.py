@@ -112,7 +112,10 @@ def simulate(
     url = database.replace("postgresql://", "postgresql+psycopg://", 1)
     if url and not url.startswith("postgresql+psycopg://"):
         raise CliError(f"--database: {database!r} must begin with postgresql+psycopg://", WRONG)
-    settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
+    settings = [
+        Setting(libraries=libraries, days=days, seed=n, loss=loss, crash=crash, requests_a_day=requests, database=url)
+        for n in range(seed, seed + seeds)
+    ]
     failed = []
     for report in simulate_all(settings, jobs):
         ends = ", ".join(f"{name} {count}" for name, count in sorted(report.ends.items()))
@@ -194,7 +197,16 @@ def command_line(main: click.Command) -> CommandLine:
         live = find_adapter(target.start.ils.connector).is_live
         facts = (lambda card, bib: finished(target.circulation.ils.known(card, bib))) if live else None
         library, now = target.circulation.library, lambda: target.now
-        site = Site(library, target.store.now, now, partners, lambda: agreed, target.post, local=facts, bounce_key=LETTER_KEY)
+        site = Site(
+            library=library,
+            write=target.store.now,
+            now=now,
+            partners=partners,
+            agreed=lambda: agreed,
+            post=target.post,
+            local=facts,
+            bounce_key=LETTER_KEY,
+        )
         return _run_command(main, words, site)
 
     return run

@@ -46,7 +46,7 @@ class Found(NamedTuple):
     line: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A filter that chooses a line if any of these fields has any of these values."""
 
@@ -258,7 +258,7 @@ def tail(
     """  # noqa: D301  # click interprets \b
     from hkall_gateway.clock import now
 
-    choices = [Choice(FIELDS[name], (value,)) for name, value in who.items() if value]
+    choices = [Choice(fields=FIELDS[name], values=(value,)) for name, value in who.items() if value]
     choices += [_patron_choice(patron, config)] if patron else []
     try:
         start = instant_of(since, now()) if since else None
@@ -294,7 +294,7 @@ def _patron_choice(card: str, config: Path) -> Choice:
     except CliError:
         if not references:
             raise
-    return Choice(("patron_ref",), tuple(references))
+    return Choice(fields=("patron_ref",), values=tuple(references))
 
 
 def _load_config(path: Path) -> GatewayConfig:

@@ -109,7 +109,7 @@ def _rows_in_json(columns: Sequence[ColumnElement[object]]) -> TableValuedAlias:
     return func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _DriverStatement:
     """A statement compiled for one driver.
 
@@ -257,10 +257,22 @@ class StatementAmong:
 
     def cells(self, connection: Connection, values: Collection[object], **others: object) -> list[list[Any]]:
         """Return the rows with any of `values`, as lists of cells. `others` are further parameters of the query."""
+        statement, among = self._choose(connection, values)
+        return statement.cells(connection, among=among, **others)
+
+    def rows(self, connection: Connection, values: Collection[object], **others: object) -> list[dict[str, Any]]:
+        """Return the rows with any of `values`, as dicts by column name. `others` are further parameters of the query."""
+        statement, among = self._choose(connection, values)
+        return statement.rows(connection, among=among, **others)
+
+    def _choose(self, connection: Connection, values: Collection[object]) -> tuple[CompiledStatement, object]:
+        """Return the statement for this number of values, and its parameter `among`."""
         if len(values) == 1:
-            return self._one.cells(connection, among=next(iter(values)), **others)
-        given = json.dumps([*values]) if connection.dialect.name == "sqlite" else [*values]
-        return self._several[connection.dialect.name].cells(connection, among=given, **others)
+            return self._one, next(iter(values))
+        several = self._several[connection.dialect.name]
+        if connection.dialect.name == "sqlite":
+            return several, json.dumps([*values])
+        return several, [*values]
 
 
 def in_transaction(connection: Connection) -> bool:

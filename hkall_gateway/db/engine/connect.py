@@ -48,7 +48,7 @@ def private(path: Path, fresh: int = OWNER) -> None:
         os.close(created)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Time limits for PostgreSQL, in seconds.
 

@@ -94,7 +94,9 @@ def run_group(
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Records the time of a database on another machine.
     """
-    result = _run_in_parts(_Transaction(connection, make_unit, before_commit, clock), jobs)
+    result = _run_in_parts(
+        _Transaction(connection=connection, make_unit=make_unit, before_commit=before_commit, clock=clock), jobs
+    )
     if tries := max((job.tries for job in result.again), default=0):
         # The pause grows with every try, and is random so that two gateways do not collide again.
         return replace(result, pause_s=FIRST_PAUSE_S * float(2**tries) * draw())
@@ -132,7 +134,7 @@ class _Snapshot:
         job.reply(result, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Transaction:
     """A durably committed transaction in which each job has its own unit of work."""
 
@@ -228,7 +230,7 @@ def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) ->
                     _settle_failure(job, error, fault, answers, again)
         else:
             answers += answered
-    return GroupResult(answers, again, refused=refused)
+    return GroupResult(answers=answers, again=again, refused=refused)
 
 
 def _divide_group(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
@@ -264,7 +266,7 @@ def _settle_lost(
         connection.invalidate()
     connection.rollback()  # SQLAlchemy reconnects only after a rollback
     if isinstance(raised, _Uncommitted) and raised.sent:
-        return GroupResult((), lost=raised.error, in_doubt=partial(_settle_in_doubt, jobs, raised, answers))
+        return GroupResult(answers=(), lost=raised.error, in_doubt=partial(_settle_in_doubt, jobs, raised, answers))
     return replace(_retry_once(jobs, _database_error(raised)), lost=_database_error(raised))
 
 
@@ -275,7 +277,7 @@ def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
     for job in again:
         job.tries += 1
         job.undo()
-    return GroupResult(refused, again)
+    return GroupResult(answers=refused, again=again)
 
 
 def _settle_in_doubt(
@@ -287,7 +289,7 @@ def _settle_in_doubt(
 
     structlog.get_logger().warning("database.commit_asked", fate=fate.value, units=len(jobs))
     if fate is Fate.COMMITTED:
-        return GroupResult(answers)
+        return GroupResult(answers=answers)
     if fate is Fate.ABORTED:
         return _retry_once(jobs, failed.error)
     repeated = _retry_once([job for job in jobs if job.repeatable], failed.error)

@@ -77,7 +77,7 @@ class Job:
         return partial(self.fail, Expired("the command did not begin before its deadline"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupResult:
     """Outcome of a group: the replies to send, and the jobs to retry alone (`again`) after `pause_s` seconds.
 

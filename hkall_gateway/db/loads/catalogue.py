@@ -103,7 +103,7 @@ def _merge_title(record: Title | None, stored: AnyRow | None, copies: Sequence[A
         return record
     first = copies[0]
     isbns = isbns_of(dict.fromkeys(copy.isbn for copy in copies))
-    title = Title(first.bib_id, first.title, first.author, isbns)
+    title = Title(bib_id=first.bib_id, title=first.title, author=first.author, isbns=isbns)
     if stored is None:
         return title
     kept = tuple(stored.isbns.split())

@@ -67,7 +67,7 @@ def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
     judged = replacements(rows, KnownCards(loaded, replaced))
     in_use = {card for card, one in known.items() if one.borrower or one.lines or one.charges}
     to_do = {card: now for card, now in judged.present.items() if replaced.get(card) != now or card in in_use}
-    return Replacements(to_do, judged.refused)
+    return Replacements(present=to_do, refused=judged.refused)
 
 
 def reinstate(unit: UnitOfWork, cards: Collection[str]) -> None:

@@ -69,7 +69,6 @@ Placed = tuple[str, Holding]
 """A copy, preceded by its position in the file as "FILE:LINE"."""
 
 _CACHE_KIB: Final = 64_000
-_FACTS: Final = attrgetter(*(field.name for field in fields(Holding)))
 
 
 class StagedCopies(Collection[Placed]):
@@ -86,7 +85,7 @@ class StagedCopies(Collection[Placed]):
 
     def add(self, place: str, key: tuple[str, ...], copy: Holding | None) -> str:
         """Add a row of the file (None for a bad row). Return the position of an earlier row with the same key, or ""."""
-        bib_id, facts = (copy.bib_id, orjson.dumps(_FACTS(copy))) if copy else ("", None)
+        bib_id, facts = (copy.bib_id, orjson.dumps(copy)) if copy else ("", None)
         row = (*key, place, bib_id, facts)
         if self._connection.execute("INSERT OR IGNORE INTO copies VALUES (?, ?, ?, ?, ?)", row).rowcount:
             self._count += copy is not None
@@ -122,7 +121,7 @@ class StagedCopies(Collection[Placed]):
 
 
 def _staged_copy(facts: bytes) -> Holding:
-    return Holding(*orjson.loads(facts))
+    return Holding(**orjson.loads(facts))
 
 
 CHUNK: Final = 500
@@ -147,7 +146,7 @@ KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawals:
     """Copies that a file withdraws, by (agency, barcode), and titles with a complete list of copies, by (agency, bib_id).
 
@@ -181,7 +180,7 @@ def _split_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[frozenset[tuple[s
 NOTHING: Final = Withdrawals()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """The number of copies that a library had `before` a load and would lose by it. LoadReport explains the other counts."""
 
@@ -199,7 +198,7 @@ class Loss:
         return self.gone(full=full) > max(FEW_COPIES, self.before * MOST_VANISHING)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
     """The number of rows that loading a file would change.
 
@@ -252,7 +251,14 @@ def compare(
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
     unnamed = there.keys() - shared - {(card,) for card in spared}
-    return LoadReport(len(there), len(coming) - len(shared), len(shared) - same, same, len(unnamed), len(present))
+    return LoadReport(
+        before=len(there),
+        new=len(coming) - len(shared),
+        changed=len(shared) - same,
+        same=same,
+        vanishing=len(unnamed),
+        replaced=len(present),
+    )
 
 
 def compare_copies(
@@ -280,9 +286,20 @@ def compare_copies(
         elif agency in {"", owner}:
             vanishing[owner] += 1
             withdrawn[owner] += withdrawals.covers(owner, barcode, bib_id)
-    losses = tuple(Loss(owner, before[owner], lost, withdrawn[owner]) for owner, lost in sorted(vanishing.items()))
-    counts = (len(staged) - shared, shared - same, same, vanishing.total(), 0, withdrawn.total())
-    return LoadReport(before.total(), *counts, losses)
+    losses = tuple(
+        Loss(library=owner, before=before[owner], vanishing=lost, withdrawn=withdrawn[owner])
+        for owner, lost in sorted(vanishing.items())
+    )
+    return LoadReport(
+        before=before.total(),
+        new=len(staged) - shared,
+        changed=shared - same,
+        same=same,
+        vanishing=vanishing.total(),
+        replaced=0,
+        withdrawn=withdrawn.total(),
+        losses=losses,
+    )
 
 
 def begin(unit: UnitOfWork, kind: str) -> int:

@@ -33,7 +33,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 COST: Final = 2**12
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """The mark of an erased card, with the time `at` of the last erasure.
 
@@ -90,7 +90,7 @@ def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: dat
     kind = _key_label(key)
     salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
     mark_of = keyed_mark_of if key else slow_mark_of
-    return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
+    return tuple(Mark(mark=mark_of(card, salt, key), salt=salt, key=kind, at=now) for card in cards)
 
 
 def match_cards(
@@ -174,7 +174,7 @@ def add_to_file(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
 def _parse_mark(line: str, path: Path) -> Mark:
     try:
         row = json.loads(line)
-        return Mark(row["mark"], row["salt"], row["key"], datetime.fromisoformat(row["at"]))
+        return Mark(mark=row["mark"], salt=row["salt"], key=row["key"], at=datetime.fromisoformat(row["at"]))
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path}: is no list of erased marks") from None
 

@@ -75,7 +75,7 @@ def empty_the_log(connection: Connection) -> bool:
 ERASE: Final = "ERASE_PATRON"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemainingRow:
     """A row that still names the person: its kind, its number, the reason, and the event after which it can be erased."""
 
@@ -85,7 +85,7 @@ class RemainingRow:
     then: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureResult:
     """The number of anonymised requests and of other changed rows, and the rows that still name the person."""
 
@@ -96,7 +96,9 @@ class ErasureResult:
     def and_then(self, more: ErasureResult) -> ErasureResult:
         """Combine this result with the result of a second erasure of the same person."""
         return ErasureResult(
-            self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays))
+            requests=self.requests + more.requests,
+            rows=self.rows + more.rows,
+            stays=tuple(dict.fromkeys(self.stays + more.stays)),
         )
 
 
@@ -129,7 +131,12 @@ def forget(
         retention.anonymise(unit, ended)
     kept = [request for request in theirs if request.id in held]
     erasure = Erasure(
-        unit, who, [RemainingRow("request", r.id, f"{r.position}: {held[r.id]}", f"requests show {r.id}") for r in kept]
+        unit,
+        who,
+        [
+            RemainingRow(what="request", which=r.id, why=f"{r.position}: {held[r.id]}", then=f"requests show {r.id}")
+            for r in kept
+        ],
     )
     count = 0
     # Handle the patron's row and the former cards last, because they stay if any other row stays.
@@ -143,7 +150,7 @@ def forget(
     erased.store_marks(unit, marks)
     facts = {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}
     unit.note(BLANK, ERASE, facts, now, by)  # BLANK, so that the line does not name the person
-    return ErasureResult(len(ended), count, tuple(erasure.stays))
+    return ErasureResult(requests=len(ended), rows=count, stays=tuple(erasure.stays))
 
 
 _ALL: Final = 1_000_000
@@ -212,17 +219,21 @@ def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | No
     """Return the RemainingRow for a row of an open case, or None if the row can be erased."""
     cards, number = set(erasure.who.cards), str(row.get("id", ""))
     if table is PATRONS and erasure.stays:
-        return RemainingRow("patron", "", "open matters need name and address", _LATER)
+        return RemainingRow(what="patron", which="", why="open matters need name and address", then=_LATER)
     if table is FORMER_CARDS and erasure.stays and {row["card"], row["present"]} & cards:
-        return RemainingRow("former_card", "", "open matters are found by it too", _LATER)
+        return RemainingRow(what="former_card", which="", why="open matters are found by it too", then=_LATER)
     if table is OUTBOX and row["state"] in UNSETTLED:
-        return RemainingRow("message", number, f"{row['state']}: it is not sent yet", f"outbox show {number}")
+        return RemainingRow(
+            what="message", which=number, why=f"{row['state']}: it is not sent yet", then=f"outbox show {number}"
+        )
     if table is QUARANTINE and row["state"] == QuarantineState.KEPT:
-        return RemainingRow("quarantine", number, "it waits to be judged", f"quarantine show {number}")
+        return RemainingRow(what="quarantine", which=number, why="it waits to be judged", then=f"quarantine show {number}")
     if table is CARD_BLOCKS and row["card"] in cards:
-        return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
+        return RemainingRow(
+            what="card_block", which="", why="a terminal blocked the card", then="a terminal lifts it (SIP2 25)"
+        )
     if table is FINES and row["patron"] in cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
-        return RemainingRow("fine", number, "money is open", "fines list")
+        return RemainingRow(what="fine", which=number, why="money is open", then="fines list")
     return None
 
 
@@ -254,7 +265,7 @@ def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]
 
     @cache
     def erased_from(place: int) -> Person:
-        return Person(tuple(card for card, _at in in_time[place:]))
+        return Person(cards=tuple(card for card, _at in in_time[place:]))
 
     def change(record: Row) -> Row:
         later = bisect_right(times, datetime.fromisoformat(record.get("moved_at") or record["at"]))

@@ -35,7 +35,7 @@ class NotDone(Exception):
         self.wrong = wrong
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
     """Access to a site's records: the database through `read` and `write`, and the archives.
 
@@ -58,7 +58,7 @@ class Records:
         return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
     """The result of an erasure: counts for the tables, changed records by archive, and the archives that are missing here."""
 
@@ -70,8 +70,13 @@ class Erasure:
     @property
     def stays(self) -> tuple[RemainingRow, ...]:
         """The rows and archives that still name the person, each with the action that removes it."""
-        away = "it is not here", "run this again with --archive FILE where it is"
-        return (*self.tables.stays, *(RemainingRow("archive", str(file), *away) for file in self.missing))
+        missing = [
+            RemainingRow(
+                what="archive", which=str(file), why="it is not here", then="run this again with --archive FILE where it is"
+            )
+            for file in self.missing
+        ]
+        return (*self.tables.stays, *missing)
 
 
 def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
@@ -138,7 +143,9 @@ def erase(
     if late := site.read(bind(forgetting.find, who, found)):  # erase rows that were written before the cards were locked
         done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
     archived += _erase_from_archives(site, further, who)  # again, for rows that a concurrent purge has archived
-    return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))
+    return Erasure(
+        who=who, tables=done, archived=archived, missing=tuple(file for file in site.archives(further) if not file.exists())
+    )
 
 
 def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -> None:

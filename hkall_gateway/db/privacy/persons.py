@@ -38,7 +38,7 @@ _CARDS: Final = re.compile("(?:^|_)(?:card|patron|barcode|present|former|recipie
 """Matches names of columns and JSON keys that contain card numbers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """The card numbers of one person, and the names and addresses that no other patron has.
 
@@ -107,12 +107,12 @@ def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
     found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
     words = tuple(dict.fromkeys(word for row in found for word in row if word))
     shared = tuple(word for word in words if _is_shared(unit, word, cards))
-    return Person(cards, tuple(word for word in words if word not in shared), shared)
+    return Person(cards=cards, words=tuple(word for word in words if word not in shared), shared=shared)
 
 
 def _is_shared(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
     """Check whether a word occurs in another patron's name or address, as "李明" occurs in "李明德"."""
-    p, one = PATRONS.c, Person((word,))
+    p, one = PATRONS.c, Person(cards=(word,))
     columns = (p.name, p.name_zh, p.email)
     alike = or_(*(column.icontains(word, autoescape=True) for column in columns))
     rows = unit.execute(select(*columns).where(alike, p.barcode.not_in(cards)))

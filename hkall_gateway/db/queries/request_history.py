@@ -27,7 +27,7 @@ COURIER: Final = "courier"
 J = JOURNAL.c
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:
     """One line of the journal: the actor, its channel and message, the change, and the rule. `detail` is JSON."""
 
@@ -45,7 +45,7 @@ class JournalRow:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
     """The stored reply to a document, which is sent again if the document is repeated. `outcome` is a JSON record."""
 
@@ -55,7 +55,7 @@ class KeptAnswer:
     keep_until: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeRow:
     """One letter to the patron, with its state: queued, sent, undeliverable, not_needed or dropped."""
 
@@ -71,14 +71,14 @@ class NoticeRow:
 def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
     """Return the newest MOST journal lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
-    return tuple(JournalRow(*cells) for cells in reversed(unit.execute(newest).all()))
+    return tuple(JournalRow(**row) for row in reversed(unit.execute(newest).mappings().all()))
 
 
 def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
     """Return the changes of a request after the journal line `seen`, oldest first, without refusals and courier notes."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
-    return tuple(JournalRow(*cells) for cells in unit.execute(newer.order_by(J.id)))
+    return tuple(JournalRow(**row) for row in unit.execute(newer.order_by(J.id)).mappings())
 
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
@@ -93,7 +93,7 @@ def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Att
     query = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
     found: dict[int, tuple[Attempt, ...]] = {}
     for number, at, kind, problem, detail in unit.execute(query):
-        found[number] = (*found.get(number, ()), Attempt(at, DeliveryKind(kind), problem, detail))
+        found[number] = (*found.get(number, ()), Attempt(at=at, kind=DeliveryKind(kind), problem=problem, detail=detail))
     return found
 
 
@@ -106,13 +106,14 @@ def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Map
     if not instants:
         return {}
     query = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
-    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in unit.execute(query))}
+    answers = [KeptAnswer(**row) for row in unit.execute(query).mappings()]
+    return {(answer.agency, answer.made_at): answer for answer in answers}
 
 
 def notices(unit: UnitOfWork, request: str) -> tuple[NoticeRow, ...]:
     """Return the letters about a request, oldest first, without addresses."""
     query = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
-    return tuple(NoticeRow(*cells) for cells in unit.execute(query))
+    return tuple(NoticeRow(**row) for row in unit.execute(query).mappings())
 
 
 def _columns(table: Table, record: type[DataclassInstance]) -> list[Column[Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, CursorResult, Join, Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import ColumnElement, Join, MappingResult, Select, and_, func, literal, literal_column, or_, select
 
 from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -27,7 +27,7 @@ _LENT: Final = sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED})
 _DECLINED: Final = "declined"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
     """Civil days at the library from `first` to `last`, inclusive."""
 
@@ -40,7 +40,7 @@ class Period:
         return (self.last - self.first).days + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
     """Requests placed in a month ("2017-03"), by side, partner and patron category ("" if no longer known).
 
@@ -69,7 +69,7 @@ class Count:
         return self.filled / decided if decided else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turnaround:
     """Number of books that reached our hold shelf `days` calendar days after their requests were placed."""
 
@@ -80,7 +80,7 @@ class Turnaround:
     requests: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalCount:
     """Refusals of patrons, terminals and partners by one rule. `partner` and `category` are "" if the journal lacks them."""
 
@@ -92,7 +92,7 @@ class RefusalCount:
     times: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclineCount:
     """Number of times that a lender (possibly our library) declined to supply a copy for one reason."""
 
@@ -103,7 +103,7 @@ class DeclineCount:
     times: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairCount:
     """Requests to one lender for one pickup place of a borrower, and how many of these requests were filled."""
 
@@ -114,7 +114,7 @@ class PairCount:
     filled: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """All figures of a period. `since` is the first day with a request in the database."""
 
@@ -131,21 +131,32 @@ class Statistics:
 def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
     """Return all figures of a period for the library `agency`, with seven statements that group rows in the database."""
     first = unit.execute(select(func.min(R.placed_at))).scalar()
-    month, placed = _month_of(unit.dialect, "requests.placed_at"), _in_period(R.placed_at, period)
-    sums = (_count_if(_FILLED), _count_if(_UNFILLED), _count_if(_CANCELLED))
-    counts = _count_by(unit, _WITH_PATRON, [placed], (month, R.side, R.partner, _CATEGORY), *sums)
-    days: ColumnElement[int] = literal_column(_DAYS[unit.dialect])
+    month, placed = _month_of(unit.dialect, "requests.placed_at").label("month"), _in_period(R.placed_at, period)
+    sums = (
+        _count_if(_FILLED).label("filled"),
+        _count_if(_UNFILLED).label("unfilled"),
+        _count_if(_CANCELLED).label("cancelled"),
+    )
+    counts = _count_by(unit, "requests", _WITH_PATRON, [placed], (month, R.side, R.partner, _CATEGORY), *sums)
+    days: ColumnElement[int] = literal_column(_DAYS[unit.dialect]).label("days")
     came = [_BORROWED, R.received_on.is_not(None), placed]
-    turnarounds = _count_by(unit, _WITH_PATRON, came, (month, R.partner, _CATEGORY, days))
-    named = (J.rule, J.outcome, func.coalesce(R.partner, literal_column("''")), _CATEGORY)
-    refused = _count_by(unit, _REFUSED, [IS_REFUSED, _in_period(J.at, period)], (_month_of(unit.dialect, "journal.at"), *named))
+    turnarounds = _count_by(unit, "requests", _WITH_PATRON, came, (month, R.partner, _CATEGORY, days))
+    partner = func.coalesce(R.partner, literal_column("''")).label("partner")
+    refused_in = _month_of(unit.dialect, "journal.at").label("month")
+    refusals = _count_by(
+        unit,
+        "times",
+        _REFUSED,
+        [IS_REFUSED, _in_period(J.at, period)],
+        (refused_in, J.rule, J.outcome.label("reason"), partner, _CATEGORY),
+    )
     return Statistics(
         period=period,
-        counts=tuple(Count(*cells) for cells in counts),
-        turnarounds=tuple(Turnaround(*cells) for cells in turnarounds),
-        refusals=tuple(RefusalCount(*cells) for cells in refused),
+        counts=tuple(Count(**row) for row in counts),
+        turnarounds=tuple(Turnaround(**row) for row in turnarounds),
+        refusals=tuple(RefusalCount(**row) for row in refusals),
         declines=_declines(unit, period, agency),
-        pairs=tuple(PairCount(*cells) for cells in unit.execute(_pair_query(period, agency))),
+        pairs=tuple(PairCount(**row) for row in unit.execute(_pair_query(period, agency)).mappings()),
         anonymised=unit.execute(select(func.count()).where(placed, R.anonymised)).scalar_one(),
         since=dates.civil(first) if first else None,
     )
@@ -197,7 +208,7 @@ def _in_period(instant: ColumnElement[datetime], period: Period) -> ColumnElemen
     return and_(instant >= dates.start_of(period.first), instant < dates.start_of(dates.after(period.last, 1)))
 
 
-_CATEGORY: Final = func.coalesce(PATRONS.c.category, literal_column("''"))
+_CATEGORY: Final = func.coalesce(PATRONS.c.category, literal_column("''")).label("category")
 _WITH_PATRON: Final = REQUESTS.outerjoin(PATRONS, and_(PATRONS.c.barcode == R.patron, R.patron != ""))
 _REFUSED: Final = JOURNAL.outerjoin(REQUESTS, and_(R.id == J.request, J.request != "")).outerjoin(
     PATRONS, and_(PATRONS.c.barcode == J.patron, J.patron != "")
@@ -216,10 +227,16 @@ def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _count_by(
-    unit: UnitOfWork, source: Join, where: Sequence[Condition], by: Sequence[ColumnElement[Any]], *sums: ColumnElement[int]
-) -> CursorResult[*tuple[Any, ...]]:
-    """Return the values of the columns `by` in order, the number of rows with these values, and the `sums` over them."""
-    return unit.execute(select(*by, func.count(), *sums).select_from(source).where(*where).group_by(*by).order_by(*by))
+    unit: UnitOfWork,
+    number: str,
+    source: Join,
+    where: Sequence[Condition],
+    by: Sequence[ColumnElement[Any]],
+    *sums: ColumnElement[int],
+) -> MappingResult:
+    """Return the values of the columns `by` in order, the `number` of rows with these values, and the `sums` over them."""
+    counted = select(*by, func.count().label(number), *sums).select_from(source)
+    return unit.execute(counted.where(*where).group_by(*by).order_by(*by)).mappings()
 
 
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
@@ -237,7 +254,10 @@ def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCou
             if reason := reason_of(outcome):
                 key = (when, lender, borrower, reason)
                 sums[key] = sums.get(key, 0) + times
-    return tuple(DeclineCount(*key, sums[key]) for key in sorted(sums))
+    return tuple(
+        DeclineCount(month=when, lender=lender, borrower=borrower, reason=reason, times=times)
+        for (when, lender, borrower, reason), times in sorted(sums.items())
+    )
 
 
 def _their_reason(outcome: str) -> str:
@@ -263,5 +283,11 @@ def _pair_query(period: Period, agency: str) -> Select[str, str, str, int, int]:
     lender: ColumnElement[str] = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN partner ELSE NULL END")
     borrower: ColumnElement[str] = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN NULL ELSE partner END")
     us = literal(agency)
-    columns = (func.coalesce(lender, us), func.coalesce(borrower, us), found.c.pickup_location, found.c.number, found.c.filled)
+    columns = (
+        func.coalesce(lender, us).label("lender"),
+        func.coalesce(borrower, us).label("borrower"),
+        found.c.pickup_location.label("place"),
+        found.c.number.label("requests"),
+        found.c.filled,
+    )
     return select(*columns).select_from(found).order_by(found.c.side, found.c.partner, found.c.pickup_location)

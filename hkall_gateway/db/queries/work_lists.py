@@ -106,7 +106,7 @@ class Moment:
         return dates.civil(self.now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageOrder:
     """The sort order and start of a page. `after` is the `next` cursor of the previous page, or "" for the first page."""
 
@@ -116,7 +116,7 @@ class PageOrder:
     most: int = 50
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Only:
     """Filter for a list by partner, pickup place and material. An empty field does not filter."""
 
@@ -129,7 +129,7 @@ FIRST: Final = PageOrder()
 ALL: Final = Only()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListRow:
     """A request in a work list, with data from its copy.
 
@@ -226,7 +226,15 @@ def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST,
     rows = []
     for *request_cells, _key, call_number, author, material in found[:most]:
         request = request_of(request_cells)
-        rows.append(ListRow(request, days_there(request, at.now), call_number or "", author or "", material or ""))
+        rows.append(
+            ListRow(
+                request=request,
+                days=days_there(request, at.now),
+                call_number=call_number or "",
+                author=author or "",
+                material=material or "",
+            )
+        )
     if name is ListName.STUCK:
         numbers = [row.request.id for row in rows]
         aside, faults = round_errors(unit, numbers), partner_faults(unit, numbers)

@@ -49,7 +49,7 @@ _MOST_PLACES: Final = 16_000
 """Limit for the position of an indexed word. PostgreSQL counts positions up to 16,383."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedWords:
     """The words of one title by field, separated by single blanks."""
 

@@ -47,7 +47,7 @@ class BadQuery(StrEnum):
     NO_ISBN = "no ISBN"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TitleQuery:
     """A parsed query. A title must contain all phrases, each within one text of `field` (for ANY, of any field).
 
@@ -89,7 +89,11 @@ def parse(text: str, field: SearchField = SearchField.ANY) -> TitleQuery | BadQu
     if not phrases:
         return BadQuery.NO_WORDS
     literal = bool(number or _QUOTE.search(text))
-    return BadQuery.TOO_MANY_WORDS if sum(map(len, phrases)) > MOST_WORDS else TitleQuery(phrases, field, literal)
+    return (
+        BadQuery.TOO_MANY_WORDS
+        if sum(map(len, phrases)) > MOST_WORDS
+        else TitleQuery(phrases=phrases, field=field, literal=literal)
+    )
 
 
 def _split_phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:

@@ -60,7 +60,7 @@ class Sort(StrEnum):
     TITLE = "title"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Narrowing:
     """Which of the hits are shown, and in which order. "" means any value, and `page` counts from 1.
 
@@ -90,7 +90,7 @@ class Narrowing:
         return self.language in ("", language) and self.decade in ("", decade) and self.library in ("", *libraries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTitle:
     """A title on a page of results. `agencies` are the libraries with an available copy, in alphabetical order."""
 
@@ -114,7 +114,7 @@ class FacetValue:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTitles:
     """A page of results.
 
@@ -175,11 +175,11 @@ def search(
         ordered = hits(connection, queries, shown.facets, shown.sort, most, walking=more)
         ids = [one for one in ordered if one in libraries] if shown.available else ordered
     return FoundTitles(
-        _read_titles(connection, ids[(shown.page - 1) * PAGE : shown.page * PAGE], is_available, libraries),
-        count,
-        more,
-        shown.page,
-        pages,
+        titles=_read_titles(connection, ids[(shown.page - 1) * PAGE : shown.page * PAGE], is_available, libraries),
+        count=count,
+        more=more,
+        page=shown.page,
+        pages=pages,
         available=len(libraries) if is_judged else None,
         facets=_facet_values(counted),
         instead=_as_text(wanted) if wanted.phrases != query.phrases else "",
@@ -325,9 +325,9 @@ def _read_titles(
     """Return titles, with their available libraries as in `libraries`. If it is empty, look up these libraries."""
     if not ids:
         return ()
-    found = {cells[0]: cells for cells in _SHOWN.cells(connection, ids)}
+    found = {row["id"]: row for row in _SHOWN.rows(connection, ids)}
     libraries = libraries or _available_at(_COPIES.cells(connection, ids), is_available)
-    return tuple(FoundTitle(*[*found[one], tuple(sorted(libraries.get(one, ())))]) for one in ids)
+    return tuple(FoundTitle(**found[one], agencies=tuple(sorted(libraries.get(one, ())))) for one in ids)
 
 
 def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[int, set[str]]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NcipDialect:
     """The way we write NCIP for one kind of peer.
 
@@ -58,14 +58,16 @@ DIALECTS: Mapping[str, NcipDialect] = MappingProxyType(
     {
         row.name: row
         for row in (
-            NcipDialect("direct",   NCIP_2_02,                                                "direct"),
-            NcipDialect("broker",   "http://www.niso.org/ncip/v2_02/imp1/xsd/ncip_v2_02.xsd", "broker", mirrors=True),
-            NcipDialect("innreach", NCIP_1_0,                                                 "innreach", namespaced=False),
-            NcipDialect("koha",     NCIP_2_02,                                                "broker", prefix="", apart=True),
-            NcipDialect("openrs",   NCIP_2_02,                                                "openrs"),
+            NcipDialect(name="direct", version=NCIP_2_02, flow="direct"),
+            NcipDialect(
+                name="broker", version="http://www.niso.org/ncip/v2_02/imp1/xsd/ncip_v2_02.xsd", flow="broker", mirrors=True
+            ),
+            NcipDialect(name="innreach", version=NCIP_1_0, flow="innreach", namespaced=False),
+            NcipDialect(name="koha", version=NCIP_2_02, flow="broker", prefix="", apart=True),
+            NcipDialect(name="openrs", version=NCIP_2_02, flow="openrs"),
         )
     }
-)  # fmt: skip
+)
 
 _MINORS = {"0": 0, "01": 1, "02": 2}
 

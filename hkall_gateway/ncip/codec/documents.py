@@ -60,7 +60,9 @@ def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
     texts = {name: [(node.text or "").strip() for node in found[0].iter(f"{{*}}{name}")] for name in LISTS}
     lists = {name: kept for name, found_texts in texts.items() if (kept := [text for text in found_texts if text])}
     fields: Fields = {**({_header_name(service): sides} if sides else {}), **lists}
-    return NcipMessage(service, fields, read_attribute(root, "version"), namespaced=False, notes=tuple(notes))
+    return NcipMessage(
+        service=service, fields=fields, version=read_attribute(root, "version"), namespaced=False, notes=tuple(notes)
+    )
 
 
 def write_lookup_version(message: NcipMessage) -> bytes:

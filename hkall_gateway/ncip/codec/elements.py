@@ -16,7 +16,7 @@ from typing import Final, Literal, cast
 Kind = Literal["complex", "any", "text", "scheme", "empty", "dateTime", "integer", "count", "ordinal"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """One child element in a parent's content model.
 
@@ -32,7 +32,7 @@ class Child:
     since: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Element:
     """The content model of one element.
 
@@ -85,11 +85,15 @@ SINCE = {"": 0, "2.01": 1, "2.02": 2}
 
 def parse_elements(content: str, leaves: str) -> Mapping[str, Element]:
     """Parse `content` (elements with children) and `leaves` (names by kind). Return the elements by name."""
-    found = {name: Element(name, "complex", _parse_children(places)) for names, places in split_rows(content) for name in names}
+    found = {
+        name: Element(name=name, kind="complex", children=_parse_children(places))
+        for names, places in split_rows(content)
+        for name in names
+    }
     personal = PERSONAL.split()
     for (kind,), names in split_rows(leaves):
         for name in names:
-            found[name] = Element(name, cast(Kind, kind), secret=name in SECRET, personal=name in personal)
+            found[name] = Element(name=name, kind=cast(Kind, kind), secret=name in SECRET, personal=name in personal)
     return MappingProxyType(found)
 
 
@@ -99,7 +103,7 @@ def _parse_children(places: Iterable[str]) -> Mapping[str, Child]:
         marked, _, version = place.partition("@")
         child = marked.rstrip("?*+")
         mark = marked[len(child) :]
-        children[child] = Child(child, required=mark in ("", "+"), repeats=mark in ("*", "+"), since=SINCE[version])
+        children[child] = Child(name=child, required=mark in ("", "+"), repeats=mark in ("*", "+"), since=SINCE[version])
     return MappingProxyType(children)
 
 
@@ -108,7 +112,7 @@ ELEMENTS = parse_elements("".join(text for section, text in CONTENT.items() if s
 SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
 """Elements allowed under NCIPMessage: every initiation, every response, and Problem."""
 
-_PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
+_PROBLEMS = Element(name="NCIPMessage", kind="complex", children={"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
 
 
 GENERIC: Final = "Response"
@@ -123,5 +127,5 @@ def find_model(service: str) -> Element:
 def find_place(element: Element, name: str) -> Child | None:
     """Return the child `name` in the content model of `element`, or None if that child is not allowed."""
     if element.kind == "any" and name in ELEMENTS:
-        return Child(name, required=False, repeats=True)
+        return Child(name=name, required=False, repeats=True)
     return element.children.get(name)

@@ -15,7 +15,7 @@ from typing import Final, cast
 from hkall_gateway.ncip.codec.elements import ELEMENTS, Kind, read_content, split_rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContentPart:
     """One part of a content model: either an element with a `name`, or a group of `parts`.
 
@@ -132,7 +132,7 @@ def _parse_element(word: str) -> ContentPart:
     marked, _, version = word.partition("@")
     name = marked.rstrip("?*+")
     mark = marked[len(name) :]
-    return ContentPart(name, required=mark in ("", "+"), repeats=mark in ("*", "+"), late=bool(version))
+    return ContentPart(name=name, required=mark in ("", "+"), repeats=mark in ("*", "+"), late=bool(version))
 
 
 def _parse_sections(*sections: str) -> Mapping[str, ContentPart]:

@@ -19,7 +19,7 @@ from hkall_gateway.xml.tree import SEVERAL, Fields, Tree, Value
 DOT = "•"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """The sender and the addressee of a document, each "" if unreadable."""
 
@@ -47,7 +47,7 @@ class BadDocument(Exception):
         self.version = ""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class NcipMessage(Tree):
     """One NCIP message. Messages are equal if their service and fields are equal.
 
@@ -70,13 +70,20 @@ class NcipMessage(Tree):
 
     def with_fields(self, fields: Fields) -> NcipMessage:
         """Return a message with other fields. `dataclasses.replace` would take three times as long."""
-        return NcipMessage(self.service, fields, self.version, self.namespaced, self.extension, self.notes)
+        return NcipMessage(
+            service=self.service,
+            fields=fields,
+            version=self.version,
+            namespaced=self.namespaced,
+            extension=self.extension,
+            notes=self.notes,
+        )
 
     def __repr__(self) -> str:
         return f"Message({self.service!r}, {redacted(self)!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceShape:
     """The shape of one service.
 
@@ -133,7 +140,12 @@ ROWS: tuple[tuple[Literal["L", "U", "N"], str, str], ...] = (
 
 SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
     {
-        service: ServiceShape(service, kind, f"{service}Response", tuple(tuple(need.split("|")) for need in needs.split()))
+        service: ServiceShape(
+            service=service,
+            kind=kind,
+            reply=f"{service}Response",
+            needs=tuple(tuple(need.split("|")) for need in needs.split()),
+        )
         for kind, needs, services in ROWS
         for service in services.split()
     }

@@ -47,7 +47,14 @@ def read_message(root: etree._Element, version: str, notes: Notes, services: Col
     fields = _read_fields(nodes if service == "Problem" else nodes[0], find_model(service), service, notes)
     if service in SHAPES and (missing := SHAPES[service].missing(fields)):
         raise BadDocument("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, read_header(root))
-    return NcipMessage(service, fields, version, str(root.tag).startswith(f"{{{NISO}}}"), extension, tuple(notes))
+    return NcipMessage(
+        service=service,
+        fields=fields,
+        version=version,
+        namespaced=str(root.tag).startswith(f"{{{NISO}}}"),
+        extension=extension,
+        notes=tuple(notes),
+    )
 
 
 def _find_service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
@@ -151,7 +158,7 @@ def write_document(
         ValueError: A field is not in the content model. The message contains the field's path.
     """
     mark = f"{prefix}:" if prefix else ""
-    writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
+    writer = _Writer(mark=mark, level=level, of_attributes=mark if prefix or bare else f"{QUALIFIED}:")
     root = f"{writer.mark}NCIPMessage"
     space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}" xmlns:{QUALIFIED}="{NISO}"'
     version_attribute = f' {writer.of_attributes}version="{_escape_attribute(version)}"' if version else ""
@@ -163,7 +170,7 @@ def write_document(
     return f"<{root}{space}{version_attribute}>{end}{inside}{end}</{root}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
     """Collects text in `pieces`. `mark` is the element prefix with a colon, and `of_attributes` the attribute prefix."""
 
@@ -183,7 +190,8 @@ class _Writer:
                 self.fill(_content_of(_ALONE, self.mark), message.fields)
             else:
                 self.structure(
-                    _make_slot(Child(service, required=True, repeats=False), find_model(service), self.mark), message.fields
+                    _make_slot(Child(name=service, required=True, repeats=False), find_model(service), self.mark),
+                    message.fields,
                 )
         except _Misfit as wrong:
             raise ValueError(f"{service}{wrong}") from wrong
@@ -240,7 +248,7 @@ class _Misfit(ValueError):
     """A field does not fit the content model. The message begins with the field's path below the current element."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Slot:
     """One child in an element's content model. `foreign` is true if the child may contain foreign XML."""
 
@@ -286,8 +294,16 @@ def _content_of(name: str, mark: str) -> _Content:
 
 
 def _make_slot(at: Child, element: Element, mark: str, *, foreign: bool = False) -> _Slot:
-    tags = f"<{mark}{at.name}>", f"</{mark}{at.name}>", f"<{mark}{at.name}/>"
-    return _Slot(at.name, element.kind, at.since, at.repeats, foreign, *tags)
+    return _Slot(
+        name=at.name,
+        kind=element.kind,
+        since=at.since,
+        repeats=at.repeats,
+        foreign=foreign,
+        opens=f"<{mark}{at.name}>",
+        closes=f"</{mark}{at.name}>",
+        empty=f"<{mark}{at.name}/>",
+    )
 
 
 def _escape_text(text: str) -> str:

@@ -17,7 +17,7 @@ SYNTAX: Final = "Invalid Message Syntax Error"
 
 def read_header(root: etree._Element) -> Header:
     """Read the sender and the addressee of a document of any version. A missing agency is ""."""
-    return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
+    return Header(from_agency=_find_agency(root, "FromAgencyId"), to_agency=_find_agency(root, "ToAgencyId"))
 
 
 def serialize_foreign(node: etree._Element) -> str:

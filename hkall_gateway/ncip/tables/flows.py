@@ -92,12 +92,12 @@ def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipM
     """Recall our item, to be returned by the due date."""
     recall = item_recalled(message, partner, agency)
     due: Fields = {"DesiredDateDue": recall.fields["DateDue"]} if "DateDue" in recall.fields else {}
-    return NcipMessage("RecallItem", {**{n: v for n, v in recall.fields.items() if n != "DateDue"}, **due})
+    return NcipMessage(service="RecallItem", fields={**{n: v for n, v in recall.fields.items() if n != "DateDue"}, **due})
 
 
 def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Cancel the recall of our item."""
-    return NcipMessage("CancelRecallItem", item_recall_cancelled(message, partner, agency).fields)
+    return NcipMessage(service="CancelRecallItem", fields=item_recall_cancelled(message, partner, agency).fields)
 
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
@@ -106,10 +106,10 @@ def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> Nc
         return None
     request = request_item(message, partner, agency)
     if message.item is None:
-        return NcipMessage("ItemRequested", request.fields)
+        return NcipMessage(service="ItemRequested", fields=request.fields)
     kept = {"UserId": request.fields["UserId"], "ItemId": item_id(message.item)}
     kept |= {name: value for name, value in request.fields.items() if name == "ItemOptionalFields"}
-    return NcipMessage("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
+    return NcipMessage(service="ItemRequested", fields={**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
 def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
@@ -118,9 +118,11 @@ def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) ->
         return None
     cancellation = cancel_request_item(message, partner, agency)
     if message.item is None:
-        return NcipMessage("ItemRequestCancelled", cancellation.fields)
+        return NcipMessage(service="ItemRequestCancelled", fields=cancellation.fields)
     user = cancellation.fields["UserId"]
-    return NcipMessage("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(message.item), "RequestType": LOAN})
+    return NcipMessage(
+        service="ItemRequestCancelled", fields={"UserId": user, "ItemId": item_id(message.item), "RequestType": LOAN}
+    )
 
 
 def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
@@ -131,7 +133,9 @@ def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Decline the request with a CancelRequestItem, as OpenRS expects."""
     decline = item_request_cancelled(message, partner, agency)
-    return NcipMessage("CancelRequestItem", {n: v for n, v in decline.fields.items() if n != "ItemOptionalFields"})
+    return NcipMessage(
+        service="CancelRequestItem", fields={n: v for n, v in decline.fields.items() if n != "ItemOptionalFields"}
+    )
 
 
 _SILENT: Final[Mapping[Notification, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))

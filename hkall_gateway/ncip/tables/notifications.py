@@ -190,7 +190,7 @@ def utc(when: datetime) -> str:
 
 def _make_message(service: str, **fields: Value) -> NcipMessage:
     """Make a message, omitting empty fields."""
-    return NcipMessage(service, _without_empty(**fields))
+    return NcipMessage(service=service, fields=_without_empty(**fields))
 
 
 def _make_report(message: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:

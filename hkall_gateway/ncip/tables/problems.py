@@ -183,7 +183,7 @@ ROWS: Final = (
 PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row for row in ROWS})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A Problem to write. If `challenge` holds WWW-Authenticate headers, the HTTP response gets the status 401."""
 
@@ -201,7 +201,12 @@ def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Pro
     rule = why.rule
     sentence = row.sentence.format_map(_Blanks(detail))
     words = f"{rule}: {sentence}" if rule else sentence
-    return Problem(row.services.get(service, row.problem), words, row.element, rule=rule)
+    return Problem(
+        problem=row.services.get(service, row.problem),
+        detail=words,
+        element=row.element,
+        rule=rule,
+    )
 
 
 def find_scheme(problem: str, service: str) -> str:

@@ -24,7 +24,7 @@ class SystemRole(StrEnum):
     ILS = "ils"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """One product. `partners`, `clients` and `ils` are defaults for these tables, or None if the product never has the role."""
 
@@ -49,11 +49,11 @@ _KOHA_ILS: Final[Keys] = MappingProxyType(
 # fmt: off
 _ROWS: Final = (
     System(
-        "vufind", "VuFind, driver XCNCIP2",
+        name="vufind", title="VuFind, driver XCNCIP2",
         clients=MappingProxyType({"request_type": "Hold", "without_header": True, "pin": "blocks"}),
     ),
     System(
-        "folio", "FOLIO, mod-ncip",
+        name="folio", title="FOLIO, mod-ncip",
         partners=MappingProxyType({
             "dialect": "broker",
             "request_type": "Page",
@@ -76,12 +76,12 @@ _ROWS: Final = (
         }),
     ),
     System(
-        "koha", "Koha, ncip-server of ByWater Solutions",
+        name="koha", title="Koha, ncip-server of ByWater Solutions",
         partners=_KOHA,
         ils=MappingProxyType({**_KOHA_ILS, "connector": "sip2"}),
     ),
     System(
-        "ncipserver", "NCIPServer of Evergreen and Koha",
+        name="ncipserver", title="NCIPServer of Evergreen and Koha",
         partners=MappingProxyType({
             "dialect": "koha",
             "problems": {
@@ -92,42 +92,42 @@ _ROWS: Final = (
         ils=MappingProxyType({**_KOHA_ILS, "connector": "ncip"}),
     ),
     System(
-        "evergreen", "Evergreen behind INN-Reach, iNCIPit",
+        name="evergreen", title="Evergreen behind INN-Reach, iNCIPit",
         partners=MappingProxyType({"dialect": "innreach"}),
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "alma", "Alma, peer to peer",
+        name="alma", title="Alma, peer to peer",
         partners=MappingProxyType({"dialect": "direct", "renewal_mode": "ask_first"}),
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "crosslink", "crosslink (ReShare)",
+        name="crosslink", title="crosslink (ReShare)",
         partners=MappingProxyType({"dialect": "broker", "item_id_type": "Item Barcode"}),
     ),
     System(
-        "openrs", "OpenRS (DCB)",
+        name="openrs", title="OpenRS (DCB)",
         partners=MappingProxyType({"dialect": "openrs", "request_id_in_ext": True}),
     ),
     System(
-        "wms", "WorldShare Management Services",
+        name="wms", title="WorldShare Management Services",
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "sierra", "Sierra, NCIP Responder",
+        name="sierra", title="Sierra, NCIP Responder",
         partners=MappingProxyType({"dialect": "broker", "request_type": "Hold", "request_scope_type": "Title"}),
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "symphony", "SirsiDynix Symphony",
+        name="symphony", title="SirsiDynix Symphony",
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "polaris", "Polaris",
+        name="polaris", title="Polaris",
         ils=MappingProxyType({"connector": "sip2"}),
     ),
     System(
-        "xc", "XC NCIP Toolkit",
+        name="xc", title="XC NCIP Toolkit",
         partners=MappingProxyType({"dialect": "direct", "can_lookup_items": True, "can_lookup_request": True}),
         ils=MappingProxyType({"connector": "ncip"}),
     ),

@@ -13,7 +13,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
-from hkall_gateway.ncip.service_request import make_exchange
+from hkall_gateway.ncip.service_request import PartnerExchange, make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -29,7 +29,6 @@ from hkall_gateway.ncip.tables.problems import (
 )
 from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
 from hkall_gateway.observability.unknown_words import UnknownWords
-from hkall_gateway.peers.exchanges import PartnerExchange
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -49,7 +48,7 @@ peer may have performed the action."""
 NOT_BELIEVED: Final = frozenset({401, 403})
 """HTTP statuses that reject our credentials, whatever the body. The peer has done nothing. An administrator must act."""
 
-UNKNOWN_THERE: Final = DeliveryResult(DeliveryKind.REFUSED, "Unknown Request")
+UNKNOWN_THERE: Final = DeliveryResult(kind=DeliveryKind.REFUSED, problem="Unknown Request")
 """Assumed result of LookupRequest for partners that do not support LookupRequest."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
@@ -95,10 +94,12 @@ class NcipClient:
                 and send nothing if no item is available (R7). An unusable reply to the look-up does not prevent sending.
         """
         if not partner.url:
-            return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
+            return DeliveryResult(
+                kind=DeliveryKind.REFUSED, problem=UNKNOWN_AGENCY, detail=f"{partner.agency} has no url", untold=True
+            )
         message = make_document(notification, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
-            return DeliveryResult(DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
+            return DeliveryResult(kind=DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
         if notification.send != Notification.ASK_LENDER:
             return await self._send(message, partner)
         if unsure:
@@ -112,7 +113,7 @@ class NcipClient:
             self._words.check(partner.agency, shelves.read_copies(reply).values(), look_for)
             look = shelves.read_shelf_check(reply, notification, partner, tuple(look_for))
         if look.shelf is ShelfResult.NONE:
-            return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
+            return DeliveryResult(kind=DeliveryKind.REFUSED, problem=look.shelf.value, looked=look.shelf.value)
         wanted = replace(notification, item=look.item) if look.item else notification
         request = make_document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._send(request, partner), looked=look.shelf.value)
@@ -136,7 +137,9 @@ class NcipClient:
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Look up a request at the partner. Return ALREADY if the partner knows the request, REFUSED if not, or the failure."""
-        query = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
+        query = NcipMessage(
+            service="LookupRequest", fields={**self._make_header(partner), "RequestId": theirs_or_ours(notification)}
+        )
         found = await self._send(query, partner)
         if found.kind != DeliveryKind.ACCEPTED:
             return found
@@ -145,7 +148,7 @@ class NcipClient:
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """Send a look-up and return the reply, or None if there is no readable reply."""
         try:
-            query = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
+            query = NcipMessage(service=service, fields={**self._make_header(partner), **_with_item_id_type(fields, partner)})
             _, reply = await self._exchange(query, partner)
         except (NotSent, NoReply):
             return None
@@ -158,9 +161,9 @@ class NcipClient:
         try:
             posted, reply = await self._exchange(message, partner)
         except NotSent as error:
-            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=str(error))
+            return DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail=str(error))
         except NoReply as error:
-            return DeliveryResult(DeliveryKind.UNKNOWN, detail=str(error))
+            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=str(error))
         return read_result(message, posted, reply, partner.problems)
 
     async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
@@ -170,7 +173,10 @@ class NcipClient:
             post = self._posts.get(partner.agency, self._post)
             posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
         except (NotSent, NoReply) as failed:
-            self._on_exchange(PartnerExchange(*names, self._seconds() - began, failed.kind))
+            exchange = PartnerExchange(
+                partner=partner.agency, service=message.service, seconds=self._seconds() - began, failure=failed.kind
+            )
+            self._on_exchange(exchange)
             raise
         reply = read_reply(posted)
         self._on_exchange(make_exchange(*names, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
@@ -183,7 +189,9 @@ def make_document(notification: PartnerMessage, partner: Partner, agency: str, s
     message = row(notification, partner, agency) if row else None
     if message is None:
         return None
-    return NcipMessage(message.service, {**make_header(partner, agency, secret), **_with_item_id_type(message.fields, partner)})
+    return NcipMessage(
+        service=message.service, fields={**make_header(partner, agency, secret), **_with_item_id_type(message.fields, partner)}
+    )
 
 
 def show_document(notification: PartnerMessage, partner: Partner, agency: str) -> str:
@@ -227,24 +235,28 @@ def read_result(
     """Convert the HTTP response to `request` and the decoded `reply` to a result. `own` holds the partner's `Meanings`."""
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
-        return DeliveryResult(DeliveryKind.FAULT, AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
+        return DeliveryResult(
+            kind=DeliveryKind.FAULT, problem=AUTHENTICATION_FAILED, detail=f"HTTP {posted.status} {words}".strip()[:200]
+        )
     if isinstance(reply, BadDocument):
         kind, status = DeliveryKind.UNKNOWN, f"HTTP {posted.status}, {reply.detail}"[:200]
         if posted.status in BUSY:
             kind, status = DeliveryKind.LATER, f"HTTP {posted.status}"
-        return DeliveryResult(kind, detail=status, retry_after_s=posted.retry_after_s)
+        return DeliveryResult(kind=kind, detail=status, retry_after_s=posted.retry_after_s)
     if reply.has("Problem"):
         # The most serious Problem decides, in the order fault, later, refused, already.
         found = {_read_meaning(problem, request.service, own): problem for problem in reversed(reply.each("Problem"))}
         gravest = next(kind for kind in ("fault", "later", "refused", "already") if kind in found)
         named, detail = found[gravest].text("ProblemType"), found[gravest].text("ProblemDetail")[:200]
-        return DeliveryResult(DeliveryKind(gravest), spell_problem(named), detail, posted.retry_after_s)
+        return DeliveryResult(
+            kind=DeliveryKind(gravest), problem=spell_problem(named), detail=detail, retry_after_s=posted.retry_after_s
+        )
     shape = SHAPES[request.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
-        return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{request.service} was answered by {reply.service}")
+        return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=f"{request.service} was answered by {reply.service}")
     when, barcode = instant(reply.text("DateDue"), dates.HONG_KONG), reply.text("ItemId/ItemIdentifierValue")
     return DeliveryResult(
-        DeliveryKind.ACCEPTED,
+        kind=DeliveryKind.ACCEPTED,
         due=dates.civil(when) if when else None,
         item=ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None,
         pending=reply.has("Pending"),

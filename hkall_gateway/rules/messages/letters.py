@@ -27,7 +27,7 @@ Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
 """Takes a letter, the current request and the kinds of letters already sent. Returns whether the letter is still true."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LetterKind:
     """One kind of letter.
 
@@ -85,30 +85,68 @@ def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collecti
     return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in sent
 
 
-# fmt: off
 _ROWS: Final = (
-    LetterKind(S.LETTER_PICKUP,           "The book has arrived (R12).",
-               "pickup",          lambda after, _: after.received_on,         partial(_while_at, P.RECEIVED)),
-    LetterKind(S.LETTER_RECALLED,         "The lender wants the book back from a patron who has it (R24).",
-               "recall",          _recalled_again,                            _while_recalled,  asks_back=True),
-    LetterKind(S.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
-               "recall",          lambda after, _: f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}",
-               _while_recall_is_off),
-    LetterKind(S.LETTER_OVERDUE,          "The loan period is over (R39).",
-               "overdue",         lambda after, _: after.overdue_notice_for,  _while_overdue,   asks_back=True),
-    LetterKind(S.LETTER_RENEWAL_DENIED,   "The lender was asked for a renewal and says no, or takes one back (R28).",
-               "renewal_denied",  lambda after, _: after.due,                 _while_due),
-    LetterKind(S.LETTER_UNFILLED,         "No library can lend it (R38).",
-               "cancelled_final", lambda *_: None,                            partial(_while_at, P.UNFILLED),
-               of_the_former_lender=True),
-    LetterKind(S.LETTER_DECLINED,         "One library of several said no, and the next is asked (R38).",
-               "each_decline",    lambda after, _: after.attempt,             partial(_while_at, P.REQUESTED),
-               of_the_former_lender=True),
-    LetterKind(S.LETTER_EXPIRED,          "The days to collect are over (R15).",
-               "pickup_expired",  lambda after, _: after.pickup_last,
-               lambda _letter, request, _sent: request.expired_pickup and not request.used),
+    LetterKind(
+        send=S.LETTER_PICKUP,
+        when="The book has arrived (R12).",
+        notice="pickup",
+        once_for=lambda after, _: after.received_on,
+        true_while=partial(_while_at, P.RECEIVED),
+    ),
+    LetterKind(
+        send=S.LETTER_RECALLED,
+        when="The lender wants the book back from a patron who has it (R24).",
+        notice="recall",
+        once_for=_recalled_again,
+        true_while=_while_recalled,
+        asks_back=True,
+    ),
+    LetterKind(
+        send=S.LETTER_RECALL_CANCELLED,
+        when="The lender takes a recall back of which the patron has had a letter (R26).",
+        notice="recall",
+        once_for=lambda after, _: f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}",
+        true_while=_while_recall_is_off,
+    ),
+    LetterKind(
+        send=S.LETTER_OVERDUE,
+        when="The loan period is over (R39).",
+        notice="overdue",
+        once_for=lambda after, _: after.overdue_notice_for,
+        true_while=_while_overdue,
+        asks_back=True,
+    ),
+    LetterKind(
+        send=S.LETTER_RENEWAL_DENIED,
+        when="The lender was asked for a renewal and says no, or takes one back (R28).",
+        notice="renewal_denied",
+        once_for=lambda after, _: after.due,
+        true_while=_while_due,
+    ),
+    LetterKind(
+        send=S.LETTER_UNFILLED,
+        when="No library can lend it (R38).",
+        notice="cancelled_final",
+        once_for=lambda *_: None,
+        true_while=partial(_while_at, P.UNFILLED),
+        of_the_former_lender=True,
+    ),
+    LetterKind(
+        send=S.LETTER_DECLINED,
+        when="One library of several said no, and the next is asked (R38).",
+        notice="each_decline",
+        once_for=lambda after, _: after.attempt,
+        true_while=partial(_while_at, P.REQUESTED),
+        of_the_former_lender=True,
+    ),
+    LetterKind(
+        send=S.LETTER_EXPIRED,
+        when="The days to collect are over (R15).",
+        notice="pickup_expired",
+        once_for=lambda after, _: after.pickup_last,
+        true_while=lambda _letter, request, _sent: request.expired_pickup and not request.used,
+    ),
 )
-# fmt: on
 
 LETTERS: Final[Mapping[Notification, LetterKind]] = {row.send: row for row in _ROWS}
 

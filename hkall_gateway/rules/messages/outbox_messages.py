@@ -26,7 +26,6 @@ class LocalSend(StrEnum):
     CHECK_ILS_LOAN = auto()
     CHECK_ILS_RETURN = auto()
     CHECK_ILS_PAYMENT = auto()
-    CHECK_ILS_COPY = auto()
 
 
 CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN, LocalSend.CHECK_ILS_PAYMENT})
@@ -34,18 +33,14 @@ CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN,
 
 
 @record
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalMessage:
     """An action at a terminal that is reported to the local system or checked there, without PIN and passwords.
 
     Actions that concern both systems are performed here and reported to the local system, later if it is unreachable. If the
-    local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed. CHECK_ILS_COPY
-    finds out whether an unanswered action was performed after a later one that was answered: then the item is not where the
-    later one left it.
+    local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed.
 
     Attributes:
-        at: Time of the action. In CHECK_ILS_COPY, the time at which the unanswered action was sent last.
-        patron: The card. In CHECK_ILS_COPY, the card to which the item must be lent, or "" if it must not be on loan.
         text: The fee named in a payment, or the message of a block.
         amount: Amount of a payment, as sent by the terminal.
         transaction: Transaction id of a payment (BK).
@@ -90,7 +85,7 @@ def key_of_copy(barcode: str) -> str:
 
 
 @record_as("Telling")
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerMessage:
     """A message to a partner about a request, with the data at the time of the event. Dates are civil dates.
 
@@ -121,7 +116,7 @@ class PartnerMessage:
 
 
 @record_as("Letter")
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PatronNotice:
     """A letter to a patron. Name and address are not stored, but looked up when the letter is sent.
 

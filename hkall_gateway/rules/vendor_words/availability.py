@@ -38,7 +38,7 @@ def folded(word: str) -> str:
     return " ".join(re.split(r"[\s_-]+", word.strip())).strip().casefold() or word.strip()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VendorWord:
     """One word that a library system uses, and its meaning.
 
@@ -53,11 +53,14 @@ class VendorWord:
 def vendor_words(table: VendorTable) -> tuple[VendorWord, ...]:
     """Expand a table to one VendorWord per word."""
     rows = ((system, meaning, words) for system, of_system in table.items() for meaning, words in of_system.items())
-    return tuple(VendorWord(system, word, meaning) for system, meaning, words in rows for word in words)
+    return tuple(VendorWord(system=system, word=word, meaning=meaning) for system, meaning, words in rows for word in words)
 
 
 _TABLE: Final[VendorTable] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-WORDS: Final = (*(VendorWord("niso", status, status) for status in CIRCULATION_STATUS), *vendor_words(_TABLE))
+WORDS: Final = (
+    *(VendorWord(system="niso", word=status, meaning=status) for status in CIRCULATION_STATUS),
+    *vendor_words(_TABLE),
+)
 _BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.meaning for row in WORDS if row.word.endswith(" *")}
 _MEANT: Final[Mapping[str, str]] = MappingProxyType(
     {folded(row.word): row.meaning for row in WORDS if not row.word.endswith(" *")}

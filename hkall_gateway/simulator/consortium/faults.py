@@ -43,7 +43,7 @@ class ProxyErrorPage:
     names_time: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFault:
     """One kind of fault. `arrives` tells when and how often the message arrives, and `damaged` whether bytes are altered."""
 
@@ -59,23 +59,23 @@ _LOST = ProxyErrorPage(502, b"<html><body>Bad Gateway</body></html>")
 _WAITED = ProxyErrorPage(504, b"<html><body>Gateway Time-out</body></html>")
 _BUSY = ProxyErrorPage(503, b"busy", names_time=True)
 
-# fmt: off
 FAULTS: Final[tuple[NetworkFault, ...]] = (
-    NetworkFault("not_sent",      (),               "unconnected"),        # no listener: no byte is sent
-    NetworkFault("cut_before",    (),               "none"),               # the message is sent and never arrives
-    NetworkFault("cut_after",     ("now",),         "none"),               # the message takes effect, and the reply is lost
-    NetworkFault("delayed",       ("later",),       "none"),               # the message arrives after the sender gave up
-    NetworkFault("slow",          ("now",),         "late"),               # the reply takes up to twice our time limit
-    NetworkFault("duplicated",    ("now", "now"),   "whole"),              # it arrives twice; the sender gets the second reply
-    NetworkFault("echoed",        ("now", "later"), "whole"),              # it arrives now, and again much later
-    NetworkFault("garbled",       ("now",),         "whole", damaged=True),
-    NetworkFault("garbled_reply", ("now",),         "damaged"),
-    NetworkFault("failing",       ("perhaps",),     "page", page=_ERROR),  # the peer may have acted or not
-    NetworkFault("lost_behind",   ("perhaps",),     "page", page=_LOST),
-    NetworkFault("timed_out",     ("now",),         "page", page=_WAITED),
-    NetworkFault("busy",          (),               "page", page=_BUSY),
+    NetworkFault(name="not_sent", arrives=(), reply="unconnected"),  # no listener: no byte is sent
+    NetworkFault(name="cut_before", arrives=(), reply="none"),  # the message is sent and never arrives
+    NetworkFault(name="cut_after", arrives=("now",), reply="none"),  # the message takes effect, and the reply is lost
+    NetworkFault(name="delayed", arrives=("later",), reply="none"),  # the message arrives after the sender gave up
+    NetworkFault(name="slow", arrives=("now",), reply="late"),  # the reply takes up to twice our time limit
+    NetworkFault(
+        name="duplicated", arrives=("now", "now"), reply="whole"
+    ),  # it arrives twice; the sender gets the second reply
+    NetworkFault(name="echoed", arrives=("now", "later"), reply="whole"),  # it arrives now, and again much later
+    NetworkFault(name="garbled", arrives=("now",), reply="whole", damaged=True),
+    NetworkFault(name="garbled_reply", arrives=("now",), reply="damaged"),
+    NetworkFault(name="failing", arrives=("perhaps",), reply="page", page=_ERROR),  # the peer may have acted or not
+    NetworkFault(name="lost_behind", arrives=("perhaps",), reply="page", page=_LOST),
+    NetworkFault(name="timed_out", arrives=("now",), reply="page", page=_WAITED),
+    NetworkFault(name="busy", arrives=(), reply="page", page=_BUSY),
 )
-# fmt: on
 
 
 def damage_bytes(data: bytes) -> bytes:
@@ -120,7 +120,7 @@ class FaultSource:
 Later = Callable[[float, Callable[[], Awaitable[None]]], None]
 """Takes a number of seconds and some work, and schedules the work after these seconds."""
 
-NOTHING: Final = HttpReply(0, "", b"")
+NOTHING: Final = HttpReply(status=0, content_type="", body=b"")
 
 
 class LossyChannel:
@@ -154,7 +154,12 @@ class LossyChannel:
         if fault.reply == "none" or (fault.reply == "late" and self.trouble.even()):
             raise NoReply(lost)
         if fault.page is not None:
-            return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
+            return HttpReply(
+                status=fault.page.status,
+                content_type="text/html",
+                body=fault.page.body,
+                retry_after_s=self.trouble.busy_s(fault.page),
+            )
         return replace(posted, body=damage_bytes(posted.body)) if fault.reply == "damaged" else posted
 
 

@@ -261,7 +261,7 @@ class Consortium:
         if not self.is_up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
         try:
-            return HttpReply(200, XML, self.worlds[agency].ncip("", body), 0)
+            return HttpReply(status=200, content_type=XML, body=self.worlds[agency].ncip("", body), retry_after_s=0)
         except Died:
             self._restart_dead(agency)
             raise NoReply(f"{agency} died") from None

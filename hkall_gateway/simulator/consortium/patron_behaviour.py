@@ -20,7 +20,7 @@ FOUND: Final = 0.4
 Act = Callable[[Staff, str, Request], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """One chance event. `where` lists the positions in which it may happen."""
 
@@ -116,14 +116,14 @@ _LOAN = frozenset({P.ON_LOAN})
 
 # fmt: off
 BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
-              Behaviour("renew_at_the_counter", 0.15, _LOAN,                   renew_at_the_counter),
-    Behaviour("renew_at_home",        0.15, _LOAN,                   renew_at_home),
-    Behaviour("bring_to_its_owner",   0.02, _LOAN,                   bring_to_its_owner),
-    Behaviour("claim",                0.02, _LOAN,                   claim),
-    Behaviour("damage",               0.02, _LOAN,                   damage),
-    Behaviour("lose",                 0.02, _LOAN,                   lose),
-    Behaviour("cancel",               0.03, frozenset({P.REQUESTED}), cancel),
-    Behaviour("recall",               0.04, _LENT,                   recall),
-    Behaviour("cancel_recall",        0.20, _LENT,                   cancel_recall),
+              Behaviour(name="renew_at_the_counter", chance=0.15, where=_LOAN,                   act=renew_at_the_counter),
+    Behaviour(name="renew_at_home",        chance=0.15, where=_LOAN,                   act=renew_at_home),
+    Behaviour(name="bring_to_its_owner",   chance=0.02, where=_LOAN,                   act=bring_to_its_owner),
+    Behaviour(name="claim",                chance=0.02, where=_LOAN,                   act=claim),
+    Behaviour(name="damage",               chance=0.02, where=_LOAN,                   act=damage),
+    Behaviour(name="lose",                 chance=0.02, where=_LOAN,                   act=lose),
+    Behaviour(name="cancel",               chance=0.03, where=frozenset({P.REQUESTED}), act=cancel),
+    Behaviour(name="recall",               chance=0.04, where=_LENT,                   act=recall),
+    Behaviour(name="cancel_recall",        chance=0.20, where=_LENT,                   act=cancel_recall),
 )
 # fmt: on

@@ -39,7 +39,7 @@ TOTAL_QUOTAS: Final = (60, 6)
 REQUESTS_A_DAY: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """Parameters of a simulation.
 
@@ -58,7 +58,7 @@ class Setting:
     database: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationReport:
     """Result of a simulation.
 
@@ -98,7 +98,9 @@ def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
     books = [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
     databases = ground(setting.database)
-    holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
+    holdings = tuple(
+        Holding(agency=b.item.agency, barcode=b.item.barcode, bib_id=b.bib_id, title=f"Book {b.bib_id}") for b in books
+    )
     starts = [_library_start(agency, agencies, holdings) for agency in agencies]
     consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=databases)
     people = People(consortium, books, setting.requests_a_day)
@@ -167,8 +169,8 @@ def _library_start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holdi
         policy=Policy(),
         partners=tuple(
             Partner(
-                a,
-                a,
+                agency=a,
+                name=a,
                 url=f"http://{a}/ncip",
                 institutional_card=f"{a}-INST",
                 can_lookup_request=rank % 2 == 0,
@@ -176,7 +178,7 @@ def _library_start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holdi
             )
             for rank, a in enumerate(others)
         ),
-        clients=(Client(f"{agency}-DISCOVERY"),),
+        clients=(Client(agency=f"{agency}-DISCOVERY"),),
         terminals=(terminal(Policy(), "counter-1", location=place),),
         patrons=tuple(_make_patron(agency, n) for n in range(READERS)),
         holdings=holdings,
@@ -186,4 +188,6 @@ def _library_start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holdi
 def _make_patron(agency: str, number: int) -> Borrower:
     card = f"{agency}-P{number}"
     name, address = Sensitive(f"Reader {number}"), Sensitive(f"{card.lower()}@{agency.lower()}.test")
-    return Borrower(card, name, "undergraduates", email=address, total_quota=TOTAL_QUOTAS[number % len(TOTAL_QUOTAS)])
+    return Borrower(
+        barcode=card, name=name, category="undergraduates", email=address, total_quota=TOTAL_QUOTAS[number % len(TOTAL_QUOTAS)]
+    )

@@ -32,7 +32,7 @@ from hkall_gateway.simulator.scenario.world import World
 
 P = Position
 T = TypeVar("T")
-STAFF: Final = Actor("staff", "cli", "simulate")
+STAFF: Final = Actor(who="staff", channel="cli", message="simulate")
 COUNTER: Final = "counter-1"
 SOON: Final = timedelta(minutes=20)
 BLANK: Final = " " * 18
@@ -61,7 +61,7 @@ that a terminal cannot finish an operation.
 
 def _retry(world: World, row: int) -> object:
     """Retry a message that the courier has given up."""
-    return world.store.now(in_context(unsent.retry, world.circulation.library, world.now, unsent.Settle(STAFF, row)))
+    return world.store.now(in_context(unsent.retry, world.circulation.library, world.now, unsent.Settle(by=STAFF, number=row)))
 
 
 class Staff:
@@ -111,7 +111,7 @@ class Staff:
     ) -> bool:
         """Run a staff command (a row of `STAFF_ACTIONS`), and return whether the gateway accepted it."""
         item = book.item if book else ItemKey("", "")
-        command = Act(STAFF, request.id, item.barcode, item.agency, reason, action=name)
+        command = Act(by=STAFF, request=request.id, barcode=item.barcode, agency=item.agency, reason=reason, action=name)
         done = self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
         return done is not None and not isinstance(done, Refused)
 
@@ -202,7 +202,7 @@ class Staff:
     def _cancel_stray(self, agency: str, request: Request) -> None:
         """Cancel the record of a shipment that was announced after we had withdrawn the request, and never arrived."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
-            command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
+            command = Act(by=STAFF, request=request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
 
     def _pull_copy(self, agency: str, request: Request) -> None:

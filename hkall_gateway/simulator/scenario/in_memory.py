@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.simulator.scenario.world_file import Start
 from hkall_gateway.sip2 import dispatch as sip2
@@ -23,10 +23,10 @@ def callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     """Yield the partners and clients of a world. `secret` returns the secret agreed with an agency."""
     for partner in start.partners:
         in_ext = partner.agency in start.numbered_in_ext
-        access = PartnerAccess(partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
-        yield Caller(access, secret(partner.agency), partner)
+        access = PartnerAccess(agency=partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
+        yield Caller(access=access, secret=secret(partner.agency), partner=partner)
     for client in start.clients:
-        yield Caller(client, secret(client.agency))
+        yield Caller(access=client, secret=secret(client.agency))
 
 
 _NUMBERED: Final = re.compile(r"AY([0-9])\Z")

@@ -27,7 +27,7 @@ _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartnerBehaviour:
     """How a partner handles a document.
 
@@ -49,26 +49,32 @@ class PartnerBehaviour:
         """Return the HTTP reply, or raise NoReply or NotSent. `accepting` is the normal reply document."""
         match self.kind:
             case "503" | "504":
-                return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)
+                return HttpReply(
+                    status=int(self.kind), content_type="text/plain", body=b"come back later", retry_after_s=self.wait_s
+                )
             case "nonsense":
-                return HttpReply(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
+                return HttpReply(
+                    status=200, content_type="text/html", body=b"<p>Welcome to the library's new portal</p>", retry_after_s=0
+                )
             case "cut" | "silence":
                 raise NoReply(self.kind)
             case "away":
                 raise NotSent(self.kind)
-        return HttpReply(200, 'application/xml; charset="utf-8"', self.document or accepting, 0)
+        return HttpReply(
+            status=200, content_type='application/xml; charset="utf-8"', body=self.document or accepting, retry_after_s=0
+        )
 
 
-OK: Final = PartnerBehaviour("ok", taken=True)
+OK: Final = PartnerBehaviour(kind="ok", taken=True)
 
 MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
     "ok": OK,
-    "503": PartnerBehaviour("503", taken=False),
-    "504": PartnerBehaviour("504", taken=True),  # the partner's proxy did not wait for the reply
-    "nonsense": PartnerBehaviour("nonsense", taken=True),  # the document is read, and the reply is unreadable
-    "cut": PartnerBehaviour("cut", taken=True),  # the connection breaks after the document and before the reply
-    "silence": PartnerBehaviour("silence", taken=False),  # the document is lost on the way, and no reply ever comes
-    "away": PartnerBehaviour("away", taken=False),  # the address has no listener, so no byte is sent
+    "503": PartnerBehaviour(kind="503", taken=False),
+    "504": PartnerBehaviour(kind="504", taken=True),  # the partner's proxy did not wait for the reply
+    "nonsense": PartnerBehaviour(kind="nonsense", taken=True),  # the document is read, and the reply is unreadable
+    "cut": PartnerBehaviour(kind="cut", taken=True),  # the connection breaks after the document and before the reply
+    "silence": PartnerBehaviour(kind="silence", taken=False),  # the document is lost on the way, and no reply ever comes
+    "away": PartnerBehaviour(kind="away", taken=False),  # the address has no listener, so no byte is sent
 }
 
 
@@ -82,11 +88,11 @@ def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
     found = _TIMES.fullmatch(text)
     name, times = (found[1], int(found[2] or 1)) if found else (text, 1)
     if name.startswith("Problem "):
-        return PartnerBehaviour("Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
+        return PartnerBehaviour(kind="Problem", taken=True, problem=name.removeprefix("Problem ").strip()), times
     if name.startswith("ok "):
-        return PartnerBehaviour("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
+        return PartnerBehaviour(kind="ok", taken=True, words=tuple(shlex.split(name)[1:])), times
     if name.endswith(".xml"):
-        return PartnerBehaviour("document", taken=True, document=(folder / name).read_bytes()), times
+        return PartnerBehaviour(kind="document", taken=True, document=(folder / name).read_bytes()), times
     if waiting := _BUSY_UNTIL.fullmatch(name):
         return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
     if name not in MANNERS:
@@ -150,7 +156,7 @@ def reply(
     """Build a partner's reply: the fields shared with the request and `words` in shorthand, or a Problem `problem`."""
     if message.service == ABOUT_VERSIONS:
         return documents.encode(
-            NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
+            NcipMessage(service=f"{ABOUT_VERSIONS}Response", fields={"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
         )
     service = SHAPES[message.service].reply
     fields: dict[str, Value] = {
@@ -168,7 +174,7 @@ def reply(
         if message.service in _LOOK_UPS:
             fields |= _LOOK_UPS[message.service](message, shelf)
         fields |= make_fields(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
-    return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
+    return documents.encode(NcipMessage(service=service, fields=fields), DIALECTS["direct"])
 
 
 def _look_up_title(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:

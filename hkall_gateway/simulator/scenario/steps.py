@@ -71,7 +71,7 @@ class BadLine(Exception):
         super().__init__(f"{where}: {what}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioLine:
     """One line of a scenario. `text` is the line without comment, and `parts` are the named groups of the grammar."""
 
@@ -112,7 +112,13 @@ def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
     found = re.fullmatch(GRAMMAR[verb], rest)
     if found is None:
         raise BadLine(where, f"cannot read {text!r}")
-    return ScenarioLine(file, number, text, verb, {name: value for name, value in found.groupdict().items() if value})
+    return ScenarioLine(
+        file=file,
+        number=number,
+        text=text,
+        verb=verb,
+        parts={name: value for name, value in found.groupdict().items() if value},
+    )
 
 
 class ScenarioTarget(Protocol):

@@ -49,13 +49,12 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.service_request import NcipServices
+from hkall_gateway.ncip.service_request import NcipServices, Peer
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.http_post import Post
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
@@ -82,7 +81,7 @@ class Died(BaseException):
     """The process died, as by kill -9. It is a BaseException, so that `except Exception` does not catch it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedLetter:
     """A letter in a patron's mailbox. `number` is its Message-ID."""
 
@@ -155,7 +154,7 @@ class World:
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
         """Return the reply to a document sent from this machine."""
-        reply = finished(respond(self.services, document, None, Peer(HERE)))
+        reply = finished(respond(self.services, document, None, Peer(address=HERE)))
         self.replies.append(reply)
         return reply
 
@@ -234,47 +233,57 @@ class World:
         metrics = Metrics()
         now = lambda: self.now  # noqa: E731
         self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
-        library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
+        library = Library(
+            agency=self.start.agency,
+            name=self.start.name,
+            policy=self.start.policy,
+            pickup_locations=self.start.pickup_locations,
+        )
         ils = self.start.ils
         known = LastKnown(lambda: ils.keep_s if ils.fallback == "allow" else 0)
-        terms = OfflineRules(ils.fallback, ils.keep_s, ils.pin, _right_pin, known.is_right)
+        terms = OfflineRules(
+            fallback=ils.fallback, keep_s=ils.keep_s, pin=ils.pin, verify=_right_pin, recent_pin=known.is_right
+        )
         health = CircuitBreaker("connector", now, metrics)
-        out = ConnectorServices(now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post)
-        adapter = find_adapter(ils.connector).build(ConnectorTools(self.store, library.agency, _right_pin, ils, out))
+        out = ConnectorServices(
+            now=now, health=health, line=lambda: DirectConnection(self.ils, health), post=IlsResponder(self.ils).post
+        )
+        adapter = find_adapter(ils.connector).build(
+            ConnectorTools(store=self.store, agency=library.agency, verify=_right_pin, settings=ils, outside=out)
+        )
         local = ConnectedSystem(self.store, adapter, lambda: library, now, lambda: terms)
         self.circulation = Circulation(self.store, local, lambda: library, now)
         relay = CircuitBreaker("relay", now, metrics)
         timeout = Timeout(Clock(), ANSWER_S)
         terminals = Sip2Services(
-            self.circulation,
-            {terminal.login: terminal for terminal in self.start.terminals},
-            PlainSecrets(),
-            library.agency,
-            library.name,
-            HONG_KONG,
-            metrics,
-            now,
-            (lambda: DirectConnection(self.ils, relay)) if ils.relay else None,
+            circulation=self.circulation,
+            terminals={terminal.login: terminal for terminal in self.start.terminals},
+            secrets=PlainSecrets(),
+            agency=library.agency,
+            library_name=library.name,
+            timezone=HONG_KONG,
+            metrics=metrics,
+            now=now,
+            upstream=(lambda: DirectConnection(self.ils, relay)) if ils.relay else None,
             institution=ils.institution,
             known=known if ils.is_living else None,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=timeout,
-            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         self.terminals = InMemoryTerminals(terminals)
         self.services = NcipServices(
-            self.circulation,
-            {caller.agency: caller for caller in callers(self.start, self.secret)},
-            library.agency,
-            HONG_KONG,
-            metrics,
-            now,
+            circulation=self.circulation,
+            callers={caller.agency: caller for caller in callers(self.start, self.secret)},
+            agency=library.agency,
+            timezone=HONG_KONG,
+            metrics=metrics,
+            now=now,
             timeout=timeout,
             places={code: code for code in library.pickup_locations},
             name_order="surname_first",
         )
         client = NcipClient(self.post, library.agency, {one.agency: self.secret(one.agency) for one in self.start.partners})
-        sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
+        sender = Sender(address="lending@lib.test", library=self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, now)
         carriers: dict[OutboxKind, Carrier] = {
             OutboxKind.NCIP: partner_carrier(lambda: client, self.store, lambda: library, now),
@@ -291,7 +300,7 @@ class World:
             Clock(),
             now,
             INSTANCE,
-            lambda _line: courier.ChannelTerms(1),
+            lambda _line: courier.ChannelTerms(in_flight=1),
             self._circuit_settings,
         )
 
@@ -316,7 +325,7 @@ class World:
             raise SMTPDeliveryError(550, b"nobody here has that name")
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
         to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
-        self.letters.append(ReceivedLetter(readers[to], subject, plain_text(message), number))
+        self.letters.append(ReceivedLetter(patron=readers[to], subject=subject, text=plain_text(message), number=number))
 
 
 async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:

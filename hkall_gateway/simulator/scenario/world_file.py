@@ -82,10 +82,10 @@ def terminal(
     """Create a terminal for a world, which logs in from this machine with its own name as the password."""
     messages = messages_of(role, policy, takes_money=takes_money)
     return TerminalRow(
-        login,
-        login,
-        role,
-        location,
+        login=login,
+        secret_hash=login,
+        role=role,
+        location=location,
         dialect=DIALECTS[dialect],
         allow_from=LOOPBACK,
         language=language,
@@ -94,7 +94,7 @@ def terminal(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """The data with which a world starts.
 
@@ -281,11 +281,11 @@ def _make_request(
     # The first copy is the requested copy.
     return request, tuple(
         Candidate(
-            request.id,
-            rank,
-            copy.agency,
-            copy.barcode,
-            holdings[copy].local_bib_id if copy in holdings else "",
+            request=request.id,
+            rank=rank,
+            agency=copy.agency,
+            barcode=copy.barcode,
+            local_bib_id=holdings[copy].local_bib_id if copy in holdings else "",
             wire_id=request.wire_id if rank == 1 else "",
         )
         for rank, copy in enumerate([requested, *others], start=1)
@@ -314,7 +314,7 @@ def begin(unit: UnitOfWork, start: Start) -> None:
     """Write the partners and the open requests."""
     unit.partners.write(start.partners)
     for request in start.requests:
-        unit.open(request, start.time, Actor("world", "world"))
+        unit.open(request, start.time, Actor(who="world", channel="world"))
 
 
 def _row_values(record: DataclassInstance) -> dict[str, object]:

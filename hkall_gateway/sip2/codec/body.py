@@ -154,7 +154,7 @@ def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int
     return body.index(delimiter, max(last, at - 1) + len(begin)) + len(delimiter) if last >= 0 else len(body)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Template:
     """The template for a message with certain field names in one dialect.
 
@@ -195,15 +195,15 @@ def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _
     set_names = tuple(name for name in names if name in fixed or (name in given and TAGS[name].width))
     free = tuple(name for name in given if not TAGS[name].width)
     return _Template(
-        code,
-        dialect,
-        (*given, *(tag for tag in shape.required if tag not in names)),
-        set_names,
-        free,
-        _value_picker(set_names),
-        _value_picker(free),
-        tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
-        tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
+        code=code,
+        dialect=dialect,
+        tags=(*given, *(tag for tag in shape.required if tag not in names)),
+        set_names=set_names,
+        free_names=free,
+        set=_value_picker(set_names),
+        free=_value_picker(free),
+        trimmed=tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
+        several=tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
     )
 
 

@@ -26,7 +26,7 @@ class FieldKind:
     emit: Callable[[str, int], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tag:
     """A tagged field.
 
@@ -86,7 +86,7 @@ KINDS: Final[dict[str, FieldKind]] = {
 # fmt: on
 
 _ROWS: Final[dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-TAGS: Final = {tag: Tag(tag, **row) for tag, row in _ROWS.items()}
+TAGS: Final = {tag: Tag(tag=tag, **row) for tag, row in _ROWS.items()}
 
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
 """Translation table that blanks characters which may break a line, a terminal's screen or a text in the database.

@@ -17,7 +17,7 @@ class FixedField:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageShape:
     """The structure of a message.
 
@@ -42,7 +42,15 @@ PARTS: Final = {name: FixedField(name, row["width"], row["kind"]) for row in _TA
 def _read_shape(code: str, name: str, fixed: str = "", required: str = "", optional: str = "", reply: str = "") -> MessageShape:
     parts = tuple(PARTS[part] for part in fixed.split())
     width = sum(part.width for part in parts)
-    return MessageShape(code, name, parts, tuple(required.split()), tuple(optional.split()), reply, width)
+    return MessageShape(
+        code=code,
+        name=name,
+        fixed=parts,
+        required=tuple(required.split()),
+        optional=tuple(optional.split()),
+        reply=reply,
+        width=width,
+    )
 
 
 SHAPES: Final = {code: _read_shape(code, **row) for code, row in _TABLES["messages"].items()}

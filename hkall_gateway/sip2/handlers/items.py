@@ -110,7 +110,7 @@ IN_TRANSIT: Final = "10"
 
 async def item_information(exchange: Exchange) -> Reply:
     """Answer Item Information (17) with an 18. The reply never names a hold's patron, since anybody can scan a book."""
-    seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
+    seen = await exchange.services.circulation.execute(SeeItem(by=exchange.by, barcode=exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(exchange, seen)
     status = circulation(seen, civil(exchange.now))
@@ -139,7 +139,9 @@ async def item_status_update(exchange: Exchange) -> Reply:
     message = exchange.message
     if not message.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    outcome = await exchange.services.circulation.execute(NoteProperties(exchange.by, message.get("AB"), message.get("CH")))
+    outcome = await exchange.services.circulation.execute(
+        NoteProperties(by=exchange.by, barcode=message.get("AB"), text=message.get("CH"))
+    )
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome, CH=message.get("CH"))
     return reply(exchange, {"item_properties_ok": "1", "AJ": outcome.title, "CH": outcome.text})

@@ -18,7 +18,7 @@ from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse
 from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SortBin:
     """Screen message, alert type and sort bin for a returned item. If `bin` is "", the item's destination is the sort bin."""
 
@@ -29,15 +29,15 @@ class SortBin:
 
 # fmt: off
 SORT_BINS: Final[Mapping[str, SortBin]] = {
-    "received": SortBin(Notice.RECEIVED,   "01", "hold"),
-    "held":     SortBin(Notice.AGAIN_HELD, "01", "hold"),
-    "again":    SortBin(Notice.AGAIN,      "04"),
-    "unwanted": SortBin(Notice.UNWANTED,   "04"),
-    "uncollected": SortBin(Notice.UNCOLLECTED, "04"),
-    "returned": SortBin(Notice.RETURNED,   "04"),
-    "late":     SortBin(Notice.RETURNED_LATE, "04"),
-    "paged":    SortBin(Notice.PAGED,      "04"),
-    "home":     SortBin(Notice.HOME,       "00", "shelf"),
+    "received": SortBin(notice=Notice.RECEIVED,   alert="01", bin="hold"),
+    "held":     SortBin(notice=Notice.AGAIN_HELD, alert="01", bin="hold"),
+    "again":    SortBin(notice=Notice.AGAIN,      alert="04"),
+    "unwanted": SortBin(notice=Notice.UNWANTED,   alert="04"),
+    "uncollected": SortBin(notice=Notice.UNCOLLECTED, alert="04"),
+    "returned": SortBin(notice=Notice.RETURNED,   alert="04"),
+    "late":     SortBin(notice=Notice.RETURNED_LATE, alert="04"),
+    "paged":    SortBin(notice=Notice.PAGED,      alert="04"),
+    "home":     SortBin(notice=Notice.HOME,       alert="00", bin="shelf"),
 }
 """Routing by the result of a check-in. Alert types: 01 hold here, 04 send to another library. Source: 3M's extension."""
 # fmt: on
@@ -106,12 +106,17 @@ def _loan_reply(
 async def _undo_checkin(exchange: Exchange) -> Reply:
     message = exchange.message
     command = CheckIn(
-        exchange.by, exchange.place, message.get("AB"), no_block=exchange.no_block, undo=True, card=message.get("AA")
+        by=exchange.by,
+        place=exchange.place,
+        barcode=message.get("AB"),
+        no_block=exchange.no_block,
+        undo=True,
+        card=message.get("AA"),
     )
     outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome)
-    asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
+    asked_for = SeeItem(by=exchange.by, barcode=outcome.item.barcode, agency=outcome.item.agency)
     seen = await unless_away(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     text = notice_text(Notice.RETURN_UNDONE, exchange.language())
@@ -126,7 +131,9 @@ async def check_in(exchange: Exchange) -> Reply:
     if exchange.is_set("BI"):
         return await _undo_checkout(exchange)
     happened = exchange.offline_instant("return_date", "transaction_date")
-    command = CheckIn(exchange.by, exchange.place, message.get("AB"), no_block=exchange.no_block, happened_at=happened)
+    command = CheckIn(
+        by=exchange.by, place=exchange.place, barcode=message.get("AB"), no_block=exchange.no_block, happened_at=happened
+    )
     outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome, **_refusal_fields(exchange, outcome))
@@ -150,11 +157,11 @@ async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Valu
     fields: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
-        asked_for = SeeItem(exchange.by, taken.item.barcode, taken.item.agency)
+        asked_for = SeeItem(by=exchange.by, barcode=taken.item.barcode, agency=taken.item.agency)
         seen = await unless_away(exchange.services.circulation.execute(asked_for))
         fields |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
-        patron = await unless_away(exchange.services.circulation.execute(SeePatron(exchange.by, taken.held_for)))
+        patron = await unless_away(exchange.services.circulation.execute(SeePatron(by=exchange.by, card=taken.held_for)))
         fields["DA"] = patron.name.reveal() if patron else ""
     return {tag: value for tag, value in fields.items() if value}
 
@@ -207,9 +214,9 @@ async def renew(exchange: Exchange) -> Reply:
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
     command = Renew(
-        exchange.by,
-        message.get("AA"),
-        message.get("AB"),
+        by=exchange.by,
+        card=message.get("AA"),
+        barcode=message.get("AB"),
         title=message.get("AJ"),
         pin=exchange.pin,
         pin_given=bool(exchange.pin),
@@ -239,7 +246,7 @@ async def renew_all(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    command = RenewAll(exchange.by, message.get("AA"), exchange.pin, exchange.is_set("BO"))
+    command = RenewAll(by=exchange.by, card=message.get("AA"), pin=exchange.pin, fee_acknowledged=exchange.is_set("BO"))
     done = await exchange.services.circulation.execute(command)
     if isinstance(done, Refused):
         return refuse(exchange, done)

@@ -41,7 +41,15 @@ async def pay(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.WRONG_PIN)
     currency_given, own = message.get("currency_type").strip(), exchange.session.dialect.currency
     currency = CURRENCY if currency_given in ("", own) else currency_given  # the dialect may use another code for our currency
-    command = Pay(exchange.by, message.get("AA"), cents, message.get("BK").strip(), fine, currency, exchange.pin)
+    command = Pay(
+        by=exchange.by,
+        card=message.get("AA"),
+        cents=cents,
+        transaction_id=message.get("BK").strip(),
+        fine=fine,
+        currency=currency,
+        pin=exchange.pin,
+    )
     number, outcome = message.get("BK"), await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome, BK=number)
@@ -64,7 +72,7 @@ Record = PatronSeen | HkallRecord
 Lists = Mapping[str, Sequence[RecordEntry]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """A list in a 64, which the terminal requests with one position of the summary.
 
@@ -89,14 +97,18 @@ BILLED: Final = frozenset({"replacement"})
 OTHER_FEES: Final = frozenset({"processing", "damage"})
 """Kinds of charges, apart from fines and bills, that count as fees."""
 
-# fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", frozenset({P.RECEIVED}),                       lambda line: not line.uncollected),
-    Listing("overdue_items_count",     "AT", frozenset({P.ON_LOAN}),                        lambda line: line.overdue),
-    Listing("charged_items_count",     "AU", frozenset({P.ON_LOAN}),                        lambda _line: True),
-    Listing("fine_items_count",        "AV", frozenset(P),                                  lambda line: line.fine_cents > 0),
-    Listing("recall_items_count",      "BU", frozenset({P.ON_LOAN}),                        _is_recalled),
-    Listing("unavailable_holds_count", "CD", frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT}), lambda _line: True),
+    Listing(count="hold_items_count", tag="AS", positions=frozenset({P.RECEIVED}), holds=lambda line: not line.uncollected),
+    Listing(count="overdue_items_count", tag="AT", positions=frozenset({P.ON_LOAN}), holds=lambda line: line.overdue),
+    Listing(count="charged_items_count", tag="AU", positions=frozenset({P.ON_LOAN}), holds=lambda _line: True),
+    Listing(count="fine_items_count", tag="AV", positions=frozenset(P), holds=lambda line: line.fine_cents > 0),
+    Listing(count="recall_items_count", tag="BU", positions=frozenset({P.ON_LOAN}), holds=_is_recalled),
+    Listing(
+        count="unavailable_holds_count",
+        tag="CD",
+        positions=frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT}),
+        holds=lambda _line: True,
+    ),
 )
 """The lists in the order of the summary's positions. Source: SIP2 2.00, summary."""
 
@@ -104,35 +116,34 @@ _AT: Final = {position: tuple(row for row in LISTINGS if position in row.positio
 """The lists in which a request may appear, by the position of the request."""
 
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
-    "barred":         lambda seen: not seen.valid,
-    "no renewals":    lambda seen: not seen.may_renew,
-    "full":           lambda seen: 0 < seen.loans_limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines),
-    "owing":          lambda seen: seen.owed_cents > 0 and _is_blocked(seen),
-    "owing fees":     lambda seen: _owes_charges(seen, OTHER_FEES),
-    "billed":         lambda seen: _owes_charges(seen, BILLED),
-    "late":           lambda seen: _is_blocked(seen) and any(line.overdue for line in seen.lines),
+    "barred": lambda seen: not seen.valid,
+    "no renewals": lambda seen: not seen.may_renew,
+    "full": lambda seen: 0 < seen.loans_limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines),
+    "owing": lambda seen: seen.owed_cents > 0 and _is_blocked(seen),
+    "owing fees": lambda seen: _owes_charges(seen, OTHER_FEES),
+    "billed": lambda seen: _owes_charges(seen, BILLED),
+    "late": lambda seen: _is_blocked(seen) and any(line.overdue for line in seen.lines),
     "recall overdue": lambda seen: any(line.overdue and _is_recalled(line) for line in seen.lines),
 }
 """Facts about a patron from which MARKS derives the patron status."""
 
 MARKS: Final = {
-    0:  ("barred", "full"),     # charge denied
-    1:  ("no renewals",),       # renewal denied
-    2:  ("barred",),            # recall denied
-    3:  ("barred",),            # hold denied
-    5:  ("full",),              # too many items charged
-    6:  ("late",),              # too many items overdue
-    10: ("owing",),             # excessive fines
-    11: ("owing fees",),        # excessive fees
-    12: ("recall overdue",),    # recall overdue
-    13: ("billed",),            # too many items billed
+    0: ("barred", "full"),  # charge denied
+    1: ("no renewals",),  # renewal denied
+    2: ("barred",),  # recall denied
+    3: ("barred",),  # hold denied
+    5: ("full",),  # too many items charged
+    6: ("late",),  # too many items overdue
+    10: ("owing",),  # excessive fines
+    11: ("owing fees",),  # excessive fees
+    12: ("recall overdue",),  # recall overdue
+    13: ("billed",),  # too many items billed
 }
 """The FACTS that set each position of the patron status to Y. Positions 6, 10, 11 and 13 give the reason for a block.
 
 All other positions stay blank: the gateway has no limits for renewals, claims and losses, and reports a lost card as barred.
 Source: SIP2 2.00, patron status.
 """
-# fmt: on
 
 REQUESTS: Final = frozenset({"AS", "CD"})
 """Tags of the lists of requests whose item has not been collected."""
@@ -184,10 +195,12 @@ def _patron_reply(exchange: Exchange, seen: PatronSeen, fields: Mapping[str, Val
 
 async def locked_out(exchange: Exchange) -> Reply:
     """Refuse a message because of too many wrong PINs, without checking the PIN. BL stays Y for a known card."""
-    no = Refused(Reason.TOO_MANY_WRONG_PINS)
+    no = Refused(why=Reason.TOO_MANY_WRONG_PINS)
     if exchange.reply_code not in TELL_VALIDITY:
         return refuse(exchange, no)
-    seen = await exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), NOTHING, False))
+    seen = await exchange.services.circulation.execute(
+        SeePatron(by=exchange.by, card=exchange.message.get("AA"), pin=NOTHING, pin_given=False)
+    )
     unknown = exchange.upstream is not None or _is_unknown(seen)
     valid = "Y" if _is_known(seen) else exchange.last_known(known=False).valid if unknown else "N"
     return refuse(exchange, no, BL=valid)
@@ -200,7 +213,9 @@ async def end_session(exchange: Exchange) -> Reply:
 
 def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
     pin = exchange.pin
-    return exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
+    return exchange.services.circulation.execute(
+        SeePatron(by=exchange.by, card=exchange.message.get("AA"), pin=pin, pin_given=bool(pin))
+    )
 
 
 def entries_by_list(record: Record) -> Lists:
@@ -223,10 +238,7 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
         exchange.remember(valid=_is_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
-    if seen.pin_ok is False and seen.known:  # there is no hash with which the PIN could be compared
-        texts.append(notice_text(Notice.PIN_UNKNOWN_NOW, language))
-    elif seen.pin_ok is False:
-        texts.append(say(Reason.WRONG_PIN, language, {}))
+    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
     texts += hold_texts(exchange, lists, language) if trusted else []
     return {
         "patron_status": _patron_status(tuple([fact for fact, holds in FACTS.items() if holds(seen)])),
@@ -360,7 +372,9 @@ async def block(exchange: Exchange) -> Reply:
     message = exchange.message
     if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    command = BlockCard(exchange.by, message.get("AA"), message.get("AL"), exchange.is_set("card_retained"))
+    command = BlockCard(
+        by=exchange.by, card=message.get("AA"), text=message.get("AL"), retained=exchange.is_set("card_retained")
+    )
     outcome = await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
@@ -376,7 +390,7 @@ async def enable(exchange: Exchange) -> Reply:
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     command = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
-    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(command)
+    outcome = Refused(why=Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)

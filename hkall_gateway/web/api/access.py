@@ -99,7 +99,7 @@ def patron_session() -> WebSession | None:
 def actor(message: str) -> Actor:
     """Return the journal's actor for this request: `token:NAME` for a program, `patron` for a patron."""
     who = "patron" if patron_session() else f"token:{token().name}"
-    return Actor(who, "api", message, g.get("number", ""))
+    return Actor(who=who, channel="api", message=message, corr=g.get("number", ""))
 
 
 def scope() -> str:
@@ -180,7 +180,7 @@ def inbox_key(header: IdempotencyHeader) -> InboxKey:
     locks = LockSet(document=(agency, use))
     if services().bridge.write(bind(_first_use, agency, use, fingerprint, services().now()), locks) != fingerprint:
         raise Trouble(422, "this Idempotency-Key was used for another request")
-    return InboxKey(agency, digest, KEPT_S)
+    return InboxKey(agency=agency, digest=digest, keep_s=KEPT_S)
 
 
 def execute_once(

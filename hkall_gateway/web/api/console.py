@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from flask_openapi3.blueprint import APIBlueprint
@@ -46,7 +47,9 @@ def one(path: models.RequestPath) -> Reply:
 def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
     """Place a request for a patron. The rules apply, but a second request for the same title is allowed."""
     card = services().bridge.read(bind(card_now, body.card))
-    command = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
+    command = RequestTitle(
+        by=actor("place"), patron=card, bib_id=body.bib_id, volume=body.volume, pickup_location=body.pickup, staff=True
+    )
     return execute_once(command, header, models.Placed, 201)
 
 
@@ -61,8 +64,17 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
     agency, _, barcode = (body.lender if "lender" in row.takes else body.item).rpartition("/")
     if body.lender and not agency:
         agency, barcode = barcode, ""
-    facts = (actor(row.name), path.number, barcode, agency, body.reason, body.on, body.cents, body.to)
-    command = Reopen(*facts) if row.name == permitted.REOPEN else Act(*facts, action=row.name)
+    make_command = Reopen if row.name == permitted.REOPEN else partial(Act, action=row.name)
+    command = make_command(
+        by=actor(row.name),
+        request=path.number,
+        barcode=barcode,
+        agency=agency,
+        reason=body.reason,
+        on=body.on,
+        cents=body.cents,
+        position=body.to,
+    )
     outcome = services().bridge.run(services().circulation.execute(command, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return refused(outcome)
@@ -88,8 +100,10 @@ def counts() -> Reply:
 @LISTS.get("/lists/<name>", responses={"200": models.ListPageRecord, **described(404)})
 def page(path: models.ListPath, query: models.ListQuery) -> Reply:
     """Show one page of a work list."""
-    order = PageOrder(query.sort, query.reverse, query.after, query.most)
-    found = consult(work_list, path.name, role(), order, Only(query.partner, query.pickup, query.material))
+    order = PageOrder(key=query.sort, reverse=query.reverse, after=query.after, most=query.most)
+    found = consult(
+        work_list, path.name, role(), order, Only(partner=query.partner, pickup=query.pickup, material=query.material)
+    )
     return models.ListPageRecord.json_of(found)
 
 

@@ -69,7 +69,20 @@ def make(body: PatronLogin) -> Reply:
     now, text = services().now(), PATRON_PREFIX + secrets.token_urlsafe(32)
     ends = now + API_LONGEST
     credential = digest(login.compared_hash(found))
-    row = WebSession(hash_of(text), PATRON_API, "", found.barcode, "", "", PIN, "", now, now, ends, credential)
+    row = WebSession(
+        token_hash=hash_of(text),
+        kind=PATRON_API,
+        login="",
+        patron=found.barcode,
+        name="",
+        role="",
+        source=PIN,
+        csrf="",
+        created_at=now,
+        seen_at=now,
+        ends_at=ends,
+        credential=credential,
+    )
     services().bridge.write(bind(web_sessions.begin, row, now))
     count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
@@ -133,7 +146,9 @@ def may_request(body: models.RequestBody) -> Reply:
 @PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
     """Place a request. The rules apply; a second request for the same title is refused."""
-    command = RequestTitle(actor("place"), card(body.card), body.bib_id, body.volume, body.pickup)
+    command = RequestTitle(
+        by=actor("place"), patron=card(body.card), bib_id=body.bib_id, volume=body.volume, pickup_location=body.pickup
+    )
     return execute_once(command, header, Placed, 201, to_patron=True)
 
 
@@ -143,7 +158,7 @@ def record(body: models.OnBehalf) -> Reply:
     owner = card(body.card)
     facts = facts_about(owner)
     if facts.borrower is None:
-        return refused(Refused(facts.stranger) if facts.reachable else TRY_AGAIN, to_patron=True)
+        return refused(Refused(why=facts.stranger) if facts.reachable else TRY_AGAIN, to_patron=True)
     found = consult(patron_record.patron_record, facts.borrower.barcode, facts)
     return models.circulation_record(found, own_loans(owner, found))
 
@@ -151,7 +166,7 @@ def record(body: models.OnBehalf) -> Reply:
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Cancel one of the patron's requests, which is possible until the lender has sent the book."""
-    command = CancelRequest(actor("cancel"), card(body.card), request=path.number)
+    command = CancelRequest(by=actor("cancel"), patron=card(body.card), request=path.number)
     return execute_once(command, header, models.CancelledRecord, to_patron=True)
 
 
@@ -162,14 +177,14 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
     item = consult(_lent_item, owner, path.number)
     if isinstance(item, Refused):
         return refused(item, to_patron=True)
-    command = Renew(actor("renew"), owner, item.barcode, item.agency)
+    command = Renew(by=actor("renew"), card=owner, barcode=item.barcode, agency=item.agency)
     return execute_once(command, header, models.RenewedRecord, to_patron=True)
 
 
 @PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew every loan of the patron that may be renewed. List the other loans with the reasons."""
-    command = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
+    command = RenewAll(by=actor("renew"), card=card(body.card), fee_acknowledged=True)
     return execute_once(command, header, models.AllRenewedRecord, to_patron=True)
 
 
@@ -177,5 +192,5 @@ def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
     """Return the copy lent for a request. Report another patron's request as unknown."""
     found = context.unit.requests.find(number)
     if found is None or found.patron != owner:
-        return Refused(Reason.UNKNOWN_REQUEST)
-    return found.item or Refused(Reason.NOT_ON_LOAN)
+        return Refused(why=Reason.UNKNOWN_REQUEST)
+    return found.item or Refused(why=Reason.NOT_ON_LOAN)

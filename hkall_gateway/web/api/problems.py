@@ -89,7 +89,7 @@ def install(api: Flask) -> None:
     """Register error handlers that turn every API error into a problem."""
     api.register_error_handler(Trouble, lambda trouble: _problem_response(trouble.status, trouble.detail, trouble.headers))
     api.register_error_handler(HTTPException, _http_problem)
-    api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
+    api.register_error_handler(Unavailable, lambda _error: refused(Refused(why=Reason.TRY_AGAIN)))
 
 
 def _http_problem(error: HTTPException) -> WsgiResponse:

@@ -65,7 +65,7 @@ def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
 
 def actor(message: str) -> Actor:
     """Return the patron as the actor of a command, for the journal."""
-    return Actor(WHO, "web", message, g.get("number", ""))
+    return Actor(who=WHO, channel="web", message=message, corr=g.get("number", ""))
 
 
 LONGEST: Final = 100
@@ -94,7 +94,7 @@ class PinRefused:
         return Response(page, code, headers, content_type="text/html; charset=utf-8")
 
 
-TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
+TOO_MANY: Final = Refused(why=Reason.TOO_MANY_WRONG_PINS)
 
 
 def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:

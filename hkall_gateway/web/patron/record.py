@@ -41,7 +41,7 @@ def page() -> str:
 def cancel() -> Response | tuple[str, int]:
     """Cancel one request (R34)."""
     card, number = own_card(), request.form.get("request", "")
-    command = CancelRequest(actor("cancel"), card, request=number)
+    command = CancelRequest(by=actor("cancel"), patron=card, request=number)
     outcome = execute(command) if number else abort(404)
     if isinstance(outcome, Cancelled):
         return _redirect_done(cancelled=1)
@@ -57,7 +57,7 @@ def renew() -> Response | tuple[str, int]:
     record, number = consult(patron_record.patron_record, card, facts_about(card)), request.form.get("request", "")
     loan = next((one for one in record.loans if one.request.id == number), None) or abort(404)
     item = loan.request.item or ItemKey("", "")
-    command = Renew(actor("renew"), card, item.barcode, item.agency)
+    command = Renew(by=actor("renew"), card=card, barcode=item.barcode, agency=item.agency)
     outcome = execute(command)
     if isinstance(outcome, Renewed):
         return _redirect_done(renewed=[outcome.request])
@@ -70,7 +70,7 @@ def renew() -> Response | tuple[str, int]:
 def renew_all() -> Response | tuple[str, int]:
     """Renew all loans that may be renewed. The page then shows why the other loans were not renewed."""
     card = own_card()
-    command = RenewAll(actor("renew"), card, fee_acknowledged=True)
+    command = RenewAll(by=actor("renew"), card=card, fee_acknowledged=True)
     outcome = execute(command)
     if isinstance(outcome, AllRenewed):
         return _redirect_done(renewed=[one.request for one in outcome.renewed])

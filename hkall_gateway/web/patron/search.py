@@ -40,7 +40,7 @@ _AUTHORS: Final = ("aulast", "au", "aucorp")
 BEFORE_SUBTITLE: Final = ":"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
     """A book citation from an OpenURL. `isbns` holds ISBN-13s. `own` is a title number in our union catalogue."""
 

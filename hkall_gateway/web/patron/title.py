@@ -108,7 +108,9 @@ def form(bib_id: str) -> str:
     refusal = _title_refusal(seen, typed)
     if refusal is None and patron():  # apply the rules that depend on the patron
         facts = facts_about(own_card(), seen.title.bib_id)
-        command = RequestTitle(actor("request"), own_card(), seen.title.bib_id, _chosen_volume(seen, typed))
+        command = RequestTitle(
+            by=actor("request"), patron=own_card(), bib_id=seen.title.bib_id, volume=_chosen_volume(seen, typed)
+        )
         refusal = consult(borrowing.may_request, command, facts) if facts.reachable else TRY_AGAIN
     return _render_form(seen, typed, refusal)
 
@@ -135,8 +137,11 @@ def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
             return wrong.answer(_render_form(seen, typed, error=wrong.words))
     card, volume, pickup = own_card(), _chosen_volume(seen, typed), typed.get("pickup", "")[:200]
     parts = "\n".join(("request", card, seen.title.bib_id, volume, pickup))  # a repeated request has the same key
-    key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
-    outcome = execute(RequestTitle(actor("request"), card, seen.title.bib_id, volume, pickup), inbox=key)
+    key = InboxKey(agency=INBOX, digest=sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), keep_s=REPEATED_S)
+    outcome = execute(
+        RequestTitle(by=actor("request"), patron=card, bib_id=seen.title.bib_id, volume=volume, pickup_location=pickup),
+        inbox=key,
+    )
     if isinstance(outcome, Refused):
         return _render_form(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
     return redirect(url_for("record.page", placed=outcome.request), 303)

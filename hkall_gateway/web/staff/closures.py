@@ -41,17 +41,17 @@ def close() -> str | Response | tuple[str, int]:
     """Show the dates that would move if a day were closed. With `apply`, close the day and move the dates."""
     reason = typed("reason")
     if not reason:
-        return _render_refusal(Refused(Reason.REASON_NEEDED), 400)
+        return _render_refusal(Refused(why=Reason.REASON_NEEDED), 400)
     try:
         day = typed_day("day")
     except ValueError:
-        return _render_refusal(Refused(Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
+        return _render_refusal(Refused(why=Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
     if "apply" not in request.form:
         moves, more = consult(closure_changes.would_move, [day] if day else [])
         return _render_closures(closing={"day": day, "reason": reason, "moves": moves, "more": more})
     if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
         return _render_refusal(closed, 409)
-    command = StaffCommand(actor("closures move"), reason=reason)
+    command = StaffCommand(by=actor("closures move"), reason=reason)
     moved = services().bridge.run(services().circulation.run_job(closure_changes.move, command))
     return _render_refusal(moved, 409) if isinstance(moved, Refused) else _redirect_moved(len(moved))
 
@@ -63,8 +63,10 @@ def due_dates() -> str | Response | tuple[str, int]:
     try:
         first, last, to = (parse_day(typed(name)) for name in ("first", "last", "to"))
     except ValueError:
-        return _render_refusal(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
-    command = MoveDueDates(actor("due dates"), first, last, to, typed("reason"), typed("partner"))
+        return _render_refusal(Refused(why=Reason.WRONG_DATE, detail={"on": ""}), 400)
+    command = MoveDueDates(
+        by=actor("due dates"), first=first, last=last, to=to, reason=typed("reason"), partner=typed("partner")
+    )
     if "apply" not in request.form:
         found = consult(closure_changes.due_between, command)
         if isinstance(found, Refused):

@@ -34,7 +34,7 @@ LONGEST: Final = 200
 Fields = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A question that the page can answer. `needed` names the mandatory fields. `put` builds the question from the form."""
 
@@ -45,37 +45,64 @@ class Question:
     put: Callable[[Actor, Fields], ExplainQuestion]
 
 
-# fmt: off
 QUESTIONS: Final = (
-    Question("request", N_("May they request it?"), ("patron", "bib", "volume", "pickup", "hold"), ("patron", "bib"),
-             lambda by, values: explaining.request(by, values["patron"], values["bib"], values["volume"], values["pickup"],
-                                                 hold=bool(values["hold"]))),
-    Question("borrow", N_("May they borrow it?"), ("patron", "item", "role"), ("patron", "item"),
-             lambda by, values: explaining.borrow(by, values["patron"], values["item"], values["role"] or "counter")),
-    Question("renew", N_("May it be renewed?"), ("item", "patron", "staff"), ("item",),
-             lambda by, values: explaining.renew(by, values["item"], values["patron"], staff=bool(values["staff"]))),
-    Question("recall", N_("What if it is recalled?"), ("item", "by", "owner_says"), ("item",),
-             lambda by, values: explaining.recall(by, values["item"], values["by"],
-                                                parse_day(values["owner_says"]) if values["owner_says"] else None)),
-    Question("fine", N_("What is the fine?"), ("item",), ("item",),
-             lambda _by, values: explaining.fine(values["item"])),
+    Question(
+        name="request",
+        words=N_("May they request it?"),
+        fields=("patron", "bib", "volume", "pickup", "hold"),
+        needed=("patron", "bib"),
+        put=lambda by, values: explaining.request(
+            by, values["patron"], values["bib"], values["volume"], values["pickup"], hold=bool(values["hold"])
+        ),
+    ),
+    Question(
+        name="borrow",
+        words=N_("May they borrow it?"),
+        fields=("patron", "item", "role"),
+        needed=("patron", "item"),
+        put=lambda by, values: explaining.borrow(by, values["patron"], values["item"], values["role"] or "counter"),
+    ),
+    Question(
+        name="renew",
+        words=N_("May it be renewed?"),
+        fields=("item", "patron", "staff"),
+        needed=("item",),
+        put=lambda by, values: explaining.renew(by, values["item"], values["patron"], staff=bool(values["staff"])),
+    ),
+    Question(
+        name="recall",
+        words=N_("What if it is recalled?"),
+        fields=("item", "by", "owner_says"),
+        needed=("item",),
+        put=lambda by, values: explaining.recall(
+            by, values["item"], values["by"], parse_day(values["owner_says"]) if values["owner_says"] else None
+        ),
+    ),
+    Question(
+        name="fine",
+        words=N_("What is the fine?"),
+        fields=("item",),
+        needed=("item",),
+        put=lambda _by, values: explaining.fine(values["item"]),
+    ),
 )
 """The questions that the page offers, as in the command `explain`."""
-FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
-    "patron":     (N_("Card"),                               "text"),
-    "bib":        (N_("Title number in the union catalogue"), "text"),
-    "volume":     (N_("Volume"),                             "text"),
-    "pickup":     (N_("Pickup"),                             "pickup"),
-    "hold":       (N_("As a hold"),                          "checkbox"),
-    "item":       (N_("Barcode, or LIBRARY/BARCODE"),        "text"),
-    "role":       (N_("Where"),                              "role"),
-    "staff":      (N_("By staff at the counter"),            "checkbox"),
-    "by":         (N_("Library that recalls"),               "text"),
-    "owner_says": (N_("Date that the owner names"),          "date"),
-})
+FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "patron": (N_("Card"), "text"),
+        "bib": (N_("Title number in the union catalogue"), "text"),
+        "volume": (N_("Volume"), "text"),
+        "pickup": (N_("Pickup"), "pickup"),
+        "hold": (N_("As a hold"), "checkbox"),
+        "item": (N_("Barcode, or LIBRARY/BARCODE"), "text"),
+        "role": (N_("Where"), "role"),
+        "staff": (N_("By staff at the counter"), "checkbox"),
+        "by": (N_("Library that recalls"), "text"),
+        "owner_says": (N_("Date that the owner names"), "date"),
+    }
+)
 """Label and kind of each form field."""
 ROLES: Final = ("counter", "selfcheck", "bookdrop")
-# fmt: on
 
 
 @PAGES.get("/staff/explain")
@@ -98,7 +125,7 @@ def answer() -> str | tuple[str, int]:
         put = question.put(actor("explain"), {"patron": "", **values})
     except ValueError:
         return _render_explanation(question, values, gettext("This is no date.")), 422
-    known: BorrowerFacts | Refused = BorrowerFacts(None, LOADED)
+    known: BorrowerFacts | Refused = BorrowerFacts(borrower=None, source=LOADED)
     if put.patron:
         known = services().bridge.run(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known

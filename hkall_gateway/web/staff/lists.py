@@ -62,7 +62,7 @@ def _csv_blocks(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Itera
 L = ListName
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListColumn:
     """One column of the work lists.
 
@@ -87,7 +87,7 @@ class SlipKind(StrEnum):
     TRANSIT = "transit"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkList:
     """One work list.
 
@@ -123,61 +123,106 @@ def place_of(request: Request) -> str:
     return request.pickup_location if request.side is Side.BORROWING else ""
 
 
-# fmt: off
-COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
-    "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
-    "title":       ListColumn(N_("Title"),            lambda row: row.request.title,          SortKey.TITLE),
-    "linked_title": ListColumn(N_("Title in the original script"), lambda row: row.request.linked_title),
-    "author":      ListColumn(N_("Author"),           lambda row: row.author),
-    "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
-    "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
-    "material":    ListColumn(N_("Material"),         lambda row: word("materials", row.material)),
-    "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
-    "owner":       ListColumn(N_("Owner"),            owner_of),
-    "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
-    "pickup":      ListColumn(N_("Pickup place"),     lambda row: place_name(place_of(row.request))),
-    "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
-    "position":    ListColumn(N_("Position"),         lambda row: word("positions", row.request.position)),
-    "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
-    "collect":     ListColumn(N_("Collect until"),    lambda row: row.request.pickup_last,    SortKey.DUE),
-    "due":         ListColumn(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
-    "lender_due":  ListColumn(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
-    "recalled":    ListColumn(N_("Recalled on"),      lambda row: row.request.recalled_on),
-    "flags":       ListColumn(N_("Flags"),            lambda row: flag_words(row.request.flags)),
-    "why":         ListColumn(N_("Cause"),            cause_of,                                    personal=True),
-})
+COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType(
+    {
+        "number": ListColumn(head=N_("Request"), value=lambda row: row.request.id),
+        "title": ListColumn(head=N_("Title"), value=lambda row: row.request.title, sort=SortKey.TITLE),
+        "linked_title": ListColumn(head=N_("Title in the original script"), value=lambda row: row.request.linked_title),
+        "author": ListColumn(head=N_("Author"), value=lambda row: row.author),
+        "volume": ListColumn(head=N_("Volume"), value=lambda row: row.request.volume),
+        "call_number": ListColumn(head=N_("Call number"), value=lambda row: row.call_number, sort=SortKey.CALL_NUMBER),
+        "material": ListColumn(head=N_("Material"), value=lambda row: word("materials", row.material)),
+        "barcode": ListColumn(head=N_("Barcode"), value=lambda row: row.request.item_barcode),
+        "owner": ListColumn(head=N_("Owner"), value=owner_of),
+        "partner": ListColumn(head=N_("Library"), value=lambda row: row.request.partner),
+        "pickup": ListColumn(head=N_("Pickup place"), value=lambda row: place_name(place_of(row.request))),
+        "card": ListColumn(head=N_("Card"), value=lambda row: row.request.patron, personal=True),
+        "position": ListColumn(head=N_("Position"), value=lambda row: word("positions", row.request.position)),
+        "days": ListColumn(head=N_("Days there"), value=lambda row: row.days, sort=SortKey.DAYS, figure=True),
+        "collect": ListColumn(head=N_("Collect until"), value=lambda row: row.request.pickup_last, sort=SortKey.DUE),
+        "due": ListColumn(head=N_("Due"), value=lambda row: row.request.due, sort=SortKey.DUE),
+        "lender_due": ListColumn(head=N_("Due home"), value=lambda row: row.request.lender_due, sort=SortKey.DUE),
+        "recalled": ListColumn(head=N_("Recalled on"), value=lambda row: row.request.recalled_on),
+        "flags": ListColumn(head=N_("Flags"), value=lambda row: flag_words(row.request.flags)),
+        "why": ListColumn(head=N_("Cause"), value=cause_of, personal=True),
+    }
+)
 """All columns. Every CSV file contains all columns, in this order."""
 
 _COUNTER, _LENT, _LOOK = N_("At the counter"), N_("Lent"), N_("To look at")
-WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
-    L.PULL:      WorkList(N_("To fetch from our shelves"), _COUNTER, ("call_number", "title", "barcode", "partner", "days"),
-                          slip=SlipKind.PULL, collected=False, acts=("ship", "decline"), sort=SortKey.CALL_NUMBER),
-    L.EXPECTED:  WorkList(N_("On the way to us"), _COUNTER, ("title", "barcode", "partner", "pickup", "days"),
-                          acts=("receive",)),
-    L.SHELF:     WorkList(N_("Waiting for collection"), _COUNTER, ("title", "barcode", "card", "collect", "days"),
-                          slip=SlipKind.HOLD, acts=("return_unused",)),
-    L.EXPIRED:   WorkList(N_("Not collected in time"), _COUNTER, ("title", "barcode", "card", "collect", "days"), urgent=True,
-                          acts=("return_unused",)),
-    L.TO_RETURN: WorkList(N_("To send home"), _COUNTER, ("title", "barcode", "owner", "days"), slip=SlipKind.TRANSIT,
-                          acts=("dispatch",)),
-    L.ON_LOAN:   WorkList(N_("On loan to our patrons"), _LENT, ("title", "barcode", "card", "due", "days"), acts=("renew",)),
-    L.OVERDUE:   WorkList(N_("Overdue"), _LENT, ("title", "barcode", "card", "due", "days"), urgent=True, acts=("renew",)),
-    L.RECALLS:   WorkList(N_("Recalled"), _LENT, ("title", "barcode", "card", "recalled", "due")),
-    L.LENDING:   WorkList(N_("Our books elsewhere"), _LENT,
-                          ("title", "barcode", "partner", "position", "lender_due", "days"), collected=False),
-    L.STUCK:     WorkList(N_("Standing still"), _LOOK, ("title", "partner", "position", "why", "days"), urgent=True),
-    L.FLAGGED:   WorkList(N_("Flagged"), _LOOK, ("title", "partner", "position", "flags", "days"), urgent=True),
-})
+WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType(
+    {
+        L.PULL: WorkList(
+            words=N_("To fetch from our shelves"),
+            group=_COUNTER,
+            columns=("call_number", "title", "barcode", "partner", "days"),
+            slip=SlipKind.PULL,
+            collected=False,
+            acts=("ship", "decline"),
+            sort=SortKey.CALL_NUMBER,
+        ),
+        L.EXPECTED: WorkList(
+            words=N_("On the way to us"),
+            group=_COUNTER,
+            columns=("title", "barcode", "partner", "pickup", "days"),
+            acts=("receive",),
+        ),
+        L.SHELF: WorkList(
+            words=N_("Waiting for collection"),
+            group=_COUNTER,
+            columns=("title", "barcode", "card", "collect", "days"),
+            slip=SlipKind.HOLD,
+            acts=("return_unused",),
+        ),
+        L.EXPIRED: WorkList(
+            words=N_("Not collected in time"),
+            group=_COUNTER,
+            columns=("title", "barcode", "card", "collect", "days"),
+            urgent=True,
+            acts=("return_unused",),
+        ),
+        L.TO_RETURN: WorkList(
+            words=N_("To send home"),
+            group=_COUNTER,
+            columns=("title", "barcode", "owner", "days"),
+            slip=SlipKind.TRANSIT,
+            acts=("dispatch",),
+        ),
+        L.ON_LOAN: WorkList(
+            words=N_("On loan to our patrons"),
+            group=_LENT,
+            columns=("title", "barcode", "card", "due", "days"),
+            acts=("renew",),
+        ),
+        L.OVERDUE: WorkList(
+            words=N_("Overdue"), group=_LENT, columns=("title", "barcode", "card", "due", "days"), urgent=True, acts=("renew",)
+        ),
+        L.RECALLS: WorkList(words=N_("Recalled"), group=_LENT, columns=("title", "barcode", "card", "recalled", "due")),
+        L.LENDING: WorkList(
+            words=N_("Our books elsewhere"),
+            group=_LENT,
+            columns=("title", "barcode", "partner", "position", "lender_due", "days"),
+            collected=False,
+        ),
+        L.STUCK: WorkList(
+            words=N_("Standing still"), group=_LOOK, columns=("title", "partner", "position", "why", "days"), urgent=True
+        ),
+        L.FLAGGED: WorkList(
+            words=N_("Flagged"), group=_LOOK, columns=("title", "partner", "position", "flags", "days"), urgent=True
+        ),
+    }
+)
 """The work lists, grouped, in the order of a morning's work."""
 
-SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
-    SortKey.DAYS:        N_("Days there"),
-    SortKey.CALL_NUMBER: N_("Call number"),
-    SortKey.TITLE:       N_("Title"),
-    SortKey.DUE:         N_("Date"),
-})
+SORTS: Final[Mapping[SortKey, str]] = MappingProxyType(
+    {
+        SortKey.DAYS: N_("Days there"),
+        SortKey.CALL_NUMBER: N_("Call number"),
+        SortKey.TITLE: N_("Title"),
+        SortKey.DUE: N_("Date"),
+    }
+)
 """The sort orders that the page offers."""
-# fmt: on
 
 GROUPS: Final = {group: [row for row in WORK_LISTS.items() if row[1].group == group] for group in (_COUNTER, _LENT, _LOOK)}
 
@@ -265,10 +310,12 @@ def view_of(name: str) -> View:
     if name not in WORK_LISTS:
         abort(404)
     query: Mapping[str, str] = request.args
-    only = Only(query.get("partner", ""), query.get("pickup", ""), query.get("material", ""))
+    only = Only(partner=query.get("partner", ""), pickup=query.get("pickup", ""), material=query.get("material", ""))
     key = SortKey(query["sort"]) if query.get("sort", "") in SORTS else WORK_LISTS[ListName(name)].sort
     rows = MOST if query.get("print") else ROWS
-    return View(ListName(name), only, PageOrder(key, bool(query.get("reverse")), query.get("after", ""), rows))
+    return View(
+        ListName(name), only, PageOrder(key=key, reverse=bool(query.get("reverse")), after=query.get("after", ""), most=rows)
+    )
 
 
 def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
@@ -286,7 +333,7 @@ def _every_row(view: View) -> Iterator[ListRow]:
     """Yield the rows of all pages. Read each page separately, so that no transaction lasts as long as the download."""
     after: str | None = ""
     while after is not None:
-        order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)
+        order = PageOrder(key=view.order.key, reverse=view.order.reverse, after=after, most=ROWS_OF_A_FILE)
         page = consult(console.work_list, view.name, staff_role(), order, view.only)
         yield from page.rows
         after = page.next or None

@@ -90,7 +90,14 @@ def page(number: str) -> str:
 def place(number: str) -> Response | str | tuple[str, int]:
     """Search for a title, or request it for the patron. The rules apply, except that a second request is allowed (R11a)."""
     card, form = _find_card(number), request.form
-    command = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
+    command = RequestTitle(
+        by=actor("place"),
+        patron=card,
+        bib_id=typed("bib_id"),
+        volume=typed("volume"),
+        pickup_location=typed("pickup"),
+        staff=True,
+    )
     if not command.bib_id:
         return _render_patron(number, card, form=form, titles=consult(_find_titles, typed("q", 200)))
     outcome = execute(command)
@@ -121,7 +128,7 @@ def act(number: str) -> Response | tuple[str, int]:
         return _render_patron(number, card, error=gettext("This is no amount.")), 400
     # All forms of a page have the same transaction, and the back button shows the page again after a payment.
     payer, transaction = (card, f"{typed('transaction', 40)} {loan.id}") if "paid" in request.form else ("", "")
-    outcome = execute(Act(actor(name), loan.id, cents=cents, action=name, card=payer, transaction_id=transaction))
+    outcome = execute(Act(by=actor(name), request=loan.id, cents=cents, action=name, card=payer, transaction_id=transaction))
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome), 409
     paid = str(outcome.cents) if payer and isinstance(outcome, Done) and outcome.cents else None
@@ -135,7 +142,7 @@ def pay(number: str) -> Response | tuple[str, int]:
     card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
     if not cents:
         return _render_patron(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
-    command = Pay(actor("pay"), card, cents, typed("transaction", 40), whole_number(fine))
+    command = Pay(by=actor("pay"), card=card, cents=cents, transaction_id=typed("transaction", 40), fine=whole_number(fine))
     outcome = execute(command)
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome, form=request.form), 409
@@ -165,7 +172,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
     """Show how many rows would be erased. With `apply`, erase them. List the rows that must remain, and until when."""
     card, reason, web = _find_card(number), typed("reason"), services()
     if not reason:
-        return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
+        return _render_patron(number, card, refused=Refused(why=Reason.REASON_NEEDED)), 400
     records = _record_stores()
     if records.erased_file is None:
         return _render_patron(
@@ -210,7 +217,9 @@ def _record_stores() -> Records:
     """Return the stores with personal data: the database (through the bridge), the archive, and the file of erased persons."""
     web = services()
     marks, archive = web.erased(), web.library().policy.retention.archive_file
-    return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)
+    return Records(
+        read=web.bridge.read, write=web.bridge.write, archive_file=archive, erased_file=marks.file, erased_key=marks.key
+    )
 
 
 def _prices(context: Context, agencies: list[str]) -> dict[str, Charges]:

@@ -47,7 +47,7 @@ FOUND_BY: Final = {
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """A submitted form that was not executed, because of an error (with its rule) or a change since the page was rendered."""
 
@@ -105,13 +105,13 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
         given["reason"] = code or given["reason"]
     command = _make_command(number, row, given)
     if isinstance(command, str):
-        return _render_request(number, Given(given, command)), 422
+        return _render_request(number, Given(fields=given, error=command)), 422
     newest = whole_number(typed("seen"), LONG) or 0
     answer = services().bridge.run(services().circulation.execute(command, since=newest))
     if isinstance(answer, Changed):
-        return _render_request(number, Given(given, changed=answer)), 409
+        return _render_request(number, Given(fields=given, changed=answer)), 409
     if isinstance(answer, Refused):
-        return _render_request(number, Given(given, sentence(answer), rule_of(answer))), 422
+        return _render_request(number, Given(fields=given, error=sentence(answer), rule=rule_of(answer))), 422
     there = getattr(answer, "request", "") or number  # `reopen` places a new request
     again, note = getattr(answer, "again", False), note_of(answer)
     return redirect(url_for("requests.one", number=there, done=name, again=1 if again else None, note=note), 303)
@@ -134,8 +134,20 @@ def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | R
     position = Position(to) if to in tuple(Position) else None
     by, reason = actor(row.name), given["reason"]
     if row.name == REOPEN:
-        return Reopen(by, number, named[1], named[0], reason, on=day, cents=cents, position=position)
-    return Act(by, number, named[1], named[0], reason, on=day, cents=cents, position=position, action=row.name)
+        return Reopen(
+            by=by, request=number, barcode=named[1], agency=named[0], reason=reason, on=day, cents=cents, position=position
+        )
+    return Act(
+        by=by,
+        request=number,
+        barcode=named[1],
+        agency=named[0],
+        reason=reason,
+        on=day,
+        cents=cents,
+        position=position,
+        action=row.name,
+    )
 
 
 def _render_request(number: str, given: Given) -> str:

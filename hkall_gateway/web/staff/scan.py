@@ -42,7 +42,7 @@ PLACE: Final = "__Host-hkall-place"
 """Cookie with the pickup location at which this browser is used."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Borrowing:
     """The current card, to which books are lent. `name` is the name of the patron or library, "" if not known."""
 
@@ -50,7 +50,7 @@ class Borrowing:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """One scan: the text, the answer, and the current card after the scan. `at` is None until the scan is stored."""
 
@@ -83,7 +83,7 @@ def scanned() -> Response | str:
     if not text or "done" in request.form:
         return redirect(url_for("scan.scan"), 303)
     answer, borrowing = _run_scan(text, card, kind)
-    return _keep(Answered(text, answer, Borrowing() if "once" in request.form else borrowing))
+    return _keep(Answered(text=text, answer=answer, borrowing=Borrowing() if "once" in request.form else borrowing))
 
 
 @PAGES.post("/staff/scan/take")
@@ -93,12 +93,12 @@ def take() -> Response | str:
     scan = next((row for row in _read_answers() if str(row.number) == typed("scan")), None) or abort(404)
     loan = services().bridge.read(lambda unit: unit.requests.find(scan.answer.request)) or abort(404)
     cents, transaction = scan.answer.fine_cents, f"scan-{scan.number}-{scan.at:%Y%m%d%H%M%S}"
-    outcome = execute(Pay(actor("pay"), loan.patron, cents, transaction, about=loan.id))
-    taken = Answer(OK, gettext("Taken: %(sum)s.", sum=money(cents)))
+    outcome = execute(Pay(by=actor("pay"), card=loan.patron, cents=cents, transaction_id=transaction, about=loan.id))
+    taken = Answer(outcome=OK, what=gettext("Taken: %(sum)s.", sum=money(cents)))
     if isinstance(outcome, Refused):
-        taken = Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
+        taken = Answer(outcome=NO, what=gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
     known = replace(scan.answer, outcome=taken.outcome, what=taken.what, notes=taken.notes, rule=taken.rule, fine_cents=0)
-    return _keep(Answered(scan.text, known, Borrowing()))
+    return _keep(Answered(text=scan.text, answer=known, borrowing=Borrowing()))
 
 
 def _keep(made: Answered) -> Response | str:
@@ -124,21 +124,21 @@ def place() -> Response:
 
 
 def _run_scan(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
-    command = Scan(actor("scan"), text, card, typed("agency"), kind, _station_place())
+    command = Scan(by=actor("scan"), text=text, card=card, agency=typed("agency"), kind=kind, place=_station_place())
     found = services().bridge.run(scan_station.scan(services().circulation, command))
     if isinstance(found, CardScanned):
         over, barred = found.card == card, found.patron is not None and found.patron.refusal is not None
         name = library_name(found.partner.agency) if found.partner else name_of(found.patron)
-        return of_card(found, over=over), Borrowing() if over or barred else Borrowing(found.card, name)
+        return of_card(found, over=over), Borrowing() if over or barred else Borrowing(card=found.card, name=name)
     if isinstance(found, Refused):
-        found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
+        found = CopyScanned(barcode=text, outcome=Refused(why=Reason.TRY_AGAIN))
     library = services().bridge.read(lambda unit: unit.partners.with_card(card)) if card else None
     partner = library_name(library.agency) if library else ""
     if isinstance(found, CardOrCopy):
         known = (row.borrowing.name for row in _read_answers() if card and row.borrowing.card == card)
-        return of_either(found), Borrowing(card, partner or next(known, ""))
+        return of_either(found), Borrowing(card=card, name=partner or next(known, ""))
     answer = of_copy(found, _institutional_card, _station_place())
-    return answer, Borrowing(card, partner or (name_of(found.patron) if card else ""))
+    return answer, Borrowing(card=card, name=partner or (name_of(found.patron) if card else ""))
 
 
 def _render_station(newest: Answered | None, earlier: list[Answered]) -> str:
@@ -154,7 +154,15 @@ def _read_answers() -> list[Answered]:
     for row in rows:
         parts = json.loads(row.answer)
         answer = ANSWER.validate_python(parts["answer"])  # ignores fields written by another release
-        found.append(Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at))
+        found.append(
+            Answered(
+                text=parts["text"],
+                answer=answer,
+                borrowing=Borrowing(card=parts["card"], name=parts["name"]),
+                number=row.number,
+                at=row.at,
+            )
+        )
     return found
 
 

@@ -25,7 +25,7 @@ PLACED: Final = "received"
 """Check-in result for a copy that goes to the hold shelf."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The station's answer to one scan.
 
@@ -59,16 +59,18 @@ class Answer:
 def of_card(scanned: CardScanned, *, over: bool) -> Answer:
     """Return the answer to a scanned card. `over` is true if the card was the current card and is now dismissed."""
     if over:
-        return Answer(OK, gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
+        return Answer(outcome=OK, what=gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
     if scanned.partner:
         leaving = gettext("Scan the books that leave. Scan the card again when done.")
-        return Answer(OK, gettext("Ship to %(library)s", library=library_name(scanned.partner.agency)), notes=(leaving,))
+        return Answer(
+            outcome=OK, what=gettext("Ship to %(library)s", library=library_name(scanned.partner.agency)), notes=(leaving,)
+        )
     patron = scanned.patron
     if patron is None or patron.refusal:
         refusal, what = patron.refusal if patron else None, gettext("This card cannot borrow")
         return Answer(
-            NO,
-            what,
+            outcome=NO,
+            what=what,
             whom=name_of(patron),
             notes=(sentence(refusal),) if refusal else (),
             rule=rule_of(refusal) if refusal else "",
@@ -82,7 +84,7 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
     if patron.owed_cents:
         notes.append(gettext("Owes %(sum)s.", sum=money(patron.owed_cents)))
     notes.append(gettext("Scan the books. Scan the card again when done."))
-    return Answer(OK, gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=tuple(notes))
+    return Answer(outcome=OK, what=gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=tuple(notes))
 
 
 def of_either(scanned: CardOrCopy) -> Answer:
@@ -92,7 +94,7 @@ def of_either(scanned: CardOrCopy) -> Answer:
     )
     names = (gettext("Card: %(name)s.", name=library_name(scanned.library) or name_of(scanned.borrower) or scanned.text),)
     notes = (gettext("Book: %(book)s.", book=book), *names) if book else names
-    return Answer(LOOK, gettext("Is this a card or a book?"), barcode=scanned.text, notes=notes, either=True)
+    return Answer(outcome=LOOK, what=gettext("Is this a card or a book?"), barcode=scanned.text, notes=notes, either=True)
 
 
 def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: str = "") -> Answer:
@@ -113,7 +115,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
     elif isinstance(outcome, Refused):
         answer = _REFUSALS.get(outcome.why, _answer_refusal)(scanned, outcome)
     else:  # the station runs no other commands
-        answer = Answer(NO, gettext("Ask a colleague"))
+        answer = Answer(outcome=NO, what=gettext("Ask a colleague"))
     known = scanned.copies[0] if len(scanned.copies) == 1 else None
     title = request.full_title if request else known.title if known else ""
     owner = request.item_agency if request else known.agency if known else ""
@@ -133,7 +135,7 @@ def _answer_received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     notes += _collect_by(scanned.request)
     if outcome.recalled:
         tone, notes = LOOK, [*notes, gettext("Its owner has recalled it: tell the patron when lending.")]
-    return Answer(tone, _shelf_words(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+    return Answer(outcome=tone, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
 
 
 def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
@@ -141,10 +143,10 @@ def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
     request, before = scanned.request, gettext("Scanned before: nothing has changed.")
     if request and request.position is Position.RECEIVED:
         notes = (before, *_collect_by(request))
-        return Answer(LOOK, _shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
+        return Answer(outcome=LOOK, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
     if request and request.position in GOING:
-        return Answer(LOOK, _send_words(request), notes=(before,), slip=True)
-    return Answer(LOOK, gettext("Nothing to do"), notes=(before,))
+        return Answer(outcome=LOOK, what=_send_words(request), notes=(before,), slip=True)
+    return Answer(outcome=LOOK, what=gettext("Nothing to do"), notes=(before,))
 
 
 def _answer_returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
@@ -157,28 +159,30 @@ def _answer_returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
         notes.append(gettext("Fine: %(sum)s.", sum=money(outcome.fine_cents)))
     tone = LOOK if outcome.recalled or outcome.fine_cents else OK
     whom, fine_cents = name_of(scanned.patron), outcome.fine_cents
-    return Answer(tone, _send_words(scanned.request), whom=whom, notes=tuple(notes), slip=True, fine_cents=fine_cents)
+    return Answer(
+        outcome=tone, what=_send_words(scanned.request), whom=whom, notes=tuple(notes), slip=True, fine_cents=fine_cents
+    )
 
 
 def _answer_unwanted(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     recalled = outcome.recalled and not (scanned.before and scanned.before.unwanted)
     why = gettext("Its owner has recalled it.") if recalled else gettext("Nobody waits for it any more.")
-    return Answer(LOOK, _send_words(scanned.request), notes=(why,), slip=True)
+    return Answer(outcome=LOOK, what=_send_words(scanned.request), notes=(why,), slip=True)
 
 
 def _answer_uncollected(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
-    return Answer(LOOK, _send_words(scanned.request), notes=(gettext("Not collected in time."),), slip=True)
+    return Answer(outcome=LOOK, what=_send_words(scanned.request), notes=(gettext("Not collected in time."),), slip=True)
 
 
 def _answer_paged(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
     library = library_name(scanned.request.partner if scanned.request else "")
     notes = (gettext("It is still here: ship it, or scan the card of %(library)s first.", library=library),)
-    return Answer(LOOK, gettext("Ship to %(library)s", library=library), notes=notes, slip=True)
+    return Answer(outcome=LOOK, what=gettext("Ship to %(library)s", library=library), notes=notes, slip=True)
 
 
 def _answer_home(_scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     missed = (gettext("The borrowing library had not said that it was on its way."),) if outcome.alert else ()
-    return Answer(LOOK if missed else OK, gettext("Re-shelve"), notes=(gettext("Our own book is home."), *missed))
+    return Answer(outcome=LOOK if missed else OK, what=gettext("Re-shelve"), notes=(gettext("Our own book is home."), *missed))
 
 
 _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingProxyType(
@@ -199,10 +203,14 @@ def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     again = (gettext("Scanned before: nothing has changed."),) if outcome.again else ()
     if scanned.request and scanned.request.side is Side.LENDING:
         sent = gettext("Send to %(library)s", library=library_name(scanned.request.partner))
-        return Answer(LOOK if again else OK, sent, notes=(*again, gettext("The library is told that it left.")), slip=True)
+        return Answer(
+            outcome=LOOK if again else OK, what=sent, notes=(*again, gettext("The library is told that it left.")), slip=True
+        )
     recalled = (gettext("Its owner has recalled it: tell the patron."),) if outcome.recalled else ()
     until = gettext("Lent until %(day)s", day=day(outcome.due))
-    return Answer(LOOK if again or recalled else OK, until, whom=name_of(scanned.patron), notes=(*again, *recalled))
+    return Answer(
+        outcome=LOOK if again or recalled else OK, what=until, whom=name_of(scanned.patron), notes=(*again, *recalled)
+    )
 
 
 def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
@@ -210,16 +218,16 @@ def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
     if scanned.request and scanned.request.position is Position.PAGED:  # scanned with the card of a patron or another library
         notes = (gettext("Put it aside, and scan it with no card or with that library's."),)
         owner = library_name(scanned.request.partner)
-        return Answer(NO, gettext("Belongs to %(library)s; not in this box", library=owner), notes=notes)
+        return Answer(outcome=NO, what=gettext("Belongs to %(library)s; not in this box", library=owner), notes=notes)
     if scanned.request and scanned.request.position not in FINAL:  # our own copy in transit, scanned with a patron's card
         return _answer_refusal(scanned, outcome)
     if scanned.request:
-        return Answer(LOOK, gettext("Re-shelve"), notes=(gettext("Our own book; its last request has ended."),))
+        return Answer(outcome=LOOK, what=gettext("Re-shelve"), notes=(gettext("Our own book; its last request has ended."),))
     if any(copy.agency == services().library().agency for copy in scanned.copies):
         notes = (gettext("It is our own, and no library waits for it: check it in at the library's own system."),)
-        return Answer(LOOK, gettext("Not an HKALL book"), notes=notes)
+        return Answer(outcome=LOOK, what=gettext("Not an HKALL book"), notes=notes)
     notes = (gettext("Scan it once more. If it stays unknown, put the book aside for a colleague."),)
-    return Answer(NO, gettext("This barcode is unknown"), notes=notes)
+    return Answer(outcome=NO, what=gettext("This barcode is unknown"), notes=notes)
 
 
 def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
@@ -228,21 +236,21 @@ def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
         return _answer_refusal(scanned, outcome)
     owner = library_name(outcome.item.agency)
     named = replace(outcome, detail={"owner": owner})
-    return Answer(NO, gettext("A book of %(library)s", library=owner), notes=(sentence(named),))
+    return Answer(outcome=NO, what=gettext("A book of %(library)s", library=owner), notes=(sentence(named),))
 
 
 def _answer_ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
     notes = (gettext("Two books have this barcode. Look at the stamp, and choose its library."),)
-    return Answer(LOOK, gettext("Which library's book?"), notes=notes, owners=scanned.owners)
+    return Answer(outcome=LOOK, what=gettext("Which library's book?"), notes=notes, owners=scanned.owners)
 
 
 def _answer_late(_scanned: CopyScanned, _outcome: Refused) -> Answer:
     notes = (gettext("No answer in time. Scan it again: what was done is not done twice."),)
-    return Answer(NO, gettext("Scan it again"), notes=notes)
+    return Answer(outcome=NO, what=gettext("Scan it again"), notes=notes)
 
 
 def _answer_refusal(_scanned: CopyScanned, outcome: Refused) -> Answer:
-    return Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
+    return Answer(outcome=NO, what=gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
 
 
 _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = MappingProxyType(

@@ -39,7 +39,7 @@ class BulkAction:
     allowed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The result of a command for one request. `tone` is "done", "look" or "no"."""
 
@@ -74,7 +74,7 @@ def act(name: str) -> str | tuple[str, int]:
     takes = permitted.row_of(command).takes
     reason = (code if code in DECLINES else "") or typed("reason")
     lender, until = typed("lender") if "lender" in takes else "", on if "on" in takes else None
-    bulk_command = Act(actor(command), agency=lender, reason=reason, on=until, action=command)
+    bulk_command = Act(by=actor(command), agency=lender, reason=reason, on=until, action=command)
     outcomes = [outcome_of(one, execute(replace(bulk_command, request=one.id))) for one in chosen]
     return render_template(
         "staff/outcomes.html", view=view, title=WORK_LISTS[view.name].words, command=COMMANDS[command], outcomes=outcomes
@@ -122,9 +122,17 @@ def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:
     """Return the result of a command for one request, in words."""
     if isinstance(answer, Refused):
         tone = "look" if answer.why is Reason.TRY_AGAIN else "no"
-        return Outcome(one.id, one.full_title, tone, sentence(answer), rule_of(answer))
+        return Outcome(number=one.id, title=one.full_title, tone=tone, words=sentence(answer), rule=rule_of(answer))
     if getattr(answer, "again", False):
-        return Outcome(one.id, one.full_title, "look", gettext("It was done before; nothing has changed."))
+        return Outcome(
+            number=one.id, title=one.full_title, tone="look", words=gettext("It was done before; nothing has changed.")
+        )
     due = getattr(answer, "due", None)
     words = gettext("Done, until %(day)s.", day=day(due)) if due else gettext("Done.")
-    return Outcome(one.id, one.full_title, "done", words, note=in_words(answer.note) if isinstance(answer, Done) else "")
+    return Outcome(
+        number=one.id,
+        title=one.full_title,
+        tone="done",
+        words=words,
+        note=in_words(answer.note) if isinstance(answer, Done) else "",
+    )

@@ -93,7 +93,7 @@ POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slip:
     """One slip.
 
@@ -113,7 +113,7 @@ class Slip:
     printed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """The slips that a URL or form requests. If `numbers` is empty, the whole list is requested."""
 
@@ -152,7 +152,9 @@ def printed() -> str:
 
 def _render_slips(wanted: Wanted, *, printing: bool = False) -> str:
     found, following = consult(slips_of, wanted)
-    results = {slip.request.id: execute(Act(actor("print"), slip.request.id, action="print")) for slip in found if printing}
+    results = {
+        slip.request.id: execute(Act(by=actor("print"), request=slip.request.id, action="print")) for slip in found if printing
+    }
     failed = tuple(number for number, answer in results.items() if isinstance(answer, Refused))  # not recorded as printed
     return render_template(
         "staff/slips.html",
@@ -175,7 +177,13 @@ def _read_wanted(query: Mapping[str, str]) -> Wanted:
     if name not in {one.value for one in KINDS} or paper not in PAPERS:
         abort(404)
     numbers = dict.fromkeys(request.values.getlist("request"))
-    return Wanted(ListName(name), paper, tuple(numbers)[:MOST], bool(query.get("unprinted")), query.get("after", ""))
+    return Wanted(
+        name=ListName(name),
+        paper=paper,
+        numbers=tuple(numbers)[:MOST],
+        unprinted=bool(query.get("unprinted")),
+        after=query.get("after", ""),
+    )
 
 
 def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
@@ -188,7 +196,7 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
         found = [one for number in wanted.numbers if (one := context.unit.requests.find(number))]
     else:
         key = SortKey.CALL_NUMBER if wanted.kind is SlipKind.PULL else SortKey.DAYS
-        page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key, after=wanted.after, most=MOST))
+        page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key=key, after=wanted.after, most=MOST))
         found, following = [row.request for row in page.rows], page.next
     rows = [one for one in found if has_slip(one) and one.position in POSITIONS[wanted.kind]]
     made = (_make_slip(context.unit, one, wanted.kind) for one in rows)

@@ -138,7 +138,7 @@ CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
 Row = tuple[str | int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One table. `rows` computes the rows. The first `words` columns are texts, and all further columns are numbers."""
 
@@ -194,25 +194,46 @@ def _most_first(sums: Mapping[tuple[str, str], int]) -> list[tuple[tuple[str, st
 
 COUNTED: Final = (N_("Requests"), N_("Filled"), N_("Unfilled"), N_("Cancelled"), N_("Still open"), N_("Fill rate in percent"))
 
-# fmt: off
-TABLES: Final[Mapping[str, Table]] = MappingProxyType({
-    "months":     Table(N_("By month"), (N_("Month"), N_("Side"), *COUNTED),
-                        lambda found: _count_rows(found.counts, "month", "side"), words=2),
-    "partners":   Table(N_("By library"), (N_("Library"), N_("Side"), *COUNTED),
-                        lambda found: _count_rows(found.counts, "partner", "side"), words=2),
-    "categories": Table(N_("By category of our patrons"), (N_("Category"), *COUNTED),
-                        lambda found: _count_rows([one for one in found.counts if one.side == Side.BORROWING], "category")),
-    "turnaround": Table(N_("Days from the request to our hold shelf"),
-                        (N_("Lender"), N_("Books"), N_("Half within"), N_("Nine of ten within")), turnaround_rows),
-    "declines":   Table(N_("Why lenders did not supply (R37)"), (N_("Lender"), N_("Reason"), N_("Times")), decline_rows,
-                        words=2),
-    "refusals":   Table(N_("Refusals"), (N_("Rule"), N_("Reason"), N_("Times")), refusal_rows, words=2),
-    "sites":      Table(N_("From site to site"), (N_("From"), N_("To"), N_("Pickup place"), N_("Requests"), N_("Filled")),
-                        lambda found: [(p.lender, p.borrower, place_name(p.place), p.requests, p.filled)
-                                       for p in found.pairs], words=3),
-})
+TABLES: Final[Mapping[str, Table]] = MappingProxyType(
+    {
+        "months": Table(
+            title=N_("By month"),
+            heads=(N_("Month"), N_("Side"), *COUNTED),
+            rows=lambda found: _count_rows(found.counts, "month", "side"),
+            words=2,
+        ),
+        "partners": Table(
+            title=N_("By library"),
+            heads=(N_("Library"), N_("Side"), *COUNTED),
+            rows=lambda found: _count_rows(found.counts, "partner", "side"),
+            words=2,
+        ),
+        "categories": Table(
+            title=N_("By category of our patrons"),
+            heads=(N_("Category"), *COUNTED),
+            rows=lambda found: _count_rows([one for one in found.counts if one.side == Side.BORROWING], "category"),
+        ),
+        "turnaround": Table(
+            title=N_("Days from the request to our hold shelf"),
+            heads=(N_("Lender"), N_("Books"), N_("Half within"), N_("Nine of ten within")),
+            rows=turnaround_rows,
+        ),
+        "declines": Table(
+            title=N_("Why lenders did not supply (R37)"),
+            heads=(N_("Lender"), N_("Reason"), N_("Times")),
+            rows=decline_rows,
+            words=2,
+        ),
+        "refusals": Table(title=N_("Refusals"), heads=(N_("Rule"), N_("Reason"), N_("Times")), rows=refusal_rows, words=2),
+        "sites": Table(
+            title=N_("From site to site"),
+            heads=(N_("From"), N_("To"), N_("Pickup place"), N_("Requests"), N_("Filled")),
+            rows=lambda found: [(p.lender, p.borrower, place_name(p.place), p.requests, p.filled) for p in found.pairs],
+            words=3,
+        ),
+    }
+)
 """Tables in page order. Each table can also be downloaded as a CSV file."""
-# fmt: on
 
 
 def count_by_site(found: Statistics) -> Counter[tuple[str, str]]:
@@ -303,7 +324,7 @@ def _figures_of(period: tuple[str, str]) -> Statistics | Refused:
     try:
         first, last = map(parse_day, period)
     except ValueError:
-        return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(period)})
+        return Refused(why=Reason.WRONG_DATE, detail={"on": " – ".join(period)})
     kept: dict[tuple[date, date], tuple[float, Statistics | Refused]] = current_app.extensions.setdefault(KEPT, {})
     now, key = services().seconds(), (first, last)
     before = kept.get(key)

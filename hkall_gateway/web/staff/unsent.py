@@ -34,7 +34,7 @@ MOST: Final = 50
 REPLAY: Final = "replay"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One tab of the page.
 
@@ -55,14 +55,14 @@ class Kind:
 
 # fmt: off
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
-    "dead":       Kind(N_("Given up"), N_("No message was given up."),
-                       "outbox", ("dead",), (RETRY, DONE, DROP), (OutboxState.DEAD,)),
-    "waiting":    Kind(N_("Waiting"), N_("No message is waiting."),
-                       "outbox", ("waiting", "unsure"), (RETRY,), WAITING),
-    "letters":    Kind(N_("Letters that came back"), N_("No letter came back."),
-                       "letters", ("undelivered",), (RETRY, DONE, DROP)),
-    "quarantine": Kind(N_("Fits no request"), N_("Every message of the partners has found its request."),
-                       "quarantine", ("quarantine",), (REPLAY, DROP)),
+    "dead":       Kind(words=N_("Given up"), empty=N_("No message was given up."),
+                       source="outbox", count=("dead",), how=(RETRY, DONE, DROP), states=(OutboxState.DEAD,)),
+    "waiting":    Kind(words=N_("Waiting"), empty=N_("No message is waiting."),
+                       source="outbox", count=("waiting", "unsure"), how=(RETRY,), states=WAITING),
+    "letters":    Kind(words=N_("Letters that came back"), empty=N_("No letter came back."),
+                       source="letters", count=("undelivered",), how=(RETRY, DONE, DROP)),
+    "quarantine": Kind(words=N_("Fits no request"), empty=N_("Every message of the partners has found its request."),
+                       source="quarantine", count=("quarantine",), how=(REPLAY, DROP)),
 })
 
 
@@ -126,7 +126,7 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
     if how in NEEDS_REASON and not reason:
         return _render_unsent(named, gettext("A reason is needed."), chosen=numbers), 400
     source = KINDS[named].source
-    commands = (Settle(actor(f"{source} {how}"), number, reason, source, how) for number in numbers)
+    commands = (Settle(by=actor(f"{source} {how}"), number=number, reason=reason, kind=source, how=how) for number in numbers)
     failures = {
         one.number: why for one in commands if (why := _replay_document(one) if how == REPLAY else _why_unsettled(execute(one)))
     }

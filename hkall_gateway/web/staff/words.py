@@ -50,7 +50,7 @@ _RULE: Final = re.compile(r"R\d+[a-z]?")
 def event_words(line: JournalRow, facts: Mapping[str, str]) -> str:
     """Return a journal line's event in words. For a refusal, return the reason."""
     if line.event == "REFUSED" and line.outcome in tuple(Reason):
-        return sentence(Refused(Reason(line.outcome), line.rule, facts))
+        return sentence(Refused(why=Reason(line.outcome), rule=line.rule, detail=facts))
     return word("events", line.event)
 
 

@@ -45,7 +45,7 @@ def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": "HKU"},
     }
-    asked = NcipMessage("LookupUser", {"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}})
+    asked = NcipMessage(service="LookupUser", fields={"InitiationHeader": header, "UserId": {"UserIdentifierValue": card}})
     return encode(asked, DIALECTS["direct"])
 
 

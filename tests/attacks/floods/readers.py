@@ -32,7 +32,14 @@ def copies(number: int) -> Iterator[Holding]:
         script = "".join(CHINESE[(n * step + step) % len(CHINESE)] for step in (1, 2, 3, 5, 7, 11))
         title = f"{script}{COMMON if n % 2 else ''}{CHINESE[n % 7]} {words} {n}"
         call = f"QA{n % 900}.{n % 70}"
-        yield Holding("CUHK" if n % 3 else "HKU", f"X{n:07d}", f"x{n:07d}", title, f"{script[:3]} ; {words}", call_number=call)
+        yield Holding(
+            agency="CUHK" if n % 3 else "HKU",
+            barcode=f"X{n:07d}",
+            bib_id=f"x{n:07d}",
+            title=title,
+            author=f"{script[:3]} ; {words}",
+            call_number=call,
+        )
 
 
 def queries() -> list[str]:
