@@ -29,19 +29,22 @@ _TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 class Browser:
     """One browser with its cookies, on a persistent connection."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    def __init__(self, port: int, source: str = "") -> None:
+        source_address = (source, 0) if source else None
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S, source_address=source_address)
         self._cookies: dict[str, str] = {}
+        self.location = ""
+        """Where the last response has redirected to, or ""."""
 
     def close(self) -> None:
         """Close the browser's connection."""
         self._connection.close()
 
-    def log_in(self) -> None:
-        """Log in with the demo's account. Raises AssertionError if the login fails."""
+    def log_in(self, login: str = demo_setup.STAFF[0]["login"]) -> None:
+        """Log in with an account of the demo. Raises AssertionError if the login fails."""
         token = _TOKEN.search(self.fetch("GET", LOGIN)[1])
         assert token, "the login page has no token"
-        account = {"login": demo_setup.STAFF[0]["login"], "password": demo_setup.PASSWORD, "csrf_token": token[1]}
+        account = {"login": login, "password": demo_setup.PASSWORD, "csrf_token": token[1]}
         code, _ = self.fetch("POST", LOGIN, urlencode(account))
         assert code == 303, f"the login answered {code}"
 
@@ -55,6 +58,7 @@ class Browser:
         for cookie in reply.headers.get_all("Set-Cookie") or []:
             name, _, value = cookie.partition(";")[0].partition("=")
             self._cookies[name] = value
+        self.location = reply.headers.get("Location", "")
         return reply.status, reply.read().decode()
 
 

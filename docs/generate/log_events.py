@@ -244,6 +244,8 @@ EVENTS: Final = tuple(
             "This gateway could not sign off in the database."),
         ("instance.beat_failed",      "error",   "exception",                       "A bug in the sign of life."),
         ("web.answered",              "info",    "verb page code peer ms",          "A page was answered."),
+        ("web.page_refused",          "warning", "who why peer left_out",
+            "A page was refused before it took a thread; at most 30 lines a minute for each reason."),
         ("web.form_refused",          "warning", "why",                             "A form came without a valid token."),
         ("web.login_refused",         "warning", "who outcome peer why",            "A login on the web was wrong."),
         ("live_status.failed",        "error",   "partner exception",

@@ -37,6 +37,7 @@ from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Callers, Share
+from hkall_gateway.web.limits import PageLimits
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
 
@@ -84,11 +85,12 @@ def web_server(
         bridge,
         Bounds(connections=connections, bodies=BodyBudget(MOST_BYTES * 16), refusals=refusals, max_body_bytes=MOST_BYTES),
         means.reactor,
-        {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
+        {share: table.threads if share is Share.STAFF else table.threads_of_others for share in Share},
         lambda: settings().proxies,
         table.max_connections,
         table.max_connections_per_address,
         Callers(store, settings, means.clock, means.reactor),
+        PageLimits(app, lambda: settings().pages_per_minute, means.metrics, means.clock),
         live.stop,
     )
 

@@ -81,8 +81,9 @@ class Web(Strict):
     public_url: PublicUrl = Field(description="where browsers reach it; https:// unless it is loopback")
     threads: Annotated[int, Field(ge=1, le=32)] = Field(
         default=4,
-        description="threads for pages of staff and programs, half as many for patrons' and half as many for strangers'; each "
-        "has a connection to the database: one draws, the others wait for data",
+        description="threads for pages of staff. Programs, patrons and strangers have half as many each. One caller uses at "
+        "most half of the threads of its group. Each thread has a connection to the database: one draws, the others wait for "
+        "data",
     )
     proxy_from: tuple[Network, ...] = Field(
         default=(), description="reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
@@ -96,7 +97,8 @@ class Web(Strict):
     pages_per_minute: Annotated[int, Field(ge=0)] = Field(
         default=240,
         description="pages and calls of the API that one patron may ask for, and all strangers of one IPv4 address or IPv6 /64 "
-        "together, half a minute's at once; staff and programs have no limit; 0 = no limit",
+        "together, half a minute's at once. A /56 may ask for twice as many, a /48 for four times as many. Staff and programs "
+        "have no limit; 0 = no limit",
     )
     answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
         default=20.0, description="time limit of one command to the desk; then the page says 'try again'"
@@ -115,13 +117,13 @@ class Web(Strict):
 
     @property
     def threads_of_others(self) -> int:
-        """Number of threads for patrons' pages, and likewise for the pages of visitors without a login."""
+        """Number of threads each for programs, for patrons, and for visitors without a login."""
         return max(1, self.threads // 2)
 
     @property
     def most_threads(self) -> int:
         """Number of threads for all pages."""
-        return self.threads + 2 * self.threads_of_others
+        return self.threads + 3 * self.threads_of_others
 
 
 def missing_modules() -> list[str]:

@@ -18,7 +18,7 @@ from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, Servi
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.net.endpoints import Peered
-from hkall_gateway.net.limits.allow_list import network_of
+from hkall_gateway.net.limits.allow_list import network_of, networks_of
 from hkall_gateway.net.secrets import DECOY, are_equal
 from hkall_gateway.peers.authentication import (
     BASIC,
@@ -135,8 +135,8 @@ async def authenticate_caller(services: NcipServices, message: NcipMessage, peer
         missing = Problem(problem=problems.NEEDED_DATA_MISSING, detail="the header names no sender", element="FromAgencyId")
         return replace(missing, challenge=challenge(_schemes_for_address(services, peer)))
     guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
-    network = network_of(peer.address)
-    ways = {f"{guessed[:LONGEST_CLAIM]} at {network}": WRONG_PROOFS, f"network {network}": WRONG_PROOFS_OF_AN_ADDRESS}
+    ways = {f"{guessed[:LONGEST_CLAIM]} at {network_of(peer.address)}": WRONG_PROOFS}
+    ways |= {f"network {name}": factor * WRONG_PROOFS_OF_AN_ADDRESS for name, factor in networks_of(peer.address)}
     if services.proofs.shut(ways, services.now()):
         return Problem(
             problem=problems.TRY_LATER,

@@ -109,6 +109,7 @@ class Metrics:
         self.ils_latency         = histogram("ils_latency_seconds", "channel", "From a question to its answer.")
         self.web_latency         = histogram("web_latency_seconds", "page code", "From a browser's request to its answer.")
         self.web_logins          = counter("web_logins_total", "who outcome", "Logins on the web: admitted, wrong, throttled.")
+        self.pages_refused       = counter("pages_refused_total", "who why", "Pages refused before they took a thread.")
         self.gateways            = gauge("gateways", "state", "Gateways on this database: up, left, gone.")
         self.db_latency          = histogram("db_latency_seconds", "lane", "From the start of a group of units to its commit.")
         self.group_units         = histogram("group_units", "lane", "Units of work in one group, with one commit.", _UNITS)

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.net.limits.allow_list import AllowList, network_of
+from hkall_gateway.net.limits.allow_list import AllowList, networks_of
 from hkall_gateway.net.limits.connection_limit import AddressQueue
 from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.net.limits.timeout import Timeout
@@ -241,9 +241,10 @@ class Exchange:
     def guess_sources(self) -> Ways:
         """Return the sources for which wrong PINs are counted, with limits. A network gets at least the terminal's limit."""
         most = self.terminal.wrong_pins
+        most_of_network = max(most, self.services.wrong_pins)
         return {
             f"terminal {self.terminal.login}": most,
-            f"network {network_of(self.peer)}": max(most, self.services.wrong_pins),
+            **{f"network {name}": factor * most_of_network for name, factor in networks_of(self.peer)},
         }
 
     def is_set(self, flag: str) -> bool:

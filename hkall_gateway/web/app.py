@@ -8,19 +8,19 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
 
-from flask import Blueprint, Flask, g, render_template, request
+from flask import Blueprint, Flask, g, request
 from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web import errors, i18n, incoming, labels, layout, limits, middleware, paths, patron, staff
-from hkall_gateway.web.api.app import ROOT, make_api
+from hkall_gateway.web.api.app import make_api
 from hkall_gateway.web.api.description import documentation
-from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
+from hkall_gateway.web.paths import API_ROOT
 from hkall_gateway.web.services import API_DOCUMENTATION, EXTENSION, WebServices
-from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
+from hkall_gateway.web.sessions import Sessions, current
 from hkall_gateway.web.staff.words import in_words, problem
 
 MOST_BYTES: Final = 65_536
@@ -69,7 +69,7 @@ def make_app(services: WebServices) -> Flask:
     shared = limits.shared(services)
     for one in (app, api):
         one.extensions |= shared
-    both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
+    both = DispatcherMiddleware(app.wsgi_app, {API_ROOT: api.wsgi_app})
     app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as documented by Flask
     return app
 
@@ -81,15 +81,9 @@ def _blueprints() -> Iterator[Blueprint]:
             yield from (value for value in vars(import_module(module.name)).values() if isinstance(value, Blueprint))
 
 
-def _begin_request() -> tuple[str, int, dict[str, str]] | None:
-    """Store the request number and URL rule. Answer 429 if the caller has requested too many pages."""
+def _begin_request() -> None:
+    """Store the request number and URL rule. Raise Unavailable if the database did not answer."""
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")
-    visit = current()
-    if request.endpoint in NO_SESSION or (visit.row and not visit.row.patron):  # staff pages are not limited
-        return None
-    known = patron_caller(visit.row.patron) if visit.row else f"browser {visit.browser.token_hash}" if visit.browser else ""
-    seconds = limits.wait_s(known or stranger_caller())
-    return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None

@@ -7,7 +7,7 @@ determines which threads serve the request. Whether the request is permitted is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,9 +23,10 @@ from hkall_gateway.db.engine.connect import ANSWER_S
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.bounded_http import BoundedRequest
+from hkall_gateway.net.limits.allow_list import CountedCaller, networks_of
 from hkall_gateway.net.limits.timeout import Timeout, TooLate
 from hkall_gateway.web.services import WebSettings
-from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
+from hkall_gateway.web.sessions import BROWSER, COOKIE, caller_name, in_force
 
 LOG = structlog.get_logger()
 FRESH_S: Final = 0.5
@@ -36,17 +37,31 @@ class Share(StrEnum):
     """A group of callers with its own threads."""
 
     STAFF = "staff"
-    """Members of staff, and programs with a token."""
+    PROGRAMS = "programs"
+    """Programs with a token of their own, so that a busy program does not delay people."""
     PATRONS = "patrons"
     STRANGERS = "strangers"
 
 
 @dataclass(frozen=True, slots=True)
 class WebCaller:
-    """The caller of a request. `row` is the caller's key in the connection limits, or "" for a stranger."""
+    """The caller of a request.
+
+    Attributes:
+        share: The group whose threads serve the request.
+        row: The caller's key in all limits, or "" for a stranger, who counts by network.
+        is_limited: Whether the limit on pages per minute applies. It does not to staff with a session and to programs.
+    """
 
     share: Share
     row: str = ""
+    is_limited: bool = True
+
+    def names(self, address: str) -> Sequence[CountedCaller]:
+        """Return the names under which limits count this caller at `address`, the narrowest first."""
+        if self.row:
+            return (CountedCaller(self.row),)
+        return networks_of(address)
 
 
 STRANGER: Final = WebCaller(Share.STRANGERS)
@@ -95,12 +110,11 @@ class Callers:
         now, settings = self._now(), self._settings()
         for token in [*tokens, *([hash_of(bearer)] if bearer else ())]:
             if found := in_force(web_sessions.find(unit, token), settings, now):
-                if found.login:
-                    return WebCaller(Share.STAFF, f"staff {found.login}")
-                return WebCaller(Share.PATRONS, f"patron {found.patron}")
+                share = Share.STAFF if found.login else Share.PATRONS
+                return WebCaller(share, caller_name(found), is_limited=found.kind != web_sessions.STAFF)
         program = api_tokens.find(unit, hash_of(bearer)) if bearer else None
         if program and program.in_force(now):
-            return WebCaller(Share.STAFF, f"token {program.name}")
+            return WebCaller(Share.PROGRAMS, f"token {program.name}", is_limited=False)
         return STRANGER
 
 

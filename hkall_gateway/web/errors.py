@@ -6,8 +6,10 @@ or the error page itself fails.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +24,9 @@ from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, catalogue
 
 LOG = structlog.get_logger()
+
+PROBLEM: Final = "application/problem+json"
+"""Media type of a problem (RFC 9457), in which the API reports errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +69,22 @@ FORM_IS_OLD: Final = ErrorPage(
 )
 
 
-def plain_page(page: ErrorPage) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainPage:
+    """An error page that takes no thread: as a page in both languages, and as a problem (RFC 9457) for programs."""
+
+    content: bytes
+    problem: bytes
+
+
+def plain_page(page: ErrorPage, code: int) -> PlainPage:
     """Render an error page in both languages without a template."""
     chinese = catalogue(CHINESE)
-    return _PLAIN.format(en=page, title=chinese.gettext(page.title), text=chinese.gettext(page.text)).encode()
+    content = _PLAIN.format(en=page, title=chinese.gettext(page.title), text=chinese.gettext(page.text))
+    title = HTTPStatus(code).phrase
+    problem = {"type": "about:blank", "title": title, "status": code, "detail": page.text}
+    others = {"reason": "", "rule": "", "number": ""}
+    return PlainPage(content=content.encode(), problem=json.dumps(problem | others).encode())
 
 
 _PLAIN: Final = """<!doctype html>
@@ -83,13 +100,21 @@ _PLAIN: Final = """<!doctype html>
 </main>
 </html>
 """
-AWAY, TOO_LONG = plain_page(PAGES[503]), plain_page(PAGES[413])
-BROKEN: Final = plain_page(ErrorPage(title=PAGES[500].title, text=N_("It stands in our log. Try again in a minute.")))
+AWAY, TOO_LONG = plain_page(PAGES[503], 503), plain_page(PAGES[413], 413)
+BROKEN: Final = plain_page(ErrorPage(title=PAGES[500].title, text=N_("It stands in our log. Try again in a minute.")), 500)
 BUSY: Final = plain_page(
     ErrorPage(
         title=PAGES[503].title,
         text=N_("Many people use these pages at this moment. Nothing is lost; try again in a few seconds."),
-    )
+    ),
+    503,
+)
+TOO_MANY: Final = plain_page(
+    ErrorPage(
+        title=N_("Too many pages at once"),
+        text=N_("Very many pages have been asked for from your network. Wait a few seconds, then load this page again."),
+    ),
+    429,
 )
 
 

@@ -87,7 +87,7 @@ class Middleware:
                 LOG.exception("web.failed")
                 answered.append("500")
                 start_response("500 Internal Server Error", list(PLAIN))
-                return [BROKEN]
+                return [BROKEN.content]
             finally:
                 # Log the URL rule instead of the path or the query, which may contain typed text or a person's number.
                 took_s, page, code = self._services.seconds() - began, environ.get(PAGE, ""), answered[-1]

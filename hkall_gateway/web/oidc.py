@@ -8,20 +8,20 @@ Source: OpenID Connect Core 1.0, 3.1; RFC 7636; RFC 9207.
 from __future__ import annotations
 
 import hmac
-import json
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
 from authlib.oidc.core import CodeIDToken
 from flask import Blueprint, abort, current_app, redirect, request, url_for
 from joserfc.errors import JoseError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 from requests import ConnectionError as RequestsConnectionError
 from requests import RequestException, Timeout
 from werkzeug.wrappers import Response
@@ -29,13 +29,18 @@ from werkzeug.wrappers import Response
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.limits import login_throttle
 from hkall_gateway.web.paths import delete_own_cookie, local_path, set_own_cookie
 from hkall_gateway.web.services import OidcSettings, services
-from hkall_gateway.web.sessions import count_login
+from hkall_gateway.web.sessions import count_login, known_caller
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
 """Time limit for logging in at the provider, in seconds."""
+LONGEST_GOAL: Final = 1_000
+"""Maximum length of the path to show after the login. A longer path leads to the first page."""
+LONGEST_COOKIE: Final = 4_096
+"""Maximum length of the cookie, as in browsers."""
 SCOPE: Final = "openid profile"
 SKEW_S: Final = 120
 """Maximum difference between the provider's clock and ours, in seconds."""
@@ -43,7 +48,9 @@ TIMEOUT_S: Final = 5.0
 FAILED_S: Final = 30.0
 """Seconds after a failure during which the provider is not queried."""
 AT_MOST_BEHIND_S: Final = 0.5
-"""Seconds that a thread waits while another thread queries the provider. A healthy provider answers sooner."""
+"""Seconds that a thread waits while other threads query the provider. A healthy provider answers sooner."""
+MOST_EXCHANGES: Final = 4
+"""Maximum number of threads that exchange a code at the provider, so that one person's login does not delay the next one's."""
 PREFIX: Final = "sso:"
 """Prefix of logins from the provider, so that they cannot be mistaken for local accounts."""
 LONGEST_LOGIN: Final = 80
@@ -66,6 +73,10 @@ SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
 # fmt: on
 
 
+GUESSES: Final = frozenset({"state", "answer"})
+"""Failures that count as wrong logins of the caller's network. In all others the provider has named a person, or is down."""
+
+
 class OidcRefused(Exception):
     """A login at the provider was refused. `outcome`, a key of SSO_WORDS, is logged."""
 
@@ -74,14 +85,19 @@ class OidcRefused(Exception):
         self.outcome, self.why = outcome, why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+Proof = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+"""A random value that Authlib has made for a login."""
+
+
+class Pending(BaseModel):
     """A login in progress at the provider. `goal` is the path of the page to show after the login."""
 
-    state: str
-    nonce: str
-    code_verifier: str
-    goal: str = ""
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    state: Proof
+    nonce: Proof
+    code_verifier: Proof
+    goal: Annotated[str, StringConstraints(max_length=LONGEST_GOAL)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,26 +112,30 @@ class Identified:
 
 def to_cookie(pending: Pending) -> str:
     """Serialize a pending login for the cookie."""
-    return urlsafe_b64encode(json.dumps(asdict(pending)).encode()).decode()
+    return urlsafe_b64encode(pending.model_dump_json().encode()).decode()
 
 
 def from_cookie(text: str) -> Pending | None:
     """Parse the cookie's text. Return None if the gateway did not write the text."""
+    if len(text) > LONGEST_COOKIE:
+        return None
     try:
-        return Pending(**{name: str(value) for name, value in json.loads(urlsafe_b64decode(text)).items()})
-    except (ValueError, TypeError, AttributeError):
+        return Pending.model_validate_json(urlsafe_b64decode(text))
+    except ValueError:  # not Base64, not JSON, or not a pending login
         return None
 
 
 class Provider:
     """Client of the configured identity provider. Safe to call from any thread. Caches the provider's metadata and keys.
 
-    Only one thread at a time queries the provider; other threads wait for at most AT_MOST_BEHIND_S. After a failure no query is
-    sent for FAILED_S seconds, so that an unresponsive provider does not delay other pages. `seconds` is a monotonic clock.
+    One thread at a time reads the metadata, and MOST_EXCHANGES threads exchange codes. Other threads wait for at most
+    AT_MOST_BEHIND_S. After a failure no query is sent for FAILED_S seconds, so that an unresponsive provider does not delay
+    other pages. `seconds` is a monotonic clock.
     """
 
     def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
-        self.settings, self._seconds, self._lock = settings, seconds, threading.Lock()
+        self.settings, self._seconds = settings, seconds
+        self._metadata_turn, self._exchange_turn = threading.Semaphore(1), threading.Semaphore(MOST_EXCHANGES)
         self._down_until_s, self._known = -FAILED_S, dict[str, object]()
         self._client = FlaskOAuth2App(
             FlaskIntegration("site"),
@@ -130,13 +150,14 @@ class Provider:
         """Return the provider's login URL, and the pending login to store in the cookie. Raises OidcRefused."""
         self._read_metadata()
         begun = self._client.create_authorization_url(redirect_uri)
-        return begun["url"], Pending(
-            state=begun["state"], nonce=begun["nonce"], code_verifier=begun["code_verifier"], goal=goal
-        )
+        kept_goal = goal if len(goal) <= LONGEST_GOAL else ""
+        pending = Pending(state=begun["state"], nonce=begun["nonce"], code_verifier=begun["code_verifier"], goal=kept_goal)
+        return begun["url"], pending
 
     def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
         """Return the person who has logged in. `answer` holds the callback's query parameters. Raises OidcRefused."""
-        if pending is None or not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
+        state = answer.get("state", "").encode("utf-8", "surrogateescape")
+        if pending is None or not hmac.compare_digest(state, pending.state.encode()):
             raise OidcRefused("state")
         if "error" in answer:
             raise OidcRefused("answer", "the provider said no")
@@ -160,16 +181,16 @@ class Provider:
 
     def _read_metadata(self) -> Mapping[str, object]:
         if not self._known:
-            with self._alone_at_provider():
+            with self._turn_at_provider(self._metadata_turn):
                 self._known = self._known or dict(self._client.load_server_metadata())
         if self._known.get("issuer") not in self._known_issuers():
             raise OidcRefused("answer", "its metadata names another issuer")
         return self._known
 
     @contextmanager
-    def _alone_at_provider(self) -> Iterator[None]:
-        """Hold the lock while querying the provider. Raises OidcRefused if the provider is down or the query fails."""
-        if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
+    def _turn_at_provider(self, turn: threading.Semaphore) -> Iterator[None]:
+        """Hold `turn` while querying the provider. Raises OidcRefused if the provider is down or the query fails."""
+        if self._seconds() < self._down_until_s or not turn.acquire(timeout=AT_MOST_BEHIND_S):
             raise OidcRefused("provider_down", "it did not answer a moment ago")
         try:
             yield
@@ -178,7 +199,7 @@ class Provider:
                 self._down_until_s = self._seconds() + FAILED_S
             raise OidcRefused("provider_down", type(error).__name__) from None
         finally:
-            self._lock.release()
+            turn.release()
 
     def _known_issuers(self) -> tuple[str, str]:
         """Return the configured issuer without and with a trailing slash."""
@@ -192,7 +213,7 @@ class Provider:
             "aud": {"essential": True, "value": self.settings.client_id},
             "nonce": {"essential": True, "value": pending.nonce},
         }
-        with self._alone_at_provider():
+        with self._turn_at_provider(self._exchange_turn):
             try:
                 tokens = self._client.fetch_access_token(
                     redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier
@@ -272,6 +293,8 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
             person = provider().identify(request.args, pending, callback())
             answer = admit(person, pending.goal if pending else "")
         except OidcRefused as refused:
+            if refused.outcome in GUESSES:
+                login_throttle(who).wrong(request.remote_addr or "", "", known_caller())
             answer = refuse(refused)
         delete_own_cookie(answer, COOKIE)
         return answer

@@ -11,6 +11,8 @@ from flask import Flask, request
 from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response
 
+API_ROOT: Final = "/api/v1"
+"""Path under which the API is mounted."""
 _CONVERTER: Final = re.compile(r"<\w+:")
 _PLAIN: Final = "/!$&'()*+,:;=@"
 """Characters that stay unencoded in a path, as in Werkzeug. Source: WHATWG URL Standard, path segments."""

@@ -1,12 +1,12 @@
 """HTTP server for the pages: Flask on a bounded thread pool, with the same connection limits as the other ports.
 
-The reactor's thread only reads and writes sockets. Pages are rendered in a thread pool. Each group of callers (staff and
-programs, patrons, strangers) has separate threads, so that a request never waits for another group's requests.
+The reactor's thread reads and writes sockets, and checks limits. Pages are rendered in a thread pool. Each group of callers
+(staff, programs, patrons, strangers) has separate threads, so that a request never waits for another group's requests. Within
+a group callers take turns.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
@@ -24,23 +24,27 @@ from twisted.web.wsgi import WSGIResource
 from hkall_gateway.clock import Clock
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.net.limits.allow_list import AllowList, CountedCaller
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
+from hkall_gateway.net.limits.fair_queue import FairQueue, QueuedWork, QueueRefusal
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Callers, Share, WebCaller
-from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
+from hkall_gateway.web.errors import AWAY, BUSY, PROBLEM, TOO_LONG, TOO_MANY, PlainPage
+from hkall_gateway.web.limits import CALLBACKS, PageLimits
+from hkall_gateway.web.middleware import HEADERS
+from hkall_gateway.web.paths import API_ROOT
 
-WAITING_PER_THREAD: Final = 16
-"""Maximum number of waiting requests per thread. Beyond that, a request gets the page that says that the gateway is busy."""
 PROXY: Final = "proxy"
 """Key under which the connection limits count all reverse proxies."""
 IPV6: Final = 6
 GRACE_S: Final = 5.0
 """Seconds that running pages have to finish at shutdown. After that, their commands get TRY_AGAIN."""
 
-PLAIN: Final[Mapping[bytes, bytes]] = {b"content-type": b"text/html; charset=utf-8", b"cache-control": b"no-store"}
-RETRY: Final[Mapping[bytes, bytes]] = {b"retry-after": b"5"}
+API: Final = f"{API_ROOT}/".encode()
+HTML: Final = "text/html; charset=utf-8"
+RETRY_S: Final = 5
+"""Seconds after which a caller that finds the gateway busy should try again."""
 FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
                     b"x-forwarded-prefix")  # fmt: skip
 """Headers set by reverse proxies, which are removed before a page sees the request."""
@@ -54,60 +58,67 @@ class PagesReactor(Clock, Protocol):
         ...
 
 
+Work = QueuedWork[BoundedRequest]
+
+
 class ThreadShare:
-    """One caller group's share of the thread pool: renders at most `at_once` pages and queues a bounded number of requests.
+    """One caller group's share of the thread pool, in which callers take turns.
 
     A page counts until the thread has finished, even if the caller has disconnected. Used in the reactor's thread.
     """
 
     def __init__(self, reactor: PagesReactor, pool: ThreadPool, app: Flask, at_once: int) -> None:
-        self._reactor, self._pool, self._at_once = reactor, pool, at_once
+        self._reactor, self._pool = reactor, pool
         self._wsgi = WSGIResource(reactor, self, app)  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._making, self._waiting = 0, deque[BoundedRequest]()
+        self._queue = FairQueue[BoundedRequest](at_once)
+        self._starting: Work | None = None
 
-    @property
-    def full(self) -> bool:
-        """Whether the queue is full."""
-        return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
+    def refusal(self, caller: Sequence[CountedCaller]) -> QueueRefusal | None:
+        """Return why no more requests of this caller may wait, or None if they may."""
+        return self._queue.refusal(caller)
 
-    def render(self, request: BoundedRequest) -> None:
+    def render(self, work: Work) -> None:
         """Queue a request until a thread is free. Drop the request if the caller disconnects first."""
-        self._waiting.append(request)
-        request.notifyFinish().addBoth(self._forget_request, request)
+        self._queue.add(work)
+        work.item.notifyFinish().addBoth(lambda _: self._queue.remove(work))
         self._start_next()
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
         """Run the application for one page in a pool thread."""
-        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._page_made), work)
+        assert self._starting is not None, "WSGIResource calls this only in `_start_next`"
+        made = partial(self._page_made, self._starting)
+        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(made), work)
 
     def _start_next(self) -> None:
-        while self._waiting and self._making < self._at_once:
-            self._making += 1
+        while work := self._queue.start_next():
+            self._starting = work
             try:
-                self._wsgi.render(self._waiting.popleft())  # type: ignore[no-untyped-call]
+                self._wsgi.render(work.item)  # type: ignore[no-untyped-call]
             except BaseException:
-                self._making -= 1
+                self._queue.finish(work)
                 raise
 
-    def _page_made(self) -> None:
-        self._making -= 1
+    def _page_made(self, work: Work) -> None:
+        self._queue.finish(work)
         self._start_next()
-
-    def _forget_request(self, _reason: object, request: BoundedRequest) -> None:
-        if request in self._waiting:
-            self._waiting.remove(request)
 
 
 class PagesResource(Resource):
-    """Passes each request to the threads for the caller's group, or answers 503 if too many requests are waiting."""
+    """Passes each request to the threads for the caller's group, or refuses it before it takes a thread."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
     def __init__(
-        self, reactor: PagesReactor, pool: ThreadPool, app: Flask, threads: Mapping[Share, int], callers: Callers
+        self,
+        reactor: PagesReactor,
+        pool: ThreadPool,
+        app: Flask,
+        threads: Mapping[Share, int],
+        callers: Callers,
+        limits: PageLimits,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._callers = callers
+        self._callers, self._limits = callers, limits
         self._shares = {share: ThreadShare(reactor, pool, app, number) for share, number in threads.items()}
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
@@ -125,16 +136,27 @@ class PagesResource(Resource):
             caller = await self._callers.find(request)
         except Unavailable:
             if not request.gone:
-                _answer_plainly(request, 503, AWAY, RETRY)
+                _answer_plainly(request, 503, AWAY, retry_s=RETRY_S)
             return
         if request.gone:
             return
         request.channel.site.prove(request.channel, caller)
+
+        # Check the limits before the queue, so that a refused page takes neither a waiting place nor a thread.
+        address, page = request.client_address, self._limits.page(request.path)
+        work = QueuedWork(item=request, caller=caller.names(address), one_at_a_time=page in CALLBACKS)
         share = self._shares[caller.share]
-        if share.full:
-            _answer_plainly(request, 503, BUSY, RETRY)
+        refusal = self._limits.refusal(caller, address, page)
+        full = share.refusal(work.caller)
+        if refusal is not None:
+            self._limits.count(caller, address, page, refusal.why)
+            _answer_plainly(request, 429, TOO_MANY, retry_s=refusal.wait_s)
+        elif full is not None:
+            self._limits.count(caller, address, page, full)
+            _answer_plainly(request, 503, BUSY, retry_s=RETRY_S)
         else:
-            share.render(request)
+            self._limits.count(caller, address, page)
+            share.render(work)
 
     def idle(self) -> Deferred[None]:
         """Return a Deferred that fires once no request is being processed."""
@@ -250,11 +272,12 @@ class WebServer:
         most: int,
         most_of_one: int,
         callers: Callers,
+        limits: PageLimits,
         at_end: Callable[[], None],
     ) -> None:
         self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
         self._pool = ThreadPool(0, sum(threads.values()), "web")
-        self._pages = PagesResource(reactor, self._pool, app, threads, callers)
+        self._pages = PagesResource(reactor, self._pool, app, threads, callers, limits)
         self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one)
 
     def start(self) -> None:
@@ -276,11 +299,17 @@ class WebServer:
         await deferToThread(self._pool.stop)
 
 
-def _answer_plainly(request: BoundedRequest, code: int, page: bytes, headers: Mapping[bytes, bytes] = PLAIN) -> int:
-    """Answer a request without taking a thread from the pool."""
+def _answer_plainly(request: BoundedRequest, code: int, page: PlainPage, retry_s: int = 0) -> int:
+    """Answer a request without taking a thread from the pool. A program gets a problem instead of a page."""
+    content, kind = page.content, HTML
+    if request.path.startswith(API):
+        content, kind = page.problem, PROBLEM
     request.setResponseCode(code)
-    for name, value in {**PLAIN, **headers, b"content-length": b"%d" % len(page)}.items():
-        request.setHeader(name, value)  # type: ignore[no-untyped-call]  # twisted.web has no types
-    request.write(page)  # type: ignore[no-untyped-call]
+    headers = {**HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}
+    if retry_s:
+        headers["Retry-After"] = str(retry_s)
+    for name, value in headers.items():
+        request.setHeader(name.encode(), value.encode())  # type: ignore[no-untyped-call]  # twisted.web has no types
+    request.write(content)  # type: ignore[no-untyped-call]
     request.finish()  # type: ignore[no-untyped-call]
     return NOT_DONE_YET

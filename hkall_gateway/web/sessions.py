@@ -181,6 +181,17 @@ def known_browser(name: str) -> str:
     return found.token_hash if found and name.casefold() in {found.login.casefold(), found.patron.casefold()} - {""} else ""
 
 
+def caller_name(session: WebSession) -> str:
+    """Return the key under which limits count the person of a session, in whatever network."""
+    return f"staff {session.login}" if session.login else f"patron {session.patron}"
+
+
+def known_caller() -> str:
+    """Return the key of the person who is logged in, or has logged in with this browser before, else ""."""
+    session = current().row or current().browser
+    return caller_name(session) if session else ""
+
+
 def log_out() -> None:
     """End the session of this request. Raises Unavailable."""
     visit = current()

@@ -29,9 +29,9 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web import limits
-from hkall_gateway.web.api.app import ROOT
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.middleware import Middleware
+from hkall_gateway.web.paths import API_ROOT
 from hkall_gateway.web.services import EXTENSION, ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
 from tests.web.direct_bridge import DirectBridge
 
@@ -106,7 +106,7 @@ def pattern() -> tuple[Flask, Flask]:
     unused: Any = SimpleNamespace(seconds=lambda: 0.0)
     pages = make_app(unused)
     whole: Any = pages.wsgi_app
-    return pages, whole._app.mounts[ROOT].__self__
+    return pages, whole._app.mounts[API_ROOT].__self__
 
 
 def copied_app(services: WebServices) -> Flask:
@@ -115,7 +115,7 @@ def copied_app(services: WebServices) -> Flask:
     shared = limits.shared(services)
     for one in (pages, api):
         one.extensions = {**one.extensions, **shared, EXTENSION: services}
-    both = DispatcherMiddleware(partial(Flask.wsgi_app, pages), {ROOT: api.wsgi_app})
+    both = DispatcherMiddleware(partial(Flask.wsgi_app, pages), {API_ROOT: api.wsgi_app})
     pages.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as make_app does
     return pages
 

@@ -251,20 +251,6 @@ def test_card_replacement_keeps_the_record_and_revokes_tokens(site: Site) -> Non
         assert [one["request"] for one in answer.json["requests"]] == ["R1"]
 
 
-def test_changes_are_rate_limited_per_token_across_addresses(site: Site) -> None:
-    site.settings = replace(site.settings, pages_per_minute=12)
-    made, other = phone(site), phone(site, "PG1")
-    made.address = other.address = "198.51.100.1"
-    codes = [made.post("/patron/requests/R-9/cancel").status_code for _ in range(7)]
-    assert codes == [404] * 6 + [429]
-    made.address = "198.51.100.2"
-    assert made.post("/patron/record").status_code == 429
-    assert other.post("/patron/record").status_code == 200
-    assert site.patron().get("/record").status_code == 429  # the same patron, at the pages
-    site.wait(seconds=5)
-    assert made.post("/patron/record").status_code == 200
-
-
 # ---- request
 
 
@@ -508,16 +494,3 @@ def test_title_has_the_live_status_of_its_items(site: Site) -> None:
     assert (copies["CUHK"]["state"], copies["CUHK"]["status"]) == ("out", "On Loan")
     assert copies["CUHK"]["said_at"] == at.isoformat().replace("+00:00", "Z")
     assert (copies["HKUST"]["state"], answer.json["asking"]) == ("available", True)
-
-
-def test_address_is_rate_limited(site: Site) -> None:
-    site.settings = replace(site.settings, pages_per_minute=4)
-    codes = [Phone(site).get("/titles/b-dune").status_code for _ in range(3)]
-    answer = Phone(site).get("/search?q=dune")
-    assert (codes, answer.status_code, answer.content_type) == ([200, 200, 429], 429, PROBLEM)
-    assert answer.headers["Retry-After"] == "15"
-    assert Phone(site, address="192.0.2.8").get("/titles/b-dune").status_code == 200
-    assert program(site, "client").get("/titles/b-dune").status_code == 200
-    assert Phone(site, "hkall_wrong").get("/titles/b-dune").status_code == 429
-    site.wait(seconds=15)
-    assert Phone(site).get("/titles/b-dune").status_code == 200

@@ -59,13 +59,13 @@ def token(site: Site) -> Request:
 
 
 def test_session_belongs_to_staff_or_to_patrons(site: Site) -> None:
-    assert caller(site, cookies(site.staff(), COOKIE)) == WebCaller(Share.STAFF, "staff clerk")
+    assert caller(site, cookies(site.staff(), COOKIE)) == WebCaller(Share.STAFF, "staff clerk", is_limited=False)
     assert caller(site, cookies(site.patron(), COOKIE)) == WebCaller(Share.PATRONS, "patron UG1")
 
 
 @pytest.mark.parametrize("role", ["viewer", "client"])
 def test_api_client_queues_with_its_own_group(site: Site, role: str) -> None:
-    assert caller(site, program(site, role)) == WebCaller(Share.STAFF, "token reports")
+    assert caller(site, program(site, role)) == WebCaller(Share.PROGRAMS, "token reports", is_limited=False)
     assert caller(site, token(site)) == WebCaller(Share.PATRONS, "patron UG1")
 
 

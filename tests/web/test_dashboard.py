@@ -9,6 +9,8 @@ import pytest
 from lxml import html
 
 from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.web.callers import Share
+from hkall_gateway.web.limits import USE, PageUse
 from hkall_gateway.web.staff.lists import WORK_LISTS
 from hkall_gateway.web.staff.unsent import KINDS
 from tests.web.conftest import Site
@@ -90,3 +92,29 @@ def test_channel_that_is_down_links_to_the_partners_page(site: Site) -> None:
     )
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//ul[@class='alerts']//a/@href") == ["/staff/partners"]
+
+
+@pytest.mark.parametrize(
+    ("share", "caller", "words"),
+    [
+        (Share.PROGRAMS, "token vufind", "The program vufind has asked for 400 of the 400 pages of the last five minutes."),
+        (Share.PATRONS, "patron UG1", "One patron has asked for 400 of the 400 pages of the last five minutes."),
+        (
+            Share.STRANGERS,
+            "192.0.2.1",
+            "One network has asked without a login for 400 of the 400 pages of the last five minutes.",
+        ),
+    ],
+)
+def test_caller_with_most_of_the_pages_is_shown_without_card_or_address(
+    site: Site, share: Share, caller: str, words: str
+) -> None:
+    viewer = site.staff("viewer")
+    assert "last five minutes" not in viewer.get("/staff/").text
+    use: PageUse = site.app.extensions[USE]
+    for number in range(400):
+        use.count(share, caller, refused=number < 100)
+    page = viewer.get("/staff/").text
+    assert f"{words} 100 were refused." in page
+    assert "UG1" not in page
+    assert "192.0.2.1" not in page

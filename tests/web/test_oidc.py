@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 import time
@@ -22,6 +23,8 @@ from hkall_gateway import clock
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.web import oidc
+from hkall_gateway.web.callers import STRANGER
+from hkall_gateway.web.limits import PageLimits
 from hkall_gateway.web.oidc import COOKIE, Provider
 from hkall_gateway.web.services import OidcSettings
 from tests.web.conftest import Browser, Site, settings
@@ -187,11 +190,15 @@ def test_response_to_another_browsers_login_is_refused(sso: Site, provider: Mock
     assert victim.get("/staff/").status_code == 303
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "e30=", "bnVsbA==", "W10=", "\x7f", "eyJzdGF0ZSI6IDF9"])
+DEEP = base64.urlsafe_b64encode(b"[" * 6_000).decode()
+LONE_SURROGATE = base64.urlsafe_b64encode(rb'{"state": "\ud800", "nonce": "n", "code_verifier": "v", "goal": ""}').decode()
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "e30=", "bnVsbA==", "W10=", "eyJzdGF0ZSI6IDF9", "[" * 9_000, DEEP, LONE_SURROGATE])
 def test_forged_cookie_is_refused(sso: Site, cookie: str) -> None:
     browser = sso.browser()
-    browser.client.set_cookie(COOKIE, cookie, secure=True)
-    assert browser.get("/staff/login/sso/back?state=&code=x").status_code == 400
+    headers = {"Cookie": f"{COOKIE}={cookie}"}
+    assert browser.get("/staff/login/sso/back?state=&code=x", headers=headers).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -220,6 +227,20 @@ def test_claims_with_control_characters_are_refused(sso: Site, provider: Mock, c
     browser = sso.browser()
     assert log_in(browser, provider, "odd", **claims).status_code == 401
     assert browser.get("/staff/").status_code == 303
+
+
+def test_failed_callbacks_pause_further_callbacks_from_their_network(sso: Site, provider: Mock) -> None:
+    limits = PageLimits(sso.app, lambda: 0, sso.metrics, lambda: sso.world.now)
+    page, address = limits.page(b"/staff/login/%73so/back"), "2001:db8::7"
+    for _ in range(30):
+        assert limits.refusal(STRANGER, address, page) is None
+        assert sso.browser(address).get("/staff/login/sso/back?state=x&code=zz").status_code == 400
+    refusal = limits.refusal(STRANGER, "2001:db8::8", page)
+    assert refusal is not None
+    assert refusal.why == "login_pause"
+    assert limits.refusal(STRANGER, "2001:db8:0:1::7", page) is None  # another network of the same site
+    assert limits.refusal(STRANGER, address, limits.page(b"/help")) is None
+    assert sso.browser("2001:db8::9").log_in("clerk").status_code == 429  # a callback is a login like any other
 
 
 def test_login_denied_at_the_provider_creates_no_session(sso: Site) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,25 +28,32 @@ from twisted.internet.threads import blockingCallFromThread
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
+from hkall_gateway.net.limits.fair_queue import WAITING_PER_THREAD
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.web import server
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
 from hkall_gateway.web.callers import STRANGER, Share, WebCaller
-from hkall_gateway.web.server import WAITING_PER_THREAD, WebServer
+from hkall_gateway.web.limits import PageLimits, shared
+from hkall_gateway.web.server import WebServer
 from tests.ports import free_ports
 from tests.programs import program
 
-THREADS = 2
+THREADS = 4
 MOST_CONNECTIONS = 200
+NOW = datetime(2026, 12, 2, 9, 0, tzinfo=UTC)
 
 
 class ByHeader:
-    """Identifies the caller by a header."""
+    """Identifies the caller by a header: the share and a name, such as "patrons UG1"."""
 
     async def find(self, request: Any) -> WebCaller:
         who = (request.getHeader(b"who") or b"").decode()
-        return WebCaller(Share(who), f"one of {who}") if who else STRANGER
+        if not who:
+            return STRANGER
+        share = Share(who.partition(" ")[0])
+        return WebCaller(share, who, is_limited=share in (Share.PATRONS, Share.STRANGERS))
 
 
 class Silent:
@@ -64,17 +74,36 @@ class Pages:
     listening: Any
     reactor: Any
     proxies: list[AllowList]
+    metrics: Metrics
+    pages_per_minute: list[int]
     stopped: bool = False
 
-    def get(self, path: str, body: bytes | None = None, who: str = "staff", **headers: str) -> tuple[int, bytes]:
-        """Send a request, as staff by default; `who` may be "patrons" or "" for a visitor."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("POST" if body is not None else "GET", path, body, {**named, "Who": who})
+    def get(self, path: str, body: bytes | None = None, who: str = "staff", source: str = "127.0.0.1") -> tuple[int, bytes]:
+        """Send a request, as staff by default; `who` may be "patrons UG1" or "" for a visitor."""
+        answer, content = self.answer(path, body, who, source)
+        return answer.status, content
+
+    def answer(
+        self, path: str, body: bytes | None = None, who: str = "staff", source: str = "127.0.0.1"
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Send a request; return the response and its content."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(source, 0))
+        connection.request("POST" if body is not None else "GET", path, body, {"Who": who})
         answer = connection.getresponse()
-        found = answer.status, answer.read()
+        content = answer.read()
         connection.close()
-        return found
+        return answer, content
+
+    def refused(self, who: str, why: str) -> float:
+        """The number of refused pages in the metrics."""
+        return self.metrics.registry.get_sample_value("hkall_pages_refused_total", {"who": who, "why": why}) or 0.0
+
+    def crowd(self, browsers: ThreadPoolExecutor, path: str, callers: Iterable[str]) -> list[Future[tuple[int, bytes]]]:
+        """Request a page for each of the callers at once, and wait until the server has all requests in hand."""
+        before = self.server._pages._in_hand
+        asked = [browsers.submit(self.get, path, who=who) for who in callers]
+        assert until(lambda: self.server._pages._in_hand == before + len(asked))
+        return asked
 
     def stop(self) -> None:
         if self.stopped:
@@ -93,7 +122,7 @@ class Pages:
 def pages(reactor: Any) -> Iterator[Pages]:
     go_on, inside = threading.Event(), threading.Semaphore(0)
     bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, Timeout(reactor, 60.0))  # type: ignore[arg-type]  # these pages ask no database
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
 
     @app.route("/caller")
     def caller() -> str:
@@ -114,6 +143,14 @@ def pages(reactor: Any) -> Iterator[Pages]:
     def quick() -> str:
         return "quick"
 
+    @app.route("/static/<name>")
+    def static(name: str) -> str:
+        return name
+
+    @app.route("/login/sso/back", endpoint="patron_oidc.back")
+    def back() -> str:
+        return slow()
+
     @app.route("/asks")
     def asks() -> str:
         async def never() -> None:
@@ -125,10 +162,14 @@ def pages(reactor: Any) -> Iterator[Pages]:
     limit, refusals = ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), Silent()
     bounds = Bounds(connections=limit, bodies=BodyBudget(1 << 20), refusals=refusals, max_body_bytes=1000)  # type: ignore[arg-type]
     proxies = [AllowList(())]
-    threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
+    threads = {share: THREADS if share is Share.STAFF else THREADS // 2 for share in Share}
     callers: Any = ByHeader()
     most = (MOST_CONNECTIONS, MOST_CONNECTIONS)
-    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], *most, callers, lambda: None)
+    metrics, pages_per_minute = Metrics(), [0]
+    services: Any = SimpleNamespace(seconds=lambda: 0.0)
+    app.extensions |= shared(services)
+    page_limits = PageLimits(app, lambda: pages_per_minute[0], metrics, lambda: NOW)
+    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], *most, callers, page_limits, lambda: None)
 
     async def listen() -> Any:
         made.start()
@@ -136,7 +177,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return await endpoint(reactor, 0, interface="127.0.0.1").listen(made.site)
 
     listening: Any = blockingCallFromThread(reactor, lambda: ensureDeferred(listen()))
-    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor, proxies)
+    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor, proxies, metrics, pages_per_minute)
     yield found
     go_on.set()
     found.stop()
@@ -144,7 +185,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
 
 def test_slow_page_does_not_block_the_reactor(pages: Pages) -> None:
     with ThreadPoolExecutor(THREADS) as browsers:
-        waiting = [browsers.submit(pages.get, "/slow") for _ in range(THREADS)]
+        waiting = pages.crowd(browsers, "/slow", [f"staff {n}" for n in range(THREADS)])
         for _ in waiting:
             assert pages.inside.acquire(timeout=10)
         began = time.monotonic()
@@ -178,8 +219,8 @@ def until(happened: Callable[[], bool]) -> bool:
 
 
 def test_number_of_concurrent_pages_equals_the_number_of_threads(pages: Pages) -> None:
-    with ThreadPoolExecutor(6) as browsers:
-        waiting = [browsers.submit(pages.get, "/slow") for _ in range(6)]
+    with ThreadPoolExecutor(8) as browsers:
+        waiting = pages.crowd(browsers, "/slow", [f"staff {n}" for n in range(8)])
         for _ in range(THREADS):
             assert pages.inside.acquire(timeout=10)
         assert not pages.inside.acquire(timeout=0.2)
@@ -187,43 +228,130 @@ def test_number_of_concurrent_pages_equals_the_number_of_threads(pages: Pages) -
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
 
 
-def test_requests_beyond_the_queue_are_refused_at_once(pages: Pages) -> None:
-    most = THREADS * (WAITING_PER_THREAD + 1)
-    with ThreadPoolExecutor(most) as browsers:
-        waiting = [browsers.submit(pages.get, "/slow") for _ in range(most)]
-        while pages.server._pages._in_hand < most:
-            time.sleep(0.005)
-        code, page = pages.get("/quick")
+def test_one_caller_uses_half_of_the_threads_and_a_quarter_of_the_waiting_places(pages: Pages) -> None:
+    half, quarter = THREADS // 2, THREADS * WAITING_PER_THREAD // 4
+    with ThreadPoolExecutor(half + quarter) as browsers:
+        waiting = pages.crowd(browsers, "/slow", ["staff 1"] * (half + quarter))
+        for _ in range(half):
+            assert pages.inside.acquire(timeout=10)
+        assert not pages.inside.acquire(timeout=0.2)
+        code, page = pages.get("/quick", who="staff 1")
+        assert pages.get("/quick", who="staff 2") == (200, b"quick")
         pages.go_on.set()
         assert {one.result(20)[0] for one in waiting} == {200}
     assert code == 503
     assert b"Not available just now" in page
     assert "暫時未能提供服務".encode() in page
+    assert pages.refused("staff", "caller_queue") == 1
+
+
+def test_callers_take_turns(pages: Pages) -> None:
+    order = list[str]()
+
+    def ask(who: str) -> None:
+        assert pages.get("/quick", who=who)[0] == 200
+        order.append(who)
+
+    with ThreadPoolExecutor(8) as browsers:
+        first = pages.crowd(browsers, "/slow", ["patrons busy", "patrons other"])
+        for _ in first:
+            assert pages.inside.acquire(timeout=10)
+        waiting = list[Future[None]]()
+        for who in ("patrons busy", "patrons busy", "patrons busy", "patrons calm"):
+            before = pages.server._pages._in_hand
+            waiting.append(browsers.submit(ask, who))
+            assert until(lambda before=before: pages.server._pages._in_hand == before + 1)  # type: ignore[misc]
+        pages.go_on.set()
+        assert {one.result(10)[0] for one in first} == {200}
+        for one in waiting:
+            one.result(10)
+    assert order.index("patrons calm") <= 1
+
+
+def test_requests_beyond_the_queue_are_refused_at_once(pages: Pages) -> None:
+    most = THREADS * (WAITING_PER_THREAD + 1)
+    with ThreadPoolExecutor(most) as browsers:
+        waiting = pages.crowd(browsers, "/slow", [f"staff {n}" for n in range(most)])
+        code, page = pages.get("/quick")
+        pages.go_on.set()
+        assert {one.result(20)[0] for one in waiting} == {200}
+    assert code == 503
+    assert b"Not available just now" in page
+    assert pages.refused("staff", "queue") == 1
 
 
 @pytest.mark.parametrize("path", ["/slow", "/search", "//slow", "/%73low"])
-@pytest.mark.parametrize("crowd", ["", "patrons"])
+@pytest.mark.parametrize("crowd", ["strangers", "patrons", "programs"])
 def test_crowded_route_delays_only_callers_in_the_same_group(pages: Pages, crowd: str, path: str) -> None:
     most = THREADS // 2 * (WAITING_PER_THREAD + 1)
     with ThreadPoolExecutor(most) as browsers:
-        waiting = [browsers.submit(pages.get, path, who=crowd) for _ in range(most)]
-        while pages.server._pages._in_hand < most:
-            time.sleep(0.005)
+        waiting = pages.crowd(browsers, path, [f"{crowd} {n}" for n in range(most)])
         assert pages.get("/quick", who=crowd)[0] == 503
-        for other in {"", "patrons", "staff"} - {crowd}:
+        for other in {"strangers", "patrons", "programs", "staff"} - {crowd}:
             assert pages.get("/quick", who=other) == (200, b"quick")
         pages.go_on.set()
         assert {one.result(20)[0] for one in waiting} == {200}
 
 
-def test_visitors_get_half_of_the_threads(pages: Pages) -> None:
+def test_each_group_but_staff_gets_half_of_the_threads(pages: Pages) -> None:
     with ThreadPoolExecutor(8) as browsers:
-        waiting = [browsers.submit(pages.get, "/search", who="") for _ in range(8)]
+        waiting = pages.crowd(browsers, "/search", [f"strangers {n}" for n in range(8)])
         for _ in range(THREADS // 2):
             assert pages.inside.acquire(timeout=10)
         assert not pages.inside.acquire(timeout=0.2)
         pages.go_on.set()
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
+
+
+def test_page_over_the_limit_is_refused_while_every_thread_is_busy(pages: Pages) -> None:
+    pages.pages_per_minute[0] = 2
+    with ThreadPoolExecutor(3) as browsers:
+        waiting = pages.crowd(browsers, "/slow", ["patrons UG1", "patrons UG2", "patrons UG3"])
+        answer, page = pages.answer("/quick", who="patrons UG3")
+        pages.go_on.set()
+        assert {one.result(10)[0] for one in waiting} == {200}
+    assert (answer.status, answer.headers["Retry-After"], answer.headers["Cache-Control"]) == (429, "30", "no-store")
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert b"Too many pages at once" in page
+    assert pages.refused("patrons", "page_limit") == 1
+
+
+def test_page_limit_applies_to_patrons_and_networks_of_strangers_but_not_to_staff_and_programs(pages: Pages) -> None:
+    pages.pages_per_minute[0] = 4
+
+    def codes(who: str, path: str = "/quick", source: str = "127.0.0.1") -> list[int]:
+        return [pages.get(path, who=who, source=source)[0] for _ in range(3)]
+
+    assert codes("patrons UG1") == [200, 200, 429]
+    assert codes("patrons UG1", source="127.0.0.2") == [429, 429, 429]
+    assert codes("patrons UG2") == [200, 200, 429]
+    assert codes("") == [200, 200, 429]
+    assert codes("", "/nowhere") == [429, 429, 429]
+    assert codes("", "/static/style.css") == [200, 200, 200]
+    assert codes("", source="127.0.0.2") == [200, 200, 429]
+    for who in ("staff 1", "programs discovery"):
+        assert codes(who) == [200, 200, 200]
+    assert pages.refused("strangers", "page_limit") == 5
+
+
+def test_program_gets_a_refusal_as_a_problem(pages: Pages) -> None:
+    pages.pages_per_minute[0] = 2
+    assert pages.answer("/api/v1/search", who="")[0].status == 404
+    answer, content = pages.answer("/api/v1/search", who="")
+    assert (answer.status, answer.headers["Content-Type"]) == (429, "application/problem+json")
+    assert json.loads(content)["status"] == 429
+
+
+@pytest.mark.parametrize("path", ["/login/sso/back", "/login/%73so/back?state=x"])
+def test_one_network_has_one_callback_of_the_identity_provider_in_flight(pages: Pages, path: str) -> None:
+    with ThreadPoolExecutor(4) as browsers:
+        waiting = pages.crowd(browsers, path, ["staff 1"] * 3 + ["staff 2"])
+        for _ in range(2):
+            assert pages.inside.acquire(timeout=10)
+        assert not pages.inside.acquire(timeout=0.2)
+        assert pages.get("/quick", who="staff 1") == (200, b"quick")
+        pages.go_on.set()
+        assert {one.result(10)[0] for one in waiting} == {200}
 
 
 def test_search_by_a_disconnected_caller_occupies_its_slot_only_if_already_running(pages: Pages) -> None:

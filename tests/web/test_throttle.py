@@ -27,6 +27,26 @@ def test_addresses_of_one_ipv6_network_are_throttled_together() -> None:
     assert throttle.wait_s("2001:db8:0:1::1", "another") == 0
 
 
+def test_networks_of_one_ipv6_site_are_throttled_together_with_a_higher_limit() -> None:
+    throttle = LoginThrottle(Time())
+    for number in range(300):
+        address = f"2001:db8:1:{number % 12:x}00::1"
+        if throttle.wait_s(address, f"card {number}") > 0:
+            break
+        throttle.wrong(address, f"card {number}")
+    assert number == 120
+    assert throttle.wait_s("2001:db8:1:ff00::1", "another") > 0
+    assert throttle.wait_s("2001:db8:2::1", "another") == 0
+
+
+def test_clients_behind_nat64_are_throttled_by_their_ipv4_address() -> None:
+    throttle = LoginThrottle(Time())
+    for number in range(30):
+        throttle.wrong("64:ff9b::192.0.2.1", f"name {number}")
+    assert throttle.wait_s("192.0.2.1", "another") > 0
+    assert throttle.wait_s("64:ff9b::192.0.2.2", "another") == 0
+
+
 def test_attempts_are_forgotten_after_an_hour() -> None:
     time = Time()
     throttle = LoginThrottle(time)

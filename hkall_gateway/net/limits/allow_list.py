@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-SITE_BITS: Final = 64
-"""Prefix length of an IPv6 network that usually belongs to one customer, so that its addresses are counted together."""
+NAT64: Final = IPv6Network("64:ff9b::/96")
+"""The networks in which a translator shows IPv4 clients to an IPv6 server. Source: RFC 6052, 2.1."""
+
+
+class CountedCaller(NamedTuple):
+    """A name under which limits count a caller.
+
+    Attributes:
+        name: A network, or a credential such as "patron 21234".
+        factor: Multiple of the limit for a single network or credential.
+    """
+
+    name: str
+    factor: int = 1
+
+
+IPV6_PREFIXES: Final[Mapping[int, int]] = MappingProxyType({64: 1, 56: 2, 48: 4})
+"""Prefix lengths of the IPv6 networks that one customer may have, and the factor of the limits for each.
+
+A provider gives a home a /64 or a /56, and an organisation a /48, so that a limit for each /64 alone would not stop anybody.
+"""
 
 
 @lru_cache(maxsize=4_096)
-def network_of(address: str) -> str:
-    """Return the key under which limits count an address: an IPv4 address itself, or the /64 network of an IPv6 address.
+def networks_of(address: str) -> tuple[CountedCaller, ...]:
+    """Return the networks under which limits count an address, the narrowest first.
 
-    An IPv4 address that a dual-stack socket reports as "::ffff:10.0.0.7" counts as that IPv4 address. Any other text, such as
-    the name of a UNIX socket, is returned unchanged.
+    An IPv4 address counts as itself, also if a dual-stack socket reports it as "::ffff:10.0.0.7" or a NAT64 translator as
+    "64:ff9b::a00:7". An IPv6 address counts as a member of each of its networks in IPV6_PREFIXES. Any other text, such as the
+    name of a UNIX socket, is returned unchanged.
     """
     try:
         peer = _parse_peer(address)
     except ValueError:
-        return address
-    return str(IPv6Network((peer, SITE_BITS), strict=False) if isinstance(peer, IPv6Address) else peer)
+        return (CountedCaller(address),)
+    if peer in NAT64:
+        peer = IPv4Address(int(peer) & 0xFFFF_FFFF)
+    if isinstance(peer, IPv4Address):
+        return (CountedCaller(str(peer)),)
+    networks = {bits: IPv6Network((peer, bits), strict=False) for bits in IPV6_PREFIXES}
+    return tuple(CountedCaller(str(networks[bits]), factor) for bits, factor in IPV6_PREFIXES.items())
+
+
+def network_of(address: str) -> str:
+    """Return the narrowest network under which limits count an address: the IPv4 address itself, or the /64 network."""
+    return networks_of(address)[0].name
 
 
 _MAPPED = IPv6Network("::ffff:0:0/96")

@@ -26,11 +26,9 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web import limits
 from hkall_gateway.web.api.models import Record
 from hkall_gateway.web.api.problems import Reply, Trouble, refused
 from hkall_gateway.web.callers import bearer_token
-from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import find_in_force
 
@@ -131,10 +129,6 @@ def _authorize() -> None:
         g.token = None
     if g.token and (g.token.used_at is None or now - g.token.used_at >= USED_EVERY):
         services().bridge.write(bind(api_tokens.used, g.token.name, now))
-    if g.token is None and (
-        seconds := limits.wait_s(patron_caller(patron_token.patron) if patron_token else stranger_caller())
-    ):
-        raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
     if request.url_rule is None:  # no such operation: 404 or 405
         return
     needed = ROLES[request.endpoint or ""]

@@ -15,9 +15,9 @@ from hkall_gateway.web.api import access, console, patron, problems
 from hkall_gateway.web.api.description import describe
 from hkall_gateway.web.middleware import NUMBER, PAGE
 from hkall_gateway.web.middleware import install as install_headers
+from hkall_gateway.web.paths import API_ROOT
 from hkall_gateway.web.services import EXTENSION, WebServices
 
-ROOT: Final = "/api/v1"
 DOCUMENTATION: Final = "/help/api"
 """Path of the web page that documents the API."""
 OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, console.REQUESTS, console.STATISTICS)
@@ -36,7 +36,7 @@ def make_api(services: WebServices) -> Api:
     api = Api(
         __name__,
         info=Info(title="HKALL gateway", version=__version__, description=DESCRIPTION),
-        servers=[Server(url=ROOT)],
+        servers=[Server(url=API_ROOT)],
         security_schemes={"token": {"type": "http", "scheme": "bearer"}},
         validation_error_model=problems.Problem,
         validation_error_callback=problems.unreadable,
@@ -68,4 +68,4 @@ DESCRIPTION: Final = (
 
 def _begin_request() -> None:
     g.number = request.environ.get(NUMBER, "")
-    request.environ[PAGE] = ROOT + paths.rule_of_page()
+    request.environ[PAGE] = API_ROOT + paths.rule_of_page()

@@ -16,12 +16,12 @@ from werkzeug.wrappers import Response as WsgiResponse
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.web.errors import PROBLEM
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 
 LOG = structlog.get_logger()
 
-MEDIA_TYPE: Final = "application/problem+json"
 RETRY_S: Final = "5"
 
 
@@ -111,12 +111,12 @@ def _problem_response(
 ) -> Response:
     title = HTTPStatus(status).phrase
     problem = Problem(type=type, title=title, status=status, detail=detail, number=g.get("number", ""), **named)
-    return Response(problem.model_dump_json(exclude_defaults=False), status, dict(headers), content_type=MEDIA_TYPE)
+    return Response(problem.model_dump_json(exclude_defaults=False), status, dict(headers), content_type=PROBLEM)
 
 
 def described(*statuses: int) -> Responses:
     """Return the OpenAPI responses for `statuses` and for the problems that every operation may return."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
+from types import MappingProxyType
 from typing import Final
 
 from flask import Blueprint, render_template
@@ -19,8 +21,10 @@ from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.i18n import library_name
+from hkall_gateway.web.callers import Share
+from hkall_gateway.web.i18n import N_, gettext, library_name, ngettext
 from hkall_gateway.web.labels import POSITIONS
+from hkall_gateway.web.limits import CallerUse, page_use
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
 from hkall_gateway.web.staff import unsent
@@ -37,7 +41,29 @@ TERMINALS = Blueprint("terminals", __name__)
 def dashboard() -> str:
     """Show the dashboard. The script refreshes it every 15 seconds."""
     roles, found = {"clerk": may(StaffRole.CLERK), "settles": may(StaffRole.SUPERVISOR)}, consult(_dashboard_facts)
+    busiest = page_use().busiest()
+    found["busiest"] = _use_in_words(busiest) if busiest else ""
     return render_template("staff/dashboard.html", found=found, now=services().now(), groups=GROUPS, **roles)
+
+
+# fmt: off
+BUSIEST: Final[Mapping[Share, str]] = MappingProxyType({
+    Share.STAFF:     N_("The account %(name)s has asked for %(pages)s of the %(all)s pages of the last five minutes."),
+    Share.PROGRAMS:  N_("The program %(name)s has asked for %(pages)s of the %(all)s pages of the last five minutes."),
+    Share.PATRONS:   N_("One patron has asked for %(pages)s of the %(all)s pages of the last five minutes."),
+    Share.STRANGERS: N_("One network has asked without a login for %(pages)s of the %(all)s pages of the last five minutes."),
+})
+# fmt: on
+"""What the dashboard says about one caller who takes most of the pages. Patrons and networks are not named."""
+
+
+def _use_in_words(use: CallerUse) -> str:
+    name = use.name.partition(" ")[2]
+    text = gettext(BUSIEST[use.share]) % {"name": name, "pages": use.pages, "all": use.of_all}
+    if not use.refused:
+        return text
+    refused = ngettext("%(num)d was refused.", "%(num)d were refused.", use.refused) % {"num": use.refused}
+    return f"{text} {refused}"
 
 
 def _dashboard_facts(context: Context) -> dict[str, object]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -52,8 +52,8 @@ def lookup(card: str = "P0001", secret: str = PASSWORD) -> bytes:
 class Arena:
     """The daemon under attack. `plain` and `secure` are its terminal ports; `ncip`, `raw` and `ops` are the others."""
 
-    def __init__(self, folder: Path, titles: Sequence[Holding] = ()) -> None:
-        """Start the daemon. With `titles`, the items of a catalogue, the daemon also serves the web pages."""
+    def __init__(self, folder: Path, titles: Sequence[Holding] = (), web: Mapping[str, object] | None = None) -> None:
+        """Start the daemon. With `titles`, the items of a catalogue, it also serves the web pages; `web` are keys of [web]."""
         self._folder = folder
         self.ports = gateway_ports()
         self.plain, self.ncip, self.ops = self.ports.sip2, self.ports.ncip, self.ports.ops
@@ -63,6 +63,7 @@ class Arena:
         keys: dict[str, Any] = {
             "sip2": {"listen": [f"tcp:{self.plain}:interface={HOST}", secure]},
             "ncip": {"listen_v1_tcp": [f"tcp:{self.raw}:interface={HOST}"]},
+            "web": web or {},
         }
         self.environ = {**os.environ, **demo_setup.environment(self.ports), "HKALL_INSTANCE": "1"}
         self.path = demo_setup.write_config(folder, self.ports, keys=keys, pages=bool(titles))
@@ -92,6 +93,12 @@ class Arena:
             self._process.kill()
         errors = [line for line in self.log().splitlines() if line.startswith("{") and json.loads(line)["level"] == "error"]
         assert not errors, errors[:3]
+
+    def command(self, *words: str) -> str:
+        """Run a command of the command line, and return its output."""
+        line: list[str | Path] = [COMMAND, *words, "--config", self.path]
+        done = subprocess.run(line, env=self.environ, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
+        return str(done.stdout)
 
     def rss_mib(self) -> float:
         """Return the resident memory of the daemon in MiB."""
