@@ -20,10 +20,10 @@ SHIFT ?= 0
 	@$(INSTALL) '.[web]' $(PROGRESS)
 	@touch $@
 
-.venv/.test: pyproject.toml
+.venv/.test: pyproject.toml circprobe/pyproject.toml
 	@echo 'make: installing the gateway and the tools of its tests into .venv, about two minutes the first time'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	@$(INSTALL) '.[test,web]' $(PROGRESS)
+	@$(INSTALL) '.[test,web]' --editable ./circprobe $(PROGRESS)
 	@touch .venv/.run $@
 
 .venv/.bench: .venv/.run
@@ -124,6 +124,7 @@ check: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd circprobe && ../$(BIN)/mypy && ../$(BIN)/vulture
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	@mkdir -p var

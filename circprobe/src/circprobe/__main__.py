@@ -1,0 +1,5 @@
+"""Run the command with `python -m circprobe`."""
+
+from circprobe.cli import main
+
+main()

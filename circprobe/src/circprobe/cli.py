@@ -1,0 +1,236 @@
+"""The command `circprobe`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from circprobe import __version__, catalogue, proof, reporting
+from circprobe.care import Permissions
+from circprobe.redaction import Redactor
+from circprobe.results import Report, Result
+from circprobe.runner import Driver, Runner
+from circprobe.sip2.client import Target
+from circprobe.sip2.server import Sip2Server
+
+Function = Callable[..., Any]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Say clause by clause what a SIP2 or NCIP system does.
+
+    The kit reads only, unless you allow more. It replaces names, PINs and cards in all outputs.
+    """
+
+
+@main.group()
+def sip2() -> None:
+    """Judge a SIP2 server or a terminal."""
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Read HOST:PORT, or a port alone for all addresses of this machine.
+
+    Raises:
+        click.BadParameter: if there is no port.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit():
+        raise click.BadParameter(f"{text} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def outputs(function: Function) -> Function:
+    """Add the options for where results go, which all roles share."""
+    options = (
+        click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write JSON."),
+        click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML, for CI."),
+        click.option("--html", type=click.Path(path_type=Path), help="Write one page."),
+        click.option("--only", multiple=True, help="Only this clause or area; may be repeated."),
+        click.option("--quiet", is_flag=True, help="No progress and no summary."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def secret(variable: str | None) -> str:
+    """Read a secret from the environment variable that an option names.
+
+    Raises:
+        click.ClickException: if the variable is not set.
+    """
+    if variable is None:
+        return ""
+    if variable not in os.environ:
+        raise click.ClickException(f"the environment variable {variable} is not set")
+    return os.environ[variable]
+
+
+def judge(
+    role: str,
+    driver: Driver,
+    given: set[str],
+    redactor: Redactor,
+    peer: str,
+    options: dict[str, Any],
+    finish: Callable[[], list[str]],
+) -> None:
+    """Run the catalogue of a role, show and write the report, and exit.
+
+    Args:
+        role: the key of the catalogue.
+        driver: asks and judges the system under test.
+        given: what the person gave and allowed.
+        redactor: knows what the person gave, and replaces it.
+        peer: the address that the report names.
+        options: those of `outputs`.
+        finish: called at the end; it returns remarks for the report.
+    """
+    console = Console(quiet=options["quiet"])
+
+    def progress(result: Result) -> None:
+        reporting.print_progress(console, result)
+
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    report = Report(role, peer, started)
+    runner = Runner(catalogue.load(role), driver, given, progress)
+    try:
+        runner.run(report, options["only"])
+    finally:
+        report.remarks.extend(finish())
+    shown = redactor.report(report)
+    reporting.print_summary(console, shown)
+    forms = (
+        ("json", options["json_path"]),
+        ("junit", options["junit"]),
+        ("html", options["html"]),
+    )
+    reporting.write(shown, forms)
+    sys.exit(1 if report.failed_musts else 0)
+
+
+@sip2.command("server")
+@click.argument("address")
+@click.option("--login", help="The user of the login (93).")
+@click.option("--password-env", help="The environment variable with the password of the login.")
+@click.option("--location", default="", help="The location code (CP).")
+@click.option("--institution", default="", help="The institution id (AO).")
+@click.option("--terminal-password", default="", help="The terminal password (AC).")
+@click.option("--patron", help="The card of a patron made for tests.")
+@click.option("--pin-env", help="The environment variable with the patron's PIN.")
+@click.option("--item", "items", multiple=True, help="An item on the shelf; may be repeated.")
+@click.option("--transactions", is_flag=True, help="Lend and return these items.")
+@click.option("--wrong-pin", is_flag=True, help="Try a wrong PIN and password; may lock a card.")
+@click.option("--load", is_flag=True, help="Be faster than ten messages a second.")
+@click.option("--no-error-detection", is_flag=True, help="Send no AY and AZ.")
+@click.option("--encoding", default="utf-8", help="The character set that the site agreed on.")
+@click.option("--timeout", default=5.0, help="Seconds that an answer may take.")
+@click.option("--tls", is_flag=True, help="Speak TLS; certificates are not judged.")
+@outputs
+def sip2_server(address: str, **options: Any) -> None:
+    """Judge the SIP2 server at ADDRESS (HOST:PORT)."""
+    host, port = address_of(address)
+    permissions = Permissions(
+        transactions=options["transactions"],
+        wrong_pin=options["wrong_pin"],
+        load=options["load"],
+    )
+    password = secret(options["password_env"])
+    pin = secret(options["pin_env"])
+    target = Target(
+        host,
+        port,
+        encoding=options["encoding"],
+        answer_s=options["timeout"],
+        detects_errors=not options["no_error_detection"],
+        uses_tls=options["tls"],
+        known_secrets=frozenset({password, pin}),
+    )
+    items = options["items"]
+    values = {
+        "login": options["login"] or "",
+        "password": password,
+        "location": options["location"],
+        "institution": options["institution"],
+        "terminal_password": options["terminal_password"],
+        "patron": options["patron"] or "",
+        "pin": pin,
+        "item": items[0] if items else "",
+        "item2": items[1] if len(items) > 1 else "",
+    }
+    given = permissions.names()
+    named = {"login": "login", "patron": "patron", "pin": "pin", "item": "item"}
+    given.update(need for need, name in named.items() if values[name])
+    if values["item2"]:
+        given.add("second-item")
+    if target.detects_errors:
+        given.add("error-detection")
+
+    redactor = Redactor()
+    redactor.learn_all("PATRON", [values["patron"]])
+    redactor.learn_all("SECRET", [password, pin, values["terminal_password"]])
+    redactor.learn_all("LOGIN", [values["login"]])
+    redactor.learn_all("ITEM", items)
+    driver = Sip2Server(target, values, permissions)
+
+    def finish() -> list[str]:
+        driver.finish()
+        return driver.remarks
+
+    judge("sip2-server", driver, given, redactor, address, options, finish)
+
+
+@main.command()
+@click.argument("role", type=click.Choice(catalogue.ROLES))
+@click.option("--markdown", is_flag=True, help="Write a page of the documentation.")
+def clauses(role: str, markdown: bool) -> None:
+    """Show the catalogue of a role."""
+    book = catalogue.load(role)
+    if markdown:
+        click.echo(catalogue_page(book))
+        return
+    table = Table(title=f"{len(book.clauses)} clauses of {role}")
+    for heading in ("clause", "weight", "what it says", "source"):
+        table.add_column(heading)
+    for clause in book.clauses:
+        table.add_row(clause.number, clause.weight, clause.title, clause.source)
+    Console().print(table)
+
+
+@main.command()
+@click.argument("role", type=click.Choice(sorted(proof.JUDGES)))
+def prove(role: str) -> None:
+    """Plant every fault of a role in a scripted peer, and show which clause finds it."""
+    proofs = list(proof.prove(role))
+    for result in proofs:
+        others = f", and also {', '.join(result.others)}" if result.others else ""
+        click.echo(f"{result.clause.number} {result.outcome}{others}")
+    held = sum(result.holds for result in proofs)
+    click.echo(f"{held} of {len(proofs)} planted faults were found by their clause alone.")
+    sys.exit(0 if held == len(proofs) else 1)
+
+
+def catalogue_page(book: catalogue.Catalogue) -> str:
+    """Write the catalogue of a role as Markdown."""
+    lines = [f"## {book.role}", "", f"{len(book.clauses)} clauses.", ""]
+    area = ""
+    for clause in sorted(book.clauses, key=lambda clause: clause.number):
+        if clause.area != area:
+            area = clause.area
+            lines += ["", f"### {area}", "", "| clause | weight | what it says | source |"]
+            lines.append("|---|---|---|---|")
+        title = clause.title.replace("|", "\\|")
+        source = clause.source.replace("|", "\\|")
+        lines.append(f"| {clause.number} | {clause.weight} | {title} | {source} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""NCIP: documents, responder under test, initiator under test."""

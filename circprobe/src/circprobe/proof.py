@@ -1,0 +1,92 @@
+"""Proves the kit: its clauses find each planted fault, and a good peer passes all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from circprobe import catalogue
+from circprobe.care import Permissions
+from circprobe.catalogue import Clause
+from circprobe.results import Outcome, Report
+from circprobe.runner import GIVEN_BY, Runner
+from circprobe.scripted import faults, library, sip2_server
+from circprobe.scripted.faults import Fault
+from circprobe.sip2.client import Target
+from circprobe.sip2.server import Sip2Server
+
+EVERYTHING = Permissions(transactions=True, wrong_pin=True, load=True)
+AT_ONCE = 6
+"""Faults that are tried side by side; most of the time is spent in waiting for silence."""
+
+
+def judge_sip2_server(fault: Fault) -> Report:
+    """Run the catalogue for SIP2 servers against the scripted server with a fault."""
+    server = sip2_server.start(library.make_library(), fault)
+    target = Target(
+        "127.0.0.1",
+        server.port,
+        answer_s=0.4,
+        quiet_s=0.1,
+        known_secrets=frozenset({library.PIN, library.PASSWORD}),
+    )
+    values = {
+        "login": library.LOGIN,
+        "password": library.PASSWORD,
+        "patron": library.PATRON,
+        "pin": library.PIN,
+        "item": "30001",
+        "item2": "30002",
+        "institution": sip2_server.INSTITUTION,
+        "location": "Desk",
+        "terminal_password": "",
+    }
+    driver = Sip2Server(target, values, EVERYTHING)
+    runner = Runner(catalogue.load("sip2-server"), driver, set(GIVEN_BY))
+    report = Report("sip2-server", "the scripted server", "")
+    try:
+        return runner.run(report)
+    finally:
+        driver.finish()
+        server.shutdown()
+        server.server_close()
+
+
+JUDGES: dict[str, Callable[[Fault], Report]] = {
+    "sip2-server": judge_sip2_server,
+}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What became of one planted fault.
+
+    Attributes:
+        outcome: the result of the clause that must find it.
+        others: must-clauses that failed beside it.
+    """
+
+    clause: Clause
+    outcome: Outcome
+    others: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Say whether the fault was found by its clause and by no other must-clause."""
+        return self.outcome is Outcome.FAILED and not self.others
+
+
+def prove(role: str) -> Iterator[Proof]:
+    """Plant each fault of a role's catalogue, one after the other."""
+    judge = JUDGES[role]
+    planted = [clause for clause in catalogue.load(role).clauses if clause.fault]
+
+    def plant(clause: Clause) -> Proof:
+        report = judge(faults.make(clause.fault))
+        outcomes = {result.clause.number: result.outcome for result in report.results}
+        others = {result.clause.number for result in report.failed_musts} - {clause.number}
+        return Proof(clause, outcomes[clause.number], tuple(sorted(others)))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(plant, planted)

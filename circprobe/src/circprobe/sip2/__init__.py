@@ -1,0 +1,1 @@
+"""SIP2: codec, server under test, terminal under test, recordings."""
