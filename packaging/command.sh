@@ -25,6 +25,10 @@ if [ "$(id -u)" -eq 0 ]; then
         case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
         printenv "$name" >/dev/null || export "$name=$(cat "$file")"
     done
+    # The backup of a machine contains files of root. The program itself becomes the service user before it opens the database.
+    for word in "$@"; do
+        case $word in --with-config | --machine) exec "$program" "$@" ;; esac
+    done
     exec runuser -u hkall -- "$program" "$@"
 fi
 exec "$program" "$@"

@@ -17,7 +17,8 @@ from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.clock import now
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.tables import INSTANCES, PATRONS
+from hkall_gateway.db.instances import BACKUP
+from hkall_gateway.db.tables import INSTANCES, JOBS, PATRONS
 from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
 from tests.ports import free_ports
 from tests.small_disk import mounted
@@ -26,11 +27,13 @@ LISTENS = '\n[smtp]\nfrom = "lending@lib.example.hk"\n\n[ncip]\nlisten = [{}]\n'
 
 
 def ready(site: Site, *endpoints: str) -> Path:
-    """A database at the newest revision and free ports; returns the database file."""
+    """A database at the newest revision with a backup of today, and free ports; returns the database file."""
     site.write(LISTENS.format(", ".join(f'"{text}"' for text in endpoints or (f"tcp:{free_ports(1)[0]}:interface=127.0.0.1",))))
     file = site.folder / "hkall.db"
     engine = open_engine(f"sqlite:///{file}")
     schema.upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(JOBS), {"name": BACKUP, "last_run": now()})
     engine.dispose()
     return file
 
@@ -103,6 +106,14 @@ def test_different_revision_fails_with_specific_advice(site: Site, revision: str
     sheet = site.examine("gateway")
     assert (status(sheet)["database"], status(sheet)["revision"]) == ("ok", "fail")
     assert advice in finding(sheet, "revision").advice
+
+
+def test_site_without_a_backup_is_warned(site: Site) -> None:
+    with sqlite3.connect(ready(site)) as connection:
+        connection.execute("DELETE FROM jobs")
+    connection.close()
+    found = finding(site.examine("gateway"), "backup")
+    assert (found.status.value, "hkall-gateway-backup.timer" in found.advice) == ("warn", True)
 
 
 def test_postgresql_is_opened_by_url(site: Site, postgres_url: str) -> None:

@@ -27,6 +27,11 @@ PAGES: Final = (
 )
 """The pages that are walked, one after the other on one machine."""
 
+RECOVERY: Final = "point-in-time.md"
+LOST: Final = "lost-machine.md"
+ALONE: Final = (RECOVERY, LOST)
+"""The pages that have a walk of their own, on machines of their own."""
+
 MARKS: Final = {
     "": "typed as it is",
     "background": "stays in the foreground of a shell of its own until the end",

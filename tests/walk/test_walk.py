@@ -6,6 +6,7 @@ var/walk.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ import pytest
 
 from tests.debian import SUITES, Machine, machine
 from tests.debian_builds import LATER, LATER_REVISION, LATER_VERSION, RELEASED, RELEASED_VERSION, ROOT, debian_package, wheel
-from tests.walk.blocks import PAGES, Block, blocks
+from tests.walk.blocks import DOCS, LOST, PAGES, RECOVERY, Block, blocks
 
 pytestmark = [pytest.mark.chroot, pytest.mark.usefixtures("bootable")]
 
@@ -297,6 +298,7 @@ def test_upgrade_during_a_loan_loses_no_data(walk: Walk) -> None:
     assert main_process(walk) not in {was, "0"}
     walk.type(READY)
     assert {row["version"] for row in gateways(walk)} == {LATER_VERSION}
+    _the_new_unit_is_in_use(walk)
     assert requests_as_before(walk, lent) == lent
     back = walk.type("hkall-gateway sip2 127.0.0.1:6001 --login counter-1 --password-env PASSWORD '09 AB=C1000017'")
     assert "send to CUHK" in back
@@ -314,6 +316,34 @@ def test_upgrade_during_a_loan_loses_no_data(walk: Walk) -> None:
     assert LATER_REVISION in refused
     if walk.way.install == "package":
         purge(walk)
+
+
+def _the_new_unit_is_in_use(walk: Walk, unit: str = UNIT) -> None:
+    """Assert that systemd runs this checkout's unit: by its words, by TLS and by a reload that it refuses."""
+    name, at, _ = unit.partition("@")
+    file = f"{name}{at}.service"
+    assert _property(walk, unit, "NeedDaemonReload") == "no"
+    installed = walk.type(f"sha256sum < {_property(walk, unit, 'FragmentPath')}")
+    ours = hashlib.sha256((ROOT / "packaging" / "systemd" / file).read_bytes()).hexdigest()
+    assert installed.split()[0] == ours
+    assert "argv[]=hkall-gateway reload ;" in _property(walk, unit, "ExecReload")
+    assert [row["status"] for row in walk.rows("doctor gateway") if row["check"] == "service"] == ["ok"]
+
+    # The unit of 0.2.0 denied the memory that TLS needs, and its reload succeeded with any file.
+    tls = '"ssl:6443:privateKey=/etc/hkall/key.pem:certKey=/etc/hkall/cert.pem"'
+    walk.type(f"sed -i 's|^listen = \\[\"tcp:6001[^]]*|&, {tls}|' /etc/hkall/gateway.toml && systemctl restart {unit}")
+    walk.type(READY)
+    terminal = "hkall-gateway sip2 localhost:6443 --tls --ca /etc/hkall/cert.pem --login counter-1 --password-env PASSWORD"
+    assert walk.type(f"{terminal} '23 AA=20001234'").startswith("24 Patron Status Response")
+    walk.type("cp /etc/hkall/gateway.toml /root/ && echo 'no_such_key = 1' >> /etc/hkall/gateway.toml")
+    code, _said = walk.tried(f"systemctl reload {unit}", "a reload with a wrong file")
+    walk.type("cat /root/gateway.toml > /etc/hkall/gateway.toml")
+    assert code != 0
+    walk.type(f"systemctl reload {unit}")
+
+
+def _property(walk: Walk, unit: str, name: str) -> str:
+    return walk.type(f"systemctl show --property={name} --value {unit}").strip()
 
 
 def purge(walk: Walk) -> None:
@@ -348,6 +378,7 @@ def test_two_gateways_are_upgraded_sequentially(walk: Walk) -> None:
         walk.type(f"systemctl restart {UNIT}@2")
     walk.type(f"{ready.format(1)} && {ready.format(2)}")
     assert {row["version"] for row in gateways(walk)} == {LATER_VERSION}
+    assert {_property(walk, f"{UNIT}@{number}", "NeedDaemonReload") for number in (1, 2)} == {"no"}
     assert requests_as_before(walk, lent) == lent
     looks = walk.machine.read("/var/log/answers.log").splitlines()
     assert "" not in {look.strip() for look in looks}, "at some moment neither gateway answered"
@@ -357,3 +388,103 @@ def test_two_gateways_are_upgraded_sequentially(walk: Walk) -> None:
 def gateways(walk: Walk) -> list[dict[str, Any]]:
     """The rows of the running gateways, as `status` shows them."""
     return [row for row in walk.rows("status") if row["what"] == "gateway" and row["state"] == "up"]
+
+
+@pytest.mark.parametrize("walk", [way for way in WAYS if way.install == "package"], ids=str, indirect=True)
+def test_lost_machine_is_rebuilt_from_one_file(walk: Walk) -> None:
+    walk.bring(walk.way.built())
+    for block in blocks(PAGES[0]):
+        if "hkall-gateway restore" in block.text:  # the rehearsal ends
+            break
+        walk.follow(block)
+    lent = walk.rows("requests list")
+    prepare, rebuild = _before_and_after(LOST, "## After: the new machine")
+    for block in prepare:
+        walk.follow(block)
+    files = {name: _facts(walk, name) for name in ("gateway.toml", "policy.toml", "environment", "key.pem", "cert.pem")}
+    kept = [walk.machine.root / name for name in ("var/backups/hkall-machine/machine.age", "root/hkall-key.txt")]
+    password = walk.type("printf %s $PASSWORD")
+
+    with machine(walk.way.suite) as empty:
+        new = Walk(empty, walk.way, "rebuilt")
+        new.bring(walk.way.built())
+        for path in kept:
+            shutil.copy(path, empty.root / "root")
+        begun = time.monotonic()
+        for block in rebuild:
+            new.follow(block)
+        answer = new.type(
+            f"PASSWORD={password} hkall-gateway sip2 127.0.0.1:6001 --login counter-1 --password-env PASSWORD '23 AA=20001234'"
+        )
+        print(f"\nfirst answered terminal | {walk.way} | {time.monotonic() - begun:.0f} s")  # noqa: T201
+        assert answer.startswith("24 Patron Status Response")
+        assert new.rows("requests list") == lent
+        assert {name: _facts(new, name) for name in files} == files
+        assert _enabled(new) == _enabled(walk)
+        assert [row["status"] for row in new.rows("doctor gateway") if row["check"] == "service"] == ["ok"]
+        if walk.way.database == "sqlite":
+            assert set(new.type("stat -c %U /var/lib/hkall/hkall.db*").split()) == {"hkall"}
+
+
+def _facts(walk: Walk, name: str) -> str:
+    """Return owner, group, mode and sum of a file of the configuration."""
+    file = f"/etc/hkall/{name}"
+    return walk.type(f"stat -c '%U %G %a' {file} && sha256sum < {file}")
+
+
+def _enabled(walk: Walk) -> list[str]:
+    code, output = walk.tried(f"systemctl is-enabled {UNIT} hkall-gateway-backup.timer")
+    assert code in {0, 1}
+    return output.split()
+
+
+@pytest.mark.parametrize("walk", [way for way in WAYS if str(way).endswith("package-postgresql")], ids=str, indirect=True)
+def test_point_in_time_recovery_restores_the_chosen_second(walk: Walk) -> None:
+    walk.bring(walk.way.built())
+    for block in blocks(PAGES[0]):
+        if block.mark == "background":  # the rehearsal begins
+            break
+        walk.follow(block)
+    before, recover = _before_and_after(RECOVERY, "## Recover")
+    for block in before:
+        walk.follow(block)
+    _load_patron(walk, "UNTIL")
+    until = walk.type("sleep 1.5; date --iso-8601=ns; sleep 1.5").strip()
+    _load_patron(walk, "AFTER")
+    assert _patrons(walk) == {"20001234", "20005678", "UNTIL", "AFTER"}
+    for block in recover:
+        walk.follow(block, lambda text: re.sub(r"UNTIL='[^']*'", f"UNTIL='{until}'", text))
+    walk.type(READY)
+    assert _patrons(walk) == {"20001234", "20005678", "UNTIL"}
+    assert _archive_status(walk) == "ok"
+
+    # An archive below the folder of the backups, where the server's user may not enter.
+    folder = "/var/backups/hkall/wal"
+    walk.type(f"install -d -o postgres -g postgres {folder}")
+    command = f"ALTER SYSTEM SET archive_command = 'cp %p {folder}/%f'"
+    switch = '-c "SELECT pg_reload_conf()" -c "SELECT pg_switch_wal()"'
+    walk.type(f'cd / && runuser -u postgres -- psql -c "{command}" {switch}')
+    walk.until("hkall-gateway doctor gateway --json | grep -q 'archive_command failed'")
+    assert _archive_status(walk) == "fail"
+
+
+def _before_and_after(page: str, head: str) -> tuple[list[Block], list[Block]]:
+    """Return the blocks of a page before and after a heading."""
+    line = (DOCS / page).read_text(encoding="utf-8").splitlines().index(head)
+    found = list(blocks(page))
+    return [block for block in found if block.line <= line], [block for block in found if block.line > line]
+
+
+def _load_patron(walk: Walk, barcode: str) -> None:
+    row = f"barcode,name,category\\n{barcode},Reader,undergraduates\\n"
+    walk.type(f"printf '{row}' > /var/lib/hkall/one.csv && hkall-gateway load patrons /var/lib/hkall/one.csv")
+
+
+def _patrons(walk: Walk) -> set[str]:
+    return set(walk.type("cd / && runuser -u postgres -- psql -d hkall -Atc 'SELECT barcode FROM patrons'").split())
+
+
+def _archive_status(walk: Walk) -> str:
+    code, output = walk.tried("hkall-gateway doctor gateway --json")
+    assert code in {0, 1}
+    return next(str(row["status"]) for row in json.loads(output) if row["check"] == "archive")

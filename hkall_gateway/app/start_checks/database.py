@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -132,13 +132,7 @@ def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartF
 
 
 def _read_state(database: DatabaseConfig) -> DatabaseState:
-    file = database_file(database)
-    if file is None:
-        engine = open_engine(database.url, database.limits())
-    else:  # `open_engine` would create the file and change its mode
-        engine = create_engine(
-            "sqlite://", creator=read_only(file), poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
-        )
+    engine = open_to_read(database)
     try:
         revision, head = schema.revision(engine), schema.head()
         if revision != head:
@@ -149,6 +143,16 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
             return DatabaseState(revision=revision, head=head, instances=instances, patrons=patrons)
     finally:
         engine.dispose()
+
+
+def open_to_read(database: DatabaseConfig) -> Engine:
+    """Return an engine that neither creates an SQLite file nor changes its mode, as `open_engine` would."""
+    file = database_file(database)
+    if file is None:
+        return open_engine(database.url, database.limits())
+    return create_engine(
+        "sqlite://", creator=read_only(file), poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+    )
 
 
 def read_only(file: Path) -> Callable[[], sqlite3.Connection]:

@@ -23,6 +23,8 @@ from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointChe
 from hkall_gateway.app.start_checks.table import CHECKS, find_faults
 from hkall_gateway.cli.doctor import connection, findings
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.cli.doctor.own_backups import check_backups
+from hkall_gateway.cli.doctor.own_service import check_service
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
 from hkall_gateway.config.notes import notes
@@ -108,7 +110,21 @@ async def _read_database_state(tools: ExaminationTools, seconds: float) -> Datab
     return found
 
 
-PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
+PLAN: Final = (
+    "config",
+    "service",
+    "files",
+    "database",
+    "revision",
+    "integrity",
+    "backup",
+    "archive",
+    "disk",
+    "timezone",
+    "ports",
+    "certificate",
+    "gateways",
+)
 UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
 """Start checks that doctor runs unchanged. Its own port check replaces `check_free`, and reports which program answers."""
 SCARCE_BYTES: Final = 1_000_000_000
@@ -142,8 +158,11 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
         now=tools.means.clock(),
         pid_runs=here.runs,
     )
+    await _in_time(sheet, tools, "service", lambda: check_service(sheet))
     found = await check_database(sheet, tools)
     await check_integrity(sheet, tools)
+    if found is not None and found.revision == found.head:
+        await _in_time(sheet, tools, "backup", lambda: check_backups(sheet, config.database, start.now))
     check_disks(sheet, written_folders(config, here))
     check_zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
     await _check_ports(sheet, tools, here, runs(tools, here, found))
@@ -152,6 +171,14 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     for check in PLAN:
         if findings.CHECKS[check].fine and check not in {one.check for one in sheet.found}:
             sheet.ok(check, findings.CHECKS[check].fine)
+
+
+async def _in_time(sheet: Sheet, tools: ExaminationTools, check: str, work: Callable[[], None]) -> None:
+    """Run a check that blocks in a thread. If it takes too long, the check `check` fails."""
+    try:
+        await within(tools.reactor, sheet.left_s(), tools.in_thread(work))
+    except TooLong as late:
+        sheet.fail(check, str(late))
 
 
 async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
