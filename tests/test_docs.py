@@ -17,8 +17,8 @@ from hkall_gateway.ils import exports
 from hkall_gateway.net.secrets import DECOY
 from tests.config.test_gateway import LEAST
 from tests.peers.test_signed_tokens import pem
+from tests.walk.blocks import ALONE, Block
 from tests.walk.blocks import PAGES as WALKED
-from tests.walk.blocks import Block
 from tests.walk.blocks import blocks as walked
 
 BASE = {
@@ -92,9 +92,9 @@ def test_every_shell_block_has_valid_syntax(page: Path) -> None:
         assert checked.returncode == 0, f"{page.name}: {checked.stderr}\n{block}"
 
 
-@pytest.mark.parametrize("page", [page.name for page in PAGES if page.name not in {*WALKED, "README.md", "point-in-time.md"}])
+@pytest.mark.parametrize("page", [page.name for page in PAGES if page.name not in {*WALKED, *ALONE, "README.md"}])
 def test_untested_commands_are_marked_as_examples(page: str) -> None:
-    """The walk runs the commands of its pages, `test_readme.py` and `test_point_in_time.py` those of theirs."""
+    """The walks run the commands of their pages, `test_readme.py` those of its page."""
     assert {block.mark for block in walked(page) if block.language == "sh"} <= {"example"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hkall_gateway.cli.options import CliError, config_option, json_option
+from hkall_gateway.cli.options import WRONG, CliError, config_option, json_option
 from hkall_gateway.cli.show import echo
 
 
@@ -138,13 +138,34 @@ def vacuum(config: Path) -> None:
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
+_PASSPHRASE = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Its first line is the passphrase of the machine's backup; - asks for it.",
+)
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @click.option("--keep", type=click.IntRange(1), help="With a folder for FILE: delete all but so many of its newest backups.")
+@click.option(
+    "--with-config", is_flag=True, help="Back up the whole machine: configuration, secrets, keys and database, encrypted."
+)
+@click.option("--recipient", "recipients", multiple=True, help="--with-config: an age or SSH public key that may open FILE.")
+@_PASSPHRASE
 @config_option
 @json_option
-def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: bool) -> None:
+def backup(
+    file: Path,
+    force: bool,
+    keep: int | None,
+    with_config: bool,
+    recipients: tuple[str, ...],
+    passphrase_file: Path | None,
+    config: Path,
+    as_json: bool,
+) -> None:
     """Copy the database into FILE while gateways work: an SQLite file, or pg_dump's custom format.
 
     If FILE is a folder, the backup gets a name there with day and time; --keep counts and deletes only files with such names.
@@ -152,13 +173,26 @@ def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: boo
     The database may be at the revision of an older version, as before an upgrade. The marks of erased patrons are written to
     hkall.erased in the same folder.
 
+    With --with-config, FILE is one encrypted file from which `restore --machine` rebuilds a lost machine. Run it as root.
+
     \b
     Example: hkall-gateway backup /backup/hkall-2026-11-27.db
     Example: hkall-gateway backup /backup --keep 14
+    Example: hkall-gateway backup --with-config /backup/machine.age --recipient age1...
     """  # noqa: D301  # click interprets \b
-    from hkall_gateway.cli.admin import backup as work
+    if not with_config:
+        from hkall_gateway.cli.admin import backup as work
 
-    work.backup(config, file, force=force, keep=keep, as_json=as_json)
+        if recipients or passphrase_file:
+            raise CliError("--recipient and --passphrase-file need --with-config", WRONG)
+        work.backup(config, file, force=force, keep=keep, as_json=as_json)
+        return
+    from hkall_gateway.cli.admin import machine
+
+    if keep is not None:
+        raise CliError("--keep and --with-config: choose one", WRONG)
+    locks = machine.Locks(recipients, machine.read_passphrase(passphrase_file, twice=True))
+    machine.back_up_machine(config, file, locks, force=force, as_json=as_json)
 
 
 @click.command()
@@ -167,13 +201,46 @@ def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: boo
 @click.option(
     "--erased", "further", type=click.Path(path_type=Path, exists=True), help="A further file with marks of erased patrons."
 )
+@click.option("--machine", is_flag=True, help="FILE is the backup of a whole machine: restore its files too. Run it as root.")
+@click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="--machine: a file with the private key of a recipient, from age-keygen or SSH.",
+)
+@_PASSPHRASE
 @config_option
 @json_option
-def restore(file: Path, force: bool, further: Path | None, config: Path, as_json: bool) -> None:
+def restore(
+    file: Path,
+    force: bool,
+    further: Path | None,
+    machine: bool,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
+    config: Path,
+    as_json: bool,
+) -> None:
     """Replace the database by a backup and repeat the erasures made since then; stop all gateways first.
 
-    If it fails or is interrupted, the old database stays. Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
-    """
-    from hkall_gateway.cli.admin import backup as work
+    If it fails or is interrupted, the old database stays.
 
-    work.restore(file, further, config, force=force, as_json=as_json)
+    With --machine, FILE comes from `backup --with-config`: the files get their owners and modes, the units are enabled, and
+    `check-config` tries the ports. Nothing is started.
+
+    \b
+    Example: hkall-gateway restore /backup/hkall-2026-11-27.db --force
+    Example: hkall-gateway restore --machine /backup/machine.age --identity key.txt
+    """  # noqa: D301  # click interprets \b
+    if not machine:
+        from hkall_gateway.cli.admin import backup as work
+
+        if identities or passphrase_file:
+            raise CliError("--identity and --passphrase-file need --machine", WRONG)
+        work.restore(file, further, config, force=force, as_json=as_json)
+        return
+    from hkall_gateway.cli.admin import machine as whole
+
+    keys = whole.Keys(identities, whole.read_passphrase(passphrase_file, twice=False))
+    whole.restore_machine(file, keys, force=force, as_json=as_json)
