@@ -13,7 +13,15 @@ from hkall_gateway.cli.doctor.own_backups import ArchiveState, judge_archive, ju
 from tests.doctor.conftest import finding
 
 NOW = datetime(2026, 12, 2, 8, 0, tzinfo=UTC)
-ARCHIVE = ArchiveState("on", "cp %p /archive/%f", NOW - timedelta(minutes=1), None, None, 0, NOW - timedelta(days=3))
+ARCHIVE = ArchiveState(
+    mode="on",
+    command="cp %p /archive/%f",
+    archived_at=NOW - timedelta(minutes=1),
+    failed_at=None,
+    failed_file=None,
+    failed_count=0,
+    base_at=NOW - timedelta(days=3),
+)
 
 
 def judged(archive: ArchiveState) -> Finding:

@@ -191,7 +191,7 @@ def backup(
 
     if keep is not None:
         raise CliError("--keep and --with-config: choose one", WRONG)
-    locks = machine.Locks(recipients, machine.read_passphrase(passphrase_file, twice=True))
+    locks = machine.Locks(recipients=recipients, passphrase=machine.read_passphrase(passphrase_file, twice=True))
     machine.back_up_machine(config, file, locks, force=force, as_json=as_json)
 
 
@@ -242,5 +242,5 @@ def restore(
         return
     from hkall_gateway.cli.admin import machine as whole
 
-    keys = whole.Keys(identities, whole.read_passphrase(passphrase_file, twice=False))
+    keys = whole.Keys(identities=identities, passphrase=whole.read_passphrase(passphrase_file, twice=False))
     whole.restore_machine(file, keys, force=force, as_json=as_json)

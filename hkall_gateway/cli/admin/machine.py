@@ -50,7 +50,7 @@ _FILES: Final = "files"
 _FAULTS: Final = (OSError, ValueError, KeyError, tarfile.TarError, pyrage.DecryptError, pyrage.IdentityError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a machine's backup says of itself.
 
@@ -67,7 +67,7 @@ class Manifest:
     enabled: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Locks:
     """The age recipients (public keys, or SSH public keys) that can open a backup, or its passphrase."""
 
@@ -75,7 +75,7 @@ class Locks:
     passphrase: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
     """The files with age identities or SSH private keys that may open a backup, or its passphrase."""
 

@@ -33,7 +33,7 @@ _MAY_READ_BASE: Final = text("SELECT has_function_privilege('pg_ls_waldir()', 'E
 _BASE: Final = text(r"SELECT max(modification) FROM pg_ls_waldir() WHERE name ~ '\.backup$'")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveState:
     """What PostgreSQL tells about its archive. `may_read_base` is False if we may not see the time of the base backup."""
 
