@@ -9,7 +9,6 @@ import pytest
 from hkall_gateway.cli.doctor import own_gateway, own_service
 from hkall_gateway.cli.doctor.findings import Sheet
 
-MACHINE_STARTED_AT_S = 0.0
 LONG_AFTER_US, AT_ONCE_US = "9" * 16, "1"
 UNIT = {
     "Id": "hkall-gateway.service",
