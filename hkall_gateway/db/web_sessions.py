@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, true, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import PATRON_NUMBERS, PATRONS, WEB_SCANS, WEB_SESSIONS
@@ -183,6 +183,19 @@ def end(unit: UnitOfWork, token_hash: str) -> None:
 def end_of_patron(unit: UnitOfWork, card: str) -> None:
     """Delete the sessions, tokens and browsers of a patron's card."""
     _delete_sessions(unit, S.patron == card)
+
+
+def end_of_vanished(unit: UnitOfWork, load_before: int) -> None:
+    """Delete the sessions, tokens and browsers of patrons whose last import number is below `load_before`."""
+    vanished = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
+    _delete_sessions(unit, S.patron.in_(vanished))
+
+
+def end_all(unit: UnitOfWork) -> int:
+    """Delete all sessions, patrons' tokens and known browsers. Return the number of sessions and tokens."""
+    count = unit.execute(select(func.count()).select_from(WEB_SESSIONS).where(S.kind != BROWSER)).scalar_one()
+    _delete_sessions(unit, true())
+    return int(count)
 
 
 def _delete_sessions(unit: UnitOfWork, which: ColumnElement[bool]) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, text
 from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
-from hkall_gateway.db import instances, schema
+from hkall_gateway.db import api_tokens, instances, schema, web_sessions
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import counts
@@ -35,6 +35,7 @@ from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.privacy import erased
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.db.web_sessions import BROWSER, STAFF, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, PERSON, plant
@@ -280,6 +281,71 @@ def test_erased_patron_stays_erased_if_marks_are_lost_but_a_newer_backup_exists(
 
     assert not site.knows()
     assert [len(erased.read_file(file)) for file in site.config.parent.glob("*.erased")] == [1]
+
+
+# ---- revoked tokens stay revoked, and sessions end
+
+
+def in_force(site: Site) -> set[str]:
+    """The names of the tokens that a program could use."""
+    return {token.name for token in site.do(api_tokens.listed) if token.in_force(now())}
+
+
+def logged_in(unit: UnitOfWork) -> None:
+    when = now()
+    texts = {"login": "clerk", "patron": "", "name": "Desk", "role": "clerk", "source": "local", "csrf": "x"}
+    for kind in (STAFF, BROWSER):
+        web_sessions.begin(
+            unit,
+            WebSession(
+                token_hash=f"hash of {kind}", kind=kind, **texts, created_at=when, seen_at=when, ends_at=when + timedelta(1)
+            ),
+            when,
+        )
+
+
+def test_restore_ends_every_session(site: Site, tmp_path: Path) -> None:
+    site.do(logged_in)
+    site.done("backup", str(tmp_path / "copy"))
+
+    found = site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert [row["count"] for row in found if row["what"] == "sessions ended"] == [1]
+    assert [site.do(web_sessions.find, f"hash of {kind}") for kind in (STAFF, BROWSER)] == [None, None]
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the database", "the database and the file of marks"])
+def test_token_that_was_revoked_after_the_backup_stays_revoked(site: Site, tmp_path: Path, lost: str) -> None:
+    for name in ("reports", "discovery"):
+        site.run("token", "make", name, "--role", "viewer")
+    site.done("backup", str(tmp_path / "monday"))
+    assert site.run("token", "revoke", "reports").exit_code == 0
+    if lost != "nothing":
+        site.done("backup", str(tmp_path / "tuesday"))
+        _emptied(site)
+    if lost == "the database and the file of marks":
+        for file in site.config.parent.glob("*.erased"):
+            file.unlink()
+
+    found = site.done("restore", str(tmp_path / "monday"), "--force")
+
+    assert in_force(site) == {"discovery"}
+    assert [row["detail"] for row in found if row["what"] == "token revoked again"] == ["reports"]
+    assert [row["detail"] for row in found if row["what"] == "token in force"] == ["discovery (viewer)"]
+
+
+def test_patrons_are_erased_again_beside_the_marks_of_tokens(site: Site, tmp_path: Path) -> None:
+    site.run("token", "make", "reports", "--role", "viewer")
+    site.do(known)
+    site.done("backup", str(tmp_path / "copy"))
+    site.run("token", "revoke", "reports")
+    erase(site)
+
+    found = site.done("restore", str(tmp_path / "copy"), "--force")
+
+    assert [row["count"] for row in found if row["what"] == "erased again"] == [1]
+    assert not site.knows()
+    assert in_force(site) == set()
 
 
 def test_patron_registered_again_before_the_backup_is_kept(site: Site, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from hkall_gateway.db import cards, web_sessions
-from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.db.loads import loading
+from hkall_gateway.db.tables import PATRONS, WEB_SESSIONS
 from hkall_gateway.ils.local_system import WebPins
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.scenario.world_file import cheap_hash
@@ -140,6 +141,23 @@ def test_card_replacement_revokes_the_exemption_of_known_browsers(site: Site) ->
         log_in(site.browser(f"192.0.2.{n}"), pin="0000")
     site.world.store.now(web_sessions.end_of_patron, CARD)
     assert log_in(own)[0] == 429
+
+
+def test_patron_who_vanishes_by_a_full_load_loses_the_session(site: Site) -> None:
+    gone, kept, known = site.patron("UG1"), site.patron("PG1"), site.patron("UG1")
+    known.post("/logout", at="/record")
+    row = site.world.store.now(lambda unit: unit.patrons.find("PG1"))
+    assert row is not None
+
+    number = site.world.store.now(loading.begin, "patrons")
+    site.world.store.now(loading.write, "patrons", [row], number)
+    site.world.store.now(loading.finish, "patrons", number, True)
+
+    assert gone.get("/record").status_code == 303
+    assert kept.get("/record").status_code == 200
+    assert not site.world.store.now(
+        lambda unit: unit.execute(select(WEB_SESSIONS.c.kind).where(WEB_SESSIONS.c.patron == "UG1")).all()
+    )
 
 
 def test_pin_change_ends_sessions_and_tokens(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Copy the database into one file, and restore it without the patrons erased since the backup."""
+"""Copy the database into one file, and restore it without the patrons erased and the tokens revoked since the backup."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BESIDE: Final = "hkall.erased"
-"""Name of the file, beside the backups, with the marks of erased patrons. The restore of an older backup applies them all."""
+"""Name of the file, beside the backups, with the marks of erased patrons and revoked tokens. A restore applies them all."""
 DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
@@ -135,7 +135,7 @@ class _Target:
 
 
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
-    """Restore the database from the backup `file`, then erase again the patrons who were erased after it."""
+    """Restore the database from the backup `file`, then erase patrons and revoke tokens again, and end all sessions."""
     if not file.exists():
         raise CliError(f"{file}: no such file")
     target = _open_target(config, file, further, force)
@@ -151,6 +151,9 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
     rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
     rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]
     rows += [{"what": "erased again in archives", "count": _again_in_archives(target), "detail": ""}]
+    rows += [{"what": "sessions ended", "count": done.sessions, "detail": ""}]
+    rows += [{"what": "token revoked again", "count": 1, "detail": name} for name in done.revoked_again]
+    rows += [{"what": "token in force", "count": 1, "detail": f"{token.name} ({token.role})"} for token in done.tokens]
     open_ = [one for again in done.again for one in again.stays]
     rows += [{"what": f"stays: {one.what}", "count": 1, "detail": f"{one.which} {one.why}".strip()} for one in open_]
     show(rows, as_json)

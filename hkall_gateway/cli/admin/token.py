@@ -85,7 +85,14 @@ def revoke(site: Site, name: str) -> None:
     Example: hkall-gateway token revoke reports
     """
     from hkall_gateway.db import api_tokens
+    from hkall_gateway.db.privacy import erased
 
     if not site.write(bind(api_tokens.revoke, name, site.now())):
         raise CliError(f"{name}: no token of this name is in force")
+    assert site.erased_file is not None, "the site is configured from a file"
+    try:
+        # The mark stands outside the database, so that the restore of an older backup revokes the token again.
+        erased.add_to_file(site.erased_file, site.read(erased.token_marks))
+    except (OSError, ValueError) as error:
+        raise CliError(f"{name} revoked, but the restore of an older backup would bring it back: {error}") from None
     echo(f"{name} revoked")

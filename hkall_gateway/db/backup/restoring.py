@@ -1,7 +1,8 @@
 """Steps of backup and restore that are the same for both databases.
 
 A backup contains the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
-repeats the erasures whose marks the backup lacks.
+repeats the erasures whose marks the backup lacks, revokes tokens again, and ends all sessions, since nobody knows which of them
+ended after the backup.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any, Final
 from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import DatabaseError
 
-from hkall_gateway.db import instances, schema
+from hkall_gateway.db import api_tokens, instances, schema, web_sessions
+from hkall_gateway.db.api_tokens import ApiToken
 from hkall_gateway.db.privacy import erased, forgetting, persons
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
 from hkall_gateway.db.requests import BLANK
-from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
+from hkall_gateway.db.tables import API_TOKENS, ERASED, JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 
@@ -37,7 +39,7 @@ class NotRestored(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """All known marks of erased patrons, the site's key, and a callback that shows the progress of a long comparison."""
+    """All known marks of erased patrons and revoked tokens, the site's key, and a callback that shows a long comparison."""
 
     known: Sequence[Mark]
     key: bytes
@@ -46,16 +48,29 @@ class Marks:
     def unknown_to(self, backup: Iterable[Mark]) -> list[Mark]:
         """Return the erasure marks that are missing from the backup, or that the backup has with an earlier time."""
         there = {mark.mark: mark.at for mark in backup}
-        return [mark for mark in self.known if mark.mark not in there or there[mark.mark] < mark.at]
+        known = erased.of_cards(self.known)
+        return [mark for mark in known if mark.mark not in there or there[mark.mark] < mark.at]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The result of a restore: when the backup was made, the number of rows, and the repeated erasures."""
+    """The result of a restore.
+
+    Attributes:
+        made_at: When the backup was made.
+        rows: Number of rows in the backup.
+        again: The repeated erasures.
+        sessions: Number of sessions of staff and patrons in the backup, all of which have ended.
+        revoked_again: Names of the tokens that were revoked after the backup.
+        tokens: The tokens that are in force now.
+    """
 
     made_at: datetime | None
     rows: int
     again: tuple[ErasureResult, ...]
+    sessions: int
+    revoked_again: tuple[str, ...]
+    tokens: tuple[ApiToken, ...]
 
 
 def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
@@ -90,9 +105,24 @@ def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, 
     when = made_at(unit)
     again = tuple(_erase_again(unit, marks.unknown_to(erased.stored_marks(unit)), marks, now, by))
     erased.store_marks(unit, marks.known)
+    sessions = web_sessions.end_all(unit)
+    revoked_at = {mark.mark: mark.at for mark in erased.of_tokens(marks.known)}
+    revoked_again = tuple(
+        token.name
+        for token in api_tokens.listed(unit)
+        if token.token_hash in revoked_at and api_tokens.revoke(unit, token.name, revoked_at[token.token_hash])
+    )
+    tokens = tuple(token for token in api_tokens.listed(unit) if token.in_force(now))
     facts = {"made_at": when.isoformat() if when else "", "erased_again": len(again)}
     unit.note(BLANK, "RESTORED", facts, now, by)
-    return Restored(when, sum(rows.values()), again)
+    return Restored(
+        made_at=when,
+        rows=sum(rows.values()),
+        again=again,
+        sessions=sessions,
+        revoked_again=revoked_again,
+        tokens=tokens,
+    )
 
 
 def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
@@ -116,13 +146,19 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
-    """Return a database's marks, or () if the database is missing, empty, outdated or damaged. Never create the file."""
+    """Return the marks of a database and of its revoked tokens, or () if it is missing, empty, outdated or damaged.
+
+    Never create the file.
+    """
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()
     try:
         with engine.connect() as connection:
-            return erased.stored_marks(make_unit(connection)) if inspect(engine).has_table("erased") else ()
+            unit, tables = make_unit(connection), inspect(engine).get_table_names()
+            marks = erased.stored_marks(unit) if ERASED.name in tables else ()
+            revoked = erased.token_marks(unit) if API_TOKENS.name in tables else ()
+            return (*marks, *revoked)
     except DatabaseError:
         return ()
 

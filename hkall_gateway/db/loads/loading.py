@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, tuple_, update
 
+from hkall_gateway.db import web_sessions
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, write_over
 from hkall_gateway.db.loads import catalogue, former_cards
 from hkall_gateway.db.loads.catalogue import NO_TITLES
@@ -378,6 +379,7 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
+        web_sessions.end_of_vanished(unit, number)
     gone = 0
     if full and what.table is HOLDINGS:
         while some := remove_unnamed(unit, number):

@@ -1,10 +1,13 @@
-"""Marks of erased patrons. A restore compares the backup with them, so that it does not bring back an erased patron.
+"""Marks of erased patrons and revoked tokens. A restore compares the backup with them, so that it brings back neither.
 
 A mark is a hash of a card number, with a salt that all marks of one database share. If the site has a key, the mark is a keyed
 digest, which takes microseconds and cannot be computed without the key. Otherwise it is a slow hash (scrypt, about ten
 milliseconds), because an attacker with the marks could try all card numbers of a known format. Releases up to 0.2.0 made slow
 hashes with a key, too, which are still recognised. Marks are stored in the table `erased` and in a file outside the database,
 because the restore of an older backup loses the table, and a disk failure may lose the file.
+
+A revoked token is marked by the hash that the database keeps. Its mark stands in the file alone, since the table `api_tokens`
+has revoked tokens, too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Final
 
 from sqlalchemy import select
 
+from hkall_gateway.db import api_tokens
 from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.privacy.archive import replace_target
 from hkall_gateway.db.tables import ERASED
@@ -35,9 +39,10 @@ COST: Final = 2**12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """The mark of an erased card, with the time `at` of the last erasure.
+    """The mark of an erased card or of a revoked token, with the time `at` of the last erasure or of the revocation.
 
-    `key` is the fingerprint of the site's key, with the prefix KEYED for a keyed digest, or "" without a key.
+    `key` is the fingerprint of the site's key, with the prefix KEYED for a keyed digest, or "" without a key. For a revoked
+    token `key` is REVOKED, and `mark` is the token's hash.
     """
 
     mark: str
@@ -52,6 +57,9 @@ class OtherKey(Exception):
 
 KEYED: Final = "keyed-"
 """Prefix of the key's fingerprint in a mark that is a keyed digest."""
+
+REVOKED: Final = "revoked"
+"""`Mark.key` of a revoked token, which is no fingerprint: those are hexadecimal."""
 
 Watch = Callable[[int, int], None]
 """Called during a long comparison with the number of compared cards and the number of all cards."""
@@ -100,6 +108,7 @@ def match_cards(
 
     Raises OtherKey if a mark was made with a key other than `key`.
     """
+    marks = of_cards(marks)
     ways = {"": partial(slow_mark_of, key=b"")}
     if key:
         ways |= {fingerprint(key): partial(slow_mark_of, key=key), _key_label(key): partial(keyed_mark_of, key=key)}
@@ -130,6 +139,22 @@ def _find_in_parallel(
     watch(len(cards), len(cards))
 
 
+def token_marks(unit: UnitOfWork) -> tuple[Mark, ...]:
+    """Return the marks of all tokens that are revoked in the database."""
+    revoked = ((token.token_hash, token.revoked_at) for token in api_tokens.listed(unit))
+    return tuple(Mark(mark=token_hash, salt="", key=REVOKED, at=at) for token_hash, at in revoked if at is not None)
+
+
+def of_tokens(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Return the marks of revoked tokens."""
+    return tuple(mark for mark in marks if mark.key == REVOKED)
+
+
+def of_cards(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Return the marks of erased cards."""
+    return tuple(mark for mark in marks if mark.key != REVOKED)
+
+
 def merge_marks(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
     """Return every mark once, with its latest time, oldest first."""
     found: dict[str, Mark] = {}
@@ -146,7 +171,7 @@ def stored_marks(unit: UnitOfWork) -> tuple[Mark, ...]:
 
 def store_marks(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
     """Write these marks into the database."""
-    rows = [asdict(mark) for mark in merge_marks(stored_marks(unit), marks)]
+    rows = [asdict(mark) for mark in merge_marks(stored_marks(unit), of_cards(marks))]
     if rows:
         unit.execute(insert_or_write_over(ERASED, unit.dialect, rows[0]), rows)
 

@@ -1,7 +1,7 @@
 """One caller who always waits for many pages: `python -m tests.attacks.floods.one_caller PORT SECONDS CONNECTIONS CALLER`.
 
 CALLER is a JSON object: the address `source`, and `method`, `path`, `headers` and `body` of the request, which each connection
-repeats without pause. In each header `N` is replaced by the number of the request. Prints how often each status came.
+repeats without pause. In each header `{number}` is replaced by the number of the request. Prints how often each status came.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def ask(port: int, end_s: float, caller: dict[str, Any], found: Counter[str]) ->
     line = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S, source_address=(caller["source"], 0))
     while time.monotonic() < end_s:
         number = format(found.total(), "x")
-        headers = {name: value.replace("N", number) for name, value in caller.get("headers", {}).items()}
+        headers = {name: value.replace("{number}", number) for name, value in caller.get("headers", {}).items()}
         try:
             line.request(caller.get("method", "GET"), caller["path"], caller.get("body"), headers)
             reply = line.getresponse()

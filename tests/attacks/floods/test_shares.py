@@ -39,6 +39,8 @@ PROVIDER_S: Final = 0.5
 """Seconds until the identity provider answers."""
 ATTACKER, PROXY = "127.0.0.2", "127.0.0.66"
 QUIET_S, WARM_S, ATTACK_S = 4.0, 2.0, 30.0
+SEARCH: Final = f"/search?q={quote('the of and')}"
+"""A search with many hits."""
 PAGES: Final = 200
 """Pages of all others together while one caller attacks."""
 SLOWEST_S: Final = 2.0
@@ -119,17 +121,17 @@ def viewers_statistics(arena: Arena) -> dict[str, Any]:
 
 
 def viewers_searches(arena: Arena) -> dict[str, Any]:
-    return viewers_statistics(arena) | {"path": f"/search?q={quote('the of and')}&page=25"}
+    return viewers_statistics(arena) | {"path": SEARCH}
 
 
 def strangers_searches(_arena: Arena) -> dict[str, Any]:
-    return {"path": f"/search?q={quote('the of and')}&page=25"}
+    return {"path": SEARCH}
 
 
 def searches_from_one_ipv6_site(_arena: Arena) -> dict[str, Any]:
     """Each request comes from another /64 of one /48."""
-    headers = {"X-Forwarded-For": "2001:db8:1:N::1"}
-    return {"path": f"/search?q={quote('the of and')}&page=25", "headers": headers, "source": PROXY}
+    headers = {"X-Forwarded-For": "2001:db8:1:{number}::1"}
+    return {"path": SEARCH, "headers": headers, "source": PROXY}
 
 
 ATTACKERS: Final[dict[str, tuple[Callable[[Arena], dict[str, Any]], int]]] = {
