@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.ncip.profile import FLOWS
-from hkall_gateway.ncip.service_request import DIRECT, Kind
+from hkall_gateway.ncip.service_request import DIRECT
+from hkall_gateway.peers.callers import Kind
 
 # fmt: off
 WHY: Final[Mapping[str, str]] = MappingProxyType({

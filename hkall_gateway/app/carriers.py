@@ -18,9 +18,9 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.ncip import service_request
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.http_post import AgentPost
+from hkall_gateway.peers import exchanges
 from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, PartnerMessage
@@ -62,7 +62,7 @@ def circuit_settings(means: Resources) -> CircuitSettings:
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
     """Create the client that sends documents to partners, with the configured secrets and HTTP credentials."""
-    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
+    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
     return NcipClient(post, library().agency, agreed, note, means.reactor.seconds, posts)

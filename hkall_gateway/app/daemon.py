@@ -52,8 +52,8 @@ from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
+from hkall_gateway.ncip.transport.http import NcipSite
 from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
-from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
@@ -274,6 +274,7 @@ class Daemon:
             activity=self._activity,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
+            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers = config_mapping.callers(self.config, self._environ, get)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.circulation.ports import LocalIls, Verb
@@ -71,7 +72,8 @@ class LocalSystemParts:
         """Create the carrier that later delivers messages that the local system missed."""
         line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
-        return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
+        late = timedelta(seconds=ils.late_execution_s)
+        return QueuedMessages(line, institution, self._means.clock, HONG_KONG, late)
 
     def budget_until(self) -> float | None:
         """Return the reactor time in seconds until which a message that starts now may query other systems."""

@@ -96,8 +96,8 @@ class LocalIls(Protocol):
     async def borrower(self, card: str) -> BorrowerFacts:
         """Look up the borrower with this card."""
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Check a PIN."""
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
+        """Check a PIN. None means that the system answered without saying whether the PIN is right."""
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Return our own copies of a title with their statuses, or None if the system does not provide them."""
@@ -161,6 +161,9 @@ class LocalSystem(Protocol):
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """Return the refusal for a wrong PIN, or None if the PIN is right."""
+
+    async def unsaid_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """Decide about a PIN if the local system answered without saying whether it is right. None means unknown."""
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower. If the card was replaced, first move our records to the current card."""

@@ -208,6 +208,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     scan_station.FindAfterScan.answered_by(scan_station.find_after_scan),
     # Messages to the local system.
     local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _lock_message, settles=True),
+    local_messages.TakeOffline.handled_by(local_messages.enqueue, _lock_message),
     local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _lock_message, settles=True),
     local_messages.EndTransaction.handled_by(local_messages.end_transaction, _lock_message, settles=True),
     local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _lock_message, settles=True),

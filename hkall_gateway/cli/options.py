@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hkall_gateway.cli.local_system import Known
     from hkall_gateway.db.privacy.person_file import Transact
     from hkall_gateway.db.unit_of_work import UnitOfWork
-    from hkall_gateway.ncip.service_request import Caller
     from hkall_gateway.net.http_post import Post
+    from hkall_gateway.peers.callers import Caller
     from hkall_gateway.rules.marc_fields import MarcMapping
     from hkall_gateway.rules.partners import Partner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from hkall_gateway.config.loading import Strict, record_from_row
 from hkall_gateway.config.values import IlsSystem
@@ -71,6 +71,11 @@ class Marc(Strict):
         )
 
 
+def _pin_by_its_present_name(value: object) -> object:
+    """Accept the former name of "trust"."""
+    return "trust" if value == "unchecked" else value
+
+
 class SharedIlsConfig(Strict):
     """The keys of [ils] that every adapter has."""
 
@@ -88,9 +93,11 @@ class SharedIlsConfig(Strict):
     keep_s: Annotated[float, Field(ge=0)] = Field(
         default=900.0, description="while it is away: greatest age of its last answer; then the loaded file is used"
     )
-    pin: Literal["refuse", "loaded", "unchecked"] = Field(
-        default="refuse",
-        description="where it cannot check a PIN: none is right, the hash of the loaded file decides, or any is taken",
+    pin: Annotated[Literal["refuse", "loaded", "trust"], BeforeValidator(_pin_by_its_present_name)] = Field(
+        default="loaded",
+        description="what decides about a PIN if the system does not say whether it is right (no CQ in 24 and 64, or no way to"
+        " ask): the hash of the loaded file, or `trust` for every PIN. With `refuse`, and without a hash, the PIN is unknown:"
+        " the reader is asked to try again, and it does not count as a wrong PIN",
     )
     relay: bool = Field(default=False, description="messages of terminals that are not about HKALL go to its SIP2 server")
     relay_login: Literal["terminal", "gateway"] = Field(
@@ -99,6 +106,11 @@ class SharedIlsConfig(Strict):
     unanswered_checkout: Literal["list", "undo"] = Field(
         default="list",
         description="relay: an unanswered checkout that it carried out is shown to staff, or cancelled if the item was in",
+    )
+    late_execution_s: Seconds = Field(
+        default=60.0,
+        description="relay: seconds after an unanswered message within which the system may still carry it out; until then its"
+        " outcome is not certain, and the item is looked up afterwards",
     )
 
     @property

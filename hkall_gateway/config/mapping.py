@@ -8,7 +8,6 @@ from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import record_from_row
 from hkall_gateway.delivery.letters import Sender
-from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.peers.authentication import (
     HttpProof,
@@ -21,6 +20,7 @@ from hkall_gateway.peers.authentication import (
     signed,
     signing_key,
 )
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys, Get, UrlKeys, no_get
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of

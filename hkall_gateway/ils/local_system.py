@@ -63,15 +63,16 @@ class OfflineRules:
     Attributes:
         fallback: "allow" to use the system's last reply or the loaded file while the system is unreachable, or "refuse".
         keep_s: Age in seconds up to which the last reply is used.
-        pin: What to do if the connector cannot check PINs: "refuse", compare with the "loaded" hash, or accept "unchecked".
+        pin: What decides about a PIN if the system does not say whether it is right: "loaded" compares it with the loaded hash,
+            "trust" accepts it, and "refuse" leaves it unknown. A PIN without a loaded hash is unknown too.
         verify: Takes card, stored hash and PIN, and returns whether hash and PIN match.
         recent_pin: Takes card, PIN and time, and returns whether the system accepted this PIN less than `keep_s` before. If
-            `fallback` is "allow", such a PIN is accepted while the system is unreachable, regardless of `pin`.
+            `fallback` is "allow", such a PIN is right while the system is unreachable, regardless of `pin`.
     """
 
     fallback: Literal["allow", "refuse"] = "allow"
     keep_s: float = 900.0
-    pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
+    pin: Literal["refuse", "loaded", "trust"] = "loaded"
     verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = reject_pin
     recent_pin: Callable[[str, Sensitive, datetime], bool] = lambda _card, _pin, _now: False
 
@@ -84,11 +85,11 @@ class WebPins:
     """PIN checks for the web, where a wrong PIN never locks the card, since anybody can enter one.
 
     `fits(card, stored hash, pin)` compares a PIN with a hash; an empty hash never matches, but takes the same time.
-    `asked(card, pin)` queries the local system.
+    `asked(card, pin)` queries the local system; the result is None if the system does not say whether the PIN is right.
     """
 
     fits: Callable[[str, Sensitive, Sensitive], Awaitable[bool]]
-    asked: Callable[[str, Sensitive], Awaitable[bool]]
+    asked: Callable[[str, Sensitive], Awaitable[bool | None]]
 
 
 LOANS_KEPT: Final = timedelta(minutes=1)
@@ -150,9 +151,8 @@ class ConnectedSystem:
         """Gather the facts about the owner of a card. If `pin` is given, it must be right."""
         if not self.loaded:
             return await self._live_owner(card, await self.facts(card), pin)
-        if pin and not await self._loaded_pin_fits(card, pin):
-            return WRONG_PIN
-        return Gathered(partial(loaded_facts, card=card))
+        refusal = await self.pin_refused(card, pin)
+        return refusal or Gathered(partial(loaded_facts, card=card))
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the borrower at a checkout: PARTNER for a partner's institutional card."""
@@ -171,17 +171,19 @@ class ConnectedSystem:
         if self.loaded:
             return await self._identify_loaded(card, pin, pin_given)
         facts = await self.facts(card)
-        checked = pin_given and facts.borrower is not None
-        pin_ok = (await self.pin_ok(card, pin) if pin else False) if checked else None
-        unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
-        return Gathered(lambda _unit: Identified(AWAY if unsure else facts, pin_ok, unsure))
+        if not pin_given or facts.borrower is None:
+            return Gathered(lambda _unit: Identified(facts))
+        pin_ok = await self.pin_ok(card, pin) if pin else False
+        if pin_ok is None:  # the card has an owner, but the PIN cannot be checked
+            return Gathered(lambda _unit: Identified(AWAY, None, unsure=True))
+        return Gathered(lambda _unit: Identified(facts, pin_ok))
 
     async def _identify_loaded(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
         found = await self._store.read(bind(loaded_facts, card)) if pin_given else None
         if found is None or found.borrower is None:
             return Gathered(lambda unit: Identified(loaded_facts(unit, card)))
-        fits, without_hash = await self.hash_fits(found, pin), not found.borrower.pin_hash
-        return Gathered(lambda unit: Identified(loaded_facts(unit, card), fits, without_hash))
+        pin_ok = await self.pin_ok(card, pin) if pin else False
+        return Gathered(lambda unit: Identified(loaded_facts(unit, card), bool(pin_ok), unsure=pin_ok is None))
 
     async def _live_owner(self, card: str, facts: BorrowerFacts, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
         if not facts.reachable:
@@ -192,7 +194,7 @@ class ConnectedSystem:
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """Return the refusal for a wrong or unverifiable PIN, or None if the PIN is right or empty."""
         right = await self.pin_ok(card, pin) if pin else True
-        return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
+        return _PIN_ANSWERS[right]
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, after moving the borrower's records to the current card."""
@@ -294,17 +296,46 @@ class ConnectedSystem:
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
 
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Return whether the PIN is right, or None if it cannot be checked at the moment."""
-        terms = self._terms()
+        """Return whether the PIN is right, or None if that is unknown. What the local system does not say is never "wrong"."""
         if self.loaded:
-            return await self._loaded_pin_fits(card, pin)
+            return await self._loaded_pin_ok(card, pin)
         if Verb.VERIFY_PIN not in self._ils.supports:
-            return terms.pin == "unchecked" or await self._by_loaded_hash(card, pin)
+            return await self.unsaid_pin_ok(card, pin)
         try:
-            return await self._ils.verify_pin(card, pin)
+            answer = await self._ils.verify_pin(card, pin)
         except Unreachable:
-            known = terms.fallback == "allow" and terms.pin == "loaded"
-            return await self._by_loaded_hash(card, pin) if known else None
+            return await self._pin_ok_while_away(card, pin)
+        return await self.unsaid_pin_ok(card, pin) if answer is None else answer
+
+    async def _loaded_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """Decide by the loaded hash. Without a hash, a PIN that the relay's system accepted recently is right."""
+        facts = await self._store.read(bind(loaded_facts, card))
+        if facts.borrower is None:
+            return False
+        if facts.borrower.pin_hash:
+            return await self.hash_fits(facts, pin)
+        return True if self.pin_was_right(card, pin) else None
+
+    async def unsaid_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
+        """Decide by the key `pin`, because the local system's answer does not say whether the PIN is right."""
+        match self._terms().pin:
+            case "trust":
+                return True
+            case "loaded":
+                return await self._by_loaded_hash(card, pin)
+            case "refuse":
+                return None
+
+    async def _pin_ok_while_away(self, card: str, pin: Sensitive) -> bool | None:
+        """Decide while the local system is unreachable: by its last answer, else by the loaded hash if `pin` is "loaded".
+
+        A PIN that does not match the loaded hash may have been changed since, so it is unknown and not wrong.
+        """
+        terms = self._terms()
+        if self.pin_was_right(card, pin):
+            return True
+        may_compare = terms.fallback == "allow" and terms.pin == "loaded"
+        return True if may_compare and await self._by_loaded_hash(card, pin) else None
 
     def pin_was_right(self, card: str, pin: Sensitive) -> bool:
         """Return whether the local system accepted this PIN recently, and the rules allow us to rely on that."""
@@ -334,11 +365,14 @@ class ConnectedSystem:
         if locked:
             return False
         terms = self._terms()
+        may_compare = terms.pin == "loaded"
         try:
-            return await self._web_pins.asked(card, pin) and bool(pin)
+            answer = await self._web_pins.asked(card, pin)
         except Unreachable:
-            known = terms.fallback == "allow" and terms.pin == "loaded"
-            return await self._web_hash_fits(card, pin) if known else None
+            answer, may_compare = None, may_compare and terms.fallback == "allow"
+        if answer is not None:
+            return answer and bool(pin)
+        return await self._web_hash_fits(card, pin) if may_compare else None
 
     async def _web_hash_fits(self, card: str, pin: Sensitive) -> bool:
         known = (await self._store.read(bind(loaded_facts, card))).borrower
@@ -385,11 +419,12 @@ class ConnectedSystem:
         facts = await self._store.read(bind(loaded_facts, card))
         return replace(facts, flag=StaffFlag.ILS_AWAY) if facts.borrower else AWAY
 
-    async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
-        return self._terms().pin == "loaded" and await self._loaded_pin_fits(card, pin)
-
-    async def _loaded_pin_fits(self, card: str, pin: Sensitive) -> bool:
-        return await self.hash_fits(await self._store.read(bind(loaded_facts, card)), pin)
+    async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool | None:
+        """Return whether the PIN matches the loaded hash, or None if there is no hash."""
+        facts = await self._store.read(bind(loaded_facts, card))
+        if facts.borrower is None or not facts.borrower.pin_hash:
+            return None
+        return await self.hash_fits(facts, pin)
 
     def _cache(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # the facts are loaded data, or the reply has no timestamp

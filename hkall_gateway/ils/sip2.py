@@ -22,7 +22,7 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
-from hkall_gateway.sip2.client import Ask, encode_body
+from hkall_gateway.sip2.client import Ask, encode_body, pin_verdict
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
@@ -73,10 +73,11 @@ class Sip2:
         answered = reply.get("AA").strip() if self._follows else ""
         return await over_loaded(self._store, card, replace(borrower_facts(reply), card=answered), "sip2", now)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Return whether the server accepts the PIN: CQ is Y, and BL is not N."""
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
+        """Return whether the server accepts the PIN: CQ is Y, and BL is not N. None if it sends no CQ."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "AD": pin.reveal()})
-        return reply.get("CQ") == "Y" and reply.get("BL") != "N"
+        answer = pin_verdict(reply)
+        return answer and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Return our items with their current statuses, stopping at the first available item."""

@@ -46,12 +46,15 @@ class Guarded:
         """Return the loans of a borrower."""
         return await cast(TellsLoans, self._ils).loans(card)
 
-    async def check_pin(self, card: str, pin: Sensitive) -> bool:
+    async def check_pin(self, card: str, pin: Sensitive) -> bool | None:
         """Check a PIN without counting wrong PINs, for callers with their own limits."""
         return await self._ils.verify_pin(card, pin)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """Check a PIN. Pending checks count as wrong PINs, so that parallel guesses cannot evade the limit."""
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
+        """Check a PIN. Pending checks count as wrong PINs, so that parallel guesses cannot evade the limit.
+
+        A PIN about which the system says nothing (None) is no wrong PIN.
+        """
         if self._wrong.shut(card, pending=self._asking[card]):
             return False
         self._asking[card] += 1
@@ -62,7 +65,7 @@ class Guarded:
             self._asking += Counter()  # drops the zero counts
         if right:
             self._wrong.forget(card)
-        else:
+        elif right is False:
             self._wrong.count(card)
         return right
 

@@ -22,7 +22,7 @@ from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticate_caller, check_addressee, check_rate
+from hkall_gateway.ncip.callers import authenticate_caller, check_addressee, check_rate
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
@@ -30,11 +30,12 @@ from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Header, NcipMessag
 from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload
-from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest_message, spell_agencies
+from hkall_gateway.ncip.service_request import CORR, NcipServices, ServiceRequest, digest_message, spell_agencies
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
+from hkall_gateway.peers.callers import LONGEST_CLAIM, Caller, Peer
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.xml.reader import QUESTION

@@ -13,7 +13,8 @@ from hkall_gateway.ncip import broker_flow, lookups, requests
 from hkall_gateway.ncip.broker_flow import make_accept_handler, make_broker_handler, make_mirror_handler
 from hkall_gateway.ncip.reply_payload import Payload
 from hkall_gateway.ncip.requests import make_notice_handler
-from hkall_gateway.ncip.service_request import DIRECT, Caller, Kind, NcipServices, ServiceRequest
+from hkall_gateway.ncip.service_request import DIRECT, NcipServices, ServiceRequest
+from hkall_gateway.peers.callers import Caller, Kind
 
 Handle = Callable[[ServiceRequest], Awaitable[Payload]]
 

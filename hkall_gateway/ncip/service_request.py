@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
-from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -23,37 +22,19 @@ from hkall_gateway.ncip.codec.elements import SECRET
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
-from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, Guesses, LineLimit, RateLimiter
+from hkall_gateway.net.limits.rate_limiter import Guesses, LineLimit, RateLimiter
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.authentication import NO_HTTP_PROOF, HttpProof
+from hkall_gateway.peers.callers import Caller, Verify, is_admitted, reject_secret, spell_agency
+from hkall_gateway.peers.exchanges import PartnerExchange
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client, PartnerAccess
-from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 from hkall_gateway.xml.tree import STRUCTURE, Coded, Value, many
 
 LOG = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartnerExchange:
-    """One document sent to a partner, and the outcome.
-
-    Attributes:
-        seconds: Time until the reply or the failure.
-        failure: dns, connect, tls, timeout, http (no reply), xml (unreadable reply), problem (the reply is a Problem), or "".
-        notes: Tolerances used while decoding the reply.
-    """
-
-    partner: str
-    service: str
-    seconds: float
-    failure: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
@@ -64,17 +45,6 @@ def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage
         partner=partner, service=service, seconds=seconds, failure="problem" if reply.has("Problem") else "", notes=reply.notes
     )
 
-
-def note(metrics: Metrics, one: PartnerExchange) -> None:
-    """Count an exchange in the metrics, and log the tolerances used while decoding the reply."""
-    metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
-    if one.failure:
-        metrics.ncip_errors.labels(one.partner, one.failure).inc()
-    if one.notes:
-        LOG.info("ncip.reply_tolerated", partner=one.partner, service=one.service, notes=list(one.notes))
-
-
-Kind = Literal["partner", "client"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
@@ -103,68 +73,8 @@ VOLUME: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """The sender of a document, as known from the connection.
-
-    Attributes:
-        address: IP address.
-        fingerprint: SHA-256 fingerprint of the verified client certificate, in hex without colons, or "".
-        subject: Common name in the verified client certificate, or "".
-        authorization: Authorization header of the HTTP request, or "".
-        traceparent: Value of a valid traceparent header, or "".
-    """
-
-    address: str
-    fingerprint: str = ""
-    subject: str = ""
-    authorization: str = field(default="", repr=False)
-    traceparent: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """A partner or client that may call us, with credentials.
-
-    Attributes:
-        access: Configured row, including a certificate or IP addresses that authenticate the caller.
-        secret: Secret that the caller sends inside documents. "" never matches.
-        partner: Partner record, or None for a client.
-        wrong_pins: Number of wrong PINs within fifteen minutes after which further PINs are refused unchecked.
-        http: Credentials accepted in the Authorization header.
-    """
-
-    access: PartnerAccess | Client
-    secret: str = field(repr=False)
-    partner: Partner | None = None
-    wrong_pins: int = OF_A_CALLER
-    http: HttpProof = NO_HTTP_PROOF
-
-    @property
-    def agency(self) -> str:
-        """The caller's AgencyId."""
-        return self.access.agency
-
-    @property
-    def kind(self) -> Kind:
-        """Whether the caller is a partner or a client."""
-        return "client" if isinstance(self.access, Client) else "partner"
-
-    @property
-    def pin(self) -> str:
-        """How to check PINs from the caller, see `Client.pin`."""
-        return self.access.pin if isinstance(self.access, Client) else "checked"
-
-
 LINES_A_MINUTE: Final = 30
 """Maximum number of log lines per minute about unauthenticated documents, for each claimed agency."""
-Verify = Callable[[str, str, str], Awaitable[bool]]
-"""Function that checks whether a secret matches a hash, from (subject, stored hash, secret). Slow unless cached."""
-
-
-async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
-    """Return False. Used as `Verify` if no hashed secrets are configured."""
-    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +109,7 @@ class NcipServices:
     places: Mapping[str, str] = field(default_factory=dict)
     name_order: NameOrder = ""
     public_keys: bytes = b""
+    protocol: str = "ncip"
 
     def admits(self, address: str) -> bool:
         """Check whether any caller may connect from an IP address."""
@@ -211,10 +122,7 @@ class NcipServices:
 
     def known(self, agency: str) -> str:
         """Return the configured spelling of an AgencyId, ignoring case. Return an unknown AgencyId unchanged."""
-        if agency in self.callers or agency == self.agency:
-            return agency
-        folded = agency.casefold()
-        return next((name for name in (self.agency, *self.callers) if name.casefold() == folded), agency)
+        return spell_agency(self, agency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,12 +156,6 @@ class ServiceRequest:
         occasion = any(self.message.has(name) for name in OCCASION)
         keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
         return InboxKey(agency=self.caller.agency, digest=self.digest, keep_s=keep_s)
-
-
-@lru_cache(maxsize=4096)
-def is_admitted(networks: tuple[str, ...], address: str) -> bool:
-    """Check whether an IP address is in one of the networks."""
-    return AllowList(networks).admits(address)
 
 
 def digest_message(message: NcipMessage) -> str:

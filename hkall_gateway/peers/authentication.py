@@ -159,7 +159,6 @@ def signed(signer: Signer) -> OurProof:
 
 BASIC: Final = "basic"
 BEARER: Final = "bearer"
-REALM: Final = "NCIP"
 LONGEST_HEADER: Final = 8192
 """Maximum length of an Authorization header. A signed token has about 800 characters, or 1,200 with a long key."""
 
@@ -214,7 +213,7 @@ def parse_authorization(header: str) -> HttpCredentials | None:
     return HttpCredentials(scheme=BASIC, name=name, secret=secret)
 
 
-def challenge(schemes: frozenset[str]) -> tuple[str, ...]:
+def challenge(schemes: frozenset[str], realm: str) -> tuple[str, ...]:
     """Return the WWW-Authenticate headers for these schemes, Bearer before Basic."""
-    bearer, basic = f'Bearer realm="{REALM}"', f'Basic realm="{REALM}", charset="UTF-8"'
+    bearer, basic = f'Bearer realm="{realm}"', f'Basic realm="{realm}", charset="UTF-8"'
     return (*([bearer] if BEARER in schemes else []), *([basic] if BASIC in schemes else []))

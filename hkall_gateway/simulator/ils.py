@@ -72,6 +72,7 @@ class SimulatedIls:
         heard: Bodies of all messages received.
         documents: NCIP replies to return next, instead of the usual replies.
         loses: Codes of messages that are executed once without a reply.
+        omits: Tags of optional fields that its replies lack.
     """
 
     agency: str
@@ -84,6 +85,7 @@ class SimulatedIls:
     paid: list[str] = field(default_factory=list)
     documents: list[bytes] = field(default_factory=list)
     loses: list[str] = field(default_factory=list)
+    omits: frozenset[str] = frozenset()
 
     def answer(self, request: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
         """Return the reply to a message, without sequence number and checksum."""
@@ -96,7 +98,7 @@ class SimulatedIls:
             **REPLIES[request.code](self, request),
         }
         shape = SHAPES[SHAPES[request.code].reply]
-        known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
+        known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional} - self.omits
         return Sip2Message(shape.code, {name: value for name, value in reply.items() if name in known})
 
     def loans_of(self, card: str) -> list[IlsBook]:

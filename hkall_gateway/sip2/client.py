@@ -369,6 +369,14 @@ def classify_reply(line: bytes, request: Sip2Message, dialect: Sip2Dialect, *, r
     return "another"
 
 
+def pin_verdict(reply: Sip2Message) -> bool | None:
+    """Return whether a 24 or 64 says that the PIN is right (CQ), or None if it does not say.
+
+    FOLIO's edge-sip2 sends no CQ unless the tenant has turned on the verification of PINs.
+    """
+    return {"Y": True, "N": False}.get(reply.get("CQ"))
+
+
 def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
     """Return the body of a login (93) in plain text."""
     fields: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
@@ -409,24 +417,33 @@ MOST: Final = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownFlags:
-    """The BL and CQ flags for a card; an unknown flag is ""."""
+    """The BL and CQ flags for a card; an unknown flag is "".
+
+    Attributes:
+        status: The patron status in the last answer; "" if it is unknown.
+        name: The name in the last answer (AE).
+    """
 
     valid: str = ""
     pin: str = ""
+    status: str = ""
+    name: Sensitive = NOTHING
 
 
 UNKNOWN_FLAGS: Final = KnownFlags()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
     valid: bool
     pin: bytes
     at: datetime
+    status: str = ""
+    name: Sensitive = NOTHING
 
 
 class LastKnown:
-    """Remembers each card's BL and its last accepted PIN, as a keyed hash and only in memory.
+    """Remembers the last answer about each card, and its last accepted PIN as a keyed hash. It does so only in memory.
 
     `keep_s` returns the number of seconds for which an answer stays valid; 0 disables the cache.
     """
@@ -435,11 +452,23 @@ class LastKnown:
         self._keep_s, self._key = keep_s, token_bytes(32)
         self._cards: OrderedDict[str, _Kept] = OrderedDict()
 
-    def note(self, card: str, *, valid: bool, pin_ok: bool, pin: Sensitive, now: datetime) -> None:
+    def note(
+        self,
+        card: str,
+        *,
+        valid: bool,
+        pin_ok: bool,
+        pin: Sensitive,
+        now: datetime,
+        status: str = "",
+        name: Sensitive = NOTHING,
+    ) -> None:
         """Record the local system's answer about this card and whether it accepted this PIN."""
         before = self._cards.pop(card, None)
-        kept = self._hash(pin) if pin_ok else before.pin if before else b""
-        self._cards[card] = _Kept(valid, kept, now)
+        accepted_pin = before.pin if before else b""
+        if pin_ok:
+            accepted_pin = self._hash(pin)
+        self._cards[card] = _Kept(valid=valid, pin=accepted_pin, at=now, status=status, name=name)
         if len(self._cards) > MOST:
             self._cards.popitem(last=False)
 
@@ -449,11 +478,16 @@ class LastKnown:
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS
         right = bool(pin) and bool(kept.pin) and kept.pin == self._hash(pin)
-        return KnownFlags(valid="Y" if kept.valid else "N", pin="Y" if right else "")
+        return KnownFlags(valid="Y" if kept.valid else "N", pin="Y" if right else "", status=kept.status, name=kept.name)
 
     def is_right(self, card: str, pin: Sensitive, now: datetime) -> bool:
         """Return whether the cache holds an unexpired answer that accepts this card and PIN."""
-        return self.of(card, pin, now) == KnownFlags(valid="Y", pin="Y")
+        flags = self.of(card, pin, now)
+        return (flags.valid, flags.pin) == ("Y", "Y")
+
+    def forget(self, card: str) -> None:
+        """Forget the answer about a card, because the card was blocked or enabled since."""
+        self._cards.pop(card, None)
 
     def _hash(self, pin: Sensitive) -> bytes:
         return blake2b(pin.reveal().encode(), key=self._key).digest()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.circulation.partners.local_messages import LATE_EXECUTION
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, networks_of
@@ -130,6 +131,7 @@ class Sip2Services:
         known: Caches the local system's answers about cards.
         undoes_checkouts: Whether an unanswered checkout is cancelled in the local system if the item was on the shelf before.
         timeout: Limits the time until a message is answered; None for no limit.
+        late_execution: How long after an unanswered message the local system may still carry it out.
     """
 
     circulation: Circulation
@@ -151,6 +153,7 @@ class Sip2Services:
     activity: TerminalLog = field(default_factory=TerminalLog)
     undoes_checkouts: bool = False
     timeout: Timeout | None = None
+    late_execution: timedelta = LATE_EXECUTION
 
     def admits(self, address: str) -> bool:
         """Check whether any terminal may connect from this address."""
@@ -182,11 +185,25 @@ class Exchange:
         """Return the AO for our replies. If messages are relayed, it is the local system's AO, so that all replies agree."""
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
-    def remember(self, *, valid: bool, pin_ok: bool) -> None:
-        """Cache the local system's answer about this message's card, for use while that system is unreachable."""
+    def remember(self, *, valid: bool, pin_ok: bool, record: Sip2Message | None = None) -> None:
+        """Cache the local system's answer about this message's card, for use while that system is unreachable.
+
+        `record` is the 24 or 64 with which the local system answered, if it did so itself.
+        """
         if self.services.known is None:
             return
-        self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
+        status, name = "", ""
+        if record is not None:
+            status, name = record.get("patron_status"), record.get("AE")
+        self.services.known.note(
+            self.message.get("AA"),
+            valid=valid,
+            pin_ok=pin_ok,
+            pin=self.pin,
+            now=self.now,
+            status=status,
+            name=Sensitive(name),
+        )
 
     def last_known(self, *, known: bool) -> KnownFlags:
         """Return BL and CQ, as last known, for a reply while the local system is unreachable.
@@ -201,7 +218,9 @@ class Exchange:
         flags = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
-        return KnownFlags(valid=flags.valid or ("Y" if known else unsaid), pin=flags.pin or (unsaid if self.pin else "N"))
+        valid = flags.valid or ("Y" if known else unsaid)
+        pin = flags.pin or (unsaid if self.pin else "N")
+        return KnownFlags(valid=valid, pin=pin, status=flags.status, name=flags.name)
 
     @property
     def reply_code(self) -> str:

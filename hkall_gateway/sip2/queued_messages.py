@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from math import ceil
 from typing import Final
 
+from hkall_gateway.circulation.partners.local_messages import LATE_EXECUTION
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import OutboxRow
@@ -23,8 +25,6 @@ CHARGED: Final = "  Y       "
 WHOLE: Final = "9999"
 """A value for "end item" (BQ) that exceeds the length of any list."""
 DONE: Final = DeliveryResult(kind=DeliveryKind.ACCEPTED)
-DONE_WITHIN: Final = timedelta(seconds=60)
-"""How long after an unanswered message the local system may still execute it."""
 NOT_YET: Final = DeliveryResult(kind=DeliveryKind.LATER, problem="not done yet", retry_after_s=60)
 UNDONE_WITHIN: Final = timedelta(seconds=15)
 """How long after an unanswered checkout a loan in the local system is attributed to that checkout.
@@ -34,10 +34,20 @@ A loan that is found later may have been made at the local system's own desk. Th
 
 
 class QueuedMessages:
-    """Delivers outbox rows to the local system over `line`, logged in as the gateway. `zone` is the library's time zone."""
+    """Delivers outbox rows to the local system over `line`, logged in as the gateway.
 
-    def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
-        self._line, self._institution, self._now, self._zone = line, institution, now, zone
+    `zone` is the library's time zone. `late` is how long after an unanswered message the system may still carry it out.
+    """
+
+    def __init__(
+        self,
+        line: UpstreamInterface,
+        institution: str,
+        now: Callable[[], datetime],
+        zone: tzinfo,
+        late: timedelta = LATE_EXECUTION,
+    ) -> None:
+        self._line, self._institution, self._now, self._zone, self._late = line, institution, now, zone, late
 
     async def __call__(self, row: OutboxRow) -> DeliveryResult:
         """Deliver one outbox row and return the result."""
@@ -45,11 +55,13 @@ class QueuedMessages:
         try:
             return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row)
         except (HungUp, Unanswered) as lost:
-            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=str(lost))
+            # Only after this time is it certain whether the message was carried out.
+            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=str(lost), retry_after_s=ceil(self._late.total_seconds()))
         except Unreachable as away:
             return DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail=str(away))
         except BadMessage as bad:
-            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=f"its reply cannot be used: {bad.why}")
+            detail = f"its reply cannot be used: {bad.why}"
+            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=detail, retry_after_s=ceil(self._late.total_seconds()))
 
     async def _deliver_block(self, message: LocalMessage, _row: OutboxRow) -> DeliveryResult:
         retained = {"card_retained": "Y" if message.retained else "N"}
@@ -61,16 +73,22 @@ class QueuedMessages:
         return _result_for_card(await self._exchange_message("25", message.at, {"AA": message.patron, "AC": ""}))
 
     async def _deliver_loan(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._is_lent_already(message):
-            return DONE
+        if _may_have_arrived(row):
+            if self._may_still_execute(row):
+                return NOT_YET
+            if await self._is_lent_already(message):
+                return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
         reply = await self._exchange_message("11", message.at, {**flags, "AA": message.patron, "AB": message.barcode, "AC": ""})
         done = reply.get("ok") == "1" or await _result_or_false(self._is_lent_already(message))
         return DONE if done else DeliveryResult(kind=DeliveryKind.REFUSED, problem="not lent there")
 
     async def _deliver_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._is_not_on_loan(message.barcode):
-            return DONE
+        if _may_have_arrived(row):
+            if self._may_still_execute(row):
+                return NOT_YET
+            if await self._is_not_on_loan(message.barcode):
+                return DONE
         return await self._check_in(message)
 
     async def _check_in(self, message: LocalMessage, **more: str) -> DeliveryResult:
@@ -112,8 +130,8 @@ class QueuedMessages:
         if item.get("circulation_status") not in OUT:
             return self._result_if_not_done(row)
         is_lent_to_patron = await self._is_lent_to(message.patron, item)
-        if is_lent_to_patron is False:
-            return DONE  # it is on loan to another patron
+        if is_lent_to_patron is False:  # it is on loan to another patron, who may return it soon
+            return self._result_if_not_done(row)
         if is_lent_to_patron and message.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
             return await self._check_in(message, BI="Y")
         return DeliveryResult(
@@ -137,7 +155,28 @@ class QueuedMessages:
         return NOT_YET if self._may_still_execute(row) else DONE
 
     def _may_still_execute(self, row: OutboxRow) -> bool:
-        return self._now() - row.made_at < DONE_WITHIN
+        """Check whether a message that was sent when its row was made may still be carried out."""
+        return self._now() - row.made_at < self._late
+
+    async def _check_copy(self, message: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+        """Find out whether an unanswered message was carried out after a later one that was answered."""
+        item = await self._query_item(message.barcode)
+        is_on_loan = item.get("circulation_status") in OUT
+        if not message.patron:
+            if not is_on_loan:
+                return DONE
+            return DeliveryResult(
+                kind=DeliveryKind.REFUSED,
+                problem="lent again there",
+                detail="an unanswered checkout was carried out after the return: return it there",
+            )
+        if is_on_loan and await self._is_lent_to(message.patron, item) is True:
+            return DONE
+        return DeliveryResult(
+            kind=DeliveryKind.REFUSED,
+            problem="not lent there",
+            detail="an unanswered message was carried out after the checkout: lend it there",
+        )
 
     async def _check_payment(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Refer a payment to staff, since SIP2 has no query for payments.
@@ -180,6 +219,7 @@ DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, Out
     LocalSend.CHECK_ILS_LOAN:    QueuedMessages._check_loan,
     LocalSend.CHECK_ILS_RETURN:  QueuedMessages._check_return,
     LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._check_payment,
+    LocalSend.CHECK_ILS_COPY:    QueuedMessages._check_copy,
 }
 """The method that delivers each kind of message."""
 # fmt: on

@@ -21,6 +21,7 @@ from hkall_gateway.circulation.partners.local_messages import (
     MarkDelivered,
     MarkRefused,
     MarkUndelivered,
+    TakeOffline,
 )
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.queries import CopySystem, FindCopySystem, HkallRecord, SeeRecord
@@ -28,12 +29,12 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.sip2.client import LOOKS, HungUp, Unanswered, UpstreamInterface
+from hkall_gateway.sip2.client import LOOKS, HungUp, KnownFlags, Unanswered, UpstreamInterface, encode_body, pin_verdict
 from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX
-from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
+from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by, reply
 from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, hold_command
 from hkall_gateway.sip2.handlers.patrons import (
     FINES,
@@ -160,13 +161,17 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
     local_body, unsure = await _try_forward(exchange, upstream)
     reply = _decode_body(local_body, exchange) if local_body is not None else None
     if reply is not None and reply.get("ok") == "1":
-        await circulation.execute(MarkDelivered(number, message, exchange.by))
+        await circulation.execute(_delivered(exchange, number, message))
         return own_reply
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=own_reply.request, reached=reply is not None)
     if reply is None and not exchange.is_set("BI"):
         return await _queue_notice(exchange, own_reply, number, message, unsure=unsure)
     await circulation.execute(MarkRefused(number, message, exchange.by))
     return _add_text(own_reply, notice_text(Notice.NOT_TOLD, exchange.language()))
+
+
+def _delivered(exchange: Exchange, number: int, message: LocalMessage) -> MarkDelivered:
+    return MarkDelivered(number=number, message=message, by=exchange.by, late=exchange.services.late_execution)
 
 
 async def _queue_notice(exchange: Exchange, own_reply: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
@@ -200,15 +205,18 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
     """
     local_body = await _reply_or_none(exchange, upstream)
     if local_body is None:
-        return _record_while_away(exchange, await handler(exchange))
+        return await _record_while_away(exchange, await handler(exchange))
     record = _decode_body(local_body, exchange)
     if record is None:
         return Reply({}, body=local_body)
-    exchange.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
     if record.get("BL") == "N":
+        exchange.remember(valid=False, pin_ok=False)
         return Reply({}, body=local_body)
-    if exchange.pin and record.get("CQ") != "Y":
-        return Reply({}, body=local_body, wrong_pin=True)
+    pin_ok = await _judge_pin(exchange, record)
+    exchange.remember(valid=True, pin_ok=pin_ok is True, record=record)
+    local_body = _say_pin(exchange, local_body, record, pin_ok)
+    if exchange.pin and not pin_ok:
+        return Reply({}, body=local_body, wrong_pin=pin_ok is False)
     # The local system may reply with a card number that was not scanned. HKALL loans may be recorded under either number.
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
@@ -217,13 +225,42 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
     return Reply({}, body=_merge_records(exchange, local_body, record, hkall if trusted else HkallRecord()))
 
 
-def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
-    """Return our own record while the local system is unreachable.
+async def _judge_pin(exchange: Exchange, record: Sip2Message) -> bool | None:
+    """Return whether the PIN is right, or None if no PIN was sent or if that is unknown.
+
+    If the local system's reply does not say, the key `pin` decides.
+    """
+    if not exchange.pin:
+        return None
+    verdict = pin_verdict(record)
+    if verdict is not None:
+        return verdict
+    return await exchange.services.circulation.ils.unsaid_pin_ok(exchange.message.get("AA"), exchange.pin)
+
+
+def _say_pin(exchange: Exchange, local_body: bytes, record: Sip2Message, pin_ok: bool | None) -> bytes:
+    """Add what we know about the PIN to a reply that says nothing about it."""
+    if not exchange.pin or pin_verdict(record) is not None:
+        return local_body
+    if pin_ok is not None:
+        flag, texts = "Y" if pin_ok else "N", []
+    else:
+        flag, texts = exchange.last_known(known=True).pin, [notice_text(Notice.PIN_UNKNOWN_NOW, exchange.language())]
+    tags = [("CQ", flag)] if flag else []
+    return patch_body(local_body, {}, [*tags, *(("AF", text) for text in texts)], exchange.session.dialect)
+
+
+async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
+    """Return our own record while the local system is unreachable, or its last good answer if we have no record.
 
     BL and CQ have their last known values, BV is left out, and screen messages name what is unknown. A card or PIN that does
     not match the loaded patron file may still be valid, so the reply is TRY_AGAIN instead of a refusal.
     """
     flags, language = exchange.last_known(known=own_reply.fields.get("BL") == "Y"), exchange.language()
+    undecided = own_reply.no is not None and own_reply.no.why in {Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN}
+    accepted = flags.valid == "Y" and (not exchange.pin or flags.pin == "Y")
+    if undecided and accepted and flags.status:
+        return await _last_good_record(exchange, flags)
     stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
     if stranger or (exchange.pin and own_reply.fields.get("CQ") != "Y"):
         own_reply = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=own_reply.wrong_pin and flags.pin != "Y")
@@ -239,6 +276,26 @@ def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     fields |= {name: value for name, value in (("BL", flags.valid), ("CQ", flags.pin)) if value}
     fields["AF"] = tuple(dict.fromkeys([*_patron_texts(own_reply.fields.get("AF", ())), *unknown]))
     return replace(own_reply, fields=fields)
+
+
+async def _last_good_record(exchange: Exchange, flags: KnownFlags) -> Reply:
+    """Repeat what the local system said last about a card that it accepted, so that the session can begin.
+
+    Amounts, counts and lists of that answer may be outdated, so the reply has HKALL's alone, and a screen message says so.
+    """
+    language = exchange.language()
+    fields: dict[str, Value] = {
+        "patron_status": flags.status,
+        "AE": flags.name.reveal(),
+        "BL": flags.valid,
+        "CQ": flags.pin,
+        "AF": (notice_text(Notice.ILS_AWAY, language), notice_text(Notice.OWED_UNKNOWN_NOW, language)),
+    }
+    message = Sip2Message(exchange.reply_code, reply(exchange, fields).fields)
+    body = encode_body(message, exchange.session.dialect)
+    hkall = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+    trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
+    return Reply({}, body=_merge_records(exchange, body, message, hkall if trusted else HkallRecord()))
 
 
 def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
@@ -293,6 +350,8 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
     A card that is blocked or enabled while the local system is unreachable is blocked or enabled there later.
     """
     own_reply = await handler(exchange)
+    if exchange.message.code in LATER and exchange.services.known is not None:
+        exchange.services.known.forget(exchange.message.get("AA"))
     if own_reply.no is not None or exchange.message.code not in LATER:
         local_body = await _reply_or_none(exchange, upstream)
         return own_reply if local_body is None else Reply({}, body=local_body)
@@ -303,7 +362,7 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
     local_body, unsure = await _try_forward(exchange, upstream)
     if local_body is None:
         return await _queue_notice(exchange, own_reply, number, message, unsure=unsure)
-    await circulation.execute(MarkDelivered(number, message, exchange.by))
+    await circulation.execute(_delivered(exchange, number, message))
     return Reply({}, body=local_body)
 
 
@@ -353,6 +412,8 @@ async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
     If the local system may nevertheless have executed the message, the screen message says so.
     """
+    if exchange.no_block and exchange.message.code in LATER:
+        return await _take_offline_transaction(exchange, upstream)
     if exchange.message.code in CHECKED:
         return await _forward_transaction(exchange, upstream)
     try:
@@ -367,10 +428,8 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
     An earlier queued message about the same item is superseded by this transaction and is held back meanwhile.
     """
     circulation, code = exchange.services.circulation, exchange.message.code
-    # An offline transaction must reach the local system, so it is sent again instead of only being looked up.
-    send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
-        check = _local_message(exchange, send, was_in=await _is_not_on_loan(exchange, upstream))
+        check = _local_message(exchange, CHECKED[code], was_in=await _is_not_on_loan(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     number = await circulation.execute(BeginTransaction(check, exchange.by))
@@ -384,8 +443,44 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
         else:
             await circulation.execute(EndTransaction(number=number, message=check, by=exchange.by, done=False))
         return _refuse_unsent(exchange, lost)
-    await circulation.execute(EndTransaction(number=number, message=check, by=exchange.by, done=_is_success(local_body)))
+    done = _is_success(local_body)
+    late = exchange.services.late_execution
+    await circulation.execute(EndTransaction(number=number, message=check, by=exchange.by, done=done, late=late))
     return Reply({}, body=local_body)
+
+
+async def _take_offline_transaction(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
+    """Answer a transaction that the terminal has already carried out: yes, once it is in the outbox.
+
+    The book has left, or lies in the drop, whatever the local system does. If that system answers at once, its answer is
+    passed on, also a no. Otherwise the courier delivers the transaction, after earlier ones of the same item.
+    """
+    circulation = exchange.services.circulation
+    message = _local_message(exchange, LATER[exchange.message.code])
+    number = await circulation.execute(TakeOffline(message, exchange.by))
+    if not isinstance(number, int):
+        return _accept_offline_transaction(exchange)
+    try:
+        local_body = await _query_reply(exchange, upstream)
+    except Unreachable as lost:
+        await circulation.execute(
+            MarkUndelivered(number=number, message=message, by=exchange.by, unsure=_may_have_arrived(lost))
+        )
+        return _accept_offline_transaction(exchange)
+    done = _is_success(local_body)
+    late = exchange.services.late_execution
+    await circulation.execute(EndTransaction(number=number, message=message, by=exchange.by, done=done, late=late))
+    return Reply({}, body=local_body)
+
+
+def _accept_offline_transaction(exchange: Exchange) -> Reply:
+    """Build the positive reply to an offline transaction that the local system hears of later."""
+    fields: dict[str, Value] = {"ok": "1", "AF": (notice_text(Notice.TAKEN_OFFLINE, exchange.language()),)}
+    if exchange.message.code == "11":
+        fields |= {"desensitize": "Y", "AJ": exchange.message.get("AJ"), "AH": exchange.message.get("nb_due_date").strip()}
+    else:
+        fields |= {"resensitize": "Y", "AQ": exchange.message.get("AP")}
+    return reply(exchange, fields)
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
@@ -394,7 +489,7 @@ async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bo
     Raises:
         Unreachable: The local system does not answer, so the checkout should not be sent either.
     """
-    if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
+    if exchange.message.code != "11" or not exchange.services.undoes_checkouts:
         return False
     seen = _decode_body(await _exchange_body(exchange, upstream, _lookup_query(exchange)), exchange)
     return seen is not None and seen.get("circulation_status") not in OUT | NO_COPY

@@ -63,6 +63,7 @@ class Notice(Enum):
                         "HKALL 已辦妥，但本館系統未有紀錄，請在本館系統補辦")
     WILL_BE_TOLD     = ("Done for HKALL. The library's own system is told later",
                         "HKALL 已辦妥，本館系統稍後補上紀錄")
+    TAKEN_OFFLINE    = ("Taken. The library's own system is told later", "已接收，本館系統稍後補上紀錄")
     NO_ANSWER        = ("No answer: it may have been done all the same. Please ask at the counter",
                         "本館系統沒有回應，手續可能已辦妥，請向櫃檯查詢")
     CARD_UNKNOWN_NOW = ("Not known at the moment: whether this card is valid", "暫時未能確定此讀者證是否有效")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.ncip.callers import WRONG_PROOFS
+from hkall_gateway.peers.callers import WRONG_PROOFS
 from tests.attacks.conftest import source, until
 
 pytestmark = pytest.mark.long

@@ -20,7 +20,7 @@ from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, record_from_row, table_of
 from hkall_gateway.db.queries.work_lists import ListName
-from hkall_gateway.ncip.service_request import Caller
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, Decline, LenderReason
 from hkall_gateway.rules.partners import Charges, Partner

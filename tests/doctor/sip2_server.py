@@ -1,6 +1,6 @@
 """A library system whose SIP2 server is PyPI's pysip2: `python -m tests.doctor.sip2_server PORT MANNER …`.
 
-Manners: known, no-bl, off-line, no-63.
+Manners: known, no-bl, no-cq, off-line, no-63.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def make(manners: set[str]) -> SIP2Server:
     server = SIP2Server(
         login_required=True, institution_id="HKU", min_protocol_version="9.99" if "off-line" in manners else "1.00"
     )
+    checked = {} if "no-cq" in manners else {"valid_patron_password": "N"}
     valid = None if "no-bl" in manners else "Y" if "known" in manners else "N"
 
     @server.route(LOGIN)
@@ -50,7 +51,7 @@ def make(manners: set[str]) -> SIP2Server:
 
     def person(request: Any) -> dict[str, Any]:
         said = {"patron_status": " " * 14, "language": "000", "transaction_date": DATE, "institution_id": "HKU"}
-        return {**said, "patron_identifier": request.patron_identifier, "personal_name": "", "valid_patron": valid}
+        return {**said, "patron_identifier": request.patron_identifier, "personal_name": "", "valid_patron": valid, **checked}
 
     @server.route(PATRON_STATUS)
     def status(request: Any, _ctx: Any) -> PatronStatusResponse:

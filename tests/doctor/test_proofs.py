@@ -11,9 +11,9 @@ import pytest
 from hkall_gateway.cli.doctor import connection, ncip
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.cli.doctor.ncip import NcipEndpoints
-from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.peers.authentication import HttpProof, TokenRule
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys
 from hkall_gateway.rules.callers import PartnerAccess
 

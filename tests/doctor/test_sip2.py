@@ -25,7 +25,7 @@ from tests.ports import free_ports
 
 Start = Callable[..., int]
 NO_TLS = {"dns": "ok", "tcp": "ok", "tls.version": "ok"}
-WELL = NO_TLS | dict.fromkeys(("login", "status", "version", "clock", "lookup.patron", "lookup.item"), "ok")
+WELL = NO_TLS | dict.fromkeys(("login", "status", "version", "clock", "lookup.patron", "lookup.pin", "lookup.item"), "ok")
 
 
 @pytest.fixture
@@ -97,6 +97,17 @@ def test_unknown_card_reported_as_a_patron_fails(site: Site, pysip2: Start) -> N
     assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail", "lookup.item": "fail"}
     configure(site, pysip2("no-bl"))
     assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail"}
+
+
+@pytest.mark.parametrize(
+    ("pin", "said"),
+    [("loaded", "the loaded hashes decide"), ("trust", "every PIN is taken"), ("refuse", "no PIN can be checked")],
+)
+def test_answer_without_a_word_about_the_pin_is_a_warning(site: Site, pysip2: Start, pin: str, said: str) -> None:
+    configure(site, pysip2("no-cq"), f'pin = "{pin}"')
+    sheet = site.examine("ils")
+    assert status(sheet) == WELL | {"lookup.pin": "warn"}
+    assert said in finding(sheet, "lookup.pin").detail
 
 
 def test_unsupported_message_fails_the_status_check(site: Site, pysip2: Start) -> None:

@@ -15,7 +15,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS, Element
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
-from hkall_gateway.ncip.handlers import HANDLERS, Peer
+from hkall_gateway.ncip.handlers import HANDLERS
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests import databases
 from tests.entries.bad_values import HUGE, MEGABYTE

@@ -21,7 +21,7 @@ class System:
 
     def __init__(self) -> None:
         self.asked, self.away, self.slow = 0, False, list[Deferred[None]]()
-        self.waits = False
+        self.waits = self.says_nothing = False
 
     async def borrower(self, card: str) -> BorrowerFacts:
         return BorrowerFacts(borrower=Borrower(barcode=card, name=Sensitive("Chan"), category="x"), source="sip2")
@@ -29,14 +29,14 @@ class System:
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         return (Holding(agency="HKU", barcode="B1", bib_id=bib_id, title="Dune"),)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
         self.asked += 1
         if self.away:
             raise Unreachable
         if self.waits:
             self.slow.append(Deferred())
             await self.slow[-1]
-        return pin == RIGHT
+        return None if self.says_nothing else pin == RIGHT
 
 
 class Site:
@@ -44,7 +44,7 @@ class Site:
         self.seconds, self.system = 0.0, System()
         self.ils = Guarded(self.system, WrongPins(5, 900, lambda: self.seconds))
 
-    def tries(self, pin: Sensitive, card: str = "P1") -> bool:
+    def tries(self, pin: Sensitive, card: str = "P1") -> bool | None:
         return finished(self.ils.verify_pin(card, pin))
 
 
@@ -85,6 +85,13 @@ def test_pins_are_not_counted_as_wrong_during_an_outage(site: Site) -> None:
         with pytest.raises(Unreachable):
             site.tries(WRONG)
     site.system.away = False
+    assert site.tries(RIGHT)
+
+
+def test_pin_of_which_the_system_says_nothing_is_not_counted(site: Site) -> None:
+    site.system.says_nothing = True
+    assert [site.tries(WRONG) for _ in range(6)] == [None] * 6
+    site.system.says_nothing = False
     assert site.tries(RIGHT)
 
 

@@ -46,6 +46,7 @@ class System:
 
     supports: frozenset[Verb] = ALL
     away: bool = False
+    says_pins: bool = True
     now: datetime = BEGIN
     asked: list[str] = field(default_factory=list)
 
@@ -55,9 +56,9 @@ class System:
             borrower=Borrower(barcode=card, name=NOTHING, category="living", local_loans=3), source="sip2", as_of=self.now
         )
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
         self._answer(card)
-        return pin == Sensitive("1234")
+        return pin == Sensitive("1234") if self.says_pins else None
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         self._answer(bib_id)
@@ -165,10 +166,13 @@ def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system:
 @pytest.mark.parametrize(
     ("terms", "pin", "right"),
     [
-        ({}, "1234", None),
-        ({"pin": "unchecked"}, "1234", None),  # the connector can check PINs, but not during the outage
+        ({"pin": "refuse"}, "1234", None),
+        ({"pin": "trust"}, "1234", None),  # the connector can check PINs, but not during the outage
+        ({"pin": "refuse", "recent_pin": lambda *_: True}, "1234", True),
+        ({"pin": "loaded", "recent_pin": lambda *_: True}, "1234", True),  # it was changed since the file was loaded
+        ({"fallback": "refuse", "recent_pin": lambda *_: True}, "1234", None),
         ({"pin": "loaded"}, "5678", True),
-        ({"pin": "loaded"}, "1234", False),
+        ({"pin": "loaded"}, "1234", None),  # it may have been changed since the file was loaded
         ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
     ],
 )
@@ -179,25 +183,41 @@ def test_pin_is_valid_invalid_or_undecided_during_an_outage(
     assert finished(local(store, system, **terms).pin_ok("P1", Sensitive(pin))) is right
 
 
+UNSAID = [System(supports=frozenset({Verb.BORROWER})), System(says_pins=False)]
+
+
 @pytest.mark.parametrize(
-    ("terms", "pin", "right"),
+    ("terms", "card", "pin", "right"),
     [
-        ({}, "5678", False),
-        ({"pin": "unchecked"}, "0000", True),
-        ({"pin": "loaded"}, "5678", True),
-        ({"pin": "loaded"}, "1", False),
+        ({"pin": "refuse"}, "P1", "5678", None),
+        ({"pin": "trust"}, "P1", "0000", True),
+        ({"pin": "loaded"}, "P1", "5678", True),
+        ({"pin": "loaded"}, "P1", "1", False),
+        ({"pin": "loaded"}, "P9", "1", None),  # no hash was loaded for this card
+        ({}, "P1", "5678", True),
+        ({}, "P9", "1", None),
     ],
 )
-def test_configuration_decides_when_the_local_system_cannot_verify_pins(
-    store: Immediate, terms: dict[str, str], pin: str, right: bool
+@pytest.mark.parametrize("system", UNSAID, ids=["cannot be asked", "does not say"])
+def test_configuration_decides_about_a_pin_of_which_the_local_system_says_nothing(
+    store: Immediate, system: System, terms: dict[str, str], card: str, pin: str, right: bool | None
 ) -> None:
-    asked = local(store, System(supports=frozenset({Verb.BORROWER})), **terms)
-    assert finished(asked.pin_ok("P1", Sensitive(pin))) is right
+    assert finished(local(store, system, **terms).pin_ok(card, Sensitive(pin))) is right
 
 
-def test_pin_without_a_loaded_hash_is_wrong(store: Immediate) -> None:
-    asked = local(store, System(supports=frozenset({Verb.BORROWER})), pin="loaded")
-    assert finished(asked.pin_ok("P9", Sensitive(""))) is False
+def test_unknown_pin_asks_the_patron_to_try_again(store: Immediate) -> None:
+    refusal = finished(local(store, System(says_pins=False), pin="refuse").pin_refused("P1", Sensitive("1234")))
+    assert refusal is not None
+    assert refusal.why is Reason.TRY_AGAIN
+
+
+@pytest.mark.parametrize("recent", [True, False])
+def test_pin_accepted_a_moment_ago_opens_a_session_during_an_outage(store: Immediate, system: System, recent: bool) -> None:
+    asked = local(store, system, pin="refuse", recent_pin=lambda *_: recent)
+    finished(asked.facts("P1"))
+    system.away = True
+    known = finished(asked.identify("P1", Sensitive("1234"), pin_given=True)).read(None)  # type: ignore[arg-type]  # it reads nothing
+    assert (known.pin_ok, known.unsure) == ((True, False) if recent else (None, True))
 
 
 # ---- availability of own items
@@ -347,7 +367,7 @@ class Listed(System):
         self.told.append("question")
         return await super().borrower(card)
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool | None:
         self.told.append("PIN")
         return await super().verify_pin(card, pin)
 

@@ -143,6 +143,11 @@ def test_pin_is_verified_by_the_local_system(ils: LocalIls, system: SimulatedIls
     assert finished(ils.verify_pin("P1", Sensitive(pin))) is right
 
 
+def test_pin_is_unknown_when_the_reply_has_no_cq(ils: LocalIls, system: SimulatedIls) -> None:
+    system.readers["P1"], system.omits = IlsPatron("P1"), frozenset({"CQ"})
+    assert finished(ils.verify_pin("P1", Sensitive("1234"))) is None
+
+
 def test_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
     assert finished(ils.verify_pin("P9", Sensitive("1234"))) is False
 

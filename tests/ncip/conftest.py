@@ -26,8 +26,9 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.codec.niso_xml import serialize_foreign
-from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
+from hkall_gateway.ncip.handlers import NcipServices, respond
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.callers import Caller, Peer
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json

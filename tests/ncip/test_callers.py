@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.ncip.service_request import Peer
+from hkall_gateway.peers.callers import Peer
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

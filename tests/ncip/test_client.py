@@ -17,9 +17,9 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.service_request import note
 from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, make_document
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.exchanges import note
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.partners import Partner

@@ -15,8 +15,9 @@ from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.broker_flow import is_central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.requests import REPORTED, read_cents
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from tests.ncip.conftest import World, make_ext

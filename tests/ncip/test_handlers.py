@@ -14,8 +14,9 @@ from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.handlers import HANDLERS, Peer
+from hkall_gateway.ncip.handlers import HANDLERS
 from hkall_gateway.ncip.service_request import LINES_A_MINUTE
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
 from tests.ncip.fields import number, problem

@@ -17,8 +17,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.peers.authentication import HttpCredentials, HttpProof, TokenRule, challenge, parse_authorization
+from hkall_gateway.peers.callers import Peer
 from tests.metrics import value
 from tests.ncip.conftest import World, read
 from tests.peers import test_signed_tokens as peer
@@ -90,7 +90,7 @@ def test_repr_contains_no_secret() -> None:
 
 
 def test_each_auth_scheme_has_its_own_challenge() -> None:
-    assert challenge(frozenset({"basic", "bearer"})) == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
+    assert challenge(frozenset({"basic", "bearer"}), "NCIP") == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
 
 
 # ---- Basic and a bearer's secret

@@ -15,8 +15,9 @@ from twisted.internet.testing import StringTransport
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.ncip.transport.http import NcipSite
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.bounds import bounds
 from tests.ncip.fields import copy, number

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from hkall_gateway.ncip.callers import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.service_request import Peer
+from hkall_gateway.peers.callers import WRONG_PROOFS, WRONG_PROOFS_OF_AN_ADDRESS, Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
 from tests.ncip.fields import problem

@@ -10,8 +10,9 @@ import pytest
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.profile import HANDLERS
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.ncip.conftest import BROKER, assert_valid

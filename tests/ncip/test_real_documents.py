@@ -11,7 +11,8 @@ from lxml import etree
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
 from hkall_gateway.ncip.codec.messages import SHAPES
-from hkall_gateway.ncip.handlers import HANDLERS, Peer, respond
+from hkall_gateway.ncip.handlers import HANDLERS, respond
+from hkall_gateway.peers.callers import Peer
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

@@ -9,7 +9,8 @@ import pytest
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import INBOX, REQUESTS
-from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
 from tests.ncip.fields import number, problem

@@ -21,13 +21,14 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import Caller, NcipServices
-from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.ncip.handlers import NcipServices
+from hkall_gateway.ncip.transport.http import NcipSite
 from hkall_gateway.net.bounded_http import MOST_PIPELINED, Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING

@@ -14,9 +14,8 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.ncip.callers import peer_of
-from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.net.tls import server_context
+from hkall_gateway.peers.callers import Peer, peer_of
 
 START = datetime(2017, 1, 1, tzinfo=UTC)
 

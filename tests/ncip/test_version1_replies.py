@@ -13,7 +13,8 @@ from hkall_gateway.db import fines
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec.dialects import Dtd
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 from lxml import etree
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.handlers import Peer, respond
+from hkall_gateway.ncip.handlers import respond
+from hkall_gateway.peers.callers import Peer
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

@@ -18,7 +18,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.ncip.transport.client import NcipClient
-from hkall_gateway.ncip.transport.server import NcipSite
+from hkall_gateway.ncip.transport.http import NcipSite
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

@@ -135,13 +135,40 @@ def test_action_of_unknown_outcome_is_looked_up_before_resending(
     send: LocalSend, says: tuple[str | Exception, ...], asked: str
 ) -> None:
     line = Line(*says)
-    assert (carried(line, send, state="unsure").kind, line.codes) == ("accepted", asked)
+    assert (carried(line, send, state="unsure", age_s=60).kind, line.codes) == ("accepted", asked)
+
+
+@pytest.mark.parametrize("send", [S.TELL_ILS_LENT, S.TELL_ILS_BACK])
+def test_action_of_unknown_outcome_rests_while_it_may_still_take_effect(send: LocalSend) -> None:
+    """If it was repeated at once, the first one could take effect after a later action of the same item."""
+    line = Line()
+    answer = carried(line, send, state="unsure", age_s=59)
+    assert (answer.kind, answer.retry_after_s, line.codes) == ("later", 60, "")
 
 
 @pytest.mark.parametrize("send", [S.TELL_ILS_LENT, S.TELL_ILS_BACK])
 def test_action_is_not_resent_when_its_lookup_fails(send: LocalSend) -> None:
     line = Line(Unanswered("TimeoutError"))
-    assert (carried(line, send, state="unsure").kind, line.codes) == ("unknown", "17")
+    assert (carried(line, send, state="unsure", age_s=60).kind, line.codes) == ("unknown", "17")
+
+
+def test_unanswered_action_rests_until_it_can_no_longer_take_effect() -> None:
+    answer = carried(Line(Unanswered("TimeoutError")), S.TELL_ILS_LENT)
+    assert (answer.kind, answer.retry_after_s) == ("unknown", 60)
+
+
+@pytest.mark.parametrize(
+    ("holder", "says", "kind"),
+    [
+        ("", (SHELVED,), "accepted"),
+        ("", (LENT,), "refused"),  # an unanswered checkout was carried out after the return
+        ("P1", (LENT, RECORD + "AUL1|"), "accepted"),
+        ("P1", (SHELVED,), "refused"),  # an unanswered return was carried out after the checkout
+        ("P1", (LENT, record("0001", "L2")), "refused"),
+    ],
+)
+def test_item_must_be_where_the_last_answered_action_left_it(holder: str, says: tuple[str, ...], kind: str) -> None:
+    assert carried(Line(*says), S.CHECK_ILS_COPY, patron=holder).kind == kind
 
 
 @pytest.mark.parametrize(

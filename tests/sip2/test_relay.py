@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
@@ -16,13 +16,13 @@ from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.ils.local_system import ConnectedSystem
+from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
-from hkall_gateway.sip2.client import NOBODY, HungUp, Login
+from hkall_gateway.sip2.client import NOBODY, HungUp, LastKnown, Login
 from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, checksum, decode
@@ -31,6 +31,7 @@ from hkall_gateway.sip2.codec.session import Refuse, SendBytes, Session
 from hkall_gateway.sip2.dispatch import HANDLERS, Sip2Services, respond
 from hkall_gateway.sip2.relay import RELAY_RULES
 from tests.metrics import value
+from tests.sip2.conftest import LocalIls
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port
@@ -496,3 +497,102 @@ def test_pin_without_a_loaded_hash_is_neither_valid_nor_invalid_during_an_outage
         b"AE|BLY|AFNot possible at the moment. Please try again|AFNot known at the moment: whether the PIN is right|" in heard
     )
     assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses
+
+
+# ---- a local system that says nothing about PINs
+
+SILENT_ABOUT_PINS = f"24              001{DATE}AOHKU|AAP1|AEChan Tai Man|BLY|"
+PIN_LINE = f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode()
+
+
+async def equal(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
+    return stored == pin
+
+
+def relaying(services: Sip2Services, store: Immediate, rules: OfflineRules, **parts: Any) -> Sip2Services:
+    """Return services whose local system is at the other end of the relay, with these rules."""
+    circulation = services.circulation
+    ils = ConnectedSystem(store, LocalIls(store), lambda: circulation.library, services.now, lambda: rules)
+    return replace(services, circulation=Circulation(store, ils, lambda: circulation.library, services.now), **parts)
+
+
+@pytest.mark.parametrize(
+    ("pin", "loaded", "flag", "sees_hkall", "guesses"),
+    [
+        ("loaded", "1234", "CQY|", True, 0),
+        ("loaded", "9999", "CQN|", False, 1),
+        ("loaded", "", "", False, 0),
+        ("refuse", "1234", "", False, 0),
+        ("trust", "", "CQY|", True, 0),
+    ],
+)
+def test_missing_answer_about_a_pin_is_unknown_and_never_wrong(
+    services: Sip2Services,
+    store: Immediate,
+    place: Callable[..., Request],
+    pin: Any,
+    loaded: str,
+    flag: str,
+    sees_hkall: bool,
+    guesses: int,
+) -> None:
+    place(Position.RECEIVED)
+    store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
+    services = relaying(services, store, OfflineRules(pin=pin, verify=equal))
+    heard = ask(services, PIN_LINE, FakeUpstream(SILENT_ABOUT_PINS.encode()), "counter-1").decode()
+    assert heard.startswith(SILENT_ABOUT_PINS + flag)
+    assert ("HKALL books ready to collect: 1" in heard) is sees_hkall
+    assert ("Not known at the moment: whether the PIN is right" in heard) is (not flag)
+    assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses
+
+
+def test_terminal_is_never_shut_by_a_local_system_that_sends_no_cq(services: Sip2Services, store: Immediate) -> None:
+    services = relaying(services, store, OfflineRules(verify=equal))
+    upstream = FakeUpstream(SILENT_ABOUT_PINS.encode())
+    for _ in range(services.terminals["counter-1"].wrong_pins + 5):
+        heard = ask(services, PIN_LINE, upstream, "counter-1")
+    assert heard.startswith(SILENT_ABOUT_PINS.encode())
+
+
+# ---- the last good answer
+
+GOOD = f"64  Y           001{DATE}000000000005000000000000AOHKU|AASTRANGER|AEWong Siu Ming|BLY|CQY|BV3.50|"
+PATRON_63 = f"63001{DATE}{{summary}}AOHKU|AASTRANGER|AC|AD{{pin}}|"
+
+
+def away_since(services: Sip2Services, store: Immediate) -> tuple[Sip2Services, FakeUpstream]:
+    """Return services and a local system that has answered about STRANGER, and is away now."""
+    known = LastKnown()
+    rules = OfflineRules(verify=equal, recent_pin=known.is_right)
+    services = relaying(services, store, rules, known=known)
+    upstream = FakeUpstream(GOOD.encode())
+    ask(services, PATRON_63.format(summary=" " * 10, pin="1234").encode(), upstream, "counter-1")
+    upstream.says = b""
+    return services, upstream
+
+
+def test_last_good_answer_opens_a_session_during_an_outage(
+    services: Sip2Services, store: Immediate, place: Callable[..., Request]
+) -> None:
+    place(Position.ON_LOAN, patron="STRANGER", first_checkout=date(2017, 3, 1), due=date(2017, 3, 16))
+    services, upstream = away_since(services, store)
+    line = PATRON_63.format(summary="  Y       ", pin="1234").encode()
+    heard = decode(ask(services, line, upstream, "counter-1"), DIALECTS["standard"])
+    assert (heard.get("patron_status"), heard.get("BL"), heard.get("CQ")) == ("  Y           ", "Y", "Y")
+    assert (heard.get("AE"), heard.all("AU"), heard.get("charged_items_count")) == ("Wong Siu Ming", ("C1",), "0001")
+    assert "BV" not in heard.fields
+    assert "The library's own system is away: HKALL only" in heard.all("AF")
+
+
+def test_another_pin_opens_no_session_during_an_outage(services: Sip2Services, store: Immediate) -> None:
+    services, upstream = away_since(services, store)
+    heard = ask(services, PATRON_63.format(summary=" " * 10, pin="9999").encode(), upstream, "counter-1")
+    assert heard.startswith(b"64YYYY")
+    assert b"CQY" not in heard
+
+
+def test_card_blocked_since_the_last_answer_opens_no_session(services: Sip2Services, store: Immediate) -> None:
+    services, upstream = away_since(services, store)
+    ask(services, f"01N{DATE}AOHKU|ALfound|AASTRANGER|AC|".encode(), upstream, "counter-1")
+    heard = ask(services, PATRON_63.format(summary=" " * 10, pin="1234").encode(), upstream, "counter-1")
+    assert heard.startswith(b"64YYYY")

@@ -13,6 +13,7 @@ from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage
@@ -226,7 +227,7 @@ def test_queued_message_does_not_undo_a_later_request_of_the_patron(world: World
     taken: list[OutboxRow] = []
     world.upstream.during = lambda: taken.extend(world.claims())
     assert world.asks(LOAN).startswith("121")
-    assert (taken, world.waits()) == ([], [])
+    assert (taken, world.waits()) == ([], ["check_ils_copy"])
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,84 @@ def test_transaction_at_the_local_system_stays_in_the_outbox_until_it_is_answere
     world.asks(said)
     assert [(row.send.value, row.state, row.next_at) for row in seen[0]] == [(kept, "unsure", world.clock[0] + MINUTE)]
     assert world.rows(*OutboxState) == ()
+
+
+@pytest.mark.parametrize(("answered", "holder"), [(BACK, ""), (LOAN, "P1"), (LOAN.replace("AAP1", "AAP2"), "P2")])
+def test_item_is_looked_up_again_while_an_unanswered_checkout_may_still_be_carried_out(
+    world: World, answered: str, holder: str
+) -> None:
+    """The answered message came first, but the unanswered one may be carried out after it."""
+    world.upstream.says["11"] = world.upstream.says["11"].replace("AAP1|", "")
+    world.asks(LOAN, Unanswered("TimeoutError"))
+    sent_at = world.clock[0]
+    world.clock[0] += timedelta(seconds=20)
+    assert world.asks(answered)[2] == "1"
+    (row,) = world.rows()
+    assert isinstance(row.payload, LocalMessage)
+    assert (row.send, row.payload.patron, row.next_at) == ("check_ils_copy", holder, sent_at + MINUTE)
+
+
+def test_window_of_late_execution_is_a_matter_of_configuration(world: World) -> None:
+    world.services = replace(world.services, late_execution=timedelta(seconds=10))
+    world.asks(LOAN, Unanswered("TimeoutError"))
+    world.clock[0] += timedelta(seconds=10)
+    world.asks(BACK)
+    assert world.waits() == []
+
+
+def test_each_answered_message_renews_what_is_expected_of_the_item(world: World) -> None:
+    world.asks(LOAN, Unanswered("TimeoutError"))
+    for answered, seconds in ((LOAN, 20), (BACK, 10)):
+        world.clock[0] += timedelta(seconds=seconds)
+        world.asks(answered)
+    (row,) = world.rows()
+    assert isinstance(row.payload, LocalMessage)
+    assert (row.payload.patron, row.next_at) == ("", world.clock[0] + timedelta(seconds=30))
+
+
+# ---- transactions that a terminal has carried out off line
+
+
+def offline(line: str) -> str:
+    return line.replace("N2017", "Y2017", 1)
+
+
+@pytest.mark.parametrize("lost", [AWAY, Unanswered("TimeoutError"), HungUp("closed")])
+@pytest.mark.parametrize(("said", "kept"), [(LOAN, "tell_ils_lent"), (BACK, "tell_ils_back")])
+def test_offline_transaction_is_taken_whatever_the_local_system_does(
+    world: World, said: str, kept: str, lost: Exception
+) -> None:
+    reply = world.asks(offline(said), lost, "offline-2")
+    assert reply[2] == "1"
+    assert "Taken. The library's own system is told later" in reply
+    assert [row.send.value for row in world.rows()] == [kept]
+
+
+def test_offline_transactions_of_one_item_reach_the_local_system_in_order(world: World) -> None:
+    for line, lost in ((LOAN, AWAY), (BACK, None), (LOAN.replace("AAP1", "AAP2"), None)):
+        assert world.asks(offline(line), lost, "offline-2")[2] == "1"
+    assert world.upstream.heard == []
+    told = [(row.send.value, row.payload.patron) for row in world.rows() if isinstance(row.payload, LocalMessage)]
+    assert told == [("tell_ils_lent", "P1"), ("tell_ils_back", ""), ("tell_ils_lent", "P2")]
+
+
+def test_offline_loan_keeps_the_date_that_the_terminal_printed(world: World) -> None:
+    line = offline(LOAN).replace(" " * 18, "20170315    235959")
+    assert "AH20170315    235959|" in world.asks(line, AWAY, "offline-2")
+
+
+def test_answer_of_the_local_system_to_an_offline_transaction_is_passed_on(world: World) -> None:
+    world.upstream.says["11"] = refusal = f"120NUN{DATE}AOHKU|AAP1|ABL1|AJEmma|AH|AFAlready lent|"
+    assert world.asks(offline(LOAN), None, "offline-2").strip() == refusal
+    assert world.waits() == []
+
+
+def test_offline_transaction_is_refused_when_it_cannot_be_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(*_: object, **__: object) -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(world.store, "write", unavailable)
+    assert world.asks(offline(LOAN), AWAY, "offline-2").startswith("120")
 
 
 def test_transaction_that_was_never_sent_needs_no_lookup(world: World) -> None:
@@ -256,7 +335,7 @@ def test_checkout_is_looked_up_even_after_a_later_return(world: World) -> None:
     """The return was answered first, but the checkout may be executed after it."""
     world.upstream.during = lambda: world.during_the_first(BACK)
     world.asks(LOAN)
-    assert world.waits() == ["check_ils_loan"]
+    assert world.waits() == ["check_ils_copy", "check_ils_loan"]
 
 
 @pytest.mark.parametrize("reply", [f"121NUY{DATE}AOHKU|AAP9|ABL1|AJEmma|AH|", f"121NUY{DATE}AOHKU|AAP1|ABL9|AJEmma|AH|"])

@@ -7,8 +7,8 @@ If the gateway stops before that, the courier retries the row after a minute as 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from hkall_gateway.circulation.command import Command, Context, flagged, unflagged
@@ -22,12 +22,27 @@ from hkall_gateway.rules.vocabulary import Actor
 
 INLINE_TIME: Final = timedelta(seconds=60)
 """Time during which the courier leaves a row to the caller that delivers it. It exceeds every timeout for an answer."""
+LATE_EXECUTION: Final = timedelta(seconds=60)
+"""Default for how long after an unanswered message the local system may still carry it out (`[ils] late_execution_s`)."""
+LOANS: Final = frozenset({LocalSend.TELL_ILS_LENT, LocalSend.CHECK_ILS_LOAN})
+"""Messages after which the item is lent to the message's patron. After any other message about an item, it is not on loan."""
 SUPERSEDED: Final = "overtaken: it was told of what came later"
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueLocal(Command[None, int | None]):
     """Queue a message. The result is the outbox row to confirm, or None if the message must wait for earlier rows."""
+
+    message: LocalMessage
+    by: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOffline(Command[None, int | None]):
+    """Take a transaction that a terminal has already carried out off line. The result is that of `EnqueueLocal`.
+
+    Unlike an event that has happened in the gateway, it has no effect after its deadline: the terminal then sends it again.
+    """
 
     message: LocalMessage
     by: Actor
@@ -43,21 +58,28 @@ class BeginTransaction(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndTransaction(Command[None, None]):
-    """Delete the record of a transaction that was answered or never sent. `done` means that the local system executed it."""
+    """Delete the record of a transaction that was answered or never sent.
+
+    Attributes:
+        done: Whether the local system executed it.
+        late: How long after an unanswered message the local system may still carry it out.
+    """
 
     number: int
     message: LocalMessage
     by: Actor
     done: bool
+    late: timedelta = LATE_EXECUTION
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkDelivered(Command[None, None]):
-    """Mark a message as delivered by its caller."""
+    """Mark a message as delivered by its caller. `late` is that of `EndTransaction`."""
 
     number: int
     message: LocalMessage
     by: Actor
+    late: timedelta = LATE_EXECUTION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +101,10 @@ class MarkRefused(Command[None, None]):
     by: Actor
 
 
-LocalCommand = EnqueueLocal | BeginTransaction | EndTransaction | MarkDelivered | MarkUndelivered | MarkRefused
+LocalCommand = EnqueueLocal | TakeOffline | BeginTransaction | EndTransaction | MarkDelivered | MarkUndelivered | MarkRefused
 
 
-def enqueue(context: Context, command: EnqueueLocal) -> int | None:
+def enqueue(context: Context, command: EnqueueLocal | TakeOffline) -> int | None:
     """Put a message to the local system into the outbox, and return its row if it may be sent at once.
 
     None means that an earlier message about the same copy or card is still unsent, so the courier sends this message later.
@@ -97,7 +119,7 @@ def enqueue(context: Context, command: EnqueueLocal) -> int | None:
     return None
 
 
-def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> int:
+def _put_inline(context: Context, command: EnqueueLocal | TakeOffline | BeginTransaction) -> int:
     """Queue a message that the caller is about to send, claim it for the caller, and return its row."""
     outbox, message = context.unit.outbox, command.message
     outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
@@ -129,13 +151,14 @@ def end_transaction(context: Context, command: EndTransaction) -> None:
     """
     context.unit.outbox.forget(command.number)
     if command.done:
-        _supersede(context, _unsent_rows(context.unit, command.message), command.by)
+        _supersede(context, _unsent_rows(context.unit, command.message), command)
 
 
 def mark_delivered(context: Context, command: MarkDelivered) -> None:
     """Mark an immediate delivery as sent, and supersede earlier unsent messages about the same copy or card."""
     context.unit.outbox.mark_sent(command.number, context.now)
-    _supersede(context, [row for row in _unsent_rows(context.unit, command.message) if row.id < command.number], command.by)
+    earlier = [row for row in _unsent_rows(context.unit, command.message) if row.id < command.number]
+    _supersede(context, earlier, command)
 
 
 def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
@@ -156,11 +179,45 @@ def mark_refused(context: Context, command: MarkRefused) -> None:
     _flag_request(context, command.message, command.by, delivered=False)
 
 
-def _supersede(context: Context, rows: Iterable[OutboxRow], by: Actor) -> None:
+def _supersede(context: Context, rows: Iterable[OutboxRow], answered: EndTransaction | MarkDelivered) -> None:
+    """Close the messages that an answered one has made pointless.
+
+    The local system may still carry out an unanswered one of them, after the answered one: a book would be charged that lies
+    in the drop. Therefore the item is looked up once that is no longer possible.
+    """
+    last_sent: datetime | None = None
     for row in rows:
+        sent_at = _unanswered_since(context.unit, row)
         closed = context.unit.outbox.close(row.id, OutboxState.DONE, SUPERSEDED, context.now)
         if closed and isinstance(row.payload, LocalMessage):
-            _flag_request(context, row.payload, by, delivered=True)
+            _flag_request(context, row.payload, answered.by, delivered=True)
+        if closed and sent_at is not None:
+            last_sent = max(sent_at, last_sent or sent_at)
+    if last_sent is not None and last_sent + answered.late > context.now:
+        _check_copy_later(context, answered, last_sent)
+
+
+def _unanswered_since(unit: UnitOfWork, row: OutboxRow) -> datetime | None:
+    """Return when a message about an item was sent last, if it was not answered. Return None for any other message."""
+    message = row.payload
+    if not isinstance(message, LocalMessage) or not message.barcode:
+        return None
+    if row.send is LocalSend.CHECK_ILS_COPY:
+        return message.at
+    if row.state != OutboxState.UNSURE:
+        return None
+    tries = [attempt.at for attempt in unit.outbox.attempts(row.id) if attempt.kind == DeliveryKind.UNKNOWN]
+    return max([row.made_at, *tries])
+
+
+def _check_copy_later(context: Context, answered: EndTransaction | MarkDelivered, last_sent: datetime) -> None:
+    """Look an item up after the last moment at which an unanswered message, sent at `last_sent`, can be carried out."""
+    outbox, message = context.unit.outbox, answered.message
+    holder = message.patron if message.send in LOANS else ""
+    check = replace(message, send=LocalSend.CHECK_ILS_COPY.value, at=last_sent, request="", patron=holder, was_in=False)
+    outbox.put(LocalSend.CHECK_ILS_COPY, check, answered.by.corr, context.now)
+    number = _unsent_rows(context.unit, message)[-1].id
+    outbox.defer(number, last_sent + answered.late, context.now)
 
 
 def _unsent_rows(unit: UnitOfWork, message: LocalMessage) -> tuple[OutboxRow, ...]:

@@ -36,11 +36,11 @@ from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.db import bind, instances
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
-from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import KIND
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.authentication import OurProof
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import MOST_BYTES
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive

@@ -30,7 +30,7 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER
-from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler
+from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler, pin_verdict
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.codec.messages import BX
@@ -39,7 +39,7 @@ from hkall_gateway.sip2.codec.messages import BX
 def sip2_plan(ils: IlsConfig) -> tuple[str, ...]:
     """Return the names of the checks for the SIP2 server, in order."""
     secure = TLS if ils.tls else ("tls.version",)
-    return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
+    return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.pin", "lookup.item")
 
 
 NO_LINE: Final = (
@@ -79,6 +79,8 @@ class Sip2Examination:
             if await self._check_status(line):
                 about: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if self._question == "23" else {})}
                 judge_patron(sheet, self._question, await self._reply(line, self._query(self._question, about)))
+                with_pin: dict[str, Value] = {"AA": NOBODY, "AD": ANY_PIN}
+                judge_pin(sheet, self._question, await self._reply(line, self._query(self._question, with_pin)), ils.pin)
                 status = (await self._reply(line, self._query("17", {"AB": NOBODY}))).get("circulation_status")
                 if status == AVAILABLE:
                     sheet.fail("lookup.item", "17: an unknown item is said to be available")
@@ -174,6 +176,26 @@ def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
         sheet.fail("lookup.patron", f"{question}: an unknown card is answered without BL, as a reader's would be")
     else:
         sheet.fail("lookup.patron", f"{question}: an unknown card is answered as a reader's (BL {reply.get('BL')})")
+
+
+ANY_PIN: Final = "0000"
+"""The PIN in a query about a card that cannot exist, to see whether the reply says anything about PINs."""
+PIN_RULES: Final = {
+    "loaded": "the loaded hashes decide, and without a hash a PIN is unknown (`pin` of [ils])",
+    "trust": "every PIN is taken (`pin` of [ils])",
+    "refuse": "no PIN can be checked, and readers with a PIN are asked to try again (`pin` of [ils])",
+}
+
+
+def judge_pin(sheet: Sheet, question: str, reply: Sip2Message, pin: str) -> None:
+    """Add the finding about the PIN in the reply for a card that cannot exist. `pin` is the key of [ils]."""
+    verdict = pin_verdict(reply)
+    if verdict is None:
+        sheet.warn("lookup.pin", f"{question}: the answer says nothing about the PIN (no CQ): {PIN_RULES[pin]}")
+    elif verdict:
+        sheet.fail("lookup.pin", f"{question}: any PIN of an unknown card is right (CQ Y)")
+    else:
+        sheet.ok("lookup.pin", f"{question}: the answer says whether the PIN is right (CQ)")
 
 
 EMPTY: Final = "sqlite://"

@@ -16,7 +16,6 @@ from hkall_gateway.cli.doctor.connection import check_reach
 from hkall_gateway.cli.doctor.findings import FAULTS, TLS, ExaminationTools, Sheet
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
-from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, is_asked_by_copy, make_copy_lookup, make_title_lookup, read_copies
 from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, find_own_meaning, spell_problem
@@ -24,6 +23,7 @@ from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.peers.authentication import OurProof
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive

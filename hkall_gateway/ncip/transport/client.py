@@ -13,7 +13,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
-from hkall_gateway.ncip.service_request import PartnerExchange, make_exchange
+from hkall_gateway.ncip.service_request import make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -29,6 +29,7 @@ from hkall_gateway.ncip.tables.problems import (
 )
 from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
 from hkall_gateway.observability.unknown_words import UnknownWords
+from hkall_gateway.peers.exchanges import PartnerExchange
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

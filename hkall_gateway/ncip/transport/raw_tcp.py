@@ -18,13 +18,13 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import peer_of
-from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
+from hkall_gateway.ncip.handlers import NcipServices, respond
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
 from hkall_gateway.net.limits.timeout import message_deadline
+from hkall_gateway.peers.callers import Caller, peer_of
 
 LOG = structlog.get_logger()
 

@@ -26,6 +26,7 @@ class LocalSend(StrEnum):
     CHECK_ILS_LOAN = auto()
     CHECK_ILS_RETURN = auto()
     CHECK_ILS_PAYMENT = auto()
+    CHECK_ILS_COPY = auto()
 
 
 CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN, LocalSend.CHECK_ILS_PAYMENT})
@@ -38,9 +39,13 @@ class LocalMessage:
     """An action at a terminal that is reported to the local system or checked there, without PIN and passwords.
 
     Actions that concern both systems are performed here and reported to the local system, later if it is unreachable. If the
-    local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed.
+    local system does not reply to an action of its own, a CHECK_… query finds out whether it was performed. CHECK_ILS_COPY
+    finds out whether an unanswered action was performed after a later one that was answered: then the item is not where the
+    later one left it.
 
     Attributes:
+        at: Time of the action. In CHECK_ILS_COPY, the time at which the unanswered action was sent last.
+        patron: The card. In CHECK_ILS_COPY, the card to which the item must be lent, or "" if it must not be on loan.
         text: The fee named in a payment, or the message of a block.
         amount: Amount of a payment, as sent by the terminal.
         transaction: Transaction id of a payment (BK).

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.service_request import Caller
+from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.simulator.scenario.world_file import Start
 from hkall_gateway.sip2 import dispatch as sip2

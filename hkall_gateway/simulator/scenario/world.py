@@ -49,12 +49,13 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.service_request import NcipServices, Peer
+from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.http_post import Post
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
@@ -269,6 +270,7 @@ class World:
             known=known if ils.is_living else None,
             undoes_checkouts=ils.unanswered_checkout == "undo",
             timeout=timeout,
+            late_execution=timedelta(seconds=ils.late_execution_s),
         )
         self.terminals = InMemoryTerminals(terminals)
         self.services = NcipServices(

@@ -238,7 +238,10 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
         exchange.remember(valid=_is_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
-    texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
+    if seen.pin_ok is False and seen.known:  # there is no hash with which the PIN could be compared
+        texts.append(notice_text(Notice.PIN_UNKNOWN_NOW, language))
+    elif seen.pin_ok is False:
+        texts.append(say(Reason.WRONG_PIN, language, {}))
     texts += hold_texts(exchange, lists, language) if trusted else []
     return {
         "patron_status": _patron_status(tuple([fact for fact, holds in FACTS.items() if holds(seen)])),

@@ -1,13 +1,15 @@
-"""Serves NCIP over HTTP. Answers posted documents with status 200, within limits, and shuts down gracefully."""
+"""A site to which peers post documents by HTTP, within limits, and which shuts down gracefully.
+
+A protocol gives it a `Responder`, which answers one document. The status is 200 unless the responder sets another.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -16,24 +18,76 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import peer_of
-from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.net.http_post import CONTENT_TYPE, LONGEST_TYPE, charset
+from hkall_gateway.net.http_post import LONGEST_TYPE
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.net.limits.timeout import message_deadline
+from hkall_gateway.net.limits.timeout import Timeout, message_deadline
 from hkall_gateway.observability.log_context import HEADER, valid_traceparent
-
-LOG = structlog.get_logger()
+from hkall_gateway.peers.callers import Caller, Peer, peer_of
 
 METHODS: Final = "GET, HEAD, POST"
-ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
 
 
-class NcipRequest(BoundedRequest):
-    """An HTTP request to the NCIP responder. `deadline` is the time limit for the posted document."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """A posted document, with what the transport knows of it.
+
+    Attributes:
+        body: The document as received.
+        content_type: Content-Type header, or "".
+        peer: The sender, as known from the connection and the headers.
+        prove: Called with the caller after successful authentication.
+        challenge: Called with WWW-Authenticate headers if authentication fails.
+        set_status: Called with the HTTP status of the reply, unless it is 200.
+        deadline: The time limit for this document, or None.
+    """
+
+    body: bytes
+    content_type: str
+    peer: Peer
+    prove: Callable[[Caller], object]
+    challenge: Callable[[tuple[str, ...]], object]
+    set_status: Callable[[int], object]
+    deadline: Deadline | None
+
+
+class Responder(Protocol):
+    """What answers the documents of a protocol."""
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, which is also the path to which documents are posted."""
+
+    @property
+    def content_type(self) -> str:
+        """Content-Type of every reply."""
+
+    @property
+    def about(self) -> str:
+        """Text for people who open the path in a browser."""
+
+    @property
+    def public_keys(self) -> bytes:
+        """JSON Web Key Set of our signing keys, or b""."""
+
+    @property
+    def timeout(self) -> Timeout | None:
+        """Time limit for a reply, or None for no limit."""
+
+    def admits(self, address: str) -> bool:
+        """Check whether any caller may connect from an IP address."""
+
+    def refuse_long(self, address: str, size: int) -> None:
+        """Log that a body of more than `size` bytes was refused."""
+
+    def answer(self, posted: Posted) -> Deferred[bytes]:
+        """Answer a document. The Deferred may fail only with Undecided, and the connection is then closed."""
+
+
+class DocumentRequest(BoundedRequest):
+    """An HTTP request to a responder. `deadline` is the time limit for the posted document."""
 
     deadline: Deadline | None = None
 
@@ -48,15 +102,15 @@ class NcipRequest(BoundedRequest):
         self.setResponseCode(http.UNAUTHORIZED)
         self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
 
-    def send(self, reply: bytes, _now: datetime) -> None:
+    def send(self, reply: bytes, content_type: str) -> None:
         """Write the reply and finish the request."""
-        self.responseHeaders.setRawHeaders("Content-Type", [CONTENT_TYPE])
+        self.responseHeaders.setRawHeaders("Content-Type", [content_type])
         self.responseHeaders.setRawHeaders("Content-Length", [str(len(reply))])
         self.write(reply)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 
 
-class NcipChannel(BoundedChannel):
+class DocumentChannel(BoundedChannel):
     """An HTTP connection, which the site keeps track of in order to close it."""
 
     @cached_property
@@ -67,7 +121,7 @@ class NcipChannel(BoundedChannel):
     def prove(self, caller: Caller) -> None:
         """Count the connection for its authenticated caller, unless the caller has reached its `max_connections`."""
         if self.seat is not None and self.seat.prove(caller.agency, caller.access.max_connections):
-            mark_authenticated(self.transport, f"ncip {caller.agency}")
+            mark_authenticated(self.transport, f"{self.site.responder.protocol} {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
         # lib-ncip-client sends the number of characters instead of bytes as Content-Length, which truncates Chinese documents.
@@ -78,24 +132,25 @@ class NcipChannel(BoundedChannel):
         super()._finishRequestBody(data)  # type: ignore[no-untyped-call]
 
 
-class NcipSite(BoundedSite):
-    """The HTTP site of the NCIP responder. `drain` shuts the site down gracefully. TLS is configured in the endpoint string.
+class DocumentSite(BoundedSite):
+    """The HTTP site of one protocol's responder. `drain` shuts the site down gracefully.
 
+    TLS is configured in the endpoint string.
     Load balancers at the addresses in `balancers` may connect for health checks.
     """
 
-    protocol: object = NcipChannel
+    protocol: object = DocumentChannel
 
-    def __init__(self, services: NcipServices, bounds: Bounds, reactor: object, balancers: AllowList = NO_ADDRESS) -> None:
-        self.services, self._balancers = services, balancers
-        self._channels: set[NcipChannel] = set()
+    def __init__(self, responder: Responder, bounds: Bounds, reactor: object, balancers: AllowList = NO_ADDRESS) -> None:
+        self.responder, self._balancers = responder, balancers
+        self._channels: set[DocumentChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
-        root: Any = _Root()  # mypy does not see that a Resource is the IResource for putChild
-        root.putChild(b"ncip", Responder(self))
-        known: Any = _Root()
+        root: Any = _Root(responder.protocol)  # mypy does not see that a Resource is the IResource for putChild
+        root.putChild(responder.protocol.encode(), _Entrance(self))
+        known: Any = _Root(responder.protocol)
         known.putChild(b"jwks.json", PublicKeys(self))
         root.putChild(b".well-known", known)
-        super().__init__(root, bounds, reactor, NcipRequest)
+        super().__init__(root, bounds, reactor, DocumentRequest)
 
     def drain(self) -> Deferred[None]:
         """Stop accepting documents, answer the current documents, and close all connections. Fires after the last answer."""
@@ -107,10 +162,10 @@ class NcipSite(BoundedSite):
         self._drained.append(waiting)
         return waiting
 
-    def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
+    def enter(self, channel: DocumentChannel) -> ConnectionSlot | None:
         """Return a slot for a connection, or None if the IP address is not allowed or a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
-        if not self.services.admits(address) and not self._balancers.admits(address):
+        if not self.responder.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
             return None
         seat = super().enter(channel)
@@ -118,16 +173,16 @@ class NcipSite(BoundedSite):
             self._channels.add(channel)
         return seat
 
-    def leave(self, channel: NcipChannel) -> None:
+    def leave(self, channel: DocumentChannel) -> None:
         """Free the slot of a closed connection."""
         super().leave(channel)
         self._channels.discard(channel)
 
     def too_long(self, request: BoundedRequest) -> None:
-        """Log that a request's body exceeds the limit."""
-        LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
+        """Report that a request's body exceeds the limit."""
+        self.responder.refuse_long(request.client_address, request.received)
 
-    def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
+    def answer(self, request: DocumentRequest, body: bytes, content_type: str) -> None:
         """Answer a posted document."""
         self.in_hand += 1
         channel = request.channel
@@ -136,16 +191,24 @@ class NcipSite(BoundedSite):
         trace = valid_traceparent(traces[0].decode("latin-1")) if len(traces) == 1 else ""
         sent = {"authorization": authorization.decode("latin-1"), "traceparent": trace}
         peer = replace(channel.peer, **sent) if any(sent.values()) else channel.peer
-        deadline = message_deadline(self.services.timeout, channel.transport)
+        deadline = message_deadline(self.responder.timeout, channel.transport)
         request.deadline = deadline
-        answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge, deadline)
-        answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,)).addBoth(
-            self._finish_document
+        posted = Posted(
+            body=body,
+            content_type=content_type,
+            peer=peer,
+            prove=channel.prove,
+            challenge=request.challenge,
+            set_status=request.setResponseCode,
+            deadline=deadline,
         )
+        answering = self.responder.answer(posted)
+        answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,))
+        answering.addBoth(self._finish_document)
 
-    def _send_reply(self, reply: bytes, request: NcipRequest) -> None:
+    def _send_reply(self, reply: bytes, request: DocumentRequest) -> None:
         if not request.gone:
-            request.send(reply, self.services.now())
+            request.send(reply, self.responder.content_type)
 
     def _finish_document(self, result: Failure | None) -> Failure | None:
         self.in_hand -= 1
@@ -160,7 +223,7 @@ class NcipSite(BoundedSite):
             channel.transport.loseConnection()
 
 
-def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
+def _abort_undecided(failure: Failure, request: DocumentRequest) -> None:
     """Close the connection without a reply, since the command's outcome is unknown."""
     failure.trap(Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
     request.channel.transport.abortConnection()
@@ -169,11 +232,12 @@ def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
 class _Root(Resource):
     """A resource that answers 404 for every path without a child resource."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web is untyped
+        self._protocol = protocol
 
     def getChild(self, path: bytes, request: object) -> object:  # noqa: ARG002, N802
-        return notFound(message="Documents are posted to /ncip.")
+        return notFound(message=f"Documents are posted to /{self._protocol}.")
 
 
 class PublicKeys(Resource):
@@ -181,35 +245,35 @@ class PublicKeys(Resource):
 
     isLeaf = True  # noqa: N815
 
-    def __init__(self, site: NcipSite) -> None:
+    def __init__(self, site: DocumentSite) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
 
-    def render_GET(self, request: NcipRequest) -> bytes:  # noqa: N802
+    def render_GET(self, request: DocumentRequest) -> bytes:  # noqa: N802
         """Return the key set, or 404 if we have no signing keys."""
-        if not (keys := self._site.services.public_keys):
+        if not (keys := self._site.responder.public_keys):
             return _answer_text(request, http.NOT_FOUND, "This gateway signs nothing.\n")
         request.responseHeaders.setRawHeaders("Content-Type", ["application/json"])
         request.responseHeaders.setRawHeaders("Cache-Control", ["max-age=3600"])
         return keys
 
 
-class Responder(Resource):
-    """The resource /ncip. POST answers a document. GET describes the responder."""
+class _Entrance(Resource):
+    """The path of the protocol. POST answers a document. GET describes the responder."""
 
     isLeaf = True  # noqa: N815
 
-    def __init__(self, site: NcipSite) -> None:
+    def __init__(self, site: DocumentSite) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
 
-    def render(self, request: NcipRequest) -> object:
+    def render(self, request: DocumentRequest) -> object:
         """Handle a request with any HTTP method."""
         if request.method in (b"GET", b"HEAD"):
-            return _answer_text(request, http.OK, ABOUT.format(agency=self._site.services.agency))
+            return _answer_text(request, http.OK, self._site.responder.about)
         if request.method != b"POST":
             request.responseHeaders.setRawHeaders("Allow", [METHODS])
-            return _answer_text(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
+            return _answer_text(request, http.NOT_ALLOWED, "Post a document.\n")
         if request.too_long:
             self._site.too_long(request)
             return _answer_text(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
@@ -229,7 +293,7 @@ class Responder(Resource):
         return NOT_DONE_YET
 
 
-def _answer_text(request: NcipRequest, status: int, text: str) -> bytes:
+def _answer_text(request: DocumentRequest, status: int, text: str) -> bytes:
     request.setResponseCode(status)
     request.responseHeaders.setRawHeaders("Content-Type", ["text/plain; charset=utf-8"])
     return text.encode()
