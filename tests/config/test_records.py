@@ -144,7 +144,7 @@ def made(record: type, row: Strict) -> object:
 def test_new_partner_field_becomes_a_key_of_its_table() -> None:
     faxed: Any = dataclasses.make_dataclass("Faxed", [("fax", str, "")], bases=(Partner,), frozen=True)
     table: Any = type("FaxedConfig", (Strict, faxed), {"__module__": __name__})
-    assert made(faxed, table(agency="CUHK", name="CUHK", fax="12")) == faxed("CUHK", "CUHK", fax="12")
+    assert made(faxed, table(agency="CUHK", name="CUHK", fax="12")) == faxed(agency="CUHK", name="CUHK", fax="12")
 
 
 def test_new_key_of_a_terminal_without_a_field_is_reported() -> None:
@@ -190,5 +190,5 @@ def test_new_row_without_a_label_is_reported(name: str) -> None:
 def test_decline_reason_requires_the_status_of_the_item_afterwards() -> None:
     incomplete: Any = Decline
     with pytest.raises(TypeError, match="status_after"):
-        LenderReason(key="water_damaged", label=("Wet", "濕"), decline=incomplete("Not Available"))
+        LenderReason(key="water_damaged", label=("Wet", "濕"), decline=incomplete(status="Not Available"))
     assert all(row.decline is None or row.decline.status_after for row in LENDER_REASONS.values())
