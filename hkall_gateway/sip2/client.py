@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -47,6 +49,12 @@ ARE_YOU_THERE: Final = b"9900802.00"
 """The message that probes an unreachable system in the background."""
 FAIR_S: Final = 1.0
 """A timeout counts as a failure only if the request had at least this many seconds, or half of the configured timeout."""
+IDLE_S: Final = 30.0
+"""Seconds without a message after which a firewall may have dropped a connection without telling either side."""
+FIRST_TRY: Final = 0.5
+"""Fraction of the time that a query may take on an idle connection, before it is asked again on a new connection."""
+KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""Socket options: a connection that a firewall has dropped is noticed within a minute, and a firewall sees traffic."""
 TRIES: Final = 4
 """Maximum number of lines read for one answer, including garbled lines and late answers to earlier requests."""
 
@@ -133,6 +141,15 @@ class LineConnection(TwistedProtocol):
         """Discard the lines received before a request is sent, since none of them can be the reply."""
         self._lines.clear()
 
+    def keep_alive(self) -> None:
+        """Let the operating system probe the idle connection, so that it stays open or is known to be closed."""
+        transport: Any = self.transport
+        transport.setTcpKeepAlive(True)
+        handle: socket.socket = transport.getHandle()
+        for name, value in KEEPALIVE:
+            if (option := getattr(socket, name, None)) is not None:  # not every operating system has all options
+                handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
     def say(self, line: bytes) -> None:
         """Send a line."""
         cast(Transport, self.transport).write(line)
@@ -182,8 +199,9 @@ class Upstream:
     together may take `timeout_s` seconds, or the time left in the terminal message's budget if that is less.
 
     A request that may have been executed is never repeated automatically: the gateway does not know whether the loan was made,
-    but the person at the terminal does. A read-only request is repeated if an idle connection turns out to be closed. A line
-    that the peer could not read (96) was not executed and is sent again. A garbled reply is requested again (97).
+    but the person at the terminal does. A read-only request is asked once more on a new connection if a kept connection turns
+    out to be closed, or if an idle one stays silent, since a firewall may have dropped it. A line that the peer could not read
+    (96) was not executed and is sent again. A garbled reply is requested again (97).
 
     Only failures that affect every request count against the system: no connection, no answer to the login, no answer in time.
     If the system closes the connection during a request or a login, that counts only if a probe fails too.
@@ -196,6 +214,7 @@ class Upstream:
         self._health, self.login, self._first_login = health, login, login
         self._wire: LineConnection | None = None
         self._number = 0
+        self._answered_s = 0.0  # time of the last reply by the clock
         self._left = self._entered = self._sent = self._trying = False
 
     @property
@@ -242,7 +261,7 @@ class Upstream:
         if allowed_s <= 0:
             raise Unreachable("no time is left for this message")
         self._left = self._sent = False
-        going = Deferred.fromCoroutine(self._converse(body))
+        going = Deferred.fromCoroutine(self._converse(body, allowed_s))
         going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
@@ -283,21 +302,29 @@ class Upstream:
         if wire is not None:
             wire.drop()
 
-    async def _converse(self, body: bytes) -> bytes:
+    async def _converse(self, body: bytes, allowed_s: float) -> bytes:
         kept = self._wire
         if kept is None or kept.closed:
             return await self._send_request(await self._open_connection(), body)
+        is_query = body[:2].decode("latin-1") in LOOKS
+        first_try = Deferred.fromCoroutine(self._send_request(kept, body))
+        if is_query and self._clock.seconds() - self._answered_s >= IDLE_S:
+            first_try.addTimeout(allowed_s * FIRST_TRY, cast(Any, self._clock))
         try:
-            return await self._send_request(kept, body)
+            return await first_try
+        except TimedOut:
+            pass  # a firewall may have dropped the idle connection, so the query never arrived
         except Unusable:
-            if not kept.closed or body[:2].decode("latin-1") not in LOOKS:
+            if not kept.closed or not is_query:
                 raise
         return await self._send_request(await self._open_connection(), body)
 
     async def _send_request(self, wire: LineConnection, body: bytes) -> bytes:
         """Record that the request may now be executed, unless the connection is already closed, and send it."""
         self._sent = not wire.closed
-        return await self._exchange(wire, body)
+        reply = await self._exchange(wire, body)
+        self._answered_s = self._clock.seconds()
+        return reply
 
     async def _open_connection(self) -> LineConnection:
         self._drop_connection()
@@ -400,6 +427,7 @@ def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls
 
     async def dial() -> LineConnection:
         opened: LineConnection = await endpoint.connect(factory)
+        opened.keep_alive()
         return opened
 
     return dial

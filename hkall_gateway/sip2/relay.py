@@ -203,9 +203,10 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
 
     While the local system is unreachable, the reply is our record with a screen message that says so.
     """
-    local_body = await _reply_or_none(exchange, upstream)
-    if local_body is None:
-        return await _record_while_away(exchange, await handler(exchange))
+    try:
+        local_body = await _exchange_body(exchange, upstream, _relayed_line(exchange))
+    except Unreachable as lost:
+        return await _record_while_away(exchange, await handler(exchange), _away_notice(lost))
     record = _decode_body(local_body, exchange)
     if record is None:
         return Reply({}, body=local_body)
@@ -250,7 +251,12 @@ def _say_pin(exchange: Exchange, local_body: bytes, record: Sip2Message, pin_ok:
     return patch_body(local_body, {}, [*tags, *(("AF", text) for text in texts)], exchange.session.dialect)
 
 
-async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
+def _away_notice(lost: Unreachable) -> Notice:
+    """Return the screen message for a missing reply. A system that hangs up over one message may answer all others."""
+    return Notice.ILS_NO_ANSWER if isinstance(lost, HungUp) else Notice.ILS_AWAY
+
+
+async def _record_while_away(exchange: Exchange, own_reply: Reply, away: Notice) -> Reply:
     """Return our own record while the local system is unreachable, or its last good answer if we have no record.
 
     BL and CQ have their last known values, BV is left out, and screen messages name what is unknown. A card or PIN that does
@@ -260,7 +266,7 @@ async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     undecided = own_reply.no is not None and own_reply.no.why in {Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN}
     accepted = flags.valid == "Y" and (not exchange.pin or flags.pin == "Y")
     if undecided and accepted and flags.status:
-        return await _last_good_record(exchange, flags)
+        return await _last_good_record(exchange, flags, away)
     stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
     if stranger or (exchange.pin and own_reply.fields.get("CQ") != "Y"):
         own_reply = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=own_reply.wrong_pin and flags.pin != "Y")
@@ -268,7 +274,7 @@ async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
         flags = replace(flags, pin="Y")
     unknown = [
         *unknown_texts(exchange, flags, language),
-        notice_text(Notice.ILS_AWAY, language),
+        notice_text(away, language),
         notice_text(Notice.OWED_UNKNOWN_NOW, language),
     ]
     fields = {name: value for name, value in own_reply.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
@@ -278,7 +284,7 @@ async def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     return replace(own_reply, fields=fields)
 
 
-async def _last_good_record(exchange: Exchange, flags: KnownFlags) -> Reply:
+async def _last_good_record(exchange: Exchange, flags: KnownFlags, away: Notice) -> Reply:
     """Repeat what the local system said last about a card that it accepted, so that the session can begin.
 
     Amounts, counts and lists of that answer may be outdated, so the reply has HKALL's alone, and a screen message says so.
@@ -289,7 +295,7 @@ async def _last_good_record(exchange: Exchange, flags: KnownFlags) -> Reply:
         "AE": flags.name.reveal(),
         "BL": flags.valid,
         "CQ": flags.pin,
-        "AF": (notice_text(Notice.ILS_AWAY, language), notice_text(Notice.OWED_UNKNOWN_NOW, language)),
+        "AF": (notice_text(away, language), notice_text(Notice.OWED_UNKNOWN_NOW, language)),
     }
     message = Sip2Message(exchange.reply_code, reply(exchange, fields).fields)
     body = encode_body(message, exchange.session.dialect)

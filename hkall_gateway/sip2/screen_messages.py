@@ -59,6 +59,8 @@ class Notice(Enum):
     NOT_RENEWED      = ("{item}: {why}", "{item}：{why}")
     OWED             = ("Owed for HKALL books: {currency} {owed}", "HKALL 圖書欠款：{currency} {owed}")
     ILS_AWAY         = ("The library's own system is away: HKALL only", "本館系統暫停服務，只可辦理 HKALL 圖書")
+    ILS_NO_ANSWER    = ("The library's own system did not answer this: HKALL only",
+                        "本館系統未有回應此查詢，只可辦理 HKALL 圖書")
     NOT_TOLD         = ("Done for HKALL, but not in the library's own system: please do it there",
                         "HKALL 已辦妥，但本館系統未有紀錄，請在本館系統補辦")
     WILL_BE_TOLD     = ("Done for HKALL. The library's own system is told later",

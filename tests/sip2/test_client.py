@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -464,6 +465,37 @@ def test_lookup_is_repeated_after_a_broken_connection_but_a_checkout_is_not(
     abroad.hangs_up()
     assert len(abroad.wires) == (2 if again else 1)
     assert unreachable(outcome) is not again
+
+
+@pytest.mark.parametrize(("question", "idle_s", "connections"), [(LOOK, 30, 2), (LOOK, 29, 1), (LOAN, 30, 1)])
+def test_lookup_is_asked_once_more_when_an_idle_connection_was_dropped_silently(
+    abroad: Abroad, question: bytes, idle_s: int, connections: int
+) -> None:
+    abroad.asks(LOOK)
+    abroad.says(sealed(SEEN, 0))
+    abroad.clock.advance(idle_s)
+    outcome = abroad.asks(question)
+    abroad.clock.advance(1.5)
+    assert len(abroad.wires) == connections
+    if connections == 2:
+        abroad.says(sealed(SEEN, 0))
+        assert outcome == [SEEN]
+
+
+def test_idle_connection_to_the_local_system_is_kept_alive() -> None:
+    """Against a real socket: a firewall between us and the local system drops connections without traffic."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as ours:
+            wire, transport = LineConnection(), StringTransport()  # type: ignore[no-untyped-call]  # Twisted's own
+            kept: list[bool] = []
+            handle: Any = transport
+            handle.setTcpKeepAlive, handle.getHandle = kept.append, lambda: ours
+            connected: Any = wire
+            connected.makeConnection(transport)
+            wire.keep_alive()
+            assert kept == [True]
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
 
 def test_endless_reply_is_cut_off(abroad: Abroad) -> None:

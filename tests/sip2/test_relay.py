@@ -381,6 +381,15 @@ def test_disconnects_are_counted_by_terminal_and_message(services: Sip2Services)
     assert value(services.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
 
 
+@pytest.mark.parametrize(
+    ("upstream", "said"), [(HangsUp(), b"did not answer this: HKALL only"), (FakeUpstream(), b"own system is away: HKALL only")]
+)
+def test_screen_message_says_whether_the_local_system_is_away_or_hung_up(
+    services: Sip2Services, upstream: FakeUpstream, said: bytes
+) -> None:
+    assert said in ask(services, f"23001{DATE}AOHKU|AAP1|AC|".encode(), upstream, "counter-1")
+
+
 # ---- a barcode of two libraries
 
 
