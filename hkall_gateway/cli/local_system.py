@@ -55,7 +55,7 @@ class IlsConnection:
         for _ in range(TRIES):
             reply = wire.hear()
             if classify_reply(reply, question, self._dialect) == "":
-                return body_of(reply, self._dialect.delimiter)
+                return body_of(reply, self._dialect)
         raise Unusable("no usable reply")
 
 

@@ -89,7 +89,7 @@ class SimulatedIls:
 
     def answer(self, request: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
         """Return the reply to a message, without sequence number and checksum."""
-        self.heard.append(body_of(request.line, dialect.delimiter).decode(dialect.encoding, "replace"))
+        self.heard.append(body_of(request.line, dialect).decode(dialect.encoding, "replace"))
         reply: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
         reply |= {
             "magnetic_media": "U",

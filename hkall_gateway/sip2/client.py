@@ -355,7 +355,7 @@ class Upstream:
                 verdict, unsealed = ("" if wire.unsealed else RESEND), reply_line
             verdicts.add(verdict)
             if verdict == "":
-                return body_of(reply_line, self.dialect.delimiter)
+                return body_of(reply_line, self.dialect)
             if verdict == RESEND:
                 line = encode(Sip2Message(RESEND, checked=True), self.dialect)
             if verdict in (GARBLED, RESEND):

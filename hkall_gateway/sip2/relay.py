@@ -30,7 +30,7 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.client import LOOKS, HungUp, KnownFlags, Unanswered, UpstreamInterface, encode_body, pin_verdict
-from hkall_gateway.sip2.codec.body import patch_body
+from hkall_gateway.sip2.codec.body import bytes_of, patch_body, text_of, transcode
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX
@@ -583,7 +583,7 @@ async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: 
     """
     here, there = exchange.session.dialect, upstream.dialect
     try:
-        return _transcode(await upstream(_transcode(blank_controls(body, here), here, there)), there, here)
+        return transcode(await upstream(transcode(blank_controls(body, here), here, there)), there, here)
     except HungUp:
         code = exchange.message.code
         exchange.services.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
@@ -601,28 +601,18 @@ def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
 
 def _relayed_line(exchange: Exchange) -> bytes:
     """Return the body to relay, with "no block" set to N if the terminal may not work off line."""
-    body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
+    body = body_of(exchange.message.line, exchange.session.dialect)
     if exchange.is_set("no_block") and not exchange.no_block:
         return patch_body(body, {"no_block": "N"}, (), exchange.session.dialect)
     return body
 
 
-def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
-    """Convert a body to the other side's character set and delimiter."""
-    if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
-        return body
-    text = body.decode(one.encoding, "replace")
-    if one.delimiter != other.delimiter:  # the other side's delimiter may be an ordinary character in this body
-        text = text.replace(other.delimiter, " ").replace(one.delimiter, other.delimiter)
-    return text.encode(other.encoding, "replace")
-
-
 def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
     """Replace control characters and all kinds of line ends by blanks."""
-    text = body.decode(dialect.encoding, "surrogateescape")
+    text = text_of(body, dialect)
     if text.isprintable():
         return body
-    return _CONTROLS.sub(" ", text).encode(dialect.encoding, "surrogateescape")
+    return bytes_of(_CONTROLS.sub(" ", text), dialect)
 
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")

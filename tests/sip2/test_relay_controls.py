@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from hkall_gateway.sip2.codec.body import transcode
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.sip2.relay import _transcode, blank_controls
+from hkall_gateway.sip2.relay import blank_controls
 from tests.sip2.test_relay import DATE, LENT, FakeUpstream, ask
 
 UTF8, CP850, LATIN, BIG5 = (DIALECTS[name] for name in ("standard", "cp850", "latin-1", "big5"))
@@ -44,7 +45,7 @@ def test_undecodable_byte_is_relayed_unless_it_may_be_a_control_character() -> N
 
 def test_local_system_delimiter_inside_a_value_does_not_end_the_field() -> None:
     caret = replace(UTF8, name="caret", delimiter="^")
-    assert _transcode(b"17AOHKU^ABone|BIY^", caret, UTF8) == b"17AOHKU|ABone BIY|"
+    assert transcode(b"17AOHKU^ABone|BIY^", caret, UTF8) == b"17AOHKU|ABone BIY|"
 
 
 @pytest.mark.parametrize(("login", "told"), [("selfcheck-1", b"N"), ("offline-1", b"Y")])

@@ -112,46 +112,92 @@ def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) ->
     return _fill_fixed(form, form.set(fields)) % tuple(texts)
 
 
+# In Big5, GBK and Shift-JIS the second byte of a character may be the byte of a delimiter or a letter: 育 ends in "|" in Big5.
+# A relayed body is therefore changed as text. Undecodable bytes stay as they are.
+
+
+def text_of(body: bytes, dialect: Sip2Dialect) -> str:
+    """Decode a relayed body to change it; `bytes_of` is the reverse. Undecodable bytes become surrogates."""
+    return body.decode(dialect.encoding, "surrogateescape")
+
+
+def bytes_of(text: str, dialect: Sip2Dialect) -> bytes:
+    """Encode the text of a relayed body."""
+    return text.encode(dialect.encoding, "surrogateescape")
+
+
+def end_field(text: str, delimiter: str) -> str:
+    """Add a delimiter to a text with fields, unless it has one.
+
+    A last byte that is half a character would form another character with the delimiter, so it becomes "?".
+    """
+    if text.endswith(delimiter):
+        return text
+    if text[-1:].isprintable():
+        return text + delimiter
+    return text[:-1] + "?" + delimiter
+
+
 def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
-    """Replace fixed parts of a relayed body and add tags; all other bytes stay unchanged.
+    """Replace fixed parts of a relayed body and add tags; the rest of the text stays unchanged.
 
     Each tag is inserted after the last field with the same tag, since some terminals expect a list as one block, or else at the
     end. Tags that the dialect hides are not added.
     """
-    patched, at = bytearray(body), 2
-    for part in SHAPES[body[:2].decode("latin-1")].fixed:
+    text, at = text_of(body, dialect), 2
+    for part in SHAPES[text[:2]].fixed:
         if part.name in parts:
-            patched[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
+            text = text[:at] + KINDS[part.kind].emit(parts[part.name], part.width) + text[at + part.width :]
         at += part.width
-    more: dict[str, bytes] = {}
+    more: dict[str, str] = {}
     for tag, value in tags:
         if tag not in dialect.hidden:
-            more[tag] = more.get(tag, b"") + _format_field(tag, value, dialect).encode(dialect.encoding, "replace")
-    delimiter = dialect.delimiter.encode()
-    if more and len(patched) > at and not patched.endswith(delimiter):
-        patched += delimiter
+            more[tag] = more.get(tag, "") + _format_field(tag, value, dialect)
+    if more and len(text) > at:
+        text = end_field(text, dialect.delimiter)
     for tag, fields in more.items():
-        patched[(end := _find_field_end(tag, patched, at, delimiter)) : end] = fields
-    return bytes(patched)
+        end = _find_field_end(tag, text, at, dialect.delimiter)
+        text = text[:end] + fields + text[end:]
+    return bytes_of(text, dialect)
 
 
 def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
-    """Remove the fields that the dialect hides from a relayed body; all other bytes stay unchanged."""
+    """Remove the fields that the dialect hides from a relayed body; the rest of the text stays unchanged."""
     shape = SHAPES.get(body[:2].decode("latin-1"))
     if shape is None or not dialect.hidden:
         return body
-    start, delimiter = 2 + shape.width, dialect.delimiter.encode()
-    hidden = {tag.encode() for tag in dialect.hidden.difference(shape.required)}
-    return body[:start] + delimiter.join([field for field in body[start:].split(delimiter) if field[:2] not in hidden])
+    text, start = text_of(body, dialect), 2 + shape.width
+    hidden = dialect.hidden.difference(shape.required)
+    kept = [field for field in text[start:].split(dialect.delimiter) if field[:2] not in hidden]
+    return bytes_of(text[:start] + dialect.delimiter.join(kept), dialect)
 
 
-def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
-    """Return the end of the last field with this tag after `at`, or the end of the body if there is no such field."""
-    begin = delimiter + tag.encode()
-    last = body.rfind(begin)
+def transcode(body: bytes, source: Sip2Dialect, target: Sip2Dialect) -> bytes:
+    """Convert a relayed body to the other side's character set and delimiter.
+
+    Letters that the other character set lacks are simplified as in our own messages.
+    """
+    if (source.encoding, source.delimiter) == (target.encoding, target.delimiter):
+        return body
+    text = body.decode(source.encoding, "replace")
+    shape = SHAPES.get(text[:2])
+    start = 2 + shape.width if shape else 2
+    if source.delimiter in text[:start]:  # the fixed part is truncated
+        start = 2
+    # The other side's delimiter may be an ordinary character in this body.
+    fields = [
+        field[:2] + clean_value(field[2:], target.encoding, target.delimiter) for field in text[start:].split(source.delimiter)
+    ]
+    return (text[:start] + target.delimiter.join(fields)).encode(target.encoding, "replace")
+
+
+def _find_field_end(tag: str, text: str, at: int, delimiter: str) -> int:
+    """Return the end of the last field with this tag after `at`, or the end of the text if there is no such field."""
+    begin = delimiter + tag
+    last = text.rfind(begin)
     if last < 0:
-        last = at - len(delimiter) if body.startswith(tag.encode(), at) else -1
-    return body.index(delimiter, max(last, at - 1) + len(begin)) + len(delimiter) if last >= 0 else len(body)
+        last = at - len(delimiter) if text.startswith(tag, at) else -1
+    return text.index(delimiter, max(last, at - 1) + len(begin)) + len(delimiter) if last >= 0 else len(text)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

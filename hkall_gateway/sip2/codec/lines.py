@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, format_body, parse_tags, sort_strays
+from hkall_gateway.sip2.codec.body import (
+    Value,
+    bytes_of,
+    end_field,
+    first,
+    fixed_parts,
+    format_body,
+    parse_tags,
+    sort_strays,
+    text_of,
+)
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import CONTROLS, TAGS
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
@@ -153,14 +163,17 @@ def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     return _append_seal(line, message, dialect) + dialect.terminator
 
 
-def body_of(line: bytes, delimiter: str = "|") -> bytes:
+def body_of(line: bytes, dialect: Sip2Dialect) -> bytes:
     """Remove AY, AZ and the terminator, which are specific to one connection. All other bytes stay unchanged."""
     raw = _strip_line(line)
-    text = raw.decode("latin-1")  # one character for each byte, whatever the character set of the line
+    text = text_of(raw, dialect)
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
-    kept = raw[: len(_split_seal(text, 2 + width, delimiter).body)]
-    apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
-    return kept[: apart.start()] if apart else kept
+    kept = _split_seal(text, 2 + width, dialect.delimiter).body
+    apart = re.search(rf"AY[0-9]?{re.escape(dialect.delimiter)}\Z", kept)
+    if apart is not None and (apart.start() == 2 + width or kept[: apart.start()].endswith(dialect.delimiter)):
+        kept = kept[: apart.start()]
+    removed = text[len(kept) :]
+    return raw[: len(raw) - len(bytes_of(removed, dialect))]
 
 
 def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
@@ -168,9 +181,12 @@ def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
     If the last field has no delimiter, add one, so that AY or AZ is not read as part of the field.
     """
-    delimiter, shape = dialect.delimiter.encode(dialect.encoding), SHAPES.get(body[:2].decode("latin-1"))
-    has_fields = shape is not None and len(body) > 2 + shape.width
-    ended = body + delimiter if has_fields and not body.endswith(delimiter) else body
+    text = text_of(body, dialect)
+    shape = SHAPES.get(text[:2])
+    has_fields = shape is not None and len(text) > 2 + shape.width
+    ended = body
+    if has_fields and not text.endswith(dialect.delimiter):
+        ended = bytes_of(end_field(text, dialect.delimiter), dialect)
     line = _append_seal(ended, message, dialect)
     return (body if line is ended else line) + dialect.terminator
 
