@@ -110,8 +110,6 @@ def _is_foreign(node: etree._Element) -> bool:
 
 def _read_value(node: etree._Element, element: Element, parent: str, notes: Notes) -> Value:
     """Read an element's value. `parent` is the parent element's path, for notes."""
-    if element.kind == "text":  # fast path: most elements are texts
-        return (node.text or "").strip()
     path = f"{parent}/{element.name}"
     match element.kind:
         case "complex" | "any":
@@ -212,12 +210,7 @@ class _Writer:
                 at, value = content.slots[name], fields[name]
                 if at.since > self.level or value == "":
                     continue
-                if type(value) is str and at.kind in _TEXTS:  # fast path: nearly all values are plain texts or dicts
-                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escape_text(value)}{at.closes}")
-                elif type(value) is dict and at.kind in _STRUCTURES:
-                    self.structure(at, value)
-                else:
-                    self.each(at, (value,) if isinstance(value, str) else many(value))
+                self.each(at, many(value))
         except KeyError as unknown:
             raise _Misfit(f"/{unknown.args[0]} is not in the content model") from None
         except _Misfit as wrong:
