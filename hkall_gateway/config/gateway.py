@@ -311,9 +311,14 @@ class CourierConfig(Strict):
     first_wait_s: Natural = Field(default=30, description="after the first failure")
     longest_wait_s: Natural = Field(default=21_600, description="between two attempts")
     breaker_failures: Natural = Field(
-        default=5, description="failures in a row after which the channel to a partner counts as down"
+        default=5,
+        description="failures in a row after which the channel to a partner counts as down; failures of one moment count once",
     )
-    probe_s: Natural = Field(default=60, description="seconds between two attempts while it is down")
+    probe_s: Natural = Field(
+        default=60,
+        description="longest pause in seconds before the next message tries a channel that failed; the first pause is "
+        "2 seconds, and each failure doubles it",
+    )
     give_up_s: Natural = Field(default=259_200, description="a channel down for longer costs each such trial one attempt")
 
 

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
-from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
@@ -226,17 +226,21 @@ class Courier:
             if answer.kind not in SETTLING:
                 attempts = self._terms(row.line).attempts
                 retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
-            await self._record_result(row, answer, retry_at)
-            _log_result(row, answer, retry_at)
+            next_at = await self._record_result(row, answer, retry_at)
+            _log_result(row, answer, next_at)
 
-    async def _record_result(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
-        """Record the result. Retry while the database is unreachable, since the row remains claimed until the lease ends."""
+    async def _record_result(
+        self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None
+    ) -> datetime | Refused | None:
+        """Record the result, and return the time of the next attempt, or None if there is none.
+
+        Retry while the database is unreachable, since the row remains claimed until the lease ends.
+        """
         while True:
             try:
-                await self._circulation.execute(
+                return await self._circulation.execute(
                     Delivered(row=row, answer=answer, retry_at=retry_at, circuit_settings=self._circuit_settings)
                 )
-                return
             except Unavailable:
                 if not self._running:
                     raise
@@ -247,7 +251,7 @@ def _give_back(unit: UnitOfWork, rows: Sequence[int]) -> None:
     unit.outbox.give_back(rows)
 
 
-def _log_result(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
+def _log_result(row: OutboxRow, answer: DeliveryResult, next_at: datetime | Refused | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
     if answer.kind is DeliveryKind.NOT_NEEDED:
         LOG.info("courier.not_needed", **facts, why=answer.detail)
@@ -257,7 +261,7 @@ def _log_result(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | Non
         LOG.info("courier.sent", **facts, problem=answer.problem)
     elif answer.kind is DeliveryKind.FAULT:  # an administrator must correct the secret, agency, version or service
         LOG.error("courier.channel_fault", **facts, problem=answer.problem, why=answer.detail)
-    elif retry_at is not None:
-        LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=retry_at.isoformat())
+    elif isinstance(next_at, datetime):
+        LOG.warning("courier.failed", **facts, why=answer.detail or answer.problem, retry_at=next_at.isoformat())
     else:
         LOG.error("courier.dead", **facts, why=answer.detail or answer.problem)

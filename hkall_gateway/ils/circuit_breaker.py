@@ -18,7 +18,7 @@ from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
 
 LOG = structlog.get_logger()
 
-CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
+CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5, first_trial_s=0)
 """The system counts as down after three consecutive failures, including trials. Then a trial follows every five seconds."""
 
 Trial = Callable[[], Coroutine[Deferred[object], object, None]]

@@ -1,8 +1,10 @@
 """Circuit breaker for a channel to another system, as pure functions of its state.
 
-A channel goes down after several consecutive failures. Then one message per interval is sent as a trial, and any reply brings
-the channel up again. If the partner rejects our agency, version or service, which a person must fix, the channel goes down at
-once, and trials follow at growing intervals.
+After a failure the channel pauses, and then one message is sent as a trial. The first trial follows after a few
+seconds, so that a short interruption delays few messages, and each failed trial doubles the pause. After several
+consecutive failures the channel is down. Any reply brings it up again.
+
+If the partner rejects our agency, version or service, which a person must fix, the channel goes down at once.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ STALLED = "stalled"
 LONGEST_REST_S = 900
 """Maximum interval between trials at a partner that rejects us. Peers lock out clients that keep sending wrong secrets."""
 
+MOST_DOUBLINGS = 16
+"""Maximum number of times that a pause is doubled, so that it stays a small number however long a partner is away."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitSettings:
@@ -23,13 +28,22 @@ class CircuitSettings:
 
     Attributes:
         failures: Number of consecutive failures after which the channel is down.
-        probe_s: Interval between trials while the channel is down.
+        probe_s: Maximum interval between trials.
         give_up_s: Downtime after which failed trials count as delivery attempts of their messages.
+        first_trial_s: Pause after the first failure. 0 stands for no pause while the channel is up, and for `probe_s` after.
     """
 
     failures: int = 5
     probe_s: int = 60
     give_up_s: int = 259_200
+    first_trial_s: int = 2
+
+    def pause_s(self, failures: int) -> int:
+        """Return the pause in seconds after this many consecutive failures, at least one."""
+        if not self.first_trial_s:
+            return self.probe_s if failures >= self.failures else 0
+        doublings = min(failures - 1, MOST_DOUBLINGS)
+        return min(self.first_trial_s << doublings, self.probe_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +70,17 @@ def after_reply(channel: CircuitState, now: datetime) -> CircuitState:
 
 def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetime, retry_after_s: int = 0) -> CircuitState:
     """Return the state after a message without a reply, or with the reply "busy" and its `retry_after_s`."""
+    if channel.state != DOWN and _is_resting(channel, now):
+        # The message left before the failure that began the pause. Failures of one moment count once.
+        return replace(channel, rests_until=_later_of(channel.rests_until, now, retry_after_s))
+
     failures = channel.failures + 1
-    wait_s = retry_after_s
+    pause_s = settings.probe_s if channel.fault else settings.pause_s(failures)
+    rests_until = _later_of(None, now, max(retry_after_s, pause_s))
     if failures < settings.failures:
-        return replace(channel, failures=failures, rests_until=_later_of(channel.rests_until, now, wait_s))
-    wait_s = max(wait_s, settings.probe_s)
+        return replace(channel, failures=failures, rests_until=rests_until)
     since = channel.down_since or now
-    return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=_later_of(None, now, wait_s))
+    return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=rests_until)
 
 
 def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
@@ -75,17 +93,26 @@ def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datet
 
 def room(channel: CircuitState, in_flight: int, under_way: int, now: datetime) -> int:
     """Return how many more messages may be sent now, if `under_way` messages are waiting for a reply."""
-    if channel.rests_until is not None and channel.rests_until > now:
+    if _is_resting(channel, now):
         return 0
-    limit = 1 if channel.state == DOWN else in_flight
+    is_trial = channel.state == DOWN or channel.failures > 0
+    limit = 1 if is_trial else in_flight
     return max(limit - under_way, 0)
+
+
+def explains(channel: CircuitState, tries: int) -> bool:
+    """Check whether the channel's present failures explain why a message has failed `tries` times.
+
+    If they do, the message need only wait for the channel. If not, the partner answers other messages but not this one.
+    """
+    return channel.state != DOWN and tries <= channel.failures
 
 
 def circuit(channel: CircuitState, now: datetime) -> str:
     """Return the state in circuit breaker terms: closed (up), open (down) or half-open (one trial may be sent)."""
     if channel.state != DOWN:
         return "closed"
-    return "open" if channel.rests_until is not None and channel.rests_until > now else "half-open"
+    return "open" if _is_resting(channel, now) else "half-open"
 
 
 def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> bool:
@@ -93,6 +120,10 @@ def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> b
     if channel.state != DOWN or channel.down_since is None:
         return True
     return now - channel.down_since >= timedelta(seconds=settings.give_up_s)
+
+
+def _is_resting(channel: CircuitState, now: datetime) -> bool:
+    return channel.rests_until is not None and channel.rests_until > now
 
 
 def _later_of(until: datetime | None, now: datetime, wait_s: int) -> datetime | None:

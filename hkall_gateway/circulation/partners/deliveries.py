@@ -32,8 +32,11 @@ ANSWERED = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Command[None, None]):
-    """The courier's report of a delivery. `retry_at` is the time of the next attempt, or None after the last attempt."""
+class Delivered(Command[None, datetime | None]):
+    """The courier's report of a delivery. The result is the time of the next attempt, or None if there is none.
+
+    `retry_at` is that time by the schedule of the message, which does not know its channel, or None after the last attempt.
+    """
 
     row: OutboxRow
     answer: DeliveryResult
@@ -41,8 +44,10 @@ class Delivered(Command[None, None]):
     circuit_settings: CircuitSettings
 
 
-def delivered(context: Context, command: Delivered) -> None:
-    """Update the outbox row (sent, retried at `retry_at`, or dead after the last attempt), and advance the request.
+def delivered(context: Context, command: Delivered) -> datetime | None:
+    """Update the outbox row (sent, retried, or dead after the last attempt), and advance the request.
+
+    Return the time of the next attempt, or None if there is none.
 
     A row that staff settled during the delivery keeps its state. A repeated report of the same attempt is ignored.
     """
@@ -50,13 +55,13 @@ def delivered(context: Context, command: Delivered) -> None:
     kept = context.unit.outbox.row_state(row.id)
     state, attempts = kept or (None, 0)
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
-        return
+        return command.retry_at
     context.unit.outbox.record_attempt(
         row.id, Attempt(at=context.now, kind=answer.kind, problem=answer.problem, detail=answer.detail)
     )
     link = _update_channel(context, row, answer, circuit_settings)
     if kept is None or state in SETTLED:
-        return
+        return None
     by = Actor(
         who=MAIL if row.kind is OutboxKind.MAIL else row.recipient, channel="courier", message=row.send.name, corr=row.corr
     )
@@ -68,8 +73,8 @@ def delivered(context: Context, command: Delivered) -> None:
         else:
             context.unit.outbox.mark_sent(row.id, context.now)
         apply_answer(context, row, answer, by)
-    else:
-        _retry_or_give_up(context, row, answer, command.retry_at, link, circuit_settings, by)
+        return None
+    return _retry_or_give_up(context, row, answer, command.retry_at, link, circuit_settings, by)
 
 
 def _update_channel(
@@ -133,18 +138,26 @@ def _retry_or_give_up(
     link: CircuitState,
     circuit_settings: CircuitSettings,
     by: Actor,
-) -> None:
+) -> datetime | None:
     error = f"{answer.kind}: {_error_text(answer)}".removesuffix(": ")
     unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
-    if answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now):
-        context.unit.outbox.retry_later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
-    elif retry_at is not None:
+    is_fault_of_channel = answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now)
+    # Such a message waits for the channel alone, which is tried again within seconds, even after its last attempt.
+    fails_with_channel = not answer.untold and circuit.explains(link, len(context.unit.outbox.attempts(row.id)))
+    if is_fault_of_channel or fails_with_channel:
+        next_at = link.rests_until or context.now
+        counted = not is_fault_of_channel and retry_at is not None
+        context.unit.outbox.retry_later(row.id, next_at, error, unsure=unsure, counted=counted)
+        return next_at
+    if retry_at is not None:
         context.unit.outbox.retry_later(row.id, retry_at, error, unsure=unsure)
-    elif unsure or row.send is not Notification.ASK_LENDER:
+        return retry_at
+    if unsure or row.send is not Notification.ASK_LENDER:
         context.unit.outbox.mark_dead(row.id, error)
     else:  # the next lender is asked, so a retry might make two lenders ship
         context.unit.outbox.mark_dropped(row.id, error)
         note_never_arrived(context, row, by, error)
+    return None
 
 
 def _error_text(answer: DeliveryResult) -> str:
