@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import click
 from rich.console import Console
@@ -15,6 +16,8 @@ from rich.table import Table
 
 from circprobe import __version__, catalogue, proof, reporting
 from circprobe.care import Permissions
+from circprobe.ncip.responder import NcipResponder
+from circprobe.ncip.responder import Target as NcipTarget
 from circprobe.redaction import Redactor
 from circprobe.results import Report, Result
 from circprobe.runner import Driver, Runner
@@ -189,6 +192,74 @@ def sip2_server(address: str, **options: Any) -> None:
         return driver.remarks
 
     judge("sip2-server", driver, given, redactor, address, options, finish)
+
+
+@main.group()
+def ncip() -> None:
+    """Judge an NCIP responder or an initiator."""
+
+
+@ncip.command("responder")
+@click.argument("url")
+@click.option("--from", "sender", default="", help="The agency that the kit speaks for.")
+@click.option("--to", "receiver", default="", help="The agency of the responder.")
+@click.option("--secret-env", help="The environment variable with FromAgencyAuthentication.")
+@click.option("--bearer-env", help="The environment variable with a bearer token for HTTP.")
+@click.option("--user", help="The card of a user made for tests.")
+@click.option("--pin-env", help="The environment variable with the user's PIN.")
+@click.option("--item", help="An item on the shelf.")
+@click.option("--request-type", default="Hold", help="The RequestType of requests.")
+@click.option("--version-1", is_flag=True, help="Speak version 1 too.")
+@click.option("--transactions", is_flag=True, help="Request, lend and return this item.")
+@click.option("--wrong-pin", is_flag=True, help="Try a wrong PIN; may lock a card.")
+@click.option("--load", is_flag=True, help="Be faster than ten messages a second.")
+@click.option("--timeout", default=30.0, help="Seconds that an answer may take.")
+@outputs
+def ncip_responder(url: str, **options: Any) -> None:
+    """Judge the NCIP responder at URL."""
+    permissions = Permissions(
+        transactions=options["transactions"],
+        wrong_pin=options["wrong_pin"],
+        load=options["load"],
+    )
+    pin = secret(options["pin_env"])
+    agency_secret = secret(options["secret_env"])
+    token = secret(options["bearer_env"])
+    values = {
+        "from": options["sender"],
+        "to": options["receiver"],
+        "user": options["user"] or "",
+        "pin": pin,
+        "item": options["item"] or "",
+        "request_type": options["request_type"],
+    }
+    if agency_secret:
+        element = "FromAgencyAuthentication"
+        values["authentication"] = f"<{element}>{escape(agency_secret)}</{element}>"
+    target = NcipTarget(
+        url,
+        answer_s=options["timeout"],
+        headers=(("Authorization", f"Bearer {token}"),) if token else (),
+        known_secrets=frozenset({pin}),
+    )
+    given = permissions.names()
+    given.update(need for need in ("user", "pin", "item") if values[need])
+    if values["from"] and values["to"]:
+        given.add("agency")
+    if options["version_1"]:
+        given.add("version-1")
+
+    redactor = Redactor()
+    redactor.learn_all("PATRON", [values["user"]])
+    redactor.learn_all("SECRET", [pin, agency_secret, token])
+    redactor.learn_all("ITEM", [values["item"]])
+    driver = NcipResponder(target, values, permissions)
+
+    def finish() -> list[str]:
+        driver.finish()
+        return driver.remarks
+
+    judge("ncip-responder", driver, given, redactor, url, options, finish)
 
 
 @main.command()

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from circprobe import catalogue
 from circprobe.care import Permissions
 from circprobe.catalogue import Clause
+from circprobe.ncip.responder import NcipResponder
+from circprobe.ncip.responder import Target as NcipTarget
 from circprobe.results import Outcome, Report
 from circprobe.runner import GIVEN_BY, Runner
-from circprobe.scripted import faults, library, sip2_server
-from circprobe.scripted.faults import Fault
+from circprobe.scripted import faults, library, ncip_faults, ncip_responder, sip2_server
 from circprobe.sip2.client import Target
 from circprobe.sip2.server import Sip2Server
 
+Row = Mapping[str, Any]
 EVERYTHING = Permissions(transactions=True, wrong_pin=True, load=True)
 AT_ONCE = 6
 """Faults that are tried side by side; most of the time is spent in waiting for silence."""
 
 
-def judge_sip2_server(fault: Fault) -> Report:
+def judge_sip2_server(row: Row) -> Report:
     """Run the catalogue for SIP2 servers against the scripted server with a fault."""
-    server = sip2_server.start(library.make_library(), fault)
+    server = sip2_server.start(library.make_library(), faults.make(row))
     target = Target(
         "127.0.0.1",
         server.port,
@@ -53,9 +56,33 @@ def judge_sip2_server(fault: Fault) -> Report:
         server.server_close()
 
 
-JUDGES: dict[str, Callable[[Fault], Report]] = {
+def judge_ncip_responder(row: Row) -> Report:
+    """Run the catalogue for NCIP responders against the scripted responder with a fault."""
+    server = ncip_responder.start(library.make_library(), ncip_faults.make(row))
+    target = NcipTarget(server.url, answer_s=1.0, known_secrets=frozenset({library.PIN}))
+    values = {
+        "from": "HKA",
+        "to": ncip_responder.OWN_AGENCY,
+        "user": library.PATRON,
+        "pin": library.PIN,
+        "item": "30001",
+    }
+    driver = NcipResponder(target, values, EVERYTHING)
+    runner = Runner(catalogue.load("ncip-responder"), driver, set(GIVEN_BY))
+    report = Report("ncip-responder", "the scripted responder", "")
+    try:
+        return runner.run(report)
+    finally:
+        driver.finish()
+        server.shutdown()
+        server.server_close()
+
+
+JUDGES: dict[str, Callable[[Row], Report]] = {
     "sip2-server": judge_sip2_server,
+    "ncip-responder": judge_ncip_responder,
 }
+"""For each role, the run against its scripted peer with the fault of a clause, or with none."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +110,7 @@ def prove(role: str) -> Iterator[Proof]:
     planted = [clause for clause in catalogue.load(role).clauses if clause.fault]
 
     def plant(clause: Clause) -> Proof:
-        report = judge(faults.make(clause.fault))
+        report = judge(clause.fault)
         outcomes = {result.clause.number: result.outcome for result in report.results}
         others = {result.clause.number for result in report.failed_musts} - {clause.number}
         return Proof(clause, outcomes[clause.number], tuple(sorted(others)))

@@ -14,6 +14,10 @@ class NotTried(Exception):
     """The situation of a clause did not arise; the message says why."""
 
 
+class NotOffered(Exception):
+    """The system says that it does not offer what the clause needs; the message quotes it."""
+
+
 class Driver(Protocol):
     """Asks the system under test, and judges what it did."""
 
@@ -28,6 +32,7 @@ class Driver(Protocol):
 
         Raises:
             NotTried: if the situation did not arise.
+            NotOffered: if the answer says that the system does not offer it.
         """
 
     def judge(self, expectation: Expectation, evidence: list[Exchange]) -> str:
@@ -119,6 +124,8 @@ class Runner:
             cases = self.driver.gather(self.catalogue.probes[clause.probe], clause)
         except NotTried as reason:
             return Result(clause, Outcome.NOT_TRIED, str(reason))
+        except NotOffered as reason:
+            return Result(clause, Outcome.NOT_OFFERED, str(reason))
         return self._judge(clause, cases)
 
     def _judge(self, clause: Clause, cases: list[list[Exchange]]) -> Result:
