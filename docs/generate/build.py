@@ -19,13 +19,13 @@ from docs.generate.rules_page import rules_page
 from docs.generate.settings_page import describe, describe_policy
 from docs.generate.systems_facts import FACTS
 from hkall_gateway.config.crosschecks import OF_ROLES
+from hkall_gateway.config.systems import SYSTEMS, System, SystemRole
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import SHAPES as SERVICES
 from hkall_gateway.ncip.profile import FLOWS as NCIP_FLOWS
 from hkall_gateway.ncip.tables.flows import FLOWS, LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
-from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole
 from hkall_gateway.rules.evidence import TABLE as EVIDENCE
 from hkall_gateway.rules.evidence import Dated, News
 from hkall_gateway.rules.lifecycle import FINAL, FIRST, TABLE, Notification, side_of

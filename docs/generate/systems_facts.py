@@ -1,4 +1,4 @@
-"""The known properties of each system in `ncip/tables/systems.py`, with the evidence, for docs/systems.md."""
+"""The known properties of each system in `config/systems.py`, with the evidence, for docs/systems.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.ncip.tables.systems import SystemRole
+from hkall_gateway.config.systems import SystemRole
 
 
 class Basis(StrEnum):

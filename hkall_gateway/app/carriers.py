@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -18,12 +19,15 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
-from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.peers import exchanges
 from hkall_gateway.peers.authentication import OurProof
+from hkall_gateway.peers.protocol import DECISIONS, BadProtocol, Line, PartnerClient, PartnerProtocol
+from hkall_gateway.protocols import find_protocol
 from hkall_gateway.rules.circuit import CircuitSettings
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
 MAIL_IN_FLIGHT: Final = 4
@@ -33,10 +37,10 @@ def make_carriers(
     means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
 ) -> dict[OutboxKind, Carrier]:
     """Create the carrier for each kind of outbox row."""
-    client = PerConfiguration(means.config, partial(ncip_client, means, library))
+    clients = PartnerClients(means, library)
     mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
     return {
-        OutboxKind.NCIP: partner_carrier(client, store, library, means.clock),
+        OutboxKind.NCIP: partner_carrier(clients.of, store, library, means.clock),
         OutboxKind.MAIL: gauges.counting_carrier(means.metrics, lambda row: mailer()(row)),
         OutboxKind.ILS: to_local_system,
     }
@@ -60,16 +64,40 @@ def circuit_settings(means: Resources) -> CircuitSettings:
     return CircuitSettings(failures=c.breaker_failures, probe_s=c.probe_s, give_up_s=c.give_up_s)
 
 
-def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
-    """Create the client that sends documents to partners, with the configured secrets and HTTP credentials."""
-    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(exchanges.note, means.metrics)
-    post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
-    posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
-    return NcipClient(post, library().agency, agreed, note, means.reactor.seconds, posts)
+class PartnerClients:
+    """The clients that send messages to partners, one for each protocol, with the configured secrets and credentials."""
+
+    def __init__(self, means: Resources, library: Callable[[], Library]) -> None:
+        self._means, self._library = means, library
+        self._clients: dict[str, PerConfiguration[PartnerClient]] = {}
+
+    def of(self, partner: Partner) -> PartnerClient:
+        """Return the client for a partner's protocol. Raises BadProtocol if the protocol is no longer installed."""
+        protocol = find_protocol(partner.protocol)
+        if protocol.name not in self._clients:
+            make = partial(self._make, protocol)
+            self._clients[protocol.name] = PerConfiguration(self._means.config, make)
+        return self._clients[protocol.name]()
+
+    def _make(self, protocol: PartnerProtocol) -> PartnerClient:
+        means = self._means
+        post = AgentPost(means.reactor, content_type=protocol.content_type)
+        proofs = config_mapping.our_proofs(means.config(), means.environ)
+        return protocol.client(
+            Line(
+                agency=self._library().agency,
+                secrets=config_mapping.agreed_secrets(means.config(), means.environ),
+                post=post,
+                posts={agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()},
+                note=partial(exchanges.note, means.metrics, protocol.name),
+                seconds=means.reactor.seconds,
+                now=means.clock,
+            )
+        )
 
 
 def partner_carrier(
-    client: Callable[[], NcipClient], store: Store, library: Callable[[], Library], now: Callable[[], datetime]
+    client_of: Callable[[Partner], PartnerClient], store: Store, library: Callable[[], Library], now: Callable[[], datetime]
 ) -> Carrier:
     """Create the carrier that sends documents to partners."""
 
@@ -80,7 +108,19 @@ def partner_carrier(
         )
         if partner is None:
             return DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="no such partner")
-        return await client().deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
+        try:
+            client = client_of(partner)
+        except BadProtocol as missing:
+            return DeliveryResult(kind=DeliveryKind.FAULT, detail=f"protocol {partner.protocol}: {missing}", untold=True)
+        traits = find_protocol(partner.protocol).traits(partner)
+        send = Notification(message.send)
+        if send not in traits.tells:
+            return DeliveryResult(kind=DeliveryKind.ACCEPTED, detail=f"{partner.protocol} has no message for it", untold=True)
+        unsure = row.state == OutboxState.UNSURE
+        answer = await client.deliver(message, partner, unsure=unsure, look_for=look_for if traits.looks else ())
+        if traits.decides_apart and send in DECISIONS:
+            return replace(answer, pending=True)
+        return answer
 
     return tell
 

@@ -51,9 +51,6 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
-from hkall_gateway.ncip import handlers as ncip
-from hkall_gateway.ncip.transport.http import NcipSite
-from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
@@ -68,6 +65,8 @@ from hkall_gateway.net.secrets import Secrets, WrongPins, ignore_lock
 from hkall_gateway.observability.log_context import VERSION
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.key_sets import MOST_BYTES
+from hkall_gateway.peers.protocol import House, Peers, Server
+from hkall_gateway.protocols import protocols_in_use
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import dispatch as sip2
@@ -134,6 +133,16 @@ class Admission:
         return "" if self.limit.has_room(address) else "full"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """One entrance of a protocol of partners: the endpoints at which it listens, and what answers there."""
+
+    protocol: str
+    endpoints: tuple[str, ...]
+    server: Server
+    bounds: Bounds
+
+
 SAME_ROOM_S: Final = 0.05
 """Seconds for which a check of the disk's free space is valid, so that many requests at once share one system call."""
 
@@ -197,11 +206,11 @@ class Daemon:
         )
         trusted, alone = bool(environ.get("HKALL_TRUST_CLOCK")), engine.dialect.name == "sqlite" and serving.protocols
         self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._terminal_report, alone)
-        self._sip2_services, ncip_services = self._protocol_services()
+        self._sip2_services = self._make_sip2_services()
         self._terminals = self._make_terminals()
-        self._partners, self._bare_ncip = self._make_partners(ncip_services)
+        self._partners = self._make_partners()
         self._ops = self._make_ops()
-        self._web = self._make_web(ncip_services)
+        self._web = self._make_web()
         self._ports: list[Any] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
@@ -250,11 +259,11 @@ class Daemon:
         limits = (partial(carriers.channel_terms, self._means), carriers.circuit_settings(self._means))
         return Courier(self.store, self.circulation, kinds, schedule, *here, *limits)
 
-    def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
+    def _make_sip2_services(self) -> sip2.Sip2Services:
         library, ils = self.config.library, self.config.ils
         terminals = config_mapping.terminals(self.config, self.library.policy)
         upstream, own_logins = self._local.upstream()
-        sip2_services = sip2.Sip2Services(
+        return sip2.Sip2Services(
             circulation=self.circulation,
             terminals=terminals,
             secrets=self._logins,
@@ -276,25 +285,28 @@ class Daemon:
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
             late_execution=timedelta(seconds=ils.late_execution_s),
         )
+
+    def _make_peers(self, protocol: str) -> Peers:
+        """Return the callers and settings of one protocol of partners."""
+        table = self.config.table_of(protocol)
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
-        callers = config_mapping.callers(self.config, self._environ, get)
-        ncip_services = ncip.NcipServices(
+        return Peers(
+            protocol=protocol,
             circulation=self.circulation,
-            callers=callers,
-            agency=library.agency,
-            timezone=HONG_KONG,
+            callers=config_mapping.callers(self.config, self._environ, protocol, get),
+            agency=self.config.library.agency,
             metrics=self.metrics,
             now=self._clock,
-            timeout=self._timeout("ncip", self.config.ncip.answer_within_s),
-            other_names=self.config.ncip.other_names,
+            settings=table,
+            timeout=self._timeout(protocol, table.answer_within_s),
+            other_names=table.other_names,
             proofs=self._proofs,
             guesses=self._guesses,
             verify=self._logins.verify,
             places=config_mapping.places(self.config),
-            name_order=library.name_order or "",
+            name_order=self.config.library.name_order or "",
             public_keys=config_mapping.public_keys(self.config),
         )
-        return sip2_services, ncip_services
 
     def _timeout(self, protocol: str, seconds: float) -> Timeout:
         return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
@@ -318,15 +330,21 @@ class Daemon:
         rows = terminals_seen(instance(), self._sip2_services, lines, now)
         return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
 
-    def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
-        """Create the HTTP site for NCIP and the factory for NCIP 1 over raw TCP, which share one connection limit."""
-        services = self.config.ncip
-        bodies = BodyBudget(services.max_unfinished_bytes)
-        bounds = Bounds(
-            connections=_limit(services), bodies=bodies, refusals=self._refusals("ncip"), max_body_bytes=services.max_body_bytes
-        )
-        site = NcipSite(first, bounds, self._reactor, AllowList(services.proxy_from))
-        return site, NcipConnectionFactory(first, bounds, self._reactor)
+    def _make_partners(self) -> list[Entrance]:
+        """Create the entrances of each protocol of partners. Those of one protocol share its connection limit."""
+        made: list[Entrance] = []
+        for protocol in protocols_in_use():
+            table = self.config.table_of(protocol.name)
+            bounds = Bounds(
+                connections=_limit(table),
+                bodies=BodyBudget(table.max_unfinished_bytes),
+                refusals=self._refusals(protocol.name),
+                max_body_bytes=table.max_body_bytes,
+            )
+            house = House(reactor=self._reactor, bounds=bounds, balancers=AllowList(table.proxy_from))
+            for endpoints, server in protocol.servers(self._make_peers(protocol.name), house):
+                made.append(Entrance(protocol=protocol.name, endpoints=endpoints, server=server, bounds=bounds))
+        return made
 
     def _make_ops(self) -> BoundedSite:
         """Create the monitoring site, which needs no authentication."""
@@ -357,7 +375,7 @@ class Daemon:
         )
         return ops_site(monitored, self.metrics.registry, bounds)
 
-    def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
+    def _make_web(self) -> WebServer | None:
         """Create the web server if this is the web process. No other process imports the web libraries."""
         if self.config.web is None or self._serving.protocols:
             return None
@@ -365,7 +383,7 @@ class Daemon:
 
         parts = (self.store, self._engine, self._make_unit, self.circulation, lambda: self.library)
         timeout = self._timeout("web", self.config.web.answer_within_s)
-        return web_server(self._means, *parts, self._refusals("web"), services, timeout)
+        return web_server(self._means, *parts, self._refusals("web"), self._make_peers, timeout)
 
     @property
     def _instance_name(self) -> str:
@@ -410,26 +428,25 @@ class Daemon:
                 balancers=balancers,
             )
             await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
-        for text in self.config.ncip.listen:
-            await self._listen_to_partners(text, self._partners)
-        for text in self.config.ncip.listen_v1_tcp:
-            await self._listen_to_partners(text, self._bare_ncip)
+        for entrance in self._partners:
+            for text in entrance.endpoints:
+                await self._listen_to_partners(text, entrance)
         for text in self.config.ops.listen:
             await self._listen(text, self._ops)
         await self.courier.start()
         self.rounds.start()
         self._pulse.start()
 
-    async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
-        listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
+    async def _listen_to_partners(self, text: str, entrance: Entrance) -> None:
+        table, bounds = self.config.table_of(entrance.protocol), entrance.bounds
         admission = Admission(
-            admits=lambda address: factory.services.admits(address),
+            admits=lambda address: entrance.server.admits(address),
             limit=bounds.connections,
             refusals=bounds.refusals,
-            balancers=balancers,
-            client_ca=listens.client_ca,
+            balancers=AllowList(table.proxy_from),
+            client_ca=table.client_ca,
         )
-        await self._listen(text, factory, admission, shared=listens.share_ports)
+        await self._listen(text, entrance.server, admission, shared=table.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
         """Open a port. Without `admission`, every IP address may connect. A PROXY header precedes the TLS handshake."""
@@ -511,7 +528,8 @@ class Daemon:
         self._configure(config, library)
         try:
             listeners = list(config_mapping.listeners(config.sip2))
-            sip2_services, ncip_services = self._protocol_services()
+            sip2_services = self._make_sip2_services()
+            peers = {entrance.protocol: self._make_peers(entrance.protocol) for entrance in self._partners}
         except KeyError as missing:
             self._configure(*before)
             what = "a key that needs a restart still names it: restart the gateway"
@@ -519,7 +537,8 @@ class Daemon:
         for (_, terminals), (_, listener) in zip(self._terminals, listeners, strict=True):
             terminals.listener = listener
         self._sip2_services = sip2_services
-        self._partners.services = self._bare_ncip.services = ncip_services
+        for entrance in self._partners:
+            entrance.server.serve(peers[entrance.protocol])
 
     async def stop(self) -> None:
         """Refuse new work, finish the work in progress, and close everything. Stop the web process at the same time."""
@@ -530,8 +549,8 @@ class Daemon:
         draining = [terminals.drain() for _, terminals in self._terminals]
         for drained in draining:
             await drained
-        await self._partners.drain()
-        await self._bare_ncip.drain()
+        for entrance in self._partners:
+            await entrance.server.drain()
         if self._web is not None:
             await self._web.stop()
         if self._serving.protocols:

@@ -19,9 +19,9 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from hkall_gateway.db.journal import JournalEntry
-from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.observability.log_console import Draw
 from hkall_gateway.observability.log_context import logged_context
+from hkall_gateway.protocols import PACKAGED, protocols_in_use
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.fields import TAGS
 
@@ -39,8 +39,8 @@ PATRON_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.personal 
 HIDDEN_TAGS: Final = frozenset(tag.tag for tag in TAGS.values() if tag.secret or tag.personal) - PATRON_TAGS | {"AJ"}
 """Confidential SIP2 fields, including the title (AJ), since what patrons read is confidential too."""
 
-HIDDEN_ELEMENTS: Final = frozenset(name for name, element in ELEMENTS.items() if element.hidden)
-"""Confidential NCIP elements."""
+HIDDEN_ELEMENTS: Final = frozenset(name for protocol in PACKAGED.values() for name in protocol.hidden)
+"""Confidential elements in the documents of partners."""
 
 PATRON_KEYS: Final = PATRON_TAGS | {"patron", "borrower", "card"}
 """Keys whose values are card numbers, which are logged only as `patron_ref`."""
@@ -114,6 +114,8 @@ def configure(
         for_good: Whether to cache loggers, which is faster. A later call then has no effect on existing loggers.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
+    for protocol in protocols_in_use():
+        hidden |= protocol.hidden
     if titles:
         hidden -= {"title", "AJ"}
     line = LogLine(hidden, key, now, draw)

@@ -21,15 +21,14 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.live_status import LiveStatus
-from hkall_gateway.ncip.handlers import replay_document
-from hkall_gateway.ncip.service_request import NcipServices
-from hkall_gateway.ncip.tables.problems import Problem
-from hkall_gateway.ncip.transport.client import NcipClient, show_document
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.peers.protocol import Peers, Shelves
+from hkall_gateway.protocols import find_protocol
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
@@ -50,20 +49,19 @@ def web_server(
     circulation: Circulation,
     library: Callable[[], Library],
     refusals: Refusals,
-    services: NcipServices,
+    peers: Callable[[str], Peers],
     timeout: Timeout,
 ) -> WebServer:
     """Create the web server. A reload changes accounts, names and colours, but not limits and threads.
 
-    `services` is used to replay quarantined documents. `timeout` limits each command.
+    `peers` returns a protocol's callers and settings, to replay quarantined documents. `timeout` limits each command.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
     connections = ConnectionLimit(table.max_connections, table.max_connections, table.max_connections_per_address)
     bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
-    client = PerConfiguration(means.config, partial(carriers.ncip_client, means, library))
-    ask = partial(_ask_statuses, client, library)
+    ask = partial(_ask_statuses, carriers.PartnerClients(means, library), library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(
         WebServices(
@@ -74,9 +72,9 @@ def web_server(
             now=means.clock,
             seconds=means.reactor.seconds,
             metrics=means.metrics,
-            replay=partial(_replay_document, services),
+            replay=partial(_replay_document, means, peers),
             erased=partial(_erasure_marks, means),
-            document=show_document,
+            document=_show_document,
             live_status=live,
         )
     )
@@ -96,10 +94,22 @@ def web_server(
 
 
 async def _ask_statuses(
-    client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
+    clients: carriers.PartnerClients,
+    library: Callable[[], Library],
+    partner: Partner,
+    bib_id: str,
+    copies: Sequence[Holding],
 ) -> Mapping[str, str] | None:
     """Query a partner for the statuses of its copies of a title. Do not log statuses in the policy as unknown."""
-    return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
+    client = clients.of(partner)
+    if not isinstance(client, Shelves):
+        return None
+    return await client.statuses(partner, bib_id, copies, library().policy.lendable_statuses)
+
+
+def _show_document(message: PartnerMessage, partner: Partner, agency: str) -> str:
+    """Return the document that would be sent now, in the partner's protocol."""
+    return find_protocol(partner.protocol).operator.show(message, partner, agency)
 
 
 def _erasure_marks(means: Resources) -> ErasedMarks:
@@ -110,12 +120,10 @@ def _erasure_marks(means: Resources) -> ErasedMarks:
     return ErasedMarks(config.privacy.erased_file or beside, key)
 
 
-async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
-    """Replay a quarantined document. Return the Problem as a text, "" on success, or a refusal."""
-    outcome = await replay_document(services, kept.agency, kept.digest, kept.document)
-    if isinstance(outcome, Problem):
-        return f"{outcome.problem}: {outcome.detail}"
-    return outcome if isinstance(outcome, Refused) else ""
+async def _replay_document(means: Resources, peers: Callable[[str], Peers], kept: QuarantinedDocument) -> str | Refused:
+    """Replay a quarantined document. Return the problem as a text, "" on success, or a refusal."""
+    protocol = config_mapping.protocol_of(means.config(), kept.agency)
+    return await protocol.operator.replay(peers(protocol.name), kept.agency, kept.digest, kept.document)
 
 
 def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:

@@ -100,7 +100,8 @@ def _read_agreements(config: GatewayConfig) -> NcipAgreements:
     posts: dict[str, Post] = {
         a: partial(_post_now, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
     }
-    return NcipAgreements(config_mapping.agreed_secrets(config, os.environ), config_mapping.callers(config, os.environ), posts)
+    secrets = config_mapping.agreed_secrets(config, os.environ)
+    return NcipAgreements(secrets, partial(config_mapping.callers, config, os.environ), posts)
 
 
 def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:

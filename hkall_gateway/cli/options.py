@@ -93,7 +93,7 @@ class NcipAgreements:
     """
 
     secrets: Mapping[str, str]
-    callers: Mapping[str, Caller] = field(default_factory=dict)
+    callers: Callable[[str], Mapping[str, Caller]] = lambda _protocol: {}
     posts: Mapping[str, Post] = field(default_factory=dict)
 
 

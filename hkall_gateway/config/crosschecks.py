@@ -14,6 +14,7 @@ from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
 from hkall_gateway.db.outbox import MAIL
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
+from hkall_gateway.protocols import PACKAGED, protocols_in_use
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -151,15 +152,29 @@ def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
 
 def _check_limits(tables: Table) -> Iterator[Fault]:
     """Report limits on connections and bytes that are unreachable because of a smaller limit."""
-    for kind in ("sip2", "ncip"):
+    peers = protocols_in_use()
+    for kind in ("sip2", *(protocol.name for protocol in peers)):
         endpoint = _table_at(tables, kind)
         most = _whole_number(endpoint.get("max_connections"))
         if most and (own := _whole_number(endpoint.get("max_unproven_per_address"))) and own > most:
             yield dotted((kind, "max_unproven_per_address")), f"must be at most max_connections ({most})"
-    ncip = _table_at(tables, "ncip")
-    body, held = _whole_number(ncip.get("max_body_bytes")), _whole_number(ncip.get("max_unfinished_bytes", 16_777_216))
-    if body and held and body > held:
-        yield dotted(("ncip", "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
+    for protocol in peers:
+        table = _table_at(tables, protocol.name)
+        body, held = _whole_number(table.get("max_body_bytes")), _whole_number(table.get("max_unfinished_bytes", 16_777_216))
+        if body and held and body > held:
+            yield dotted((protocol.name, "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
+
+
+def find_protocol_faults(tables: Table) -> Iterator[Fault]:
+    """Require that each partner speaks one protocol, and has the keys that the protocol needs."""
+    installed = [protocol.name for protocol in protocols_in_use() if protocol.name not in PACKAGED]
+    for index, row in _rows_at(tables, "partners"):
+        spoken = [name for name in installed if isinstance(row.get(name), dict)]
+        if len(spoken) > 1:
+            yield dotted(("partners", index)), f"must speak one of {listed(spoken)}"
+        for key in () if spoken else PACKAGED["ncip"].needs:
+            if not row.get(key):
+                yield dotted(("partners", index, key)), "is missing"
 
 
 def _check_web(tables: Table) -> Iterator[Fault]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 
-from hkall_gateway.config.crosschecks import find_cross_faults
+from hkall_gateway.config.crosschecks import find_cross_faults, find_protocol_faults
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
-from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read, record_from_row, with_defaults
+from hkall_gateway.config.loading import ConfigErrors, Fault, Strict, Table, dotted, model, read, record_from_row, with_defaults
+from hkall_gateway.config.nested import flatten_protocols
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
     Argon2Hash,
@@ -20,6 +21,7 @@ from hkall_gateway.config.values import (
     Endpoint,
     File,
     KeySetFile,
+    OptionalWebUrl,
     PartnerSystem,
     SigningKeyFile,
 )
@@ -28,8 +30,10 @@ from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ils.packaged import DialectName
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
+from hkall_gateway.protocols import PACKAGED, BadProtocol, find_protocol
 from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal
-from hkall_gateway.rules.partners import Charges, Meaning, Partner
+from hkall_gateway.rules.partners import Charges, Meaning, Partner, PartnerKeys
+from hkall_gateway.rules.plain_text import listed
 from hkall_gateway.rules.values import Agency, Natural, Network, PortNumber, Seconds, Text, Variable, WebUrl
 
 Language = Literal["en", "zh-Hant"]
@@ -178,10 +182,9 @@ class Sip2Config(EndpointConfig):
     dialects: tuple[DialectConfig, ...] = Field(default=(), description="makes of terminals that no packaged row fits")
 
 
-class NcipConfig(EndpointConfig):
-    """The NCIP server for partners and the discovery layer."""
+class ProtocolConfig(EndpointConfig):
+    """The servers of a protocol of partners."""
 
-    listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
     max_body_bytes: Natural = Field(default=1_048_576, description="a longer document is refused with HTTP 413")
     max_unfinished_bytes: Natural = Field(
         default=16_777_216,
@@ -196,6 +199,12 @@ class NcipConfig(EndpointConfig):
         description="wrong PINs by one partner or client within a quarter of an hour; then its PINs are refused unchecked",
     )
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
+
+
+class NcipConfig(ProtocolConfig):
+    """The NCIP server for partners and the discovery layer."""
+
+    listen_v1_tcp: tuple[Endpoint, ...] = Field(default=(), description="raw TCP endpoints for NCIP version 1")
 
 
 class ChargesConfig(Strict, Charges):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
@@ -246,11 +255,11 @@ class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not k
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this one alone")
 
 
-class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
+class PartnerConfig(PeerConfig, PartnerAccess, PartnerKeys):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """Another library in the consortium."""
 
     name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
-    url: WebUrl = Field(description="URL of its NCIP responder")
+    url: OptionalWebUrl = Field(default="", description="URL of its NCIP responder; needed for a partner with NCIP")
     discovery_url: WebUrl | None = Field(
         default=None, description="where its own patrons search HKALL and request; our request page leads them there"
     )
@@ -267,10 +276,23 @@ class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  
     )
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
+    @property
+    def _own_table(self) -> tuple[str, BaseModel] | None:
+        """The name of the installed protocol whose table the row has, and the table."""
+        for name in type(self).model_fields.keys() - PartnerConfig.model_fields.keys():
+            table = getattr(self, name)
+            if table is not None:
+                return name, table
+        return None
+
     def plain(self) -> Partner:
         """Return the directory entry for this partner."""
         charges = record_from_row(Charges, self.charges)
-        return record_from_row(Partner, self, problems=tuple(self.problems.items()), charges=charges)
+        facts: dict[str, object] = {"problems": tuple(self.problems.items()), "charges": charges}
+        if self._own_table is not None:
+            name, table = self._own_table
+            facts |= {"protocol": name, "terms": table.model_dump_json()}
+        return record_from_row(Partner, self, **facts)
 
 
 class ClientConfig(PeerConfig, Client):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
@@ -365,9 +387,17 @@ class GatewayConfig(Strict):
     logs: Logs = Logs()
     privacy: Privacy = Privacy()
 
+    def table_of(self, protocol: str) -> ProtocolConfig:
+        """Return the table of a protocol's servers. Without such a table in the file, it listens nowhere."""
+        return getattr(self, protocol, None) or ProtocolConfig()
+
 
 def _model_for(tables: Table) -> type[GatewayConfig]:
-    """Return the model for `tables`, in which [ils] has the configured adapter's keys."""
+    """Return the model for `tables`, with the keys of the adapter in [ils] and of the installed protocols that they name."""
+    return _with_protocols(_with_adapter(tables), tables)
+
+
+def _with_adapter(tables: Table) -> type[GatewayConfig]:
     ils = tables.get("ils")
     connector = ils.get("connector") if isinstance(ils, dict) else None
     try:
@@ -377,14 +407,52 @@ def _model_for(tables: Table) -> type[GatewayConfig]:
     return GatewayConfig if found is IlsConfig else create_model("GatewayConfig", __base__=GatewayConfig, ils=(found, ...))
 
 
+def _with_protocols(base: type[GatewayConfig], tables: Table) -> type[GatewayConfig]:
+    rows = tables.get("partners")
+    named = [name for row in rows if isinstance(row, dict) for name in row] if isinstance(rows, list) else []
+    servers: dict[str, Any] = {}
+    partners: dict[str, Any] = {}
+    for name in dict.fromkeys([*tables, *named]):
+        if name in PartnerConfig.model_fields or name in base.model_fields or name in PACKAGED:
+            continue
+        try:
+            protocol = find_protocol(name)
+        except BadProtocol:  # an unknown key, which the model reports
+            continue
+        servers[name] = (_strict(protocol.settings, ProtocolConfig, f"The servers of {name}."), ProtocolConfig())
+        partners[name] = (_strict(protocol.partner_settings, Strict, f"A partner with {name}.") | None, None)
+    if not servers:
+        return base
+    rows_model = create_model("PartnerConfig", __base__=PartnerConfig, **partners)
+    return create_model("GatewayConfig", __base__=base, partners=(tuple[rows_model, ...], ()), **servers)  # type: ignore[valid-type]
+
+
+def _check_renewal_modes(config: GatewayConfig) -> Iterator[Fault]:
+    """Report partners that are to be asked, or told, of renewals in a way that their protocol does not know."""
+    for index, row in enumerate(config.partners):
+        partner = row.plain()
+        modes = find_protocol(partner.protocol).traits(partner).renewal_modes
+        if partner.renewal_mode not in modes:
+            yield dotted(("partners", index, "renewal_mode")), f"must be {listed(modes)} with {partner.protocol}"
+
+
+def _strict(own: type[BaseModel], base: type[Strict], about: str) -> Any:
+    """Return the model of a table with a protocol's own keys, as strict as all tables."""
+    return create_model(own.__name__, __base__=(own, base), __doc__=about)
+
+
 def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     """Load the configuration in `file`. Raises ConfigErrors with all errors.
 
     `environ` must have the variables named by `…_env` keys. None skips this check. The values are only read when needed.
     """
-    tables = with_defaults(read(file))
+    tables, nested = flatten_protocols(read(file))
+    tables = with_defaults(tables)
     gateway, faults = model(_model_for(tables), tables, file)
-    faults += find_cross_faults(tables, environ)
+    faults += [*find_cross_faults(tables, environ), *find_protocol_faults(tables)]
+    if gateway is not None:
+        faults += _check_renewal_modes(gateway)
+    faults = [(nested.get(path, path), message) for path, message in faults]
     if gateway is None or faults:
         raise ConfigErrors(file, faults)
     return gateway

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from hkall_gateway.ncip.tables.systems import SYSTEMS, SystemRole
+from hkall_gateway.config.systems import SYSTEMS, SystemRole
 from hkall_gateway.rules.plain_text import listed, nearest
 
 if TYPE_CHECKING:

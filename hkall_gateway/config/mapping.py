@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
@@ -22,6 +23,7 @@ from hkall_gateway.peers.authentication import (
 )
 from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys, Get, UrlKeys, no_get
+from hkall_gateway.protocols import PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -78,19 +80,35 @@ def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
-def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
-    """Return the partners and clients that may send NCIP messages, by agency. `get` fetches keys from `jwks_url`."""
+CLIENTS: Final = "ncip"
+"""The protocol of all [[clients]]."""
+
+
+def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, get: Get = no_get) -> dict[str, Caller]:
+    """Return the partners and clients that may send messages in a protocol, by agency. `get` fetches keys from `jwks_url`.
+
+    A caller of another protocol is left out, so that its secret opens nothing here.
+    """
     secret = agreed_secrets(config, environ)
     found: dict[str, Caller] = {}
-    rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
+    clients = config.clients if protocol == CLIENTS else ()
+    rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *clients)
     for row in rows:
         partner = row.plain() if isinstance(row, gateway.PartnerConfig) else None
+        if partner is not None and partner.protocol != protocol:
+            continue
         access = record_from_row(PartnerAccess, row) if partner else record_from_row(Client, row)
-        pins = row.wrong_pins or config.ncip.wrong_pins
+        pins = row.wrong_pins or config.table_of(protocol).wrong_pins
         found[row.agency] = Caller(
             access=access, secret=secret[row.agency], partner=partner, wrong_pins=pins, http=_http_proof(row, get)
         )
     return found
+
+
+def protocol_of(config: GatewayConfig, agency: str) -> PartnerProtocol:
+    """Return the protocol of a partner or client. An agency that is no longer in the file counts as one with NCIP."""
+    named = {row.agency: row.plain().protocol for row in config.partners}
+    return find_protocol(named.get(agency, CLIENTS))
 
 
 def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:

@@ -9,10 +9,10 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator, ValidationInfo
 
-from hkall_gateway.ncip.tables.systems import SystemRole, names
+from hkall_gateway.config.systems import SystemRole, names
 from hkall_gateway.net.secrets import is_hash
 from hkall_gateway.rules.plain_text import listed, nearest
-from hkall_gateway.rules.values import NUMBER
+from hkall_gateway.rules.values import NUMBER, web_url
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
 """Arguments in a Twisted endpoint string that name a file."""
@@ -120,6 +120,10 @@ def _signing_key(text: bytes) -> object:
     return signing_key(text)
 
 
+def _optional_web_url(text: str) -> str:
+    return web_url(text) if text else ""
+
+
 TERMINALS_WAIT_S: Final = 8.0
 """Default time limit for an answer to a terminal, in seconds. Most terminals give up after ten seconds."""
 
@@ -128,6 +132,7 @@ File: TypeAlias = Annotated[Path, AfterValidator(_place_file)]
 KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_readable_file(_key_set))]
 SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_readable_file(_signing_key))]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_check_hash)]
+OptionalWebUrl: TypeAlias = Annotated[str, AfterValidator(_optional_web_url)]
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_check_database_url)]
 PartnerSystem: TypeAlias = Annotated[str, _system_validator(SystemRole.PARTNER)]
 ClientSystem: TypeAlias = Annotated[str, _system_validator(SystemRole.CLIENT)]

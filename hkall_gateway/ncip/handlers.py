@@ -35,6 +35,7 @@ from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
+from hkall_gateway.peers import exchanges
 from hkall_gateway.peers.callers import LONGEST_CLAIM, Caller, Peer
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
@@ -179,9 +180,10 @@ class _Answering:
         seconds = (services.now() - self.began).total_seconds()
         known = named if named in services.callers else "unknown"
         service = received.service or "unknown"
-        services.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
+        exchanges.observe(services.metrics, services.protocol, known, service, "in", seconds)
         if isinstance(payload, Problem):
-            services.metrics.ncip_errors.labels(known, "problem" if received.message.service else "xml").inc()
+            kind = "problem" if received.message.service else "xml"
+            exchanges.count_error(services.metrics, services.protocol, known, kind)
         left_out = 0 if self.caller else services.unproven.left_out(known, services.now())
         if left_out is None:
             return

@@ -115,19 +115,25 @@ class AgentPost:
     reply. Tests replace the HTTP client by `agent`. `reactor` is untyped, since no single type has all required interfaces.
     """
 
-    def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
-        self._reactor, self._most_bytes = reactor, most_bytes
+    def __init__(
+        self,
+        reactor: Any,
+        agent: object = None,
+        most_bytes: int = MOST_BYTES,
+        content_type: str = CONTENT_TYPE,
+    ) -> None:
+        self._reactor, self._most_bytes, self._content_type = reactor, most_bytes, content_type
         self._agent = cast(HttpAgent, agent or _make_agent(reactor, most_bytes))
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         """Post one document."""
-        return await self._post_document(url, body, timeout_s, _make_headers())
+        return await self._post_document(url, body, timeout_s, _make_headers(self._content_type))
 
     def proving(self, authorization: Callable[[], str]) -> Post:
         """Return a `Post` that calls `authorization` for each document to make the Authorization header."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
-            headers = _make_headers()
+            headers = _make_headers(self._content_type)
             headers.setRawHeaders("Authorization", [authorization()])
             return await self._post_document(url, body, timeout_s, headers)
 
@@ -165,12 +171,12 @@ def _make_agent(reactor: object, most_bytes: int) -> object:
     return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # twisted.web is untyped
 
 
-def _make_headers() -> Headers:
+def _make_headers(content_type: str) -> Headers:
     return Headers(
         {
             "User-Agent": [AGENT],
-            "Content-Type": [CONTENT_TYPE],
-            "Accept": ["application/xml"],
+            "Content-Type": [content_type],
+            "Accept": [content_type.partition(";")[0]],
             "Accept-Encoding": ["identity"],
             HEADER: [own_traceparent()],
         }
@@ -289,9 +295,9 @@ class _Reader(TwistedProtocol):
             self.transport.loseConnection()
 
 
-def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
+def post(url: str, body: bytes, timeout_s: float, authorization: str = "", content_type: str = CONTENT_TYPE) -> HttpReply:
     """Post a document and wait for the reply, with any status. Raises ValueError for a malformed URL, else only NoReply."""
-    headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}
+    headers = {"Content-Type": content_type, "Accept": content_type.partition(";")[0]}
     return _exchange_blocking("POST", url, body, headers, timeout_s, authorization)
 
 

@@ -25,6 +25,9 @@ _DAYS_S: Final = tuple(days * 86400.0 for days in (0.25, 1, 2, 3, 5, 7, 14, 30, 
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
+_EXCHANGE: Final = "protocol partner service dir"
+
+
 class Labelled(Generic[M]):
     """A metric with labels and at most MAX_SERIES series.
 
@@ -93,6 +96,8 @@ class Metrics:
         self.notices             = counter("notices_total", "kind result", "Letters by outcome.")
         self.ncip_latency        = histogram("ncip_latency_seconds", "partner service dir", "From a document to its answer.")
         self.ncip_errors         = counter("ncip_errors_total", "partner class", "Dns connect tls timeout http xml problem.")
+        self.partner_latency     = histogram("partner_latency_seconds", _EXCHANGE, "From a document to its answer.")
+        self.partner_errors      = counter("partner_errors_total", "protocol partner class", "Failed exchanges, by kind.")
         self.wrong_proofs        = counter("wrong_proofs_total", "partner", "Documents with a wrong secret.")
         self.patron_lookups      = counter("patron_lookups_total", "partner told", "Patron answers in full, or eligibility.")
         self.sip2_sessions       = Gauge("sip2_sessions", "Terminals connected.", **own)

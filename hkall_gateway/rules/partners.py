@@ -38,8 +38,8 @@ RenewalMode = Literal["local_then_notify", "ask_first"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Partner:
-    """A library of the consortium, as stored in the directory and configured in a row of [[partners]].
+class PartnerKeys:
+    """What a row of [[partners]] says of a library that the directory keeps.
 
     `problems` lists (text, meaning) pairs for the partner's own ProblemTypes, or for texts in ProblemDetail or ProblemValue.
     They take precedence over the meanings of standard problems.
@@ -101,3 +101,15 @@ class Partner:
         str,
         Field(description="our institutional user there, on whose card we borrow; empty = our agency and `-INST`: `HKU-INST`"),
     ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partner(PartnerKeys):
+    """A library of the consortium, as stored in the directory.
+
+    `protocol` names a row of the table of protocols. `terms` are the keys that only this protocol has, as JSON. The keys of
+    NCIP are fields.
+    """
+
+    protocol: str = "ncip"
+    terms: str = ""

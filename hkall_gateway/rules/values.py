@@ -22,7 +22,8 @@ def on_this_machine(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-def _web_url(url: str) -> str:
+def web_url(url: str) -> str:
+    """Return a URL unchanged. Raises ValueError if it is not one of the web, or holds a password."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -66,5 +67,5 @@ PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
-WebUrl: TypeAlias = Annotated[str, AfterValidator(_web_url)]
+WebUrl: TypeAlias = Annotated[str, AfterValidator(web_url)]
 Algorithm: TypeAlias = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]

@@ -20,6 +20,8 @@ NOT_SHOWN: Final = {
     "hkall_patron_lookups_total",
     "hkall_ils_hang_ups_total",
     "hkall_ils_login_refused",
+    "hkall_ncip_latency_seconds",
+    "hkall_ncip_errors_total",
 }
 """Metrics that are not on the dashboard: queried for special purposes, or used only by an alert."""
 

@@ -42,7 +42,7 @@ def faults(folder: Path, text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("key", ["basic_hash", "bearer_hash"])
 def test_hash_is_accepted_as_a_client_secret(tmp_path: Path, key: str) -> None:
-    caller = config_mapping.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
+    caller = config_mapping.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {}, "ncip")["VUFIND"]
     assert caller.http.schemes == ("basic",) if key == "basic_hash" else ("bearer",)
 
 
@@ -55,9 +55,9 @@ JWT = '[{}.jwt]\nissuer = "https://dcb.test"\naudience = "hku"\n'
 
 def test_peer_keys_are_read_from_a_file_next_to_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "peer.json").write_text(json.dumps({"keys": [public("rsa", "k1")]}))
-    caller = config_mapping.callers(read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {})[
-        "CUHK"
-    ]
+    caller = config_mapping.callers(
+        read(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n'), {}, "ncip"
+    )["CUHK"]
     assert caller.http.token is not None
     assert (caller.http.schemes, caller.http.token.algorithms) == (("bearer",), ("RS256", "ES256"))
 
@@ -111,9 +111,10 @@ def test_clients_without_a_sender_are_distinguished_by_login() -> None:
 
 def test_vufind_gets_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
-    access = config_mapping.callers(read(tmp_path, told), {})["VUFIND"].access
+    access = config_mapping.callers(read(tmp_path, told), {}, "ncip")["VUFIND"].access
     assert access == Client(agency="VUFIND", request_type="Hold", without_header=True, pin="blocks")
-    other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"].access
+    told += 'request_type = "Recall"\npin = "required"\n'
+    other = config_mapping.callers(read(tmp_path, told), {}, "ncip")["VUFIND"].access
     assert other == replace(access, request_type="Recall", pin="required")
 
 

@@ -45,6 +45,7 @@ OTHERS = {
     ("MarcItem", "Slip"): "the same",
     ("IlsConfig", "Partner"): "our own system is no partner, but may be reached like one",
     ("IlsConfig", "PartnerConfig"): "the same",
+    ("IlsConfig", "PartnerKeys"): "the same",
     ("IlsConfig", "Smtp"): "both are servers",
     ("IlsConfig", "WorldIls"): "a scenario's world is a file of its own",
     ("LibraryConfig", "PartnerConfig"): "both are libraries",

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.config.systems import SYSTEMS
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
@@ -22,7 +23,6 @@ from hkall_gateway.ils.sip2 import Sip2
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls

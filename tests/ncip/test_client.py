@@ -386,7 +386,7 @@ COUNTED: dict[str, tuple[HttpReply | Exception, str]] = {
 def test_every_document_is_timed_and_failures_counted_by_kind(name: str) -> None:
     reply, failure = COUNTED[name]
     metrics, clock = Metrics(), iter((100.0, 101.5))
-    client = NcipClient(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
+    client = NcipClient(Script(reply), "HKU", {}, partial(note, metrics, "ncip"), lambda: next(clock))
     finished(client.deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert value(metrics, "ncip_latency_seconds", "CUHK", "RequestItem", "out") == 1
     kinds = ("dns", "connect", "tls", "timeout", "http", "xml", "problem")
@@ -396,7 +396,10 @@ def test_every_document_is_timed_and_failures_counted_by_kind(name: str) -> None
 def test_reply_valid_only_in_the_partners_dialect_is_accepted_and_reported() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
     client = NcipClient(
-        Script(HttpReply(status=200, content_type=XML, body=body, retry_after_s=0)), "HKU", {}, partial(note, Metrics())
+        Script(HttpReply(status=200, content_type=XML, body=body, retry_after_s=0)),
+        "HKU",
+        {},
+        partial(note, Metrics(), "ncip"),
     )
     with capture_logs() as logs:
         answer = finished(client.deliver(partner_message(Notification.ASK_LENDER), CUHK))

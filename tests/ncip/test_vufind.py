@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.config.systems import SYSTEMS
 from hkall_gateway.db import fines
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import respond
-from hkall_gateway.ncip.tables.systems import SYSTEMS
 from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position
 from tests.ncip.conftest import DISCOVERY, World

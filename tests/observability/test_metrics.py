@@ -28,6 +28,8 @@ WIRE = {
     "age_seconds":               {"position"},
     "ncip_latency_seconds":      {"partner", "service", "dir"},
     "ncip_errors_total":         {"partner", "class"},
+    "partner_latency_seconds":   {"protocol", "partner", "service", "dir"},
+    "partner_errors_total":      {"protocol", "partner", "class"},
     "outbox_depth":              {"partner"},
     "outbox_oldest_seconds":     {"partner"},
     "dead_letters":              {"partner"},

@@ -42,6 +42,7 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import MOST_BYTES
+from hkall_gateway.protocols import protocols_in_use
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -70,7 +71,10 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
     `to` is the recipient to try at the mail server, or "" for our own address.
     """
     config = tools.means.config()
-    callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
+    get = AgentPost(tools.reactor, most_bytes=MOST_BYTES).get
+    callers: dict[str, Caller] = {}
+    for protocol in protocols_in_use():
+        callers |= config_mapping.callers(config, tools.means.environ, protocol.name, get)
     ours = config_mapping.our_proofs(config, tools.means.environ)
     found = [
         Examinee(

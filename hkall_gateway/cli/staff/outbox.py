@@ -110,14 +110,15 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
     """Return a partner's document as it would be sent now, without the secret, or the data of a letter."""
-    from hkall_gateway.ncip.transport.client import show_document
+    from hkall_gateway.protocols import find_protocol
 
     partner = unit.partners.find(row.recipient)
     if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:
         return f"{row.recipient}: not in the directory"
-    return show_document(row.payload, partner, agency) or "the partner's flow has no document for it"
+    shown = find_protocol(partner.protocol).operator.show(row.payload, partner, agency)
+    return shown or "the partner's flow has no document for it"
 
 
 _ROWS = combine_options(

@@ -17,7 +17,7 @@ from hkall_gateway.rules.stored_words import QuarantineState
 if TYPE_CHECKING:
     from hkall_gateway.db.quarantine import QuarantinedDocument
     from hkall_gateway.db.unit_of_work import UnitOfWork
-    from hkall_gateway.ncip.service_request import NcipServices
+    from hkall_gateway.peers.protocol import Peers
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -79,15 +79,17 @@ def replay(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
     from hkall_gateway.db.database import finished
-    from hkall_gateway.ncip.handlers import replay_document
-    from hkall_gateway.ncip.tables.problems import Problem, make_problem
+    from hkall_gateway.protocols import find_protocol
 
     found = _kept_document(site, number)
-    outcome = finished(replay_document(own_services(site), found.agency, found.digest, found.document))
+    partner = site.write(lambda unit: unit.partners.find(found.agency))
+    protocol = find_protocol(partner.protocol if partner else "ncip")
+    replaying = protocol.operator.replay(own_peers(site, protocol.name), found.agency, found.digest, found.document)
+    outcome = finished(replaying)
     if isinstance(outcome, Refused):
-        outcome = make_problem(outcome.why, found.service, outcome.detail)
-    if isinstance(outcome, Problem):
-        raise CliError(f"{number}: {outcome.problem}: {outcome.detail}")
+        outcome = protocol.operator.word(outcome, found.service)
+    if outcome:
+        raise CliError(f"{number}: {outcome}")
     _settle_document(site, number, QuarantineState.REPLAYED, reason)
 
 
@@ -134,25 +136,32 @@ class _SiteStore:
         return self._site.write(query)
 
 
-def own_services(site: Site) -> NcipServices:
+def own_peers(site: Site, protocol: str) -> Peers:
     """Return NCIP services like the gateway's, with the site's own transactions."""
     from hkall_gateway.circulation.circulation import Circulation
     from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
     from hkall_gateway.ils.snapshot import Snapshot
     from hkall_gateway.ils.tools import ConnectorTools
-    from hkall_gateway.ncip.service_request import NcipServices
+    from hkall_gateway.net.limits.rate_limiter import Guesses
     from hkall_gateway.observability.metrics import Metrics
-    from hkall_gateway.rules.dates import HONG_KONG
+    from hkall_gateway.peers.callers import reject_secret
+    from hkall_gateway.peers.protocol import NoKeys, Peers
 
     store, agency = _SiteStore(site), site.library.agency
     snapshot = Snapshot(ConnectorTools(store=store, agency=agency, verify=reject_pin))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)
-    return NcipServices(
+    return Peers(
+        protocol=protocol,
         circulation=circulation,
-        callers=site.agreed().callers,
+        callers=site.agreed().callers(protocol),
         agency=agency,
-        timezone=HONG_KONG,
         metrics=Metrics(),
         now=site.now,
+        settings=NoKeys(),
+        timeout=None,
+        other_names=(),
+        proofs=Guesses(),
+        guesses=Guesses(),
+        verify=reject_secret,
     )

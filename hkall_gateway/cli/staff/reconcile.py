@@ -17,7 +17,7 @@ from hkall_gateway.db import bind
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.partners.reconciling import PartnerState
-    from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.peers.protocol import Shelves
     from hkall_gateway.rules.partners import Partner
     from hkall_gateway.rules.vocabulary import Request
 
@@ -101,12 +101,16 @@ def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, Partner
     """Look up the partner's state for each request, keyed by RequestId. An unusable answer counts as agreement."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
-    from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.peers.protocol import Line, Shelves
+    from hkall_gateway.protocols import find_protocol
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
-    client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
+    line = Line(agency=site.library.agency, secrets=agreed.secrets, post=site.post, posts=agreed.posts, now=site.now)
+    client = find_protocol(partner.protocol).client(line)
+    if not isinstance(client, Shelves):
+        raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     still = site.write(lambda unit: unit.requests.open_list("", partner.agency))
     ended = site.write(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
     states = [
@@ -117,14 +121,10 @@ def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, Partner
     return {line.wire_id: line for line in states}
 
 
-def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> PartnerState:
+def _look_up(client: Shelves, request: Request, partner: Partner, number: str) -> PartnerState:
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
     from hkall_gateway.db.database import finished
-    from hkall_gateway.ncip import reply_payload
 
-    question = reply_payload.make_request_lookup(request, partner, number)
-    reply = finished(client.ask(*question, partner)) if question else None
-    found = reply_payload.read_positions(reply, request.side) if reply else None
-    barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
+    found, barcode = finished(client.positions(request, partner, number))
     return PartnerState(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

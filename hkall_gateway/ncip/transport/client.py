@@ -13,6 +13,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
+from hkall_gateway.ncip.reply_payload import make_request_lookup, read_positions
 from hkall_gateway.ncip.service_request import make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
@@ -35,7 +36,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Meaning, Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Request
 from hkall_gateway.xml.tree import Fields, Value, many
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
@@ -135,6 +136,17 @@ class NcipClient:
             found |= shown
         self._words.check(partner.agency, found.values(), listed)
         return found
+
+    async def positions(self, request: Request, partner: Partner, number: str) -> tuple[tuple[str, ...] | None, str]:
+        """Return the positions at which a request may stand at the partner (None if unknown), and the barcode.
+
+        `number` is the partner's own number for the request, as AGENCY:VALUE, or "".
+        """
+        question = make_request_lookup(request, partner, number)
+        reply = await self.ask(*question, partner) if question else None
+        if reply is None:
+            return None, ""
+        return read_positions(reply, request.side), reply.text("ItemId/ItemIdentifierValue")
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Look up a request at the partner. Return ALREADY if the partner knows the request, REFUSED if not, or the failure."""

@@ -8,11 +8,13 @@ import structlog
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.ncip.handlers import NcipServices, respond
+from hkall_gateway.ncip.serving import services_of
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.http_post import CONTENT_TYPE, charset
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.peers.document_site import DocumentSite, Posted
+from hkall_gateway.peers.protocol import Peers
 
 LOG = structlog.get_logger()
 
@@ -73,3 +75,11 @@ class NcipSite(DocumentSite):
     @services.setter
     def services(self, services: NcipServices) -> None:
         self.responder.services = services
+
+    def admits(self, address: str) -> bool:
+        """Check whether any caller may connect from an IP address."""
+        return self.services.admits(address)
+
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on."""
+        self.services = services_of(peers)

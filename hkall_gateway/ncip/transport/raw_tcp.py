@@ -19,12 +19,14 @@ from hkall_gateway.circulation.command import pause
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import NcipServices, respond
+from hkall_gateway.ncip.serving import services_of
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
 from hkall_gateway.net.limits.timeout import message_deadline
 from hkall_gateway.peers.callers import Caller, peer_of
+from hkall_gateway.peers.protocol import Peers
 
 LOG = structlog.get_logger()
 
@@ -241,6 +243,14 @@ class NcipConnectionFactory(Factory):
     def buildProtocol(self, addr: object) -> NcipConnection:  # noqa: ARG002, N802
         """Create the protocol for a new connection."""
         return NcipConnection(self)
+
+    def admits(self, address: str) -> bool:
+        """Check whether any caller may connect from an IP address."""
+        return self.services.admits(address)
+
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on."""
+        self.services = services_of(peers)
 
     def enter(self, connection: NcipConnection) -> ConnectionSlot | None:
         """Return a slot for a connection, or None if no caller may use the IP address or if a limit is reached."""

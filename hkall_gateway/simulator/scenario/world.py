@@ -288,7 +288,7 @@ class World:
         sender = Sender(address="lending@lib.test", library=self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, now)
         carriers: dict[OutboxKind, Carrier] = {
-            OutboxKind.NCIP: partner_carrier(lambda: client, self.store, lambda: library, now),
+            OutboxKind.NCIP: partner_carrier(lambda _partner: client, self.store, lambda: library, now),
             OutboxKind.MAIL: mailer.deliver,
             OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), self.ils.agency, now, HONG_KONG),
         }

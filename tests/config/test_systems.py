@@ -11,7 +11,7 @@ from hkall_gateway.config import ConfigErrors, load
 from hkall_gateway.config.gateway import ClientConfig, GatewayConfig, PartnerConfig
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole, names
+from hkall_gateway.config.systems import SYSTEMS, System, SystemRole, names
 
 MODELS: dict[SystemRole, type[Strict]] = {
     SystemRole.PARTNER: PartnerConfig,

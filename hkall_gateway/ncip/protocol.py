@@ -1,0 +1,107 @@
+"""NCIP as a row of the table of partners' protocols. What takes long to import is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from hkall_gateway.ncip.codec.dialects import DIALECTS
+from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.peers.protocol import (
+    House,
+    Line,
+    Operator,
+    PartnerProtocol,
+    Peers,
+    Server,
+    Traits,
+)
+
+if TYPE_CHECKING:
+    from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+    from hkall_gateway.rules.partners import Partner
+
+
+def _word(refused: Refused, service: str) -> str:
+    from hkall_gateway.ncip.tables.problems import make_problem
+
+    problem = make_problem(refused.why, service, refused.detail)
+    return f"{problem.problem}: {problem.detail}"
+
+
+FLAT_KEYS: Final = frozenset(
+    {"url", "dialect", "user_sent", "can_lookup_request", "can_lookup_items", "lookup_by_copy", "date_semantics"}
+    | {"application_profile", "item_id_type", "request_type", "request_scope_type", "problems", "from_system_id", "our_user"}
+    | {"request_id_in_ext", "timezone", "lookups_per_minute", "sees_patrons"}
+)
+"""Keys of [partners.ncip], which may also stand in [[partners]] itself, as before there were other protocols."""
+
+
+def _traits(partner: Partner) -> Traits:
+    from hkall_gateway.ncip.tables.flows import FLOWS
+
+    return Traits(
+        decides_apart=False,
+        tells=frozenset(FLOWS[DIALECTS[partner.dialect].flow]),
+        looks=partner.can_lookup_items or partner.can_lookup_request,
+        renewal_modes=("local_then_notify", "ask_first"),
+    )
+
+
+def _make_servers(peers: Peers, house: House) -> Sequence[tuple[tuple[str, ...], Server]]:
+    """Create the HTTP site and the factory for NCIP 1 over raw TCP, which share one connection limit."""
+    from hkall_gateway.ncip.serving import services_of
+    from hkall_gateway.ncip.transport.http import NcipSite
+    from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
+
+    services = services_of(peers)
+    site = NcipSite(services, house.bounds, house.reactor, house.balancers)
+    bare = NcipConnectionFactory(services, house.bounds, house.reactor)
+    bare_endpoints: tuple[str, ...] = getattr(peers.settings, "listen_v1_tcp", ())
+    return ((getattr(peers.settings, "listen", ()), site), (bare_endpoints, bare))
+
+
+def _make_client(line: Line) -> NcipClient:
+    from hkall_gateway.ncip.transport.client import NcipClient
+
+    return NcipClient(line.post, line.agency, line.secrets, line.note, line.seconds, line.posts)
+
+
+def _show(message: PartnerMessage, partner: Partner, agency: str) -> str:
+    from hkall_gateway.ncip.transport.client import show_document
+
+    return show_document(message, partner, agency)
+
+
+async def _replay(peers: Peers, agency: str, digest: str, document: str) -> str | Refused:
+    from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.ncip.handlers import replay_document
+    from hkall_gateway.ncip.serving import services_of
+    from hkall_gateway.ncip.tables.problems import Problem
+
+    outcome = await replay_document(services_of(peers), agency, digest, document)
+    if isinstance(outcome, Problem):
+        return f"{outcome.problem}: {outcome.detail}"
+    return outcome if isinstance(outcome, Refused) else ""
+
+
+NCIP: Final = PartnerProtocol(
+    name="ncip",
+    titles=MappingProxyType({"en": "NCIP", "zh-Hant": "NCIP"}),
+    flat_keys=FLAT_KEYS,
+    needs=("url",),
+    content_type='application/xml; charset="utf-8"',
+    traits=_traits,
+    servers=_make_servers,
+    client=_make_client,
+    operator=Operator(
+        show=_show,
+        replay=_replay,
+        word=_word,
+        address=lambda partner: partner.url,
+    ),
+    hidden=frozenset(name for name, element in ELEMENTS.items() if element.hidden),
+)

@@ -1,0 +1,44 @@
+"""The table of partners' protocols. NCIP is the first row; other distributions add theirs by an entry point."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Final
+
+from hkall_gateway.ncip.protocol import NCIP
+from hkall_gateway.peers.protocol import GROUP, BadProtocol, PartnerProtocol
+from hkall_gateway.rules.plain_text import listed, nearest
+
+__all__ = ["PACKAGED", "BadProtocol", "PartnerProtocol", "find_protocol", "protocols_in_use"]
+
+PACKAGED: Final = MappingProxyType({row.name: row for row in (NCIP,)})
+"""The protocols of this package."""
+
+_installed: Final = dict[str, PartnerProtocol]()
+
+
+@cache
+def find_protocol(name: str) -> PartnerProtocol:
+    """Find a protocol by name. Raises BadProtocol, with a message for the key that names it."""
+    if name in PACKAGED:  # reading the entry points of all installed distributions would take 0.1 s
+        return PACKAGED[name]
+    offered = {one.name: one for one in entry_points(group=GROUP)}
+    if name not in offered:
+        known = sorted({*PACKAGED, *offered})
+        raise BadProtocol(f"must be {listed(known)}{nearest(name, known)}")
+    where = f"{offered[name].value} (entry point {name!r} of {GROUP})"
+    try:
+        loaded = offered[name].load()
+    except Exception as failed:  # third-party code may raise anything
+        raise BadProtocol(f"{where} cannot be loaded: {type(failed).__name__}: {failed}") from failed
+    if not isinstance(loaded, PartnerProtocol) or loaded.name != name:
+        raise BadProtocol(f"{where} is no PartnerProtocol of this name")
+    _installed[name] = loaded
+    return loaded
+
+
+def protocols_in_use() -> tuple[PartnerProtocol, ...]:
+    """Return the packaged protocols, and those that the configuration has named so far."""
+    return (*PACKAGED.values(), *_installed.values())
