@@ -37,7 +37,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import HOLDINGS, METADATA, PATRONS, TITLES, UtcDateTime
 from hkall_gateway.ils import exports
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.lifecycle import Stage
+from hkall_gateway.rules.positions import Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor
 

@@ -23,10 +23,11 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
-from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
+from hkall_gateway.rules.lifecycle import Event, Notification, step
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import STAGES
 from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Side
 

@@ -16,8 +16,8 @@ from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.requests import facts_of
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.rules.dates import civil
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import FINAL, HOLDS_ITEM, STAGES
 from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 from tests.bulk import CHUNK, OTHERS, open_store
 

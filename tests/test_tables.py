@@ -13,9 +13,10 @@ from docs.generate.letters_page import SAMPLES
 from hkall_gateway.delivery.letters import LANGUAGES
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.problems import make_problem
-from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
+from hkall_gateway.rules.lifecycle import TABLE, Notification, side_of
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Side

@@ -28,10 +28,11 @@ from hkall_gateway.ncip.tables.flows import FLOWS, LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.rules.evidence import TABLE as EVIDENCE
 from hkall_gateway.rules.evidence import Dated, News
-from hkall_gateway.rules.lifecycle import FINAL, FIRST, TABLE, Notification, side_of
+from hkall_gateway.rules.lifecycle import TABLE, Notification, side_of
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import PAYMENT
+from hkall_gateway.rules.positions import FINAL, FIRST
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from hkall_gateway.sip2.codec.fields import TAGS, Tag

@@ -31,7 +31,8 @@ from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
-from hkall_gateway.rules.lifecycle import FINAL, LENDING, Event, side_of
+from hkall_gateway.rules.lifecycle import Event, side_of
+from hkall_gateway.rules.positions import BORROWING, FINAL, LENDING
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.sip2.dispatch import Sip2Services
@@ -250,7 +251,7 @@ def _oldest_age_s(unit: UnitOfWork, agency: str, now: datetime) -> Mapping[str, 
 
 _OPEN: Final = tuple(
     (side, position)
-    for side, positions in ((Side.BORROWING, set(Position) - LENDING | {Position.RETURN_TRANSIT}), (Side.LENDING, LENDING))
+    for side, positions in ((Side.BORROWING, BORROWING), (Side.LENDING, LENDING))
     for position in sorted(positions - FINAL - {Position.NEW})
 )
 """(side, position) for all positions of open requests."""

@@ -15,9 +15,10 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.lenders import InUse
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
+from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.policy import RequestFacts
+from hkall_gateway.rules.positions import PATRON_CANCELLED, TAKES_QUOTA
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import (
@@ -120,7 +121,7 @@ def _answer_repeated_request(context: Context, known: Request, command: RequestT
     if known.patron != command.patron:
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by)
     another = (known.bib_id, known.volume) != (command.bib_id, command.volume)
-    if another or known.position in {P.CANCELLING, P.CANCELLED}:
+    if another or known.position in PATRON_CANCELLED:
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
     return _requested_result(known)
 
@@ -248,7 +249,7 @@ def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
     )
     if request is None or request.side is not Side.BORROWING or (command.patron and command.patron != request.patron):
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by, patron=command.patron)
-    if request.position in {P.CANCELLING, P.CANCELLED}:
+    if request.position in PATRON_CANCELLED:
         return _cancelled_result(request)
     answer = policy.may_cancel(request, context.library.policy)
     if isinstance(answer, Refusal):

@@ -15,6 +15,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards, requests_by_partner_id
 from hkall_gateway.rules.dates import over
+from hkall_gateway.rules.positions import NOT_HERE_YET, PATRON_WAITS
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Refusal, Request, RequestChange, Sensitive, Side
 
@@ -117,9 +118,7 @@ class NoteProperties(Command[None, "PropertiesNoted"]):
 
 
 P = Position
-WAITING = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED})
 """Positions of a patron's request before the loan."""
-NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 """Positions in which the pickup location can still be changed."""
 
 
@@ -243,7 +242,7 @@ def _find_hold(context: Context, command: Hold) -> Request | Reason:
         return copy or known or request.id in command.request_ids
 
     meant = [r for r in context.unit.requests.open_of_patron(command.card) if r.side is Side.BORROWING and is_named(r)]
-    waiting = [r for r in meant if r.position in WAITING]
+    waiting = [r for r in meant if r.position in PATRON_WAITS]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
         return waiting[0]

@@ -21,25 +21,17 @@ from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, 
 from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.db import inbox
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.policy import is_out, renewal_stands
+from hkall_gateway.rules.positions import FINAL, LENDING_ONLY, PATRON_CANCELLED, TAKES_QUOTA, with_check_in
 from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 
 P = Position
 
-# fmt: off
-TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
-    Arrival.RECEIVED:    frozenset({P.RECEIVED}),
-    Arrival.RETURNED:    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    Arrival.UNWANTED:    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    Arrival.UNCOLLECTED: frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    Arrival.PAGED:       frozenset({P.PAGED}),
-    Arrival.HOME:        frozenset({P.CLOSED}),
-    Arrival.UNDONE:      frozenset({P.ON_LOAN}),
-})
+TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = {
+    result: with_check_in(result) for result in Arrival if result is not Arrival.AGAIN
+}
 """Positions in which a check-in still holds, by `CheckedIn.what`. A scan with the result AGAIN is always processed anew."""
-# fmt: on
 
 
 def _renewal_holds(result: Renewed, request: Request) -> bool:
@@ -73,8 +65,8 @@ def _change_holds(result: Changed, request: Request) -> bool:
 
 OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProxyType({
     Requested: lambda _, request: request.position in TAKES_QUOTA and not request.unwanted,
-    Cancelled: lambda _, request: request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted,
-    Paged: lambda _, request: request.position not in {P.DECLINED, P.WITHDRAWN},
+    Cancelled: lambda _, request: request.position in PATRON_CANCELLED or request.unwanted,
+    Paged: lambda _, request: request.position not in LENDING_ONLY & FINAL,
     Renewed: _renewal_holds,
     CheckedOut: _checkout_holds,
     CheckedIn: lambda result, request: request.position in TAKEN_IN.get(result.what, ()),

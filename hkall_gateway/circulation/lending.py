@@ -15,10 +15,11 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.evidence import News
-from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import is_out, lends
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
 

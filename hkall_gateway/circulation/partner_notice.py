@@ -11,7 +11,7 @@ from hkall_gateway.circulation.results import Noted, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_for, awaiting_barcode, borrowed_under
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import (

@@ -14,11 +14,11 @@ from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.notices import KeptLetter
 from hkall_gateway.rules import dates, eligibility, policy
+from hkall_gateway.rules.positions import PATRON_LIST
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Grant, Position, Refusal, Request
 
 P = Position
-WAITING = (P.RECEIVED, P.IN_TRANSIT, P.NEW, P.REQUESTED, P.CANCELLING)
 """Positions before the loan, in display order: books ready for pickup come first."""
 
 
@@ -81,7 +81,9 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
     charged = unit.patrons.charges(card)
     agencies = {one.item_agency or one.partner for one in present}
     return PatronRecord(
-        waiting=tuple(_waiting_request(context, one) for position in WAITING for one in present if one.position is position),
+        waiting=tuple(
+            _waiting_request(context, one) for position in PATRON_LIST for one in present if one.position is position
+        ),
         loans=tuple(_patron_loan(context, one, facts) for one in sorted(present, key=_due_date) if one.position is P.ON_LOAN),
         charges=charge_lines(unit, charged),
         owed_cents=max(0, sum(one.left_cents for one in charged)),

@@ -14,6 +14,7 @@ from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.cards import properties_of
 from hkall_gateway.rules import dates, eligibility
+from hkall_gateway.rules.positions import GOING_HOME, WITH_PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
@@ -164,7 +165,6 @@ class FindCopySystem(Query[None, CopySystem]):
 
 
 P = Position
-LENT = frozenset({P.ON_LOAN})
 
 
 def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSeen:
@@ -217,7 +217,7 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
 def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
     """Create an entry of a patron's record, with the label that patrons see (R35) and the uncharged fine of a loan."""
     position, today = request.position, dates.civil(context.now)
-    overdue = position in LENT and request.due is not None and today > request.due
+    overdue = position in WITH_PATRON and request.due is not None and today > request.due
     loan = context.unit.requests.find(request.id) if overdue else None
     fine_cents = left_to_charge(context, loan, today) if loan else 0
     late = waited_too_long(context, request)
@@ -276,7 +276,7 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
 
 
 def _destination_of(request: Request) -> str:
-    going_home = request.position in {P.TO_RETURN, P.RETURN_TRANSIT} or request.unwanted
+    going_home = request.position in GOING_HOME or request.unwanted
     if request.side is Side.LENDING or going_home:
         return request.partner
     return request.pickup_location

@@ -18,6 +18,7 @@ from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.policy import Place
+from hkall_gateway.rules.positions import ASKED_FOR, GOING_HOME
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import (
@@ -281,6 +282,8 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.IN_TRANSIT: arrive,
     P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: lambda context, by, request: come_back(context, by, request, dates.civil(context.now)),
+    P.TO_RETURN: _check_in_again,
+    P.RETURN_TRANSIT: _check_in_again,  # of a copy that we borrowed
     # A paged copy is sent out by checking it out to the borrowing library's card.
     P.PAGED: lambda _context, _by, request: checked_in_result(request, Arrival.PAGED, alert=True),
     P.SHIPPED: come_home,
@@ -290,7 +293,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
 
 def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
     """Create the result for a checked-in copy."""
-    going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
+    going_on = request.position in GOING_HOME | ASKED_FOR
     return CheckedIn(
         request=request.id,
         item=request.item or ItemKey("", ""),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import fmean
+from typing import Final
 
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
@@ -15,6 +16,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.dates import after, civil
 from hkall_gateway.rules.lenders import Record
+from hkall_gateway.rules.positions import BORROWING, LENDER_SENT, LENDER_UNDECIDED, LENDING
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Position, Side
 
@@ -24,9 +26,9 @@ DOWN_TOO_LONG = timedelta(hours=4)
 
 P = Position
 R, C = REQUESTS.c, CANDIDATES.c
-CAME = (P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED)
-UNDECIDED = (P.NEW, P.REQUESTED, P.CANCELLING, P.CANCELLED)
-WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
+CAME: Final = tuple(sorted(LENDER_SENT & BORROWING))
+UNDECIDED: Final = tuple(sorted(LENDER_UNDECIDED & BORROWING))
+WENT: Final = tuple(sorted(LENDER_SENT & LENDING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_row
 from hkall_gateway.db.tables import CANDIDATES, IS_CLOSED_OF, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.transaction import Repository
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Sensitive, Side
 

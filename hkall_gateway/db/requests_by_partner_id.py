@@ -10,12 +10,11 @@ from sqlalchemy import bindparam, select, text
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
+from hkall_gateway.rules.positions import FINAL, WITHOUT_COPY
+from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Side
 
 R, C = REQUESTS.c, CANDIDATES.c
 WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
-WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)
 
 Asked = tuple[Request, Candidate]
 
@@ -47,7 +46,7 @@ def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
 
 
 def _find_awaiting(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
-    waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
+    waits = (R.position.in_(sorted(WITHOUT_COPY)), WAS_ASKED, C.request == R.id, IS_OPEN)
     query = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
     for row in unit.execute(query.order_by(R.placed_at, R.id)).mappings().all():
         number, rank = row["request"], row["rank"]

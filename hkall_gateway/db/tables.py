@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import UserDefinedType
 
-from hkall_gateway.rules.lifecycle import STAGES, Stage
+from hkall_gateway.rules.positions import STAGES, Stage
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Position
 

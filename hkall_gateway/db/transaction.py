@@ -12,8 +12,8 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from hkall_gateway.db.engine.locks import SNAPSHOT
 from hkall_gateway.rules.circuit import CircuitState
-from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request
 
 Row = TypeVar("Row")

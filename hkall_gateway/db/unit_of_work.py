@@ -36,13 +36,13 @@ from hkall_gateway.db.requests import (
 from hkall_gateway.db.tables import HAS_CARD, INBOX, IS_OPEN, LINKS, REQUESTS
 from hkall_gateway.db.transaction import Prefetched, Transaction
 from hkall_gateway.rules import lifecycle
-from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.letters import letter, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
+from hkall_gateway.rules.positions import ASKED_FOR, FIRST, STAGES
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Position, Refusal, Request, RequestChange
 
-ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
 """Initial positions of requests that patrons and partners place."""
 
 

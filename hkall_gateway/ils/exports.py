@@ -32,9 +32,9 @@ from hkall_gateway.ils.columns import (
     yes_by_default,
 )
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import fault_of_text
+from hkall_gateway.rules.positions import BORROWING, HOLDS_ITEM, LENDING
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request, Sensitive, Side
 
@@ -79,7 +79,6 @@ PARTNERS: Final = _columns("partners")
 REQUESTS: Final = _columns("requests")
 
 MOST_CLOSED_DAYS = 400
-BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position.CLOSED}
 """Positions of requests that we placed. RETURN_TRANSIT and CLOSED occur on both sides."""
 
 

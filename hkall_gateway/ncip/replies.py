@@ -18,13 +18,13 @@ from hkall_gateway.ncip.codec.messages import stamp
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
 from hkall_gateway.rules import dates
+from hkall_gateway.rules.positions import STILL_WANTED
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, circulation_status
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.xml.tree import Fields, Value
 
 P = Position
 CURRENCY: Final = "HKD"
-WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED})
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({"en": "eng", "zh-Hant": "chi"})
 BLOCKS: Final = ("Block Request Item", "Block Check Out")
 NO_RENEWAL: Final = "Block Renewal"
@@ -149,7 +149,7 @@ def make_patron_fields(
         for line in seen.lines
         if line.request.position is P.ON_LOAN
     ]
-    waits = [_make_requested_item(line, frame) for line in seen.lines if line.request.position in WAITING]
+    waits = [_make_requested_item(line, frame) for line in seen.lines if line.request.position in STILL_WANTED]
     charges = [_make_account_details(line, frame) for line in seen.charges]
     account: Fields = {"AccountBalance": _make_amount(seen.owed_cents), "AccountDetails": charges}
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}

@@ -24,8 +24,8 @@ from hkall_gateway.ncip.tables.flows import IN_PROCESS, STATUS, status_of
 from hkall_gateway.ncip.tables.notifications import BARCODE, INSTITUTION, LOAN, item_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.callers import Client
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import BORROWING, FINAL, LENDING
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 from hkall_gateway.xml.tree import Fields, Value
 
@@ -33,8 +33,6 @@ P = Position
 SHELF: Final = "Available On Shelf"
 KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})
 """Status words in our tables. Any other word in a partner's reply is ignored."""
-
-BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
 def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
+from hkall_gateway.rules.positions import ON_A_WAY, STALLS_AFTER
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import OnClosure, Policy, Scope, Waits, Window
 from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Side
@@ -265,41 +266,21 @@ def _earliest_of(*days: date | None) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 
-P = Position
-
-# fmt: off
-KEYS: Final[Mapping[Position, str]] = {
-    P.NEW:            "new_days",
-    P.REQUESTED:      "requested_days",
-    P.CANCELLING:     "cancelling_days",
-    P.IN_TRANSIT:     "in_transit_days",
-    P.RECEIVED:       "received_days",
-    P.TO_RETURN:      "to_return_days",
-    P.RETURN_TRANSIT: "return_transit_days",
-    P.PAGED:          "paged_days",
-    P.SHIPPED:        "shipped_days",
-}
-# fmt: on
-"""Key in `[waits]`, by position, of the time limit after which staff are notified. Source: BONUS+, OhioLINK, MOBIUS."""
-
-ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
-
-
 def limit(position: Position, courier_days: int, waits: Waits) -> timedelta:
-    """Return how long a request may stay in a position listed in KEYS before staff are notified."""
-    days: int = getattr(waits, KEYS[position])
+    """Return how long a request may stay in a position listed in STALLS_AFTER before staff are notified."""
+    days: int = getattr(waits, STALLS_AFTER[position])
     return timedelta(days=days + (courier_days if position in ON_A_WAY else 0))
 
 
 def stands_still(request: Request, courier_days: int, waits: Waits, now: datetime) -> bool:
     """Check whether staff should look at a request: it has stalled, or our item is long overdue at the borrower."""
-    if request.position in KEYS and request.moved_at is not None:
+    if request.position in STALLS_AFTER and request.moved_at is not None:
         return now - request.moved_at > limit(request.position, courier_days, waits)
     return long_overdue(request, waits, now)
 
 
 def long_overdue(request: Request, waits: Waits, now: datetime) -> bool:
     """Return whether an item that we lent was due back more than `lender_overdue_days` days ago (R19)."""
-    ours = request.side is Side.LENDING and request.position is P.AT_BORROWER
+    ours = request.side is Side.LENDING and request.position is Position.AT_BORROWER
     due = request.lender_due if ours else None
     return due is not None and civil(now) > after(due, waits.lender_overdue_days)

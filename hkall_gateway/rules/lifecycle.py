@@ -108,14 +108,6 @@ class Notification(StrEnum):
     LETTER_DECLINED = auto()
 
 
-class Stage(StrEnum):
-    """The coarse progress of a request, which changes seldom: without an item, with an item, or ended."""
-
-    ASKED = "wish"
-    IN_HAND = auto()
-    ENDED = auto()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One row of the table: position, event, next position, messages to send."""
@@ -138,30 +130,6 @@ TABLE: Final = tuple(
     for event, (target, *sends) in events.items()
 )
 LENDING_EVENTS: Final = frozenset(Event[event] for events in _SIDES[Side.LENDING].values() for event in events)
-
-# fmt: off
-FIRST: Mapping[Side, frozenset[Position]] = {
-    Side.BORROWING: frozenset({P.NEW, P.IN_TRANSIT}),   # IN_TRANSIT: an orphan item
-    Side.LENDING:   frozenset({P.PAGED}),
-}
-
-FINAL: frozenset[Position] = frozenset({P.CLOSED, P.UNFILLED, P.CANCELLED, P.DECLINED, P.WITHDRAWN})
-
-LENDING: frozenset[Position] = frozenset({
-    P.PAGED, P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED, P.DECLINED, P.WITHDRAWN,
-})
-
-# A request counts towards the quota until the patron has returned the book (R20, R21).
-TAKES_QUOTA: frozenset[Position] = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN})
-HOLDS_ITEM: frozenset[Position] = frozenset({
-    P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED, P.SHIPPED, P.AT_BORROWER,
-})
-# fmt: on
-
-STAGES: Mapping[Position, Stage] = {
-    position: Stage.ENDED if position in FINAL else Stage.IN_HAND if position in HOLDS_ITEM else Stage.ASKED
-    for position in Position
-}
 
 
 def side_of(event: Event) -> Side:

@@ -7,7 +7,13 @@ from datetime import date, datetime, timedelta
 
 from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, after, civil, lent_until, over, renewed_until, roll, suspended
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of, may_use
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.positions import (
+    BEFORE_ARRIVAL,
+    OUT_OF_LIBRARY,
+    TAKES_QUOTA,
+    TAKES_QUOTA_AS_LOAN,
+    TAKES_QUOTA_UNTIL_HOME,
+)
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
@@ -64,10 +70,6 @@ class Place:
 
     role: str
     location: str = ""
-
-
-BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
-_OUT = frozenset({P.ON_LOAN, P.SHIPPED, P.AT_BORROWER})
 
 
 def may_request(
@@ -134,9 +136,9 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
 
 def quota_positions(policy: Policy) -> frozenset[Position]:
     """Return the positions in which a request counts towards its borrower's quota. Source: HKALL rules R21."""
-    taking = TAKES_QUOTA if policy.quota.count_from == "request" else frozenset({P.ON_LOAN})
+    taking = TAKES_QUOTA if policy.quota.count_from == "request" else TAKES_QUOTA_AS_LOAN
     late = policy.quota.release_at == "lender_checkin"
-    return taking | (frozenset({P.TO_RETURN, P.RETURN_TRANSIT}) if late else frozenset())
+    return taking | (TAKES_QUOTA_UNTIL_HOME if late else frozenset())
 
 
 def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
@@ -304,7 +306,7 @@ def renewal_stands(request: Request) -> bool:
 
 def is_out(request: Request) -> bool:
     """Return whether an item is with a patron or partner, and neither lost nor claimed returned."""
-    return request.position in _OUT and request.lost_on is None and request.claimed_on is None
+    return request.position in OUT_OF_LIBRARY and request.lost_on is None and request.claimed_on is None
 
 
 def _renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:

@@ -14,8 +14,9 @@ from hkall_gateway.circulation.partner_notice import ItemReceived
 from hkall_gateway.circulation.results import Done
 from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, Reopen
-from hkall_gateway.rules.lifecycle import FINAL, Notification
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.partners import Charges, Partner
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Return
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side

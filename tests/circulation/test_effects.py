@@ -20,8 +20,8 @@ from hkall_gateway.circulation.partners.partner_reports import Changed, StatusSe
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import Arrival, CheckedIn
-from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import _NAMES
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
 
 P = Position

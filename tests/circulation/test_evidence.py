@@ -13,7 +13,7 @@ from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped, 
 from hkall_gateway.circulation.partners.partner_reports import CopyReport
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Request, Side
 from tests.circulation.conftest import CLERK, NEWS_KINDS, TERMINAL, hkt, sent_as

@@ -19,7 +19,7 @@ from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialRea
 from hkall_gateway.cli.staff import requests
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffRole

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.db.tables import FINES, REQUESTS
-from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
+from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.messages.json_records import from_json
+from hkall_gateway.rules.positions import FINAL, TAKES_QUOTA
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
 from tests.examples import example_count

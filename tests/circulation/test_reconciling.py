@@ -12,7 +12,7 @@ from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
 from hkall_gateway.simulator.scenario.world import World
 

@@ -37,7 +37,7 @@ from hkall_gateway.db.tables import (
     REQUESTS,
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState

@@ -9,8 +9,8 @@ import pytest
 from hkall_gateway.circulation.queries import CopySystem, FindCopySystem
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.returning import CheckedIn, CheckIn
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.policy import Place
+from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position
 

@@ -11,7 +11,7 @@ import pytest
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped
 from hkall_gateway.circulation.results import Noted, Refused
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
+from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from tests.circulation.conftest import NEWS_KINDS, sent_as

@@ -143,7 +143,7 @@ def made(record: type, row: Strict) -> object:
 
 
 def test_new_partner_field_becomes_a_key_of_its_table() -> None:
-    faxed: Any = dataclasses.make_dataclass("Faxed", [("fax", str, "")], bases=(Partner,), frozen=True)
+    faxed: Any = dataclasses.make_dataclass("Faxed", [("fax", str, "")], bases=(Partner,), frozen=True, kw_only=True)
     table: Any = type("FaxedConfig", (Strict, faxed), {"__module__": __name__})
     assert made(faxed, table(agency="CUHK", name="CUHK", fax="12")) == faxed(agency="CUHK", name="CUHK", fax="12")
 

@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Column, Integer, Table, insert
 from hkall_gateway.db.privacy.persons import card_columns, personal
 from hkall_gateway.db.tables import METADATA, UtcDateTime
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import Stage
+from hkall_gateway.rules.positions import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 
 CARD, NAME, NAME_ZH, EMAIL = "7770001234", "Cheung Suk Ling", "張淑玲", "suk.ling@example.hk"

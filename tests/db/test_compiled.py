@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row, update_by_key
 from hkall_gateway.db.tables import INBOX, PATRONS, REQUESTS
-from hkall_gateway.rules.lifecycle import Stage
+from hkall_gateway.rules.positions import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 
 pytestmark = pytest.mark.sql_differs

@@ -25,8 +25,8 @@ from hkall_gateway.db.privacy import forgetting
 from hkall_gateway.db.privacy.persons import Person
 from hkall_gateway.db.tables import LINKS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import TAKES_QUOTA
 from hkall_gateway.rules.settings import Policy, Retention
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 

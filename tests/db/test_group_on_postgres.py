@@ -21,7 +21,8 @@ from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 CARDS = [f"Px{n:02}x" for n in range(12)]

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.db import partners
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.partners import CAME, WENT, RequestReplies
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request, Side
 
 P = Position

@@ -23,8 +23,9 @@ from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INBOX, JOURNAL, OUTBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lenders import UNKNOWN_RECORD, Record
-from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
+from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import Actor, Candidate, ItemKey, LostRace, Position, Request, RequestChange, Side
 from tests import databases
 from tests.examples import example_count

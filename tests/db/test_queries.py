@@ -14,7 +14,8 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import CLOSURES
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import FINAL, TAKES_QUOTA
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     Actor,

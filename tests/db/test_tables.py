@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from hkall_gateway.db.tables import INBOX, METADATA, REQUESTS, UtcDateTime
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES, Stage
+from hkall_gateway.rules.positions import FINAL, HOLDS_ITEM, STAGES, Stage
 from hkall_gateway.rules.vocabulary import Position
 from tests import databases
 

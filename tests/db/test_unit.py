@@ -18,10 +18,11 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import JOURNAL, OUTBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Notification, Step, side_of
+from hkall_gateway.rules.lifecycle import TABLE, Event, Notification, Step, side_of
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import FIRST
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Holding, ItemKey, Position, Request, Side
 
 PACKAGE = Path(hkall_gateway.__file__).parent

@@ -23,7 +23,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import HOLDINGS, METADATA, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, Stage
+from hkall_gateway.rules.positions import FINAL, Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position, Request

@@ -8,10 +8,10 @@ import pytest
 
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.reply_payload import BORROWING, make_request_lookup, read_positions
+from hkall_gateway.ncip.reply_payload import make_request_lookup, read_positions
 from hkall_gateway.ncip.tables.flows import status_of
-from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import BORROWING, FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
 P = Position

@@ -10,8 +10,8 @@ import pytest
 from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.replies import WAITING
 from hkall_gateway.ncip.tables.flows import IN_PROCESS, LABELS_SCHEME, STATUS, request_status
+from hkall_gateway.rules.positions import STILL_WANTED
 from hkall_gateway.rules.settings import LABELS
 from hkall_gateway.rules.vocabulary import Position
 
@@ -26,7 +26,7 @@ NISO_LIST = {
     *("Available For Pickup", "Cannot Fulfill Request", "Expired"),
     *("In Process", "Need to Accept Conditions", "Requested Via ILL"),
 }
-WAITS = sorted(WAITING)
+WAITS = sorted(STILL_WANTED)
 
 
 def shown(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hkall_gateway.cli import main
 from hkall_gateway.cli.tools.simulations import command_line
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING
+from hkall_gateway.rules.positions import FINAL, HOLDS_ITEM, LENDING
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.runner import play
 

@@ -7,21 +7,8 @@ from itertools import product
 import pytest
 
 from docs.generate.build import diagram
-from hkall_gateway.rules.lifecycle import (
-    FINAL,
-    FIRST,
-    HOLDS_ITEM,
-    LENDING,
-    LENDING_EVENTS,
-    TABLE,
-    TAKES_QUOTA,
-    Event,
-    Notification,
-    Step,
-    can,
-    side_of,
-    step,
-)
+from hkall_gateway.rules.lifecycle import LENDING_EVENTS, TABLE, Event, Notification, Step, can, side_of, step
+from hkall_gateway.rules.positions import FINAL, FIRST, HOLDS_ITEM, LENDING, TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import BadStep, Position, Side
 
 PAIRS = {(s.source, s.event) for s in TABLE}

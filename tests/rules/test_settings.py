@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.rules.lifecycle import LENDING, TABLE
+from hkall_gateway.rules.lifecycle import TABLE
 from hkall_gateway.rules.policy import messages_of
+from hkall_gateway.rules.positions import LENDING
 from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy, _option, _required
 from hkall_gateway.rules.vocabulary import Position
 from tests.published import table as published

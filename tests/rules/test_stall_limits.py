@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL, STALLS_AFTER
 from hkall_gateway.rules.settings import Policy, Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -22,11 +22,11 @@ def _request(position: Position, side: Side = Side.BORROWING) -> Request:
 
 
 def test_only_loans_and_ended_requests_have_no_stall_limit() -> None:
-    assert dates.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
+    assert STALLS_AFTER.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
 
 
 def test_every_waits_key_is_used() -> None:
-    assert set(dates.KEYS.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
+    assert set(STALLS_AFTER.values()) | {"lender_overdue_days"} == set(Waits.__dataclass_fields__)
 
 
 # fmt: off

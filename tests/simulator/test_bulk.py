@@ -14,7 +14,8 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, Event, step
+from hkall_gateway.rules.lifecycle import Event, step
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests import bulk
 from tests.bulk import KINDS, Amounts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.rules.lifecycle import FINAL, TABLE
+from hkall_gateway.rules.lifecycle import TABLE
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS, Act, bring_to_its_owner, claim, damage, lose
 from hkall_gateway.simulator.consortium.simulate import PreparedSimulation

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.items import AT_POSITION, ON_SHELF

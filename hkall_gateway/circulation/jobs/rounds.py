@@ -35,6 +35,7 @@ from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.positions import STALLS_AFTER
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
@@ -47,7 +48,7 @@ def may_stand_still(
     unit: UnitOfWork, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
 ) -> tuple[Request, ...]:
     """Find at most `most` open requests that may be stalled, with numbers after `after`. Pass them to `filter_stalled`."""
-    since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
+    since = {position: now - dates.limit(position, 0, limits) for position in STALLS_AFTER}
     due_before = dates.civil(now) - timedelta(days=limits.lender_overdue_days)
     return cli_lists.stalled(unit, since, due_before, after, most)
 

@@ -26,8 +26,9 @@ from hkall_gateway.circulation.returning import Arrival, CheckedIn, arrival_of, 
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import eligibility, policy
-from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.policy import Place
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
 

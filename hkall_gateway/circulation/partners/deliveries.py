@@ -14,8 +14,9 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.lender_reasons import NOT_REACHED
-from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.stored_words import DeliveryKind as D
 from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Request

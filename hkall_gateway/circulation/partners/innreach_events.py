@@ -35,7 +35,8 @@ from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted_result
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
 

@@ -17,13 +17,13 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
-from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.positions import FINAL, HAS_ARRIVED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
 
 P = Position
-HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:
@@ -94,7 +94,7 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
         sent = _accept_shipment(context, notice, request, came, active=active)
         release_rivals(context, item, sent.id, notice.by)
         return noted_result(sent)
-    if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
+    if request.position in HAS_ARRIVED | {P.IN_TRANSIT} and request.item in {None, item}:
         filled = _fill_in(context, notice, request, came)
         return noted_result(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:

@@ -15,8 +15,8 @@ from hkall_gateway.circulation.command import Command, Context, flagged, unflagg
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import WAITING, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.outbox_messages import CHECKS, ILS_RECIPIENT, LocalMessage, LocalSend
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import Actor
 

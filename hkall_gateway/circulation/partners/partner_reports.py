@@ -16,6 +16,7 @@ from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.positions import MAY_CHANGE_DATE, MAY_CHANGE_PLACE
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
 
@@ -113,9 +114,7 @@ class Bill(Command[None, "Billed"]):
     item: ItemKey | None = None
 
 
-MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
 """Positions in which the pickup location can still change."""
-WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
 FEE: Final = "fee"
 
 
@@ -131,7 +130,7 @@ def change_request(context: Context, command: ChangeRequest) -> Changed | Refuse
         return context.refuse(
             Refusal(Reason.PICKUP_LOCATION, detail={"place": ", ".join(context.library.pickup_locations)}), command.by, found
         )
-    if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
+    if found.position not in (MAY_CHANGE_PLACE if place != found.pickup_location else MAY_CHANGE_DATE):
         return context.refuse(Reason.WRONG_POSITION, command.by, found)
     if late := over(command.need_before, context.now):
         return context.refuse(late, command.by, found)

@@ -15,7 +15,8 @@ from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 

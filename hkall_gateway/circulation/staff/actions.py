@@ -37,8 +37,9 @@ from hkall_gateway.circulation.staff import lender_list, losses
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import status_after_decline
-from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
+from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.policy import Place
+from hkall_gateway.rules.positions import FINAL, GOING_HOME, HOLDS_ITEM, LENDING, PATRON_CANCELLED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
 
@@ -137,7 +138,7 @@ def _receive_unannounced(context: Context, command: StaffCommand, request: Reque
 
 def take_back(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Done | Refused:
     """Take back the book, today or, with a reason, on an earlier day. The fine ends on that day (R17)."""
-    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
+    if request.position in GOING_HOME and request.side is Side.BORROWING and request.used:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN):
         return refuse_position(context, command, request)
@@ -172,7 +173,7 @@ def renew(context: Context, command: StaffCommand, request: Request) -> Renewed 
 
 def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send an uncollected or unwanted book from the hold shelf back to its owner (R15)."""
-    if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
+    if request.position in GOING_HOME and request.side is Side.BORROWING and not request.used:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN_UNUSED):
         return refuse_position(context, command, request)
@@ -191,7 +192,7 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Done 
 
 def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the patron's request. Like the patron, staff cannot cancel a request in transit (R34)."""
-    if request.position in {P.CANCELLING, P.CANCELLED}:
+    if request.position in PATRON_CANCELLED:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
         return context.refuse(Refusal(Reason.TOO_LATE_TO_CANCEL, detail={"position": request.position}), command.by, request)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from hkall_gateway.circulation.choosing import give_up_on
 from hkall_gateway.circulation.command import Context
@@ -18,16 +17,16 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import HAS_SLIP, LENDER_LIST_OPEN, LENDING_ONLY
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Side
 
-NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})
 """Positions in which a borrowed copy has a slip. Printing is not a life-cycle step, so only the journal records it."""
 
 
 def has_slip(request: Request) -> bool:
     """Check whether the request has a slip in its current position."""
-    return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
+    return request.position in HAS_SLIP and (request.side is Side.BORROWING or request.position in LENDING_ONLY)
 
 
 def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
@@ -74,13 +73,12 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Don
 
 
 P = Position
-OPEN = frozenset({P.NEW, P.REQUESTED})
 """Positions of a borrowing request before any lender has sent a copy."""
 
 
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Restrict the request to one lender. No other lender is asked, even if this lender declines."""
-    if request.position not in OPEN:
+    if request.position not in LENDER_LIST_OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
     here = [c for c in listed if c.agency == command.agency]
@@ -93,7 +91,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
 
 def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Skip a lender. If it is the current lender, cancel there and ask the next lender."""
-    if request.position not in OPEN:
+    if request.position not in LENDER_LIST_OPEN:
         return refuse_position(context, command, request)
     theirs = [c for c in context.unit.candidates.of_request(request.id) if c.agency == command.agency]
     if not theirs:
@@ -106,7 +104,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask for this copy next, regardless of its rank and of any reason for passing it over."""
-    if request.position not in OPEN:
+    if request.position not in LENDER_LIST_OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
     copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))

@@ -14,7 +14,8 @@ from typing import Final
 from hkall_gateway.circulation.staff import lender_list
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
 from hkall_gateway.rules import lifecycle
-from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import FINAL, HAS_SLIP, LENDER_LIST_OPEN, MAY_EXTEND, ON_HOLD_SHELF, WITH_PATRON
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -104,9 +105,6 @@ class Action:
 
 
 _ANYWHERE: Final = frozenset(Position)
-_NOT_SENT: Final = frozenset({P.NEW, P.REQUESTED})
-_HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN})
-_LASTS: Final = _HERE | {P.REQUESTED, P.CANCELLING}
 
 ACTIONS: Final[tuple[ActionRow, ...]] = (
     ActionRow(
@@ -123,9 +121,7 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
     ActionRow(name="dispatch", role=CLERK, events=(E.DISPATCH,)),
     ActionRow(name="cancel", role=CLERK, events=(E.CANCEL,)),
     ActionRow(name="ship", role=CLERK, events=(E.LEND,)),
-    ActionRow(
-        name="print", role=CLERK, positions=lender_list.NOTED | {P.PAGED}, needs=(lender_list.has_slip, DenialReason.POSITION)
-    ),
+    ActionRow(name="print", role=CLERK, positions=HAS_SLIP, needs=(lender_list.has_slip, DenialReason.POSITION)),
     ActionRow(name="decline", role=CLERK, events=(E.DECLINE, E.DECLINE_SHIPPED)),
     ActionRow(name="substitute", role=CLERK, events=(E.SUBSTITUTE,), takes=("item",)),
     ActionRow(name="recall", role=CLERK, events=(E.RECALL_LENT,), takes=("on",)),
@@ -146,11 +142,11 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
         events=(E.SETTLE, E.SETTLE_LENT),
         needs=(lambda r: r.lost_on or r.claimed_on, DenialReason.NOT_MISSING),
     ),
-    ActionRow(name="overseas", role=SUPERVISOR, positions=_HERE, takes=("on",)),
-    ActionRow(name="extend", role=SUPERVISOR, positions=_LASTS, takes=("on",)),
-    ActionRow(name="pin", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
-    ActionRow(name="skip", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
-    ActionRow(name="insert", role=SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
+    ActionRow(name="overseas", role=SUPERVISOR, positions=(ON_HOLD_SHELF | WITH_PATRON), takes=("on",)),
+    ActionRow(name="extend", role=SUPERVISOR, positions=MAY_EXTEND, takes=("on",)),
+    ActionRow(name="pin", role=SUPERVISOR, positions=LENDER_LIST_OPEN, takes=("lender",)),
+    ActionRow(name="skip", role=SUPERVISOR, positions=LENDER_LIST_OPEN, takes=("lender",)),
+    ActionRow(name="insert", role=SUPERVISOR, positions=LENDER_LIST_OPEN, takes=("lender",)),
     ActionRow(name="force", role=SUPERVISOR, positions=_ANYWHERE, takes=("to",)),
 )
 

@@ -21,7 +21,7 @@ from hkall_gateway.db.tables import (
     Condition,
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.stored_words import NoticeState, RenewalSync
 from hkall_gateway.rules.vocabulary import Position, Request
 

@@ -18,12 +18,13 @@ from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, RE
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
+from hkall_gateway.rules.positions import COUNTED_AS_CANCELLED, COUNTED_AS_UNFILLED, LENDER_SENT, LENDING
 from hkall_gateway.rules.vocabulary import Position, Side
 
 P = Position
 R, J, C = REQUESTS.c, JOURNAL.c, CANDIDATES.c
 
-_LENT: Final = sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED})
+_LENT: Final = sorted(LENDER_SENT & LENDING)
 _DECLINED: Final = "declined"
 
 
@@ -214,12 +215,12 @@ _REFUSED: Final = JOURNAL.outerjoin(REQUESTS, and_(R.id == J.request, J.request 
     PATRONS, and_(PATRONS.c.barcode == J.patron, J.patron != "")
 )
 _BORROWED = R.side == Side.BORROWING
-_CANCELLED: Final = or_(R.position.in_((P.CANCELLED, P.WITHDRAWN)), R.unwanted)
+_CANCELLED: Final = or_(R.position.in_(sorted(COUNTED_AS_CANCELLED)), R.unwanted)
 _FILLED: Final = and_(
     ~_CANCELLED, or_(and_(_BORROWED, R.received_on.is_not(None)), and_(R.side == Side.LENDING, R.position.in_(_LENT)))
 )
 _ENDED_WITHOUT: Final = and_(_BORROWED, R.position == P.CLOSED, R.received_on.is_(None))
-_UNFILLED: Final = and_(~_CANCELLED, or_(R.position.in_((P.UNFILLED, P.DECLINED)), _ENDED_WITHOUT))
+_UNFILLED: Final = and_(~_CANCELLED, or_(R.position.in_(sorted(COUNTED_AS_UNFILLED)), _ENDED_WITHOUT))
 
 
 def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:

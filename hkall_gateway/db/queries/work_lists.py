@@ -47,6 +47,7 @@ from hkall_gateway.db.tables import (
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
+from hkall_gateway.rules.positions import ON_A_WAY, POSITIONS, STALLS_AFTER
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -156,15 +157,26 @@ class ListPage:
     next: str = ""
 
 
+def _is_listed(name: ListName) -> ColumnElement[bool]:
+    """Return the condition for the positions that `positions.toml` shows in a list."""
+    places = []
+    for position, row in POSITIONS.items():
+        sides = [side for side, names in row.work_lists.items() if name in names]
+        if sides:
+            is_there = R.position == position
+            places.append(is_there if len(sides) == len(row.sides) else and_(is_there, R.side.in_(sides)))
+    return or_(*places)
+
+
 CONDITIONS: Final[Mapping[ListName, tuple[Condition, ...]]] = {
-    ListName.PULL: (R.position == P.PAGED, R.side == Side.LENDING),
-    ListName.EXPECTED: (or_(R.position == P.IN_TRANSIT, and_(R.position == P.RETURN_TRANSIT, R.side == Side.LENDING)),),
-    ListName.SHELF: (R.position == P.RECEIVED,),
-    ListName.EXPIRED: (R.position == P.RECEIVED, R.expired_pickup.is_(True)),
-    ListName.TO_RETURN: (R.position == P.TO_RETURN,),
-    ListName.ON_LOAN: (R.position == P.ON_LOAN,),
+    ListName.PULL: (_is_listed(ListName.PULL),),
+    ListName.EXPECTED: (_is_listed(ListName.EXPECTED),),
+    ListName.SHELF: (_is_listed(ListName.SHELF),),
+    ListName.EXPIRED: (_is_listed(ListName.SHELF), R.expired_pickup.is_(True)),
+    ListName.TO_RETURN: (_is_listed(ListName.TO_RETURN),),
+    ListName.ON_LOAN: (_is_listed(ListName.ON_LOAN),),
     ListName.RECALLS: (R.recalled_on.is_not(None),),
-    ListName.LENDING: (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING),
+    ListName.LENDING: (_is_listed(ListName.LENDING),),
     ListName.FLAGGED: (IS_FLAGGED, R.id > ""),  # a condition on `id` makes SQLite use the index
 }
 """Conditions on open requests, for the lists that do not depend on the time."""
@@ -184,7 +196,7 @@ def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
     They have been in their position for too long, a scheduled job could not process them, or their partner refuses messages.
     """
     # Read the courier days of each partner with a copy on its way.
-    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
+    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(ON_A_WAY)))
     entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
     courier_days = {partner.agency: partner.courier_days for partner in map(partner_of, entries)}
     still = (select(R.id).where(IS_OPEN, there) for there in _stand_still(at, courier_days))
@@ -197,8 +209,8 @@ def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
 
 def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of `dates.stands_still`, in a form that uses the index on position and `moved_at`."""
-    for position in dates.KEYS:
-        if position in dates.ON_A_WAY:
+    for position in STALLS_AFTER:
+        if position in ON_A_WAY:
             for days in sorted({0, *courier_days.values()}):  # partners without a row have 0 courier days
                 named = sorted(agency for agency, own in courier_days.items() if own == days)
                 others = sorted(agency for agency, own in courier_days.items() if own != days)

@@ -44,13 +44,24 @@ LABELS_SCHEME: Final = "urn:x-hkall:requeststatustype"
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
-    P.RECEIVED:  "Available For Pickup",
-    P.UNFILLED:  "Cannot Fulfill Request",
-    P.DECLINED:  "Cannot Fulfill Request",
-    P.CANCELLED: "Expired",
-    P.WITHDRAWN: "Expired",
+    P.NEW:            IN_PROCESS,
+    P.REQUESTED:      IN_PROCESS,
+    P.CANCELLING:     IN_PROCESS,
+    P.IN_TRANSIT:     IN_PROCESS,
+    P.RECEIVED:       "Available For Pickup",
+    P.ON_LOAN:        IN_PROCESS,
+    P.TO_RETURN:      IN_PROCESS,
+    P.UNFILLED:       "Cannot Fulfill Request",
+    P.CANCELLED:      "Expired",
+    P.PAGED:          IN_PROCESS,
+    P.SHIPPED:        IN_PROCESS,
+    P.AT_BORROWER:    IN_PROCESS,
+    P.DECLINED:       "Cannot Fulfill Request",
+    P.WITHDRAWN:      "Expired",
+    P.RETURN_TRANSIT: IN_PROCESS,
+    P.CLOSED:         IN_PROCESS,
 })
-"""Position -> RequestStatusType, IN_PROCESS if not listed. Source: NCIP v1 schemes, requeststatustype."""
+"""Position -> RequestStatusType. Source: NCIP v1 schemes, requeststatustype."""
 # fmt: on
 UNCOLLECTED: Final = "Expired"
 

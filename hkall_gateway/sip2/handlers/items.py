@@ -12,6 +12,7 @@ from hkall_gateway.circulation.cards import Hold, HoldMode, NoteProperties
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem, SeeRecord
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.dates import civil, end_of, start_of
+from hkall_gateway.rules.positions import EXPECTED_OR_ON_SHELF
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import Position
@@ -96,7 +97,6 @@ AT_POSITION: Final = {Position[position]: status for position, status in _TABLES
 ON_SHELF: Final[Mapping[str, str]] = _TABLES["statuses"]
 """The circulation status of a copy without an open request, by NCIP's CirculationStatus in lower case."""
 
-AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
 """Positions in which a patron is waiting for the copy. HKALL books have no hold queue (R22)."""
 
 NO_COPY: Final = frozenset({"", "00", "01"})
@@ -120,7 +120,7 @@ async def item_information(exchange: Exchange) -> Reply:
         "fee_type": "01",
         "AJ": seen.title,
         "AH": exchange.due(seen.due),
-        "CF": "1" if seen.position in AWAITED else "0",
+        "CF": "1" if seen.position in EXPECTED_OR_ON_SHELF else "0",
         "CJ": exchange.date18(start_of(seen.recalled_on) if seen.recalled_on else None),
         "CM": exchange.date18(end_of(waits) if waits else None),
         "BG": seen.owner,

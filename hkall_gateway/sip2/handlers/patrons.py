@@ -14,6 +14,7 @@ from hkall_gateway.circulation.queries import HkallRecord, LoanEntry, PatronSeen
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
+from hkall_gateway.rules.positions import NOT_HERE_YET, ON_HOLD_SHELF, WITH_PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Position
 from hkall_gateway.sip2.client import KnownFlags
@@ -98,15 +99,15 @@ OTHER_FEES: Final = frozenset({"processing", "damage"})
 """Kinds of charges, apart from fines and bills, that count as fees."""
 
 LISTINGS: Final = (
-    Listing(count="hold_items_count", tag="AS", positions=frozenset({P.RECEIVED}), holds=lambda line: not line.uncollected),
-    Listing(count="overdue_items_count", tag="AT", positions=frozenset({P.ON_LOAN}), holds=lambda line: line.overdue),
-    Listing(count="charged_items_count", tag="AU", positions=frozenset({P.ON_LOAN}), holds=lambda _line: True),
+    Listing(count="hold_items_count", tag="AS", positions=ON_HOLD_SHELF, holds=lambda line: not line.uncollected),
+    Listing(count="overdue_items_count", tag="AT", positions=WITH_PATRON, holds=lambda line: line.overdue),
+    Listing(count="charged_items_count", tag="AU", positions=WITH_PATRON, holds=lambda _line: True),
     Listing(count="fine_items_count", tag="AV", positions=frozenset(P), holds=lambda line: line.fine_cents > 0),
-    Listing(count="recall_items_count", tag="BU", positions=frozenset({P.ON_LOAN}), holds=_is_recalled),
+    Listing(count="recall_items_count", tag="BU", positions=WITH_PATRON, holds=_is_recalled),
     Listing(
         count="unavailable_holds_count",
         tag="CD",
-        positions=frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT}),
+        positions=NOT_HERE_YET,
         holds=lambda _line: True,
     ),
 )

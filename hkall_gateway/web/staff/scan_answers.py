@@ -11,7 +11,7 @@ from hkall_gateway.circulation.queries import PatronSeen
 from hkall_gateway.circulation.results import CheckedOut, Refused
 from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
-from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.positions import FINAL, GOING_HOME
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
@@ -20,7 +20,6 @@ from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 
 OK, LOOK, NO = "ok", "look", "no"
-GOING: Final = frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT})
 PLACED: Final = "received"
 """Check-in result for a copy that goes to the hold shelf."""
 
@@ -144,7 +143,7 @@ def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
     if request and request.position is Position.RECEIVED:
         notes = (before, *_collect_by(request))
         return Answer(outcome=LOOK, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
-    if request and request.position in GOING:
+    if request and request.position in GOING_HOME:
         return Answer(outcome=LOOK, what=_send_words(request), notes=(before,), slip=True)
     return Answer(outcome=LOOK, what=gettext("Nothing to do"), notes=(before,))
 

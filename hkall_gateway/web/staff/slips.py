@@ -22,6 +22,7 @@ from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.positions import with_slip
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
@@ -84,11 +85,7 @@ PAPERS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of paper sizes. Each size has a print style sheet such as `static/slips-a6.css`."""
 
-POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
-    SlipKind.PULL:    frozenset({Position.PAGED}),
-    SlipKind.HOLD:    frozenset({Position.RECEIVED}),
-    SlipKind.TRANSIT: frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT}),
-})
+POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = {kind: with_slip(kind) for kind in SlipKind}
 """For each kind of slip, the positions in which a request has such a slip."""
 # fmt: on
 
