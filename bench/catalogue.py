@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.resources import SOURCES
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.simulator.databases import SoleStore
 
 CHUNK: Final = 1_000
 """Titles per transaction."""
@@ -117,7 +117,7 @@ def _make_isbn(number: int) -> str:
     return f"{digits}{-total % 10}"
 
 
-def fill_catalogue(store: Immediate, numbers: range) -> None:
+def fill_catalogue(store: SoleStore, numbers: range) -> None:
     """Write these titles to the database, as a load of MARC records does."""
     for start in range(numbers.start, numbers.stop, CHUNK):
         made = [catalogue_title(number) for number in range(start, min(start + CHUNK, numbers.stop))]

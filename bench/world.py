@@ -15,11 +15,11 @@ from sqlalchemy import Engine, Table, insert
 
 from bench.plan import COPIES_EACH, Size
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 OWNERS: Final = ("CUHK", "HKUST", "LU")
 BOOKS_EACH: Final = 2
@@ -105,7 +105,7 @@ class BenchWorld:
 def fill(engine: Engine, world: BenchWorld) -> None:
     """Upgrade an empty database to the current revision and fill it, except for the history."""
     schema.upgrade(engine)
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     _write_rows(store, PATRONS, world.patrons())
     _write_rows(store, HOLDINGS, iter(with_keys(world.holdings())))
 
@@ -118,6 +118,6 @@ def fill(engine: Engine, world: BenchWorld) -> None:
     store.close()
 
 
-def _write_rows(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+def _write_rows(store: SoleStore, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
         store.now(lambda unit: unit.execute(insert(table), some))  # the lambda is called immediately

@@ -17,13 +17,13 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine, private
 from hkall_gateway.db.loads import loading
 from hkall_gateway.ils import exports
 from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.simulator.databases import SoleStore
 
 A_SET: Final = "Writing Protocols That Last"
 _SET: Final = ("v.1", "v.2", "v.3")
@@ -239,18 +239,18 @@ def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Hold
 
 
 @contextmanager
-def _open_store(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
+def _open_store(path: Path, environ: Mapping[str, str]) -> Iterator[SoleStore]:
     """Open the store of a configuration, with its database at the current revision."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
-    store = Immediate(engine, make_unit(library_of(config)))
+    store = SoleStore(engine, make_unit(library_of(config)))
     yield store
     store.close()
     engine.dispose()
 
 
-def _load_file(store: Immediate, kind: str, rows: Sequence[object]) -> None:
+def _load_file(store: SoleStore, kind: str, rows: Sequence[object]) -> None:
     number = store.now(loading.begin, kind)
     for start in range(0, len(rows), loading.CHUNK):
         store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)

@@ -31,7 +31,6 @@ from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.staff import closure_changes
 from hkall_gateway.config.library import make_unit
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine, private
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import HOLDINGS, METADATA, PATRONS, TITLES, UtcDateTime
@@ -40,6 +39,7 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.positions import Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.simulator.databases import SoleStore
 
 ARCHIVE: Final = Path(__file__).with_name("history.tar.xz")
 DATABASE, STEPS, LETTERS = "hkall.db", "steps.jsonl", "letters.jsonl"
@@ -193,7 +193,7 @@ def thin_out(connection: sqlite3.Connection, closed: Collection[date]) -> None:
 def close_days(engine: Engine, closed: Sequence[tuple[str, date, str]], now: datetime) -> None:
     """Load the holidays until next year for all libraries, and move the dates of open requests that fall on them."""
     library = Library(agency="HKU", name="", policy=Policy(), pickup_locations=(demo_setup.LOCATION,))
-    store = Immediate(engine, make_unit(library))
+    store = SoleStore(engine, make_unit(library))
     known = [(day, reason) for _, day, reason in closed if day.year <= now.year + 1]
     store.now(loading.write_closures, [(agency, *one) for agency in ("HKU", *demo_setup.NAMES) for one in known])
     command = StaffCommand(by=Actor(who="staff", channel="cli", message="closures"), reason="general holidays")

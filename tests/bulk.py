@@ -18,7 +18,6 @@ import click
 from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -30,6 +29,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.positions import STAGES
 from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 CHUNK: Final = 5_000
 OTHERS: Final = ("CITYU", "CUHK", "EDUHK", "HKBU", "HKUST", "LU", "POLYU")
@@ -224,9 +224,9 @@ def _write(unit: UnitOfWork, some: Sequence[ClosedRequest], now: datetime) -> No
 
 
 @contextmanager
-def open_store(engine: Engine) -> Iterator[Immediate]:
+def open_store(engine: Engine) -> Iterator[SoleStore]:
     """A store with a page cache large enough for the upper levels of the large indexes."""
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     store.now(_more_memory)
     try:
         yield store

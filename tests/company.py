@@ -24,11 +24,11 @@ from demo.demo_script import DemoPeers
 from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import HONG_KONG
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.ports import free_ports
 
@@ -89,7 +89,7 @@ class Gateway:
         """Change the gateway's database before the start, or read it while the gateway runs."""
         found = config.load(self.path, self.environ)
         engine = open_engine(found.database.url)
-        store = Immediate(engine, make_unit(library_of(found)))
+        store = SoleStore(engine, make_unit(library_of(found)))
         found_there = store.now(work)
         store.close()
         engine.dispose()

@@ -20,11 +20,10 @@ import pytest
 import structlog
 from sqlalchemy import Connection, Dialect, Engine
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.simulator.databases import Schemas, share_compiled
+from hkall_gateway.simulator.databases import Schemas, SoleStore, share_compiled
 from hkall_gateway.simulator.scenario import world
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import read_world
@@ -154,9 +153,9 @@ def shared_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[En
 
 
 @pytest.fixture
-def store(engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Immediate]:
+def store(engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[SoleStore]:
     """A store without a thread, on each database."""
-    opened = Immediate(engine, make_unit)
+    opened = SoleStore(engine, make_unit)
     yield opened
     opened.close()
 

@@ -25,11 +25,12 @@ from sqlalchemy import select
 from demo import demo_setup
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import JOURNAL, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils import exports
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests.company import PATIENCE_S, Gateway, until
 from tests.crowd import STEPS, Crowd
@@ -78,7 +79,7 @@ def journal(gateway: Gateway) -> dict[str, Counter[str]]:
     """Return the number of journal events of each kind per request, by the discovery system's number."""
     config = configuration.load(gateway.path, gateway.environ)
     engine = open_engine(config.database.url)
-    store = Immediate(engine, make_unit(library_of(config)))
+    store = SoleStore(engine, make_unit(library_of(config)))
     found = finished(store.read(_happened, is_long=True))
     store.close()
     engine.dispose()

@@ -27,6 +27,7 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
+from hkall_gateway.db.engine.locks import LockSet
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
 from tests.test_systemd import keys
@@ -362,7 +363,7 @@ def test_partner_directory_is_updated_by_a_reload(reactor: Any, site: tuple[Path
         await daemon.start()
         path.write_text(path.read_text("utf-8").replace("priority = 10", "priority = 77"), "utf-8")
         done = await daemon.reload(path)
-        known = await daemon.store.write(lambda unit: unit.partners.among(["CUHK"]))
+        known = await daemon.store.write(lambda unit: unit.partners.among(["CUHK"]), LockSet())
         await daemon.stop()
         return done, tuple(known.values())
 

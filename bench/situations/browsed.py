@@ -19,11 +19,11 @@ from bench.plan import Plan
 from bench.processes import TIMEOUT_S, Broken
 from bench.resources import Benchmark, Engine
 from bench.situations.terminals import running, waits_of_63
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import catalogue
 from hkall_gateway.db.search.searching import search
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.simulator.databases import SoleStore
 
 TERMINALS, A_SECOND = 16, 740.0
 READERS, SEARCHES = 8, 500
@@ -93,7 +93,7 @@ def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
     """Create a database with the world and a catalogue, and return its URL."""
     url = ground.fresh_database(kind, ground.fresh(f"catalogue-{kind}"))
     engine, numbers = open_engine(url), count(1)
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
     for first in range(0, titles, TOLD):
         fill_catalogue(store, range(first, min(titles, first + TOLD)))
         ground.means.tell(f"{min(titles, first + TOLD):,} of {titles:,} titles on {kind}")

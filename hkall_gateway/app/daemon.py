@@ -45,6 +45,7 @@ from hkall_gateway.db import bind, cards, instances
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import database_file, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -228,7 +229,8 @@ class Daemon:
     def _store_card_lock(self, card: str, seconds: float) -> None:
         """Store in the database that wrong PINs locked a card, since another process may serve the web pages."""
         now = self._clock()
-        written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
+        locked = bind(cards.lock, card, now + timedelta(seconds=seconds), now)
+        written = self.store.write(locked, LockSet(card), repeatable=True)
         written.addErrback(_ignore_unavailable)
 
     def _make_unit(self, connection: Connection) -> UnitOfWork:
@@ -520,7 +522,8 @@ class Daemon:
 
     async def _write_partners(self) -> None:
         partners = [partner.plain() for partner in self.config.partners]
-        await self.store.write(lambda unit: unit.partners.write(partners))
+        in_order = unlocked("one upsert, with its rows in a fixed order")
+        await self.store.write(lambda unit: unit.partners.write(partners), in_order)
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
         """Apply a configuration. Raises ConfigErrors and changes nothing if a key that needs a restart contradicts it."""

@@ -18,6 +18,7 @@ from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.limits.timeout import Timeout
 
@@ -144,7 +145,8 @@ class Ready(resource.Resource):
     async def _query_database(self) -> frozenset[str]:
         store, gauges = self._monitored.store, self._monitored.gauges
         stalled = await store.read(gauges.stalled, is_long=True)
-        await store.write(lambda _unit: None)  # tests the writer's connection without writing to disk
+        # Tests the writer's connection without writing to disk.
+        await store.write(lambda _unit: None, unlocked("the unit does nothing"))
         return stalled
 
     async def _text_page(self) -> HttpPage:

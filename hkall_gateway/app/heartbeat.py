@@ -16,7 +16,7 @@ from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind, instances
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.instances import GONE_S, STATES, Instance
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.metrics import Metrics
@@ -25,6 +25,7 @@ LOG = structlog.get_logger()
 
 BEAT_S: Final = 15
 LOOK_S: Final = 0.2
+_OWN_ROW: Final = unlocked("only this gateway writes its row; what silent gateways claimed is released by one UPDATE")
 """Seconds between two checks whether our name is free."""
 STEP_S: Final = 2.0
 """Minimum difference in seconds by which a clock counts as set, larger than the difference that slewing can cause."""
@@ -149,7 +150,8 @@ class Heartbeat:
         self._timer = None
         now = self._now()
         try:
-            await self._store.write(bind(instances.record_instance, replace(self._me, seen_at=now, left_at=now)))
+            me = replace(self._me, seen_at=now, left_at=now)
+            await self._store.write(bind(instances.record_instance, me), _OWN_ROW)
         except Unavailable:  # the other gateways will notice the missing heartbeat
             LOG.warning("instance.left_unseen")
 
@@ -159,7 +161,8 @@ class Heartbeat:
         back = self._clock_step_s(now) <= -STEP_S
         me, silent = replace(self._me, seen_at=now), self._silent_gateways() if self._stepped else None
         try:
-            freed, everyone = await self._store.write(bind(_write_beat, me, now, self._report(now), back, silent))
+            beat = bind(_write_beat, me, now, self._report(now), back, silent)
+            freed, everyone = await self._store.write(beat, _OWN_ROW)
         except Unavailable:  # the cause has already been logged
             self.written = False
             return

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
-from hkall_gateway.db.engine.locks import NO_LOCKS
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.queries import request_history
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -109,7 +109,7 @@ class Circulation:
                 return newer
             return decide(context) if inbox is None else once(context, inbox, decide)
 
-        locks = handler.locks(subject) if handler.locks is not None else NO_LOCKS
+        locks = handler.locks(subject) if handler.locks is not None else LockSet()
         if handler.reads_only:
             return await self.store.read(work, patron=locks.patron, is_long=handler.is_long)
         if inbox is not None:
@@ -127,6 +127,6 @@ class Circulation:
         with without():
             while cursor is not None:
                 work = in_context(step, self.library, self.now(), command, cursor, BATCH)
-                done, cursor = await self.store.write(work)
+                done, cursor = await self.store.write(work, unlocked("each batch locks the rows that it selects"))
                 results += done
         return results

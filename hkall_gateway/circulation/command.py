@@ -115,7 +115,7 @@ class Handler:
 
     Attributes:
         run: The handler, called with (context, command) or (context, command, facts).
-        locks: Returns the locks that the command needs, or None if it needs no locks.
+        locks: Returns the locks that the command needs. None for a query, which runs in a snapshot.
         facts: Queries the local system before the transaction, or None if the command needs no facts.
         resolve: Returns a function that completes the command from the database, or None if nothing is missing.
         under_card: Returns the command with the patron's current card.
@@ -145,7 +145,7 @@ class Command(Generic[Facts, Result]):
     def handled_by(
         cls: type[C],
         run: Callable[[Context, C], Result | Refused],
-        locks: Callable[[C], LockSet] | None = None,
+        locks: Callable[[C], LockSet],
         *,
         resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         repeatable: bool = False,

@@ -66,7 +66,8 @@ class Waived:
 class Pay(Command[None, Paid]):
     """Take a payment for the charge `fine`, the charges of the request `about`, or all charges of the patron, oldest first.
 
-    A `transaction_id` counts only once for each device (`by`) and patron. Source: SIP2 2.00, fee paid.
+    A `transaction_id` counts only once for each device (`by`) and patron. If `staff` named the card, a replaced card stands for
+    the card that replaced it; a terminal's replaced card is refused. Source: SIP2 2.00, fee paid.
     """
 
     by: Actor
@@ -77,6 +78,7 @@ class Pay(Command[None, Paid]):
     currency: str = "HKD"
     pin: Sensitive = NOTHING
     about: str = ""
+    staff: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,6 +178,10 @@ class LocalSystem(Protocol):
         """Return the patron of a card that an identity provider has named."""
 
     @property
+    def loaded(self) -> bool:
+        """Whether borrowers are in our own database, so that no other system has to be asked."""
+
+    @property
     def checks_web_pins(self) -> bool:
         """Whether a PIN from the web can be checked."""
 

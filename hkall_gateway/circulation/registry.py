@@ -38,12 +38,13 @@ from hkall_gateway.circulation.partners import (
     local_messages,
     partner_queries,
     partner_reports,
+    reconciling,
     unsent,
 )
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
 from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station
-from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -98,6 +99,11 @@ def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
     return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
 
 
+def _lock_pair(command: reconciling.Correct) -> LockSet:
+    agency, _, value = command.pair.wire_id.partition(":")
+    return LockSet(request=command.pair.request, partner_ids=((agency, value),))
+
+
 def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
     """Replace the lender's own request number in a notice with our RequestId."""
     if not command.wire_id or command.wire_agency == library.agency:
@@ -115,9 +121,33 @@ def _under_present_card(
 def _with_patron(command: actions.Reopen, _library: Library) -> Callable[[UnitOfWork], actions.Reopen]:
     def find(unit: UnitOfWork) -> actions.Reopen:
         request = unit.requests.find(command.request)
-        return replace(command, card=request.patron if request else "")
+        if request is None:
+            return command
+        return replace(command, card=request.patron, bib_id=request.bib_id)
 
     return find
+
+
+def _under_staffs_card(command: fines.Pay, _library: Library) -> Callable[[UnitOfWork], fines.Pay] | None:
+    """Replace a former card that staff named with the current card."""
+    if not command.staff:
+        return None
+    return lambda unit: replace(command, card=card_now(unit, command.card))
+
+
+def _requesting_card(
+    command: borrowing.RequestTitle, _library: Library
+) -> Callable[[UnitOfWork], borrowing.RequestTitle] | None:
+    """Replace a former card that staff named with the current card."""
+    if not command.staff:
+        return None
+    return lambda unit: replace(command, patron=card_now(unit, command.patron))
+
+
+async def _reopening_facts(local: LocalSystem, command: actions.Reopen) -> Gathered[BorrowerFacts] | Refused:
+    if not command.card:  # the handler refuses: there is no such request
+        return Gathered(lambda _unit: NO_BORROWER)
+    return await local.for_request(command.card, command.bib_id)
 
 
 def _with_debtor(command: fines.Waive, _library: Library) -> Callable[[UnitOfWork], fines.Waive]:
@@ -185,7 +215,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                         under_card=lambda c, card: replace(c, card=card)),
     borrowing.RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
                             lambda c: LockSet(c.patron, placed=(c.placed_by, c.placed_id), title=c.bib_id),
-                            under_card=lambda c, card: replace(c, patron=card)),
+                            resolve=_requesting_card, under_card=lambda c, card: replace(c, patron=card)),
     borrowing.CancelRequest.handled_by(borrowing.cancel,
                                        lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
     cards.Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
@@ -194,9 +224,10 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                          under_card=lambda c, card: replace(c, card=card)),
     cards.EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
                           under_card=lambda c, card: replace(c, card=card)),
-    cards.NoteProperties.handled_by(cards.note_properties),
+    cards.NoteProperties.handled_by(cards.note_properties, lambda c: _lock_item(c.barcode)),
     patron_record.ChooseHistory.handled_by(patron_record.choose_history, lambda c: LockSet(c.card)),
-    fines.Pay.decided_by(lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card)),
+    fines.Pay.decided_by(lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card),
+                         resolve=_under_staffs_card),
     queries.SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
                             lambda q: LockSet(q.card)),
     queries.SeeItem.answered_by(queries.see_item),
@@ -234,9 +265,10 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                              under_card=lambda c, card: replace(c, card=card)),
     deliveries.Delivered.handled_by(deliveries.delivered, _lock_delivery, repeatable=True, settles=True),
     partner_reports.CopyReport.handled_by(partner_reports.report_copy, lambda c: _lock_item(c.item.barcode)),
-    partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced),
+    partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced,
+                                            lambda c: LockSet(document=(c.by.who, c.digest))),
     partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _lock_changed_request),
-    partner_reports.SetStatus.handled_by(partner_reports.set_status),
+    partner_reports.SetStatus.handled_by(partner_reports.set_status, lambda c: _lock_item(c.item.barcode)),
     partner_reports.Bill.handled_by(partner_reports.bill, lambda c: LockSet(c.card)),
     partner_queries.SeeRequest.answered_by(partner_queries.see_request, is_long=True),
     partner_queries.SeeCopyOf.answered_by(partner_queries.see_copy_of, is_long=True),
@@ -247,12 +279,15 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     # Staff.
     patron_page.SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
     actions.Act.handled_by(actions.act_and_pay, _lock_request_or_item),
-    actions.Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
+    actions.Reopen.decided_by(actions.reopen, _reopening_facts, lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
     fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
     unsent.Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
-    unsent.MarkReplayed.handled_by(unsent.mark_replayed),
-    closure_changes.CloseDay.handled_by(closure_changes.close_day),
+    deliveries.MarkBounced.handled_by(deliveries.mark_bounced, lambda c: LockSet(request=c.request)),
+    reconciling.Correct.handled_by(reconciling.correct, _lock_pair),
+    unsent.MarkReplayed.handled_by(unsent.mark_replayed,
+                                   lambda _: unlocked("one UPDATE, only of a document that still waits")),
+    closure_changes.CloseDay.handled_by(closure_changes.close_day, lambda _: unlocked("one INSERT of a day")),
 )))
 """Handlers of all commands and queries, by class."""
 # fmt: on

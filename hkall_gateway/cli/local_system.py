@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable
-
-from sqlalchemy import Engine
 
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
+from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
-from hkall_gateway.config.library import make_unit
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules, reject_pin
@@ -27,9 +23,6 @@ from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import MOST_BYTES, TRIES, Login, Unusable, classify_reply, login_line
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, seal_body
-
-Known = Callable[[str, str], BorrowerFacts]
-"""Takes a card, and a title number or "". Returns current data about the borrower and our own copies of the title."""
 
 
 class IlsConnection:
@@ -59,33 +52,23 @@ class IlsConnection:
         raise Unusable("no usable reply")
 
 
-def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
-    """Return a function that queries the configured system, with its offline fallback, and never checks a PIN."""
-
-    def query_facts(card: str, bib_id: str) -> BorrowerFacts:
-        store = Immediate(engine, make_unit(library))
-        try:
-            ils, dialect = config.ils, config_mapping.framing_of_ils(config)
-            password = Sensitive(os.environ.get(ils.password_env or "", ""))
-            login = Login(ils.login, password, ils.location)
-            health = CircuitBreaker("command", now)
-            outside = ConnectorServices(
-                now=now,
-                health=health,
-                line=lambda: IlsConnection(ils, dialect, login),
-                post=post,
-                dialect=dialect,
-                password=password,
-                get=blocking_get,
-            )
-            tools = ConnectorTools(store=store, agency=config.library.agency, verify=reject_pin, settings=ils, outside=outside)
-            terms = OfflineRules(fallback=ils.fallback, keep_s=ils.keep_s)
-            system = ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
-            return finished(system.with_copies(card, bib_id))
-        finally:
-            store.close()
-
-    return query_facts
+def live_system(config: GatewayConfig, library: Library, store: Immediate, post: Post) -> ConnectedSystem:
+    """Return the configured system with its offline fallback. It never checks a PIN, since a command has none."""
+    ils, dialect = config.ils, config_mapping.framing_of_ils(config)
+    password = Sensitive(os.environ.get(ils.password_env or "", ""))
+    login = Login(ils.login, password, ils.location)
+    outside = ConnectorServices(
+        now=now,
+        health=CircuitBreaker("command", now),
+        line=lambda: IlsConnection(ils, dialect, login),
+        post=post,
+        dialect=dialect,
+        password=password,
+        get=blocking_get,
+    )
+    tools = ConnectorTools(store=store, agency=config.library.agency, verify=reject_pin, settings=ils, outside=outside)
+    terms = OfflineRules(fallback=ils.fallback, keep_s=ils.keep_s)
+    return ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
 
 
 def _connect(ils: IlsConfig) -> socket.socket:

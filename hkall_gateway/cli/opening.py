@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from functools import partial
+from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
@@ -23,17 +22,13 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:
-    from hkall_gateway.cli.local_system import Known
+    from hkall_gateway.circulation.circulation import Circulation
     from hkall_gateway.net.http_post import HttpReply, Post
     from hkall_gateway.peers.authentication import OurProof
-
-
-T = TypeVar("T")
 
 
 def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
@@ -66,27 +61,19 @@ def open_site(path: Path) -> Site:
     config, library = load_config(path)
     engine = _open_engine(config, path)
 
-    def write(work: Callable[[UnitOfWork], T]) -> T:
-        with closing(Immediate(engine, make_unit(library))) as store:
-            return store.now(work)
-
-    def looking(query: Callable[[UnitOfWork], T]) -> T:
-        with closing(Immediate(engine, make_unit(library))) as store:
-            return store.read_now(query)
-
-    partners = tuple(partner.plain() for partner in config.partners)
+    store = Immediate(engine, make_unit(library))
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
     return Site(
         library=library,
-        write=write,
+        open_circulation=cache(partial(_open_circulation, config, library, store)),
+        store=store,
         now=now,
-        partners=partners,
+        partners=tuple(partner.plain() for partner in config.partners),
         agreed=partial(_read_agreements, config),
         post=_post_now,
-        local=_local_system(config, library, engine),
+        asks_local_system=find_adapter(config.ils.connector).is_live,
         languages=config.library.languages,
         bounce_key=Sensitive(bounces),
-        looking=looking,
         engine=engine,
         erased_file=erased_file(config, path),
         erased_key=erased_key(config),
@@ -104,13 +91,20 @@ def _read_agreements(config: GatewayConfig) -> NcipAgreements:
     return NcipAgreements(secrets, partial(config_mapping.callers, config, os.environ), posts)
 
 
-def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:
-    """Return the function that queries the library's own system, or None if all data is loaded from files."""
-    if not find_adapter(config.ils.connector).is_live:
-        return None
-    from hkall_gateway.cli.local_system import fact_source
+def _open_circulation(config: GatewayConfig, library: Library, store: Immediate) -> Circulation:
+    """Return the service with the library's own system, as the gateway sees it. Loaded data are read from the database."""
+    from hkall_gateway.circulation.circulation import Circulation
+    from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
+    from hkall_gateway.ils.tools import ConnectorTools
 
-    return fact_source(config, library, engine, _post_now)
+    if find_adapter(config.ils.connector).is_live:
+        from hkall_gateway.cli.local_system import live_system
+
+        local = live_system(config, library, store, _post_now)
+    else:
+        tools = ConnectorTools(store=store, agency=library.agency, verify=reject_pin)
+        local = ConnectedSystem(store, find_adapter(config.ils.connector).build(tools), lambda: library, now)
+    return Circulation(store, local, lambda: library, now)
 
 
 def erased_file(config: GatewayConfig, path: Path) -> Path:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Final, TypeAlias, TypeVar, overload
 
 import click
 
-from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
@@ -25,17 +24,17 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Sensitive
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.circulation.command import Context, Library
-    from hkall_gateway.circulation.ports import BorrowerFacts
-    from hkall_gateway.cli.local_system import Known
-    from hkall_gateway.db.privacy.person_file import Transact
+    from hkall_gateway.circulation.circulation import Circulation
+    from hkall_gateway.circulation.command import Command, Facts, Library, Query, Result
+    from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.db.database import Immediate
+    from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.net.http_post import Post
     from hkall_gateway.peers.callers import Caller
     from hkall_gateway.rules.marc_fields import MarcMapping
     from hkall_gateway.rules.partners import Partner
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 Option: TypeAlias = Callable[[Callable[..., object]], Callable[..., object]]
@@ -102,14 +101,14 @@ class Site:
     """The library that a command works on: identity, database, partners, and clients for database and partners.
 
     Attributes:
-        write: Runs `work(unit)` in a short transaction, while a gateway may be running, and returns the result.
+        open_circulation: Returns the service that executes commands and queries as the gateway does, under the same locks.
+        store: The database, which a running gateway may use at the same time.
         now: Returns the current time in UTC.
         partners: Partners in the configuration file.
         agreed: Returns the secrets and proofs agreed with partners and clients.
-        local: Queries the library's own system. None if borrowers are loaded from files.
+        asks_local_system: Whether the library's own system is asked about patrons, rather than loaded rows.
         languages: Languages of letters, with the default language first.
         bounce_key: Key that signs the Message-IDs of letters.
-        looking: Like `write` but without a lock, for work that only reads.
         engine: The database of a configured site; None in a scenario.
         erased_file: File with the marks of erased patrons. None if the site is not configured from a file.
         erased_key: Key for the marks in `erased_file`.
@@ -117,41 +116,44 @@ class Site:
     """
 
     library: Library
-    write: Transact
+    open_circulation: Callable[[], Circulation]
+    store: Immediate
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
     agreed: Callable[[], NcipAgreements]
     post: Post
-    local: Known | None = None
+    asks_local_system: bool = False
     languages: tuple[str, ...] = (ENGLISH, CHINESE)
     bounce_key: Sensitive = NOTHING
-    looking: Transact | None = None
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""
     marc: MarcMapping = field(default_factory=_usual_marc_mapping)
 
-    def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return current data about a borrower. Call it before starting the transaction that decides."""
-        from hkall_gateway.circulation.borrowers import loaded_facts
+    @property
+    def circulation(self) -> Circulation:
+        """The service, imported on first use, because many commands only read the database."""
+        return self.open_circulation()
 
-        return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
+    @overload
+    def execute(self, command: Query[Facts, Result]) -> Result: ...
 
-    def act(self, work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Run a circulation function, whose first argument is its context, in a transaction."""
-        from hkall_gateway.circulation.command import in_context
+    @overload
+    def execute(self, command: Command[Facts, Result]) -> Result | Refused: ...
 
-        return self.write(in_context(work, self.library, self.now(), *args, **named))
+    def execute(self, command: Query[Facts, Result] | Command[Facts, Result]) -> Result | Refused:
+        """Execute a command or a query and return its result after the commit."""
+        from hkall_gateway.db.database import finished
 
-    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run `work(unit)` in a transaction that is rolled back, and return its result."""
-        from hkall_gateway.db.database import in_trial
+        return finished(self.circulation.execute(command))
 
-        return in_trial(self.write, work)
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
+        """Run `work(unit)` under its locks, and return its result after the commit."""
+        return self.store.write_now(work, locks)
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        """Run `query(unit)`, which may take long, and return its result."""
-        return (self.looking or self.write)(query)
+        """Run `query(unit)` in a snapshot and return its result."""
+        return self.store.read_now(query)
 
 
 def by_staff(message: str) -> Actor:
@@ -193,6 +195,7 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
         try:
             return command(site, *args, **options)
         finally:
+            site.store.close()
             if site.engine is not None:
                 site.engine.dispose()
 
@@ -202,7 +205,7 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 def require_partner(site: Site, agency: str) -> None:
     """Exit with code 1 if an agency is neither a configured nor a loaded partner; "" stands for all partners."""
     known = {partner.agency for partner in site.partners}
-    if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
+    if agency and agency not in known and agency not in site.read(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 

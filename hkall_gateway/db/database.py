@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import StaticPool
@@ -21,7 +21,7 @@ from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Together, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
@@ -51,7 +51,7 @@ class Store(Protocol):
     def write(
         self,
         work: Callable[[UnitOfWork], T],
-        locks: LockSet = NO_LOCKS,
+        locks: LockSet,
         until: Deadline | None = None,
         *,
         repeatable: bool = False,
@@ -109,7 +109,7 @@ class Database:
     def write(
         self,
         work: Callable[[UnitOfWork], T],
-        locks: LockSet = NO_LOCKS,
+        locks: LockSet,
         until: Deadline | None = None,
         *,
         repeatable: bool = False,
@@ -118,7 +118,7 @@ class Database:
 
         Args:
             work: The unit of work. It may run more than once, but only the last run takes effect.
-            locks: The objects that the unit decides about.
+            locks: The objects that the unit decides about, or `unlocked` with the reason why it needs none.
             until: The time before which the unit must begin. A late unit has no effect and fails with Expired.
             repeatable: Whether committing the unit twice has the same effect as committing it once.
 
@@ -187,26 +187,20 @@ class Immediate(Database):
         self._writer, self._reader = InlineRunner(connection, write, at_once), InlineRunner(connection, read, at_once)
         self._inline = self._reader
 
-    @overload
-    def now(self, work: Callable[[UnitOfWork], T]) -> T: ...
-
-    @overload
-    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T: ...
-
-    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Run `work(unit, *args)` and return its result after the commit."""
-        return _run_now(self._writer, bind(work, *args, **named))
+    def write_now(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
+        """Run a unit of work under its locks, and return its result after the commit."""
+        return _run_now(self._writer, work, locks)
 
     def read_now(self, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Run `query(unit, *args)` in a snapshot and return its result."""
-        return _run_now(self._reader, bind(query, *args, **named), repeatable=True)
+        return _run_now(self._reader, bind(query, *args, **named), LockSet(), repeatable=True)
 
 
 class _Undone(Exception):
     """Raised by `in_trial` to roll back its transaction."""
 
 
-def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: Callable[[UnitOfWork], T]) -> T:
+def in_trial(transact: Callable[[Callable[[UnitOfWork], None], LockSet], object], work: Callable[[UnitOfWork], T]) -> T:
     """Run a unit of work, return its result, and roll back its changes.
 
     Args:
@@ -221,7 +215,7 @@ def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: C
         raise _Undone
 
     try:
-        transact(undone)
+        transact(undone, unlocked("the changes are rolled back"))
     except _Undone:
         return results[-1]
     raise AssertionError("the transaction was not rolled back")
@@ -262,10 +256,16 @@ def _queue_job(
     return answer
 
 
-def _run_now(runner: Worker | InlineRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
+def _run_now(
+    runner: Worker | InlineRunner,
+    work: Callable[[UnitOfWork], T],
+    locks: LockSet,
+    *,
+    repeatable: bool = False,
+) -> T:
     """Run a job in the calling thread and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
-    runner.put(Job(work, NO_LOCKS, lambda result, error: answers.append((result, error)), repeatable))
+    runner.put(Job(work, locks, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]
     if error is not None:
         raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Column, func, insert, select, update
 
 from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.tables import FINES, PAYMENTS, Condition
@@ -43,13 +43,13 @@ def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
 
 def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
     """Record a payment of `cents` towards a charge."""
-    _update_charge(unit, fine, paid_cents=fine.paid_cents + cents)
+    _add_to_charge(unit, fine, FINES.c.paid_cents, cents)
     unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
 
 
 def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
     """Waive `cents` of a charge."""
-    _update_charge(unit, fine, waived_cents=fine.waived_cents + cents)
+    _add_to_charge(unit, fine, FINES.c.waived_cents, cents)
     unit.note(_request_of(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
 
 
@@ -73,8 +73,9 @@ def _find_charges(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
     return tuple(Charged(**row) for row in found.mappings())
 
 
-def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
-    unit.execute(update(FINES).where(FINES.c.id == fine.id).values(**values))
+def _add_to_charge(unit: UnitOfWork, fine: Charged, column: Column[int], cents: int) -> None:
+    """Add to a sum in the database itself, so that no sum that was read earlier is written back."""
+    unit.execute(update(FINES).where(FINES.c.id == fine.id).values({column: column + cents}))
 
 
 def _request_of(unit: UnitOfWork, fine: Charged) -> Request:

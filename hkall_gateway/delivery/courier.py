@@ -26,6 +26,7 @@ from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.log_context import log_context, trace_id
@@ -41,6 +42,8 @@ LOOK_S = 1.0
 """Seconds between two polls of the outbox if there is no nudge."""
 APART_S = 0.05
 """Minimum seconds between two polls after nudges, so that rows from many commits are claimed together."""
+_CLAIMING = unlocked("claiming tries the lock of each channel, and leaves a locked channel to its holder")
+_OWN_CLAIMS = unlocked("only this gateway releases its own claims while it runs")
 
 
 Carrier = Callable[[OutboxRow], Awaitable[DeliveryResult]]
@@ -124,7 +127,7 @@ class Courier:
     async def _release(self) -> None:
         """Release the rows that this gateway has claimed, except rows that are being delivered."""
         now, under_way = self._now(), tuple(self._under_way.values())
-        await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way))
+        await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way), _OWN_CLAIMS)
 
     async def stop(self) -> None:
         """Stop claiming rows, and wait for the deliveries in progress."""
@@ -162,7 +165,7 @@ class Courier:
         try:
             while rows := await self._claim_rows():
                 if not self._running:
-                    return await self._store.write(bind(_give_back, [row.id for row in rows]))
+                    return await self._store.write(bind(_give_back, [row.id for row in rows]), _OWN_CLAIMS)
                 for row in rows:  # each delivery polls again when done, since the next row with its ordering key may be due
                     done = ensureDeferred(self.deliver(row))
                     self._under_way[done] = row.id
@@ -186,7 +189,7 @@ class Courier:
         if self._unsure:
             await self._release()
             self._unsure = False
-        return await self._store.write(self.claim) if self._running else ()
+        return await self._store.write(self.claim, _CLAIMING) if self._running else ()
 
     def _end_delivery(self, result: Failure | None, done: Deferred[None]) -> None:
         del self._under_way[done]

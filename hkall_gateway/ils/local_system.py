@@ -276,7 +276,7 @@ class ConnectedSystem:
                 locks = LockSet(present, former=one, whole=True)
                 await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
         if present == card and ours.replaced_by == BY_ILS.who:
-            await self._store.write(bind(reinstate, [card]), until=current())  # the card has been reissued
+            await self._store.write(bind(reinstate, [card]), LockSet(card), current())  # the card has been reissued
 
     async def _belongs_to_another(self, former: str, present: str) -> bool:
         """Return whether a former card now belongs to another borrower; True if the local system is unreachable."""
@@ -285,10 +285,6 @@ class ConnectedSystem:
         except Unreachable:
             return True
         return owner is not None and owner.barcode != present
-
-    async def with_copies(self, card: str, bib_id: str) -> BorrowerFacts:
-        """Return the facts about a borrower, with the statuses of our own items of the title (R6) unless `bib_id` is ""."""
-        return await self._with_copies(await self.borrower(card), bib_id)
 
     async def _with_copies(self, facts: BorrowerFacts, bib_id: str) -> BorrowerFacts:
         if not bib_id or not self.sees_shelves or not facts.reachable:

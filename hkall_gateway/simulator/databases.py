@@ -7,21 +7,43 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from functools import cache
 from itertools import count
-from typing import Final, Protocol
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 from weakref import WeakSet
 
 from sqlalchemy import Dialect, Engine, event, make_url
 
+from hkall_gateway.db import bind
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.tables import METADATA, create_all
+from hkall_gateway.db.unit_of_work import UnitOfWork
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _NUMBERS: Final = count(1)
 """Numbers for schema names, shared by the whole process."""
 
 _COMPILED: Final[dict[object, object]] = {}
 """Compiled SQLAlchemy statements, shared by all databases of the process, which would otherwise each compile them again."""
+
+
+class SoleStore(Immediate):
+    """The store of a test or of a simulated library. Nothing else writes to its database, so that units need no locks."""
+
+    @overload
+    def now(self, work: Callable[[UnitOfWork], T]) -> T: ...
+
+    @overload
+    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T: ...
+
+    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """Run `work(unit, *args)` and return its result after the commit."""
+        return self.write_now(bind(work, *args, **named), unlocked("nothing else writes to this database"))
 
 
 class DatabaseFactory(Protocol):

@@ -22,7 +22,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, Store, finished, in_trial
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
@@ -46,7 +46,7 @@ class Bridge(Protocol):
         """Return `work(unit)`, run in a transaction that is rolled back. Raises Unavailable while the database is down."""
         ...
 
-    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         """Commit `work(unit)` and return its result. Use it only for web tables such as sessions. Raises Unavailable."""
         ...
 
@@ -84,9 +84,9 @@ class DeskBridge:
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run `work(unit)` in the calling thread, roll back, and return its result."""
         with closing(self._own_connection()) as connection:
-            return in_trial(connection.now, work)
+            return in_trial(connection.write_now, work)
 
-    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         """Commit `work(unit)` in the writer thread and return its result. Raises GatewayTimeout if the outcome is unknown."""
         try:
             return self._run_in_reactor(lambda: self._store.write(work, locks), self._timeout.seconds)

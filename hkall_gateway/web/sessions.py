@@ -23,6 +23,7 @@ from werkzeug.wrappers import Response as Redirect
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.rules.stored_words import StaffRole
@@ -56,6 +57,7 @@ IN_BROWSERS: Final = (STAFF, PATRON)
 REFRESH: Final = "X-Refresh"
 """Header with which the page's script marks an automatic refresh, which does not count as activity."""
 MOST_SECRET: Final = 100
+OWN_SESSION: Final = unlocked("a session is named by its random token, and each statement writes one row")
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
 """Endpoints that serve the same response to everybody and therefore need no session."""
 
@@ -92,7 +94,7 @@ class Sessions(SessionInterface):
             found.row = find_in_force(token, *IN_BROWSERS)
             now = services().now()
             if found.row and REFRESH not in request.headers and now - found.row.seen_at >= SEEN_EVERY:
-                services().bridge.write(bind(web_sessions.seen, found.row.token_hash, now))
+                services().bridge.write(bind(web_sessions.seen, found.row.token_hash, now), OWN_SESSION)
             found.browser = None if found.row else find_in_force(request.cookies.get(BROWSER, ""), web_sessions.BROWSER)
         except Unavailable:
             found.away = True
@@ -169,7 +171,8 @@ def log_in(
     browser = replace(browser, name="", role="", csrf="")
     visit, former = current(), request.cookies.get(BROWSER, "")
     services().bridge.write(
-        bind(_store_session, made, browser, now, visit.row.token_hash if visit.row else "", hash_of(former) if former else "")
+        bind(_store_session, made, browser, now, visit.row.token_hash if visit.row else "", hash_of(former) if former else ""),
+        OWN_SESSION,
     )
     visit.row, visit.token, visit.browser_token, visit.over = made, token, browser_token, False
     visit[CSRF] = made.csrf
@@ -196,7 +199,7 @@ def log_out() -> None:
     """End the session of this request. Raises Unavailable."""
     visit = current()
     if visit.row:
-        services().bridge.write(bind(web_sessions.end, visit.row.token_hash))
+        services().bridge.write(bind(web_sessions.end, visit.row.token_hash), OWN_SESSION)
     visit.row, visit.over = None, True
     visit.clear()
 

@@ -13,12 +13,12 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.app.heartbeat import BEAT_S, BEHIND, ClockBehind, Heartbeat, NameTaken
 from hkall_gateway.db import instances
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import GONE_S, Instance
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.metrics import value
 
@@ -31,7 +31,7 @@ class Machine:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.engine, self.clock, self.running = databases.empty(), Clock(), {1, 2}
-        self.store = Immediate(self.engine, lambda connection: UnitOfWork(connection, str))
+        self.store = SoleStore(self.engine, lambda connection: UnitOfWork(connection, str))
         self.set_by = timedelta()
 
     def now(self) -> datetime:

@@ -33,7 +33,7 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import rounds
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.rounds import RoundState
 from hkall_gateway.db.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
@@ -50,6 +50,7 @@ from hkall_gateway.rules.partners import Charges, Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.readers import CATEGORY, with_readers
 
@@ -115,7 +116,7 @@ class DeskWorld:
             create_all(engine)
         self._numbers = count(1)
         self.listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None
-        self.store = Immediate(self.engine, self._unit)
+        self.store = SoleStore(self.engine, self._unit)
         with self.engine.connect() as connection:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])

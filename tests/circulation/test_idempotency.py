@@ -10,10 +10,10 @@ import pytest
 from hkall_gateway.circulation.command import Context, InboxKey, Library, in_context
 from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.results import Refused, Renewed
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey
+from hkall_gateway.simulator.databases import SoleStore
 
 LIBRARY = Library(
     agency="HKU", name="The University of Hong Kong Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",)
@@ -36,7 +36,7 @@ class Wish:
 
 
 @pytest.fixture
-def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Renewed | Refused]:
+def ask(store: SoleStore) -> Callable[[Wish, datetime, InboxKey], Renewed | Refused]:
     """Receive one document at a given time."""
     return lambda wish, when, key: store.now(in_context(once, LIBRARY, when, key, wish))
 

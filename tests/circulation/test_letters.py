@@ -11,7 +11,7 @@ from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Deli
 from hkall_gateway.circulation.patron_record import ChooseHistory
 from hkall_gateway.circulation.recalls import ItemRecalled
 from hkall_gateway.circulation.registry import HANDLERS
-from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position, Sensitive
@@ -84,9 +84,10 @@ def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: De
     assert library.store.now(lambda unit: unit.notices.left("R1")) == {"letter_recalled"}
     before = library.request()
 
-    first, again = (library.store.now(deliveries.record_bounce, 1, "5.1.1", ALIAS, library.now) for _ in range(2))
+    bounced = deliveries.MarkBounced(by=ALIAS, letter=1, request="R1", status="5.1.1")
+    first, again = (library.ask(library.circulation.execute(bounced)) for _ in range(2))
 
-    assert (first, again) == (True, False)
+    assert (first, again) == (deliveries.LetterBounced(1), deliveries.LetterBounced(1, again=True))
     assert register(library) == [("undeliverable", "bounced 5.1.1")]
     assert library.request() == before
     assert before.position is Position.ON_LOAN
@@ -97,4 +98,5 @@ def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: De
 @pytest.mark.parametrize("number", [0, 2, 10**9 - 1])
 def test_unknown_letter_cannot_bounce(library: DeskWorld, number: int) -> None:
     recalled(library)
-    assert not library.store.now(deliveries.record_bounce, number, "5.1.1", ALIAS, library.now)
+    bounced = deliveries.MarkBounced(by=ALIAS, letter=number, request="R1", status="5.1.1")
+    assert isinstance(library.ask(library.circulation.execute(bounced)), Refused)

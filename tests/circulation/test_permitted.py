@@ -17,13 +17,13 @@ from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions
 from hkall_gateway.cli.staff import requests
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 P = Position
 HKU = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
@@ -74,13 +74,13 @@ def test_form_has_the_options_of_the_command_line() -> None:
     assert {row.name for row in ACTIONS if row.takes == ("lender",)} == {row.command for row in requests.CHOICES}
 
 
-def test_command_is_refused_in_the_positions_listed_in_the_table(store: Immediate, now: datetime) -> None:
+def test_command_is_refused_in_the_positions_listed_in_the_table(store: SoleStore, now: datetime) -> None:
     for number, (row, (side, position)) in enumerate(itertools.product(ACTIONS, PLACES)):
         request = a_request(side, position, item_barcode=f"C{number}", wire_id=f"w-{number}")
         _check(store, now, row, store.now(UnitOfWork.open, request, now, Actor(who="test", channel="world")))
 
 
-def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: Request) -> None:
+def _check(store: SoleStore, now: datetime, row: permitted.ActionRow, request: Request) -> None:
     day = date(2017, 3, 20) if row.name in {"extend", "overseas", "recall"} else None
     command: Any = StaffCommand(by=CLERK, request=request.id, agency="CUHK", reason="because", on=day, position=P.CLOSED)
     (action,) = [one for one in actions(request, StaffRole.SYSADMIN) if one.name == row.name]

@@ -29,7 +29,6 @@ from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.requests import RequestRepository
@@ -38,6 +37,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests.readers import CATEGORY, POLICY
 
 ROUNDS = 15
@@ -89,14 +89,14 @@ def fill(unit: UnitOfWork) -> None:
             unit.open(replace(LOAN, patron=card(number), item_agency="CUHK", item_barcode=f"C{number}-{book}"), NOW, WORLD)
 
 
-def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None) -> Immediate:
+def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None) -> SoleStore:
     """A store with its own connection, like each gateway has; request numbers start with its name."""
     numbers = count(1)
 
     def make_unit(connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, lambda: f"{name}-{next(numbers)}")
 
-    return Immediate(open_engine(url), make_unit, before_commit)
+    return SoleStore(open_engine(url), make_unit, before_commit)
 
 
 def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) -> None:
@@ -117,7 +117,7 @@ def race(url: str, side: int, begun: list[list[Any]], start: Any, answers: Any) 
             answers.put(Turn(number, side, *outcome(store, number, side), asked, decided[0]))
 
 
-def outcome(store: Immediate, number: int, side: int) -> tuple[str, str]:
+def outcome(store: SoleStore, number: int, side: int) -> tuple[str, str]:
     ask = RequestTitle(
         by=Actor(who=TITLES[side], channel="ncip"),
         patron=card(number),

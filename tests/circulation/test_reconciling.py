@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
 from hkall_gateway.circulation.results import Noted, Refused
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.positions import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
@@ -41,9 +41,8 @@ def mend(world: World, position: str, reason: str = "their list of today") -> No
     said = theirs(position)
     (pair,) = compared(world, said)
     line = said.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-    done: Noted | Refused = world.store.now(
-        in_context(reconciling.apply, world.circulation.library, world.now, pair, line, reason, STAFF)
-    )
+    correction = reconciling.Correct(by=STAFF, pair=pair, theirs=line, reason=reason)
+    done = finished(world.circulation.execute(correction))
     world.pump()
     return done
 
@@ -154,6 +153,7 @@ def test_correction_is_skipped_when_the_request_changed_meanwhile(world: World) 
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]
-    no = world.store.now(in_context(reconciling.apply, world.circulation.library, world.now, pair, line, "old list", STAFF))
+    correction = reconciling.Correct(by=STAFF, pair=pair, theirs=line, reason="old list")
+    no = finished(world.circulation.execute(correction))
     assert isinstance(no, Refused)
     assert world.request("R1").position is P.IN_TRANSIT

@@ -20,7 +20,6 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.jobs.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped
 from hkall_gateway.db import fines, inbox
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.tables import (
@@ -42,6 +41,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests.circulation import conftest
 from tests.circulation.conftest import sent_as
 from tests.examples import example_count
@@ -407,7 +407,7 @@ def test_crash_between_archive_and_delete_is_repeated_without_loss(on_disk: Desk
     on_disk.go_to("2018-03-01 10:00")
     job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
     assert job
-    dying = Immediate(on_disk.engine, lambda connection: UnitOfWork(connection, str), before_commit=_die)
+    dying = SoleStore(on_disk.engine, lambda connection: UnitOfWork(connection, str), before_commit=_die)
     after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, job, "here", 2))[0]
     while after is not None and not after.cursor.startswith("archive"):
         after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, after, "here", 2))[0]

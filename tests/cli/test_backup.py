@@ -29,7 +29,6 @@ from hkall_gateway.db import api_tokens, instances, schema, web_sessions
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import counts
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.privacy import erased
@@ -37,6 +36,7 @@ from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS,
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import BROWSER, STAFF, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, PERSON, plant
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql
@@ -69,7 +69,7 @@ class Site:
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
         engine = self.engine()
-        store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+        store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
         try:
             return store.now(work, *args)
         finally:
@@ -757,7 +757,7 @@ def _has_pg_restore(pid: int) -> bool:
 @pytest.mark.long
 def test_backup_during_writes_is_consistent(in_file: Site, tmp_path: Path) -> None:
     engine = in_file.engine()
-    writer = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: ""))
+    writer = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: ""))
     for number in range(3):
         writer.now(_numbered, f"R{number}")
         in_file.done("backup", str(tmp_path / f"copy-{number}"))

@@ -16,10 +16,10 @@ from hkall_gateway.app import machine
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.clock import now
 from hkall_gateway.db import instances
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 PORTS = demo_setup.Ports()
@@ -273,7 +273,7 @@ def test_silent_gateway_is_gone_only_when_its_process_has_ended(tmp_path: Path, 
     path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
-    store, then = Immediate(engine, lambda connection: UnitOfWork(connection, str)), now() - timedelta(days=3)
+    store, then = SoleStore(engine, lambda connection: UnitOfWork(connection, str)), now() - timedelta(days=3)
     store.now(
         instances.record_instance, Instance(name="a", host=machine.host(), pid=pid, version="1.0", since=then, seen_at=then)
     )

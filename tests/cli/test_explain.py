@@ -20,13 +20,13 @@ from docs.generate.policy_keys import names_of
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.tables import JOURNAL, METADATA
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 PORTS = demo_setup.Ports()
 P = Position
@@ -102,9 +102,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def opened(path: Path) -> Immediate:
+def opened(path: Path) -> SoleStore:
     config = gateway.load(path, demo_setup.environment(PORTS))
-    return Immediate(open_engine(config.database.url), make_unit(library_of(config)))
+    return SoleStore(open_engine(config.database.url), make_unit(library_of(config)))
 
 
 def run(config: Path, words: str, *more: str) -> Result:

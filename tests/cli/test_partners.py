@@ -19,12 +19,12 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
@@ -39,7 +39,7 @@ def config(tmp_path: Path) -> Path:
     site = gateway.load(path, demo_setup.environment(PORTS))
     library = library_of(site)
     engine = open_engine(site.database.url)
-    store = Immediate(engine, make_unit(library))
+    store = SoleStore(engine, make_unit(library))
     store.now(lambda unit: unit.partners.write([p.plain() for p in site.partners]))
     wish = RequestTitle(by=Actor(who="test", channel="ncip"), patron="P0001", bib_id="b0001", placed_by="X", placed_id="d-1")
 

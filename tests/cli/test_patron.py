@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from inspect import getclosurevars
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from hkall_gateway.cli.opening import open_site
 from hkall_gateway.cli.options import Site
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRON_CHOICES, PATRONS
@@ -31,6 +31,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
@@ -53,7 +54,7 @@ def _environment() -> dict[str, str]:
 
 def do(config: Path, work: Callable[..., Any], *args: Any) -> Any:
     engine = open_engine(f"sqlite:///{file_of(config)}")
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     try:
         return store.now(work, *args)
     finally:
@@ -314,14 +315,14 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
     """Return the site, with another process running `other` just before the first `work`."""
     left = [other]
 
-    def before(do: Callable[..., Any], asked: Callable[..., Any]) -> Any:
+    def before(do: Callable[..., Any], asked: Callable[..., Any], *locks: Any) -> Any:
         bound = getclosurevars(asked).nonlocals.get("work", asked)  # `bind` wraps the function in a closure
         if bound is work and left:
             left.pop()()
-        return do(asked)
+        return do(asked, *locks)
 
-    assert site.looking is not None
-    return replace(site, write=partial(before, site.write), looking=partial(before, site.looking))
+    store: Any = SimpleNamespace(write_now=partial(before, site.store.write_now), read_now=partial(before, site.store.read_now))
+    return replace(site, store=store)
 
 
 def test_warning_is_shown_when_no_vacuum_ran(config: Path) -> None:

@@ -17,11 +17,11 @@ from hkall_gateway.circulation.jobs.rounds import begin
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.simulator.databases import SoleStore
 from tests import bulk, databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
@@ -49,7 +49,7 @@ def _charge_the_oldest(unit: UnitOfWork) -> None:
 
 def _run(config: Path, work: Any, *args: Any) -> Any:
     engine = open_engine(f"sqlite:///{next(config.parent.glob('*.db'))}")
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     try:
         return store.now(work, *args)
     finally:

@@ -17,13 +17,13 @@ from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.db import partners
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.db.tables import METADATA, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
+from hkall_gateway.simulator.databases import SoleStore
 from tests import bulk
 
 LENDERS = ("CUHK", "HKUST")
@@ -58,7 +58,7 @@ ASKED: dict[str, Ask] = {
 # fmt: on
 
 
-def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str]:
+def plans(engine: Engine, store: SoleStore, ask: Ask, now: datetime) -> list[str]:
     """Return the database's query plans for the statements of a query."""
     asked: list[tuple[str, Any]] = []
 
@@ -118,14 +118,14 @@ def test_query_plan_step_is_a_scan_unless_indexed_or_limited_to_open_requests(st
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_query_does_not_scan_a_large_table(engine: Engine, store: Immediate, now: datetime, name: str) -> None:
+def test_query_does_not_scan_a_large_table(engine: Engine, store: SoleStore, now: datetime, name: str) -> None:
     bulk.fill(engine, bulk.Amounts(requests=40, days=400), now)
     found = plans(engine, store, ASKED[name], now)
     assert found
     assert [line for line in found if reads_all(line)] == []
 
 
-def test_check_detects_a_scan(engine: Engine, store: Immediate, now: datetime) -> None:
+def test_check_detects_a_scan(engine: Engine, store: SoleStore, now: datetime) -> None:
     found = plans(
         engine, store, lambda unit, _now: unit.execute(REQUESTS.select().where(REQUESTS.c.title == "Dune")).all(), now
     )

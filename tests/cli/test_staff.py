@@ -17,11 +17,11 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db import rounds
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 PORTS = demo_setup.Ports()
@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
     path = demo_setup.write_config(tmp_path, PORTS)
     databases.fill(path, demo_setup.environment(PORTS))
     config = gateway.load(path, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
+    store = SoleStore(open_engine(config.database.url), make_unit(library_of(config)))
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK"), Partner(agency="LU", name="LU")]))
     for request in _requests():
         store.now(lambda unit: unit.open(request, now(), WORLD))  # noqa: B023  # it runs at once
@@ -122,7 +122,7 @@ def test_request_is_shown_with_its_title_in_both_scripts(config: Path) -> None:
 
 def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
+    store = SoleStore(open_engine(site.database.url), make_unit(library_of(site)))
     store.now(
         rounds.set_aside, rounds.FailedRequest(round="overdue", request="R-LOAN", at=now(), error="IntegrityError: broken")
     )
@@ -137,7 +137,7 @@ def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path)
 
 def test_status_shows_last_run_result_and_delay_of_each_round(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
-    store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
+    store = SoleStore(open_engine(site.database.url), make_unit(library_of(site)))
     before, due = now() - timedelta(days=2), now() - timedelta(days=1)
     mine = store.now(rounds.claim, "overdue", "gateway-1", before, 300)
     assert mine is not None

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, Table, event, select
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 COPIES = "CUHK"
 
@@ -23,7 +23,7 @@ def by() -> Actor:
 
 
 @pytest.fixture
-def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
+def standing(store: SoleStore, now: datetime) -> Callable[..., Request]:
     """A factory of requests at a position, with the fields that such requests have; `copy` is the item barcode."""
 
     def put(position: Position, copy: str = "", side: Side = Side.BORROWING, **facts: Any) -> Request:
@@ -46,7 +46,7 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
 
 
 @pytest.fixture
-def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
+def rows(store: SoleStore) -> Callable[[Table], list[dict[str, Any]]]:
     """All rows of a table, in primary key order."""
 
     def ask(unit: UnitOfWork, table: Table) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
+def plan(engine: Engine, store: SoleStore) -> Callable[..., str]:
     """The database's plan for a query of `work(unit, *args)`, by default the first one.
 
     Tables in tests are too small for PostgreSQL to choose an index, so sequential scans are disabled where possible.

@@ -14,13 +14,15 @@ from sqlalchemy import Connection, Engine, event, insert, select, text
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import bind
-from hkall_gateway.db.database import Database, Immediate, finished
+from hkall_gateway.db.database import Database, finished
 from hkall_gateway.db.engine import commit_fate
 from hkall_gateway.db.engine.commit_fate import INCARNATION, Fate, Incarnation, Transaction, fate_of
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.deadline import Undecided
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.simulator.databases import SoleStore
 from tests import turns
 from tests.postgres_proxy import Proxy, proxy
 
@@ -68,7 +70,7 @@ def site(postgres_engine: Engine, make_unit: MakeUnit) -> Iterator[Site]:
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_committed_work_is_confirmed_and_not_repeated(site: Site, repeatable: bool) -> None:
     site.proxy.to_lose = 1
-    waiters = [site.database.write(bind(write, name), repeatable=repeatable) for name in "abc"]
+    waiters = [site.database.write(bind(write, name), LockSet(), repeatable=repeatable) for name in "abc"]
     assert site.told(*waiters) == ["a", "b", "c"]
     assert [name[0] for name in site.kept()] == ["a", "b", "c"]
     assert site.proxy.lost == 1
@@ -85,22 +87,22 @@ def test_uncommitted_work_is_repeated_on_a_new_connection(site: Site, postgres_e
                     "WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
                 )
 
-    assert site.told(site.database.write(bind(write, "a"))) == ["a"]
+    assert site.told(site.database.write(bind(write, "a"), LockSet())) == ["a"]
     assert [name[0] for name in site.kept()] == ["a"]
 
 
 def test_commit_of_unknown_outcome_is_neither_confirmed_nor_retried(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Incarnation, "goes_on_in", lambda _self, _later: False)  # as after a crash of the server
     site.proxy.to_lose = 1
-    (told,) = site.told(site.database.write(bind(write, "a")))
+    (told,) = site.told(site.database.write(bind(write, "a"), LockSet()))
     assert isinstance(told, Undecided)
-    assert site.told(site.database.write(bind(write, "b"))) == ["b"]
+    assert site.told(site.database.write(bind(write, "b"), LockSet())) == ["b"]
 
 
 def test_command_line_also_checks_the_outcome_of_a_commit(site: Site, make_unit: MakeUnit) -> None:
-    store = Immediate(site.engine, make_unit)
+    store = SoleStore(site.engine, make_unit)
     site.proxy.to_lose = 1
-    assert finished(store.write(bind(write, "a"))) == "a"
+    assert finished(store.write(bind(write, "a"), LockSet())) == "a"
     store.close()
     assert [name[0] for name in site.kept()] == ["a"]
 
@@ -147,8 +149,8 @@ def test_server_counts_as_not_restarted_if_one_of_its_processes_still_runs() -> 
 def test_group_reads_its_transaction_id_before_the_commit(postgres_engine: Engine, make_unit: MakeUnit) -> None:
     said: list[str] = []
     event.listen(postgres_engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: said.append(statement))
-    store = Immediate(postgres_engine, make_unit)
-    finished(store.write(lambda unit: unit.execute(text("SELECT 1")).scalar()))
+    store = SoleStore(postgres_engine, make_unit)
+    finished(store.write(lambda unit: unit.execute(text("SELECT 1")).scalar(), LockSet()))
     store.close()
     numbers = [place for place, statement in enumerate(said) if "pg_current_xact_id" in statement]
     assert numbers

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, create_engine
 
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.simulator.databases import SoleStore
 
 
 def _script(connection: Connection, look: Callable[[], int]) -> tuple[int, int]:
@@ -85,7 +86,7 @@ def test_group_is_rolled_back_when_it_does_not_commit(
     def crash() -> None:
         raise OSError("no space left on device")
 
-    store = Immediate(shared_engine, make_unit, before_commit=crash)
+    store = SoleStore(shared_engine, make_unit, before_commit=crash)
     with pytest.raises(OSError, match="no space"):
         store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     assert finished(store.read(lambda unit: unit.partners.find("CUHK"), is_long=True)) is None

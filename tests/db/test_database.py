@@ -20,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from tests import turns
@@ -54,7 +55,7 @@ class Gate:
 
     def __init__(self, database: Database) -> None:
         self._inside, self._open = Event(), Event()
-        self.waiter = database.write(self._hold)
+        self.waiter = database.write(self._hold, LockSet())
         assert self._inside.wait(PATIENCE_S)
 
     def _hold(self, _unit: UnitOfWork) -> None:
@@ -131,7 +132,7 @@ def _kept(engine: Engine) -> list[str]:
 
 def test_queued_units_share_one_commit(database: Database, reactor: Reactor, commits: list[str], shared_engine: Engine) -> None:
     gate = Gate(database)
-    waiters = [database.write(bind(_write, name)) for name in NAMES]
+    waiters = [database.write(bind(_write, name), LockSet()) for name in NAMES]
     gate.open()
     assert reactor.until([gate.waiter, *waiters])[1:] == NAMES
     assert len(commits) == 2
@@ -142,7 +143,7 @@ def test_batch_size_one_commits_each_unit_separately(
     shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], reactor: Reactor, commits: list[str]
 ) -> None:
     database = Database(shared_engine, make_unit, reactor.call, batch=1)
-    waiters = [database.write(bind(_write, name)) for name in NAMES]
+    waiters = [database.write(bind(_write, name), LockSet()) for name in NAMES]
     reactor.until(waiters)
     database.close()
     assert len(commits) == len(NAMES)
@@ -151,9 +152,9 @@ def test_batch_size_one_commits_each_unit_separately(
 def test_only_the_unit_that_raises_is_rolled_back(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     gate = Gate(database)
     good, bad, also_good = (
-        database.write(bind(_write, "a")),
-        database.write(bind(_write_badly, "b")),
-        database.write(bind(_write, "c")),
+        database.write(bind(_write, "a"), LockSet()),
+        database.write(bind(_write_badly, "b"), LockSet()),
+        database.write(bind(_write, "c"), LockSet()),
     )
     gate.open()
     outcomes = reactor.until([good, bad, also_good])
@@ -171,9 +172,9 @@ def test_unit_swallowing_a_database_error_does_not_affect_other_units(
 
     gate = Gate(database)
     waiters: list[Deferred[Any]] = [
-        database.write(bind(_write, "a")),
-        database.write(swallow),
-        database.write(bind(_write, "c")),
+        database.write(bind(_write, "a"), LockSet()),
+        database.write(swallow, LockSet()),
+        database.write(bind(_write, "c"), LockSet()),
     ]
     gate.open()
     outcomes = reactor.until(waiters)
@@ -186,7 +187,11 @@ def test_commit_is_repeated_without_the_unit_that_made_it_fail(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
-    waiters = [database.write(bind(_write, "a")), database.write(bind(_promise, "b")), database.write(bind(_write, "c"))]
+    waiters = [
+        database.write(bind(_write, "a"), LockSet()),
+        database.write(bind(_promise, "b"), LockSet()),
+        database.write(bind(_write, "c"), LockSet()),
+    ]
     gate.open()
     outcomes = reactor.until(waiters)
     assert (outcomes[0], type(outcomes[1]), outcomes[2]) == ("a", IntegrityError, "c")
@@ -195,8 +200,8 @@ def test_commit_is_repeated_without_the_unit_that_made_it_fail(
 
 @pytest.mark.usefixtures("promises")
 def test_writer_continues_after_a_failed_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
-    reactor.until([database.write(bind(_promise, "a"))])
-    assert reactor.until([database.write(bind(_write, "b"))]) == ["b"]
+    reactor.until([database.write(bind(_promise, "a"), LockSet())])
+    assert reactor.until([database.write(bind(_write, "b"), LockSet())]) == ["b"]
     assert _kept(shared_engine) == ["b"]
 
 
@@ -208,7 +213,7 @@ def test_every_unit_fails_when_the_transaction_cannot_begin(
             raise OSError("no space left on device")
 
     gate = Gate(database)
-    waiters = [database.write(bind(_write, name)) for name in NAMES]
+    waiters = [database.write(bind(_write, name), LockSet()) for name in NAMES]
     event.listen(shared_engine, "before_cursor_execute", refuse)
     gate.open()
     assert [type(outcome) for outcome in reactor.until(waiters)] == [OSError] * len(NAMES)
@@ -226,7 +231,7 @@ def test_units_are_answered_only_after_the_durable_commit(database: Database, re
         _write(unit, name)
         seen_inside.append(_kept(shared_engine))
 
-    waiter = database.write(bind(write_and_look, "a"))
+    waiter = database.write(bind(write_and_look, "a"), LockSet())
     seen_when_answered: list[list[str]] = []
     waiter.addCallback(lambda _: seen_when_answered.append(_kept(shared_engine)))
     reactor.until([waiter])
@@ -242,7 +247,7 @@ def test_work_and_replies_keep_the_submission_order(database: Database, reactor:
         return name
 
     gate = Gate(database)
-    waiters = [database.write(bind(write_down, name)) for name in NAMES]
+    waiters = [database.write(bind(write_down, name), LockSet()) for name in NAMES]
     for waiter in waiters:
         waiter.addCallback(answered.append)
     gate.open()
@@ -252,7 +257,7 @@ def test_work_and_replies_keep_the_submission_order(database: Database, reactor:
 
 def test_unit_is_committed_when_its_caller_has_cancelled(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     gate = Gate(database)
-    given_up, other = database.write(bind(_write, "a")), database.write(bind(_write, "b"))
+    given_up, other = database.write(bind(_write, "a"), LockSet()), database.write(bind(_write, "b"), LockSet())
     given_up.cancel()
     gate.open()
     outcomes = reactor.until([given_up, other])
@@ -266,7 +271,7 @@ def test_exception_in_a_listener_affects_no_reply(shared_engine: Engine, reactor
             raise ZeroDivisionError("the listener")
 
     database = Database(shared_engine, lambda connection: Loud(connection, str), reactor.call)
-    waiters = [database.write(bind(_write, name)) for name in NAMES]
+    waiters = [database.write(bind(_write, name), LockSet()) for name in NAMES]
     database.close()
     while not all(waiter.called for waiter in waiters):
         with pytest.raises(ZeroDivisionError):
@@ -276,9 +281,9 @@ def test_exception_in_a_listener_affects_no_reply(shared_engine: Engine, reactor
 
 def test_unit_runs_in_the_context_of_its_caller(database: Database, reactor: Reactor) -> None:
     token = TERMINAL.set("counter-1")
-    asked = [database.write(lambda _unit: TERMINAL.get()), database.read(lambda _unit: TERMINAL.get(), is_long=True)]
+    asked = [database.write(lambda _unit: TERMINAL.get(), LockSet()), database.read(lambda _unit: TERMINAL.get(), is_long=True)]
     TERMINAL.reset(token)
-    later = database.write(lambda _unit: TERMINAL.get())
+    later = database.write(lambda _unit: TERMINAL.get(), LockSet())
     assert reactor.until([*asked, later]) == ["counter-1", "counter-1", "nobody"]
 
 

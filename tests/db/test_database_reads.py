@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.schema import upgrade
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -66,13 +67,13 @@ def _write(unit: UnitOfWork, digest: str, now: datetime) -> None:
 
 
 def test_query_sees_committed_data(database: Database, answered: Answered, now: datetime) -> None:
-    answered(database.write(bind(_write, "a", now)))
+    answered(database.write(bind(_write, "a", now), LockSet()))
     assert answered(database.read(_digests, is_long=True)) == ["a"]
 
 
 def test_query_leaves_no_open_transaction(database: Database, answered: Answered, now: datetime) -> None:
     answered(database.read(bind(_write, "b", now), is_long=True))
-    assert answered(database.write(_digests)) == []
+    assert answered(database.write(_digests, LockSet())) == []
 
 
 def test_refusal_in_a_read_only_query_is_not_journalled(database: Database, answered: Answered, now: datetime) -> None:
@@ -81,7 +82,7 @@ def test_refusal_in_a_read_only_query_is_not_journalled(database: Database, answ
         return "refused"
 
     assert answered(database.read(refuse, is_long=True)) == "refused"
-    assert answered(database.write(lambda unit: unit.journal.history("P1"))) == ()
+    assert answered(database.write(lambda unit: unit.journal.history("P1"), LockSet())) == ()
 
 
 def test_failing_query_does_not_affect_other_queries(database: Database, answered: Answered) -> None:
@@ -102,7 +103,7 @@ def test_query_does_not_wait_for_the_writer(database: Database, answered: Answer
         inside.set()
         assert go_on.wait(PATIENCE_S)
 
-    writing = database.write(hold)
+    writing = database.write(hold, LockSet())
     assert inside.wait(PATIENCE_S)
     assert answered(read(database, lambda _unit: "answered")) == "answered"
     go_on.set()
@@ -122,7 +123,7 @@ def test_query_is_answered_while_the_writer_waits_for_another_process(
     database = Database(engine, make_unit, turns.put, watch=lambda lane, _units: _entered(writer_begins, lane))
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        writing = database.write(bind(_write, "a", now))
+        writing = database.write(bind(_write, "a", now), LockSet())
         assert writer_begins.wait(PATIENCE_S)
         assert (answered(database.read(_digests)), writing.called) == ([], False)
         other.execute("COMMIT")

@@ -20,12 +20,14 @@ from sqlalchemy.exc import IntegrityError
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import bind
-from hkall_gateway.db.database import Database, Immediate
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.db_errors import STATES, DbErrorClass, Unavailable, classify
 from hkall_gateway.db.engine.group import TRIES
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.simulator.databases import SoleStore
 from tests import turns
 
 PATIENCE_S = 20.0
@@ -115,7 +117,7 @@ def test_disconnect_between_two_units_of_a_group_loses_no_reply(site: Site) -> N
             site.end_session(backend)
         return write(unit, "b")
 
-    both = site.database.write(bind(write, "a")), site.database.write(break_and_write)
+    both = site.database.write(bind(write, "a"), LockSet()), site.database.write(break_and_write, LockSet())
     assert (site.all(*both), site.kept()) == (["a", "b"], ["a", "b"])
 
 
@@ -140,7 +142,7 @@ def test_requests_fail_at_once_during_an_outage_and_succeed_afterwards(site: Sit
     event.listen(site.engine, "do_connect", away)
     site.end_session(backend)
     assert isinstance(site.write(bind(write, "a")), Unavailable)
-    refused = site.database.write(bind(write, "b"))
+    refused = site.database.write(bind(write, "b"), LockSet())
     assert refused.called  # without a turn of the reactor: it waited for nothing
     assert [type(told) for told in site.all(refused)] == [Unavailable]
     event.remove(site.engine, "do_connect", away)
@@ -157,11 +159,11 @@ def test_stop_during_an_outage_does_not_wait_for_the_server(site: Site) -> None:
     assert isinstance(site.write(bind(write, "a")), Unavailable)
     site.database.close()
     with pytest.raises(RuntimeError, match="closed"):
-        site.database.write(bind(write, "b"))
+        site.database.write(bind(write, "b"), LockSet())
 
 
 def test_command_line_survives_a_broken_connection(site: Site, make_unit: MakeUnit) -> None:
-    store = Immediate(site.engine, make_unit)
+    store = SoleStore(site.engine, make_unit)
     site.end_session(store.now(lambda unit: int(unit.execute(text("SELECT pg_backend_pid()")).scalar_one())))
     assert store.now(write, "a") == "a"
     store.close()
@@ -193,7 +195,10 @@ def touch(unit: UnitOfWork, tried: Callable[[], object]) -> str:
 def test_unit_timing_out_on_a_lock_is_retried_while_others_are_answered(site: Site, postgres_engine: Engine) -> None:
     holder = Holder(postgres_engine)
     tries = iter((lambda: None, lambda: None, holder.let_go))
-    held, other = site.database.write(bind(touch, lambda: next(tries)())), site.database.write(bind(write, "a"))
+    held, other = (
+        site.database.write(bind(touch, lambda: next(tries)()), LockSet()),
+        site.database.write(bind(write, "a"), LockSet()),
+    )
     assert site.all(held, other) == ["touched", "a"]
     assert site.draws  # it paused for a drawn time in between
 
@@ -211,8 +216,8 @@ def test_statement_timeout_is_reported_to_its_unit_while_others_are_answered(
 ) -> None:
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(statement_s=0.1))
     site = Site(engine, postgres_engine, make_unit)
-    slow = site.database.write(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar())
-    told = site.all(slow, site.database.write(bind(write, "a")))
+    slow = site.database.write(lambda unit: unit.execute(text("SELECT pg_sleep(20)")).scalar(), LockSet())
+    told = site.all(slow, site.database.write(bind(write, "a"), LockSet()))
     site.database.close()
     engine.dispose()
     assert isinstance(told[0], Unavailable)
@@ -232,7 +237,7 @@ def test_frozen_gateway_keeps_row_locks_for_a_limited_time(postgres_engine: Engi
             go_on.wait(PATIENCE_S)
         return touched
 
-    still = site.database.write(stand_still)
+    still = site.database.write(stand_still, LockSet())
     assert has_it.wait(PATIENCE_S)
     with postgres_engine.connect() as other:  # it waits until the server has ended the other session
         assert other.execute(update(PATRONS).values(name="y")).rowcount == 1

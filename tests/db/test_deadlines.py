@@ -61,7 +61,7 @@ class Site:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
-        waiter = self.database.write(held)
+        waiter = self.database.write(held, LockSet())
         assert inside.wait(PATIENCE_S)
         return waiter, let_go
 
@@ -88,8 +88,8 @@ def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], Uni
 def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> None:
     holder, let_go = site.hold()
     late = site.database.write(bind(write, "late"), ITEM, site.deadline(8))
-    later = site.database.write(bind(write, "in time"), until=site.deadline(20))
-    without_one = site.database.write(bind(write, "without"))
+    later = site.database.write(bind(write, "in time"), LockSet(), until=site.deadline(20))
+    without_one = site.database.write(bind(write, "without"), LockSet())
     site.now_s += 8
     let_go.set()
     _, no, *yes = site.told(holder, late, later, without_one)
@@ -101,7 +101,7 @@ def test_unit_never_runs_when_its_deadline_passes_in_the_queue(site: Site) -> No
 def test_unit_never_runs_when_its_caller_has_gone(site: Site) -> None:
     deadline = site.deadline()
     holder, let_go = site.hold()
-    waiter = site.database.write(bind(write, "gone"), until=deadline)
+    waiter = site.database.write(bind(write, "gone"), LockSet(), until=deadline)
     assert deadline.drop("gone")
     let_go.set()
     _, no = site.told(holder, waiter)
@@ -117,7 +117,7 @@ def test_timer_cannot_expire_a_unit_that_has_begun(site: Site) -> None:
         taken.append(deadline.drop("late"))
         return write(unit, "begun")
 
-    assert site.told(site.database.write(work, until=deadline)) == ["begun"]
+    assert site.told(site.database.write(work, LockSet(), until=deadline)) == ["begun"]
     assert (taken, deadline.drop("late"), site.kept()) == ([False], False, {"begun"})
 
 
@@ -125,7 +125,7 @@ def test_unit_either_runs_or_expires_but_never_both(site: Site) -> None:
     for turn in range(100):
         deadline, taken = site.deadline(), list[bool]()
         timer = threading.Thread(target=lambda d=deadline, t=taken: t.append(d.drop("late")))
-        waiter = site.database.write(bind(write, f"u{turn}"), until=deadline)
+        waiter = site.database.write(bind(write, f"u{turn}"), LockSet(), until=deadline)
         if turn % 2:
             time.sleep(turn / 100_000)
         timer.start()
@@ -145,7 +145,7 @@ def test_unit_is_not_retried_after_its_deadline(site: Site) -> None:
         raise LostRace("another gateway was first")
 
     deadline = site.deadline(8)
-    (no,) = site.told(site.database.write(conflict, until=deadline))
+    (no,) = site.told(site.database.write(conflict, LockSet(), until=deadline))
     assert isinstance(no, Expired)
     assert (len(runs), site.kept(), deadline.why) == (1, set(), "late")
 
@@ -159,7 +159,7 @@ def test_timer_expires_a_rolled_back_unit_that_waits_for_its_retry(site: Site) -
         taken.append(deadline.drop("late"))
         raise LostRace("another gateway was first")
 
-    (no,) = site.told(site.database.write(conflict, until=deadline))
+    (no,) = site.told(site.database.write(conflict, LockSet(), until=deadline))
     assert isinstance(no, Expired)
     assert (taken, deadline.drop("late"), site.kept()) == ([False], True, set())
 
@@ -170,9 +170,9 @@ def test_unit_grouped_with_a_failing_unit_keeps_its_deadline(site: Site) -> None
         raise ZeroDivisionError
 
     holder, let_go = site.hold()
-    bad = site.database.write(raise_late)
-    good = site.database.write(bind(write, "good"), until=site.deadline(20))
-    late = site.database.write(bind(write, "late"), until=site.deadline(8))
+    bad = site.database.write(raise_late, LockSet())
+    good = site.database.write(bind(write, "good"), LockSet(), until=site.deadline(20))
+    late = site.database.write(bind(write, "late"), LockSet(), until=site.deadline(8))
     let_go.set()
     _, raised, kept, no = site.told(holder, bad, good, late)
     assert (type(raised), kept, type(no)) == (ZeroDivisionError, "good", Expired)
@@ -197,7 +197,7 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
 def test_unit_never_runs_when_its_deadline_has_passed_by_the_database_clock(postgres_site: Site) -> None:
     """For example, on a machine that was paused as a whole, so that its own clock stood still."""
     site = postgres_site
-    assert site.told(site.database.write(bind(write, "measures"), until=site.deadline())) == ["measures"]
+    assert site.told(site.database.write(bind(write, "measures"), LockSet(), until=site.deadline())) == ["measures"]
     with site.engine.connect() as other:
         other.exec_driver_sql("BEGIN")
         UnitOfWork(other, str).lock([ITEM])
@@ -230,7 +230,7 @@ def test_command_is_not_dropped_while_work_without_a_deadline_runs(site: Site) -
         with without():
             site.now_s += 9
             assert not deadline.drop("late")
-            assert site.told(site.database.write(bind(write, "bulk"), until=current())) == ["bulk"]
+            assert site.told(site.database.write(bind(write, "bulk"), LockSet(), until=current())) == ["bulk"]
         assert current() is deadline
     assert deadline.drop("late")
 

@@ -10,7 +10,6 @@ from time import process_time, sleep
 
 import pytest
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.privacy import erased
 from hkall_gateway.db.privacy.erased import (
     Mark,
@@ -22,6 +21,7 @@ from hkall_gateway.db.privacy.erased import (
     merge_marks,
     slow_mark_of,
 )
+from hkall_gateway.simulator.databases import SoleStore
 
 CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"
@@ -126,7 +126,7 @@ def test_merged_marks_keep_the_later_date(now: datetime) -> None:
 # ---- where they are kept
 
 
-def test_marks_are_stored_in_the_database(store: Immediate, now: datetime) -> None:
+def test_marks_are_stored_in_the_database(store: SoleStore, now: datetime) -> None:
     marks = make_marks(CARDS, (), KEY, now)
     store.now(erased.store_marks, marks[:1])
     store.now(erased.store_marks, marks)

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from hkall_gateway.db import web_sessions
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.privacy import archive, forgetting, persons
@@ -21,6 +20,7 @@ from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQ
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import LONGEST, PATRON, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import remains
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
@@ -31,19 +31,19 @@ TABLES = METADATA.sorted_tables
 
 
 @pytest.fixture
-def store(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Immediate]:
-    opened = Immediate(shared_engine, make_unit)
+def store(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[SoleStore]:
+    opened = SoleStore(shared_engine, make_unit)
     yield opened
     opened.close()
 
 
-def erase(store: Immediate, now: datetime, card: str = CARD) -> ErasureResult:
+def erase(store: SoleStore, now: datetime, card: str = CARD) -> ErasureResult:
     who = store.now(person, card)
     found = store.now(forgetting.find, who)
     return store.now(forgetting.forget, who, found, (), f"asked by {NAME}", now, CLERK)
 
 
-def naming(store: Immediate) -> list[tuple[str, Any]]:
+def naming(store: SoleStore) -> list[tuple[str, Any]]:
     """All rows of all tables that contain one of the marks."""
 
     def look(unit: UnitOfWork) -> list[tuple[str, Any]]:
@@ -56,7 +56,7 @@ def naming(store: Immediate) -> list[tuple[str, Any]]:
 # ---- everywhere
 
 
-def test_patron_data_is_removed_from_every_column(store: Immediate, now: datetime) -> None:
+def test_patron_data_is_removed_from_every_column(store: SoleStore, now: datetime) -> None:
     planted = store.now(plant)
     assert len(naming(store)) == planted > 500
 
@@ -71,7 +71,7 @@ def test_patron_data_is_removed_from_every_column(store: Immediate, now: datetim
     assert naming(store) == []
 
 
-def test_erasure_ends_the_patrons_sessions(store: Immediate, now: datetime) -> None:
+def test_erasure_ends_the_patrons_sessions(store: SoleStore, now: datetime) -> None:
     def log_in(unit: UnitOfWork, token: str, card: str) -> None:
         web_sessions.begin(
             unit,
@@ -105,7 +105,7 @@ def test_database_file_and_log_contain_no_patron_data_after_a_vacuum(
     engine = _file(tmp_path)
     file = forgetting.file_of(engine)
     assert file is not None
-    store = Immediate(engine, make_unit)
+    store = SoleStore(engine, make_unit)
     store.now(plant)
     assert min(remains.count(file, [mark]) for mark in PERSON) > 100
     store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
@@ -130,7 +130,7 @@ def test_every_column_listed_as_impersonal_exists() -> None:
         assert set(columns) - {EVERY} <= set(METADATA.tables[name].c.keys()), name
 
 
-def test_word_of_a_title_that_is_also_a_patrons_name_is_kept(store: Immediate, now: datetime) -> None:
+def test_word_of_a_title_that_is_also_a_patrons_name_is_kept(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(VOCABULARY), [{"word": "suharto"}]))
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD, "name": "Suharto"}]))
     rows = store.now(lambda unit: list(persons.rows_about(unit, person(unit, CARD))))
@@ -148,7 +148,7 @@ def test_columns_that_may_contain_a_card_are_searched(column: str) -> None:
 # ---- who it is
 
 
-def test_patron_whose_card_contains_the_erased_card_is_kept(store: Immediate, now: datetime) -> None:
+def test_patron_whose_card_contains_the_erased_card_is_kept(store: SoleStore, now: datetime) -> None:
     rows = [{"barcode": CARD}, {"barcode": CARD + "5"}, {"barcode": "1" + CARD}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     erase(store, now)
@@ -156,7 +156,7 @@ def test_patron_whose_card_contains_the_erased_card_is_kept(store: Immediate, no
     assert sorted(card for card in store.now(lambda unit: list(persons.cards(unit)))) == ["1" + CARD, CARD + "5"]
 
 
-def test_same_name_of_another_patron_is_kept(store: Immediate, now: datetime) -> None:
+def test_same_name_of_another_patron_is_kept(store: SoleStore, now: datetime) -> None:
     rows = [{"barcode": CARD, "name": NAME, "email": EMAIL}, {"barcode": "2", "name": NAME.upper(), "email": ""}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     who = store.now(person, CARD)
@@ -175,7 +175,7 @@ def test_same_name_of_another_patron_is_kept(store: Immediate, now: datetime) ->
     ],
 )
 def test_patron_with_a_longer_name_or_address_is_kept(
-    store: Immediate, now: datetime, column: str, theirs: str, another: str
+    store: SoleStore, now: datetime, column: str, theirs: str, another: str
 ) -> None:
     blank = {"name": "", "name_zh": "", "email": ""}
     rows = [{**blank, "barcode": CARD, column: theirs}, {**blank, "barcode": "2", column: another}]
@@ -190,13 +190,13 @@ def test_patron_with_a_longer_name_or_address_is_kept(
     assert theirs in who.shared or theirs == CARD
 
 
-def test_data_under_a_former_card_is_erased(store: Immediate) -> None:
+def test_data_under_a_former_card_is_erased(store: SoleStore) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     assert store.now(person, "new", ["old"]) == Person(cards=("new", "old"), words=(NAME,))
 
 
 @pytest.mark.parametrize("card", ["new", "old", "older"])
-def test_data_under_replaced_cards_is_erased(store: Immediate, now: datetime, card: str) -> None:
+def test_data_under_replaced_cards_is_erased(store: SoleStore, now: datetime, card: str) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": "new", "name": NAME}))
     store.now(replace_card, "older", "old", now, CLERK)
     store.now(replace_card, "old", "new", now, CLERK)
@@ -224,7 +224,7 @@ def test_patron_is_removed_from_free_text(text: str, left: str) -> None:
     assert Person(cards=(CARD,), words=(NAME, NAME_ZH, EMAIL)).without(text) == left
 
 
-def test_journal_records_user_and_reason_but_not_the_patron(store: Immediate, now: datetime) -> None:
+def test_journal_records_user_and_reason_but_not_the_patron(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     erase(store, now)
     (line,) = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
@@ -233,7 +233,7 @@ def test_journal_records_user_and_reason_but_not_the_patron(store: Immediate, no
     assert line["detail"] == '{"because":"asked by •","requests":0,"rows":1,"stays":0}'
 
 
-def test_card_columns_match_whole_values_and_text_columns_match_words(store: Immediate, now: datetime) -> None:
+def test_card_columns_match_whole_values_and_text_columns_match_words(store: SoleStore, now: datetime) -> None:
     another = f"{CARD}-5"
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
     loan = Request(
@@ -327,7 +327,7 @@ def _ended(number: str, card: str, day: int, reason: str = "") -> dict[str, Any]
     return {"id": number, "patron": card, "reason": reason, "moved_at": _day(day).isoformat(), **parts}
 
 
-def test_open_requests_of_the_patron_are_kept_complete(store: Immediate, now: datetime) -> None:
+def test_open_requests_of_the_patron_are_kept_complete(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     for position in (Position.ON_LOAN, Position.CLOSED):
         store.now(

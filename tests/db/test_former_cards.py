@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Table, update
 
 from hkall_gateway.db import bind, cards, fines
-from hkall_gateway.db.database import Database, Immediate
+from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards, loading
 from hkall_gateway.db.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
@@ -22,6 +22,7 @@ from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests.db.test_database import Reactor
 
 P = Position
@@ -31,12 +32,12 @@ P1 = Borrower(barcode="P1", name=Sensitive("Chan"), category="undergraduates", p
 
 
 @pytest.fixture
-def replaced(store: Immediate, now: datetime, by: Actor) -> Callable[[str, str], None]:
+def replaced(store: SoleStore, now: datetime, by: Actor) -> Callable[[str, str], None]:
     """Replace one card by another."""
     return lambda former, present: store.now(former_cards.replace_card, former, present, now, by)
 
 
-def load(store: Immediate, now: datetime, by: Actor, *people: PatronRow, full: bool = False) -> int:
+def load(store: SoleStore, now: datetime, by: Actor, *people: PatronRow, full: bool = False) -> int:
     """Load like the command does: check, write, finish; return the number of removed patrons."""
     judged = store.now(former_cards.judge, people)
     rows = [one.borrower for one in people if one.where not in judged.refused]
@@ -58,7 +59,7 @@ def patrons_of(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.CLOSED, P.CANCELLED])
-def test_requests_move_to_the_new_card(store: Immediate, standing: Standing, replaced: Any, position: Position) -> None:
+def test_requests_move_to_the_new_card(store: SoleStore, standing: Standing, replaced: Any, position: Position) -> None:
     kept, others = standing(position, "C1"), standing(position, "C2", patron="P9")
     replaced("P1", "P2")
     after = store.now(lambda unit: unit.requests.find(kept.id))
@@ -68,7 +69,7 @@ def test_requests_move_to_the_new_card(store: Immediate, standing: Standing, rep
 
 
 def test_charges_move_to_the_new_card(
-    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor
 ) -> None:
     request = standing(P.ON_LOAN, "C1")
     store.now(fines.charge, request, "overdue", 400, "R40", now, by)
@@ -80,7 +81,7 @@ def test_charges_move_to_the_new_card(
 
 
 def test_payment_with_the_same_transaction_id_under_the_new_card_is_kept(
-    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor
+    store: SoleStore, replaced: Any, rows: Rows, now: datetime, by: Actor
 ) -> None:
     for card, number, cents in (("P1", "t-1", 100), ("P2", "t-1", 200), ("P1", "t-2", 300), ("P1", "", 400), ("P2", "", 500)):
         store.now(fines.record_payment, card, number, cents, "paid", now, by)
@@ -91,7 +92,7 @@ def test_payment_with_the_same_transaction_id_under_the_new_card_is_kept(
 
 @pytest.mark.parametrize("blocked", [("P1",), ("P1", "P2"), ("P2",), ()])
 def test_card_block_moves_to_the_new_card_once(
-    store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
+    store: SoleStore, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
 ) -> None:
     for card in blocked:
         store.now(lambda unit: cards.block(unit, card, "lost", now, by, retained=False))  # noqa: B023  # it runs at once
@@ -100,7 +101,7 @@ def test_card_block_moves_to_the_new_card_once(
 
 
 def test_unsent_letters_move_to_the_new_card_and_sent_letters_do_not(
-    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
+    store: SoleStore, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
     store.now(lambda unit: unit.enqueue(Notification.LETTER_PICKUP, request, now, Actor(who="t", channel="test")))
@@ -119,7 +120,7 @@ def test_unsent_letters_move_to_the_new_card_and_sent_letters_do_not(
 
 @pytest.mark.parametrize(("state", "named"), [("waiting", "P2"), ("unsure", "P1"), ("dead", "P1"), ("sent", "P1")])
 def test_message_that_a_partner_may_have_received_keeps_the_former_card(
-    store: Immediate, standing: Standing, replaced: Any, now: datetime, state: str, named: str
+    store: SoleStore, standing: Standing, replaced: Any, now: datetime, state: str, named: str
 ) -> None:
     request = standing(P.REQUESTED)
     store.now(
@@ -133,7 +134,7 @@ def test_message_that_a_partner_may_have_received_keeps_the_former_card(
 
 
 def test_row_written_by_a_newer_version_is_unchanged(
-    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
+    store: SoleStore, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
     store.now(
@@ -148,7 +149,7 @@ def test_row_written_by_a_newer_version_is_unchanged(
 
 @pytest.mark.parametrize("loaded", [("P1",), ("P1", "P2")])
 def test_patron_renumbered_by_a_live_system_keeps_loaded_data(
-    store: Immediate, now: datetime, by: Actor, loaded: tuple[str, ...]
+    store: SoleStore, now: datetime, by: Actor, loaded: tuple[str, ...]
 ) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
     store.now(former_cards.follow_card, "P1", "P2", now, by)
@@ -158,7 +159,7 @@ def test_patron_renumbered_by_a_live_system_keeps_loaded_data(
 
 
 def test_patron_history_is_found_by_every_card(
-    store: Immediate, standing: Standing, replaced: Any, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, replaced: Any, now: datetime, by: Actor
 ) -> None:
     standing(P.RECEIVED, "C1")
     store.now(lambda unit: unit.refuse(Refusal(Reason.UNKNOWN_TITLE), now, by, patron="P1"))
@@ -177,13 +178,14 @@ def test_replacement_runs_as_one_unit_of_a_running_gateway(
     requests_a_day = [
         Request(id="", side=Side.BORROWING, position=P.RECEIVED, title="Dune", bib_id="b1", patron=f"P{n}") for n in range(6)
     ]
-    opened = reactor.until([database.write(bind(UnitOfWork.open, wish, now, world)) for wish in requests_a_day])
+    opened = reactor.until([database.write(bind(UnitOfWork.open, wish, now, world), LockSet()) for wish in requests_a_day])
     work: list[Any] = []
     for number, request in enumerate(opened):
         former = request.patron
         locks = LockSet(former, whole=True)
         work += [database.write(bind(former_cards.replace_card, former, f"Q{number}", now, by), locks)]
-        work += [database.write(bind(UnitOfWork.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world))]
+        placed = bind(UnitOfWork.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world)
+        work += [database.write(placed, LockSet())]
     assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
     kept = reactor.until([database.read(bind(_open_of, f"Q{number}"), is_long=True) for number in range(6)])
     database.close()
@@ -193,13 +195,13 @@ def test_replacement_runs_as_one_unit_of_a_running_gateway(
 # ---- which card it is now
 
 
-def test_chain_of_replacements_ends_at_the_last_card(store: Immediate, replaced: Any, rows: Rows) -> None:
+def test_chain_of_replacements_ends_at_the_last_card(store: SoleStore, replaced: Any, rows: Rows) -> None:
     for former, present in (("A", "B"), ("B", "C"), ("C", "D")):
         replaced(former, present)
     assert [store.now(former_cards.card_now, card) for card in "ABCDX"] == ["D", "D", "D", "D", "X"]
 
 
-def test_reissued_card_is_reinstated(store: Immediate, standing: Standing, replaced: Any, rows: Rows) -> None:
+def test_reissued_card_is_reinstated(store: SoleStore, standing: Standing, replaced: Any, rows: Rows) -> None:
     standing(P.RECEIVED, "C1", patron="A")
     replaced("A", "B")
     replaced("B", "A")
@@ -211,7 +213,7 @@ def test_reissued_card_is_reinstated(store: Immediate, standing: Standing, repla
 
 
 def test_repeated_file_reports_the_same_replacement(
-    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     store.now(loading.write, "patrons", [P1], 1)
     standing(P.RECEIVED, "C1")
@@ -225,7 +227,7 @@ def test_repeated_file_reports_the_same_replacement(
 
 
 def test_rows_added_under_a_former_card_are_moved_by_the_next_load(
-    store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     load(store, now, by, row("P2", "P1"))
     standing(P.RECEIVED, "C1")
@@ -234,7 +236,7 @@ def test_rows_added_under_a_former_card_are_moved_by_the_next_load(
 
 
 def test_former_card_issued_to_another_patron_belongs_to_that_patron(
-    store: Immediate, rows: Rows, now: datetime, by: Actor
+    store: SoleStore, rows: Rows, now: datetime, by: Actor
 ) -> None:
     load(store, now, by, row("P2", "P1"))
     load(store, now, by, row("P1"))
@@ -242,7 +244,7 @@ def test_former_card_issued_to_another_patron_belongs_to_that_patron(
     assert store.now(former_cards.card_now, "P1") == "P1"
 
 
-def test_replaced_card_does_not_count_as_removed(store: Immediate, now: datetime, by: Actor) -> None:
+def test_replaced_card_does_not_count_as_removed(store: SoleStore, now: datetime, by: Actor) -> None:
     people = [replace(P1, barcode=f"P{n}") for n in range(4)]
     store.now(loading.write, "patrons", people, 1)
     coming = [replace(P1, barcode=f"Q{n}") for n in range(4)]
@@ -251,19 +253,19 @@ def test_replaced_card_does_not_count_as_removed(store: Immediate, now: datetime
     assert not report.too_many_vanish(full=True)
 
 
-def test_refused_row_leaves_its_patron_unchanged(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+def test_refused_row_leaves_its_patron_unchanged(store: SoleStore, rows: Rows, now: datetime, by: Actor) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card) for card in ("A", "B", "C")], 1)
     assert load(store, now, by, row("B", "A"), row("A", line=3), full=True) == 1
     assert [one["barcode"] for one in rows(PATRONS)] == ["A", "B"]
 
 
-def test_former_cards_are_deleted_with_their_patron(store: Immediate, rows: Rows, now: datetime, by: Actor) -> None:
+def test_former_cards_are_deleted_with_their_patron(store: SoleStore, rows: Rows, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"), row("Q", line=3), full=True)
     load(store, now, by, row("Q", line=3), full=True)
     assert rows(FORMER_CARDS) == []
 
 
-def test_imported_open_requests_use_the_current_card(store: Immediate, now: datetime, by: Actor) -> None:
+def test_imported_open_requests_use_the_current_card(store: SoleStore, now: datetime, by: Actor) -> None:
     load(store, now, by, row("P2", "P1"))
     old = Request(
         id="OLD-1",

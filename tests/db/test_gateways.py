@@ -74,7 +74,7 @@ def _at_the_same_time(pair: Pair) -> Iterator[None]:
     """Block both writers, so that work submitted meanwhile forms one group each, and start both groups together."""
     inside, go = Barrier(3, timeout=PATIENCE_S), Barrier(3, timeout=PATIENCE_S)
     for database in pair:
-        database.write(lambda _unit: (inside.wait(), go.wait()))
+        database.write(lambda _unit: (inside.wait(), go.wait()), LockSet())
     inside.wait()
     yield
     go.wait()
@@ -142,7 +142,7 @@ def test_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns,
 def test_starting_gateway_overwrites_the_partner_directory(pair: Pair, turns: Turns) -> None:
     names = ("The library", "The library, renamed")
     for database, name in zip(pair, names, strict=True):
-        _outcomes(turns, [database.write(bind(_rename, name))])
+        _outcomes(turns, [database.write(bind(_rename, name), LockSet())])
     (directory,) = _outcomes(turns, [pair[0].read(lambda unit: unit.partners.find("CUHK"), is_long=True)])
     assert directory.name == "The library, renamed"
 
@@ -150,11 +150,11 @@ def test_starting_gateway_overwrites_the_partner_directory(pair: Pair, turns: Tu
 def test_starting_gateway_with_an_unchanged_directory_takes_no_lock(pair: Pair, turns: Turns, postgres_engine: Engine) -> None:
     """Other gateways may hold locks on partner rows in a different order, so locking could deadlock."""
     directory = [Partner(agency="CUHK", name="The library"), Partner(agency="LU", name="Another")]
-    _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory))])
+    _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory), LockSet())])
     with postgres_engine.connect() as busy:
         busy.exec_driver_sql("BEGIN")
         busy.execute(select(LINKS.c.agency).with_for_update())
-        assert _outcomes(turns, [pair[1].write(lambda unit: unit.partners.write(directory))]) == [None]
+        assert _outcomes(turns, [pair[1].write(lambda unit: unit.partners.write(directory), LockSet())]) == [None]
         busy.exec_driver_sql("ROLLBACK")
 
 
@@ -175,7 +175,7 @@ def test_request_placed_during_an_erasure_keeps_its_patron_or_finds_no_patron(
     found = _outcomes(turns, [pair[0].read(bind(forgetting.find, who), is_long=True) for who in people])
     with _at_the_same_time(pair):
         erased = [
-            pair[0].write(bind(forgetting.forget, who, rows, (), "asked", now, by))
+            pair[0].write(bind(forgetting.forget, who, rows, (), "asked", now, by), LockSet())
             for who, rows in zip(people, found, strict=True)
         ]
         placed = [pair[1].write(bind(_request_if_known, card, now, by), LockSet(card)) for card in CARDS]

@@ -17,7 +17,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import read_group, run_group
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
@@ -78,7 +78,7 @@ def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
             item_barcode=f"C{n}",
             **known,  # type: ignore[arg-type]
         )
-        desk.group((UnitOfWork.open, NO_LOCKS, ready, now, replace(by, channel="world")))
+        desk.group((UnitOfWork.open, LockSet(), ready, now, replace(by, channel="world")))
     return desk
 
 
@@ -131,9 +131,9 @@ def test_several_results_are_assigned_to_their_units(shelf: Desk, now: datetime,
         )
         for n in range(3)
     ]
-    shelf.group(*((UnitOfWork.open, NO_LOCKS, request, now, by) for request in more))
+    shelf.group(*((UnitOfWork.open, LockSet(), request, now, by) for request in more))
     found = shelf.group(
-        *((lambda unit, card: unit.requests.open_of_patron(card), NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")),
+        *((lambda unit, card: unit.requests.open_of_patron(card), LockSet(), card) for card in ("Px00x", "Px01x", "P77")),
         do=read_group,
     )
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
@@ -215,10 +215,10 @@ def test_unit_without_declared_locks_sees_everything_before_it(desk: Desk, now: 
     asked = [
         (place, LockSet("Px00x"), "Px00x"),
         (place, LockSet("Px01x"), "Px01x"),
-        (count, NO_LOCKS),
+        (count, LockSet()),
         (place, LockSet("Px02x"), "Px02x"),
     ]
-    assert desk.group(*asked, (count, NO_LOCKS)) == [None, None, 2, None, 3]
+    assert desk.group(*asked, (count, LockSet())) == [None, None, 2, None, 3]
 
 
 def test_rollback_of_one_unit_keeps_the_work_of_others(shelf: Desk, now: datetime, by: Actor) -> None:
@@ -271,7 +271,7 @@ def test_conflicting_query_is_repeated_and_answered(desk: Desk, postgres_engine:
     with postgres_engine.connect() as other:
         other.execute(text("BEGIN"))
         other.execute(text("LOCK TABLE patrons IN ACCESS EXCLUSIVE MODE"))
-        heard = desk.group(*[(_name, NO_LOCKS, card) for card in CARDS[:2]], do=read_group)
+        heard = desk.group(*[(_name, LockSet(), card) for card in CARDS[:2]], do=read_group)
         other.execute(text("ROLLBACK"))
     assert [type(answer) for answer in heard] == [Unavailable, Unavailable]
 
@@ -286,7 +286,7 @@ def test_unit_waiting_on_a_lost_connection_is_repeated(desk: Desk, do: Callable[
             unit.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         return card
 
-    locks = [LockSet(patron=card) if do is run_group else NO_LOCKS for card in CARDS[:3]]
+    locks = [LockSet(patron=card) if do is run_group else LockSet() for card in CARDS[:3]]
     works = (_name, lose, _name)
     assert desk.group(*zip(works, locks, CARDS, strict=False), do=do) == CARDS[:3]
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from hkall_gateway.db import instances, rounds
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import FORGOTTEN, GONE_S, Instance
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.simulator.databases import SoleStore
 
 LEASE_S = 600
 
@@ -20,7 +20,7 @@ def _gateway(name: str, seen_at: datetime) -> Instance:
     return Instance(name=name, host="host", pid=7, version="1.0", since=seen_at, seen_at=seen_at)
 
 
-def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
+def _holds(store: SoleStore, name: str, now: datetime, request: str) -> None:
     """Claim a message for this gateway."""
     message = PartnerMessage(
         send=Notification.ASK_LENDER.value, request=request, partner="CUHK", wire_agency="HKU", wire_id="w-1", at=now
@@ -29,28 +29,28 @@ def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
     assert store.now(lambda unit: unit.outbox.claim(now, name, LEASE_S, 1))
 
 
-def _states(store: Immediate, now: datetime) -> dict[str, str]:
+def _states(store: SoleStore, now: datetime) -> dict[str, str]:
     return {one.name: one.state(now) for one in store.now(instances.list_instances)}
 
 
-def _free(store: Immediate, now: datetime) -> list[str]:
+def _free(store: SoleStore, now: datetime) -> list[str]:
     return [row.request for row in store.now(lambda unit: unit.outbox.claim(now, "heir", LEASE_S, 10))]
 
 
 @pytest.mark.parametrize(("silent_s", "state"), [(0, "up"), (GONE_S, "up"), (GONE_S + 1, "gone")])
-def test_silent_gateway_counts_as_gone_after_a_minute(store: Immediate, now: datetime, silent_s: int, state: str) -> None:
+def test_silent_gateway_counts_as_gone_after_a_minute(store: SoleStore, now: datetime, silent_s: int, state: str) -> None:
     store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
 
 
-def test_stopped_gateway_can_start_again(store: Immediate, now: datetime) -> None:
+def test_stopped_gateway_can_start_again(store: SoleStore, now: datetime) -> None:
     store.now(instances.record_instance, replace(_gateway("a", now), left_at=now))
     assert _states(store, now) == {"a": "left"}
     store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now) == {"a": "up"}
 
 
-def test_messages_of_a_gone_gateway_are_released_before_their_lease_ends(store: Immediate, now: datetime) -> None:
+def test_messages_of_a_gone_gateway_are_released_before_their_lease_ends(store: SoleStore, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
     for name, seen_at, request in (("gone", now, "R1"), ("alive", later, "R2")):
         store.now(instances.record_instance, _gateway(name, seen_at))
@@ -60,7 +60,7 @@ def test_messages_of_a_gone_gateway_are_released_before_their_lease_ends(store: 
     assert _free(store, later) == ["R1"]
 
 
-def test_rounds_of_a_gone_gateway_are_released(store: Immediate, now: datetime) -> None:
+def test_rounds_of_a_gone_gateway_are_released(store: SoleStore, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
     store.now(instances.record_instance, _gateway("gone", now))
     assert store.now(rounds.claim, "overdue", "gone", now, LEASE_S)
@@ -69,24 +69,24 @@ def test_rounds_of_a_gone_gateway_are_released(store: Immediate, now: datetime) 
     assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S)
 
 
-def test_messages_of_a_stopped_gateway_are_released_at_once(store: Immediate, now: datetime) -> None:
+def test_messages_of_a_stopped_gateway_are_released_at_once(store: SoleStore, now: datetime) -> None:
     store.now(instances.record_instance, replace(_gateway("left", now), left_at=now))
     _holds(store, "left", now, "R1")
     assert store.now(instances.release_work, now) == 1
 
 
-def test_gateway_absent_for_a_month_is_deleted(store: Immediate, now: datetime) -> None:
+def test_gateway_absent_for_a_month_is_deleted(store: SoleStore, now: datetime) -> None:
     store.now(instances.record_instance, _gateway("old", now - FORGOTTEN - timedelta(seconds=1)))
     store.now(instances.record_instance, _gateway("a", now))
     store.now(instances.release_work, now)
     assert _states(store, now) == {"a": "up"}
 
 
-def test_restarted_gateway_keeps_one_row_per_name(store: Immediate, now: datetime) -> None:
+def test_restarted_gateway_keeps_one_row_per_name(store: SoleStore, now: datetime) -> None:
     for pid in (1, 2):
         store.now(instances.record_instance, replace(_gateway("a", now), pid=pid))
     assert [one.pid for one in store.now(instances.list_instances)] == [2]
 
 
-def test_unknown_name_has_no_gateway(store: Immediate) -> None:
+def test_unknown_name_has_no_gateway(store: SoleStore) -> None:
     assert store.now(lambda unit: instances.named(unit, "a")) is None

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, StagedCopies, Withdrawals
 from hkall_gateway.db.tables import HOLDINGS, JOBS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 
 pytestmark = pytest.mark.sql_differs
 
@@ -58,7 +58,7 @@ def _many(count: int) -> list[Borrower]:
     return _patrons(*(f"P{n:05d}" for n in range(count)))
 
 
-def _load(store: Immediate, rows: Sequence[Any], *, full: bool = False, kind: str = "patrons") -> int:
+def _load(store: SoleStore, rows: Sequence[Any], *, full: bool = False, kind: str = "patrons") -> int:
     """Load like the command does: number, chunks, finish; return the number of removed rows."""
     number = store.now(loading.begin, kind)
     for start in range(0, len(rows), CHUNK):
@@ -66,11 +66,11 @@ def _load(store: Immediate, rows: Sequence[Any], *, full: bool = False, kind: st
     return store.now(loading.finish, kind, number, full)
 
 
-def _cards(store: Immediate) -> list[str]:
+def _cards(store: SoleStore) -> list[str]:
     return store.now(lambda unit: list(unit.execute(select(PATRONS.c.barcode).order_by(PATRONS.c.barcode)).scalars()))
 
 
-def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
+def _current(store: SoleStore, kind: str = "patrons") -> tuple[str, int] | None:
     """(number, rows) of the current import."""
     asked = select(JOBS.c.cursor, JOBS.c.count).where(JOBS.c.name == f"load {kind}")
     found = store.now(lambda unit: unit.execute(asked).first())
@@ -80,38 +80,38 @@ def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
 # ---- what is written
 
 
-def test_patron_round_trips_with_every_field(store: Immediate) -> None:
+def test_patron_round_trips_with_every_field(store: SoleStore) -> None:
     _load(store, [CHAN])
     assert store.now(lambda unit: unit.patrons.find("P1")) == CHAN
 
 
-def test_item_round_trips_with_every_field(store: Immediate) -> None:
+def test_item_round_trips_with_every_field(store: SoleStore) -> None:
     _load(store, [DUNE], kind="holdings")
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
-def test_existing_patron_is_overwritten_completely(store: Immediate) -> None:
+def test_existing_patron_is_overwritten_completely(store: SoleStore) -> None:
     _load(store, [CHAN])
     bare = Borrower(barcode="P1", name=Sensitive("Chan"), category="staff")
     _load(store, [bare])
     assert store.now(lambda unit: unit.patrons.find("P1")) == bare
 
 
-def test_same_barcode_in_two_libraries_is_two_items(store: Immediate) -> None:
+def test_same_barcode_in_two_libraries_is_two_items(store: SoleStore) -> None:
     other = replace(DUNE, agency="PolyU", title="Emma")
     _load(store, [DUNE, other], kind="holdings")
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
     assert store.now(lambda unit: unit.holdings.find(ItemKey("PolyU", "C1"))) == other
 
 
-def test_last_row_of_a_repeated_patron_is_used(store: Immediate) -> None:
+def test_last_row_of_a_repeated_patron_is_used(store: SoleStore) -> None:
     _load(store, [CHAN, replace(CHAN, category="staff")])
     loaded = store.now(lambda unit: unit.patrons.find("P1"))
     assert loaded is not None
     assert loaded.category == "staff"
 
 
-def test_empty_file_loads_no_rows(store: Immediate) -> None:
+def test_empty_file_loads_no_rows(store: SoleStore) -> None:
     _load(store, _patrons("P1"))
     assert _load(store, []) == 0
     assert _cards(store) == ["P1"]
@@ -120,19 +120,19 @@ def test_empty_file_loads_no_rows(store: Immediate) -> None:
 # ---- what vanishes
 
 
-def test_delta_load_keeps_rows_that_the_file_does_not_list(store: Immediate) -> None:
+def test_delta_load_keeps_rows_that_the_file_does_not_list(store: SoleStore) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3")) == 0
     assert _cards(store) == ["P1", "P2", "P3"]
 
 
-def test_full_load_removes_rows_that_the_file_does_not_list(store: Immediate) -> None:
+def test_full_load_removes_rows_that_the_file_does_not_list(store: SoleStore) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3"), full=True) == 1
     assert _cards(store) == ["P2", "P3"]
 
 
-def test_full_load_removes_rows_of_earlier_delta_loads(store: Immediate) -> None:
+def test_full_load_removes_rows_of_earlier_delta_loads(store: SoleStore) -> None:
     _load(store, _patrons("P1"), full=True)
     _load(store, _patrons("P2"))
     _load(store, _patrons("P3"))
@@ -140,13 +140,13 @@ def test_full_load_removes_rows_of_earlier_delta_loads(store: Immediate) -> None
     assert _cards(store) == ["P1"]
 
 
-def test_full_load_of_patrons_keeps_the_items(store: Immediate) -> None:
+def test_full_load_of_patrons_keeps_the_items(store: SoleStore) -> None:
     _load(store, [DUNE], kind="holdings")
     _load(store, _patrons("P1"), full=True)
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
-def test_old_patrons_stay_until_a_full_load_ends(store: Immediate) -> None:
+def test_old_patrons_stay_until_a_full_load_ends(store: SoleStore) -> None:
     _load(store, _patrons("P1", "P2"), full=True)
     number = store.now(loading.begin, "patrons")
     store.now(loading.write, "patrons", _patrons("P3"), number)
@@ -154,7 +154,7 @@ def test_old_patrons_stay_until_a_full_load_ends(store: Immediate) -> None:
     assert _current(store) == ("1", 2)
 
 
-def test_finished_import_becomes_current_and_counts_its_rows(store: Immediate) -> None:
+def test_finished_import_becomes_current_and_counts_its_rows(store: SoleStore) -> None:
     _load(store, _patrons("P1", "P2"), full=True)
     _load(store, _patrons("P2", "P3"), full=True)
     assert _current(store) == ("2", 2)
@@ -168,7 +168,7 @@ class _Death(BaseException):
     """The process has crashed."""
 
 
-def _dying_at(engine: Engine, commit: int) -> Immediate:
+def _dying_at(engine: Engine, commit: int) -> SoleStore:
     """A command whose process crashes just before this commit."""
     left = iter(range(1, commit))
 
@@ -176,10 +176,10 @@ def _dying_at(engine: Engine, commit: int) -> Immediate:
         if next(left, None) is None:
             raise _Death
 
-    return Immediate(engine, lambda connection: UnitOfWork(connection, str), before_commit)
+    return SoleStore(engine, lambda connection: UnitOfWork(connection, str), before_commit)
 
 
-def test_interrupted_load_has_complete_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
+def test_interrupted_load_has_complete_chunks_and_is_not_current(engine: Engine, store: SoleStore) -> None:
     _load(store, _patrons("Q1"), full=True)
     command = _dying_at(engine, 4)  # the number, two chunks, and then
     with pytest.raises(_Death):
@@ -189,7 +189,7 @@ def test_interrupted_load_has_complete_chunks_and_is_not_current(engine: Engine,
     assert _current(store) == ("1", 1)
 
 
-def test_rows_of_an_interrupted_load_are_removed_by_the_next_full_file(store: Immediate) -> None:
+def test_rows_of_an_interrupted_load_are_removed_by_the_next_full_file(store: SoleStore) -> None:
     _load(store, _patrons("P1"), full=True)
     dead = store.now(loading.begin, "patrons")
     store.now(loading.write, "patrons", _patrons("P2"), dead)
@@ -198,7 +198,7 @@ def test_rows_of_an_interrupted_load_are_removed_by_the_next_full_file(store: Im
     assert _cards(store) == ["P1", "P3"]
 
 
-def test_repeated_load_changes_no_rows(store: Immediate) -> None:
+def test_repeated_load_changes_no_rows(store: SoleStore) -> None:
     _load(store, _many(CHUNK + 1), full=True)
     report = store.now(loading.compare, "patrons", _many(CHUNK + 1))
     assert _load(store, _many(CHUNK + 1), full=True) == 0
@@ -208,19 +208,19 @@ def test_repeated_load_changes_no_rows(store: Immediate) -> None:
 # ---- what it would change
 
 
-def test_report_counts_new_changed_unchanged_and_removed_rows(store: Immediate) -> None:
+def test_report_counts_new_changed_unchanged_and_removed_rows(store: SoleStore) -> None:
     _load(store, _patrons("P1", "P2", "P3", "P4"))
     coming = [*_patrons("P1", "P5", "P6"), replace(CHAN, barcode="P2", email=Sensitive("new@hku.test"))]
     assert store.now(loading.compare, "patrons", coming) == LoadReport(before=4, new=2, changed=1, same=1, vanishing=2)
 
 
-def test_report_identifies_items_by_library_and_barcode(store: Immediate) -> None:
+def test_report_identifies_items_by_library_and_barcode(store: SoleStore) -> None:
     _load(store, [DUNE], kind="holdings")
     coming = staged(replace(DUNE, agency="PolyU"), replace(DUNE, status="Available On Shelf"))
     assert store.now(loading.compare_copies, coming) == LoadReport(before=1, new=1, changed=1, same=0, vanishing=0)
 
 
-def test_report_counts_removed_items_per_library(store: Immediate) -> None:
+def test_report_counts_removed_items_per_library(store: SoleStore) -> None:
     copies = [replace(DUNE, barcode=f"B{n}", agency=agency) for n in range(3) for agency in ("CUHK", "LU")]
     _load(store, copies, kind="holdings")
     gone = Withdrawals(copies=frozenset({("CUHK", "B0"), ("CUHK", "B1"), ("LU", "none")}))
@@ -251,7 +251,7 @@ def staged(*copies: Holding) -> StagedCopies:
     return made
 
 
-def test_load_report_changes_no_rows(store: Immediate) -> None:
+def test_load_report_changes_no_rows(store: SoleStore) -> None:
     _load(store, _patrons("P1"))
     store.now(loading.compare, "patrons", _patrons("P2"))
     assert _cards(store) == ["P1"]
@@ -289,7 +289,7 @@ def test_load_is_suspicious_when_it_removes_more_than_a_fifth_of_one_librarys_it
     assert not report.too_many_vanish(full=False)
 
 
-def test_every_row_of_a_multi_chunk_file_is_written_once(store: Immediate) -> None:
+def test_every_row_of_a_multi_chunk_file_is_written_once(store: SoleStore) -> None:
     _load(store, _many(2 * CHUNK + 1))
     assert store.now(lambda unit: unit.execute(select(func.count()).select_from(PATRONS)).scalar()) == 2 * CHUNK + 1
 
@@ -297,19 +297,19 @@ def test_every_row_of_a_multi_chunk_file_is_written_once(store: Immediate) -> No
 # ---- the order on the shelf
 
 
-def _keys(store: Immediate) -> dict[str, str]:
+def _keys(store: SoleStore) -> dict[str, str]:
     asked = select(HOLDINGS.c.barcode, HOLDINGS.c.shelving_key)
     return {barcode: key for barcode, key in store.now(lambda unit: unit.execute(asked).all())}  # noqa: C416
 
 
-def test_loaded_item_has_the_sort_key_of_its_call_number(store: Immediate) -> None:
+def test_loaded_item_has_the_sort_key_of_its_call_number(store: SoleStore) -> None:
     _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
     _load(store, [replace(DUNE, call_number="QA9 .B3")], kind="holdings")
     assert _keys(store) == {"C1": shelving_key("QA9 .B3")}
 
 
-def test_file_without_call_numbers_keeps_stored_numbers_and_keys(store: Immediate) -> None:
+def test_file_without_call_numbers_keeps_stored_numbers_and_keys(store: SoleStore) -> None:
     _load(store, [replace(DUNE, call_number="QA76 .B3")], kind="holdings")
     store.now(loading.write, "holdings", [replace(DUNE, call_number="", title="Dune!")], 2, {"agency", "barcode", "title"})
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
@@ -319,7 +319,7 @@ def _fill(unit: UnitOfWork, place: loading.Place) -> loading.Place | None:
     return loading.fill_keys(unit.connection, place, 2)
 
 
-def test_missing_sort_keys_are_filled_in_batches(store: Immediate) -> None:
+def test_missing_sort_keys_are_filled_in_batches(store: SoleStore) -> None:
     copies = [replace(DUNE, barcode=f"C{n}", call_number=f"QA{n} .B3" if n else "") for n in range(6)]
     _load(store, copies, kind="holdings")
     wanted = _keys(store)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests.db.conftest import COPIES
 
 CANDIDATE = Candidate(request="R1", rank=1, agency="LU", barcode="L1", local_bib_id="", skip="", wire_id="R1-1", outcome="")
@@ -26,7 +26,7 @@ CANDIDATE = Candidate(request="R1", rank=1, agency="LU", barcode="L1", local_bib
 @pytest.fixture
 def request_r1(postgres_engine: Engine, now: datetime) -> None:
     """One loan of P1: R1, item C1, requested first from LU under R1-1 and then from CUHK under R1-2, placed by D as d-1."""
-    store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(postgres_engine, lambda connection: UnitOfWork(connection, str))
     loan = Request(
         id="R1",
         side=Side.BORROWING,
@@ -116,8 +116,8 @@ def test_locks_on_different_objects_do_not_block_each_other(two: tuple[Connectio
 
 
 def test_empty_lock_set_takes_no_lock(two: tuple[Connection, Connection]) -> None:
-    assert not waits(two, NO_LOCKS, NO_LOCKS)
-    assert list(NO_LOCKS.names()) == []
+    assert not waits(two, LockSet(), LockSet())
+    assert list(LockSet().names()) == []
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -24,7 +24,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import LostRace
@@ -124,23 +124,23 @@ BAD: Final[dict[str, tuple[Callable[[UnitOfWork, str], str], LockSet]]] = {
     "a surrogate in its lock": (write, LockSet("\udcff", item=("HKU", "\udcff"))),
     "a NUL in a request":      (write, LockSet(request="a\0b")),
     "a lock that is held":     (write, LockSet(HELD)),
-    "at once":                 (raise_at_once, NO_LOCKS),
-    "after its write":         (raise_after_its_write, NO_LOCKS),
-    "a lost race":             (lose_a_race, NO_LOCKS),
-    "at its flush":            (fail_at_its_flush, NO_LOCKS),
-    "at COMMIT":               (fail_at_commit, NO_LOCKS),
-    "a NUL":                   (write_a_nul, NO_LOCKS),
-    "a surrogate":             (write_a_surrogate, NO_LOCKS),
-    "beyond 64 bits":          (write_a_number_beyond_64_bits, NO_LOCKS),
-    "an error swallowed":      (swallow_an_error, NO_LOCKS),
-    "a serialization failure": (end_as("40001"), NO_LOCKS),
-    "a deadlock":              (end_as("40P01"), NO_LOCKS),
-    "a lock timeout":          (end_as("55P03"), NO_LOCKS),
-    "a statement timeout":     (end_as("57014"), NO_LOCKS),
-    "the connection":          (lose_the_connection, NO_LOCKS),
+    "at once":                 (raise_at_once, LockSet()),
+    "after its write":         (raise_after_its_write, LockSet()),
+    "a lost race":             (lose_a_race, LockSet()),
+    "at its flush":            (fail_at_its_flush, LockSet()),
+    "at COMMIT":               (fail_at_commit, LockSet()),
+    "a NUL":                   (write_a_nul, LockSet()),
+    "a surrogate":             (write_a_surrogate, LockSet()),
+    "beyond 64 bits":          (write_a_number_beyond_64_bits, LockSet()),
+    "an error swallowed":      (swallow_an_error, LockSet()),
+    "a serialization failure": (end_as("40001"), LockSet()),
+    "a deadlock":              (end_as("40P01"), LockSet()),
+    "a lock timeout":          (end_as("55P03"), LockSet()),
+    "a statement timeout":     (end_as("57014"), LockSet()),
+    "the connection":          (lose_the_connection, LockSet()),
 }
 # fmt: on
-GOOD: Final = {"good": (write, NO_LOCKS), "good and buffered": (write_later, LockSet("P1", item=("HKU", "C1")))}
+GOOD: Final = {"good": (write, LockSet()), "good and buffered": (write_later, LockSet("P1", item=("HKU", "C1")))}
 
 
 class Site:
@@ -162,7 +162,7 @@ class Site:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
-        holder = self.database.write(hold)
+        holder = self.database.write(hold, LockSet())
         assert inside.wait(PATIENCE_S)
         names = [f"u{next(NUMBERS)}" for _ in asked]
         waiters = [self.database.write(bind(work, name), locks) for (work, locks), name in zip(asked, names, strict=True)]

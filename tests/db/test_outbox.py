@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 from structlog.testing import capture_logs
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.outbox import SET_ASIDE_S, OutboxRow
 from hkall_gateway.db.tables import LINKS, OUTBOX
@@ -21,6 +20,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import OutboxState
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.examples import example_count
 
@@ -40,7 +40,7 @@ def _put(unit: UnitOfWork, request: str, partner: str, now: datetime) -> None:
     unit.outbox.put(Notification.ASK_LENDER, _telling(request, partner, now), "c-1", now)
 
 
-def _claim(store: Immediate, now: datetime, who: str = "gw1", limit: int = 100) -> list[int]:
+def _claim(store: SoleStore, now: datetime, who: str = "gw1", limit: int = 100) -> list[int]:
     return [row.id for row in store.now(_taken, now, who, limit)]
 
 
@@ -48,17 +48,17 @@ def _taken(unit: UnitOfWork, now: datetime, who: str, limit: int) -> tuple[Outbo
     return unit.outbox.claim(now, who, LEASE_S, limit)
 
 
-def _sent(store: Immediate, row: int, now: datetime) -> None:
+def _sent(store: SoleStore, row: int, now: datetime) -> None:
     store.now(lambda unit: unit.outbox.mark_sent(row, now))
 
 
-def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
+def _filled(store: SoleStore, now: datetime, *lanes: tuple[str, str]) -> None:
     for request, partner in lanes:
         store.now(_put, request, partner, now)
 
 
 @pytest.mark.parametrize("send", Notification)
-def test_queued_message_is_claimed_with_all_its_fields(store: Immediate, now: datetime, send: Notification) -> None:
+def test_queued_message_is_claimed_with_all_its_fields(store: SoleStore, now: datetime, send: Notification) -> None:
     letter = is_letter(send)
     payload = (
         PatronNotice(send=send.value, request="R1", patron="P1", title="Dune", at=now, notice=7)
@@ -82,7 +82,7 @@ NEWER: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", NEWER)
-def test_message_written_by_a_newer_version_is_left_without_blocking_others(store: Immediate, now: datetime, name: str) -> None:
+def test_message_written_by_a_newer_version_is_left_without_blocking_others(store: SoleStore, now: datetime, name: str) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.execute(OUTBOX.update().where(OUTBOX.c.id == 1).values(**NEWER[name])))
     assert _claim(store, now) == [2, 3]
@@ -90,7 +90,7 @@ def test_message_written_by_a_newer_version_is_left_without_blocking_others(stor
     assert store.now(lambda unit: unit.outbox.held_by("gw1")) == 2
 
 
-def test_unreadable_rows_are_set_aside_and_others_of_their_channel_delivered(store: Immediate, now: datetime) -> None:
+def test_unreadable_rows_are_set_aside_and_others_of_their_channel_delivered(store: SoleStore, now: datetime) -> None:
     _filled(store, now, *((f"R{number}", "CUHK") for number in range(12)))
     spoil = OUTBOX.update().where(OUTBOX.c.id <= 5).values(payload="{spoilt")
     store.now(lambda unit: unit.execute(spoil))
@@ -114,7 +114,7 @@ def _four_of_each(unit: UnitOfWork, now: datetime) -> tuple[OutboxRow, ...]:
     ("due_s", "heard_s", "is_stalled"), [(300, None, True), (299, None, False), (300, 300, True), (300, 299, False)]
 )
 def test_channel_is_stalled_when_a_due_message_is_unsent_and_no_reply_arrives(
-    store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
+    store: SoleStore, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     if heard_s is not None:
@@ -124,7 +124,7 @@ def test_channel_is_stalled_when_a_due_message_is_unsent_and_no_reply_arrives(
     assert store.now(lambda unit: unit.outbox.stalled(now)) == ({"CUHK"} if is_stalled else set())
 
 
-def test_channel_that_is_down_or_paused_is_not_stalled(store: Immediate, now: datetime) -> None:
+def test_channel_that_is_down_or_paused_is_not_stalled(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK"), Partner(agency="PolyU", name="PolyU")]))
     _filled(store, now - timedelta(hours=1), ("R1", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN)))
@@ -132,7 +132,7 @@ def test_channel_that_is_down_or_paused_is_not_stalled(store: Immediate, now: da
     assert store.now(lambda unit: unit.outbox.stalled(now)) == set()
 
 
-def test_messages_with_the_same_key_are_sent_in_order_one_at_a_time(store: Immediate, now: datetime) -> None:
+def test_messages_with_the_same_key_are_sent_in_order_one_at_a_time(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R1", "CUHK"))
     left = []
     while claimed := _claim(store, now):
@@ -141,7 +141,7 @@ def test_messages_with_the_same_key_are_sent_in_order_one_at_a_time(store: Immed
     assert left == [[1], [2], [3]]
 
 
-def test_messages_with_different_keys_do_not_block_each_other(store: Immediate, now: datetime) -> None:
+def test_messages_with_different_keys_do_not_block_each_other(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     assert _claim(store, now) == [1, 3, 4]
 
@@ -150,7 +150,7 @@ def test_messages_with_different_keys_do_not_block_each_other(store: Immediate, 
 def test_channels_due_at_once_are_ordered_by_name(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: int
 ) -> None:
-    store = Immediate(postgres_engine, make_unit)
+    store = SoleStore(postgres_engine, make_unit)
     store.now(_listed_and_counted, counted)
     _filled(store, now, *[("R1", f"A{n:05}") for n in (7, 3, 9, 1, 8, 2, 6, 4)])
     claimed = store.now(_taken_by_hashing, now)
@@ -169,31 +169,31 @@ def _taken_by_hashing(unit: UnitOfWork, now: datetime) -> list[int]:
     return [row.id for row in _taken(unit, now, "gw1", 100)]
 
 
-def test_claim_is_limited_in_number(store: Immediate, now: datetime) -> None:
+def test_claim_is_limited_in_number(store: SoleStore, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(5)])
     assert [_claim(store, now, limit=2) for _ in range(3)] == [[1, 2], [3, 4], [5]]
 
 
-def test_message_claimed_by_one_gateway_is_not_available_to_another(store: Immediate, now: datetime) -> None:
+def test_message_claimed_by_one_gateway_is_not_available_to_another(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     assert (_claim(store, now, "gw1"), _claim(store, now, "gw2")) == ([1], [])
 
 
 @pytest.mark.parametrize(("after_s", "claimed"), [(LEASE_S - 1, []), (LEASE_S, []), (LEASE_S + 1, [1])])
-def test_lease_expires(store: Immediate, now: datetime, after_s: int, claimed: list[int]) -> None:
+def test_lease_expires(store: SoleStore, now: datetime, after_s: int, claimed: list[int]) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now, "gw1")
     assert _claim(store, now + timedelta(seconds=after_s), "gw2") == claimed
 
 
-def test_restarted_gateway_releases_only_its_own_messages(store: Immediate, now: datetime) -> None:
+def test_restarted_gateway_releases_only_its_own_messages(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     assert (_claim(store, now, "gw1", 1), _claim(store, now, "gw2", 1)) == ([1], [2])
     store.now(lambda unit: unit.outbox.release("gw1", now))
     assert _claim(store, now, "gw3") == [1]
 
 
-def test_message_in_flight_at_a_crash_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_at_a_crash_has_an_unknown_outcome(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, "gw1", 1)
     store.now(lambda unit: unit.outbox.release("gw1", now))
@@ -205,7 +205,7 @@ def test_message_in_flight_at_a_crash_has_an_unknown_outcome(store: Immediate, n
     assert row.state is OutboxState.UNSURE
 
 
-def test_message_released_from_a_dead_gateway_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
+def test_message_released_from_a_dead_gateway_has_an_unknown_outcome(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, "gw1", 1)
     later = now + timedelta(seconds=LEASE_S + 1)
@@ -214,7 +214,7 @@ def test_message_released_from_a_dead_gateway_has_an_unknown_outcome(store: Imme
     assert store.now(lambda unit: unit.outbox.attempts(2)) == ()
 
 
-def test_failed_message_blocks_later_messages_of_its_key_until_the_retry(store: Immediate, now: datetime) -> None:
+def test_failed_message_blocks_later_messages_of_its_key_until_the_retry(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     assert _claim(store, now) == [1, 3]
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=5), "timeout"))
@@ -223,28 +223,28 @@ def test_failed_message_blocks_later_messages_of_its_key_until_the_retry(store: 
     assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
 
 
-def test_dead_letter_blocks_only_messages_with_its_key(store: Immediate, now: datetime) -> None:
+def test_dead_letter_blocks_only_messages_with_its_key(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, limit=1)
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused for good"))
     assert _claim(store, now) == [3]
 
 
-def test_retried_dead_letter_is_sent_before_the_messages_that_it_blocked(store: Immediate, now: datetime) -> None:
+def test_retried_dead_letter_is_sent_before_the_messages_that_it_blocked(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.retry(1, now))
     assert _claim(store, now) == [1]
 
 
-def test_only_unsettled_messages_can_be_retried(store: Immediate, now: datetime) -> None:
+def test_only_unsettled_messages_can_be_retried(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _sent(store, 1, now)
     assert not store.now(lambda unit: unit.outbox.retry(1, now))
     assert not store.now(lambda unit: unit.outbox.retry(99, now))
 
 
-def test_message_in_flight_cannot_be_retried_until_its_lease_expires(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_cannot_be_retried_until_its_lease_expires(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
     assert not store.now(lambda unit: unit.outbox.retry(1, now))
@@ -255,27 +255,27 @@ def test_message_in_flight_cannot_be_retried_until_its_lease_expires(store: Imme
 
 
 @pytest.mark.parametrize("state", [OutboxState.DONE, OutboxState.DROPPED])
-def test_settled_message_releases_the_next_message_with_its_key(store: Immediate, now: datetime, state: OutboxState) -> None:
+def test_settled_message_releases_the_next_message_with_its_key(store: SoleStore, now: datetime, state: OutboxState) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
     assert _claim(store, now) == [2]
 
 
-def test_message_in_flight_cannot_be_settled_manually(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_cannot_be_settled_manually(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
     assert not store.now(lambda unit: unit.outbox.close(1, OutboxState.DROPPED, "no", now))
 
 
-def test_long_error_is_stored_truncated(store: Immediate, now: datetime) -> None:
+def test_long_error_is_stored_truncated(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "x" * 10_000))
     (row,) = store.now(lambda unit: unit.outbox.rows())
     assert row.last_error == "x" * 500
 
 
-def test_list_is_filtered_by_partner_and_request(store: Immediate, now: datetime) -> None:
+def test_list_is_filtered_by_partner_and_request(store: SoleStore, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "PolyU"), ("R2", "CUHK"))
     _sent(store, 3, now)
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(partner="CUHK"))] == [1]
@@ -283,7 +283,7 @@ def test_list_is_filtered_by_partner_and_request(store: Immediate, now: datetime
     assert [row.id for row in store.now(lambda unit: unit.outbox.rows(states=[OutboxState.SENT]))] == [3]
 
 
-def test_queue_depths_count_letters_together_and_partners_separately(store: Immediate, now: datetime) -> None:
+def test_queue_depths_count_letters_together_and_partners_separately(store: SoleStore, now: datetime) -> None:
     later = now + timedelta(hours=1)
     _filled(store, now, ("R1", "CUHK"), ("R2", "PolyU"))
     _filled(store, later, ("R3", "CUHK"))
@@ -298,7 +298,7 @@ def test_queue_depths_count_letters_together_and_partners_separately(store: Imme
     ]
 
 
-def test_claim_does_not_scan_the_table(plan: Plan, store: Immediate, now: datetime) -> None:
+def test_claim_does_not_scan_the_table(plan: Plan, store: SoleStore, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(1000)])  # more than the database has ever counted
     lines, due = (plan(_taken, now, "gw1", 10, question=number) for number in (0, -1))
     assert lines.count("ix_outbox_waiting") >= 3  # the first line, the next, and when something is due on each
@@ -310,7 +310,7 @@ def test_claim_does_not_scan_the_table(plan: Plan, store: Immediate, now: dateti
 def test_two_gateways_never_claim_the_same_row(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
-    store = Immediate(postgres_engine, make_unit)
+    store = SoleStore(postgres_engine, make_unit)
     _filled(store, now, *[(f"R{n}", partner) for n, partner in enumerate(("CUHK", "CUHK", "PolyU", "PolyU"))])
     store.close()
     with postgres_engine.connect() as one, postgres_engine.connect() as other:
@@ -328,7 +328,7 @@ def _claim_within(unit: UnitOfWork, now: datetime, who: str, in_flight: int) -> 
     return [row.id for row in unit.outbox.claim(now, who, LEASE_S, 100, lambda _link, under_way: in_flight - under_way)]
 
 
-def test_partner_limit_counts_messages_in_flight_at_every_gateway(store: Immediate, now: datetime) -> None:
+def test_partner_limit_counts_messages_in_flight_at_every_gateway(store: SoleStore, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(6)], ("R1", "PolyU"))
     assert store.now(_claim_within, now, "gw1", 3) == [1, 2, 3, 7]
     assert store.now(_claim_within, now, "gw2", 4) == [4]
@@ -338,7 +338,7 @@ def test_partner_limit_counts_messages_in_flight_at_every_gateway(store: Immedia
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"CUHK": 4, "PolyU": 1}
 
 
-def test_full_channel_does_not_delay_other_channels(store: Immediate, now: datetime) -> None:
+def test_full_channel_does_not_delay_other_channels(store: SoleStore, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(200)], ("R1", "PolyU"))
     assert store.now(_claim_within, now, "gw1", 1) == [1, 201]
 
@@ -346,7 +346,7 @@ def test_full_channel_does_not_delay_other_channels(store: Immediate, now: datet
 def test_two_gateways_claiming_concurrently_respect_the_partner_limit(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
-    store = Immediate(postgres_engine, make_unit)
+    store = SoleStore(postgres_engine, make_unit)
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(8)], ("R1", "PolyU"))
     with postgres_engine.connect() as one, postgres_engine.connect() as other:
         one.exec_driver_sql("BEGIN")
@@ -377,7 +377,7 @@ def test_messages_with_the_same_key_are_sent_in_order_after_any_sequence_of_even
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     _filled(store, now, *[(request, "CUHK") for request in lanes])
     settled = _played(store, now, steps, choice)
     store.close()
@@ -387,7 +387,7 @@ def test_messages_with_the_same_key_are_sent_in_order_after_any_sequence_of_even
         assert numbers == [n for n, lane in enumerate(lanes, start=1) if lane == request][: len(numbers)]
 
 
-def _played(store: Immediate, now: datetime, steps: list[str], choice: object) -> list[int]:
+def _played(store: SoleStore, now: datetime, steps: list[str], choice: object) -> list[int]:
     """The rows sent, in the order of sending."""
     held: list[int] = []
     sent: list[int] = []

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event, update
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import OUTBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import circuit
@@ -19,6 +18,7 @@ from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.examples import example_count
 
@@ -75,17 +75,17 @@ def _hold_lanes(unit: UnitOfWork, now: datetime, state: str = "waiting") -> None
 
 
 @pytest.fixture
-def memory() -> Iterator[Immediate]:
+def memory() -> Iterator[SoleStore]:
     """A store on SQLite that counts its virtual machine steps."""
     engine = databases.MEMORY.fresh()
-    opened = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    opened = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     opened.now(lambda unit: unit.partners.write([Partner(agency=agency, name=agency) for agency in ("CUHK", "PolyU")]))
     yield opened
     opened.close()
     engine.dispose()
 
 
-def _steps(store: Immediate, look: Look, now: datetime) -> int:
+def _steps(store: SoleStore, look: Look, now: datetime) -> int:
     """The number of SQLite virtual machine steps of some work."""
     counted = [0]
 
@@ -137,7 +137,7 @@ def _next_due(unit: UnitOfWork, _now: datetime) -> object:
 @pytest.mark.parametrize("look", [_claim, _next_due])
 @pytest.mark.parametrize("waiting", [_resting, _full, _not_due, _many_letters, _dead, _open])
 def test_cost_of_a_claim_does_not_depend_on_the_queue_length(
-    memory: Immediate, now: datetime, waiting: Callable[[UnitOfWork, datetime, int], None], look: Look
+    memory: SoleStore, now: datetime, waiting: Callable[[UnitOfWork, datetime, int], None], look: Look
 ) -> None:
     memory.now(waiting, now, 50)
     few = _steps(memory, look, now)
@@ -146,7 +146,7 @@ def test_cost_of_a_claim_does_not_depend_on_the_queue_length(
     assert _steps(memory, look, now) <= few * 1.1
 
 
-def test_blocked_messages_with_the_same_key_are_read_once(memory: Immediate, now: datetime) -> None:
+def test_blocked_messages_with_the_same_key_are_read_once(memory: SoleStore, now: datetime) -> None:
     taken = []
     for first, upto in ((0, 1_000), (1_000, 2_000)):
         memory.now(_put, now, "CUHK", range(first, upto), 2)
@@ -175,7 +175,7 @@ def _counted(unit: UnitOfWork, now: datetime, requests: int) -> None:
 def test_postgresql_uses_indexes_for_sendable_rows_regardless_of_statistics(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: str
 ) -> None:
-    store = Immediate(postgres_engine, make_unit)
+    store = SoleStore(postgres_engine, make_unit)
     store.now(COUNTED[counted], now)
     store.now(_put, now, "CUHK", range(1_000), 2)
     store.now(_hold_lanes, now)
@@ -188,7 +188,7 @@ def test_postgresql_uses_indexes_for_sendable_rows_regardless_of_statistics(
     assert "Join" not in found
 
 
-def _explained(store: Immediate, engine: Engine, now: datetime) -> str:
+def _explained(store: SoleStore, engine: Engine, now: datetime) -> str:
     """PostgreSQL's plan for the last query of a claim, which selects the rows themselves."""
     asked: list[tuple[str, Any]] = []
 
@@ -206,7 +206,7 @@ def _explained(store: Immediate, engine: Engine, now: datetime) -> str:
 # ---- who may leave
 
 
-def test_oldest_message_of_a_channel_is_sent_first_and_channels_are_independent(store: Immediate, now: datetime) -> None:
+def test_oldest_message_of_a_channel_is_sent_first_and_channels_are_independent(store: SoleStore, now: datetime) -> None:
     store.now(_put, now - timedelta(minutes=2), "CUHK", range(10))
     store.now(_put, now - timedelta(minutes=1), "PolyU", range(1))
     store.now(_put_letters, now, range(3))
@@ -214,14 +214,14 @@ def test_oldest_message_of_a_channel_is_sent_first_and_channels_are_independent(
     assert store.now(_claim, now) == []
 
 
-def test_retried_message_is_ordered_by_its_new_time(store: Immediate, now: datetime) -> None:
+def test_retried_message_is_ordered_by_its_new_time(store: SoleStore, now: datetime) -> None:
     store.now(_put, now, "CUHK", range(6))
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=1), "timeout"))
     assert store.now(_claim, now + HOUR) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("state", ["waiting", "dead"])
-def test_channel_with_blocked_messages_does_not_delay_other_channels(store: Immediate, now: datetime, state: str) -> None:
+def test_channel_with_blocked_messages_does_not_delay_other_channels(store: SoleStore, now: datetime, state: str) -> None:
     store.now(_put, now - HOUR, "CUHK", range(100), 2)
     store.now(_hold_lanes, now, state)
     store.now(_put, now - HOUR, "CUHK", range(100, 101))
@@ -229,13 +229,13 @@ def test_channel_with_blocked_messages_does_not_delay_other_channels(store: Imme
     assert store.now(_claim, now, 2) == [201, 202]
 
 
-def test_letters_to_many_patrons_share_one_channel(store: Immediate, now: datetime) -> None:
+def test_letters_to_many_patrons_share_one_channel(store: SoleStore, now: datetime) -> None:
     store.now(_put_letters, now, range(1_000))
     assert store.now(_claim, now) == [1, 2, 3, 4]
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"mail": 4}
 
 
-def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime) -> None:
+def test_no_message_is_sent_to_a_paused_partner(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK")]))
     store.now(_put, now, "CUHK", range(3))
     store.now(_rest, now)
@@ -246,7 +246,7 @@ def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime)
 # ---- when something is due
 
 
-def test_next_due_time_ignores_paused_channels_and_blocked_messages(store: Immediate, now: datetime) -> None:
+def test_next_due_time_ignores_paused_channels_and_blocked_messages(store: SoleStore, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="PolyU", name="PolyU")]))
     assert store.now(_next_due, now) is None
     store.now(_put, now, "PolyU", range(1))
@@ -276,7 +276,7 @@ Rows = list[dict[str, Any]]
 @given(st.lists(st.fixed_dictionaries(ROW), max_size=40), st.sets(st.sampled_from(["CUHK", "PolyU"]), max_size=1))
 def test_claim_finds_the_same_messages_as_a_full_search(now: datetime, rows: Rows, resting: set[str]) -> None:
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, str))
     store.now(_furnish, now, rows, resting)
     taken = store.now(_claim, now)
     store.close()

@@ -8,10 +8,10 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from hkall_gateway.db import partners
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.partners import CAME, WENT, RequestReplies
 from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 P = Position
 MONTH, WEEK, MOMENT = timedelta(days=30), timedelta(days=7), timedelta(microseconds=1)
@@ -19,7 +19,7 @@ Standing = Callable[..., Request]
 
 
 @pytest.fixture
-def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., Request]:
+def asked(store: SoleStore, standing: Standing, now: datetime) -> Callable[..., Request]:
     """A request sent to CUHK under w-N; `last`: CUHK is the current lender."""
     numbers = iter(range(1, 100))
 
@@ -42,7 +42,7 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
 @pytest.mark.parametrize(("ago", "counted"), [(MONTH, True), (MONTH + MOMENT, False)])
 @pytest.mark.parametrize("side", list(Side))
 def test_closed_request_counts_in_the_lending_balance_for_thirty_days(
-    store: Immediate, standing: Standing, now: datetime, side: Side, ago: timedelta, counted: bool
+    store: SoleStore, standing: Standing, now: datetime, side: Side, ago: timedelta, counted: bool
 ) -> None:
     standing(P.CLOSED, side=side, placed_at=now - ago)
     assert store.now(partners.balance, side, now) == ({"CUHK": 1} if counted else {})
@@ -50,7 +50,7 @@ def test_closed_request_counts_in_the_lending_balance_for_thirty_days(
 
 @pytest.mark.parametrize("position", sorted(set(CAME) - FINAL))
 def test_open_loan_counts_in_the_lending_balance_regardless_of_age(
-    store: Immediate, standing: Standing, now: datetime, position: Position
+    store: SoleStore, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position, placed_at=now - 10 * MONTH)
     assert store.now(partners.balance, Side.BORROWING, now) == {"CUHK": 1}
@@ -58,7 +58,7 @@ def test_open_loan_counts_in_the_lending_balance_regardless_of_age(
 
 @pytest.mark.parametrize("position", sorted(set(Position) - set(CAME) - set(WENT)))
 def test_unfilled_request_does_not_count_in_any_lending_balance(
-    store: Immediate, standing: Standing, now: datetime, position: Position
+    store: SoleStore, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position)
     assert store.now(partners.balance, Side.BORROWING, now) == {}
@@ -69,14 +69,14 @@ def test_unfilled_request_does_not_count_in_any_lending_balance(
 
 @pytest.mark.parametrize(("ago", "counted"), [(WEEK, 1), (WEEK + MOMENT, 0)])
 def test_only_replies_of_the_last_seven_days_are_counted(
-    store: Immediate, asked: Callable[..., Request], now: datetime, ago: timedelta, counted: int
+    store: SoleStore, asked: Callable[..., Request], now: datetime, ago: timedelta, counted: int
 ) -> None:
     asked(P.UNFILLED, "declined: lent", last=False, placed_at=now - ago)
     assert store.now(partners.answers, now).get("CUHK", RequestReplies()).declined == counted
 
 
 def test_received_requests_count_as_filled_but_not_declined_or_unanswered_requests(
-    store: Immediate, asked: Callable[..., Request], now: datetime
+    store: SoleStore, asked: Callable[..., Request], now: datetime
 ) -> None:
     asked(P.ON_LOAN, "accepted")
     asked(P.CLOSED, "accepted")
@@ -89,7 +89,7 @@ def test_received_requests_count_as_filled_but_not_declined_or_unanswered_reques
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.CANCELLING, P.CANCELLED])
 def test_open_and_cancelled_requests_do_not_count_for_the_lender(
-    store: Immediate, asked: Callable[..., Request], now: datetime, position: Position
+    store: SoleStore, asked: Callable[..., Request], now: datetime, position: Position
 ) -> None:
     asked(position, "accepted")
     said = store.now(partners.answers, now)["CUHK"]
@@ -100,7 +100,7 @@ def test_open_and_cancelled_requests_do_not_count_for_the_lender(
 
 
 def test_turnaround_is_the_mean_number_of_days_from_request_to_hold_shelf(
-    store: Immediate, standing: Standing, now: datetime
+    store: SoleStore, standing: Standing, now: datetime
 ) -> None:
     standing(P.RECEIVED, placed_at=now - timedelta(days=5), received_on=date(2017, 3, 1))
     standing(P.CLOSED, placed_at=now - timedelta(days=20), received_on=date(2017, 2, 10))
@@ -111,13 +111,13 @@ def test_turnaround_is_the_mean_number_of_days_from_request_to_hold_shelf(
 
 @pytest.mark.parametrize(("ago", "counted"), [(MONTH, True), (MONTH + MOMENT, False)])
 def test_turnaround_counts_requests_of_the_last_thirty_days(
-    store: Immediate, standing: Standing, now: datetime, ago: timedelta, counted: bool
+    store: SoleStore, standing: Standing, now: datetime, ago: timedelta, counted: bool
 ) -> None:
     standing(P.CLOSED, placed_at=now - ago, received_on=date(2017, 2, 1))
     assert bool(store.now(partners.turnaround_days, now)) is counted
 
 
-def test_hong_kong_day_starts_at_16_00_utc(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_hong_kong_day_starts_at_16_00_utc(store: SoleStore, standing: Standing, now: datetime) -> None:
     placed = datetime.fromisoformat("2017-02-28T16:00:00+00:00")
     standing(P.RECEIVED, placed_at=placed, received_on=date(2017, 3, 1))
     standing(P.RECEIVED, placed_at=placed - MOMENT, received_on=date(2017, 3, 2))

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Engine, event
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import bind, fines
-from hkall_gateway.db.database import Database, Immediate
+from hkall_gateway.db.database import Database
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.patrons import CardRecord
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 from tests.db.test_database import Reactor
 
 pytestmark = pytest.mark.sql_differs
@@ -26,7 +28,7 @@ CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
 
 
 @pytest.fixture
-def library(store: Immediate, standing: Standing, now: datetime, by: Actor) -> Immediate:
+def library(store: SoleStore, standing: Standing, now: datetime, by: Actor) -> SoleStore:
     """P1 has loans and a charge, P2 nothing, P3 a returned item; the other cards belong to no patron."""
     people = [Borrower(barcode=card, name=Sensitive(f"Reader {card}"), category="staff") for card in CARDS[:3]]
     store.now(loading.write, "patrons", people, 1)
@@ -63,7 +65,7 @@ def _ahead(unit: UnitOfWork) -> dict[str, CardRecord]:
     return _each(unit)
 
 
-def test_batch_read_returns_the_same_as_single_reads(library: Immediate, asked: list[str]) -> None:
+def test_batch_read_returns_the_same_as_single_reads(library: SoleStore, asked: list[str]) -> None:
     one_by_one = library.now(_each)
     assert [len(known.lines) for known in one_by_one.values()] == [2, 0, 0, 0, 0]
     assert [known.borrower is not None for known in one_by_one.values()] == [True, True, True, False, False]
@@ -84,7 +86,7 @@ def test_reads_of_one_reactor_iteration_are_grouped_and_see_earlier_commits(
     database = Database(shared_engine, make_unit, reactor.call, watch=watch)
     for name in ("Lee", "Ho"):
         written = database.write(
-            bind(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive(name), category="staff")], 1)
+            bind(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive(name), category="staff")], 1), LockSet()
         )
         reactor.until([written])
         groups.clear()

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, insert, select
 
 from hkall_gateway.db import bind, cards, inbox
 from hkall_gateway.db.engine.group import run_group
-from hkall_gateway.db.engine.locks import NO_LOCKS, NOTHING, LockSet
+from hkall_gateway.db.engine.locks import NOTHING, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.partners import records
@@ -88,8 +88,8 @@ def _gateway() -> Gateway:
             id=f"R{n}", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", item_agency="CUHK", **facts
         )
         gateway.group(
-            (UnitOfWork.open, NO_LOCKS, replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
-            (UnitOfWork.open, NO_LOCKS, replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
+            (UnitOfWork.open, LockSet(), replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
+            (UnitOfWork.open, LockSet(), replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
         )
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
     return gateway
@@ -273,7 +273,7 @@ def test_prefetched_rows_are_reread_after_their_table_changed(gateway: Gateway) 
 
     see = ((_seen, _locks(card, copy), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
     _, _, _, _, first, second, *_ = gateway.group(
-        (_seen, LockSet("P0"), "P0", "C0"), (block, LockSet("P0"), "P0"), (close, NO_LOCKS), (direct, NO_LOCKS), *see
+        (_seen, LockSet("P0"), "P0", "C0"), (block, LockSet("P0"), "P0"), (close, LockSet()), (direct, LockSet()), *see
     )
     assert first[0].blocked
     assert second[1] == Partner(agency="CUHK", name="Chinese University", institutional_card="P1")
@@ -287,7 +287,7 @@ def test_lender_record_is_read_once_per_group_and_reread_after_a_change(gateway:
     def go_down(unit: UnitOfWork) -> None:
         unit.circuits.keep(CircuitState(agency="CUHK", state=DOWN, failures=9, down_since=NOW - timedelta(days=1)))
 
-    gateway.group((lambda unit: unit.partners.write([Partner(agency="CUHK", name="Chinese University")]), NO_LOCKS))
+    gateway.group((lambda unit: unit.partners.write([Partner(agency="CUHK", name="Chinese University")]), LockSet()))
     of_cards = [LockSet(card) for card in CARDS]
     assert gateway.group(*((see, locks) for locks in of_cards)) == [UNKNOWN_RECORD] * len(CARDS)
     alike = [text for text in gateway.statements if "closures" in text or "FROM links" in text]
@@ -296,7 +296,7 @@ def test_lender_record_is_read_once_per_group_and_reread_after_a_change(gateway:
         (see, of_cards[0]),
         (go_down, of_cards[1]),
         (see, of_cards[2]),
-        (add_closure, NO_LOCKS, "CUHK", date(2017, 3, 1), "holiday"),
+        (add_closure, LockSet(), "CUHK", date(2017, 3, 1), "holiday"),
         (see, of_cards[3]),
     )
     assert down == Record(down=True)
@@ -307,13 +307,13 @@ def test_unwritten_journal_row_is_visible_to_a_journal_query(gateway: Gateway) -
     def count(unit: UnitOfWork) -> int:
         return len(unit.journal.history("R0"))
 
-    before, _, after = gateway.group((count, NO_LOCKS), *_checkouts(1), (count, NO_LOCKS))
+    before, _, after = gateway.group((count, LockSet()), *_checkouts(1), (count, LockSet()))
     assert after == before + 1
 
 
 def test_first_partner_by_name_is_used_for_a_shared_card(gateway: Gateway) -> None:
     two = [Partner(agency=agency, name=agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
-    gateway.group((lambda unit, rows: unit.partners.write(rows), NO_LOCKS, two))
+    gateway.group((lambda unit, rows: unit.partners.write(rows), LockSet(), two))
     alone = gateway.group((lambda unit, card: unit.partners.with_card(card), LockSet("P2"), "P2"))
     ahead = gateway.group(*((lambda unit, card: unit.partners.with_card(card), LockSet(card), card) for card in CARDS))
     assert alone[0].agency == ahead[2].agency == "CUHK"
@@ -327,12 +327,12 @@ def test_lost_race_that_another_unit_sends_fails_only_its_own_unit(gateway: Gate
     def flag(unit: UnitOfWork, request: Request) -> str:
         return unit.amend(request, NOW, BY, flags="late").flags
 
-    stale, fresh = gateway.group((find, NO_LOCKS, "R0"), (find, NO_LOCKS, "R1"))
-    gateway.group((UnitOfWork.force, NO_LOCKS, stale, Position.CLOSED, NOW, BY, "lost"))
+    stale, fresh = gateway.group((find, LockSet(), "R0"), (find, LockSet(), "R1"))
+    gateway.group((UnitOfWork.force, LockSet(), stale, Position.CLOSED, NOW, BY, "lost"))
     first, lost, seen, last = gateway.group(
-        (flag, NO_LOCKS, fresh), (flag, NO_LOCKS, stale), (find, NO_LOCKS, "R1"), (flag, NO_LOCKS, replace(fresh, id="R2"))
+        (flag, LockSet(), fresh), (flag, LockSet(), stale), (find, LockSet(), "R1"), (flag, LockSet(), replace(fresh, id="R2"))
     )
     assert (first, seen.flags, last) == ("late", "late", "late")
     assert isinstance(lost, LostRace)
-    found = gateway.group(*((find, NO_LOCKS, f"R{n}") for n in range(3)))
+    found = gateway.group(*((find, LockSet(), f"R{n}") for n in range(3)))
     assert [request.flags for request in found] == ["", "late", "late"]

@@ -10,7 +10,6 @@ from operator import attrgetter
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import CLOSURES
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -30,6 +29,7 @@ from hkall_gateway.rules.vocabulary import (
     Sensitive,
     Side,
 )
+from hkall_gateway.simulator.databases import SoleStore
 
 Standing = Callable[..., Request]
 Plan = Callable[..., str]
@@ -41,14 +41,14 @@ BORROWED = sorted(
 # ---- people, copies, days
 
 
-def test_lookup_of_an_unknown_key_returns_none(store: Immediate) -> None:
+def test_lookup_of_an_unknown_key_returns_none(store: SoleStore) -> None:
     assert store.now(lambda unit: unit.patrons.find("P1")) is None
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) is None
     assert store.now(lambda unit: unit.requests.find("R1")) is None
     assert store.now(lambda unit: unit.partners.find("CUHK")) is None
 
 
-def test_repr_of_a_patron_omits_the_name(store: Immediate) -> None:
+def test_repr_of_a_patron_omits_the_name(store: SoleStore) -> None:
     store.now(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive("Chan Tai Man"), category="staff")], 1)
     found = store.now(lambda unit: unit.patrons.find("P1"))
     assert found is not None
@@ -56,7 +56,7 @@ def test_repr_of_a_patron_omits_the_name(store: Immediate) -> None:
     assert "Chan" not in repr(found)
 
 
-def test_title_is_found_by_union_id_or_local_id(store: Immediate) -> None:
+def test_title_is_found_by_union_id_or_local_id(store: SoleStore) -> None:
     ours = Holding(agency="HKU", barcode="H1", bib_id="b1", title="Dune", local_bib_id="99")
     theirs = Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune", local_bib_id="55")
     store.now(loading.write, "holdings", [ours, theirs], 1)
@@ -66,7 +66,7 @@ def test_title_is_found_by_union_id_or_local_id(store: Immediate) -> None:
     assert store.now(lambda unit: unit.holdings.of_title("55", "HKU")) == ()
 
 
-def test_closed_days_are_kept_per_library(store: Immediate) -> None:
+def test_closed_days_are_kept_per_library(store: SoleStore) -> None:
     rows = [{"agency": "HKU", "day": date(2017, 4, 4)}, {"agency": "CUHK", "day": date(2017, 4, 5)}]
     store.now(lambda unit: unit.execute(insert(CLOSURES), rows))
     assert store.now(lambda unit: unit.partners.closed_days("HKU")) == {date(2017, 4, 4)}
@@ -75,7 +75,7 @@ def test_closed_days_are_kept_per_library(store: Immediate) -> None:
 # ---- requests
 
 
-def test_request_is_found_by_any_of_its_identifiers(store: Immediate, standing: Standing) -> None:
+def test_request_is_found_by_any_of_its_identifiers(store: SoleStore, standing: Standing) -> None:
     borrowed = standing(Position.REQUESTED, placed_by="HKU-DISCOVERY", placed_id="d-7")
     lent = standing(Position.PAGED, side=Side.LENDING, wire_agency="CUHK", wire_id="x-9")
     assert store.now(lambda unit: unit.requests.find_placed("HKU-DISCOVERY", "d-7")) == borrowed
@@ -83,7 +83,7 @@ def test_request_is_found_by_any_of_its_identifiers(store: Immediate, standing: 
     assert store.now(lambda unit: unit.requests.find_lent("HKU", "w-1")) is None
 
 
-def test_attempt_of_a_former_lender_is_found(store: Immediate, standing: Standing) -> None:
+def test_attempt_of_a_former_lender_is_found(store: SoleStore, standing: Standing) -> None:
     request = standing(Position.REQUESTED, wire_id="w-2")
     former, present = (
         Candidate(request=request.id, rank=1, agency="CUHK", barcode="C1", wire_id="w-1"),
@@ -95,7 +95,7 @@ def test_attempt_of_a_former_lender_is_found(store: Immediate, standing: Standin
 
 
 @pytest.mark.parametrize("position", list(Position))
-def test_only_requests_that_have_not_ended_are_listed_as_open(store: Immediate, standing: Standing, position: Position) -> None:
+def test_only_requests_that_have_not_ended_are_listed_as_open(store: SoleStore, standing: Standing, position: Position) -> None:
     request = standing(position, copy="C1")
     expected = (request,) if position not in FINAL else ()
     assert store.now(lambda unit: unit.requests.open_with_item("C1")) == expected
@@ -104,13 +104,13 @@ def test_only_requests_that_have_not_ended_are_listed_as_open(store: Immediate, 
     assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == expected
 
 
-def test_patron_requests_are_listed_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_patron_requests_are_listed_oldest_first(store: SoleStore, standing: Standing, now: datetime) -> None:
     days = [3, 1, 2]
     placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in days}
     assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == (placed[1], placed[2], placed[3])
 
 
-def test_patron_record_rows_match_their_requests(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_patron_record_rows_match_their_requests(store: SoleStore, standing: Standing, now: datetime) -> None:
     standing(Position.NEW, placed_at=now)
     standing(Position.ON_LOAN, copy="C1", placed_at=now + timedelta(days=1), due=now.date(), recalled_on=now.date(), renewals=2)
     standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
@@ -123,7 +123,7 @@ def test_patron_record_rows_match_their_requests(store: Immediate, standing: Sta
 
 
 def test_last_borrower_of_an_item_is_found_after_its_return(
-    store: Immediate, standing: Standing, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
     last = standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=2))
@@ -131,7 +131,7 @@ def test_last_borrower_of_an_item_is_found_after_its_return(
     assert store.now(lambda unit: unit.requests.last_with_item(ItemKey("CUHK", "C1"))) == last
 
 
-def test_open_requests_are_listed_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_open_requests_are_listed_oldest_first(store: SoleStore, standing: Standing, now: datetime) -> None:
     placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in (3, 1, 2)}
     standing(Position.CLOSED)
     assert store.now(lambda unit: unit.requests.open_list()) == (placed[1], placed[2], placed[3])
@@ -144,12 +144,12 @@ def test_open_requests_are_listed_oldest_first(store: Immediate, standing: Stand
 
 
 @pytest.mark.parametrize("position", BORROWED)
-def test_quota_counts_requests_in_its_positions(store: Immediate, standing: Standing, position: Position) -> None:
+def test_quota_counts_requests_in_its_positions(store: SoleStore, standing: Standing, position: Position) -> None:
     standing(position)
     assert store.now(lambda unit: unit.requests.quota_used("P1", TAKES_QUOTA)) == (1 if position in TAKES_QUOTA else 0)
 
 
-def test_quota_excludes_the_request_itself_other_patrons_and_unneeded_requests(store: Immediate, standing: Standing) -> None:
+def test_quota_excludes_the_request_itself_other_patrons_and_unneeded_requests(store: SoleStore, standing: Standing) -> None:
     mine = standing(Position.REQUESTED)
     standing(Position.ON_LOAN)
     standing(Position.REQUESTED, patron="P2")
@@ -158,7 +158,7 @@ def test_quota_excludes_the_request_itself_other_patrons_and_unneeded_requests(s
     assert store.now(lambda unit: unit.requests.quota_used("P1", TAKES_QUOTA, mine.id)) == 1
 
 
-def test_patron_without_charges_has_a_zero_balance(store: Immediate) -> None:
+def test_patron_without_charges_has_a_zero_balance(store: SoleStore) -> None:
     assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 0
 
 
@@ -166,7 +166,7 @@ def test_patron_without_charges_has_a_zero_balance(store: Immediate) -> None:
 
 
 def test_overview_counts_open_requests_and_gives_the_time_of_the_oldest(
-    store: Immediate, standing: Standing, now: datetime
+    store: SoleStore, standing: Standing, now: datetime
 ) -> None:
     standing(Position.ON_LOAN, moved_at=now - timedelta(days=3))
     standing(Position.ON_LOAN, moved_at=now)
@@ -180,7 +180,7 @@ def test_overview_counts_open_requests_and_gives_the_time_of_the_oldest(
 
 @pytest.mark.parametrize("what", ["R1", "C1", "P1"])
 def test_history_is_found_by_request_item_or_patron(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, what: str
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, what: str
 ) -> None:
     request = standing(Position.RECEIVED, copy="C1")
     standing(Position.RECEIVED, copy="C2", patron="P2")
@@ -190,7 +190,7 @@ def test_history_is_found_by_request_item_or_patron(
 
 
 def test_patron_history_includes_entries_of_open_and_ended_requests_and_without_a_request(
-    store: Immediate, standing: Standing, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.RECEIVED, copy="C1")
     standing(Position.CLOSED, copy="C2")

@@ -8,8 +8,8 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import request_search
+from hkall_gateway.simulator.databases import SoleStore
 from tests import bulk, open_work
 
 pytestmark = pytest.mark.sql_differs
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.sql_differs
 
 @pytest.mark.parametrize("question", range(6))
 def test_request_search_does_not_scan_a_table(
-    engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str], question: int
+    engine: Engine, store: SoleStore, now: datetime, plan: Callable[..., str], question: int
 ) -> None:
     bulk.fill(engine, bulk.Amounts(requests=300, lines=2, days=600), now)
     open_work.fill(engine, 100, now)

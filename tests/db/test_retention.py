@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.privacy import retention
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 
 
 @pytest.mark.parametrize("ask", [retention.closed, retention.personal])
 def test_retention_batch_starts_after_the_previous_batch(
-    store: Immediate, standing: Callable[..., Request], now: datetime, ask: Callable[..., tuple[Request, ...]]
+    store: SoleStore, standing: Callable[..., Request], now: datetime, ask: Callable[..., tuple[Request, ...]]
 ) -> None:
     for days in (3, 1, 2, 2):
         standing(Position.CLOSED, moved_at=now - timedelta(days=days), returned_on=now.date())

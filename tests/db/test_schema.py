@@ -14,12 +14,12 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 VERSIONS = Path(schema.__file__).parent / "migrations" / "versions"
 OWN_SCHEMA = "migrated"
@@ -151,7 +151,7 @@ def test_previous_version_works_with_a_newer_database(bare: Engine, now: datetim
     with bare.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    store = Immediate(bare, lambda connection: UnitOfWork(connection, lambda: "R1"))
+    store = SoleStore(bare, lambda connection: UnitOfWork(connection, lambda: "R1"))
     by = Actor(who="test", channel="world")
     asked = store.now(
         UnitOfWork.open,

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, select, update
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import MAPPED, open_engine
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import index, searching
@@ -27,6 +26,7 @@ from hkall_gateway.db.search.spelling import MOST_CORRECTIONS, corrected
 from hkall_gateway.db.tables import TITLES, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.examples import example_count
 
@@ -84,7 +84,7 @@ def _thirteen(isbn: str) -> str:
     return dict(zip(NUMBERS, known, strict=True))[isbn]
 
 
-def _load(store: Immediate, made: Sequence[tuple[Title, Holding]]) -> None:
+def _load(store: SoleStore, made: Sequence[tuple[Title, Holding]]) -> None:
     titles = {title.bib_id: title for title, _ in made}
     for start in range(0, len(made), loading.CHUNK):
         rows = [copy for _, copy in made[start : start + loading.CHUNK]]
@@ -148,14 +148,14 @@ MADE: Final = [_title(random.Random(number), number) for number in range(600)]
 
 
 @pytest.fixture
-def both(engine: Engine) -> Iterator[Immediate]:
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+def both(engine: Engine) -> Iterator[SoleStore]:
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, MADE)
     yield store
     store.close()
 
 
-def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> FoundTitles | BadQuery:
+def _search(store: SoleStore, typed: str, field: SearchField = SearchField.ANY, **more: object) -> FoundTitles | BadQuery:
     def ask(unit: UnitOfWork) -> FoundTitles | BadQuery:
         on_shelf = lambda _agency, status, *_facts: status == ON_SHELF  # noqa: E731
         return search(unit.connection, typed, on_shelf, field, Narrowing(**more))  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, 
     return store.now(ask)
 
 
-def _all(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> list[str]:
+def _all(store: SoleStore, typed: str, field: SearchField = SearchField.ANY, **more: object) -> list[str]:
     """All hits, read page by page."""
     first = _search(store, typed, field, **more)
     assert isinstance(first, FoundTitles)
@@ -176,7 +176,7 @@ def _all(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **m
     return found
 
 
-def _matching(store: Immediate, query: TitleQuery) -> set[str]:
+def _matching(store: SoleStore, query: TitleQuery) -> set[str]:
     """The titles that match a query as it stands."""
 
     def ask(unit: UnitOfWork) -> set[str]:
@@ -187,7 +187,7 @@ def _matching(store: Immediate, query: TitleQuery) -> set[str]:
 
 
 @pytest.mark.thorough
-def test_random_queries_match_a_linear_search(both: Immediate) -> None:
+def test_random_queries_match_a_linear_search(both: SoleStore) -> None:
     chance, hit, asked = random.Random(20), 0, 0
     while asked < QUERIES:
         typed, field = _typed(chance, MADE)
@@ -228,7 +228,7 @@ def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]
         for number, (title, author) in enumerate(titles)
     ]
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, made)
     queries = [(text, query) for text in typed if isinstance(query := parse(text), TitleQuery)]
     found = [text for text, query in queries if _matching(store, query) != _reference(made, query)]
@@ -241,7 +241,7 @@ def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]
 
 
 @pytest.fixture
-def few(store: Immediate) -> Immediate:
+def few(store: SoleStore) -> SoleStore:
     rows = {
         "b1": ("紅樓夢", "曹雪芹", "9787020002207", "PL2727 .S2"),
         "b2": ("红楼梦研究", "俞平伯", "", ""),
@@ -301,15 +301,15 @@ def few(store: Immediate) -> Immediate:
         ("no such words", "any", []),
     ],
 )
-def test_user_input_finds_the_expected_titles(few: Immediate, typed: str, field: str, found: list[str]) -> None:
+def test_user_input_finds_the_expected_titles(few: SoleStore, typed: str, field: str, found: list[str]) -> None:
     assert _all(few, typed, SearchField(field)) == found
 
 
-def test_availability_filter_returns_only_titles_with_an_available_item(few: Immediate) -> None:
+def test_availability_filter_returns_only_titles_with_an_available_item(few: SoleStore) -> None:
     assert _all(few, "hong kong", available=True) == ["b6", "b4", "b7"]
 
 
-def test_hit_counts_libraries_with_an_available_item(few: Immediate) -> None:
+def test_hit_counts_libraries_with_an_available_item(few: SoleStore) -> None:
     for typed, libraries in (("紅樓夢", 2), ("Hong Kong", 0)):
         result = _search(few, typed)
         assert isinstance(result, FoundTitles)
@@ -328,7 +328,7 @@ def test_hit_counts_libraries_with_an_available_item(few: Immediate) -> None:
         ("Dune", "isbn", BadQuery.NO_ISBN),
     ],
 )
-def test_invalid_query_is_refused(few: Immediate, typed: str, field: str, why: BadQuery) -> None:
+def test_invalid_query_is_refused(few: SoleStore, typed: str, field: str, why: BadQuery) -> None:
     assert _search(few, typed, SearchField(field)) is why
 
 
@@ -339,23 +339,23 @@ HOSTILE: Final = (
 
 
 @pytest.mark.parametrize("typed", HOSTILE)
-def test_hostile_query_is_searched_as_plain_words(few: Immediate, typed: str) -> None:
+def test_hostile_query_is_searched_as_plain_words(few: SoleStore, typed: str) -> None:
     result = _search(few, typed)
     assert result is BadQuery.NO_WORDS or isinstance(result, FoundTitles)
 
 
 @pytest.mark.parametrize("page", [0, -1, 2, MOST])
-def test_invalid_page_number_is_refused(few: Immediate, page: int) -> None:
+def test_invalid_page_number_is_refused(few: SoleStore, page: int) -> None:
     assert _search(few, "hong", page=page) is BadQuery.NO_SUCH_PAGE
 
 
-def test_pages_contain_every_hit_once_in_order(store: Immediate) -> None:
+def test_pages_contain_every_hit_once_in_order(store: SoleStore) -> None:
     copies = [Holding(agency="CUHK", barcode=f"C{n}", bib_id=f"b{n}", title=f"Dune {n:03d}") for n in range(PAGE * 2 + 3)]
     store.now(loading.write, "holdings", copies, 1)
     assert _all(store, "dune") == [copy.bib_id for copy in copies]
 
 
-def test_exact_title_is_first_even_beyond_the_ranking_limit(store: Immediate) -> None:
+def test_exact_title_is_first_even_beyond_the_ranking_limit(store: SoleStore) -> None:
     copies = [Holding(agency="CUHK", barcode=f"C{n}", bib_id=f"b{n}", title=f"A history, {n:05d}") for n in range(MOST + 50)]
     copies += [
         Holding(agency="CUHK", barcode="X1", bib_id="x1", title="History of art"),
@@ -369,7 +369,7 @@ def test_exact_title_is_first_even_beyond_the_ranking_limit(store: Immediate) ->
     assert [title.bib_id for title in result.titles[:2]] == ["x2", "x1"]
 
 
-def test_phrase_does_not_match_across_texts(store: Immediate) -> None:
+def test_phrase_does_not_match_across_texts(store: SoleStore) -> None:
     title = Title(bib_id="b1", title="Hong lou", author="meng", linked_title="meng lou")
     store.now(
         loading.write_copies, [Holding(agency="CUHK", barcode="C1", bib_id="b1", title=title.title)], 1, None, {"b1": title}
@@ -377,7 +377,7 @@ def test_phrase_does_not_match_across_texts(store: Immediate) -> None:
     assert [_all(store, typed) for typed in ('"hong lou"', '"lou meng"', '"meng lou"')] == [["b1"], [], ["b1"]]
 
 
-def test_phrase_matches_only_neighbouring_characters(store: Immediate) -> None:
+def test_phrase_matches_only_neighbouring_characters(store: SoleStore) -> None:
     titles = {"b1": Title(bib_id="b1", title="中文 x 文學"), "b2": Title(bib_id="b2", title="中文學 x")}
     copies = [Holding(agency="CUHK", barcode=f"C{bib}", bib_id=bib, title=title.title) for bib, title in titles.items()]
     store.now(loading.write_copies, copies, 1, None, titles)
@@ -445,7 +445,7 @@ def test_memory_mapping_is_enabled_only_for_search_connections(tmp_path: Path) -
 
 
 @pytest.fixture
-def shelves(store: Immediate) -> Immediate:
+def shelves(store: SoleStore) -> SoleStore:
     rows = {
         "s1": ("Quantum dictionaries", "eng", "London: Greywell, 2019", "CUHK"),
         "s2": ("Quantum mechanics", "eng", "Oxford: Greywell, 2012", "LU"),
@@ -484,14 +484,14 @@ def shelves(store: Immediate) -> Immediate:
         ("nothing alike", [], "", False),
     ],
 )
-def test_other_spelling_finds_the_title(shelves: Immediate, typed: str, found: list[str], instead: str, similar: bool) -> None:
+def test_other_spelling_finds_the_title(shelves: SoleStore, typed: str, found: list[str], instead: str, similar: bool) -> None:
     result = _search(shelves, typed)
     assert isinstance(result, FoundTitles)
     assert [title.bib_id for title in result.titles] == found
     assert (result.instead, result.similar) == (instead, similar)
 
 
-def test_facets_count_hits_by_library_language_and_decade(shelves: Immediate) -> None:
+def test_facets_count_hits_by_library_language_and_decade(shelves: SoleStore) -> None:
     result = _search(shelves, "quantum")
     assert isinstance(result, FoundTitles)
     counts = {kind: {one.value: one.count for one in values} for kind, values in result.facets.items()}
@@ -502,7 +502,7 @@ def test_facets_count_hits_by_library_language_and_decade(shelves: Immediate) ->
     }
 
 
-def test_facets_of_more_hits_than_are_ranked_are_exact(store: Immediate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facets_of_more_hits_than_are_ranked_are_exact(store: SoleStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite stores the facets of several titles in one row. A title that changes keeps its place there."""
     monkeypatch.setattr(searching, "MOST", 2)
     monkeypatch.setattr(index, "CODES", 3)
@@ -534,13 +534,13 @@ def test_facets_of_more_hits_than_are_ranked_are_exact(store: Immediate, monkeyp
         ({"sort": Sort.TITLE, "available": True, "library": "LU"}, ["s3", "s2"]),
     ],
 )
-def test_results_are_narrowed_and_sorted(shelves: Immediate, more: dict[str, Any], found: list[str]) -> None:
+def test_results_are_narrowed_and_sorted(shelves: SoleStore, more: dict[str, Any], found: list[str]) -> None:
     assert _all(shelves, "quantum", **more) == found
 
 
 @pytest.mark.parametrize("sort", [Sort.YEAR, Sort.TITLE])
 def test_more_hits_than_are_counted_are_sorted_completely(
-    shelves: Immediate, sort: Sort, monkeypatch: pytest.MonkeyPatch
+    shelves: SoleStore, sort: Sort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "MOST_COUNTED", 2)
     monkeypatch.setattr(searching, "PAGE", 1)
@@ -550,17 +550,17 @@ def test_more_hits_than_are_counted_are_sorted_completely(
     assert result.titles[0].bib_id == {Sort.YEAR: "s1", Sort.TITLE: "s3"}[sort]
 
 
-def test_title_of_an_earlier_release_is_found_before_the_upgrade(shelves: Immediate) -> None:
+def test_title_of_an_earlier_release_is_found_before_the_upgrade(shelves: SoleStore) -> None:
     shelves.now(lambda unit: unit.execute(update(TITLES).values(facets="", year=0)))
     assert set(_all(shelves, "quantum")) == {"s1", "s2", "s3"}
 
 
-def test_narrowing_by_a_value_of_any_length_finds_nothing(shelves: Immediate) -> None:
+def test_narrowing_by_a_value_of_any_length_finds_nothing(shelves: SoleStore) -> None:
     for kind in ("library", "language", "decade"):
         assert _all(shelves, "quantum", SearchField.ANY, **{kind: "語" * 4_000}) == []
 
 
-def test_spellings_of_many_words_are_not_all_combined(shelves: Immediate) -> None:
+def test_spellings_of_many_words_are_not_all_combined(shelves: SoleStore) -> None:
     """Eight words with six spellings each have more than a million combinations, of which the closest are tried."""
     words = [f"{first}{second}rdling" for first, second in zip("bcdfghkl", "aeioaeio", strict=True)]
     near = [" ".join(word + end for end in "xzqwvj") for word in words]

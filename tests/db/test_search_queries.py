@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import Engine
 
 from demo.titles import Inventor
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.search.searching import PAGE, FoundTitles, search
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding
+from hkall_gateway.simulator.databases import SoleStore
 
 pytestmark = pytest.mark.sql_differs
 
@@ -29,9 +29,9 @@ FIRST, AMONG_TEN = 0.85, 0.97
 
 
 @pytest.fixture
-def demo(engine: Engine) -> Iterator[Immediate]:
+def demo(engine: Engine) -> Iterator[SoleStore]:
     """The titles of the demo, each with one copy."""
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     titles = {title.bib_id: title for title in Inventor().titles()}
     copies = [
         Holding(agency="HKU", barcode=f"K{title.bib_id}", bib_id=title.bib_id, title=title.title, author=title.author)
@@ -54,7 +54,7 @@ def halves() -> dict[str, list[dict[str, str]]]:
     }
 
 
-def found(store: Immediate, typed: str) -> list[str]:
+def found(store: SoleStore, typed: str) -> list[str]:
     """The titles on the first page of results."""
     result = store.now(lambda unit: search(unit.connection, typed, lambda *_facts: True))
     assert isinstance(result, FoundTitles), typed
@@ -67,7 +67,7 @@ def test_queries_are_of_every_kind() -> None:
     assert sum(map(len, halves().values())) == 200
 
 
-def test_wanted_title_is_first_or_among_ten(demo: Immediate) -> None:
+def test_wanted_title_is_first_or_among_ten(demo: SoleStore) -> None:
     """Prints a table of kinds, without the queries, so that the unseen half stays unseen."""
     for half, rows in halves().items():
         first, among_ten, asked = Counter[str](), Counter[str](), Counter[str]()

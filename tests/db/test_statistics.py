@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.privacy import retention
 from hkall_gateway.db.queries import statistics as stats
@@ -18,6 +17,7 @@ from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, 
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import bulk, open_work
 
 pytestmark = pytest.mark.sql_differs
@@ -28,12 +28,12 @@ MARCH = Period(first=date(2017, 3, 1), last=date(2017, 3, 31))
 Standing = Callable[..., Request]
 
 
-def asked(store: Immediate, period: Period = MARCH) -> Statistics:
+def asked(store: SoleStore, period: Period = MARCH) -> Statistics:
     return store.now(stats.statistics, period, "HKU")
 
 
 @pytest.fixture
-def patron(store: Immediate) -> None:
+def patron(store: SoleStore) -> None:
     store.now(loading.write, "patrons", [Borrower(barcode="P1", name=Sensitive("Chan Tai Man"), category="staff")], 1)
 
 
@@ -63,14 +63,14 @@ OUTCOMES: dict[str, list[tuple[Position, dict[str, Any]]]] = {
 
 @pytest.mark.parametrize(("outcome", "row"), [(outcome, row) for outcome, rows in OUTCOMES.items() for row in rows])
 def test_requests_are_counted_by_outcome(
-    store: Immediate, placed: Standing, outcome: str, row: tuple[Position, dict[str, Any]]
+    store: SoleStore, placed: Standing, outcome: str, row: tuple[Position, dict[str, Any]]
 ) -> None:
     placed(row[0], **row[1])
     (count,) = asked(store).counts
     assert {name: getattr(count, name) for name in OUTCOMES} == {name: int(name == outcome) for name in OUTCOMES}
 
 
-def test_requests_are_counted_by_month_side_partner_and_category(store: Immediate, patron: None, placed: Standing) -> None:
+def test_requests_are_counted_by_month_side_partner_and_category(store: SoleStore, patron: None, placed: Standing) -> None:
     last_of_february = datetime(2017, 2, 28, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
     placed(P.UNFILLED)
     placed(P.RECEIVED, received_on=date(2017, 3, 2))
@@ -107,7 +107,7 @@ def test_counts_are_grouped_by_the_requested_fields() -> None:
     )
 
 
-def test_turnaround_is_in_library_days_from_placing_to_hold_shelf(store: Immediate, patron: None, placed: Standing) -> None:
+def test_turnaround_is_in_library_days_from_placing_to_hold_shelf(store: SoleStore, patron: None, placed: Standing) -> None:
     late = datetime(2017, 3, 1, 16, 30, tzinfo=UTC)  # half past midnight of 2 March in Hong Kong
     placed(P.RECEIVED, received_on=date(2017, 3, 4))
     placed(P.CLOSED, received_on=date(2017, 3, 4))
@@ -127,7 +127,7 @@ def test_days_within_returns_median_90th_percentile_and_maximum() -> None:
     assert stats.days_within([], 0.5) is None
 
 
-def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None, placed: Standing, now: datetime) -> None:
+def test_refusals_are_counted_by_rule_and_reason(store: SoleStore, patron: None, placed: Standing, now: datetime) -> None:
     by, request = Actor(who="counter-1", channel="sip2"), placed(P.ON_LOAN)
     quota, soon = Refusal(Reason.QUOTA_HKALL), Refusal(Reason.RENEWAL_TOO_SOON)
     for when, refusal, about, card in (
@@ -145,7 +145,7 @@ def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None,
     )
 
 
-def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: Standing) -> None:
+def test_declines_are_counted_by_library_and_reason(store: SoleStore, placed: Standing) -> None:
     outcomes = {
         "CUHK": "declined: not_on_shelf",
         "LU": "declined: Prof. Chan wants it",
@@ -172,7 +172,7 @@ def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: St
     )
 
 
-def test_matrix_counts_loans_per_lender_and_location(store: Immediate, placed: Standing) -> None:
+def test_matrix_counts_loans_per_lender_and_location(store: SoleStore, placed: Standing) -> None:
     placed(P.RECEIVED, received_on=date(2017, 3, 2), pickup_location="HKU-LAW")
     placed(P.UNFILLED, pickup_location="HKU-LAW")
     placed(P.SHIPPED, side=LEND, pickup_location="CUHK-MAIN")
@@ -186,7 +186,7 @@ def test_matrix_counts_loans_per_lender_and_location(store: Immediate, placed: S
 
 
 def test_anonymised_request_counts_without_its_category(
-    store: Immediate, patron: None, placed: Standing, now: datetime
+    store: SoleStore, patron: None, placed: Standing, now: datetime
 ) -> None:
     request = placed(P.CLOSED, received_on=date(2017, 3, 2))
     assert (asked(store).anonymised, asked(store).counts[0].category) == (0, "staff")
@@ -199,7 +199,7 @@ def test_anonymised_request_counts_without_its_category(
     assert found.turnarounds == (Turnaround(month="2017-03", partner="CUHK", category="", days=1, requests=1),)
 
 
-def test_archived_request_is_not_counted(store: Immediate, placed: Standing) -> None:
+def test_archived_request_is_not_counted(store: SoleStore, placed: Standing) -> None:
     store.now(retention.remove, [placed(P.UNFILLED)])
     assert (asked(store).counts, asked(store).since) == ((), None)
 
@@ -210,7 +210,7 @@ def test_records_have_no_field_for_a_patron() -> None:
 
 
 def test_requests_outside_the_period_are_not_read(
-    engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str]
+    engine: Engine, store: SoleStore, now: datetime, plan: Callable[..., str]
 ) -> None:
     bulk.fill(engine, bulk.Amounts(requests=300, lines=3, days=600), now)
     open_work.fill(engine, 100, now)

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import Table, update
 
 from hkall_gateway.db import quarantine
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.tables import ATTEMPTS, JOURNAL, NOTICES, OUTBOX, QUARANTINE, REQUESTS
 from hkall_gateway.rules.lifecycle import Event, Notification
@@ -28,6 +27,7 @@ from hkall_gateway.rules.stored_words import (
     StoredWord,
 )
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 
 VALUES: dict[type[StoredWord], str] = {
     RenewalSync: "none pending denied",
@@ -73,26 +73,26 @@ def loan(standing: Callable[..., Request]) -> Request:
     return standing(Position.ON_LOAN, "C1")
 
 
-def _sync(store: Immediate, request: Request) -> RenewalSync:
+def _sync(store: SoleStore, request: Request) -> RenewalSync:
     found: Request | None = store.now(lambda unit: unit.requests.find(request.id))
     assert found is not None
     return found.renewal_sync
 
 
-def _states(store: Immediate) -> tuple[NoticeState, QuarantineState]:
+def _states(store: SoleStore) -> tuple[NoticeState, QuarantineState]:
     letter, document = store.now(lambda unit: unit.notices.find(1)), store.now(quarantine.one, 1)
     assert letter is not None
     assert document is not None
     return letter.state, document.state
 
 
-def _over(store: Immediate, table: Table, **words: str) -> None:
+def _over(store: SoleStore, table: Table, **words: str) -> None:
     """Store these values in every row, like a newer release would."""
     store.now(lambda unit: unit.execute(update(table).values(**words)))
 
 
 def test_renewal_sync_is_stored_as_plain_text_in_column_and_journal(
-    store: Immediate, loan: Request, now: datetime, by: Actor, rows: Callable[[Table], list[dict[str, object]]]
+    store: SoleStore, loan: Request, now: datetime, by: Actor, rows: Callable[[Table], list[dict[str, object]]]
 ) -> None:
     store.now(lambda unit: unit.advance(loan, Event.RENEW_PENDING, now, by, renewal_sync=RenewalSync.PENDING))
     assert _sync(store, loan) is RenewalSync.PENDING
@@ -105,7 +105,7 @@ def test_renewal_sync_is_stored_as_plain_text_in_column_and_journal(
     assert _sync(store, loan) == ""
 
 
-def test_outbox_rows_are_read_with_their_enums(store: Immediate, loan: Request, now: datetime) -> None:
+def test_outbox_rows_are_read_with_their_enums(store: SoleStore, loan: Request, now: datetime) -> None:
     message = PartnerMessage(
         send=Notification.ASK_LENDER.value, request=loan.id, partner="CUHK", wire_agency="HKU", wire_id="w-1", at=now
     )
@@ -130,7 +130,7 @@ def test_outbox_rows_are_read_with_their_enums(store: Immediate, loan: Request, 
 
 
 def test_letters_and_quarantined_documents_are_read_with_their_enums(
-    store: Immediate, loan: Request, now: datetime, by: Actor
+    store: SoleStore, loan: Request, now: datetime, by: Actor
 ) -> None:
     store.now(lambda unit: unit.enqueue(Notification.LETTER_RECALLED, loan, now, by))
     store.now(lambda unit: quarantine.keep(unit, "CUHK", "d1", "ItemShipped", "<x/>", "unknown_request", now))

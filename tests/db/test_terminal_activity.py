@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hkall_gateway.db import instances
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import FORGOTTEN, TerminalActivity
+from hkall_gateway.simulator.databases import SoleStore
 
 
 def row(instance: str, login: str, now: datetime) -> TerminalActivity:
@@ -26,7 +26,7 @@ def row(instance: str, login: str, now: datetime) -> TerminalActivity:
     )
 
 
-def test_terminal_report_replaces_only_the_previous_report_of_its_gateway(store: Immediate, now: datetime) -> None:
+def test_terminal_report_replaces_only_the_previous_report_of_its_gateway(store: SoleStore, now: datetime) -> None:
     first, other = row("1", "counter-1", now), row("2", "counter-1", now)
     store.now(instances.write_terminals, "1", [first, row("1", "gone", now)], now)
     store.now(instances.write_terminals, "2", [other], now)
@@ -37,7 +37,7 @@ def test_terminal_report_replaces_only_the_previous_report_of_its_gateway(store:
     assert store.now(instances.terminals) == (other,)
 
 
-def test_terminal_report_is_deleted_when_its_gateway_was_not_seen_for_a_month(store: Immediate, now: datetime) -> None:
+def test_terminal_report_is_deleted_when_its_gateway_was_not_seen_for_a_month(store: SoleStore, now: datetime) -> None:
     store.now(instances.write_terminals, "1", [row("1", "counter-1", now)], now)
     later = now + FORGOTTEN + timedelta(seconds=1)
     store.now(instances.write_terminals, "2", [row("2", "counter-1", later)], later)

@@ -14,7 +14,6 @@ from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
 import hkall_gateway
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import JOURNAL, OUTBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -24,6 +23,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronN
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.positions import FIRST
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Holding, ItemKey, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 PACKAGE = Path(hkall_gateway.__file__).parent
 Standing = Callable[..., Request]
@@ -41,7 +41,7 @@ def _row_id(step: Step) -> str:
 # ---- births
 
 
-def test_request_starts_with_the_next_number_and_a_journal_line(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+def test_request_starts_with_the_next_number_and_a_journal_line(store: SoleStore, now: datetime, by: Actor, rows: Rows) -> None:
     born = store.now(UnitOfWork.open, _wish(), now, by)
     assert (born.id, born.placed_at, born.moved_at) == ("R1", now, now)
     assert store.now(lambda unit: unit.requests.find("R1")) == born
@@ -58,7 +58,7 @@ def test_request_starts_with_the_next_number_and_a_journal_line(store: Immediate
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", Position)
 def test_request_starts_only_at_an_initial_position_of_its_side(
-    store: Immediate, now: datetime, by: Actor, side: Side, position: Position
+    store: SoleStore, now: datetime, by: Actor, side: Side, position: Position
 ) -> None:
     wish = _wish(side=side, position=position)
     if position in FIRST[side]:
@@ -79,7 +79,7 @@ def test_database_refuses_a_second_active_request_for_one_item(standing: Standin
 
 @pytest.mark.parametrize("step", TABLE, ids=_row_id)
 def test_step_moves_the_request_and_sends_its_messages(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
     lines = len(rows(JOURNAL))
@@ -95,7 +95,7 @@ def test_step_moves_the_request_and_sends_its_messages(
 
 @pytest.mark.parametrize("step", [s for s in TABLE if s.sends], ids=_row_id)
 def test_message_is_addressed_to_the_partner_or_the_patron(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
     store.now(UnitOfWork.advance, before, step.event, now, by)
@@ -108,7 +108,7 @@ def test_message_is_addressed_to_the_partner_or_the_patron(
 
 @pytest.mark.parametrize("event", [e for e in Event if e not in {s.event for s in TABLE if s.source is Position.RECEIVED}])
 def test_unknown_step_changes_nothing(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, event: Event
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows, event: Event
 ) -> None:
     before = standing(Position.RECEIVED, copy="C1")
     lines = len(rows(JOURNAL))
@@ -119,7 +119,7 @@ def test_unknown_step_changes_nothing(
 
 
 def test_second_of_two_concurrent_moves_of_a_request_fails(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     seen_by_both = standing(Position.RECEIVED, copy="C1")
     first = store.now(UnitOfWork.advance, seen_by_both, Event.CHECK_OUT, now, by)
@@ -131,7 +131,7 @@ def test_second_of_two_concurrent_moves_of_a_request_fails(
 
 
 def test_step_that_keeps_the_position_does_not_change_moved_at(
-    store: Immediate, standing: Standing, now: datetime, by: Actor
+    store: SoleStore, standing: Standing, now: datetime, by: Actor
 ) -> None:
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
@@ -142,7 +142,7 @@ def test_step_that_keeps_the_position_does_not_change_moved_at(
 
 
 def test_force_sets_any_position_if_given_a_reason_and_sends_no_message(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     closed = standing(Position.CLOSED)
     forced = store.now(UnitOfWork.force, closed, Position.TO_RETURN, now, by, "closed by mistake")
@@ -154,7 +154,7 @@ def test_force_sets_any_position_if_given_a_reason_and_sends_no_message(
     assert rows(OUTBOX) == []
 
 
-def test_lender_is_asked_for_its_own_item(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_lender_is_asked_for_its_own_item(store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     request = standing(Position.NEW)
     store.now(
         lambda unit: unit.candidates.add(
@@ -167,7 +167,7 @@ def test_lender_is_asked_for_its_own_item(store: Immediate, standing: Standing, 
 
 
 def test_silent_lender_gets_a_cancellation_and_the_next_lender_the_request(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     asked = standing(Position.REQUESTED)
     event = Event.ASK_NEXT_AFTER_SILENCE
@@ -179,7 +179,7 @@ def test_silent_lender_gets_a_cancellation_and_the_next_lender_the_request(
 # ---- what else a unit writes
 
 
-def test_candidate_stores_its_outcome(store: Immediate) -> None:
+def test_candidate_stores_its_outcome(store: SoleStore) -> None:
     first, second = (
         Candidate(request="R1", rank=1, agency="CUHK", barcode="C1"),
         Candidate(request="R1", rank=2, agency="PolyU", barcode="C2"),
@@ -192,7 +192,7 @@ def test_candidate_stores_its_outcome(store: Immediate) -> None:
     )
 
 
-def test_directory_update_overwrites_named_partners_and_keeps_others(store: Immediate) -> None:
+def test_directory_update_overwrites_named_partners_and_keeps_others(store: SoleStore) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="old"), Partner(agency="PolyU", name="PolyU")]))
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="new", work_days=("Mon",))]))
     assert store.now(lambda unit: unit.partners.among(["CUHK", "PolyU", "NOBODY"])) == {
@@ -201,7 +201,7 @@ def test_directory_update_overwrites_named_partners_and_keeps_others(store: Imme
     }
 
 
-def test_institutional_card_identifies_its_partner(store: Immediate) -> None:
+def test_institutional_card_identifies_its_partner(store: SoleStore) -> None:
     cuhk, polyu = Partner(agency="CUHK", name="CUHK", institutional_card="CU-1"), Partner(agency="PolyU", name="PolyU")
     store.now(lambda unit: unit.partners.write([polyu, cuhk]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) == cuhk
@@ -209,13 +209,13 @@ def test_institutional_card_identifies_its_partner(store: Immediate) -> None:
     assert store.now(lambda unit: unit.partners.with_card("")) is None
 
 
-def test_partner_is_not_found_by_its_previous_card(store: Immediate) -> None:
+def test_partner_is_not_found_by_its_previous_card(store: SoleStore) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK", institutional_card="CU-1")]))
     store.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK", institutional_card="CU-2")]))
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) is None
 
 
-def test_latest_item_status_is_returned(store: Immediate) -> None:
+def test_latest_item_status_is_returned(store: SoleStore) -> None:
     store.now(loading.write, "holdings", [Holding(agency="CUHK", barcode="C1", bib_id="b1", title="Dune")], 1)
     store.now(lambda unit: unit.holdings.set_status(ItemKey("CUHK", "C1"), "On Loan"))
     found = store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1")))
@@ -242,7 +242,7 @@ def test_law_1_only_the_unit_of_work_changes_a_position() -> None:
 
 @pytest.mark.parametrize("facts", [{"position": Position.CLOSED}, {"source": Position.NEW}])
 def test_law_1_step_does_not_accept_a_position_field(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, facts: dict[str, Any]
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, facts: dict[str, Any]
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     with pytest.raises((TypeError, AttributeError)):

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import inbox, rounds
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import INBOX, JOURNAL, NOTICES, OUTBOX
@@ -24,6 +23,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices
 from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Refusal, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 
 Standing = Callable[..., Request]
 Rows = Callable[[Table], list[dict[str, Any]]]
@@ -40,7 +40,7 @@ def _fallen_due(unit: UnitOfWork, loan: Request, due: date, now: datetime, by: A
 # ---- letters
 
 
-def test_letter_is_stored_once_per_occasion(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_letter_is_stored_once_per_occasion(store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     for due in (date(2017, 3, 16), date(2017, 3, 16), date(2017, 3, 30)):
         loan = store.now(_fallen_due, loan, due, now, by)
@@ -58,21 +58,21 @@ def test_each_letter_is_stored_once_if_its_policy_key_is_on(
     loan = standing(Position.ON_LOAN, copy="C1")
     for allowed, written in ((False, []), (True, [send]), (True, [send])):
         key: dict[str, Any] = {LETTERS[send].notice: allowed}
-        site = Immediate(engine, partial(UnitOfWork, new_id=str, silent=silent(Notices(**key))))
+        site = SoleStore(engine, partial(UnitOfWork, new_id=str, silent=silent(Notices(**key))))
         site.now(UnitOfWork.enqueue, send, loan, now, by)
         site.close()
         assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 
 
 def test_no_letter_is_stored_without_a_local_patron(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
     store.now(UnitOfWork.advance, stray, Event.ARRIVE, now, by)
     assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
 
 
-def test_letter_outcome_is_stored(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_letter_outcome_is_stored(store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
     number = rows(NOTICES)[0]["id"]
@@ -82,7 +82,7 @@ def test_letter_outcome_is_stored(store: Immediate, standing: Standing, now: dat
 
 @pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
 def test_letter_that_was_not_needed_may_be_sent_again_for_the_same_occasion(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
+    store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
@@ -96,14 +96,14 @@ def test_letter_that_was_not_needed_may_be_sent_again_for_the_same_occasion(
 # ---- the journal
 
 
-def test_refusal_is_stored_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+def test_refusal_is_stored_with_its_rule(store: SoleStore, now: datetime, by: Actor, rows: Rows) -> None:
     store.now(UnitOfWork.refuse, Refusal(Reason.QUOTA_HKALL, detail={"limit": 15}), now, by, None, "P1")
     line = rows(JOURNAL)[0]
     assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
     assert from_json(line["detail"]) == {"limit": 15}
 
 
-def test_journal_letters_and_outbox_contain_no_name_or_address(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+def test_journal_letters_and_outbox_contain_no_name_or_address(store: SoleStore, now: datetime, by: Actor, rows: Rows) -> None:
     secrets = ("Chan Tai Man", "陳大文", "tai.man@hku.test", "argon2-hash")
     name, name_zh, email, pin_hash = map(Sensitive, secrets)
     patron = Borrower(barcode="P1", name=name, category="staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
@@ -119,7 +119,7 @@ def test_journal_letters_and_outbox_contain_no_name_or_address(store: Immediate,
 
 def test_commit_listener_gets_only_committed_steps(engine: Engine, now: datetime, by: Actor) -> None:
     heard: list[JournalEntry] = []
-    told = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1", listen=heard.extend))
+    told = SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1", listen=heard.extend))
 
     def thrown_away(unit: UnitOfWork) -> None:
         unit.open(_wish(), now, by)
@@ -135,7 +135,7 @@ def test_commit_listener_gets_only_committed_steps(engine: Engine, now: datetime
 # ---- the inbox
 
 
-def test_repeated_document_has_a_stored_reply(store: Immediate, now: datetime) -> None:
+def test_repeated_document_has_a_stored_reply(store: SoleStore, now: datetime) -> None:
     until = now + timedelta(days=30)
     assert store.now(inbox.find, "CUHK", "d1", now) is None
     store.now(inbox.keep, "CUHK", "d1", "done", until, now)
@@ -143,7 +143,7 @@ def test_repeated_document_has_a_stored_reply(store: Immediate, now: datetime) -
     assert store.now(inbox.find, "CUHK", "d1", until + timedelta(seconds=1)) is None
 
 
-def test_stored_reply_is_replaced_in_the_same_transaction(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_stored_reply_is_replaced_in_the_same_transaction(store: SoleStore, now: datetime, rows: Rows) -> None:
     def answer(unit: UnitOfWork, outcome: str) -> str | None:
         inbox.keep(unit, "CUHK", "d1", f"not {outcome}", now, now)
         inbox.keep(unit, "CUHK", "d1", outcome, now, now)
@@ -153,19 +153,19 @@ def test_stored_reply_is_replaced_in_the_same_transaction(store: Immediate, now:
     assert [row["outcome"] for row in rows(INBOX)] == ["second"]
 
 
-def test_same_document_from_another_library_is_a_different_document(store: Immediate, now: datetime) -> None:
+def test_same_document_from_another_library_is_a_different_document(store: SoleStore, now: datetime) -> None:
     store.now(inbox.keep, "CUHK", "d1", "done", now, now)
     assert store.now(inbox.find, "PolyU", "d1", now) is None
 
 
-def test_document_without_a_reply_is_deleted(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_document_without_a_reply_is_deleted(store: SoleStore, now: datetime, rows: Rows) -> None:
     store.now(inbox.keep, "CUHK", "d1", "done", now, now)
     store.now(inbox.keep, "CUHK", "d1", "", now, now)
     assert rows(INBOX) == []
     assert store.now(inbox.find, "CUHK", "d1", now) is None
 
 
-def test_stored_replies_are_deleted_after_their_retention_time(store: Immediate, now: datetime, rows: Rows) -> None:
+def test_stored_replies_are_deleted_after_their_retention_time(store: SoleStore, now: datetime, rows: Rows) -> None:
     store.now(inbox.keep, "CUHK", "short", "done", now + timedelta(minutes=15), now)
     store.now(inbox.keep, "CUHK", "long", "done", now + timedelta(days=30), now)
     assert store.now(rounds.forget_documents, now + timedelta(minutes=15), 10) == 0

@@ -18,7 +18,6 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import schema
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import HOLDINGS, METADATA, REQUESTS
@@ -27,6 +26,7 @@ from hkall_gateway.rules.positions import FINAL, Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql
 
 CLERK = Actor(who="mei", channel="cli", message="request")
@@ -58,10 +58,10 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 
 
 @pytest.fixture
-def upgraded(released: Engine) -> Iterator[Immediate]:
+def upgraded(released: Engine) -> Iterator[SoleStore]:
     """The same database, upgraded to the current revision and opened."""
     schema.upgrade(released)
-    store = Immediate(released, lambda connection: UnitOfWork(connection, lambda: "R-NEW"))
+    store = SoleStore(released, lambda connection: UnitOfWork(connection, lambda: "R-NEW"))
     yield store
     store.close()
 
@@ -88,7 +88,7 @@ def test_upgrade_keeps_every_row_and_gives_the_current_tables(released: Engine) 
     assert (schema.revision(released), schema.drift(released)) == (schema.head(), [])
 
 
-def test_open_requests_and_their_history_are_readable_after_the_upgrade(upgraded: Immediate) -> None:
+def test_open_requests_and_their_history_are_readable_after_the_upgrade(upgraded: SoleStore) -> None:
     found = upgraded.now(lambda unit: unit.requests.open_list())
 
     assert {request.position for request in found} >= {
@@ -123,12 +123,12 @@ def test_open_requests_get_the_original_script_of_their_title_from_the_catalogue
     assert len(linked_ones) == (sum(bib == bib_id and stage != Stage.ENDED for bib, stage, _ in found) if is_filled else 0)
 
 
-def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: Immediate) -> None:
+def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: SoleStore) -> None:
     taken = _told(upgraded) + _told(upgraded)
     assert [(row.send.value, row.recipient) for row in sorted(taken, key=lambda row: row.id)] == WAITING
 
 
-def _told(store: Immediate) -> tuple[OutboxRow, ...]:
+def _told(store: SoleStore) -> tuple[OutboxRow, ...]:
     """The messages sent next: the first one of each request and recipient, and those behind it."""
 
     def leave(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
@@ -140,18 +140,18 @@ def _told(store: Immediate) -> tuple[OutboxRow, ...]:
     return store.now(leave)
 
 
-def test_item_on_the_hold_shelf_is_lent_and_returned_after_the_upgrade(upgraded: Immediate) -> None:
+def test_item_on_the_hold_shelf_is_lent_and_returned_after_the_upgrade(upgraded: SoleStore) -> None:
     assert _position_after(upgraded, "lend") == Position.ON_LOAN
     assert _position_after(upgraded, "return") == Position.RETURN_TRANSIT
 
 
-def _position_after(store: Immediate, deed: str) -> Position:
+def _position_after(store: SoleStore, deed: str) -> Position:
     store.now(in_context(actions.act, HKU, NEXT_DAY, StaffCommand(by=CLERK, barcode=ON_THE_HOLD_SHELF), deed))
     found: tuple[Request, ...] = store.now(lambda unit: unit.requests.open_list())
     return next(request.position for request in found if request.item_barcode == ON_THE_HOLD_SHELF)
 
 
-def test_items_from_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:
+def test_items_from_an_earlier_release_get_their_sort_keys(upgraded: SoleStore) -> None:
     asked = select(HOLDINGS.c.call_number, HOLDINGS.c.shelving_key).where(HOLDINGS.c.call_number != "")
     found = upgraded.now(lambda unit: unit.execute(asked).all())
     assert found

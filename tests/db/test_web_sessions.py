@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hkall_gateway.db import web_sessions
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.web_sessions import BROWSER, LONGEST, PATRON, PATRON_API, STAFF, WebSession
 from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.simulator.databases import SoleStore
 
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
@@ -19,19 +19,19 @@ def session(token: str, now: datetime = NOW, **changed: str) -> WebSession:
     return WebSession(token_hash=token, kind=STAFF, **named, created_at=now, seen_at=now, ends_at=now + LONGEST)
 
 
-def test_session_is_found_only_by_its_token(store: Immediate) -> None:
+def test_session_is_found_only_by_its_token(store: SoleStore) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     assert store.now(web_sessions.find, "one") == session("one")
     assert store.now(web_sessions.find, "two") is None
 
 
-def test_new_session_replaces_the_previous_one(store: Immediate) -> None:
+def test_new_session_replaces_the_previous_one(store: SoleStore) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     store.now(web_sessions.begin, session("two"), NOW, "one")
     assert store.now(web_sessions.find, "one") is None
 
 
-def test_older_request_does_not_decrease_the_last_use_time(store: Immediate) -> None:
+def test_older_request_does_not_decrease_the_last_use_time(store: SoleStore) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     store.now(web_sessions.seen, "one", NOW + timedelta(minutes=5))
     store.now(web_sessions.seen, "one", NOW + timedelta(minutes=4))
@@ -40,7 +40,7 @@ def test_older_request_does_not_decrease_the_last_use_time(store: Immediate) -> 
     assert found.seen_at == NOW + timedelta(minutes=5)
 
 
-def test_card_replacement_ends_its_sessions(store: Immediate) -> None:
+def test_card_replacement_ends_its_sessions(store: SoleStore) -> None:
     """The session may belong to a person who found the lost card."""
     theirs = WebSession(
         token_hash="old",
@@ -64,7 +64,7 @@ def test_card_replacement_ends_its_sessions(store: Immediate) -> None:
     assert store.now(web_sessions.find, "staff") is not None
 
 
-def test_scans_are_numbered_and_only_the_latest_are_kept(store: Immediate) -> None:
+def test_scans_are_numbered_and_only_the_latest_are_kept(store: SoleStore) -> None:
     store.now(web_sessions.begin, session("one"), NOW)
     numbers = [store.now(web_sessions.add, "one", f"answer {n}", NOW) for n in range(1, web_sessions.MOST + 3)]
     assert numbers == list(range(1, web_sessions.MOST + 3))
@@ -72,7 +72,7 @@ def test_scans_are_numbered_and_only_the_latest_are_kept(store: Immediate) -> No
     assert store.now(web_sessions.of, "two") == ()
 
 
-def test_scans_are_deleted_with_their_session(store: Immediate) -> None:
+def test_scans_are_deleted_with_their_session(store: SoleStore) -> None:
     for token in ("one", "two"):
         store.now(web_sessions.begin, session(token), NOW)
         store.now(web_sessions.add, token, token, NOW)

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, event
 
 from hkall_gateway.circulation.jobs.rounds import filter_stalled, may_stand_still
 from hkall_gateway.db import rounds
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.queries import cli_lists, work_lists
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder, SortKey
@@ -23,6 +22,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import bulk, open_work
 
 pytestmark = pytest.mark.sql_differs
@@ -39,7 +39,7 @@ def at(now: datetime) -> Moment:
 
 
 @pytest.fixture
-def counter(engine: Engine, store: Immediate, now: datetime) -> Immediate:
+def counter(engine: Engine, store: SoleStore, now: datetime) -> SoleStore:
     """Open requests in every position beside ended ones."""
     bulk.fill(engine, bulk.Amounts(requests=200, lines=2, days=600), now)
     open_work.fill(engine, OPEN, now)
@@ -51,7 +51,7 @@ def ids(page: ListPage) -> list[str]:
 
 
 def pages(
-    store: Immediate, name: ListName, at: Moment, key: SortKey, most: int = 7, reverse: bool = False
+    store: SoleStore, name: ListName, at: Moment, key: SortKey, most: int = 7, reverse: bool = False
 ) -> Iterator[ListPage]:
     place = ""
     while True:
@@ -93,7 +93,7 @@ def test_every_work_list_is_tested() -> None:
 
 @pytest.mark.parametrize("name", list(ListName))
 def test_work_list_contains_exactly_its_requests(
-    store: Immediate, standing: Standing, now: datetime, at: Moment, name: ListName
+    store: SoleStore, standing: Standing, now: datetime, at: Moment, name: ListName
 ) -> None:
     words: dict[Any, Any] = {"yesterday": now.date() - timedelta(days=1), 30: now - timedelta(days=30)}
     plain: dict[str, Any] = {"due": now.date(), "recalled_on": None}
@@ -126,7 +126,7 @@ def _belongs(r: Request, name: ListName, now: datetime) -> bool:
     }[name]
 
 
-def test_command_line_shows_the_same_list(counter: Immediate, at: Moment) -> None:
+def test_command_line_shows_the_same_list(counter: SoleStore, at: Moment) -> None:
     for command, name in cli_lists.LISTS.items():
         if isinstance(name, tuple):  # conditions of its own
             continue
@@ -134,14 +134,14 @@ def test_command_line_shows_the_same_list(counter: Immediate, at: Moment) -> Non
         assert told == [number for page in pages(counter, name, at, SortKey.DAYS, 50) for number in ids(page)] != []
 
 
-def test_stalled_list_follows_the_rules(counter: Immediate, now: datetime, at: Moment) -> None:
+def test_stalled_list_follows_the_rules(counter: SoleStore, now: datetime, at: Moment) -> None:
     may = counter.now(may_stand_still, at.waits, now)
     idle = {request.id for request in counter.now(filter_stalled, may, at.waits, now)}
     assert {request.id for request in counter.now(cli_lists.open_list, "stuck", at)} == idle
     assert 0 < len(idle) < OPEN
 
 
-def test_items_in_transit_are_allowed_the_courier_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
+def test_items_in_transit_are_allowed_the_courier_days(store: SoleStore, standing: Standing, now: datetime, at: Moment) -> None:
     store.now(
         lambda unit: unit.partners.write(
             [Partner(agency="CUHK", name="CUHK", courier_days=10), Partner(agency="LU", name="LU", courier_days=0)]
@@ -154,7 +154,7 @@ def test_items_in_transit_are_allowed_the_courier_days(store: Immediate, standin
 
 
 def test_rows_failed_in_rounds_or_refused_by_partners_are_listed_as_stuck(
-    store: Immediate, standing: Standing, now: datetime, at: Moment
+    store: SoleStore, standing: Standing, now: datetime, at: Moment
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner(agency="LU", name="Lingnan University")]))
     aside, untold = standing(P.ON_LOAN, copy="C1"), standing(P.ON_LOAN, copy="C2", partner="LU")
@@ -176,7 +176,7 @@ def test_rows_failed_in_rounds_or_refused_by_partners_are_listed_as_stuck(
     }
 
 
-def test_counts_equal_list_lengths(counter: Immediate, at: Moment) -> None:
+def test_counts_equal_list_lengths(counter: SoleStore, at: Moment) -> None:
     counts = counter.now(work_lists.counts, at)
     assert counts == {name: sum(len(page.rows) for page in pages(counter, name, at, SortKey.DAYS, 50)) for name in ListName}
     assert all(counts.values())
@@ -185,7 +185,7 @@ def test_counts_equal_list_lengths(counter: Immediate, at: Moment) -> None:
 # ---- order and pages
 
 
-def test_pages_of_a_list_contain_each_request_once_in_order(counter: Immediate, at: Moment) -> None:
+def test_pages_of_a_list_contain_each_request_once_in_order(counter: SoleStore, at: Moment) -> None:
     for key, reverse in itertools.product(SortKey, (False, True)):
         whole = ids(counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=key, reverse=reverse, most=200)))
         parts = [ids(page) for page in pages(counter, ListName.ON_LOAN, at, key, 7, reverse)]
@@ -196,7 +196,7 @@ def test_pages_of_a_list_contain_each_request_once_in_order(counter: Immediate, 
         assert other == whole[::-1]
 
 
-def test_call_number_order_is_shelf_order(counter: Immediate, at: Moment) -> None:
+def test_call_number_order_is_shelf_order(counter: SoleStore, at: Moment) -> None:
     rows = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=SortKey.CALL_NUMBER, most=200)).rows
     numbers = [row.call_number for row in rows]
     known = [number for number in numbers if number]
@@ -204,7 +204,7 @@ def test_call_number_order_is_shelf_order(counter: Immediate, at: Moment) -> Non
     assert len({number[:2] for number in known}) > 2
 
 
-def test_item_without_a_call_number_comes_last(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_item_without_a_call_number_comes_last(store: SoleStore, standing: Standing, at: Moment) -> None:
     copies = {"C1": "QA9 .B3", "C2": "", "C3": "QA76 .B3", "C4": "B1", "C5": "史記 2"}
     store.now(
         loading.write,
@@ -218,14 +218,14 @@ def test_item_without_a_call_number_comes_last(store: Immediate, standing: Stand
     assert [row.request.item_barcode for row in rows] == ["C4", "C1", "C3", "C5", "C2", "C6"]
 
 
-def test_title_order_is_case_insensitive(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_title_order_is_case_insensitive(store: SoleStore, standing: Standing, at: Moment) -> None:
     for number, title in enumerate(("dune", "Dune Messiah", "Ada", "紅樓夢", "Zorba")):
         _amend(store, standing(P.ON_LOAN, copy=f"C{number}"), at.now, title=title)
     rows = store.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=SortKey.TITLE)).rows
     assert [row.request.title for row in rows] == ["Ada", "dune", "Dune Messiah", "Zorba", "紅樓夢"]
 
 
-def test_each_list_shows_its_relevant_date(store: Immediate, standing: Standing, at: Moment) -> None:
+def test_each_list_shows_its_relevant_date(store: SoleStore, standing: Standing, at: Moment) -> None:
     day = at.today
     shelf = standing(P.RECEIVED, copy="C1", pickup_last=day + timedelta(days=2), due=None, flags="drop")
     loan = standing(P.ON_LOAN, copy="C2", due=day + timedelta(days=1), flags="drop")
@@ -235,7 +235,7 @@ def test_each_list_shows_its_relevant_date(store: Immediate, standing: Standing,
     assert found == [loan.id, shelf.id, lent.id, none.id]
 
 
-def test_days_in_position_are_counted_in_library_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
+def test_days_in_position_are_counted_in_library_days(store: SoleStore, standing: Standing, now: datetime, at: Moment) -> None:
     for hours, days in ((1, 0), (11, 1), (35, 2)):  # it is ten in the morning
         request = standing(P.TO_RETURN, copy=f"C{hours}", moved_at=now - timedelta(hours=hours))
         rows = store.now(work_lists.page, ListName.TO_RETURN, at).rows
@@ -251,7 +251,7 @@ def test_days_in_position_are_counted_in_library_days(store: Immediate, standing
         (Only(partner="LU", pickup="HKU-LAW", material="dvd"), lambda row: False),
     ],
 )
-def test_list_is_filtered_as_requested(counter: Immediate, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
+def test_list_is_filtered_as_requested(counter: SoleStore, at: Moment, only: Only, fits: Callable[..., bool]) -> None:
     everything = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200)).rows
     found = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(most=200), only).rows
     if only.partner and only.pickup:
@@ -261,21 +261,21 @@ def test_list_is_filtered_as_requested(counter: Immediate, at: Moment, only: Onl
     assert 0 < len(found) < len(everything)
 
 
-def test_paging_cursor_contains_no_title_or_call_number(counter: Immediate, at: Moment) -> None:
+def test_paging_cursor_contains_no_title_or_call_number(counter: SoleStore, at: Moment) -> None:
     for key in (SortKey.TITLE, SortKey.CALL_NUMBER):
         page = counter.now(work_lists.page, ListName.ON_LOAN, at, PageOrder(key=key, most=3))
         assert page.next == f"~{page.rows[-1].request.id}"
 
 
 @pytest.mark.parametrize("place", ["?", "~", "yesterday~O1", "~O1", "2017-03-01~", "2017-03-01T02:00:00~O1"])
-def test_invalid_paging_cursor_starts_at_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
+def test_invalid_paging_cursor_starts_at_the_beginning(counter: SoleStore, at: Moment, place: str) -> None:
     for key in SortKey:
         first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=key))
         assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key=key, after=place)) == first
 
 
 def test_request_that_moves_between_two_pages_causes_no_skipped_rows(
-    store: Immediate, standing: Standing, now: datetime, at: Moment
+    store: SoleStore, standing: Standing, now: datetime, at: Moment
 ) -> None:
     all_of = [standing(P.TO_RETURN, copy=f"C{n}", moved_at=now - timedelta(hours=9 - n)) for n in range(6)]
     for key in (SortKey.DAYS, SortKey.TITLE):
@@ -288,12 +288,12 @@ def test_request_that_moves_between_two_pages_causes_no_skipped_rows(
         _amend(store, last, now, moved_at=last.moved_at, flags="")
 
 
-def test_page_size_is_limited(counter: Immediate, at: Moment) -> None:
+def test_page_size_is_limited(counter: SoleStore, at: Moment) -> None:
     assert len(counter.now(work_lists.page, ListName.STUCK, at, PageOrder(most=10_000)).rows) <= work_lists.MOST
     assert len(counter.now(work_lists.page, ListName.PULL, at, PageOrder(most=0)).rows) == 1
 
 
-def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> None:
+def _amend(store: SoleStore, request: Request, now: datetime, **facts: Any) -> None:
     store.now(
         lambda unit: unit.amend(unit.requests.find(request.id) or request, now, Actor(who="test", channel="world"), **facts)
     )
@@ -302,7 +302,7 @@ def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> N
 # ---- how the database finds it
 
 
-def asked(engine: Engine, store: Immediate, work: Callable[..., Any], *args: Any) -> list[tuple[str, Any]]:
+def asked(engine: Engine, store: SoleStore, work: Callable[..., Any], *args: Any) -> list[tuple[str, Any]]:
     """Every query that a function runs."""
     seen: list[tuple[str, Any]] = []
 
@@ -323,7 +323,7 @@ def full_scans(plan: str) -> list[str]:
     return whole + [line for line in lines if "Seq Scan on requests" in line]
 
 
-def test_paging_reads_only_one_page_of_rows(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
+def test_paging_reads_only_one_page_of_rows(engine: Engine, counter: SoleStore, at: Moment, plan: Callable[..., str]) -> None:
     for name, key in itertools.product(ListName, SortKey):
         order = PageOrder(key=key, after=counter.now(work_lists.page, name, at, PageOrder(key=key, most=2)).next)
         for number in range(len(asked(engine, counter, work_lists.page, name, at, order))):
@@ -331,7 +331,7 @@ def test_paging_reads_only_one_page_of_rows(engine: Engine, counter: Immediate, 
 
 
 def test_counts_are_one_statement_that_reads_only_open_requests(
-    engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]
+    engine: Engine, counter: SoleStore, at: Moment, plan: Callable[..., str]
 ) -> None:
     questions = asked(engine, counter, work_lists.counts, at)
     assert len([1 for text, _ in questions if "count" in text]) == 1

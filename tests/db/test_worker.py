@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.db.engine import worker
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.locks import NO_LOCKS
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.engine.worker import GroupResult, Job, Worker, give
 
 PATIENCE_S = 20.0
@@ -36,7 +36,7 @@ class Desk:
 
     def job(self, name: str) -> Job:
         """A job whose result is its name."""
-        return Job(lambda _unit: name, NO_LOCKS, lambda result, _error: self.answered.append(str(result)))
+        return Job(lambda _unit: name, LockSet(), lambda result, _error: self.answered.append(str(result)))
 
     def do(self, _connection: Connection, jobs: Sequence[Job]) -> GroupResult:
         self.inside.set()
@@ -90,7 +90,7 @@ def test_units_queued_before_the_replies_of_a_group_join_the_next_group(engine: 
 def test_a_bug_in_a_reply_does_not_hold_up_the_next_group(engine: Engine) -> None:
     desk = Desk()
     lane = Worker(engine, desk.do, desk.turns.put, "writer", 256)
-    lane.put(Job(lambda _unit: "", NO_LOCKS, lambda _result, _error: 1 / 0))
+    lane.put(Job(lambda _unit: "", LockSet(), lambda _result, _error: 1 / 0))
     assert desk.inside.wait(PATIENCE_S)
     lane.put(desk.job("next"))
     desk.go_on.set()

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.command import Library, in_context
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered, delivered
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.config.policy import load
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -31,6 +31,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
@@ -48,7 +49,7 @@ class Post:
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
         engine = databases.empty()
-        self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+        self.store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
         self.clock = Clock()
         self.store.now(lambda unit: unit.partners.write([Partner(agency=agency, name=agency) for agency in ("CUHK", "LU")]))
         library = Library(agency="HKU", name="HKU", policy=load(None), pickup_locations=("HKU-MAIN-LENDING",))
@@ -366,7 +367,7 @@ def test_messages_of_a_dead_gateway_are_claimed_at_the_next_start() -> None:
 class Flaky:
     """A store that fails for a given number of writes."""
 
-    def __init__(self, store: Immediate) -> None:
+    def __init__(self, store: SoleStore) -> None:
         self._store, self.away = store, 0
 
     async def write(self, *what: Any, **how: Any) -> Any:

@@ -24,7 +24,6 @@ from demo import demo_setup
 from hkall_gateway import clock
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, NOTICES, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -35,6 +34,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import exim
 from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.exim import BUSY, GONE, Exim
@@ -185,7 +185,7 @@ def _prepare(made: Gateway, now: datetime) -> None:
                 "kind": Notification.LETTER_RECALLED.value,
             }
             connection.execute(insert(NOTICES), heard | {"patron": language, "about": "", "state": "sent", "made_at": now})
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))
     for send in KINDS:
         for language in LANGUAGES:
             store.now(_write, send, f"{send.value}-{language}", language, now)

@@ -21,6 +21,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery import live_status
@@ -276,7 +277,7 @@ class Company:
     live: LiveStatus
 
     def write(self, *rows: Partner) -> None:
-        self.do(lambda: self.store.write(lambda unit: unit.partners.write(rows)))
+        self.do(lambda: self.store.write(lambda unit: unit.partners.write(rows), LockSet()))
 
     def do(self, work: Callable[[], Any]) -> Any:
         return blockingCallFromThread(self.reactor, lambda: _deferred(work()))

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -27,6 +27,7 @@ from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 NIGHT = datetime(2017, 3, 6, 15, 59, 59, tzinfo=UTC)  # one second before midnight in Hong Kong
@@ -55,7 +56,7 @@ def answer(
             raise fail
         sent.append(message)
 
-    store = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
+    store = SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     held = Request(
         id="R1", side=Side.BORROWING, position=position, title="Dune", bib_id="b-dune", patron="P1", pickup_last=given
     )

@@ -16,7 +16,7 @@ from hkall_gateway.circulation.loans import CheckOut
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, Unreachable, Verb
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
@@ -30,6 +30,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
@@ -76,11 +77,11 @@ def system() -> System:
 
 
 @pytest.fixture
-def store() -> Iterator[Immediate]:
+def store() -> Iterator[SoleStore]:
     engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "loaded", "pin_hash": "5678"})
-    opened = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
+    opened = SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     yield opened
     opened.close()
 
@@ -88,17 +89,17 @@ def store() -> Iterator[Immediate]:
 HKU = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
 
 
-def local(store: Immediate, system: System, **terms: object) -> ConnectedSystem:
+def local(store: SoleStore, system: System, **terms: object) -> ConnectedSystem:
     return ConnectedSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
 
 
-def test_answer_of_the_local_system_is_returned_without_a_flag(store: Immediate, system: System) -> None:
+def test_answer_of_the_local_system_is_returned_without_a_flag(store: SoleStore, system: System) -> None:
     facts = finished(local(store, system).borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.category, facts.flag, facts.reachable) == ("living", "", True)
 
 
-def test_card_blocked_at_a_terminal_is_blocked_regardless_of_the_local_system(store: Immediate, system: System) -> None:
+def test_card_blocked_at_a_terminal_is_blocked_regardless_of_the_local_system(store: SoleStore, system: System) -> None:
     store.now(_block)
     facts = finished(local(store, system).borrower("P1"))
     assert facts.borrower is not None
@@ -110,7 +111,7 @@ def test_card_blocked_at_a_terminal_is_blocked_regardless_of_the_local_system(st
     [(14, "living"), (15, "loaded")],
 )
 def test_answer_is_cached_for_fifteen_minutes_during_an_outage(
-    store: Immediate, system: System, minutes: int, category: str
+    store: SoleStore, system: System, minutes: int, category: str
 ) -> None:
     asked = local(store, system)
     finished(asked.borrower("P1"))
@@ -120,7 +121,7 @@ def test_answer_is_cached_for_fifteen_minutes_during_an_outage(
     assert (facts.borrower.category, facts.flag, facts.reachable) == (category, StaffFlag.ILS_AWAY, True)
 
 
-def test_recently_unknown_card_is_not_taken_from_the_loaded_file(store: Immediate, system: System) -> None:
+def test_recently_unknown_card_is_not_taken_from_the_loaded_file(store: SoleStore, system: System) -> None:
     class Strict(System):
         async def borrower(self, card: str) -> BorrowerFacts:
             self._answer(card)
@@ -133,20 +134,20 @@ def test_recently_unknown_card_is_not_taken_from_the_loaded_file(store: Immediat
     assert finished(asked.borrower("P1")).borrower is None
 
 
-def test_card_without_a_loaded_record_is_undecided_during_an_outage(store: Immediate, system: System) -> None:
+def test_card_without_a_loaded_record_is_undecided_during_an_outage(store: SoleStore, system: System) -> None:
     system.away = True
     facts = finished(local(store, system).borrower("P9"))
     assert (facts.borrower, facts.reachable) == (None, False)
 
 
-def test_stale_data_is_not_used_during_an_outage_if_the_policy_forbids_it(store: Immediate, system: System) -> None:
+def test_stale_data_is_not_used_during_an_outage_if_the_policy_forbids_it(store: SoleStore, system: System) -> None:
     asked = local(store, system, fallback="refuse")
     finished(asked.borrower("P1"))
     system.away = True
     assert not finished(asked.borrower("P1")).reachable
 
 
-def test_cache_drops_the_oldest_answer_first(store: Immediate, system: System) -> None:
+def test_cache_drops_the_oldest_answer_first(store: SoleStore, system: System) -> None:
     asked = local(store, system)
     for number in range(MOST_KEPT + 1):
         finished(asked.borrower(f"X{number}"))
@@ -159,7 +160,7 @@ def test_cache_drops_the_oldest_answer_first(store: Immediate, system: System) -
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("9999", False)])
-def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system: System, pin: str, right: bool) -> None:
+def test_pin_is_verified_by_the_connected_local_system(store: SoleStore, system: System, pin: str, right: bool) -> None:
     assert finished(local(store, system).pin_ok("P1", Sensitive(pin))) is right
 
 
@@ -177,7 +178,7 @@ def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system:
     ],
 )
 def test_pin_is_valid_invalid_or_undecided_during_an_outage(
-    store: Immediate, system: System, terms: dict[str, str], pin: str, right: bool | None
+    store: SoleStore, system: System, terms: dict[str, str], pin: str, right: bool | None
 ) -> None:
     system.away = True
     assert finished(local(store, system, **terms).pin_ok("P1", Sensitive(pin))) is right
@@ -200,19 +201,19 @@ UNSAID = [System(supports=frozenset({Verb.BORROWER})), System(says_pins=False)]
 )
 @pytest.mark.parametrize("system", UNSAID, ids=["cannot be asked", "does not say"])
 def test_configuration_decides_about_a_pin_of_which_the_local_system_says_nothing(
-    store: Immediate, system: System, terms: dict[str, str], card: str, pin: str, right: bool | None
+    store: SoleStore, system: System, terms: dict[str, str], card: str, pin: str, right: bool | None
 ) -> None:
     assert finished(local(store, system, **terms).pin_ok(card, Sensitive(pin))) is right
 
 
-def test_unknown_pin_asks_the_patron_to_try_again(store: Immediate) -> None:
+def test_unknown_pin_asks_the_patron_to_try_again(store: SoleStore) -> None:
     refusal = finished(local(store, System(says_pins=False), pin="refuse").pin_refused("P1", Sensitive("1234")))
     assert refusal is not None
     assert refusal.why is Reason.TRY_AGAIN
 
 
 @pytest.mark.parametrize("recent", [True, False])
-def test_pin_accepted_a_moment_ago_opens_a_session_during_an_outage(store: Immediate, system: System, recent: bool) -> None:
+def test_pin_accepted_a_moment_ago_opens_a_session_during_an_outage(store: SoleStore, system: System, recent: bool) -> None:
     asked = local(store, system, pin="refuse", recent_pin=lambda *_: recent)
     finished(asked.facts("P1"))
     system.away = True
@@ -223,7 +224,7 @@ def test_pin_accepted_a_moment_ago_opens_a_session_during_an_outage(store: Immed
 # ---- availability of own items
 
 
-def test_availability_is_unknown_when_the_shelf_cannot_be_queried(store: Immediate, system: System) -> None:
+def test_availability_is_unknown_when_the_shelf_cannot_be_queried(store: SoleStore, system: System) -> None:
     asked = local(store, system)
     assert [copy.barcode for copy in finished(asked.at_home("b1")) or ()] == ["B1"]
     system.away = True
@@ -252,24 +253,24 @@ class Renumbering(System):
         return BorrowerFacts(borrower=known, source="sip2", as_of=self.now, former=self.former.get(now, ()))
 
 
-def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
+def asked(store: SoleStore, system: System, card: str) -> BorrowerFacts:
     """Return the circulation service's data about a card, after all replacements were applied."""
     return finished(local(store, system).facts(card))
 
 
-def wish_of(store: Immediate, card: str) -> str:
+def wish_of(store: SoleStore, card: str) -> str:
     """Place a request for this card; return its number."""
     wish = Request(id="", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", patron=card)
     return store.now(UnitOfWork.open, wish, BEGIN, Actor(who="test", channel="world")).id
 
 
-def patron_of(store: Immediate, number: str) -> str:
+def patron_of(store: SoleStore, number: str) -> str:
     request: Request | None = store.now(lambda unit: unit.requests.find(number))
     assert request is not None
     return request.patron
 
 
-def test_stored_data_moves_to_the_card_returned_by_the_local_system(store: Immediate) -> None:
+def test_stored_data_moves_to_the_card_returned_by_the_local_system(store: SoleStore) -> None:
     number = wish_of(store, "P1")
     facts = asked(store, Renumbering(present={"P1": "P2"}), "P1")
     assert facts.borrower is not None
@@ -277,7 +278,7 @@ def test_stored_data_moves_to_the_card_returned_by_the_local_system(store: Immed
     assert store.now(former_cards.card_now, "P1") == "P2"
 
 
-def test_former_card_without_stored_data_is_ignored(store: Immediate) -> None:
+def test_former_card_without_stored_data_is_ignored(store: SoleStore) -> None:
     asked(store, Renumbering(present={"student-77": "P1"}), "student-77")
     assert store.now(former_cards.cards_of, "P1") == ("P1",)
 
@@ -292,27 +293,27 @@ def test_former_card_without_stored_data_is_ignored(store: Immediate) -> None:
     ids=["nobody has it any more", "it is answered by the new one", "it was issued to somebody else"],
 )
 def test_former_card_named_by_the_local_system_is_followed_unless_reissued(
-    store: Immediate, system: System, follows: bool
+    store: SoleStore, system: System, follows: bool
 ) -> None:
     number = wish_of(store, "P1")
     asked(store, system, "P2")
     assert patron_of(store, number) == ("P2" if follows else "P1")
 
 
-def test_replaced_card_unknown_to_the_local_system_is_reported_as_replaced(store: Immediate) -> None:
+def test_replaced_card_unknown_to_the_local_system_is_reported_as_replaced(store: SoleStore) -> None:
     store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor(who="mei", channel="cli"))
     facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
     assert (facts.replaced, facts.stranger) == (True, Reason.CARD_REPLACED)
     assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Reason.UNKNOWN_BORROWER
 
 
-def test_card_replaced_by_a_loaded_file_is_unknown_even_if_the_local_system_knows_it(store: Immediate) -> None:
+def test_card_replaced_by_a_loaded_file_is_unknown_even_if_the_local_system_knows_it(store: SoleStore) -> None:
     store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor(who="mei", channel="cli", message="load"))
     assert asked(store, Renumbering(), "P1").stranger is Reason.CARD_REPLACED
     assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
 
 
-def test_reissued_card_belongs_to_its_new_patron(store: Immediate) -> None:
+def test_reissued_card_belongs_to_its_new_patron(store: SoleStore) -> None:
     wish_of(store, "P7")
     asked(store, Renumbering(present={"P7": "P8"}), "P7")
     assert store.now(former_cards.card_now, "P7") == "P8"
@@ -324,7 +325,7 @@ def test_reissued_card_belongs_to_its_new_patron(store: Immediate) -> None:
 def test_card_replacement_is_skipped_while_another_gateway_locks_either_card(postgres_engine: Engine, held: str) -> None:
     """The other gateway holds its lock until its commit; in this test it never commits."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
-    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
+    store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     number = wish_of(store, "P1")
     with engine.connect() as other:
         other.exec_driver_sql("BEGIN")
@@ -345,7 +346,7 @@ def test_card_replacement_is_skipped_while_another_gateway_locks_either_card(pos
 class Counting:
     """A store that counts its read transactions and records their order."""
 
-    def __init__(self, store: Immediate, told: list[str]) -> None:
+    def __init__(self, store: SoleStore, told: list[str]) -> None:
         self._store, self._told = store, told
 
     def read(self, *args: Any, **named: Any) -> Any:
@@ -372,14 +373,14 @@ class Listed(System):
         return await super().verify_pin(card, pin)
 
 
-def test_checkout_with_a_pin_reads_the_database_once_before_and_after_a_live_query(store: Immediate) -> None:
+def test_checkout_with_a_pin_reads_the_database_once_before_and_after_a_live_query(store: SoleStore) -> None:
     system = Listed()
     counting: Any = Counting(store, system.told)
     assert isinstance(finished(local(counting, system).for_checkout("P1", Sensitive("1234"))), Gathered)
     assert system.told == ["read", "question", "read", "PIN"]
 
 
-def test_checkout_with_a_pin_reads_the_database_once_with_loaded_patrons(store: Immediate) -> None:
+def test_checkout_with_a_pin_reads_the_database_once_with_loaded_patrons(store: SoleStore) -> None:
     @dataclass
     class Loaded(Listed):
         supports: frozenset[Verb] = ALL | {Verb.LOADED}
@@ -399,7 +400,7 @@ def test_checkout_with_a_pin_reads_the_database_once_with_loaded_patrons(store: 
     ids=["live", "loaded"],
 )
 def test_checkout_with_a_pin_uses_the_expected_transactions(
-    store: Immediate, supports: frozenset[Verb], pin: str, order: list[str]
+    store: SoleStore, supports: frozenset[Verb], pin: str, order: list[str]
 ) -> None:
     system = Listed(supports)
     counting: Any = Counting(store, system.told)

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.config.systems import SYSTEMS
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -25,6 +25,7 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.simulator.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
 from hkall_gateway.xml.tree import Fields
@@ -43,20 +44,20 @@ def system() -> SimulatedIls:
 
 
 @pytest.fixture
-def store() -> Iterator[Immediate]:
+def store() -> Iterator[SoleStore]:
     engine = open_engine("sqlite://")
     create_all(engine)
     with engine.connect() as connection:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "undergraduates", "local_loans": 7})
         for barcode in ("B0", "B1", "B2", "B3"):
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
-    opened = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
+    opened = SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     yield opened
     opened.close()
 
 
 def made(
-    store: Immediate,
+    store: SoleStore,
     system: SimulatedIls,
     connector: Callable[[ConnectorTools], LocalIls] = Ncip,
     password: str = "key",
@@ -74,7 +75,7 @@ def made(
 
 
 @pytest.fixture
-def ils(store: Immediate, system: SimulatedIls) -> LocalIls:
+def ils(store: SoleStore, system: SimulatedIls) -> LocalIls:
     return made(store, system)
 
 
@@ -140,7 +141,7 @@ def test_unavailable_system_raises_unreachable(ils: LocalIls, system: SimulatedI
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_refused_secret_does_not_mean_an_unknown_patron(store: Immediate, system: SimulatedIls, question: str) -> None:
+def test_refused_secret_does_not_mean_an_unknown_patron(store: SoleStore, system: SimulatedIls, question: str) -> None:
     system.readers["P1"] = IlsPatron("P1")
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](made(store, system, password="wrong")))
@@ -157,7 +158,7 @@ def test_queries_pause_after_three_failures(ils: LocalIls, system: SimulatedIls)
     assert system.heard == []
 
 
-def test_both_connectors_return_the_same_for_the_same_system(store: Immediate, system: SimulatedIls) -> None:
+def test_both_connectors_return_the_same_for_the_same_system(store: SoleStore, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN", loans=3)
     told_by = [finished(made(store, system, connector).borrower("P1")).borrower for connector in (Ncip, Sip2)]
     assert [(b.blocked, b.local_loans, b.category, b.name) for b in told_by if b] == [
@@ -268,7 +269,7 @@ class Keeper:
         return HttpReply(status=200, content_type="application/xml", body=self.reply, retry_after_s=0)
 
 
-def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
+def folio(store: SoleStore, reply: str) -> tuple[Ncip, Keeper]:
     keeper, health = Keeper(reply), CircuitBreaker("connector", lambda: NOW)
     outside = ConnectorServices(
         now=lambda: NOW,
@@ -287,7 +288,7 @@ def folio(store: Immediate, reply: str) -> tuple[Ncip, Keeper]:
     ), keeper
 
 
-def test_folio_gets_the_user_id_and_verifies_the_pin(store: Immediate) -> None:
+def test_folio_gets_the_user_id_and_verifies_the_pin(store: SoleStore) -> None:
     ils, keeper = folio(store, "folio-lookup-user.xml")
 
     assert finished(ils.verify_pin("UG1", Sensitive("1234")))
@@ -298,25 +299,25 @@ def test_folio_gets_the_user_id_and_verifies_the_pin(store: Immediate) -> None:
 
 
 @pytest.mark.parametrize("reply", ["folio-lookup-user-wrong-pin.xml", "folio-lookup-user-unknown.xml"])
-def test_pin_result_of_folio_is_read_from_the_problem_detail(store: Immediate, reply: str) -> None:
+def test_pin_result_of_folio_is_read_from_the_problem_detail(store: SoleStore, reply: str) -> None:
     ils, _ = folio(store, reply)
     assert [finished(ils.verify_pin("UG1", Sensitive("1"))) for _ in range(4)] == [False] * 4
 
 
-def test_folio_failure_is_not_a_pin_result(store: Immediate) -> None:
+def test_folio_failure_is_not_a_pin_result(store: SoleStore) -> None:
     ils, _ = folio(store, "folio-lookup-user-failed.xml")
     with pytest.raises(Unreachable):
         finished(ils.borrower("UG1"))
 
 
-def test_loaded_loan_count_is_kept_because_folio_returns_no_loans(store: Immediate) -> None:
+def test_loaded_loan_count_is_kept_because_folio_returns_no_loans(store: SoleStore) -> None:
     ils, _ = folio(store, "folio-lookup-user.xml")
     borrower = finished(ils.borrower("P1")).borrower  # the reply has the card UG1, which no file has loaded
     assert borrower is not None
     assert (borrower.barcode, borrower.local_loans, borrower.email.reveal()) == ("UG1", 7, "ug1@connect.test")
 
 
-def test_folio_is_not_queried_about_items(store: Immediate) -> None:
+def test_folio_is_not_queried_about_items(store: SoleStore) -> None:
     assert Verb.COPIES not in folio(store, "folio-lookup-user.xml")[0].supports
 
 

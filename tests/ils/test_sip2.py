@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from twisted.internet.defer import Deferred
 
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
@@ -21,6 +21,7 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.simulator.ils import DirectConnection, IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode
@@ -66,7 +67,7 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
         for barcode in ("B1", "B2", "B3"):
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
-    store, health = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
+    store, health = SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
     outside = ConnectorServices(now=lambda: NOW, health=health, line=lambda: DirectConnection(system, health), post=nowhere)
     yield Sip2(
         ConnectorTools(

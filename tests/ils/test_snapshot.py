@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import insert
 
 from hkall_gateway.circulation.ports import LocalIls, Verb
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.snapshot import Manual, Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 
@@ -27,7 +28,7 @@ def tools() -> ConnectorTools:
         connection.execute(insert(PATRONS), {"barcode": "P2", "name": "Lee", "category": "undergraduates"})
         for agency in ("HKU", "CUHK"):
             connection.execute(insert(HOLDINGS), {"agency": agency, "barcode": "B1", "bib_id": "b1", "title": "Dune"})
-    return ConnectorTools(store=Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), agency="HKU", verify=plain)
+    return ConnectorTools(store=SoleStore(engine, lambda c: UnitOfWork(c, lambda: "R1")), agency="HKU", verify=plain)
 
 
 def test_loaded_patron_is_found_with_source_snapshot(tools: ConnectorTools) -> None:

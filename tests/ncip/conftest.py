@@ -17,7 +17,7 @@ from sqlalchemy import insert, select
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -34,6 +34,7 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.xml.tree import Coded, Fields
 from tests import databases
 from tests.readers import CATEGORY, POLICY
@@ -120,7 +121,7 @@ class FakeIls:
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
 
-    def __init__(self, store: Immediate) -> None:
+    def __init__(self, store: SoleStore) -> None:
         self._store = store
 
     async def borrower(self, card: str) -> BorrowerFacts:
@@ -167,7 +168,7 @@ class World:
             for agency, partner in directory.items():
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
-        self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
+        self.store = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
         library = Library(agency="HKU", name="HKU Libraries", policy=POLICY, pickup_locations=("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
         self.circulation = desk = Circulation(

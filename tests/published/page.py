@@ -26,19 +26,23 @@ from demo import demo_setup
 from demo.demo_script import DemoPeers, start_gateway
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.cli import main
 from hkall_gateway.cli.options import NcipAgreements, Site
 from hkall_gateway.config.library import make_unit
 from hkall_gateway.config.mapping import agreed_secrets
 from hkall_gateway.db import bind
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.exports import read_patrons
+from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
+from hkall_gateway.ils.snapshot import Snapshot
+from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.http_post import HttpReply, post
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
+from hkall_gateway.simulator.databases import SoleStore
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender
 from tests.published.premises import HOLDINGS, LENDERS, PATRONS, Premises
@@ -244,23 +248,21 @@ WITH_US: Final = ("TRANSFERRED", "HKALL RECVD", "ON LOAN")
 def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> tuple[Engine, Site]:
     """The library as commands see it, with the gateway running, at the time of the test."""
     engine = open_engine(daemon.config.database.url)
-
-    def transact(work: Callable[[UnitOfWork], T]) -> T:
-        store = Immediate(engine, make_unit(daemon.library))
-        try:
-            return store.now(work)
-        finally:
-            store.close()
-
-    partners, secrets = (partner.plain() for partner in daemon.config.partners), agreed_secrets(daemon.config, premises.environ)
-    return engine, Site(
-        library=daemon.library,
-        write=transact,
+    library, secrets = daemon.library, agreed_secrets(daemon.config, premises.environ)
+    store = SoleStore(engine, make_unit(library))
+    snapshot = Snapshot(ConnectorTools(store=store, agency=library.agency, verify=reject_pin))
+    local = ConnectedSystem(store, snapshot, lambda: library, now)
+    circulation = Circulation(store, local, lambda: library, now)
+    site = Site(
+        library=library,
+        open_circulation=lambda: circulation,
+        store=store,
         now=now,
-        partners=tuple(partners),
+        partners=tuple(partner.plain() for partner in daemon.config.partners),
         agreed=lambda: NcipAgreements(secrets),
         post=_post,
     )
+    return engine, site
 
 
 async def _post(url: str, body: bytes, timeout_s: float) -> HttpReply:

@@ -13,10 +13,10 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.search.folding import isbn_13
 from hkall_gateway.db.search.searching import FoundTitles
+from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 
 
@@ -42,7 +42,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str,
 def test_demo_search_finds_titles(filled: tuple[Path, Mapping[str, str]], typed: str) -> None:
     config = gateway.load(*filled)
     library, engine = library_of(config), open_engine(config.database.url)
-    store = Immediate(engine, make_unit(library))
+    store = SoleStore(engine, make_unit(library))
     found = store.now(in_context(titles.search_titles, library, now(), typed))
     store.close()
     engine.dispose()

@@ -23,7 +23,7 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.local_system import ConnectedSystem
@@ -37,6 +37,7 @@ from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Sensitive, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode
 from hkall_gateway.sip2.codec.session import Refuse, Session
@@ -110,7 +111,7 @@ class LocalIls:
 
     supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN})
 
-    def __init__(self, store: Immediate) -> None:
+    def __init__(self, store: SoleStore) -> None:
         self._store = store
 
     async def borrower(self, card: str) -> BorrowerFacts:
@@ -185,13 +186,13 @@ def clock() -> list[datetime]:
 
 
 @pytest.fixture
-def store() -> Iterator[Immediate]:
+def store() -> Iterator[SoleStore]:
     engine = databases.empty()
     with engine.connect() as connection:
         for person in PEOPLE:
             connection.execute(insert(PATRONS), person)
     numbers = count(1)
-    kept = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
+    kept = SoleStore(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
     kept.now(lambda unit: unit.partners.write([Partner(agency="CUHK", name="CUHK Library", institutional_card="CUHK-INST")]))
     yield kept
     kept.close()
@@ -205,7 +206,7 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
+def services(store: SoleStore, clock: list[datetime], policy: Policy) -> Sip2Services:
     library = Library(
         agency="HKU", name="The University of Hong Kong Libraries", policy=policy, pickup_locations=("HKU-MAIN-LENDING",)
     )
@@ -224,7 +225,7 @@ def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Ser
 
 
 @pytest.fixture
-def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
+def place(store: SoleStore, clock: list[datetime]) -> Callable[..., Request]:
     """Inserts a request with a position and any fields. By default P1 borrows C1 of CUHK, "Dune"."""
 
     def put(position: Position, **facts: Any) -> Request:

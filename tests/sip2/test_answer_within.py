@@ -17,15 +17,16 @@ from twisted.internet.defer import Deferred, fail
 
 from hkall_gateway.app import gauges
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.dispatch import Sip2Services
 from tests.metrics import value
@@ -38,13 +39,13 @@ LOG_IN = b"9300CNcounter-2|COcounter-2-pw|\r"
 class HeldStore:
     """A store whose units wait until `let_go`; queries run immediately."""
 
-    def __init__(self, store: Immediate) -> None:
+    def __init__(self, store: SoleStore) -> None:
         self._store = store
         self._waiting: list[Callable[[], None]] = []
         self.deadlines: list[Deadline | None] = []
         self.away = False
 
-    def write(self, work: Any, locks: LockSet = NO_LOCKS, until: Deadline | None = None, **options: Any) -> Deferred[Any]:
+    def write(self, work: Any, locks: LockSet, until: Deadline | None = None, **options: Any) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
         self._waiting.append(lambda: _answered(answer, partial(self._store.write, work, locks, until, **options)))
         self.deadlines.append(until)
@@ -68,12 +69,12 @@ def _answered(answer: Deferred[Any], run: Callable[[], Any]) -> None:
 
 
 @pytest.fixture
-def held(store: Immediate) -> HeldStore:
+def held(store: SoleStore) -> HeldStore:
     return HeldStore(store)
 
 
 @pytest.fixture
-def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[Port]:
+def port(services: Sip2Services, store: SoleStore, held: HeldStore) -> Iterator[Port]:
     """A port that replies within eight seconds. An item of CUHK is in transit to us."""
     waiting: Any = held
     circulation = Circulation(
@@ -96,14 +97,14 @@ def on_its_way(place: Callable[..., Request]) -> None:
     place(Position.IN_TRANSIT)
 
 
-def steps(store: Immediate) -> list[str]:
+def steps(store: SoleStore) -> list[str]:
     def ask(unit: UnitOfWork) -> list[str]:
         return list(unit.execute(select(JOURNAL.c.event).where(JOURNAL.c.event != "OPEN").order_by(JOURNAL.c.id)).scalars())
 
     return store.now(ask)
 
 
-def test_late_check_in_is_answered_with_try_again_and_never_takes_effect(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_late_check_in_is_answered_with_try_again_and_never_takes_effect(port: Port, held: HeldStore, store: SoleStore) -> None:
     caller = port.call()
     assert caller.hears(CHECK_IN) == b""
     port.clock.advance(7.9)
@@ -118,7 +119,7 @@ def test_late_check_in_is_answered_with_try_again_and_never_takes_effect(port: P
     caller.goes()
 
 
-def test_connection_continues_after_a_late_message(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_connection_continues_after_a_late_message(port: Port, held: HeldStore, store: SoleStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     port.clock.advance(8)
@@ -158,7 +159,7 @@ def test_dialect_with_a_shorter_time_limit_is_answered_earlier(port: Port, held:
     caller.goes()
 
 
-def test_check_in_never_takes_effect_after_its_terminal_disconnects(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_check_in_never_takes_effect_after_its_terminal_disconnects(port: Port, held: HeldStore, store: SoleStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     caller.goes()
@@ -169,7 +170,7 @@ def test_check_in_never_takes_effect_after_its_terminal_disconnects(port: Port, 
     assert value(port.services.metrics, "commands_expired_total", "sip2", "gone") == 1
 
 
-def test_command_that_has_begun_is_answered_with_its_outcome(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_command_that_has_begun_is_answered_with_its_outcome(port: Port, held: HeldStore, store: SoleStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     (deadline,) = held.deadlines
@@ -198,7 +199,7 @@ def test_connection_closes_without_a_reply_when_the_outcome_is_unknown(port: Por
     caller.goes()
 
 
-def test_terminal_date_is_used_only_for_offline_transactions(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_terminal_date_is_used_only_for_offline_transactions(port: Port, held: HeldStore, store: SoleStore) -> None:
     """The clock of this terminal is a week slow."""
     caller = port.call()
     caller.hears(CHECK_IN)
@@ -216,7 +217,7 @@ def test_terminal_date_is_used_only_for_offline_transactions(port: Port, held: H
 
 
 def test_committed_check_in_is_confirmed_although_the_database_fails_afterwards(
-    port: Port, held: HeldStore, store: Immediate
+    port: Port, held: HeldStore, store: SoleStore
 ) -> None:
     """The fields for a sorter are read after the commit."""
     caller = port.call(log_in=False)

@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 from sqlalchemy import select, update
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.dispatch import Sip2Services
 from tests.metrics import value
@@ -49,7 +49,7 @@ def _block_in_the_library(unit: UnitOfWork) -> None:
     unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(blocked=True))
 
 
-def test_blocked_card_is_marked_and_the_reason_stored(store: Immediate, fields: Fields) -> None:
+def test_blocked_card_is_marked_and_the_reason_stored(store: SoleStore, fields: Fields) -> None:
     reply = fields("counter-1", _01())
     assert (reply.code, reply.get("patron_status"), reply.get("BL")) == ("24", DENIED, "Y")
     assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
@@ -70,27 +70,27 @@ def test_block_by_a_terminal_can_be_lifted_at_another_terminal(place: Place, fie
     assert fields("counter-1", _11()).get("ok") == "1"
 
 
-def test_block_by_the_library_is_not_lifted_by_a_terminal(store: Immediate, fields: Fields) -> None:
+def test_block_by_the_library_is_not_lifted_by_a_terminal(store: SoleStore, fields: Fields) -> None:
     store.now(_block_in_the_library)
     reply = fields("counter-1", _25())
     assert reply.get("patron_status") == DENIED
     assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
 
 
-def test_second_block_keeps_the_first_reason(store: Immediate, fields: Fields) -> None:
+def test_second_block_keeps_the_first_reason(store: SoleStore, fields: Fields) -> None:
     fields("counter-1", _01())
     assert fields("counter-1", _01(text="again", retained="N")).get("patron_status") == DENIED
     assert store.now(_rows) == [("P1", "counter-1", "left in the machine", True)]
     assert store.now(_events) == ["BLOCK_CARD"]
 
 
-def test_enabling_an_unblocked_card_changes_nothing(store: Immediate, fields: Fields) -> None:
+def test_enabling_an_unblocked_card_changes_nothing(store: SoleStore, fields: Fields) -> None:
     assert fields("counter-1", _25()).get("patron_status") == FINE
     assert store.now(_events) == []
 
 
 @pytest.mark.parametrize("said", [_01("P404"), _25("P404"), _01(""), _25("")])
-def test_unknown_card_can_be_neither_blocked_nor_enabled(store: Immediate, fields: Fields, said: str) -> None:
+def test_unknown_card_can_be_neither_blocked_nor_enabled(store: SoleStore, fields: Fields, said: str) -> None:
     reply = fields("counter-1", said)
     assert (reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("N", "N", DENIED)
     assert store.now(_rows) == []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import update
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum, decode
 from tests.databases import ON_POSTGRESQL
@@ -104,7 +104,7 @@ NUL = pytest.param("a\0b", marks=pytest.mark.skipif(ON_POSTGRESQL, reason="Postg
 
 
 @pytest.mark.parametrize("nasty", ["a\rb", "a\nb", "a|b", NUL, "a\x85b", "a\u2028b"])
-def test_characters_of_a_name_never_break_the_message_frame(port: Port, store: Immediate, nasty: str) -> None:
+def test_characters_of_a_name_never_break_the_message_frame(port: Port, store: SoleStore, nasty: str) -> None:
     store.now(lambda unit: _rename(unit, nasty))
     reply = _heard(port, "counter-1", f"63001{DATE}          AOHKU|AAP1|")
     assert decode(reply, DIALECTS["standard"]).get("AE") == "a b"

@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from tests.readers import POLICY
 
@@ -41,7 +41,7 @@ def _11(more: str = "") -> str:
 
 
 @pytest.mark.parametrize("asked", [_29(), _29("BON|"), _11(), _11("BON|")])
-def test_unacknowledged_fee_is_returned_without_a_renewal(store: Immediate, fields: Fields, asked: str) -> None:
+def test_unacknowledged_fee_is_returned_without_a_renewal(store: SoleStore, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "BT", "BH", "BV")] == ["0", "04", "HKD", "10.00"]
     assert reply.all("AF") == ("A fee of HKD 10.00 is due",)
@@ -49,7 +49,7 @@ def test_unacknowledged_fee_is_returned_without_a_renewal(store: Immediate, fiel
 
 
 @pytest.mark.parametrize("asked", [_29("BOY|"), _11("BOY|")])
-def test_acknowledged_fee_renews_the_loan_and_is_charged(store: Immediate, fields: Fields, asked: str) -> None:
+def test_acknowledged_fee_renews_the_loan_and_is_charged(store: SoleStore, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "renewal_ok", "AH")] == ["1", "Y", "20170316    235959"]
     assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 1000

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.fines import charge
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.exchange import dollars
 from hkall_gateway.sip2.handlers.patrons import cents_of
@@ -25,7 +25,7 @@ Owe = Callable[..., None]
 
 
 @pytest.fixture
-def owe(place: Place, store: Immediate) -> Owe:
+def owe(place: Place, store: SoleStore) -> Owe:
     """Charge P1 this many cents for each item."""
 
     def owing(*cents: int) -> None:
@@ -40,12 +40,12 @@ def _37(amount: str, more: str = "", card: str = "P1", currency: str = "HKD") ->
     return f"37{DATE}0400{currency}BV{amount}|AOHKU|AA{card}|{more}"
 
 
-def _owed(store: Immediate) -> int:
+def _owed(store: SoleStore) -> int:
     owed: int = store.now(lambda unit: unit.patrons.owed_cents("P1"))
     return owed
 
 
-def test_payment_is_accepted_and_the_balance_returned(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_payment_is_accepted_and_the_balance_returned(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(600, 400)
     reply = fields("counter-1", _37("7.50", "BKt-1|"))
     assert (reply.code, reply.get("payment_accepted"), reply.get("BK")) == ("38", "Y", "t-1")
@@ -53,35 +53,35 @@ def test_payment_is_accepted_and_the_balance_returned(owe: Owe, store: Immediate
     assert _owed(store) == 250
 
 
-def test_repeated_transaction_is_confirmed_and_charged_once(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_repeated_transaction_is_confirmed_and_charged_once(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(1000)
     first = fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-1", _37("2.00", "BKt-1|")).fields == first.fields
     assert _owed(store) == 800
 
 
-def test_same_transaction_id_with_another_amount_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_id_with_another_amount_is_refused(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-1", _37("3.00", "BKt-1|")).get("payment_accepted") == "N"
     assert _owed(store) == 800
 
 
-def test_same_transaction_id_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_id_at_another_terminal_is_another_payment(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-2", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
     assert _owed(store) == 600
 
 
-def test_repeated_payment_without_a_transaction_id_is_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_repeated_payment_without_a_transaction_id_is_a_second_payment(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00"))
     fields("counter-1", _37("2.00"))
     assert _owed(store) == 600
 
 
-def test_payment_above_the_balance_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_payment_above_the_balance_is_refused(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(1000)
     reply = fields("counter-1", _37("10.01", "BKt-1|"))
     assert (reply.get("payment_accepted"), reply.get("BK")) == ("N", "t-1")
@@ -89,7 +89,7 @@ def test_payment_above_the_balance_is_refused(owe: Owe, store: Immediate, fields
     assert _owed(store) == 1000
 
 
-def test_charge_is_selected_by_its_number_in_the_list(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_charge_is_selected_by_its_number_in_the_list(owe: Owe, store: SoleStore, fields: Fields) -> None:
     owe(600, 400)
     (first, second) = fields("counter-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV")
     assert (first, second) == ("#1 C7 HKD 6.00 overdue", "#2 C8 HKD 4.00 overdue")
@@ -111,7 +111,7 @@ def test_charge_is_selected_by_its_number_in_the_list(owe: Owe, store: Immediate
         (_37("1.00", "AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_invalid_payment_is_refused_with_its_reason(owe: Owe, store: Immediate, fields: Fields, said: str, text: str) -> None:
+def test_invalid_payment_is_refused_with_its_reason(owe: Owe, store: SoleStore, fields: Fields, said: str, text: str) -> None:
     owe(1000)
     reply = fields("counter-1", said)
     assert (reply.get("payment_accepted"), reply.all("AF")) == ("N", (text,))

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 
 P = Position
@@ -31,7 +31,7 @@ COPIES: tuple[dict[str, Any], ...] = (
 
 
 @pytest.fixture(autouse=True)
-def shelves(store: Immediate) -> None:
+def shelves(store: SoleStore) -> None:
     def add(unit: UnitOfWork) -> None:
         for copy in COPIES:
             unit.execute(insert(HOLDINGS).values(material="book", **copy))
@@ -43,7 +43,7 @@ def _15(mode: str = "+", what: str = "ABH1|", more: str = "", card: str = "P1") 
     return f"15{mode}{DATE}{more}AOHKU|AA{card}|{what}"
 
 
-def _requests(store: Immediate) -> list[Request]:
+def _requests(store: SoleStore) -> list[Request]:
     return list(store.now(lambda unit: unit.requests.open_of_patron("P1")))
 
 
@@ -51,7 +51,7 @@ def _requests(store: Immediate) -> list[Request]:
 
 
 @pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJ愛瑪 / Emma|", "AJb2|", "ABH1|AJPoems|"])
-def test_hold_on_a_checked_out_title_creates_a_request(store: Immediate, fields: Fields, what: str) -> None:
+def test_hold_on_a_checked_out_title_creates_a_request(store: SoleStore, fields: Fields, what: str) -> None:
     reply = fields("selfcheck-1", _15(what=what))
     assert [reply.get(name) for name in ("ok", "available", "AJ", "BS")] == ["1", "N", "Emma", "HKU-MAIN-LENDING"]
     assert reply.all("AF") == ("Requested. You will be told when it is here",)
@@ -59,7 +59,7 @@ def test_hold_on_a_checked_out_title_creates_a_request(store: Immediate, fields:
     assert (request.position, request.partner, request.bib_id) == (P.REQUESTED, "CUHK", "b2")
 
 
-def test_expiry_date_of_a_hold_is_stored_and_returned(store: Immediate, fields: Fields) -> None:
+def test_expiry_date_of_a_hold_is_stored_and_returned(store: SoleStore, fields: Fields) -> None:
     reply = fields("counter-1", _15(more="BW20170331    000000|"))
     assert reply.get("BW") == "20170331    235959"
     assert _requests(store)[0].need_before == date(2017, 3, 31)
@@ -83,14 +83,14 @@ def test_expiry_date_of_a_hold_is_stored_and_returned(store: Immediate, fields: 
         (_15(what="ABH1|AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_invalid_hold_is_refused_with_its_reason(place: Place, store: Immediate, fields: Fields, said: str, text: str) -> None:
+def test_invalid_hold_is_refused_with_its_reason(place: Place, store: SoleStore, fields: Fields, said: str, text: str) -> None:
     place(P.RECEIVED, patron="P2", item_barcode="C1")
     reply = fields("counter-1", said.replace("BY3", "BY3|"))
     assert (reply.get("ok"), reply.get("available"), reply.all("AF")) == ("0", "N", (text,))
     assert _requests(store) == []
 
 
-def test_repeated_hold_is_a_duplicate_without_a_second_request(store: Immediate, fields: Fields) -> None:
+def test_repeated_hold_is_a_duplicate_without_a_second_request(store: SoleStore, fields: Fields) -> None:
     fields("counter-1", _15())
     assert fields("counter-1", _15()).all("AF") == ("You have requested this title already (R11a)",)
     assert len(_requests(store)) == 1
@@ -109,7 +109,7 @@ def test_hold_without_a_pin_is_refused_at_a_terminal_that_requires_one(fields: F
 # ---- cancelling
 
 
-def test_hold_is_cancelled_before_a_partner_has_shipped(store: Immediate, fields: Fields) -> None:
+def test_hold_is_cancelled_before_a_partner_has_shipped(store: SoleStore, fields: Fields) -> None:
     fields("counter-1", _15())
     reply = fields("counter-1", _15("-"))
     assert (reply.get("ok"), reply.all("AF")) == ("1", ("The request is cancelled",))
@@ -184,7 +184,7 @@ def test_ambiguous_identifier_of_two_requests_is_refused(place: Place, fields: F
 # ---- changing
 
 
-def test_expiry_date_of_a_hold_is_changed(store: Immediate, fields: Fields) -> None:
+def test_expiry_date_of_a_hold_is_changed(store: SoleStore, fields: Fields) -> None:
     fields("counter-1", _15())
     reply = fields("counter-1", _15("*", more="BW20170401    000000|"))
     assert (reply.get("ok"), reply.get("BW")) == ("1", "20170401    235959")
@@ -204,7 +204,7 @@ def test_item_on_the_hold_shelf_is_listed_as_available(place: Place, fields: Fie
     assert fields("counter-1", _15("*", "ABC1|")).get("available") == "Y"
 
 
-def test_stored_item_properties_are_returned(place: Place, store: Immediate, fields: Fields) -> None:
+def test_stored_item_properties_are_returned(place: Place, store: SoleStore, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("counter-1", f"19{DATE}AOHKU|ABC1|AC|CHblue, small|")
     assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")

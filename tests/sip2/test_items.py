@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.items import AT_POSITION, ON_SHELF
 
@@ -95,7 +95,7 @@ def test_barcode_of_two_libraries_is_ambiguous(place: Place, fields: Fields) -> 
 
 
 @pytest.mark.parametrize(("status", "code"), [*ON_SHELF.items(), ("Not Available", "01"), ("", "01")])
-def test_item_without_a_request_has_the_status_of_its_holding(store: Immediate, fields: Fields, status: str, code: str) -> None:
+def test_item_without_a_request_has_the_status_of_its_holding(store: SoleStore, fields: Fields, status: str, code: str) -> None:
     store.now(_add_holding, status.title())
     seen = fields("counter-1", ASKED)
     assert (seen.get("circulation_status"), seen.get("AJ"), seen.get("CS")) == (code, "Emma", "PR4034")

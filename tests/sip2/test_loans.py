@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.loans import SORT_BINS
 
@@ -70,7 +70,7 @@ def test_repeated_checkout_with_renewal_allowed_renews_the_loan(place: Place, fi
     ],
 )
 def test_refused_checkout_is_not_ok_and_gives_the_reason(
-    place: Place, store: Immediate, fields: Fields, login: str, card: str, position: Position, text: str
+    place: Place, store: SoleStore, fields: Fields, login: str, card: str, position: Position, text: str
 ) -> None:
     request = place(position)
     reply = fields(login, _11(card))
@@ -103,7 +103,7 @@ def test_fast_terminal_clock_does_not_lengthen_an_offline_loan(place: Place, fie
     assert reply.get("AH") == "20170316    235959"
 
 
-def test_checkout_to_a_partners_card_ships_our_item(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_to_a_partners_card_ships_our_item(place: Place, store: SoleStore, fields: Fields) -> None:
     request = place(P.PAGED, side=Side.LENDING, item_agency="HKU", patron="")
     assert fields("counter-1", _11("CUHK-INST")).get("ok") == "1"
     shipped = store.now(lambda unit: unit.requests.find(request.id))
@@ -111,7 +111,7 @@ def test_checkout_to_a_partners_card_ships_our_item(place: Place, store: Immedia
     assert shipped.position is P.SHIPPED
 
 
-def test_checkout_with_cancel_restores_the_loan(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_with_cancel_restores_the_loan(place: Place, store: SoleStore, fields: Fields) -> None:
     request = place(P.RETURN_TRANSIT, due=date(2017, 3, 16), used=True)
     reply = fields("counter-1", _11(more="BIY|"))
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170316    235959")
@@ -171,7 +171,7 @@ LEFT_THERE = {"flags": "HKALL_IN_BOOKDROP", "dropped_on": date(2017, 3, 1)}
     ],
 )
 def test_refused_checkin_is_sorted_to_the_exception_bin(
-    place: Place, store: Immediate, fields: Fields, login: str, text: str, left_there: dict[str, Any]
+    place: Place, store: SoleStore, fields: Fields, login: str, text: str, left_there: dict[str, Any]
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16))
     reply = fields(login, _09())

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 
 P = Position
@@ -79,7 +79,7 @@ def test_renew_all_with_an_unknown_card_renews_nothing(place: Place, fields: Fie
 
 
 def test_offline_return_is_accepted_at_a_terminal_without_returns_and_flagged_for_staff(
-    place: Place, store: Immediate, fields: Fields
+    place: Place, store: SoleStore, fields: Fields
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     reply = fields("offline-1", _09("Y"))
@@ -93,7 +93,7 @@ def test_offline_return_is_accepted_at_a_terminal_without_returns_and_flagged_fo
 
 @pytest.mark.parametrize("no_block", ["N", "Y"])
 def test_return_at_a_book_drop_is_refused_online_and_offline(
-    place: Place, store: Immediate, fields: Fields, no_block: str
+    place: Place, store: SoleStore, fields: Fields, no_block: str
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     assert fields("bookdrop-1", _09(no_block)).get("ok") == "0"
@@ -111,7 +111,7 @@ def test_return_at_a_book_drop_is_refused_online_and_offline(
     ],
 )
 def test_offline_loan_keeps_its_due_date_within_the_policy(
-    place: Place, store: Immediate, fields: Fields, told: str, due: str
+    place: Place, store: SoleStore, fields: Fields, told: str, due: str
 ) -> None:
     request = place(P.RECEIVED)
     reply = fields("offline-1", _11("P1", "Y", told=told))
@@ -131,7 +131,7 @@ def test_offline_loan_keeps_its_due_date_within_the_policy(
     ],
 )
 def test_no_block_checkout_is_accepted_only_for_the_requester_at_offline_terminals(
-    place: Place, store: Immediate, fields: Fields, login: str, card: str, why: str, flags: str
+    place: Place, store: SoleStore, fields: Fields, login: str, card: str, why: str, flags: str
 ) -> None:
     request = place(P.RECEIVED)
     with capture_logs() as logs:
@@ -145,7 +145,7 @@ def test_offline_loan_with_a_wrong_pin_is_accepted(place: Place, fields: Fields)
     assert fields("offline-2", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
 
 
-def test_invalid_offline_loan_is_refused_and_flagged_for_staff(place: Place, store: Immediate, fields: Fields) -> None:
+def test_invalid_offline_loan_is_refused_and_flagged_for_staff(place: Place, store: SoleStore, fields: Fields) -> None:
     request = place(P.IN_TRANSIT)
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
@@ -159,7 +159,7 @@ def test_invalid_offline_loan_is_refused_and_flagged_for_staff(place: Place, sto
 
 @pytest.mark.parametrize("card", ["P9", ""])
 def test_checkout_is_undone_once_even_if_the_card_has_become_unknown(
-    place: Place, store: Immediate, fields: Fields, card: str
+    place: Place, store: SoleStore, fields: Fields, card: str
 ) -> None:
     request = place(P.ON_LOAN, patron="P9", due=date(2017, 3, 16), used=True, first_checkout=date(2017, 3, 1))
     replies = [fields("counter-1", _09(more=f"AA{card}|BIY|")) for _ in range(2)]
@@ -169,13 +169,13 @@ def test_checkout_is_undone_once_even_if_the_card_has_become_unknown(
     assert (after.position, after.due) == (P.RECEIVED, None)
 
 
-def test_checkout_to_another_patron_is_not_undone(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_to_another_patron_is_not_undone(place: Place, store: SoleStore, fields: Fields) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     assert fields("counter-1", _09(more="AAP2|BIY|")).get("ok") == "0"
     assert store.now(lambda unit: unit.requests.find(request.id)) == request
 
 
-def test_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields) -> None:
+def test_check_in_is_undone_once(place: Place, store: SoleStore, fields: Fields) -> None:
     request = place(P.RETURN_TRANSIT, used=True, due=date(2017, 3, 16), returned_on=date(2017, 3, 1))
     replies = [fields("counter-1", _11(more="BIY|")) for _ in range(2)]
     assert [(reply.get("ok"), reply.get("AH")) for reply in replies] == [("1", "20170316    235959")] * 2
@@ -187,7 +187,7 @@ def test_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields)
 # ---- sorter fields
 
 
-def test_sorter_gets_bin_alert_call_number_properties_and_destination(place: Place, store: Immediate, fields: Fields) -> None:
+def test_sorter_gets_bin_alert_call_number_properties_and_destination(place: Place, store: SoleStore, fields: Fields) -> None:
     store.now(_catalogued)
     place(P.IN_TRANSIT)
     fields("counter-1", f"19{DATE}AOHKU|ABC1|CHtall|")
@@ -206,7 +206,7 @@ def test_sorter_gets_bin_alert_call_number_properties_and_destination(place: Pla
     }
 
 
-def test_terminal_without_extensions_gets_no_sorter_fields(place: Place, store: Immediate, fields: Fields) -> None:
+def test_terminal_without_extensions_gets_no_sorter_fields(place: Place, store: SoleStore, fields: Fields) -> None:
     store.now(_catalogued)
     place(P.IN_TRANSIT)
     reply = fields("plain-1", _09())

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import update
 
 from hkall_gateway.db import fines
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, MARKS, POSITIONS
@@ -223,7 +223,7 @@ def test_lists_follow_the_order_of_the_summary_flags() -> None:
     ],
 )
 def test_blocked_patron_has_the_flags_for_fees_and_overdue_items(
-    place: Place, fields: Fields, store: Immediate, clock: list[datetime], kind: str, late: bool, marks: str
+    place: Place, fields: Fields, store: SoleStore, clock: list[datetime], kind: str, late: bool, marks: str
 ) -> None:
     due = date(2017, 2, 1) if late else date(2017, 3, 16)
     request = place(P.ON_LOAN, first_checkout=date(2017, 1, 17), due=due)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.codec.lines import checksum
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def test_probe_message_sent_byte_by_byte_gets_the_same_reply(real: Port, book: R
     assert not caller.hung_up
 
 
-def test_message_with_a_wrong_checksum_is_not_executed(real: Port, book: Request, store: Immediate) -> None:
+def test_message_with_a_wrong_checksum_is_not_executed(real: Port, book: Request, store: SoleStore) -> None:
     real.call().hears(f"{CHECKOUT}AY1AZ0000\r".encode())
     assert store.now(lambda unit: unit.requests.find(book.id)) == book
 
 
-def test_retransmission_is_answered_identically_and_executed_once(real: Port, book: Request, store: Immediate) -> None:
+def test_retransmission_is_answered_identically_and_executed_once(real: Port, book: Request, store: SoleStore) -> None:
     caller = real.call()
     first = caller.hears(sealed(CHECKOUT, 4))
     assert first.startswith(LENT)
@@ -137,7 +137,7 @@ def test_retransmission_is_answered_identically_and_executed_once(real: Port, bo
     assert caller.hears(b"97AZFEF5\r") == first
 
 
-def test_retransmitted_payment_is_accepted_once(real: Port, place: Callable[..., Request], store: Immediate) -> None:
+def test_retransmitted_payment_is_accepted_once(real: Port, place: Callable[..., Request], store: SoleStore) -> None:
     book = place(P.ON_LOAN, item_barcode="C9", due=date(2017, 2, 19), used=True)
     caller = real.call()
     caller.hears(f"09N{DATE}{DATE}AP|AOHKU|ABC9|AC|\r".encode())

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
 from hkall_gateway.ils.snapshot import Snapshot
@@ -22,6 +22,7 @@ from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.client import NOBODY, HungUp, LastKnown, Login
 from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
@@ -485,7 +486,7 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 @pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
 def test_pin_without_a_loaded_hash_is_neither_valid_nor_invalid_during_an_outage(
-    services: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
+    services: Sip2Services, store: SoleStore, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
     """It counts as a guess if there is a hash that it could reveal."""
     store.now(lambda unit: unit.execute(update(PATRONS).values(pin_hash=loaded)))
@@ -518,7 +519,7 @@ async def equal(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
     return stored == pin
 
 
-def relaying(services: Sip2Services, store: Immediate, rules: OfflineRules, **parts: Any) -> Sip2Services:
+def relaying(services: Sip2Services, store: SoleStore, rules: OfflineRules, **parts: Any) -> Sip2Services:
     """Return services whose local system is at the other end of the relay, with these rules."""
     circulation = services.circulation
     ils = ConnectedSystem(store, LocalIls(store), lambda: circulation.library, services.now, lambda: rules)
@@ -537,7 +538,7 @@ def relaying(services: Sip2Services, store: Immediate, rules: OfflineRules, **pa
 )
 def test_missing_answer_about_a_pin_is_unknown_and_never_wrong(
     services: Sip2Services,
-    store: Immediate,
+    store: SoleStore,
     place: Callable[..., Request],
     pin: Any,
     loaded: str,
@@ -555,7 +556,7 @@ def test_missing_answer_about_a_pin_is_unknown_and_never_wrong(
     assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == guesses
 
 
-def test_terminal_is_never_shut_by_a_local_system_that_sends_no_cq(services: Sip2Services, store: Immediate) -> None:
+def test_terminal_is_never_shut_by_a_local_system_that_sends_no_cq(services: Sip2Services, store: SoleStore) -> None:
     services = relaying(services, store, OfflineRules(verify=equal))
     upstream = FakeUpstream(SILENT_ABOUT_PINS.encode())
     for _ in range(services.terminals["counter-1"].wrong_pins + 5):
@@ -569,7 +570,7 @@ GOOD = f"64  Y           001{DATE}000000000005000000000000AOHKU|AASTRANGER|AEWon
 PATRON_63 = f"63001{DATE}{{summary}}AOHKU|AASTRANGER|AC|AD{{pin}}|"
 
 
-def away_since(services: Sip2Services, store: Immediate) -> tuple[Sip2Services, FakeUpstream]:
+def away_since(services: Sip2Services, store: SoleStore) -> tuple[Sip2Services, FakeUpstream]:
     """Return services and a local system that has answered about STRANGER, and is away now."""
     known = LastKnown()
     rules = OfflineRules(verify=equal, recent_pin=known.is_right)
@@ -581,7 +582,7 @@ def away_since(services: Sip2Services, store: Immediate) -> tuple[Sip2Services, 
 
 
 def test_last_good_answer_opens_a_session_during_an_outage(
-    services: Sip2Services, store: Immediate, place: Callable[..., Request]
+    services: Sip2Services, store: SoleStore, place: Callable[..., Request]
 ) -> None:
     place(Position.ON_LOAN, patron="STRANGER", first_checkout=date(2017, 3, 1), due=date(2017, 3, 16))
     services, upstream = away_since(services, store)
@@ -593,14 +594,14 @@ def test_last_good_answer_opens_a_session_during_an_outage(
     assert "The library's own system is away: HKALL only" in heard.all("AF")
 
 
-def test_another_pin_opens_no_session_during_an_outage(services: Sip2Services, store: Immediate) -> None:
+def test_another_pin_opens_no_session_during_an_outage(services: Sip2Services, store: SoleStore) -> None:
     services, upstream = away_since(services, store)
     heard = ask(services, PATRON_63.format(summary=" " * 10, pin="9999").encode(), upstream, "counter-1")
     assert heard.startswith(b"64YYYY")
     assert b"CQY" not in heard
 
 
-def test_card_blocked_since_the_last_answer_opens_no_session(services: Sip2Services, store: Immediate) -> None:
+def test_card_blocked_since_the_last_answer_opens_no_session(services: Sip2Services, store: SoleStore) -> None:
     services, upstream = away_since(services, store)
     ask(services, f"01N{DATE}AOHKU|ALfound|AASTRANGER|AC|".encode(), upstream, "counter-1")
     heard = ask(services, PATRON_63.format(summary=" " * 10, pin="1234").encode(), upstream, "counter-1")

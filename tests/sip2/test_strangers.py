@@ -26,6 +26,7 @@ from Sip2.sip2 import Sip2
 from demo import demo_setup
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.db import bind
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.sip2.codec.lines import checksum
@@ -56,7 +57,7 @@ def lend_soon(site: Site) -> None:
     daemon: Daemon = site.daemon
 
     async def put() -> None:
-        await daemon.store.write(bind(UnitOfWork.open, book, NOW, Actor(who="test", channel="world")))
+        await daemon.store.write(bind(UnitOfWork.open, book, NOW, Actor(who="test", channel="world")), LockSet())
 
     site.coroutine(put)
 

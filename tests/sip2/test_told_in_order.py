@@ -12,13 +12,14 @@ import pytest
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.sip2.client import NOBODY, HungUp, Unanswered
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import Sip2Message
@@ -72,7 +73,7 @@ def only_line(link: CircuitState, under_way: int) -> int:
 
 
 class World:
-    def __init__(self, services: Sip2Services, store: Immediate, clock: list[datetime]) -> None:
+    def __init__(self, services: Sip2Services, store: SoleStore, clock: list[datetime]) -> None:
         self.services, self.store, self.clock, self.upstream = services, store, clock, FakeUpstream()
 
     def asks(self, line: str, fails: Exception | None = None, login: str = "counter-1") -> str:
@@ -119,7 +120,7 @@ class World:
 
 
 @pytest.fixture
-def world(services: Sip2Services, store: Immediate, clock: list[datetime]) -> World:
+def world(services: Sip2Services, store: SoleStore, clock: list[datetime]) -> World:
     return World(services, store, clock)
 
 

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
@@ -25,6 +25,7 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend, key_of_copy
 from hkall_gateway.rules.stored_words import OutboxKind, OutboxState
+from hkall_gateway.simulator.databases import SoleStore
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.sip2.client import NOBODY, Upstream
@@ -103,7 +104,7 @@ class TwoSides(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.commits_left, self.reactor = 0, Clock()
-        self.store = Immediate(
+        self.store = SoleStore(
             self.engine, lambda connection: UnitOfWork(connection, lambda: next(self.names)), self.before_commit
         )
         library = Library(agency="HKU", name="HKU Libraries", policy=POLICY, pickup_locations=("HKU-MAIN-LENDING",))

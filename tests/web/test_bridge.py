@@ -23,6 +23,7 @@ from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import current
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import Timeout
@@ -80,7 +81,7 @@ def test_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
     from hkall_gateway.db import web_sessions
     from tests.db.test_web_sessions import session
 
-    bridge.write(bind(web_sessions.begin, session("one"), session("one").created_at))
+    bridge.write(bind(web_sessions.begin, session("one"), session("one").created_at), LockSet())
     assert bridge.read(bind(web_sessions.find, "one")) == session("one")
 
 
@@ -111,7 +112,7 @@ def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
 def test_write_times_out_as_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "_store", type("Silent", (), {"write": staticmethod(lambda *_, **__: Deferred())}))
     with pytest.raises(Unavailable):
-        bridge.write(lambda _unit: None)
+        bridge.write(lambda _unit: None, LockSet())
 
 
 def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) -> None:
@@ -170,11 +171,11 @@ def _is_done(bridge: DeskBridge) -> bool:
 
 def test_command_answered_with_try_again_never_takes_effect(bridge: DeskBridge, held: Event) -> None:
     async def command() -> str:
-        return await bridge._store.write(marked, until=current())
+        return await bridge._store.write(marked, LockSet(), until=current())
 
     assert bridge.run(command()) is TRY_AGAIN
     held.set()
-    bridge.write(lambda _unit: None)  # behind it in the queue
+    bridge.write(lambda _unit: None, LockSet())  # behind it in the queue
     assert not _is_done(bridge)
 
 
@@ -187,13 +188,13 @@ def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridg
         return marked(unit)
 
     async def command() -> str:
-        return await bridge._store.write(slow, until=current())
+        return await bridge._store.write(slow, LockSet(), until=current())
 
     with pytest.raises(GatewayTimeout):
         bridge.run(command())
     assert inside.is_set()
     let_go.set()
-    bridge.write(lambda _unit: None)
+    bridge.write(lambda _unit: None, LockSet())
     assert _is_done(bridge)
 
 
@@ -205,7 +206,7 @@ def test_command_started_in_time_is_answered_even_after_the_limit(bridge: DeskBr
         return "done"
 
     async def command() -> str:
-        return await bridge._store.write(slow, until=current())
+        return await bridge._store.write(slow, LockSet(), until=current())
 
     def answer() -> object:
         try:

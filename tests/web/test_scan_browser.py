@@ -18,12 +18,12 @@ from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.simulator.databases import SoleStore
 from tests.company import Gateway, until
 from tests.web.test_browser import SIZES, chromium, keep, log_in, messages, shown, wait_for
 
@@ -81,7 +81,7 @@ def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.path.write_text(made.path.read_text("utf-8").replace(one, f'{one}, "HKU-MED"'), "utf-8")
     found = config.load(made.path, made.environ)
     engine = open_engine(found.database.url)
-    store = Immediate(engine, make_unit(library_of(found)))
+    store = SoleStore(engine, make_unit(library_of(found)))
     for request in standing():
         store.now(UnitOfWork.open, request, now() - 3 * DAY, WORLD)
     store.close()

@@ -71,10 +71,12 @@ def came_back(site: Site) -> int:
         letter: Any = letters[-1].payload
         unit.outbox.mark_sent(letters[-1].id, site.world.now)
         unit.notices.set_state(letter.notice, NoticeState.SENT, "", site.world.now)
-        assert deliveries.record_bounce(unit, letter.notice, "5.1.1", BY, site.world.now)
         return int(letter.notice)
 
-    return site.world.store.now(bounce)
+    notice = site.world.store.now(bounce)
+    bounced = deliveries.MarkBounced(by=BY, letter=notice, request=number, status="5.1.1")
+    assert finished(site.world.circulation.execute(bounced)) == deliveries.LetterBounced(notice)
+    return notice
 
 
 # ---- who

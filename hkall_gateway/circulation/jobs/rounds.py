@@ -27,6 +27,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.db import rounds as found
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.rounds import FailedRequest, RoundState
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
@@ -70,6 +71,8 @@ LOG = structlog.get_logger()
 
 BATCH: Final = 200
 LEASE_S: Final = 300
+CLAIM: Final = unlocked("one UPDATE claims a job, and only if the job is free")
+ONE_BATCH: Final = unlocked("the query of a batch locks the requests that it selects")
 
 Batch = tuple[str | None, int]
 """(cursor of the next batch or None if the job is complete, number of requests processed in this batch)."""
@@ -290,14 +293,14 @@ class Rounds:
     async def do(self, name: str, due_only: bool = False) -> int:
         """Run one whole job, even before its time, and return its count. Return 0 if another gateway is running the job."""
         began, count = self._now(), 0
-        job = await self._store.write(bind(begin, name, self._instance, began, due_only))
+        job = await self._store.write(bind(begin, name, self._instance, began, due_only), CLAIM)
         if job is None:
             return 0
         going: RoundState | None = job
         while going is not None and not self._stopping:
             begun_s = self._clock.seconds()
             going, count = await self._store.write(
-                in_context(one_batch, self._library(), self._now(), going, self._instance, self._limit)
+                in_context(one_batch, self._library(), self._now(), going, self._instance, self._limit), ONE_BATCH
             )
             took_s = self._clock.seconds() - begun_s
             if going is not None and took_s > 0:  # let other work run: the first purge of a library's history takes minutes

@@ -8,15 +8,15 @@ from datetime import datetime
 from hkall_gateway.circulation import choosing, recalls
 from hkall_gateway.circulation.command import Command, Context, flagged
 from hkall_gateway.circulation.partners import local_messages
-from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.db.outbox import MAIL, SETTLED, UNSETTLED, Attempt, OutboxRow
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.lender_reasons import NOT_REACHED
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice
 from hkall_gateway.rules.positions import FINAL
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind as D
 from hkall_gateway.rules.stored_words import NoticeState, OutboxKind, OutboxState, StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Request
@@ -198,16 +198,35 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
     )
 
 
-def record_bounce(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
-    """Record a letter's final bounce. The letter is listed for operators, and its request continues (R42).
+@dataclass(frozen=True, slots=True)
+class LetterBounced:
+    """Result: a letter is marked as undeliverable. `again` is set if it was marked before."""
 
-    `status` is the mail server's RFC 3463 code. Returns False if the bounce is already known.
-    """
-    found = unit.notices.find(number)
-    if found is None or found.state is NoticeState.UNDELIVERABLE:
-        return False
-    unit.notices.set_state(number, NoticeState.UNDELIVERABLE, f"bounced {status}".strip(), now)
-    request = unit.requests.find(found.request)
+    letter: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkBounced(Command[None, LetterBounced]):
+    """Record a letter's final bounce. `status` is the mail server's RFC 3463 code, `request` the letter's request."""
+
+    by: Actor
+    letter: int
+    request: str
+    status: str
+
+
+def mark_bounced(context: Context, command: MarkBounced) -> LetterBounced | Refused:
+    """Record a letter's final bounce. The letter is listed for operators, and its request continues (R42)."""
+    unit, now = context.unit, context.now
+    letter = unit.notices.find(command.letter)
+    if letter is None:
+        return Refused(why=Reason.UNKNOWN_REQUEST)
+    if letter.state is NoticeState.UNDELIVERABLE:
+        return LetterBounced(command.letter, again=True)
+    unit.notices.set_state(command.letter, NoticeState.UNDELIVERABLE, f"bounced {command.status}".strip(), now)
+    request = unit.requests.find(letter.request)
     if request is not None:
-        unit.note(request, "LETTER_BOUNCED", {"letter": found.kind, "status": status}, now, by, rule="R42")
-    return True
+        facts = {"letter": letter.kind, "status": command.status}
+        unit.note(request, "LETTER_BOUNCED", facts, now, command.by, rule="R42")
+    return LetterBounced(command.letter)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hkall_gateway.circulation import lending
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.results import Noted, Refused
@@ -119,11 +119,22 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
     )
 
 
-def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct(Command[None, Noted]):
+    """Apply the action that reconciles a pair of positions. `theirs` is the partner's view of the request."""
+
+    by: Actor
+    pair: PositionPair
+    theirs: PartnerState
+    reason: str
+
+
+def correct(context: Context, command: Correct) -> Noted | Refused:
     """Apply the action that reconciles a pair. Refuse if there is no action, or if the request has moved meanwhile.
 
     The journal keeps the pair, the action and the reason. The reason is required.
     """
+    pair, theirs, reason, by = command.pair, command.theirs, command.reason, command.by
     request = context.unit.requests.find(pair.request)
     if not reason.strip():
         return Refused(why=Reason.REASON_NEEDED)

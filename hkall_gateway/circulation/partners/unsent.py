@@ -236,8 +236,13 @@ def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:
     """Add the message's request and channel to the command, so that they can be locked."""
-    row = unit.outbox.row(command.number)
-    return replace(command, request=row.request, line=row.line) if row else command
+    try:
+        row = unit.outbox.row(command.number)
+    except NewerRow:  # its columns can be read, although its message cannot
+        return replace(command, request=unit.outbox.request_of(command.number))
+    if row is None:
+        return command
+    return replace(command, request=row.request, line=row.line)
 
 
 def _write_again(context: Context, command: Settle) -> Noted | Refused:

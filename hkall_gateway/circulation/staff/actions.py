@@ -63,9 +63,13 @@ class Act(StaffCommand, Command[None, Acted]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
-    """Place an ended request again as a new request. `request` is the old request's number. The registry fills in `card`."""
+    """Place an ended request again as a new request. `request` is the old request's number.
+
+    The registry fills in `card` and `bib_id`.
+    """
 
     card: str = ""
+    bib_id: str = ""
 
 
 P = Position

@@ -21,13 +21,14 @@ from hkall_gateway.cli.options import WRONG, CliError, by_staff
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.clock import monotonic_us, now
 from hkall_gateway.config.library import make_unit
-from hkall_gateway.db import instances
+from hkall_gateway.db import bind, instances
 from hkall_gateway.db.backup import postgres as postgres_backup
 from hkall_gateway.db.backup import restoring
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -40,6 +41,7 @@ BESIDE: Final = "hkall.erased"
 """Name of the file, beside the backups, with the marks of erased patrons and revoked tokens. A restore applies them all."""
 DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
+ONE_ROW: Final = unlocked("one upsert of the time of the backup")
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
@@ -59,7 +61,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
     engine = open_engine(found.database.url, found.database.limits())
     _require_content(engine, config)
     with closing(Immediate(engine, make_unit(library))) as store:
-        last = store.now(restoring.record_backup, now())
+        last = store.write_now(bind(restoring.record_backup, now()), ONE_ROW)
         try:
             known = erased.merge_marks(
                 restoring.readable_marks(engine, make_unit(library)), erased.read_file(erased_file(found, config))
@@ -68,7 +70,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
             (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
             deleted = _delete_older(file.parent, keep) if keep is not None else 0
         except _FAULTS as error:
-            store.now(instances.record, instances.BACKUP, last)
+            store.write_now(bind(instances.record, instances.BACKUP, last), ONE_ROW)
             raise CliError(f"{error}\nno backup was made") from None
     engine.dispose()
     size = file.stat().st_size
@@ -219,7 +221,8 @@ def _restore_file(target: _Target, file: Path) -> Restored:
 
 def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
     with closing(Immediate(engine, target.unit)) as store:
-        return store.now(restoring.finish_restore, rows, target.marks, now(), by_staff("restore"))
+        finish = bind(restoring.finish_restore, rows, target.marks, now(), by_staff("restore"))
+        return store.write_now(finish, unlocked("no gateway works with the database yet"))
 
 
 def _again_in_archives(target: _Target) -> int:

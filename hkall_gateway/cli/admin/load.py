@@ -25,9 +25,19 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Title
 
 if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
+    from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ils.columns import Places
+    from hkall_gateway.rules.partners import Partner
 
 T = TypeVar("T")
+
+
+def _write(site: Site, work: Callable[[UnitOfWork], T]) -> T:
+    """Run one transaction of a load. Two loads at the same time take turns; `replace_cards` also locks the cards."""
+    from hkall_gateway.db.engine.locks import LockSet
+
+    return site.write(work, LockSet(document=("", "load")))
+
 
 REPLACING: Final = 50
 """Rows per transaction when cards are replaced, since each replacement moves all data of one person."""
@@ -75,24 +85,24 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
         languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in written else borrower.language)
         for word, places in languages.items():
             _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
-    cards = site.write(bind(former_cards.judge, rows))
+    cards = site.read(bind(former_cards.judge, rows))
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
-    report = site.write(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
+    report = site.read(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
     summary = _judge_report("patrons", report, full=full, force=force)
     if dry_run:
         echo(summary)
     else:
-        number = site.write(bind(loading.begin, "patrons"))
+        number = _write(site, bind(loading.begin, "patrons"))
         # Each chunk is a short transaction. A card is replaced in the transaction that writes its row.
         step = REPLACING if cards.present else loading.CHUNK
         for start in progress(range(0, len(taken), step), "patrons"):
             chunk = taken[start : start + step]
             by = by_staff("load")
-            site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by, export.columns))
+            _write(site, bind(loading.write_patrons, chunk, number, cards.present, site.now(), by, export.columns))
         if spared:
-            site.write(bind(loading.spare, spared, number))
+            _write(site, bind(loading.spare, spared, number))
         _finish_load(site, "patrons", number, summary, full=full)
     if spared:
         raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
@@ -163,22 +173,22 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
-        report = site.write(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
+        report = site.read(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
     summary = _judge_report("holdings", report, full=full, force=force)
     if dry_run:
         echo(summary)
         return
-    number = site.write(bind(loading.begin, "holdings"))
+    number = _write(site, bind(loading.begin, "holdings"))
     chunks = found.rows.chunks(loading.CHUNK)
     for _ in progress(range(0, len(found.rows), loading.CHUNK), "holdings"):
-        site.write(bind(loading.write_copies, next(chunks), number, found.columns, found.titles))
+        _write(site, bind(loading.write_copies, next(chunks), number, found.columns, found.titles))
     with working("removing copies"):
         for part in () if full else gone.parts():
-            site.write(bind(loading.withdraw, part, number))
-        while full and site.write(bind(loading.remove_unnamed, number, agency)):
+            _write(site, bind(loading.withdraw, part, number))
+        while full and _write(site, bind(loading.remove_unnamed, number, agency)):
             pass
     with working("bringing the search up to date"):
-        site.write(lambda unit: catalogue.settle(unit.connection))
+        _write(site, lambda unit: catalogue.settle(unit.connection))
     _finish_load(site, "holdings", number, summary, full=False)
 
 
@@ -194,7 +204,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
     days = _read_file(exports.read_closures, file)
     if not dry_run:
-        site.write(bind(loading.write_closures, days))
+        _write(site, bind(loading.write_closures, days))
     echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
 
 
@@ -210,8 +220,12 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
     rows = _read_file(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        site.write(lambda unit: unit.partners.write(rows[start : start + loading.CHUNK]))  # noqa: B023  # the lambda is called immediately
+        _write(site, bind(_write_partners, rows[start : start + loading.CHUNK]))
     echo(f"partners: {len(rows)} rows")
+
+
+def _write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
+    unit.partners.write(partners)
 
 
 @load.command("requests")
@@ -230,7 +244,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     last = pickup_last(civil(site.now()), site.library.policy, closures)
     rows = tuple(replace(row, pickup_last=last) if row.position is Position.RECEIVED else row for row in rows)
     by = Actor(who=by_staff("load").who, channel="import", message="load")
-    new = 0 if dry_run else site.write(bind(loading.write_opening, rows, site.library.agency, site.now(), by))
+    new = 0 if dry_run else _write(site, bind(loading.write_opening, rows, site.library.agency, site.now(), by))
     echo(f"requests: {len(rows)} rows, {new} new")
 
 
@@ -285,7 +299,7 @@ def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
     found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
     agencies = _join_places((agency, places) for (agency, _), places in found.items())
     ours, policy = site.library.agency, site.library.policy
-    partners = {partner.agency for partner in site.partners} | site.write(lambda unit: unit.partners.among(agencies)).keys()
+    partners = {partner.agency for partner in site.partners} | site.read(lambda unit: unit.partners.among(agencies)).keys()
     for agency in sorted(agencies.keys() - partners - {ours}):
         copies = len(agencies[agency])
         _warn_at(agencies[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
@@ -326,5 +340,5 @@ def _judge_report(kind: str, report: LoadReport, *, full: bool, force: bool) -> 
 def _finish_load(site: Site, kind: str, number: int, summary: str, *, full: bool) -> None:
     from hkall_gateway.db.loads import loading
 
-    site.write(bind(loading.finish, kind, number, full, site.now()))
+    _write(site, bind(loading.finish, kind, number, full, site.now()))
     echo(f"{summary}; import {number} is current")

@@ -75,24 +75,25 @@ def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for what, days, which in wanted:
         if days:
-            found = site.write(bind(kept.counts, last_instant(site.now(), days)))
+            found = site.read(bind(kept.counts, last_instant(site.now(), days)))
             rows.append({"what": what, "days": days, "requests": found[which], "held": found["held"]})
     return rows
 
 
 def _purge_in_batches(site: Site, library: Library) -> int:
     """Purge requests in short transactions, since a gateway may be running. Return the number of purged requests."""
-    from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
+    from hkall_gateway.circulation.jobs.rounds import BATCH, CLAIM, ONE_BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"
-    going: RoundState | None = site.write(bind(begin, ROUND, who, site.now(), False))
+    going: RoundState | None = site.write(bind(begin, ROUND, who, site.now(), False), CLAIM)
     if going is None:
         raise CliError("a gateway is purging at this moment")
     count = 0
     try:
         while going is not None:
-            going, count = site.write(in_context(one_batch, library, site.now(), going, who, BATCH))
+            batch = in_context(one_batch, library, site.now(), going, who, BATCH)
+            going, count = site.write(batch, ONE_BATCH)
             if sys.stderr.isatty():
                 echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:

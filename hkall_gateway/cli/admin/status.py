@@ -34,11 +34,13 @@ def status(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway status --json
     """
+    from hkall_gateway.db.database import finished
+
     found: list[dict[str, object]] = []
-    if site.local is not None:  # the library's own system is queried live
-        facts = site.borrower_facts(NOBODY)
+    if site.asks_local_system:
+        facts = finished(site.circulation.ils.facts(NOBODY))
         found.append(_status_row("ils", facts.source, "away" if facts.flag or not facts.reachable else "answers", 1, None))
-    found += site.write(bind(lines, site.now(), [p.agency for p in site.partners]))
+    found += site.read(bind(lines, site.now(), [p.agency for p in site.partners]))
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
 
 
@@ -127,10 +129,10 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
     Example: hkall-gateway partners CUHK --json
     """
-    if unknown := set(agencies) - site.write(lambda unit: unit.partners.among(agencies)).keys():
+    if unknown := set(agencies) - site.read(lambda unit: unit.partners.among(agencies)).keys():
         raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]
-    show(site.write(bind(records, site.now(), agencies, configured)), as_json, COLUMNS + RATES)
+    show(site.read(bind(records, site.now(), agencies, configured)), as_json, COLUMNS + RATES)
 
 
 def records(unit: UnitOfWork, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:

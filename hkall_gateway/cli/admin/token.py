@@ -45,15 +45,21 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     from secrets import token_urlsafe
 
     from hkall_gateway.db import api_tokens
+    from hkall_gateway.db.engine.locks import unlocked
 
     if not name.isascii() or not name.isprintable() or not name.strip() or len(name) > 60:
         raise CliError(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
     now, text = site.now(), PREFIX + token_urlsafe(32)
     ends = now + timedelta(days=days) if days else None
     made = api_tokens.ApiToken(
-        name=name, token_hash=api_tokens.hash_of(text), role=role, made_by=by_staff("token").who, made_at=now, ends_at=ends
+        name=name,
+        token_hash=api_tokens.hash_of(text),
+        role=role,
+        made_by=by_staff("token").who,
+        made_at=now,
+        ends_at=ends,
     )
-    if not site.write(bind(api_tokens.make, made)):
+    if not site.write(bind(api_tokens.make, made), unlocked("one INSERT under a unique name")):
         raise CliError(f"{name}: this name was used before; take another one")
     echo(text)
 
@@ -85,9 +91,10 @@ def revoke(site: Site, name: str) -> None:
     Example: hkall-gateway token revoke reports
     """
     from hkall_gateway.db import api_tokens
+    from hkall_gateway.db.engine.locks import unlocked
     from hkall_gateway.db.privacy import erased
 
-    if not site.write(bind(api_tokens.revoke, name, site.now())):
+    if not site.write(bind(api_tokens.revoke, name, site.now()), unlocked("one UPDATE of a token in force")):
         raise CliError(f"{name}: no token of this name is in force")
     assert site.erased_file is not None, "the site is configured from a file"
     try:

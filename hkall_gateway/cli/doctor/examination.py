@@ -34,6 +34,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.db import bind, instances
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.net.http_post import AgentPost
@@ -181,7 +182,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     failed = sum(finding.status is Status.FAIL for finding in findings)
     if record:
         site = open_site(config)
-        site.write(bind(instances.record, instances.DOCTOR, site.now(), failed))
+        site.write(bind(instances.record, instances.DOCTOR, site.now(), failed), unlocked("one upsert"))
     if failed:
         raise SystemExit(REFUSED)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 import click
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.results import Done
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
-
-BATCH = 200
 
 
 @click.group()
@@ -34,7 +32,7 @@ def list_(site: Site, as_json: bool) -> None:
     """
     from hkall_gateway.db.queries import cli_lists
 
-    show(site.write(bind(cli_lists.closures, dates.civil(site.now()))), as_json, ("agency", "day", "reason"))
+    show(site.read(bind(cli_lists.closures, dates.civil(site.now()))), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()
@@ -47,16 +45,17 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
 
     Example: hkall-gateway closures move --reason "typhoon"
     """
-    from hkall_gateway.circulation.find_request import StaffCommand
+    from hkall_gateway.circulation.find_request import StaffCommand, staff_result
     from hkall_gateway.circulation.staff import closure_changes
+    from hkall_gateway.db.database import finished
 
     if not reason.strip():
         raise CliError("a reason is needed: --reason")
-    command = StaffCommand(by=by_staff("closures move"), reason=reason)
-    moved: list[Done] = []
-    after: str | None = ""
-    while after is not None:
-        work = in_context(closure_changes.move, site.library, site.now(), command, after, BATCH)
-        done, after = site.trial(work) if dry_run else site.write(work)
-        moved += done
-    show([asdict(one) for one in moved], as_json, ("request", "position", "title", "due"))
+    if dry_run:
+        planned = in_context(closure_changes.would_move, site.library, site.now(), most=sys.maxsize - 1)
+        moves, _more = site.read(planned)
+        moved = [staff_result(move.request, due=move.new) for move in moves]
+    else:
+        command = StaffCommand(by=by_staff("closures move"), reason=reason)
+        moved = finished(site.circulation.run_job(closure_changes.move, command))
+    show([asdict(result) for result in moved], as_json, ("request", "position", "title", "due"))

@@ -127,22 +127,21 @@ def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool
     """Print an explanation. With `whole`, include facts without a value, and policy keys even if the answer is yes."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
+    from hkall_gateway.db.database import finished, in_trial
 
     try:
         when = dates.parse_instant(at) if at else site.now()
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
-    known = (
-        site.borrower_facts(question.patron, question.title[0])
-        if question.patron
-        else BorrowerFacts(borrower=None, source=LOADED)
-    )
+    known = BorrowerFacts(borrower=None, source=LOADED)
+    if question.patron:
+        known = finished(site.circulation.ils.known(question.patron, question.title[0]))
 
     def work(unit: UnitOfWork) -> Explanation:
         unit.partners.write(site.partners)  # `serve` also writes the configured partners at its start
         return explaining.explain(Context(unit, site.library, when), question, known, site.now())
 
-    explanation = site.trial(work)
+    explanation = in_trial(site.write, work)
     answer = {**_answer_facts(explanation.outcome, question), "at": explanation.at.astimezone(dates.HONG_KONG)}
     if as_json:
         facts = [asdict(fact) for fact in explanation.facts]

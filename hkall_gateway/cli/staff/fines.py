@@ -39,7 +39,8 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
     from hkall_gateway.db.loads.former_cards import card_now
     from hkall_gateway.db.queries import cli_lists
 
-    show(site.write(bind(cli_lists.charges, site.write(bind(card_now, patron)))), as_json, LISTED)
+    card = site.read(bind(card_now, patron))
+    show(site.read(bind(cli_lists.charges, card)), as_json, LISTED)
 
 
 @fines.command()
@@ -54,13 +55,17 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
     Example: hkall-gateway fines pay P1 600
     """
-    from hkall_gateway.circulation import fines as desk
-    from hkall_gateway.db.loads.former_cards import card_now
+    from hkall_gateway.circulation.fines import Pay
 
-    payment = desk.Pay(
-        by=by_staff("pay"), card=site.write(bind(card_now, patron)), cents=cents, transaction_id=transaction, fine=fine
+    payment = Pay(
+        by=by_staff("pay"),
+        card=patron,
+        cents=cents,
+        transaction_id=transaction,
+        fine=fine,
+        staff=True,
     )
-    _print_result(site.act(desk.pay, payment), as_json)
+    _print_result(site.execute(payment), as_json)
 
 
 @fines.command()
@@ -74,9 +79,10 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """
-    from hkall_gateway.circulation import fines as desk
+    from hkall_gateway.circulation.fines import Waive
 
-    _print_result(site.act(desk.waive, desk.Waive(by=by_staff("waive"), fine=fine, reason=reason, cents=cents)), as_json)
+    waiver = Waive(by=by_staff("waive"), fine=fine, reason=reason, cents=cents)
+    _print_result(site.execute(waiver), as_json)
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool) -> None:

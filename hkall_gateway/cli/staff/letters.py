@@ -28,7 +28,7 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, object], ...] = site.write(bind(cli_lists.notices, states))
+    rows: tuple[dict[str, object], ...] = site.read(bind(cli_lists.notices, states))
     show(rows, as_json, columns)
 
 
@@ -42,7 +42,8 @@ def bounce(site: Site) -> None:
 
     Example: hkall-gateway bounce < MESSAGE
     """
-    from hkall_gateway.circulation.partners import deliveries
+    from hkall_gateway.circulation.partners.deliveries import MarkBounced
+    from hkall_gateway.circulation.results import Refused
     from hkall_gateway.delivery.bounces import NotABounce, read_bounce
     from hkall_gateway.delivery.headers import is_ours
 
@@ -52,12 +53,14 @@ def bounce(site: Site) -> None:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:
         raise CliError(f"nothing was marked: {why}") from None
-    found = site.write(lambda unit: unit.notices.find(back.letter.notice))
+    found = site.read(lambda unit: unit.notices.find(back.letter.notice))
     if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
         raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"
     if not back.final:
         echo(f"{what}: {back.action} {back.status}, nothing was marked")
         return
-    marked = site.write(bind(deliveries.record_bounce, found.id, back.status, by_staff("bounce"), site.now()))
-    echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")
+    bounced = MarkBounced(by=by_staff("bounce"), letter=found.id, request=found.request, status=back.status)
+    outcome = site.execute(bounced)
+    is_repetition = isinstance(outcome, Refused) or outcome.again
+    echo(f"{what}: undeliverable{' already' if is_repetition else ''} ({back.status})")

@@ -54,11 +54,11 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     """
     from hkall_gateway.db.outbox import UNSETTLED
 
-    rows = site.write(bind(_find_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
+    rows = site.read(bind(_find_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
     if not rows:
         require_partner(site, partner)
     show((_row_facts(r) for r in rows), as_json, LISTED)
-    unreadable = [number for number, line in site.write(lambda unit: unit.outbox.unreadable()) if partner in ("", line)]
+    unreadable = [number for number, line in site.read(lambda unit: unit.outbox.unreadable()) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
@@ -81,7 +81,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    found = site.write(bind(_row_in_full, row, site.library.agency))
+    found = site.read(bind(_row_in_full, row, site.library.agency))
     if found is None:
         raise CliError(f"{row}: no such row in the outbox")
     facts, tries, text = found
@@ -176,16 +176,16 @@ def _settle_each(
     from hkall_gateway.circulation.partners import unsent
     from hkall_gateway.db.outbox import UNSETTLED
 
-    work = {"retry": unsent.retry, "done": unsent.done, "drop": unsent.drop}[how]
     states, by = UNSETTLED if how == "retry" else (OutboxState.DEAD,), by_staff(f"outbox {how}")
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
-    wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))
-    refusals = [
-        (row, refusal)
-        for row in wanted
-        if isinstance(refusal := site.act(work, unsent.Settle(by=by, number=row, reason=reason)), Refused)
-    ]
+    wanted = rows or tuple(r.id for r in site.read(bind(_find_rows, partner, error, states)))
+    refusals = []
+    for row in wanted:
+        command = unsent.Settle(by=by, number=row, reason=reason, kind="outbox", how=how)
+        outcome = site.execute(command)
+        if isinstance(outcome, Refused):
+            refusals.append((row, outcome))
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
@@ -16,10 +15,8 @@ from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
     from hkall_gateway.db.quarantine import QuarantinedDocument
-    from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.peers.protocol import Peers
 
-T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
 SETTLED = (*COLUMNS, "state", "settled_by", "reason")
 _REASON = click.option("--reason", required=True, help="Why, for the record.")
@@ -45,7 +42,7 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
     """
     from hkall_gateway.db import quarantine as kept
 
-    found = site.write(lambda unit: kept.listed(unit, partner, settled=settled))
+    found = site.read(lambda unit: kept.listed(unit, partner, settled=settled))
     if not found:
         require_partner(site, partner)
     show((asdict(one) for one in found), as_json, SETTLED if settled else COLUMNS)
@@ -78,11 +75,12 @@ def replay(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
+    from hkall_gateway.circulation.partners.unsent import MarkReplayed
     from hkall_gateway.db.database import finished
     from hkall_gateway.protocols import find_protocol
 
     found = _kept_document(site, number)
-    partner = site.write(lambda unit: unit.partners.find(found.agency))
+    partner = site.read(lambda unit: unit.partners.find(found.agency))
     protocol = find_protocol(partner.protocol if partner else "ncip")
     replaying = protocol.operator.replay(own_peers(site, protocol.name), found.agency, found.digest, found.document)
     outcome = finished(replaying)
@@ -90,7 +88,8 @@ def replay(site: Site, number: int, reason: str) -> None:
         outcome = protocol.operator.word(outcome, found.service)
     if outcome:
         raise CliError(f"{number}: {outcome}")
-    _settle_document(site, number, QuarantineState.REPLAYED, reason)
+    marked = site.execute(MarkReplayed(by=by_staff(QuarantineState.REPLAYED), number=number, reason=reason))
+    _echo_settled(number, QuarantineState.REPLAYED, marked)
 
 
 @quarantine.command()
@@ -102,60 +101,46 @@ def drop(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine drop 4 --reason "meant for another library"
     """
+    from hkall_gateway.circulation.partners.unsent import DROP, Settle
+
     _kept_document(site, number)
-    _settle_document(site, number, QuarantineState.DROPPED, reason)
+    command = Settle(
+        by=by_staff(QuarantineState.DROPPED),
+        number=number,
+        reason=reason,
+        kind="quarantine",
+        how=DROP,
+    )
+    _echo_settled(number, QuarantineState.DROPPED, site.execute(command))
 
 
 def _kept_document(site: Site, number: int) -> QuarantinedDocument:
     from hkall_gateway.db import quarantine as kept
 
-    found: QuarantinedDocument | None = site.write(bind(kept.one, number))
+    found: QuarantinedDocument | None = site.read(bind(kept.one, number))
     if found is None or found.state is not QuarantineState.KEPT:
         raise CliError(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found
 
 
-def _settle_document(site: Site, number: int, state: QuarantineState, reason: str) -> None:
-    from hkall_gateway.db import quarantine as kept
-
-    if not site.write(bind(kept.settle, number, state, by_staff(state).who, reason)):
+def _echo_settled(number: int, state: QuarantineState, outcome: Noted | Refused) -> None:
+    if isinstance(outcome, Refused):
         raise CliError(f"{number}: judged meanwhile")
     echo(f"{number} {state}")
 
 
-class _SiteStore:
-    """Store for circulation that uses the site's transactions."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    async def write(self, work: Callable[[UnitOfWork], T], *_: object, **__: object) -> T:
-        return self._site.write(work)
-
-    async def read(self, query: Callable[[UnitOfWork], T], **_: object) -> T:
-        return self._site.write(query)
-
-
 def own_peers(site: Site, protocol: str) -> Peers:
-    """Return NCIP services like the gateway's, with the site's own transactions."""
-    from hkall_gateway.circulation.circulation import Circulation
-    from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
-    from hkall_gateway.ils.snapshot import Snapshot
-    from hkall_gateway.ils.tools import ConnectorTools
+    """Return what a protocol's server needs, like the gateway's."""
     from hkall_gateway.net.limits.rate_limiter import Guesses
     from hkall_gateway.observability.metrics import Metrics
     from hkall_gateway.peers.callers import reject_secret
     from hkall_gateway.peers.protocol import NoKeys, Peers
 
-    store, agency = _SiteStore(site), site.library.agency
-    snapshot = Snapshot(ConnectorTools(store=store, agency=agency, verify=reject_pin))
-    local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
-    circulation = Circulation(store, local, lambda: site.library, site.now)
     return Peers(
         protocol=protocol,
-        circulation=circulation,
+        circulation=site.circulation,
         callers=site.agreed().callers(protocol),
-        agency=agency,
+        agency=site.library.agency,
         metrics=Metrics(),
         now=site.now,
         settings=NoKeys(),

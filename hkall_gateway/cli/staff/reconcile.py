@@ -52,16 +52,16 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 
-    row = site.write(lambda unit: unit.partners.find(partner))
+    row = site.read(lambda unit: unit.partners.find(partner))
     if row is None:
         raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     if path:
-        partner_states = site.write(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
+        partner_states = site.read(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
     else:
         partner_states = _query_partner(site, row, days)
-    pairs = site.write(bind(reconciling.compare, partner, partner_states))
+    pairs = site.read(bind(reconciling.compare, partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         # Correct each difference in its own transaction. Exit with code 1 if a correction was refused.
@@ -69,7 +69,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         refused = []
         for pair in mended:
             line = partner_states.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-            if isinstance(site.act(reconciling.apply, pair, line, reason, by), Refused):
+            if isinstance(site.execute(reconciling.Correct(by=by, pair=pair, theirs=line, reason=reason)), Refused):
                 refused.append(pair.request)
         echo(f"{len(mended) - len(refused)} of {len(pairs)} mended", err=True)
         if refused:
@@ -111,10 +111,10 @@ def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, Partner
     client = find_protocol(partner.protocol).client(line)
     if not isinstance(client, Shelves):
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
-    still = site.write(lambda unit: unit.requests.open_list("", partner.agency))
-    ended = site.write(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
+    still = site.read(lambda unit: unit.requests.open_list("", partner.agency))
+    ended = site.read(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
     states = [
-        _look_up(client, request, partner, site.write(bind(reconciling.their_number, request))) for request in (*still, *ended)
+        _look_up(client, request, partner, site.read(bind(reconciling.their_number, request))) for request in (*still, *ended)
     ]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in states):
         echo(f"{partner.agency} said nothing usable about {silent} of {len(states)}", err=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import (
     DAY,
@@ -62,7 +61,7 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
     """
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
-    found = site.write(lambda unit: unit.requests.open_list(position.upper(), partner))
+    found = site.read(lambda unit: unit.requests.open_list(position.upper(), partner))
     if not found:
         require_partner(site, partner)
     show((asdict(r) for r in found), as_json, LISTED)
@@ -79,12 +78,12 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     """
     from hkall_gateway.db.loads import former_cards
 
-    found = site.write(lambda unit: unit.requests.find(request))
+    found = site.read(lambda unit: unit.requests.find(request))
     if found is None:
         raise CliError(f"{request}: no such request")
-    cards = site.write(bind(former_cards.cards_of, found.patron)) if found.patron else ()
+    cards = site.read(bind(former_cards.cards_of, found.patron)) if found.patron else ()
     facts = {**asdict(found), "former_cards": ", ".join(cards[1:])}
-    listed = [asdict(c) for c in site.write(lambda unit: unit.candidates.of_request(request))]
+    listed = [asdict(c) for c in site.read(lambda unit: unit.candidates.of_request(request))]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return
@@ -104,7 +103,7 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     """
     from hkall_gateway.db.loads import former_cards
 
-    lines = site.write(bind(former_cards.history, what))
+    lines = site.read(bind(former_cards.history, what))
     if not lines:
         raise CliError(f"{what}: no request, copy or patron of that name in the journal")
     shown = []
@@ -162,18 +161,24 @@ def _register_command(row: Command) -> None:
         to: str = "",
         item: str = "",
     ) -> None:
-        from hkall_gateway.circulation.find_request import StaffCommand
-        from hkall_gateway.circulation.staff import actions
+        from hkall_gateway.circulation.staff.actions import Act
 
         if to and to.upper() not in tuple(Position):
             raise CliError(f"--to: {to!r} is no position; one of {', '.join(Position)}", WRONG)
-        draft = StaffCommand(
-            by=by_staff(row.command), reason=reason, on=on, cents=cents, position=Position(to.upper()) if to else None
+        is_number = site.read(lambda unit: unit.requests.find(what)) is not None
+        agency, _, barcode = (item if is_number else what).rpartition("/")
+        command = Act(
+            by=by_staff(row.command),
+            request=what if is_number else "",
+            barcode=barcode,
+            agency=agency,
+            reason=reason,
+            on=on,
+            cents=cents,
+            position=Position(to.upper()) if to else None,
+            action=row.command,
         )
-        known = site.write(lambda unit: unit.requests.find(what)) is not None
-        agency, _, barcode = (item if known else what).rpartition("/")
-        command = replace(draft, request=what if known else "", barcode=barcode, agency=agency)
-        outcome = site.act(actions.act, command, row.command)
+        outcome = site.execute(command)
         if (
             isinstance(outcome, Refused)
             and outcome.why is Reason.UNKNOWN_ITEM
@@ -190,12 +195,11 @@ def _register_command(row: Command) -> None:
 
 def _register_choice(row: Command) -> None:
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
-        from hkall_gateway.circulation.find_request import StaffCommand
-        from hkall_gateway.circulation.staff import actions
+        from hkall_gateway.circulation.staff.actions import Act
 
         agency, _, barcode = lender.partition("/")
-        command = StaffCommand(by=by_staff(row.command), request=what, barcode=barcode, agency=agency, reason=reason)
-        _print_result(site.act(actions.act, command, row.command), as_json)
+        command = Act(by=by_staff(row.command), request=what, barcode=barcode, agency=agency, reason=reason, action=row.command)
+        _print_result(site.execute(command), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     options = combine_options(click.argument("what"), click.argument("lender"), REASON, with_site, json_option)
@@ -226,17 +230,17 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
-    from hkall_gateway.circulation import borrowing
-    from hkall_gateway.circulation.results import TRY_AGAIN
-    from hkall_gateway.db.loads.former_cards import card_now
+    from hkall_gateway.circulation.borrowing import RequestTitle
 
-    patron = site.write(bind(card_now, patron))
-    facts = site.borrower_facts(patron, bib)
-    present = facts.borrower.barcode if facts.borrower else patron
-    command = borrowing.RequestTitle(
-        by=by_staff("place"), patron=present, bib_id=bib, volume=volume, pickup_location=pickup, staff=True
+    command = RequestTitle(
+        by=by_staff("place"),
+        patron=patron,
+        bib_id=bib,
+        volume=volume,
+        pickup_location=pickup,
+        staff=True,
     )
-    _print_result(site.act(borrowing.request_title, command, facts) if facts.reachable else TRY_AGAIN, as_json)
+    _print_result(site.execute(command), as_json)
 
 
 @request.command()
@@ -249,14 +253,9 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
-    from hkall_gateway.circulation.borrowers import LOADED
-    from hkall_gateway.circulation.results import TRY_AGAIN
-    from hkall_gateway.circulation.staff import actions
+    from hkall_gateway.circulation.staff.actions import Reopen
 
-    old = site.write(lambda unit: unit.requests.find(what))
-    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(borrower=None, source=LOADED)
-    command = actions.Reopen(by=by_staff("reopen"), request=what, reason=reason)
-    _print_result(site.act(actions.reopen, command, facts) if facts.reachable else TRY_AGAIN, as_json)
+    _print_result(site.execute(Reopen(by=by_staff("reopen"), request=what, reason=reason)), as_json)
 
 
 for _row in COMMANDS:

@@ -49,7 +49,7 @@ def _list_rows(unit: UnitOfWork, name: str, waits: Waits, when: datetime) -> lis
 
 def _make_command(entry: Entry) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        rows = site.write(bind(_list_rows, entry.name, site.library.policy.waits, site.now()))
+        rows = site.read(bind(_list_rows, entry.name, site.library.policy.waits, site.now()))
         show(rows, as_json, (*BOOK, *COLUMNS[entry.name]))
 
     run.__doc__ = f"{entry.help}\n\nExample: hkall-gateway {entry.name} --json"
@@ -67,16 +67,15 @@ def slips(site: Site) -> None:
 
     Example: hkall-gateway slips | lp
     """
-    from hkall_gateway.circulation.find_request import StaffCommand
-    from hkall_gateway.circulation.staff import actions
+    from hkall_gateway.circulation.staff.actions import Act
     from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.db.queries.work_lists import Moment
 
     by = by_staff("slips")
     now = Moment(site.now(), site.library.policy.waits)
-    for request in site.write(bind(cli_lists.open_list, "pull-list", now)):
-        echo("\n".join([*site.write(bind(_slip_lines, request)), ""]))
-        site.act(actions.act, StaffCommand(by=by, request=request.id), "print")
+    for request in site.read(bind(cli_lists.open_list, "pull-list", now)):
+        echo("\n".join([*site.read(bind(_slip_lines, request)), ""]))
+        site.execute(Act(by=by, request=request.id, action="print"))
 
 
 def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:

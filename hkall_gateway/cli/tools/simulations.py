@@ -187,24 +187,20 @@ def command_line(main: click.Command) -> CommandLine:
     from hkall_gateway.simulator.scenario.world import World
 
     def run(target: ScenarioTarget, words: list[str]) -> str:
-        from hkall_gateway.db.database import finished
-        from hkall_gateway.ils.adapter import find_adapter
         from hkall_gateway.simulator.scenario.world import LETTER_KEY
 
         assert isinstance(target, World)
         partners = tuple(target.start.partners)
         agreed = NcipAgreements({partner.agency: target.secret(partner.agency) for partner in partners})
-        live = find_adapter(target.start.ils.connector).is_live
-        facts = (lambda card, bib: finished(target.circulation.ils.known(card, bib))) if live else None
-        library, now = target.circulation.library, lambda: target.now
         site = Site(
-            library=library,
-            write=target.store.now,
-            now=now,
+            library=target.circulation.library,
+            open_circulation=lambda: target.circulation,
+            store=target.store,
+            now=lambda: target.now,
             partners=partners,
             agreed=lambda: agreed,
             post=target.post,
-            local=facts,
+            asks_local_system=not target.circulation.ils.loaded,
             bounce_key=LETTER_KEY,
         )
         return _run_command(main, words, site)
@@ -245,8 +241,8 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
         dialects={row.agency: row.dialect for row in config.partners},
-        find_request=lambda number: site.write(lambda unit: unit.requests.find(number)),
-        outbox=lambda: site.write(lambda unit: unit.outbox.rows()),
+        find_request=lambda number: site.read(lambda unit: unit.requests.find(number)),
+        outbox=lambda: site.read(lambda unit: unit.outbox.rows()),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),
     )

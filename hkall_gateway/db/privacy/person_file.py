@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hkall_gateway.db import bind
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.privacy import erased, forgetting, persons, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.privacy.forgetting import ErasureResult, Found, RemainingRow
@@ -21,10 +22,16 @@ from hkall_gateway.rules.vocabulary import Actor
 T = TypeVar("T")
 
 
-class Transact(Protocol):
-    """Runs a unit of work in its own transaction, and returns its result."""
+class Read(Protocol):
+    """Runs a query in a snapshot, and returns its result."""
 
-    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...  # noqa: D102
+    def __call__(self, query: Callable[[UnitOfWork], T], /) -> T: ...  # noqa: D102
+
+
+class Write(Protocol):
+    """Runs a unit of work in its own transaction under its locks, and returns its result."""
+
+    def __call__(self, work: Callable[[UnitOfWork], T], locks: LockSet, /) -> T: ...  # noqa: D102
 
 
 class NotDone(Exception):
@@ -45,8 +52,8 @@ class Records:
         erased_key: Key with which the marks are made.
     """
 
-    read: Transact
-    write: Transact
+    read: Read
+    write: Write
     archive_file: str
     erased_file: Path | None = None
     erased_key: bytes = b""
@@ -139,9 +146,10 @@ def erase(
         except (OSError, ValueError) as error:
             raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
     archived = _erase_from_archives(site, further, who)  # first, because a retry reads the names from the tables
-    done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
+    locks = unlocked("`forget` locks the archives and the cards of the person, in the order of all units")
+    done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by), locks)
     if late := site.read(bind(forgetting.find, who, found)):  # erase rows that were written before the cards were locked
-        done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
+        done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by), locks))
     archived += _erase_from_archives(site, further, who)  # again, for rows that a concurrent purge has archived
     return Erasure(
         who=who, tables=done, archived=archived, missing=tuple(file for file in site.archives(further) if not file.exists())

@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred, fail
 
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
-from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent, Post
+from hkall_gateway.simulator.databases import SoleStore
 
 LATEST_S: Final = 4 * 3600.0
 """Longest delay of a late message, in seconds."""
@@ -173,7 +174,7 @@ DISK_ERRORS: Final = 0.002
 """Chance that the disk refuses a commit."""
 
 
-class TwoWayStore(Immediate):
+class TwoWayStore(SoleStore):
     """The store of a library with two gateways, where commands at the second gateway may wait for hours.
 
     The callers were meanwhile told to try again, and have used the first gateway. `waits` draws whether a command waits.
@@ -193,7 +194,7 @@ class TwoWayStore(Immediate):
     def write(
         self,
         work: Callable[[UnitOfWork], T],
-        locks: LockSet = NO_LOCKS,
+        locks: LockSet,
         until: Deadline | None = None,
         *,
         repeatable: bool = False,

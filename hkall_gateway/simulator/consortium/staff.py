@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.actions import Act
@@ -25,7 +24,7 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import replay_document
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
+from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
 from hkall_gateway.simulator.consortium.gateways import Consortium
 from hkall_gateway.simulator.scenario.world import World
@@ -61,7 +60,7 @@ that a terminal cannot finish an operation.
 
 def _retry(world: World, row: int) -> object:
     """Retry a message that the courier has given up."""
-    return world.store.now(in_context(unsent.retry, world.circulation.library, world.now, unsent.Settle(by=STAFF, number=row)))
+    return finished(world.circulation.execute(unsent.Settle(by=STAFF, number=row, kind="outbox", how=unsent.RETRY)))
 
 
 class Staff:
@@ -196,8 +195,8 @@ class Staff:
             again = (kept.agency, kept.digest, kept.document)
             if self.all.perform(agency, lambda world: finished(replay_document(world.services, *again))) is None:
                 return  # the gateway died: the document is replayed next time
-        judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
-        self.all.perform(agency, lambda world: world.store.now(quarantine.settle, *judged))
+        replayed = unsent.MarkReplayed(STAFF, kept.id, "looked where it is")
+        self.all.perform(agency, lambda world: finished(world.circulation.execute(replayed)))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
         """Cancel the record of a shipment that was announced after we had withdrawn the request, and never arrived."""

@@ -31,7 +31,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
-from hkall_gateway.db.database import Immediate, finished
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
@@ -60,7 +60,7 @@ from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
-from hkall_gateway.simulator.databases import DatabaseFactory, Memory
+from hkall_gateway.simulator.databases import DatabaseFactory, Memory, SoleStore
 from hkall_gateway.simulator.ils import DirectConnection, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import IlsResponder
 from hkall_gateway.simulator.scenario.in_memory import HERE, InMemoryTerminals, PlainSecrets, callers
@@ -110,7 +110,7 @@ class World:
         secret: Callable[[str], str] = secret_of,
         listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None,
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
-        make_store: Callable[..., Immediate] = Immediate,
+        make_store: Callable[..., SoleStore] = SoleStore,
     ) -> None:
         self._make_store = make_store
         self.start, self.secret, self._listen, self._circuit_settings = start, secret, listen, circuit_settings

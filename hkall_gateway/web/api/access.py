@@ -20,7 +20,7 @@ from hkall_gateway.circulation.command import Command, Facts, InboxKey, Result
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import api_tokens, bind, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
-from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
@@ -128,7 +128,7 @@ def _authorize() -> None:
     if g.token and not g.token.in_force(now):
         g.token = None
     if g.token and (g.token.used_at is None or now - g.token.used_at >= USED_EVERY):
-        services().bridge.write(bind(api_tokens.used, g.token.name, now))
+        services().bridge.write(bind(api_tokens.used, g.token.name, now), unlocked("one UPDATE of the time of last use"))
     if request.url_rule is None:  # no such operation: 404 or 405
         return
     needed = ROLES[request.endpoint or ""]

@@ -42,7 +42,7 @@ from hkall_gateway.web.patron import login
 from hkall_gateway.web.patron.login import PinRefused, facts_about
 from hkall_gateway.web.patron.record import own_loans
 from hkall_gateway.web.services import consult, services
-from hkall_gateway.web.sessions import PIN, count_login
+from hkall_gateway.web.sessions import OWN_SESSION, PIN, count_login
 
 TITLES = APIBlueprint("titles", __name__, abp_tags=[Tag(name="Titles")], abp_responses=described())
 TOKEN = APIBlueprint("patron_token", __name__, abp_tags=[Tag(name="Patrons' tokens")], abp_responses=described())
@@ -83,7 +83,7 @@ def make(body: PatronLogin) -> Reply:
         ends_at=ends,
         credential=credential,
     )
-    services().bridge.write(bind(web_sessions.begin, row, now))
+    services().bridge.write(bind(web_sessions.begin, row, now), OWN_SESSION)
     count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
 
@@ -94,7 +94,7 @@ def end() -> Reply:
     patron_token = patron_session()
     if patron_token is None:
         raise Trouble(403, "this needs a patron's own token")
-    services().bridge.write(bind(web_sessions.end, patron_token.token_hash))
+    services().bridge.write(bind(web_sessions.end, patron_token.token_hash), OWN_SESSION)
     services().circulation.ils.forget_loans(patron_token.patron)
     return "", 204
 

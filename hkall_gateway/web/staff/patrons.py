@@ -20,6 +20,7 @@ from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
 from hkall_gateway.circulation.titles import search_titles, see_title
 from hkall_gateway.db import bind, web_sessions
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
@@ -200,7 +201,7 @@ def _present_card(unit: UnitOfWork, number: str) -> str:
 
 def _number_for(card: str) -> str:
     web = services()
-    return web.bridge.write(bind(web_sessions.number_of, card, web.now()))
+    return web.bridge.write(bind(web_sessions.number_of, card, web.now()), LockSet(card))
 
 
 def _see_patron(card: str) -> PatronPage | None:
