@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Literal, TypeVar
 
 from hkall_gateway.circulation.command import Command, Context, flagged, refused
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.db.requests_by_partner_id import asked_for, awaiting_barcode, borrowed_under
+from hkall_gateway.db.requests_by_partner_id import STRAY, asked_for, awaiting_barcode, borrowed_under
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
@@ -20,6 +21,7 @@ from hkall_gateway.rules.vocabulary import (
     ItemKey,
     Refusal,
     Request,
+    Side,
 )
 
 MIRRORED: Final = "mirrored"
@@ -82,6 +84,9 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
     """The lender has its copy back, or the borrower's patron has returned our copy."""
 
 
+Notice = TypeVar("Notice", bound=PartnerNotice)
+
+
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
     """Refuse a notice that contradicts our last scan or names another request's copy. Return None if it may be applied.
 
@@ -89,7 +94,8 @@ def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Reque
     of finding a book that was lost or claimed returned. A notice about a broker's request is refused only if we have scanned
     the copy. Without a scan, our record consists of the broker's own messages.
     """
-    if other := _other_request(context.unit, notice, request):
+    other = _other_request(context.unit, notice, request) or _request_of_number(context.unit, notice, request)
+    if other is not None:
         return hold_notice(context, notice, request, of=other.id)
     if notice.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
         return None
@@ -132,6 +138,67 @@ def hold_notice(
     return refused(refusal)
 
 
+SHIPPED_ON: Final = "SHIPPED_ON"
+"""The journal line with the day on which a lender says that it sent the copy."""
+
+
+def note_shipment(context: Context, notice: PartnerNotice, request: Request) -> None:
+    """Record when the lender says that it sent the copy. Whatever it dates before that day is about an earlier loan."""
+    if notice.at is not None:
+        sent_at = min(notice.at, context.now)
+        context.unit.note(request, SHIPPED_ON, {"message": notice.by.message}, sent_at, notice.by)
+
+
+def is_old_news(context: Context, notice: PartnerNotice, request: Request) -> bool:
+    """Check whether an owner dates its notice before the day on which it sent this copy.
+
+    The same day counts as later, since some partners send dates without a time.
+    """
+    if notice.at is None or notice.judged or request.side is not Side.BORROWING:
+        return False
+    sent_at = context.unit.journal.last_noted(request.id, SHIPPED_ON)
+    return sent_at is not None and dates.civil(notice.at) < dates.civil(sent_at)
+
+
+BEYOND_A_LOAN: Final = timedelta(days=366)
+"""How far beyond the end of one loan period a due date is believed."""
+
+
+def is_too_far(context: Context, due: date | None) -> bool:
+    """Check whether a due date is beyond one loan period plus a year."""
+    longest = timedelta(days=context.library.policy.lending.institutional_days) + BEYOND_A_LOAN
+    return due is not None and due > dates.civil(context.now) + longest
+
+
+def keep_far_date_aside(context: Context, notice: Notice, request: Request) -> tuple[Notice, Request]:
+    """Take a due date that is years away out of a notice, and flag the request for staff. Our own date stays."""
+    if not is_too_far(context, notice.due):
+        return notice, request
+    facts = {"message": notice.by.message, "due": notice.due}
+    context.unit.note(request, "FAR_DATE", facts, context.now, notice.by)
+    flags = flagged(request, StaffFlag.FAR_DATE)
+    if flags != request.flags and request.position not in FINAL:
+        request = context.unit.amend(request, context.now, notice.by, flags=flags)
+    return replace(notice, due=None), request
+
+
+def _request_of_number(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
+    """Find a different open request under the notice's RequestId, although the notice's copy is that of `request`.
+
+    A copy that came without a shipped message may serve another request than the one for which the lender sent it.
+    """
+    if not notice.wire_id or notice.item is None or request.unannounced or request.kind == STRAY:
+        return None
+    if request.side is Side.LENDING:
+        named = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id)
+    else:
+        attempt = unit.requests.find_by_wire_id(notice.wire_id)
+        named = attempt[0] if attempt else borrowed_under(unit, notice.partner, notice.wire_id)
+    if named is None or named.id in {request.id, request.reopened_from} or named.position in FINAL:
+        return None
+    return named
+
+
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
     """Find a different request that holds the named copy, or that requested this copy from the partner under another title.
 
@@ -149,7 +216,6 @@ def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) ->
     return None if len(others) < len(requests) else next(iter(others), None)
 
 
-Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 
 

@@ -11,7 +11,12 @@ from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context, flagged
 from hkall_gateway.circulation.find_request import StaffCommand, refuse_position, staff_result
 from hkall_gateway.circulation.fines import fix_fine
-from hkall_gateway.circulation.partner_notice import PartnerNotice, hold_if_contradicted
+from hkall_gateway.circulation.partner_notice import (
+    PartnerNotice,
+    hold_if_contradicted,
+    is_old_news,
+    keep_far_date_aside,
+)
 from hkall_gateway.circulation.results import DeliveryResult, Done, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_for
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -214,6 +219,9 @@ def apply_recall(context: Context, notice: PartnerNotice) -> Recalled | Refused:
     request = _find_owners_request(context, notice, News.RECALLED)
     if isinstance(request, Refused):
         return request
+    if is_old_news(context, notice, request):
+        return _accept_late(context, notice, request)
+    notice, request = keep_far_date_aside(context, notice, request)
     if request.position is P.ON_LOAN:
         shortened = _shorten_loan(context, request, notice.due, notice.by)
         return (
@@ -270,7 +278,7 @@ def apply_recall_cancelled(context: Context, notice: PartnerNotice) -> Recalled 
     request = _find_owners_request(context, notice, News.RECALL_CANCELLED)
     if isinstance(request, Refused):
         return request
-    if not context.unit.can(request, Event.CANCEL_RECALL):
+    if is_old_news(context, notice, request) or not context.unit.can(request, Event.CANCEL_RECALL):
         return _accept_late(context, notice, request)
     if request.recalled_on is None:
         return _recalled_result(request, notice, again=True)
@@ -298,6 +306,12 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
         return request
     if notice.due is None:
         return context.refuse(Reason.UNUSABLE_MESSAGE, notice.by, request)
+    if is_old_news(context, notice, request):
+        context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
+        return _owner_renewed(request)
+    notice, request = keep_far_date_aside(context, notice, request)
+    if notice.due is None:
+        return _owner_renewed(request)
     longer = max(d for d in (request.lender_due, notice.due) if d)
     if context.unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(notice.due, request.due_asked or notice.due))
@@ -310,10 +324,14 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
             request = context.unit.advance(request, Event.OWNER_RENEW, context.now, notice.by, **facts)
             if "recalled_on" in facts:  # the extension ended a recall
                 context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, notice.by)
-    elif context.unit.can(request, Event.RECALL_NOTED):
-        request = context.unit.amend(request, context.now, notice.by, lender_due=longer)
+    elif context.unit.can(request, Event.RECALL_NOTED):  # nobody has relied on the date yet, so its owner may correct it
+        request = context.unit.amend(request, context.now, notice.by, lender_due=notice.due)
     else:
         return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
+    return _owner_renewed(request)
+
+
+def _owner_renewed(request: Request) -> Renewed:
     item = request.item or ItemKey("", "")
     return Renewed(
         request=request.id, item=item, card=request.patron, title=request.full_title, due=request.due, renewals=request.renewals

@@ -14,6 +14,7 @@ from hkall_gateway.circulation.command import Command, Context, flagged, unflagg
 from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db.requests_by_partner_id import find_unfilled
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
@@ -101,6 +102,8 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
         return _refuse(context, answer, command, _note_in_drop(context, command, found, answer.why))
     if command.undo:
         return _undo_return(context, command, found)
+    if _may_be_ours(context, command, found):
+        return _refuse(context, Reason.AMBIGUOUS_ITEM, command, found)
     if isinstance(answer, Refusal):  # the return has already happened offline: accept it, and flag it for staff
         seen = context.unit.amend(found, context.now, command.by, flags=flagged(found, StaffFlag.offline(answer.why)))
         return replace(_take_in(context, command, seen), conflict=answer.why.value, alert=True)
@@ -111,6 +114,13 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
         command,
         (found if flags == found.flags else context.unit.amend(found, context.now, command.by, "R17", flags=flags)),
     )
+
+
+def _may_be_ours(context: Context, command: CheckIn, request: Request) -> bool:
+    """Check whether a lender announced a barcode that a book of our own has, so that a bare scan may mean either."""
+    if request.position is not P.IN_TRANSIT or StaffFlag.CONTRADICTED not in request.flags.split() or command.agency:
+        return False
+    return context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) is not None
 
 
 def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
@@ -129,7 +139,7 @@ def _check_in_unannounced(context: Context, command: CheckIn) -> CheckedIn | Ref
         else find_awaited_copy(context.unit, command.barcode, command.agency, context.library)
     )
     if coming is Reason.UNKNOWN_ITEM and not command.undo:
-        return _repeat_home(context, command) or _refuse_unawaited(context, command)
+        return _repeat_home(context, command) or _offer_after_all(context, command) or _refuse_unawaited(context, command)
     if isinstance(coming, Reason):
         return _refuse(context, coming, command, None)
     answer = policy.may_return(command.place, context.library.policy, context.library.pickup_locations)
@@ -150,6 +160,45 @@ def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
     came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)
     scanned_at = command.happened_at or context.now
     return checked_in_result(last, Arrival.HOME) if came_at is not None and scanned_at - came_at <= REPEATED else None
+
+
+def _offer_after_all(context: Context, command: CheckIn) -> CheckedIn | Refused | None:
+    """Receive a copy that its lender announced and then said it had never sent, for the reader who asked for it.
+
+    Their request has ended, so the copy gets a request of its own.
+    """
+    asked = find_unfilled(context.unit, command.barcode, command.agency)
+    if asked is None or context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) is not None:
+        return None
+    ended, lender = asked
+    was_announced = context.unit.journal.last_noted(ended.id, Event.SHIP.name) is not None
+    if not was_announced or not ended.patron:
+        return None
+    answer = policy.may_return(command.place, context.library.policy, context.library.pickup_locations)
+    if isinstance(answer, Refusal):
+        return _refuse(context, answer, command, ended)
+    request = context.unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.IN_TRANSIT,
+            title=ended.title,
+            linked_title=ended.linked_title,
+            bib_id=ended.bib_id,
+            volume=ended.volume,
+            patron=ended.patron,
+            partner=lender.agency,
+            wire_agency=context.library.agency,
+            wire_id=lender.wire_id,
+            item_agency=lender.agency,
+            item_barcode=command.barcode,
+            pickup_location=ended.pickup_location,
+            reopened_from=ended.id,
+        ),
+        context.now,
+        command.by,
+    )
+    return arrive(context, command.by, request)
 
 
 def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:

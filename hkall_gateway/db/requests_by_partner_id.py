@@ -39,6 +39,15 @@ def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
     return unit.requests.find_by_wire_id(wire_id) if wire_id else None
 
 
+def find_unfilled(unit: UnitOfWork, barcode: str, agency: str = "") -> Asked | None:
+    """Return the newest request that ended unfilled although this copy was asked for. `agency` is "" if it is unknown."""
+    named: list[Condition] = [C.barcode == barcode, WAS_ASKED, C.request == R.id, R.position == Position.UNFILLED]
+    named += [C.agency == agency] if agency else []
+    newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
+    wire_id = unit.execute(newest).scalar()
+    return unit.requests.find_by_wire_id(wire_id) if wire_id else None
+
+
 def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
     """Return the requests that wait for the title and volume of this copy from the copy's library."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)

@@ -93,9 +93,12 @@ def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
     return kind(
         by=command.by,
         partner=command.partner,
+        wire_agency=command.wire_agency,
+        wire_id=command.wire_id,
         item=ItemKey(command.partner, command.barcode),
         at=command.at,
         due=command.due,
+        judged=command.judged,
     )
 
 

@@ -121,6 +121,23 @@ def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | N
     )
 
 
+LONGEST_BARCODE: Final = 255
+"""Maximum length of a barcode: that of a SIP2 field, by which terminals name the copy."""
+
+
+def check_barcodes(message: NcipMessage) -> Problem | None:
+    """Return the Problem for a barcode that no scanner can send, or None. Such a copy could never be scanned here."""
+    for barcode in message.texts("ItemId/ItemIdentifierValue"):
+        if len(barcode) > LONGEST_BARCODE or not barcode.isprintable() or "|" in barcode:
+            return Problem(
+                problem="Unknown Item",
+                detail="no scanner can read this barcode",
+                element="ItemId",
+                value=barcode[:LONGEST_BARCODE],
+            )
+    return None
+
+
 def check_rate(services: NcipServices, caller: Caller, service: str) -> Problem | None:
     """Return the Problem for a look-up that exceeds the caller's limit per minute, or None if the look-up may be answered."""
     agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0

@@ -22,7 +22,7 @@ from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import authenticate_caller, check_addressee, check_rate
+from hkall_gateway.ncip.callers import authenticate_caller, check_addressee, check_barcodes, check_rate
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
@@ -271,6 +271,8 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
     proven(caller)
     if elsewhere := check_addressee(services, message):
         return elsewhere
+    if unreadable := check_barcodes(message):
+        return unreadable
     service = service_for(services, caller, message.service)
     if service is None:
         return Problem(problem=problems.UNSUPPORTED_SERVICE, detail=f"{message.service} is not done here")

@@ -139,6 +139,7 @@ class StaffFlag(StoredWord):
     LOOK_ON_OUR_SHELF = "look_on_our_shelf"
     DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
     CONTRADICTED = "contradicted"
+    FAR_DATE = "far_date"
 
     @staticmethod
     def offline(reason: str) -> str:

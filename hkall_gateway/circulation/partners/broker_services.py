@@ -17,7 +17,7 @@ from hkall_gateway.circulation.borrowers import counts, patron_blocks
 from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.loans import CheckOut, Renew
-from hkall_gateway.circulation.partner_notice import BROKERED, PartnerNotice
+from hkall_gateway.circulation.partner_notice import BROKERED, PartnerNotice, hold_notice, is_too_far
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
@@ -80,7 +80,12 @@ def about_request(
 
     def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
         found = find(context.unit, command)
-        return refuse(context, missing, command) if found is None else work(context, command, facts, found)
+        if found is None:
+            return refuse(context, missing, command)
+        other = _request_of_number(context.unit, command, found)
+        if other is not None and not command.judged:
+            return hold_notice(context, as_notice(command, found), found, of=other.id)
+        return work(context, command, facts, found)
 
     return handle
 
@@ -96,9 +101,43 @@ def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     return lent if lent and lent.partner == command.partner else borrowed_under(unit, command.partner, command.wire_id)
 
 
+def _request_of_number(unit: UnitOfWork, command: BrokerCommand, request: Request) -> Request | None:
+    """Find a different open request under the command's RequestId, although the command's copy is that of `request`.
+
+    One RequestId may cover several volumes, each with a request of its own.
+    """
+    if not command.wire_id or not command.barcode or request.wire_id == command.wire_id:
+        return None
+    named = unit.requests.find_lent(command.wire_agency or command.partner, command.wire_id)
+    if named is None:
+        named = borrowed_under(unit, command.partner, command.wire_id)
+    if named is None or named.partner != command.partner or named.position in FINAL:
+        return None
+    return named
+
+
+def _held_elsewhere(context: Context, command: BrokerCommand) -> Refused | None:
+    """Refuse a book that we have for another request, and flag that request. Our own scan outweighs a broker's message."""
+    owner = owner_of(command, context.library)
+    for request in context.unit.requests.open_with_item(command.barcode, owner):
+        has_left = request.position is P.RETURN_TRANSIT
+        is_theirs = request.partner == command.partner and request.kind == BROKERED
+        if not has_left and not is_theirs and not command.judged:
+            notice = replace(as_notice(command), item=ItemKey(owner, command.barcode))
+            return hold_notice(context, notice, request, of=request.id)
+    return None
+
+
+def owner_of(command: BrokerCommand, library: Library) -> str:
+    """Return the library that owns the broker's book: the agency that the broker names, else the broker itself."""
+    return command.agency if command.agency not in {"", library.agency} else command.partner
+
+
 def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     """Find our request for the broker's barcode. The RequestId is ignored, because it may cover several volumes."""
-    found = held_with(unit, command.partner, command.barcode, command.partner)
+    found = held_with(unit, command.partner, command.barcode, command.agency or command.partner) or held_with(
+        unit, command.partner, command.barcode
+    )
     return found if found and found.side is Side.BORROWING else None
 
 
@@ -112,7 +151,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (command.card, command.wire_id)
         return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
-    answer = may_have_one_more(context, command, facts)
+    answer = _held_elsewhere(context, command) or may_have_one_more(context, command, facts)
     if answer is not None:
         return answer
     waiting = _name_patron(context, known, command) if known else open_brokered(context, command)
@@ -156,10 +195,10 @@ def open_brokered(context: Context, command: BrokerCommand) -> Request:
             partner=command.partner,
             wire_agency=command.partner,
             wire_id=command.wire_id,
-            item_agency=command.partner,
+            item_agency=owner_of(command, context.library),
             item_barcode=command.barcode,
             pickup_location=pickup_location_of(command, context.library),
-            lender_due=command.due,
+            lender_due=None if is_too_far(context, command.due) else command.due,
         ),
         context.now,
         command.by,
@@ -188,14 +227,15 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     if known is not None:
         same = (known.patron, known.wire_id) == (command.card, command.wire_id)
         return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
-    return may_have_one_more(context, command, facts) or noted_result(open_brokered(context, command))
+    answer = _held_elsewhere(context, command) or may_have_one_more(context, command, facts)
+    return answer or noted_result(open_brokered(context, command))
 
 
 def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Register an expected book, whose patron AcceptItem names later. A repetition succeeds without effect."""
     known = _find_same_or_open(context.unit, command)
     if known is None:
-        return noted_result(open_brokered(context, command))
+        return _held_elsewhere(context, command) or noted_result(open_brokered(context, command))
     same = known.wire_id == command.wire_id and known.title == (command.title or command.barcode)
     return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
 

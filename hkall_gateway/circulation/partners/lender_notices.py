@@ -7,9 +7,16 @@ from typing import cast
 
 from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.choosing import move_on, release_rivals
-from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.command import Context, Library, flagged
 from hkall_gateway.circulation.fines import fix_fine, pay_back
-from hkall_gateway.circulation.partner_notice import PartnerNotice, hold_if_contradicted, hold_notice
+from hkall_gateway.circulation.partner_notice import (
+    PartnerNotice,
+    hold_if_contradicted,
+    hold_notice,
+    is_old_news,
+    keep_far_date_aside,
+    note_shipment,
+)
 from hkall_gateway.circulation.results import Noted, Refused, noted_result
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
@@ -63,6 +70,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return context.refuse(Reason.UNKNOWN_ITEM, notice.by, request)
     if refusal := hold_if_contradicted(context, replace(notice, item=item), request, News.SHIPPED):
         return refusal
+    notice, request = keep_far_date_aside(context, notice, request)
     return _take_shipment(context, notice, request, item)
 
 
@@ -89,9 +97,12 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
     came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": notice.due}
     if request.position is P.CANCELLING and active:
         came["unwanted"] = True
-        return noted_result(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, notice.by, rule="R34", **came))
+        sent = context.unit.advance(request, Event.SHIP_UNWANTED, context.now, notice.by, rule="R34", **came)
+        note_shipment(context, notice, sent)
+        return noted_result(sent)
     if request.position in {P.NEW, P.REQUESTED}:
-        sent = _accept_shipment(context, notice, request, came, active=active)
+        sent = _flag_barcode_of_ours(context, notice, _accept_shipment(context, notice, request, came, active=active))
+        note_shipment(context, notice, sent)
         release_rivals(context, item, sent.id, notice.by)
         return noted_result(sent)
     if request.position in HAS_ARRIVED | {P.IN_TRANSIT} and request.item in {None, item}:
@@ -100,6 +111,15 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
     if request.position is P.CLOSED and request.item == item:
         return _accept_late(context, notice, request)
     return _open_stray(context, notice, request, item)
+
+
+def _flag_barcode_of_ours(context: Context, notice: PartnerNotice, request: Request) -> Request:
+    """Flag a shipment under a barcode that only a book of our own has. Its scan is then referred to staff."""
+    item = request.item or ItemKey("", "")
+    holdings = context.unit.holdings
+    if holdings.find(ItemKey(context.library.agency, item.barcode)) is None or holdings.find(item) is not None:
+        return request
+    return context.unit.amend(request, context.now, notice.by, flags=flagged(request, StaffFlag.CONTRADICTED))
 
 
 def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: RequestChange) -> Request:
@@ -184,6 +204,8 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return _accept_past_notice(context, notice)
     if request.partner != notice.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    if is_old_news(context, notice, request):
+        return _accept_late(context, notice, request)
     if held := hold_if_contradicted(context, replace(notice, item=request.item), request, News.HOME):
         return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # the copy never left the lender
@@ -222,7 +244,11 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     came_on = held[0].received_on
     # A check-in that is older than the copy's arrival is about an earlier loan.
     came_before = came_on is not None and notice.at is not None and came_on <= dates.civil(notice.at)
-    return held[0] if named is None or came_before else named
+    if named is None:
+        return held[0]
+    # The number of an ended request means an earlier loan of the copy, unless the copy came without a shipped message.
+    is_of_this_loan = named.position not in FINAL or held[0].unannounced
+    return held[0] if came_before and is_of_this_loan else named
 
 
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:

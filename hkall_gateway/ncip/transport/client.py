@@ -264,6 +264,8 @@ def read_result(
         return DeliveryResult(
             kind=DeliveryKind(gravest), problem=spell_problem(named), detail=detail, retry_after_s=posted.retry_after_s
         )
+    if stranger := _find_other_addressee(request, reply):
+        return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=f"the answer is addressed to {stranger}"[:200])
     shape = SHAPES[request.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
         return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=f"{request.service} was answered by {reply.service}")
@@ -275,6 +277,16 @@ def read_result(
         pending=reply.has("Pending"),
         number=_read_partner_number(request, reply),
     )
+
+
+def _find_other_addressee(request: NcipMessage, reply: NcipMessage) -> str:
+    """Return the agency to which a reply is addressed, or "" if it is addressed to us or to nobody.
+
+    iNCIPit reports a failure without a Problem, with its text in ToAgencyId (seen on 2026-12-02). Some peers repeat our header.
+    """
+    addressee = reply.text("ResponseHeader/ToAgencyId/AgencyId")
+    sides = {request.text(f"InitiationHeader/{side}/AgencyId").casefold() for side in ("FromAgencyId", "ToAgencyId")}
+    return "" if addressee.casefold() in {"", *sides} else addressee
 
 
 def _read_partner_number(request: NcipMessage, reply: NcipMessage) -> str:
