@@ -10,11 +10,13 @@ from sqlalchemy import bindparam, select, text
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.positions import FINAL, WITHOUT_COPY
+from hkall_gateway.rules.positions import COUNTED_AS_UNFILLED, FINAL, WITHOUT_COPY
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Request, Side
 
 R, C = REQUESTS.c, CANDIDATES.c
 WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
+
+UNFILLED = tuple(sorted(COUNTED_AS_UNFILLED))
 
 Asked = tuple[Request, Candidate]
 
@@ -41,7 +43,7 @@ def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
 
 def find_unfilled(unit: UnitOfWork, barcode: str, agency: str = "") -> Asked | None:
     """Return the newest request that ended unfilled although this copy was asked for. `agency` is "" if it is unknown."""
-    named: list[Condition] = [C.barcode == barcode, WAS_ASKED, C.request == R.id, R.position == Position.UNFILLED]
+    named: list[Condition] = [C.barcode == barcode, WAS_ASKED, C.request == R.id, R.position.in_(UNFILLED)]
     named += [C.agency == agency] if agency else []
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
