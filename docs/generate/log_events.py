@@ -271,6 +271,8 @@ EVENTS: Final = tuple(
         ("daemon.not_started",        "error",   "why exception",                   "The gateway cannot start, and ends."),
         ("pages.ended",               "error",   "why again_in_s",
             "The pages' process ended; another one is started. Terminals and partners are not concerned."),
+        ("pages.silent",              "error",   "silent_s",
+            "The pages' process did not answer and is ended; another one is started."),
         ("pages.bug",                 "error",   "trace",
             "A bug between the gateway and its pages' process."),
         ("daemon.stopped",            "info",    "",                                "The gateway ended."),

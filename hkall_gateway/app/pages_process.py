@@ -2,7 +2,7 @@
 
 Parent and child share only the database and the files. Over the socket, the parent makes the child reload, and queries the
 child's metrics and readiness. When one process dies, the other process notices that the socket is closed. The parent then
-starts another child. A child finishes its requests and exits.
+starts another child. It also kills a child that does not answer for half a minute. A child finishes its requests and exits.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ LOG = structlog.get_logger()
 ANSWER_S: Final = 1.0
 """Time limit for the child's answers to queries for /metrics and /readyz, in seconds."""
 RELOAD_S: Final = 30.0
+WATCH_S: Final = 5.0
+"""Time between two queries that check whether the child answers, and the time limit for each answer, in seconds."""
+MOST_UNANSWERED: Final = 6
+"""Number of consecutive unanswered checks, in all 30 seconds, after which the child is killed. Checks are counted instead of
+seconds, because a parent that was suspended itself finds that time has passed without an answer."""
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """First and longest pause before restarting the child. Pauses double until a child has run for LONGEST_PAUSE_S."""
@@ -190,6 +195,8 @@ class PagesProcess:
         self._ready, self._gone = Deferred[int](), Deferred[None]()
         self._leaving, self._began_s, self._pause_s = False, 0.0, 0.0
         self._begins: ScheduledCall | None = None
+        self._watches: ScheduledCall | None = None
+        self._unanswered = 0
         self._kills: ScheduledCall | None = None
         self._registry: CombinedRegistry | None = None
 
@@ -250,8 +257,32 @@ class PagesProcess:
         threading.Thread(target=self._reap, args=(process,), name="pages", daemon=True).start()
 
     def _connect_channel(self, ports: int) -> None:
+        self._unanswered = 0
+        self._watch_later()
         if not self._ready.called:
             self._ready.callback(ports)
+
+    def _watch_later(self) -> None:
+        self._watches = self._reactor.callLater(WATCH_S, self._watch)
+
+    def _watch(self) -> None:
+        """Check that the child answers. A child that hangs would keep its ports, so that browsers wait and get no error."""
+        if self._channel is not None:
+            self._channel.ask("ports", self._reactor, WATCH_S).addCallbacks(self._note_answer, self._note_silence)
+
+    def _note_answer(self, _ports: int) -> None:
+        self._unanswered = 0
+        self._watch_later()
+
+    def _note_silence(self, failure: Failure) -> None:
+        if failure.check(ConnectionLost) or self._process is None:  # type: ignore[no-untyped-call]  # twisted's failures
+            return  # the child is about to end, or has ended
+        self._unanswered += 1
+        if self._unanswered < MOST_UNANSWERED:
+            self._watch()
+        else:
+            LOG.error("pages.silent", silent_s=WATCH_S * MOST_UNANSWERED)
+            self._process.kill()
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
@@ -260,6 +291,7 @@ class PagesProcess:
     def _child_ended(self, code: int) -> None:
         self._process = self._channel = None
         cancel(self._kills)
+        cancel(self._watches)
         if self._registry:
             self._registry.child_ended()
         if self._leaving:

@@ -221,6 +221,30 @@ def test_killed_pages_restart_without_disturbing_terminals(gateway: Gateway) -> 
     assert lines(gateway.log(), "pages.ended")[-1]["why"] == "SIGKILL"
 
 
+def test_silent_pages_are_ended_and_started_again(own: Gateway) -> None:
+    own.start()
+    terminal, silent = own.counter(), pages_of(own)
+    began = time.monotonic()
+    os.kill(silent, signal.SIGSTOP)
+    until(lambda: lines(own.log(), "pages.silent"), "the pages are found silent")
+    assert 25 < time.monotonic() - began < 60
+    until(lambda: has_ended(silent) and answers(own), "the pages are back")
+    assert [line["silent_s"] for line in lines(own.log(), "pages.silent")] == [30]
+    assert [line["why"] for line in lines(own.log(), "pages.ended")] == ["SIGKILL"]
+    assert own.ask(terminal, f"63001{stamp()}  Y       AOHKU|AAP0001|AC|").startswith("64")
+
+
+def test_pages_are_not_ended_when_the_gateway_itself_was_suspended(own: Gateway) -> None:
+    own.start()
+    child = pages_of(own)
+    os.kill(own.pid, signal.SIGSTOP)
+    time.sleep(35)
+    os.kill(own.pid, signal.SIGCONT)
+    time.sleep(12)
+    assert (pages_of(own), lines(own.log(), "pages.silent")) == (child, [])
+    assert answers(own)
+
+
 def test_pages_that_keep_ending_are_restarted_with_backoff(own: Gateway) -> None:
     own.start()
     text = own.path.read_text(encoding="utf-8")
