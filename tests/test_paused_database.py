@@ -98,6 +98,26 @@ def test_every_page_answers_503_within_two_seconds_while_the_database_is_paused(
     assert stranger("/search?q=history")[0] == 200
 
 
+def _scraped(gateway: Gateway) -> tuple[str, float]:
+    began = time.monotonic()
+    page = gateway.metrics()
+    return page, time.monotonic() - began
+
+
+def test_metrics_answer_without_the_gauges_of_the_database_while_it_is_paused(
+    gateway: Gateway, server: postgres_server.PostgresServer
+) -> None:
+    assert "hkall_database_up 1.0" in gateway.metrics()
+    with paused(server):
+        scraped = [_scraped(gateway) for _ in range(3)]
+    for page, took_s in scraped:
+        assert took_s < 2 + SPARE_S
+        assert "hkall_database_up 0.0" in page
+        assert "hkall_reactor_lag_seconds_count" in page
+        assert "hkall_timer_lag_seconds" not in page
+    until(lambda: "hkall_timer_lag_seconds{" in gateway.metrics(), "the gauges are back")
+
+
 def test_pooled_connection_that_does_not_respond_is_dropped(server: postgres_server.PostgresServer) -> None:
     engine = open_engine(server.url())
     engine.connect().close()

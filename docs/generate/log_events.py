@@ -126,6 +126,7 @@ FIELDS: Final = tuple(
         ("copies",      "Number of copies with it."),
         ("limit_s",     "Seconds that were allowed."),
         ("again_in_s",  "Seconds until it is tried again."),
+        ("silent_s",    "Seconds without an answer."),
         ("detail",      "Further words."),
         ("agency",      "Agency of a simulated partner."),
     )

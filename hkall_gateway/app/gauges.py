@@ -181,7 +181,7 @@ class Gauges(Collector):
         return unit.outbox.stalled(self._now())
 
     def read(self, unit: UnitOfWork) -> Mapping[str, Rows]:
-        """Read the series of all GAUGES."""
+        """Read the series of all GAUGES, except those that need no database."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
@@ -193,7 +193,6 @@ class Gauges(Collector):
             **_outbox_gauges(unit, now),
             **_channel_gauges(unit, agencies, now),
             **_oldest_age_s(unit, self._agency, now),
-            "disk_free_bytes": {(folder,): size for folder, size in self._free().items() if size is not None},
             "nightly_last_success_timestamp_seconds": {
                 (work,): when.timestamp() if when else 0 for work, (when, _) in nightly.items()
             },
@@ -207,7 +206,9 @@ class Gauges(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges with the values that were read last."""
-        return [_metric_family(name, series) for name, series in self.rows.items()]
+        free: Rows = {(folder,): size for folder, size in self._free().items() if size is not None}
+        rows: dict[str, Rows] = {**self.rows, "disk_free_bytes": free, "database_up": {(): int(bool(self.rows))}}
+        return [_metric_family(name, series) for name, series in rows.items()]
 
 
 def _metric_family(name: str, series: Rows) -> Metric:

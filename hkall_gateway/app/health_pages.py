@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -14,7 +15,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
-from hkall_gateway.app.gauges import Gauges
+from hkall_gateway.app.gauges import Gauges, Rows
 from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
@@ -33,7 +34,7 @@ class HttpPage:
 
 
 EVERY_S: Final = 0.1
-READY_S: Final = 1.5
+DATABASE_S: Final = 1.5
 """Time limit for the database's answer, in seconds. Load balancers usually wait for two seconds."""
 METRICS_EVERY_S: Final = 0.5
 """Minimum seconds between two renderings of /metrics in one format, since 1,900 lines block the reactor for 15 ms."""
@@ -136,7 +137,7 @@ class Ready(resource.Resource):
     def __init__(self, monitored: Monitored, *, needs_pages: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._monitored, self._needs_pages = monitored, needs_pages
-        self._within, self._page = Timeout(monitored.clock, READY_S), CachedPage(self._text_page, monitored.clock)
+        self._within, self._page = Timeout(monitored.clock, DATABASE_S), CachedPage(self._text_page, monitored.clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         """Send the page as soon as the state is known."""
@@ -181,11 +182,15 @@ OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generat
 
 
 class MetricsPage(resource.Resource):
-    """/metrics shows all metrics of this process and the web process, including the gauges from the database."""
+    """/metrics shows all metrics of this process and the web process, including the gauges from the database.
+
+    While the database does not answer, the gauges that are read from it are absent, and `database_up` is 0.
+    """
 
     def __init__(self, monitored: Monitored, registry: CollectorRegistry) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._monitored, self._registry = monitored, registry
+        self._within, self._is_reading = Timeout(monitored.clock, DATABASE_S), False
         self._text, self._openmetrics = (
             CachedPage(partial(self._metrics_page, form), monitored.clock, METRICS_EVERY_S) for form in (TEXT, OPENMETRICS)
         )
@@ -198,11 +203,18 @@ class MetricsPage(resource.Resource):
     async def _metrics_page(self, form: Format) -> HttpPage:
         seen, gauges = self._monitored, self._monitored.gauges
         shown = Deferred.fromCoroutine(seen.pages.add_metrics(self._registry)) if seen.pages else succeed(self._registry)
-        try:
-            gauges.rows = await seen.store.read(gauges.read, is_long=True)
-        except Exception:  # noqa: BLE001  # /readyz reports the error, and the other metrics are still exported
-            gauges.rows = {}
+        gauges.rows = {}
+        if not self._is_reading:  # an earlier reading still waits for a database that does not answer
+            with suppress(Exception):  # /readyz reports the error, and the other metrics are still exported
+                gauges.rows = await self._within.run(self._read_gauges())
         return HttpPage(code=200, content_type=form.content_type.encode(), body=form.encode(await shown))
+
+    async def _read_gauges(self) -> Mapping[str, Rows]:
+        self._is_reading = True
+        try:
+            return await self._monitored.store.read(self._monitored.gauges.read, is_long=True)
+        finally:
+            self._is_reading = False
 
 
 def ops_site(monitored: Monitored, registry: CollectorRegistry, bounds: Bounds) -> BoundedSite:

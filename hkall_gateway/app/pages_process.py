@@ -275,7 +275,7 @@ class PagesProcess:
         self._watch_later()
 
     def _note_silence(self, failure: Failure) -> None:
-        if failure.check(ConnectionLost) or self._process is None:  # type: ignore[no-untyped-call]  # twisted's failures
+        if failure.check(ConnectionLost) or self._process is None:  # type: ignore[no-untyped-call]  # it has no types
             return  # the child is about to end, or has ended
         self._unanswered += 1
         if self._unanswered < MOST_UNANSWERED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +41,9 @@ def gauges(library: DeskWorld) -> Gauges:
     return Gauges("HKU", lambda: library.now)
 
 
+NEED_NO_DATABASE = {"disk_free_bytes", "database_up"}
+
+
 def look(library: DeskWorld, gauges: Gauges) -> dict[str, Rows]:
     return dict(library.store.now(gauges.read))
 
@@ -62,7 +65,7 @@ def test_open_requests_are_counted_by_side_partner_and_position(library: DeskWor
 def test_gauges_are_zero_when_nothing_was_counted(library: DeskWorld) -> None:
     quiet = Gauges("HKU", lambda: library.now, lambda: ["CUHK", "LU"], lambda: {"database": 0})
     told = look(library, quiet)
-    assert {*told} == {*GAUGES}
+    assert {*told} == {*GAUGES} - NEED_NO_DATABASE
     assert told.pop("partner_up") == {("CUHK",): 1, ("LU",): 1}
     for name, series in told.items():
         assert series, name
@@ -85,8 +88,8 @@ def test_channel_state_is_up_probing_or_down(library: DeskWorld, gauges: Gauges)
     library.wish()
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
     link = CircuitState(agency="CUHK")
-    for _ in range(CircuitSettings().failures):
-        link = after_failure(link, CircuitSettings(), library.now)
+    for minutes in reversed(range(CircuitSettings().failures)):
+        link = after_failure(link, CircuitSettings(), library.now - timedelta(minutes=minutes))
     library.store.now(lambda unit: unit.circuits.keep(link))
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({("CUHK",): 0}, {("CUHK",): 2})
     library.now += timedelta(hours=1)
@@ -123,7 +126,18 @@ def test_values_read_from_the_database_are_on_the_metrics_page(library: DeskWorl
     shown = page(metrics)
     assert 'hkall_open_by_position{partner="CUHK",position="REQUESTED",side="borrow"} 1.0\n' in shown
     assert "hkall_fill_rate 0.0\n" in shown
-    assert set(gauges.rows) == set(GAUGES)
+    assert set(gauges.rows) == set(GAUGES) - NEED_NO_DATABASE
+
+
+def test_free_space_is_on_the_metrics_page_while_the_database_does_not_answer() -> None:
+    metrics = Metrics()
+    metrics.registry.register(
+        Gauges("HKU", lambda: datetime(2017, 3, 1, tzinfo=UTC), free=lambda: {"/var/log": 5, "/gone": None})
+    )
+    shown = page(metrics)
+    assert 'hkall_disk_free_bytes{folder="/var/log"} 5.0\n' in shown
+    assert "hkall_database_up 0.0\n" in shown
+    assert "hkall_fill_rate" not in shown.replace("# ", "")
 
 
 def test_duplicate_metric_name_is_refused(gauges: Gauges) -> None:

@@ -129,6 +129,36 @@ def test_gateway_is_not_ready_within_two_seconds_when_the_database_does_not_answ
     assert transport.value().startswith(b"HTTP/1.0 503")
 
 
+def test_metrics_are_there_within_two_seconds_when_the_database_does_not_answer() -> None:
+    """The first page waits for the database, and the next pages do not, as long as it still has not answered."""
+    clock: Any = Clock()
+    store = SlowStore()
+    site = made(store, clock=clock)
+
+    def asked() -> Any:
+        protocol = site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return transport
+
+    first = asked()
+    assert first.value() == b""
+    clock.advance(2)
+    assert b"hkall_sip2_sessions" in first.value()
+    assert b"\nhkall_database_up 0.0\n" in first.value()
+    assert b"hkall_timer_lag_seconds" not in first.value()
+
+    clock.advance(15)
+    assert b"\nhkall_database_up 0.0\n" in asked().value()
+    assert len(store.waiting) == 1
+
+    store.waiting.pop().callback({})
+    clock.advance(15)
+    asked()
+    assert len(store.waiting) == 1  # the database is read again
+
+
 def test_ready_lists_stalled_channels() -> None:
     store = Store(gauges=frozenset({"PolyU", "CUHK"}))
     assert get("/readyz", store) == (200, "ready\nno message leaves for: CUHK, PolyU\n")

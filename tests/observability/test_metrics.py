@@ -35,6 +35,7 @@ WIRE = {
     "dead_letters":              {"partner"},
     "outbox_unreadable":         {"partner"},
     "disk_free_bytes":           {"folder"},
+    "database_up":               set(),
     "gateways":                  {"state"},
     "partner_up":                {"partner"},
     "partner_fault":             {"partner"},
@@ -68,6 +69,7 @@ WIRE = {
     "group_units":               {"lane"},
     "web_latency_seconds":       {"page", "code"},
     "web_logins_total":          {"who", "outcome"},
+    "pages_refused_total":       {"who", "why"},
 }
 """Metric names and labels that sites use in dashboards and alerts, and which must not change."""
 # fmt: on
