@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from circprobe import __version__, catalogue, proof, reporting
-from circprobe.care import Permissions
+from circprobe.care import Permissions, Refused
+from circprobe.ncip import initiator
 from circprobe.ncip.responder import NcipResponder
 from circprobe.ncip.responder import Target as NcipTarget
 from circprobe.redaction import Redactor
 from circprobe.results import Report, Result
 from circprobe.runner import Driver, Runner
+from circprobe.scripted import library
+from circprobe.sip2 import recording, terminal
 from circprobe.sip2.client import Target
 from circprobe.sip2.server import Sip2Server
 
@@ -194,6 +199,119 @@ def sip2_server(address: str, **options: Any) -> None:
     judge("sip2-server", driver, given, redactor, address, options, finish)
 
 
+INSTRUCTIONS = """
+The kit listens on port {port}. Point the self-check there, with error detection on, and
+
+  1. let it connect and log in with any user,
+  2. show a card, enter its PIN, look at the account and at each list,
+  3. lend three items, renew one, and return all of them,
+  4. place a hold and take it away, pay a fee, end the session,
+  5. show the card once more.
+
+At some messages the kit stays silent, asks for a repetition or damages an answer, on purpose.
+Press Ctrl-C when you are done.
+"""
+
+
+@sip2.command("terminal")
+@click.option("--listen", "address", required=True, help="The port, or HOST:PORT, to listen on.")
+@click.option("--pin-env", help="The environment variable with the PIN that will be entered.")
+@click.option("--seconds", default=0.0, help="Stop after so many seconds; 0 waits for Ctrl-C.")
+@outputs
+def sip2_terminal(address: str, **options: Any) -> None:
+    """Judge the terminal that connects."""
+    pin = secret(options["pin_env"])
+    judge_server = terminal.listen(address_of(address), library.make_open_library(pin))
+    wait(INSTRUCTIONS.format(port=judge_server.port), options)
+    judge_server.shutdown()
+    judge_server.server_close()
+    driver = terminal.Sip2Terminal(judge_server.recording, {"pin": pin})
+    redactor = Redactor()
+    redactor.learn_all("SECRET", [pin])
+    given = {"pin"} if pin else set()
+    judge("sip2-terminal", driver, given, redactor, address, options, list)
+
+
+def wait(instructions: str, options: dict[str, Any]) -> None:
+    """Show what a person must do, and wait until it is done."""
+    if not options["quiet"]:
+        click.echo(instructions)
+    try:
+        if options["seconds"]:
+            time.sleep(options["seconds"])
+        while not options["seconds"]:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo()
+
+
+@main.command()
+@click.option("--listen", "address", required=True, help="The port, or HOST:PORT, to listen on.")
+@click.option("--to", "server", required=True, help="The SIP2 server, HOST:PORT.")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The recording.")
+@click.option("--encoding", default="utf-8", help="The character set of the session.")
+@click.option("--seconds", default=0.0, help="Stop after so many seconds; 0 waits for Ctrl-C.")
+@click.option("--quiet", is_flag=True, help="Say nothing.")
+def record(address: str, server: str, output: Path, encoding: str, **options: Any) -> None:
+    """Record a SIP2 session between a terminal and a server, without names and PINs."""
+    with output.open("w", encoding="utf-8") as file:
+
+        def put(line: str) -> None:
+            file.write(line + "\n")
+            file.flush()
+
+        writer = recording.Writer(put, encoding)
+        recorder = recording.Recorder(address_of(address), address_of(server), writer)
+        threading.Thread(target=recorder.serve_forever, args=(0.05,), daemon=True).start()
+        wait(f"Recording on port {recorder.port}. Press Ctrl-C when you are done.", options)
+        recorder.shutdown()
+        recorder.server_close()
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("address")
+@click.option("--set", "pairs", multiple=True, help="PSEUDONYM=VALUE; may be repeated.")
+@click.option("--set-env", "secret_pairs", multiple=True, help="PSEUDONYM=VARIABLE with a secret.")
+@click.option("--transactions", is_flag=True, help="Send loans, returns and payments too.")
+@click.option("--wrong-pin", is_flag=True, help="Send the pseudonyms of PINs as PINs.")
+@click.option("--encoding", default="utf-8", help="The character set of the server.")
+@click.option("--timeout", default=5.0, help="Seconds that an answer may take.")
+def replay(path: Path, address: str, **options: Any) -> None:
+    """Send the recording at PATH to the server at ADDRESS, and compare the answers in form."""
+    replacements = dict(pair.split("=", 1) for pair in options["pairs"])
+    secrets = {}
+    for pair in options["secret_pairs"]:
+        pseudonym, variable = pair.split("=", 1)
+        secrets[pseudonym] = secret(variable)
+    host, port = address_of(address)
+    target = Target(
+        host,
+        port,
+        encoding=options["encoding"],
+        answer_s=options["timeout"],
+        known_secrets=frozenset(secrets.values()),
+    )
+    permissions = Permissions(options["transactions"], options["wrong_pin"])
+    steps = recording.read(path.read_text("utf-8"))
+    redactor = Redactor()
+    redactor.learn_all("SECRET", secrets.values())
+    differences = 0
+    try:
+        for step, exchange, difference in recording.replay(
+            steps, target, permissions, {**replacements, **secrets}
+        ):
+            differences += bool(difference)
+            click.echo(f"> {step.sent}")
+            answer = reporting.show_bytes(exchange.received) or exchange.note
+            click.echo(f"< {redactor.text(answer)}")
+            if difference:
+                click.echo(f"! {redactor.text(difference)}")
+    except Refused as reason:
+        raise click.ClickException(str(reason)) from None
+    sys.exit(1 if differences else 0)
+
+
 @main.group()
 def ncip() -> None:
     """Judge an NCIP responder or an initiator."""
@@ -260,6 +378,25 @@ def ncip_responder(url: str, **options: Any) -> None:
         return driver.remarks
 
     judge("ncip-responder", driver, given, redactor, url, options, finish)
+
+
+@ncip.command("initiator")
+@click.option("--listen", "address", required=True, help="The port, or HOST:PORT, to listen on.")
+@click.option("--pin-env", help="The environment variable with the PIN that will be sent.")
+@click.option("--seconds", default=0.0, help="Stop after so many seconds; 0 waits for Ctrl-C.")
+@outputs
+def ncip_initiator(address: str, **options: Any) -> None:
+    """Judge the initiator that calls."""
+    pin = secret(options["pin_env"])
+    judge_server = initiator.listen(address_of(address), library.make_open_library(pin))
+    port = judge_server.port
+    wait(f"Let the system call http://HERE:{port}/. Press Ctrl-C when you are done.", options)
+    judge_server.shutdown()
+    judge_server.server_close()
+    driver = initiator.NcipInitiator(judge_server.calls)
+    redactor = Redactor()
+    redactor.learn_all("SECRET", [pin])
+    judge("ncip-initiator", driver, set(), redactor, address, options, list)
 
 
 @main.command()

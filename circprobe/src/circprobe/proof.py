@@ -10,11 +10,15 @@ from typing import Any
 from circprobe import catalogue
 from circprobe.care import Permissions
 from circprobe.catalogue import Clause
+from circprobe.ncip import initiator as ncip_initiator_judge
 from circprobe.ncip.responder import NcipResponder
 from circprobe.ncip.responder import Target as NcipTarget
 from circprobe.results import Outcome, Report
 from circprobe.runner import GIVEN_BY, Runner
 from circprobe.scripted import faults, library, ncip_faults, ncip_responder, sip2_server
+from circprobe.scripted.ncip_initiator import Initiator
+from circprobe.scripted.sip2_terminal import Terminal
+from circprobe.sip2 import terminal as sip2_terminal_judge
 from circprobe.sip2.client import Target
 from circprobe.sip2.server import Sip2Server
 
@@ -78,9 +82,37 @@ def judge_ncip_responder(row: Row) -> Report:
         server.server_close()
 
 
+def judge_sip2_terminal(row: Row) -> Report:
+    """Run the catalogue for terminals against the scripted terminal with a fault."""
+    judge = sip2_terminal_judge.listen(("127.0.0.1", 0), library.make_library())
+    try:
+        Terminal(judge.port, faults.make(row)).run()
+    finally:
+        judge.shutdown()
+        judge.server_close()
+    driver = sip2_terminal_judge.Sip2Terminal(judge.recording, {"pin": library.PIN})
+    runner = Runner(catalogue.load("sip2-terminal"), driver, set(GIVEN_BY))
+    return runner.run(Report("sip2-terminal", "the scripted terminal", ""))
+
+
+def judge_ncip_initiator(row: Row) -> Report:
+    """Run the catalogue for initiators against the scripted initiator with a fault."""
+    judge = ncip_initiator_judge.listen(("127.0.0.1", 0), library.make_library())
+    try:
+        Initiator(judge.port, ncip_faults.make(row)).run()
+    finally:
+        judge.shutdown()
+        judge.server_close()
+    driver = ncip_initiator_judge.NcipInitiator(judge.calls)
+    runner = Runner(catalogue.load("ncip-initiator"), driver, set(GIVEN_BY))
+    return runner.run(Report("ncip-initiator", "the scripted initiator", ""))
+
+
 JUDGES: dict[str, Callable[[Row], Report]] = {
     "sip2-server": judge_sip2_server,
+    "sip2-terminal": judge_sip2_terminal,
     "ncip-responder": judge_ncip_responder,
+    "ncip-initiator": judge_ncip_initiator,
 }
 """For each role, the run against its scripted peer with the fault of a clause, or with none."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from circprobe.catalogue import Catalogue, Clause, Expectation, Probe
@@ -78,6 +78,7 @@ class Runner:
     driver: Driver
     given: Collection[str]
     on_result: Callable[[Result], None] = _ignore
+    _blocked: dict[str, str] = field(default_factory=dict)
 
     def run(self, report: Report, only: Collection[str] = ()) -> Report:
         """Try every clause, or those of `only` (numbers or areas) with their prerequisites."""
@@ -105,10 +106,13 @@ class Runner:
 
     def _try(self, clause: Clause, outcomes: dict[str, Outcome]) -> Result:
         for prerequisite in clause.rests_on:
-            outcome = outcomes[prerequisite]
-            if outcome not in {Outcome.PASSED, Outcome.UNCLEAR}:
-                reason = f"rests on {prerequisite}, which was {outcome}"
-                return Result(clause, Outcome.NOT_TRIED, reason)
+            if outcomes[prerequisite] is Outcome.FAILED:
+                self._blocked[clause.number] = prerequisite
+            elif prerequisite in self._blocked:
+                self._blocked[clause.number] = self._blocked[prerequisite]
+        if clause.number in self._blocked:
+            reason = f"rests on {self._blocked[clause.number]}, which failed"
+            return Result(clause, Outcome.NOT_TRIED, reason)
 
         missing = [need for need in self.catalogue.needs_of(clause) if need not in self.given]
         if missing:

@@ -212,3 +212,60 @@ def check_time(case: Case, expectation: Mapping[str, Any]) -> str:
     if slowest > expectation["within_s"]:
         return f"an answer took {slowest:.1f} s"
     return ""
+
+
+# What an initiator under test did.
+
+
+@checker("request")
+def check_request(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Judge method, address and Content-Type of a call."""
+    note = case.exchange(expectation).note
+    wrong = rules.broken(note, expectation["request"], case.values)
+    return f"the call {wrong}" if wrong else ""
+
+
+@checker("goes_on")
+def check_goes_on(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want another document behind a stimulus, not the same again."""
+    del expectation
+    first, second = case.exchanges[0], case.exchanges[1]
+    if first.sent == second.sent:
+        return "the initiator sent the same document again"
+    return ""
+
+
+@checker("repeats")
+def check_repeats(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want the same document again later, or at least the same service."""
+    first, *behind = case.exchanges
+    if expectation["repeats"] == "document":
+        is_there = any(exchange.sent == first.sent for exchange in behind)
+        return "" if is_there else "the same document did not come again"
+    service = documents.read(first.sent).service
+    services = [documents.read(exchange.sent).service for exchange in behind if exchange.sent]
+    return "" if service in services else f"{service} did not come again"
+
+
+@checker("constant")
+def check_constant(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want one text in all documents."""
+    texts = set()
+    for exchange in case.exchanges:
+        if exchange.sent:
+            texts.add(documents.read(exchange.sent).text(expectation["constant"]))
+    return f"it is {' and '.join(sorted(texts))}" if len(texts) > 1 else ""
+
+
+@checker("unique_requests")
+def check_unique(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want a new RequestId in each RequestItem that is no repetition of a document."""
+    del expectation
+    bodies = {exchange.sent for exchange in case.exchanges if exchange.sent}
+    numbers = []
+    for body in bodies:
+        document = documents.read(body)
+        if document.service == "RequestItem":
+            numbers.append(document.text(".//RequestId/RequestIdentifierValue"))
+    repeated = {number for number in numbers if number and numbers.count(number) > 1}
+    return f"RequestId {', '.join(repeated)} stands in different requests" if repeated else ""

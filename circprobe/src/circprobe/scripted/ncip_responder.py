@@ -54,6 +54,7 @@ class NcipAnswers:
 
     library: Library
     fault: NcipFault = field(default_factory=NcipFault)
+    knows_every_agency: bool = False
     requests: dict[str, Request] = field(default_factory=dict)
     log: list[tuple[float, str, bytes]] = field(default_factory=list)
     last: str = ""
@@ -138,7 +139,7 @@ class NcipAnswers:
         self, document: Document, handler: Callable[[NcipAnswers, Document], str]
     ) -> str:
         sender = document.text(".//InitiationHeader/FromAgencyId/AgencyId")
-        is_known = not sender or sender in AGENCIES
+        is_known = not sender or sender in AGENCIES or self.knows_every_agency
         if not is_known and not self.fault.has("serves unknown agencies"):
             raise Problem("Unknown Agency", "FromAgencyId", sender)
         return handler(self, document)

@@ -67,6 +67,13 @@ class Message:
             return False
         return checksum(self.raw[:-4]) == self.checksum.upper()
 
+    @property
+    def sequence_number(self) -> int | None:
+        """Give AY as a number, or None if it is missing or no digit."""
+        if self.sequence is None or not self.sequence.isdigit():
+            return None
+        return int(self.sequence)
+
     def values(self, tag: str) -> list[str]:
         """List the values of a tagged field, in order."""
         return [value for field_tag, value in self.fields if field_tag == tag]

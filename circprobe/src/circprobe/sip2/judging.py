@@ -381,3 +381,98 @@ def check_counted(case: Case, expectation: Mapping[str, Any]) -> str:
     if any(count.strip("0 ") for count in counts.values()):
         return ""
     return f"{', '.join(name.replace('_', ' ') for name in counts)} are all zero"
+
+
+# What a terminal under test did.
+
+
+@checker("waited")
+def check_waited(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want the answer to the message before to have been sent before this one came."""
+    del expectation
+    return case.exchanges[-1].note
+
+
+@checker("goes_on")
+def check_goes_on(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want a new message behind a stimulus, neither a repetition nor 97."""
+    del expectation
+    first, second = case.sent(1), case.sent(2)
+    if not second.raw:
+        return case.exchanges[1].note
+    if second.code in {"97", first.code} and (second.code == "97" or _is_same(first, second)):
+        return f"the terminal sent {second.code} instead of going on"
+    return ""
+
+
+@checker("repeats")
+def check_repeats(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want the same message again, by its command, its text or its sequence number."""
+    first, second = case.sent(1), case.sent(2)
+    if not second.raw:
+        return case.exchanges[1].note
+    if second.code != first.code:
+        return f"the terminal sent {second.code}, not {first.code} again"
+    if expectation["repeats"] == "text" and not _is_same(first, second):
+        return "the terminal sent another message of the same command"
+    if expectation["repeats"] == "sequence" and first.sequence != second.sequence:
+        return f"AY was {first.sequence}, and is {second.sequence} in the repetition"
+    return ""
+
+
+def _is_same(first: codec.Message, second: codec.Message) -> bool:
+    """Compare two messages without their error detection."""
+    return (first.code, first.fixed, first.fields) == (second.code, second.fixed, second.fields)
+
+
+@checker("new_sequence")
+def check_new_sequence(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want another AY in a new message than in the one before."""
+    del expectation
+    first, second = case.sent(1), case.sent(2)
+    if None in {first.sequence, second.sequence} or _is_same(first, second):
+        return ""
+    if first.sequence == second.sequence:
+        return f"AY is {first.sequence} in two messages in a row"
+    return ""
+
+
+@checker("next_sequence")
+def check_next_sequence(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want AY to go up by one, and from 9 to 0."""
+    del expectation
+    first, second = case.sent(1), case.sent(2)
+    if None in {first.sequence, second.sequence} or first.sequence == second.sequence:
+        return ""
+    following = str((int(first.sequence or 0) + 1) % 10)
+    if second.sequence != following:
+        return f"AY {second.sequence} follows {first.sequence}"
+    return ""
+
+
+@checker("begins_with")
+def check_begins_with(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want one of these commands first, behind the login."""
+    codes = [codec.read(exchange.sent).code for exchange in case.exchanges]
+    codes = [code for code in codes if code != "93"]
+    if codes and codes[0] not in expectation["begins_with"]:
+        return f"the terminal began with {codes[0]}"
+    return ""
+
+
+@checker("pin_only_in")
+def check_pin(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want the PIN in one field only."""
+    for tag, value in case.sent(-1).fields:
+        if value == case.values["pin"] and tag != expectation["pin_only_in"]:
+            return f"the PIN stands in {tag}"
+    return ""
+
+
+@checker("one_field")
+def check_one_field(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want at least one of several fields."""
+    message = case.sent(-1)
+    if any(message.value(tag) for tag in expectation["one_field"]):
+        return ""
+    return f"there is neither {' nor '.join(expectation['one_field'])}"
