@@ -182,7 +182,7 @@ class TerminalConnection(TwistedProtocol):
 
     def _begin_session(self) -> None:
         dialect, framed = self._port.listener.framing_of(self._peer)
-        self._session = Session(dialect, framed=framed)
+        self._session = Session(dialect, framed=framed, seconds=self._port.clock.seconds)
         opens = self._port.services().upstream
         self._upstream = opens() if opens is not None else None
         log_in_by_address(self._port.services(), self._session, self._port.listener, self._peer)

@@ -283,3 +283,26 @@ def test_failed_reply_leaves_the_request_pending(session: Session) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         session.reply(request, "18", {"nonsense": "1"})
     assert session.waiting == 1
+
+
+# ---- a terminal with a constant sequence number
+
+
+def answers(session: Session, line: bytes) -> str:
+    """Return "new" for a request to answer, or the line that is sent again."""
+    (event,) = session.receive(line)
+    if isinstance(event, SendBytes):
+        return event.data.decode()
+    assert isinstance(event, Sip2Message)
+    session.reply(event, "98" if event.code == "99" else "18", {})
+    return "new"
+
+
+@pytest.mark.parametrize(("seconds", "code", "again"), [(30, "17", True), (31, "17", False), (1, "99", False)])
+def test_identical_line_is_a_resend_only_while_the_terminal_may_try_again(seconds: int, code: str, again: bool) -> None:
+    body = b"9900802.00AY1AZ" if code == "99" else b"1720170301    100000AOHKU|ABC1|AC|AY1AZ"
+    line, clock = body + checksum(body) + b"\r", [100.0]
+    session = Session(DIALECTS["standard"], seconds=lambda: clock[0])
+    assert answers(session, line) == "new"
+    clock[0] += seconds
+    assert (answers(session, line) != "new") is again

@@ -120,11 +120,8 @@ def _held_elsewhere(context: Context, command: BrokerCommand) -> Refused | None:
     """Refuse a book that we have for another request, and flag that request. Our own scan outweighs a broker's message."""
     owner = owner_of(command, context.library)
     for request in context.unit.requests.open_with_item(command.barcode, owner):
-        has_left = request.position is P.RETURN_TRANSIT
-        is_theirs = request.partner == command.partner and request.kind == BROKERED
-        if not has_left and not is_theirs and not command.judged:
-            notice = replace(as_notice(command), item=ItemKey(owner, command.barcode))
-            return hold_notice(context, notice, request, of=request.id)
+        notice = replace(as_notice(command), item=ItemKey(owner, command.barcode))
+        return hold_notice(context, notice, request, of=request.id)
     return None
 
 

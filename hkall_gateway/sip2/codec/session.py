@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,6 +82,10 @@ class Prompts:
 
 STRIKES: Final = 3
 """Number of consecutive wrong logins after which a connection is closed. Source: the SIP servers of atz and Koha."""
+ALWAYS_NEW: Final = frozenset({"99"})
+"""Requests that are answered anew each time: an old 98 would hide that the system went off line."""
+USUAL_REPLAY_S: Final = 30.0
+"""Seconds within which a request may be sent again, if the dialect names no timeout or no tries."""
 FLOOD: Final = 4
 """Multiple of the dialect's `max_line`; a peer that sends a longer line is disconnected."""
 MOST_IDLE: Final = 64
@@ -123,10 +127,14 @@ Event = Sip2Message | Refuse | SendBytes | Close
 
 @dataclass(slots=True, eq=False)
 class _PendingReply:
-    """A request that `receive` returned, with the line sent in reply. `line` is None if the request has no AY or AZ."""
+    """A request that `receive` returned at `at_s`, with the line sent in reply.
+
+    `line` is None if the request has no AY or AZ.
+    """
 
     message: Sip2Message
     line: bytes | None = field(repr=False)
+    at_s: float = 0.0
     answer: bytes | None = field(default=None, repr=False)
 
 
@@ -134,27 +142,31 @@ class Session:
     """The protocol state of one connection.
 
     Each request is returned once. An identical line with AY and AZ is a resend: if the request is already answered, the answer
-    is sent again, and otherwise the resend is ignored. For this purpose the session keeps all unanswered requests and the last
-    answered request. A 97 is also ignored while requests are unanswered, since the terminal would take an earlier answer for
-    the expected answer. Whole lines are compared, since barcodes with transposed digits have the same checksum. Source: SIP2
-    2.00, error detection.
+    is sent again, and otherwise the resend is ignored. Some terminals send every line with the same AY, so an identical line is
+    a new request once the terminal has no tries left (timeout period times tries, see 98), and an SC Status (99) always is.
+    For this purpose the session keeps all unanswered requests and the last answered request. A 97 is also ignored while
+    requests are unanswered, since the terminal would take an earlier answer for the expected answer. Whole lines are compared,
+    since barcodes with transposed digits have the same checksum. Source: SIP2 2.00, error detection.
 
     The session does not limit the number of unanswered requests. The caller limits them by pausing the socket.
     """
 
     # fmt: off
     __slots__ = (
-        "_broken", "_buffer", "_framed", "_last_words", "_length", "_pending", "_strikes", "counters", "dialect", "terminal",
+        "_broken", "_buffer", "_framed", "_last_words", "_length", "_pending", "_seconds", "_strikes", "counters", "dialect",
+        "terminal",
     )
     # fmt: on
 
-    def __init__(self, dialect: Sip2Dialect, *, framed: bool = False) -> None:
+    def __init__(self, dialect: Sip2Dialect, *, framed: bool = False, seconds: Callable[[], float] = lambda: 0.0) -> None:
         """Initialise the session.
 
         Args:
             dialect: The dialect until the login.
             framed: Whether this dialect's framing stays in force after the login.
+            seconds: Returns the time of a monotonic clock. Without a clock, a resend is recognised however late it comes.
         """
+        self._seconds = seconds
         self.dialect = dialect
         self._framed = framed
         self.terminal: str | None = None
@@ -310,15 +322,22 @@ class Session:
             self.counters["code_point_sum"] += 1
 
     def _accept_request(self, event: Sip2Message | Refuse, message: Sip2Message, line: bytes) -> Event | None:
+        now_s = self._seconds()
         known = line.rstrip() if message.checked and message.sequence else None
         for exchange in self._pending:
             if known and exchange.line == known:
-                if exchange.answer is not None:
+                if exchange.answer is None:
+                    self.counters["in_progress"] += 1
+                    return None
+                if message.code not in ALWAYS_NEW and now_s - exchange.at_s <= self._replay_s:
                     return self._replay_answer(exchange.answer)
-                self.counters["in_progress"] += 1
-                return None
-        self._pending.append(_PendingReply(message, known))
+        self._pending.append(_PendingReply(message, known, now_s))
         return event
+
+    @property
+    def _replay_s(self) -> float:
+        """Return the seconds within which the terminal may send a request again: timeout period times tries, as in our 98."""
+        return self.dialect.timeout_tenths / 10 * self.dialect.retries or USUAL_REPLAY_S
 
     def _replay_answer(self, line: bytes) -> SendBytes:
         self.counters["replayed"] += 1
