@@ -48,7 +48,7 @@ class Lies:
 
     def number(self) -> tuple[str, str]:
         known = [(row["wire_agency"], row["wire_id"]) for row in open_rows(self.library) if row["wire_id"]]
-        return self.one([("", ""), ("HKU", "R1-1"), ("CUHK", "c-1"), ("RESHARE", "b-1"), *known[-12:]])
+        return self.random.choice([("", ""), ("HKU", "R1-1"), ("CUHK", "c-1"), ("RESHARE", "b-1"), *known[-12:]])
 
     def instant(self) -> Any:
         days = self.one([None, *DATES])
@@ -119,7 +119,7 @@ def held_by_scan(library: DeskWorld) -> set[str]:
     """Return the numbers of the requests whose copy we have by our own scan, apart from those that a broker controls."""
     borrowed = [row for row in open_rows(library) if row["side"] == Side.BORROWING and not row["kind"]]
     here = [row["id"] for row in borrowed if row["position"] in HERE]
-    return {number for number in here if library.store.now(lambda unit, n=number: unit.journal.last_scan(n))}
+    return library.store.now(lambda unit: {number for number in here if unit.journal.last_scan(number)})
 
 
 def most_loans_of_a_copy(library: DeskWorld) -> int:
