@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
@@ -68,8 +69,12 @@ def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cent
     )
 
 
+_BLOCKS: Final = {option.name: option.default for option in fields(Block) if option.default in (None, False)}
+"""The options that switch a block on, with their values while it is off. The other options only qualify one of them."""
+
+
 def _in_force(block: Block) -> bool:
-    return block.on_overdue_recall or block.max_debt_cents is not None or block.max_long_overdue is not None
+    return any(getattr(block, name) != off for name, off in _BLOCKS.items())
 
 
 def _days_late(request: Request | RequestEntry, now: datetime) -> int:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import CheckConstraint, Connection, Engine, inspect
 
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.tables import METADATA
@@ -114,11 +114,64 @@ def _fill_in_steps(connection: Connection, fill: Callable[[Connection, Place], P
 
 
 def drift(engine: Engine) -> list[tuple[object, ...]]:
-    """Return the changes that alembic would make so that the database matches tables.py."""
+    """Return the changes that would make the database match tables.py.
+
+    Alembic compares tables, columns and indexes. CHECK constraints and generated columns are compared here.
+    """
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     with engine.connect() as connection:
         index = ("title_words", "title_facet", "ix_titles_words")  # alembic cannot compare the search index
         options = {"include_name": lambda name, *_: not (name or "").startswith(index)}
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
+        changes: list[tuple[object, ...]] = list(
+            compare_metadata(MigrationContext.configure(connection, opts=options), METADATA)
+        )
+        return changes + _differing_expressions(connection)
+
+
+def _differing_expressions(connection: Connection) -> list[tuple[object, ...]]:
+    """Return (kind, table, name) for each CHECK and each generated column that differs from tables.py."""
+    there, ours = set[tuple[str, ...]](), set[tuple[str, ...]]()
+    inspector = inspect(connection)
+    for table in METADATA.sorted_tables:
+        if not inspector.has_table(table.name):
+            continue  # alembic reports it
+        for check in inspector.get_check_constraints(table.name):
+            there.add(("check", table.name, str(check["name"]), _plain_sql(check["sqltext"])))
+        for column in inspector.get_columns(table.name):
+            if "computed" in column:
+                there.add(("generated", table.name, column["name"], _plain_sql(column["computed"]["sqltext"])))
+        for constraint in table.constraints:
+            if isinstance(constraint, CheckConstraint):
+                ours.add(("check", table.name, str(constraint.name), _plain_sql(str(constraint.sqltext))))
+        for own in table.columns:
+            if own.computed is not None:
+                ours.add(("generated", table.name, own.name, _plain_sql(str(own.computed.sqltext))))
+    return sorted({difference[:3] for difference in there ^ ours})
+
+
+def _plain_sql(expression: str) -> str:
+    """Return an expression without what PostgreSQL adds when it stores one: types, brackets and quotes."""
+    without_types = re.sub(r"::\w+", "", expression)
+    return " ".join(re.sub(r'[()"]', " ", without_types).split())
+
+
+def replace_check(connection: Connection, table: str, name: str, condition: str) -> None:
+    """Replace the condition of a CHECK, for a revision that allows more than before, such as another position.
+
+    SQLite cannot alter a CHECK. It documents this change of the stored definition for changes that leave the rows alone.
+    """
+    (former,) = [one for one in inspect(connection).get_check_constraints(table) if one["name"] == name]
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({condition})")
+        return
+    version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+    connection.exec_driver_sql("PRAGMA writable_schema = ON")
+    connection.exec_driver_sql(
+        "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE type = 'table' AND name = ?",
+        (former["sqltext"], condition, table),
+    )
+    connection.exec_driver_sql(f"PRAGMA schema_version = {version + 1}")  # other connections read the definition again
+    connection.exec_driver_sql("PRAGMA writable_schema = OFF")

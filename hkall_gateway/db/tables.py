@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -145,8 +145,11 @@ def any_of(positions: frozenset[Position]) -> str:
 
 
 # The stage follows from the position. With IN and lists of positions, SQLite would build a table of each list for every step.
-_STAGES = " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position))
-_AT_ITS_STAGE = f"stage = CASE position {_STAGES} ELSE '?' END"
+def stage_condition(stages: Iterable[tuple[str, str]]) -> str:
+    """Return the SQL condition that each request has the stage of its position."""
+    cases = " ".join(f"WHEN '{position}' THEN '{stage}'" for position, stage in sorted(stages))
+    return f"stage = CASE position {cases} ELSE '?' END"
+
 
 # The database uses a partial index only for a query with the same condition text, so queries use these clauses.
 # The clauses name the stage and not the position, so that a step within a stage does not update the indexes.
@@ -284,7 +287,7 @@ REQUESTS = Table(
     *texts("reopened_from", "reason", "flags"),
     *flags("anonymised"),
     *texts("linked_title"),  # in the original script, from the union catalogue
-    CheckConstraint(_AT_ITS_STAGE, "stage"),
+    CheckConstraint(stage_condition(STAGES.items()), "stage"),
     partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
     # Includes the sort columns, so that SQLite prefers this index to ix_requests_item, which includes closed requests.
     partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),

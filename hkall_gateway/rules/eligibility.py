@@ -42,16 +42,26 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBloc
         return refusal
     if borrower.expires is not None and borrower.expires < civil(now):
         return Refusal(Reason.PATRON_EXPIRED, detail={"expires": borrower.expires})
-    block, most_cents, most_books = "", policy.block.max_debt_cents, policy.block.max_long_overdue
     if borrower.blocked:
-        block = "local system"
-    elif most_cents is not None and blocks.owed_cents > most_cents:
-        block = "debt"
-    elif policy.block.on_overdue_recall and blocks.overdue_recalls > 0:
-        block = "overdue recall"
-    elif most_books is not None and blocks.long_overdue > most_books:
-        block = "long overdue"
-    return Refusal(Reason.PATRON_BLOCKED, facts={"block": block}) if block else Grant(facts={"category": category.key})
+        return _blocked_by("local system")
+    most_cents = policy.block.max_debt_cents
+    if most_cents is not None and blocks.owed_cents > most_cents:
+        sums = {"owed": _dollars(blocks.owed_cents), "limit": _dollars(most_cents)}
+        return Refusal(Reason.PATRON_OWES, detail=sums, facts={"block": "debt"})
+    if policy.block.on_overdue_recall and blocks.overdue_recalls > 0:
+        return _blocked_by("overdue recall")
+    most_books = policy.block.max_long_overdue
+    if most_books is not None and blocks.long_overdue > most_books:
+        return _blocked_by("long overdue")
+    return Grant(facts={"category": category.key})
+
+
+def _blocked_by(block: str) -> Refusal:
+    return Refusal(Reason.PATRON_BLOCKED, facts={"block": block})
+
+
+def _dollars(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02}"
 
 
 def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refusal | None:

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     ELIGIBILITY_UNKNOWN = auto()
     PATRON_EXPIRED = auto()
     PATRON_BLOCKED = auto()
+    PATRON_OWES = auto()
     # The request.
     PICKUP_LOCATION = auto()
     MATERIAL_NOT_REQUESTABLE = auto()

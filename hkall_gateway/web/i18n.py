@@ -127,6 +127,7 @@ def install(app: Flask) -> None:
     app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # Jinja's extension
     app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name, "place_name": place_name}
     app.jinja_env.filters.update(day=day, moment=moment, short=short, clock=clock, money=money, marked=_marked)
+    app.jinja_env.tests["a_day"] = lambda value: isinstance(value, date)
     app.register_blueprint(PAGES)
 
 

@@ -387,7 +387,7 @@ ROWS: tuple[Row, ...] = (
     Row("R2 a card of another library",               as_patron(category="julac"), Reason.NOT_ELIGIBLE),
     Row("R2 a group that the site maps",              as_patron(category="UG-42"), YES, changed(categories=(replace(PUBLISHED.categories[5], ils_groups=("UG-42",)),))),
     Row("R2 owes eight dollars, where eight may be",  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), YES, changed(block=Block(max_debt_cents=800))),
-    Row("R2 and where seven may be",                  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), Reason.PATRON_BLOCKED, changed(block=Block(max_debt_cents=700))),
+    Row("R2 and where seven may be",                  then(loan(), returned("2017-03-20 10:00"), wish("2017-03-20 11:00")), Reason.PATRON_OWES, changed(block=Block(max_debt_cents=700))),
     Row("R2 keeps a recalled book over its date",     then(loan(), recalled("2017-03-04 10:00"), wish("2017-03-17 10:00", bib="solaris")), Reason.PATRON_BLOCKED, changed(block=Block(on_overdue_recall=True))),
     Row("R2 keeps it, where nobody minds",            then(loan(), recalled("2017-03-04 10:00"), wish("2017-03-17 10:00", bib="solaris")), YES),
     Row("R2 keeps a book for 29 days too long",       then(loan(), wish("2017-04-14 10:00", bib="solaris")), YES, changed(block=Block(max_long_overdue=0))),

@@ -21,6 +21,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.fines import charge
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.tables import JOURNAL, METADATA
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -38,6 +39,8 @@ unknown = "deny"
 key = "undergraduates"
 quota = 15
 loan_days = 15
+[block]
+max_debt_cents = 500
 [[roles]]
 role = "selfcheck"
 checkout = true
@@ -51,6 +54,7 @@ PART,Chan,space_cdp,part_time,,,0,60
 MODE,Chan,space_cdp,,,,0,60
 GONE,Chan,undergraduates,,2017-02-28,,0,60
 BLOCKED,Chan,undergraduates,,,yes,0,60
+OWES,Chan,undergraduates,,,,0,60
 FIFTEEN,Chan,undergraduates,,,,0,60
 """
 HOLDINGS = """agency,bib_id,title,barcode,status,material
@@ -97,6 +101,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = opened(path)
     for request in STANDING:
         store.now(UnitOfWork.open, request, OPENED, Actor(who="world", channel="world"))
+    returned_late = _request("LATE", P.TO_RETURN, "P1", patron="OWES")
+    store.now(UnitOfWork.open, returned_late, OPENED, Actor(who="world", channel="world"))
+    store.now(charge, returned_late, "overdue", 600, "R40", OPENED, Actor(who="world", channel="world"))
     store.now(replace_card, "UG-OLD", "UG", OPENED, Actor(who="world", channel="world"))
     store.close()
     return path
@@ -149,6 +156,7 @@ ROWS = (
     Row(Reason.ELIGIBILITY_UNKNOWN,          f"request --patron MODE --bib b1 {NOW}",             "study_mode",     "snapshot"),
     Row(Reason.PATRON_EXPIRED,               f"request --patron GONE --bib b1 {NOW}",             "expires",        "snapshot"),
     Row(Reason.PATRON_BLOCKED,               f"request --patron BLOCKED --bib b1 {NOW}",          "blocked",        "snapshot"),
+    Row(Reason.PATRON_OWES,                  f"request --patron OWES --bib b1 {NOW}",             "owed_cents",     "our record"),
     Row(Reason.PICKUP_LOCATION,              f"request --patron UG --bib b1 --pickup LAW {NOW}",  "category",       "snapshot"),
     Row(Reason.MATERIAL_NOT_REQUESTABLE,     f"request --patron UG --bib film {NOW}",             "copy CUHK/F1",   "snapshot"),
     Row(Reason.UNKNOWN_TITLE,                f"request --patron UG --bib none {NOW}",             "title none",     "snapshot"),
@@ -275,7 +283,7 @@ def test_explain_changes_nothing(config: Path) -> None:
         return counts
 
     before = rows()
-    assert before[JOURNAL.name] == len(STANDING) + 1  # one more line records the replaced card
+    assert before[JOURNAL.name] == len(STANDING) + 3  # the late return, its charge and the replaced card
     for words in (f"request --patron UG --bib b1 {NOW}", f"borrow --patron UG --item W1 {NOW}", f"recall --item CUHK/L1 {NOW}"):
         explained(config, words)
     assert rows() == before

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
+from sqlalchemy import CheckConstraint, Engine, inspect, text
 from sqlalchemy.engine import make_url
 
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.tables import METADATA, create_all
+from hkall_gateway.db.tables import METADATA, OUTBOX, REQUESTS, create_all, stage_condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.positions import STAGES, Stage
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator.databases import SoleStore
 
@@ -84,6 +85,26 @@ def test_drift_reports_a_missing_table(bare: Engine) -> None:
     with bare.connect() as connection:
         connection.exec_driver_sql("DROP TABLE fines")
     assert "fines" in {getattr(change[1], "name", "") for change in schema.drift(bare)}
+
+
+def test_drift_reports_a_changed_check(bare: Engine) -> None:
+    schema.upgrade(bare)
+    with bare.begin() as connection:
+        schema.replace_check(connection, "requests", "ck_requests_stage", "stage <> ''")
+    assert schema.drift(bare) == [("check", "requests", "ck_requests_stage")]
+
+
+def test_drift_reports_a_position_without_a_revision(bare: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema.upgrade(bare)
+    (check,) = [one for one in REQUESTS.constraints if isinstance(one, CheckConstraint)]
+    monkeypatch.setattr(check, "sqltext", text(stage_condition([*STAGES.items(), ("PARKED", Stage.IN_HAND)])))
+    assert schema.drift(bare) == [("check", "requests", "ck_requests_stage")]
+
+
+def test_drift_reports_a_changed_generated_column(bare: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema.upgrade(bare)
+    monkeypatch.setattr(OUTBOX.c.line.computed, "sqltext", text("recipient"))
+    assert schema.drift(bare) == [("generated", "outbox", "line")]
 
 
 def test_failed_revision_is_rolled_back(bare: Engine) -> None:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, inspect, select, text
+from sqlalchemy import Engine, func, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from hkall_gateway import __version__
 from hkall_gateway.circulation.command import Library, in_context
@@ -20,9 +21,9 @@ from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.tables import HOLDINGS, METADATA, REQUESTS
+from hkall_gateway.db.tables import HOLDINGS, METADATA, REQUESTS, stage_condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.positions import FINAL, Stage
+from hkall_gateway.rules.positions import FINAL, STAGES, Stage
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
@@ -121,6 +122,29 @@ def test_open_requests_get_the_original_script_of_their_title_from_the_catalogue
     linked_ones = [(bib, stage != Stage.ENDED) for bib, stage, linked in found if linked]
     assert set(linked_ones) == ({(bib_id, True)} if is_filled else set())
     assert len(linked_ones) == (sum(bib == bib_id and stage != Stage.ENDED for bib, stage, _ in found) if is_filled else 0)
+
+
+def _add_parked(engine: Engine, stage: str) -> None:
+    """Put a request into a position that a later version has."""
+    row = {"id": f"parked-{stage}", "position": "PARKED", "stage": stage, "placed_at": NEXT_DAY, "moved_at": NEXT_DAY}
+    with engine.begin() as connection:
+        connection.execute(insert(REQUESTS), row)
+
+
+def test_position_can_be_added_to_a_released_database(released: Engine) -> None:
+    schema.upgrade(released)
+    before = _counts(released)
+    with pytest.raises(IntegrityError):
+        _add_parked(released, Stage.IN_HAND)
+
+    with released.begin() as connection:  # as a revision does
+        condition = stage_condition([*STAGES.items(), ("PARKED", Stage.IN_HAND)])
+        schema.replace_check(connection, "requests", "ck_requests_stage", condition)
+
+    _add_parked(released, Stage.IN_HAND)
+    with pytest.raises(IntegrityError):
+        _add_parked(released, Stage.ENDED)
+    assert _counts(released) == {**before, "requests": before["requests"] + 1}
 
 
 def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: SoleStore) -> None:

@@ -139,6 +139,8 @@ BACK = changed(recall=Recall(before_pickup="return"))
 TWICE = changed(cancel=Cancel(in_rerequested=False))
 SHORT = changed(due=Due(cap_to_patron_expiry=True))
 
+OWES = Refusal(W.PATRON_OWES, detail={"owed": "5.01", "limit": "5.00"}, facts={"block": "debt"})
+
 # fmt: off
 NOES = (
     # ---- suspension of the service
@@ -154,7 +156,7 @@ NOES = (
     No("a mode that nobody knows",   lambda: use(replace(SPACE, study_mode="evening")),                    Refusal(W.ELIGIBILITY_UNKNOWN, facts={"study_mode": "evening"})),
     No("yesterday's card",           lambda: use(replace(STUDENT, expires=YESTERDAY)),                     Refusal(W.PATRON_EXPIRED, detail={"expires": YESTERDAY})),
     No("a block at home",            lambda: use(replace(STUDENT, blocked=True)),                          Refusal(W.PATRON_BLOCKED, facts={"block": "local system"})),
-    No("debt",                       lambda: use(STUDENT, changed(block=Block(max_debt_cents=500)), LocalBlocks(owed_cents=501)), Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})),
+    No("debt",                       lambda: use(STUDENT, changed(block=Block(max_debt_cents=500)), LocalBlocks(owed_cents=501)), OWES),
     No("keeps a recalled book",      lambda: use(STUDENT, changed(block=Block(on_overdue_recall=True)), LocalBlocks(overdue_recalls=1)), Refusal(W.PATRON_BLOCKED, facts={"block": "overdue recall"})),
     No("keeps books for long",       lambda: use(STUDENT, changed(block=Block(max_long_overdue=2)), LocalBlocks(long_overdue=3)), Refusal(W.PATRON_BLOCKED, facts={"block": "long overdue"})),
     # ---- the requested title
@@ -255,7 +257,7 @@ def test_refusal_fills_every_placeholder_of_its_screen_message(no: No, language:
 def test_r2_checkout_considers_debts() -> None:
     policy = changed(block=Block(max_debt_cents=500))
     answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, blocks=LocalBlocks(owed_cents=501))
-    assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})
+    assert answer == OWES
 
 
 def test_r14_self_check_does_not_count_as_staff() -> None:

@@ -260,7 +260,7 @@ BARRED = {
     "expired": (replace(STUDENT, expires=date(2017, 3, 8)), NO_BLOCKS, Reason.PATRON_EXPIRED),
     "blocked": (replace(STUDENT, blocked=True), NO_BLOCKS, Reason.PATRON_BLOCKED),
     "not eligible any more": (replace(STUDENT, category="alumni"), NO_BLOCKS, Reason.NOT_ELIGIBLE),
-    "owing too much": (STUDENT, LocalBlocks(owed_cents=5001), Reason.PATRON_BLOCKED),
+    "owing too much": (STUDENT, LocalBlocks(owed_cents=5001), Reason.PATRON_OWES),
 }
 
 

@@ -117,6 +117,7 @@ ROWS: Final = (
     ProblemRow(W.ELIGIBILITY_UNKNOWN,          _MAY_NOT,       "UserId",            "the mode of study is not known", _BARRED),
     ProblemRow(W.PATRON_EXPIRED,               _MAY_NOT,       "UserId",            "the card expired on {expires}", _BARRED),
     ProblemRow(W.PATRON_BLOCKED,               "User Blocked", "UserId",            "the user is blocked"),
+    ProblemRow(W.PATRON_OWES,                  "User Blocked", "UserId",            "the user owes HKD {owed}"),
     # The request.
     ProblemRow(W.PICKUP_LOCATION,              _BROKEN,        "PickupLocation",    "we deliver to {place}"),
     ProblemRow(W.MATERIAL_NOT_REQUESTABLE,     _STAYS,         "BibliographicId",   "this kind of material is not lent"),

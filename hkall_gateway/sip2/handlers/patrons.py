@@ -320,7 +320,7 @@ def _is_known(seen: PatronSeen) -> bool:
 
 
 def _is_blocked(seen: PatronSeen) -> bool:
-    return seen.refusal is not None and seen.refusal.why is Reason.PATRON_BLOCKED
+    return seen.refusal is not None and seen.refusal.why in {Reason.PATRON_BLOCKED, Reason.PATRON_OWES}
 
 
 def _owes_charges(seen: PatronSeen, kinds: Collection[str]) -> bool:
