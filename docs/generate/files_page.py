@@ -20,6 +20,7 @@ VALUES: Final[Mapping[Callable[[str], Any], str]] = {
     columns.day:            "`YYYY-MM-DD`, from 1900 to 2199",
     columns.last_day:       "`YYYY-MM-DD`",
     columns.count:          "a whole number; empty = unknown",
+    columns.card:           "a number, as text",
     columns.cards:          "barcodes with `;` between them",
     columns.side:           "`borrow` or `lend`",
     columns.position:       "a position, such as `ON_LOAN`",

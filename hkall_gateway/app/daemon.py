@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -142,6 +142,14 @@ class Entrance:
     endpoints: tuple[str, ...]
     server: Server
     bounds: Bounds
+
+
+def tcp_ports(listening: Iterable[Any]) -> Iterator[int]:  # Twisted's ports have no common type
+    """Yield the numbers of the network ports among the opened ports."""
+    for port in listening:
+        number = getattr(port.getHost(), "port", None)
+        if number is not None:
+            yield number
 
 
 SAME_ROOM_S: Final = 0.05
@@ -411,6 +419,7 @@ class Daemon:
             self._web.start()
             for text in self.config.web.listen:
                 await self._listen(text, self._web.site, shared=self.config.web.share_ports)
+        await self.heartbeat.tell_ports(tcp_ports(self._ports))
         of_pages = await self._pages.start() if self._pages else 0
         listening = self.ports + of_pages
         LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._instance_name, listening=listening)

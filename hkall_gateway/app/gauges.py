@@ -186,6 +186,7 @@ class Gauges(Collector):
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
         agencies, nightly = tuple(self._partners()), instances.last_runs(unit)
+        refused = instances.refused_loads(instances.job_times(unit))
         found: Mapping[str, Rows] = {
             "open_by_position": {
                 (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
@@ -195,6 +196,9 @@ class Gauges(Collector):
             **_oldest_age_s(unit, self._agency, now),
             "nightly_last_success_timestamp_seconds": {
                 (work,): when.timestamp() if when else 0 for work, (when, _) in nightly.items()
+            },
+            "load_refused_timestamp_seconds": {
+                (kind,): refused[kind].timestamp() if kind in refused else 0 for kind in instances.LOADS
             },
             "doctor_failed_checks": {(): nightly[instances.DOCTOR][1]},
         }

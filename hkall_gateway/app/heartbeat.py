@@ -142,6 +142,11 @@ class Heartbeat:
         await self.beat()
         self._schedule_beat()
 
+    async def tell_ports(self, ports: Iterable[int]) -> None:
+        """Write the ports that this gateway has opened, so that checks can tell them from those of other programs."""
+        self._me = replace(self._me, ports=" ".join(map(str, sorted({*ports}))))
+        await self.beat()
+
     async def stop(self) -> None:
         """Sign off, so that our claimed rows are released. Do nothing unless `start` has registered this gateway."""
         if self._timer is None:

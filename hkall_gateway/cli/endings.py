@@ -13,6 +13,7 @@ from hkall_gateway.cli.options import WRONG, CliError
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import NewerRow
+from hkall_gateway.net.closed_folder import cannot_enter, closed_folder
 
 _REMEDIES: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("remedies.toml").read_text(encoding="utf-8"))
 SQLITE: dict[int, str] = {getattr(sqlite3, code): remedy for code, remedy in _REMEDIES["sqlite"].items()}
@@ -35,6 +36,8 @@ def ending_of(error: Exception) -> CliError | None:
     if isinstance(error, DBAPIError):
         mend = way_out(error)
         return CliError(f"the database: {cause_of(error)}: {mend}") if mend else None
+    if isinstance(error, OSError) and isinstance(error.filename, str) and (closed := closed_folder(Path(error.filename))):
+        return CliError(f"{error.filename}: {cannot_enter(closed)}")
     if isinstance(error, OSError) and error.errno in FILES:
         return CliError(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}: {FILES[error.errno]}")
     if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":

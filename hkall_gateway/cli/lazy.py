@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,6 +54,7 @@ class LazyGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse the command line if an argument has characters that are not allowed in any input."""
         for word in args:
+            _require_open_folders(word)
             if fault := fault_of_text(word, lines=True):
                 from hkall_gateway.cli.options import WRONG, CliError
 
@@ -72,3 +74,20 @@ class LazyGroup(click.Group):
             if ending is None:
                 raise
             raise ending from None
+
+
+def _require_open_folders(word: str) -> None:
+    """Refuse a path in a folder that this process may not enter. Click would say that it does not exist.
+
+    The packaged command becomes the user of the gateway, who may not enter the home of root.
+    """
+    path = word.partition("=")[2] if word.startswith("--") else word
+    if not path.startswith("/"):
+        return
+    from hkall_gateway.net.closed_folder import cannot_enter, closed_folder
+
+    closed = closed_folder(Path(path))
+    if closed is not None:
+        from hkall_gateway.cli.options import WRONG, CliError
+
+        raise CliError(f"{path}: {cannot_enter(closed)}", WRONG)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import Unreachable
@@ -73,4 +72,6 @@ def live_system(config: GatewayConfig, library: Library, store: Immediate, post:
 
 def _connect(ils: IlsConfig) -> socket.socket:
     line = socket.create_connection((ils.host, ils.port), ils.timeout_s)
-    return ssl.create_default_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line
+    from hkall_gateway.net.tls import client_context
+
+    return client_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line

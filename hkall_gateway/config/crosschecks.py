@@ -5,6 +5,7 @@ The checks use the raw tables, so that these errors are reported together with a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -55,7 +56,7 @@ def _check_place_names(tables: Table) -> Iterator[Fault]:
     library = _table_at(tables, "library")
     codes = library.get("pickup_locations")
     known = [code for code in codes if isinstance(code, str)] if isinstance(codes, list) else []
-    for key in ("place_names", "place_names_zh"):
+    for key in ("place_names", "place_names_zh") if known else ():
         for code in _table_at(library, key):
             if code not in known:
                 yield dotted(("library", key, code)), f"is not one of the pickup_locations{nearest(code, known)}"
@@ -229,7 +230,8 @@ def find_cross_faults(tables: Table, environ: Mapping[str, str] | None) -> Itera
     """Yield the faults that involve several keys. `environ`, if given, must have all variables named by `…_env` keys."""
     if environ is not None:
         for steps, value in _walk_leaves(tables, ()):
-            if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
+            is_variable = isinstance(value, str) and re.fullmatch(r"\w+", value)
+            if str(steps[-1]).endswith("_env") and is_variable and not environ.get(str(value)):
                 yield dotted(steps), f"the environment has no variable {value!r}"
     for check in CHECKS:
         yield from check(tables)

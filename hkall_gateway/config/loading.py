@@ -49,6 +49,16 @@ MESSAGES: Final[dict[str, str]] = tomllib.loads(Path(__file__).with_name("messag
 """Messages for pydantic's error types, worded for authors of configuration files."""
 
 
+PATTERNS: Final = {
+    r"^[A-Z]{3}$": "must be three capital letters, like HKD",
+    r"^[^@\s]+@[^@\s]+$": "must be an address, like lending@lib.example.hk",
+    r"^[0-9a-z]*$": "must be codes of subfields, like ab",
+    r"^[0-9A-Z]{3}$": "must be a tag of three digits or capital letters, like 945",
+    r"^([0-9A-Z]{3})?$": "must be a tag of three digits or capital letters, like 852, or empty",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "must be the name of a variable: letters, digits and _",
+}
+"""What a text must be, by the regular expression that it does not match."""
+
 _ARM: Final = re.compile(r"(constrained-)?(int|str)$|literal\[|function-")
 """Matches path steps that are not keys, such as pydantic's names for the members of a union."""
 
@@ -76,11 +86,20 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
         messages: dict[str, list[str]] = {}  # a value that may be a number or a word yields one error per type
-        for error in bad.errors(include_url=False, include_input=False):
+        errors = bad.errors(include_url=False, include_input=False)
+        for error in errors:
+            if error["type"] == "too_short" and any(_is_within(one, error) for one in errors):
+                continue  # pydantic does not count elements that are wrong
             path, message = _describe_error(error, kind)
             if message not in messages.setdefault(path, []):
                 messages[path].append(message)
         return None, [(path, " or ".join(messages)) for path, messages in messages.items()]
+
+
+def _is_within(error: ErrorDetails, whole: ErrorDetails) -> bool:
+    """Check whether an error is about a part of the value that another error is about."""
+    steps, outer = error["loc"], whole["loc"]
+    return len(steps) > len(outer) and steps[: len(outer)] == outer
 
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
@@ -98,6 +117,9 @@ def dotted(steps: Iterable[str | int]) -> str:
 
 def _syntax_fault(message: str, text: str) -> Fault:
     what = re.sub(r"\s*\(at .*\)$", "", message)
+    if twice := re.match(r"Cannot declare \((.*)\) twice|Cannot overwrite a value", what):
+        table = ".".join(re.findall(r"'([^']*)'", twice[1] or ""))
+        what = f"the table [{table}] stands there twice: join the two" if table else "this key stands there twice: remove one"
     found = re.search(r"at line (\d+), column (\d+)", message)
     # tomllib reports "at end of document" if a quotation mark or a bracket was never closed.
     line, column = (found[1], f" (column {found[2]})") if found else (str(text.rstrip("\n").count("\n") + 1), "")
@@ -111,6 +133,8 @@ def _describe_error(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
             kind = (isinstance(step, str) and table_of(kind, step)) or kind
         known = [field.alias or name for name, field in kind.model_fields.items()]
         return dotted(steps), f"is not a known key{nearest(str(steps[-1]), known)}"
+    if error["type"] == "string_pattern_mismatch":
+        return dotted(steps), PATTERNS.get(str(error.get("ctx", {}).get("pattern")), "has characters that are not allowed here")
     messages = {key: _readable_context(value) for key, value in error.get("ctx", {}).items()}
     pattern = MESSAGES.get(error["type"])
     return dotted(steps), pattern.format(**messages) if pattern else error["msg"].lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,3 +40,17 @@ def read_credentials(folder: Path) -> dict[str, str]:
     """
     files = [file for file in sorted(folder.iterdir()) if _VARIABLE.fullmatch(file.name)]
     return {file.name: file.read_text(encoding="utf-8").removesuffix("\n") for file in files}
+
+
+def find_environment_faults(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line that systemd ignores though it seems to assign a variable, with the remedy."""
+    for number, line in enumerate(text.splitlines(), 1):
+        name, equals, _value = line.partition("=")
+        if not equals or line.lstrip().startswith(("#", ";")) or _VARIABLE.fullmatch(name):
+            continue
+        if name.startswith("export "):
+            yield number, f"begins with `export`, which systemd does not know: write {name.removeprefix('export ').strip()}=…"
+        elif name != name.strip() and _VARIABLE.fullmatch(name.strip()):
+            yield number, f"has a blank beside the name {name.strip()}: write {name.strip()}=…"
+        else:
+            yield number, f"{name.strip()!r} is no name of a variable: use letters, digits and _"

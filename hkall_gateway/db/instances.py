@@ -66,6 +66,30 @@ def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
+LOADS: Final = ("patrons", "holdings")
+"""The loads of every night, whose refusals are recorded."""
+
+
+def record_refused_load(unit: UnitOfWork, kind: str, when: datetime) -> None:
+    """Record that a file was refused as a whole, so that the data are older than the night."""
+    record(unit, f"refused {kind}", when)
+
+
+def refused_loads(runs: Mapping[str, datetime | None]) -> Mapping[str, datetime]:
+    """Return when a file was refused last, for each kind of load that has not succeeded since. `runs` are those of all jobs."""
+    found = {}
+    for kind in LOADS:
+        refused, succeeded = runs.get(f"refused {kind}"), runs.get(f"load {kind}")
+        if refused is not None and (succeeded is None or succeeded < refused):
+            found[kind] = refused
+    return found
+
+
+def job_times(unit: UnitOfWork) -> Mapping[str, datetime | None]:
+    """Return the time of the last run of each job, by name."""
+    return {row["name"]: row["last_run"] for row in cli_lists.jobs(unit)}
+
+
 def last_runs(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
     """Return (time of the last run or None, count) for each job in WORK."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
@@ -81,7 +105,11 @@ GONE_S: Final = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A gateway process. `name` is unique in the database, and an orderly stop sets `left_at`."""
+    """A gateway process. `name` is unique in the database, and an orderly stop sets `left_at`.
+
+    `ports` has the numbers of the network ports that it has opened, separated by blanks. It is empty during the start, and in
+    the row of an older version.
+    """
 
     name: str
     host: str
@@ -90,6 +118,7 @@ class Instance:
     since: datetime
     seen_at: datetime
     left_at: datetime | None = None
+    ports: str = ""
 
     def state(self, now: datetime) -> str:
         """Return "up", "left" (after an orderly stop) or "gone" (no heartbeat)."""

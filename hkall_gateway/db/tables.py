@@ -520,6 +520,7 @@ INSTANCES = Table(
     *texts("version"),
     *instants("since", "seen_at"),
     *maybe_instants("left_at"),
+    *texts("ports"),
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from hkall_gateway.net.closed_folder import cannot_enter, closed_folder
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text, whole_number
 from hkall_gateway.rules.vendor_words import languages
@@ -103,6 +105,13 @@ def position(value: str) -> Position:
         return Position(value.upper())
     except ValueError:
         raise ValueError(f"{value!r} is no position") from None
+
+
+def card(value: str) -> str:
+    """Take a card number. A spreadsheet that takes it for a number has lost its last digits, as in 2.00E+07."""
+    if re.fullmatch(r"\d+([.,]\d+)?[eE]\+?\d+", value):
+        raise ValueError(f"{value!r} is a number that a spreadsheet has shortened: export the column as text")
+    return value
 
 
 def _parse_day(value: str, parse: Callable[[str], date]) -> date | None:
@@ -203,39 +212,126 @@ class Places:
         return ", ".join(shown) + more
 
 
-def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """Yield the rows of a CSV file with columns in any order. Raise BadFile if it cannot be read or lacks columns."""
+@dataclass(frozen=True, slots=True)
+class CsvFormat:
+    """How a CSV file is written: its encoding, a name of Python's codecs, and the character between two columns."""
+
+    encoding: str = "utf-8-sig"
+    delimiter: str = field(default=",", kw_only=True)
+
+
+USUAL: Final = CsvFormat()
+DELIMITERS: Final = {";": "';'", "\t": "tab", "|": "'|'"}
+"""Delimiters of other programs, and how the option `--delimiter` names them."""
+
+
+def csv_rows(path: Path, columns: Sequence[Column], written: CsvFormat = USUAL) -> Iterator[Row]:
+    """Yield the rows of a CSV file with columns in any order.
+
+    Raises:
+        BadFile: The file cannot be read, has no rows, or lacks columns. The message names the line, and the encoding and
+            the delimiter that the file seems to have.
+    """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
+        with path.open(encoding=written.encoding, newline="") as file:
+            reader = csv.DictReader(file, restkey="", strict=True, delimiter=written.delimiter)
             try:
-                missing = [c.name for c in columns if c.required and c.name not in (reader.fieldnames or ())]
-                unknown = [n for n in reader.fieldnames or () if n not in {c.name for c in columns}]
-                if missing or unknown:
-                    faults = [f"{n}: no such column in the file" for n in missing] + [f"{n}: unknown column" for n in unknown]
-                    raise BadFile([f"{path}:1: {fault}" for fault in faults])
+                names = reader.fieldnames
+                if not names:
+                    raise BadFile([f"{path}:1: the file is empty: see that the export has ended"])
+                _require_columns(path, names, columns, written)
+                number = 0
                 for row in reader:
+                    number += 1
                     texts = {k: (v or "").strip() if isinstance(v, str) else "?" for k, v in row.items()}
                     yield f"{path}:{reader.line_num}", texts
+                if not number:
+                    raise BadFile([f"{path}:2: there is no row after the header: see that the export has ended"])
             except csv.Error as error:
                 raise BadFile([f"{path}:{reader.line_num + 1}: {error}"]) from None
-    except UnicodeDecodeError:
-        raise BadFile([f"{path}: byte {_first_bad_byte(path)}: not UTF-8"]) from None
+    except UnicodeError:
+        raise BadFile([_describe_encoding(path, columns, written)]) from None
     except OSError as error:
-        raise BadFile([f"{path}: {error.strerror}"]) from None
+        raise BadFile([f"{path}: {describe_os_error(error, path)}"]) from None
 
 
-def _first_bad_byte(path: Path) -> int:
-    """Return the offset of the first byte that is not valid UTF-8."""
-    decoder, read = getincrementaldecoder("utf-8")(), 0
+def describe_os_error(error: OSError, path: Path) -> str:
+    """Return why a file cannot be read, and what to do if it lies in a folder that this process may not enter."""
+    closed = closed_folder(path)
+    return cannot_enter(closed) if closed is not None else error.strerror or str(error)
+
+
+def _require_columns(path: Path, names: Sequence[str], columns: Sequence[Column], written: CsvFormat) -> None:
+    """Raise BadFile if columns are missing or unknown. Name the delimiter if another one separates the columns."""
+    known = {column.name for column in columns}
+    missing = [column.name for column in columns if column.required and column.name not in names]
+    unknown = [name for name in names if name not in known]
+    if not missing and not unknown:
+        return
+    for delimiter, shown in DELIMITERS.items():
+        others = ",".join(names).split(delimiter)
+        if delimiter != written.delimiter and len(known & {name.strip('" ') for name in others}) > 1:
+            raise BadFile([f"{path}:1: {shown} separates the columns: load with --delimiter {shown}"])
+    faults = [f"{name}: no such column in the file" for name in missing] + [f"{name}: unknown column" for name in unknown]
+    raise BadFile([f"{path}:1: {fault}" for fault in faults])
+
+
+def _describe_encoding(path: Path, columns: Sequence[Column], written: CsvFormat) -> str:
+    """Return the line of the first byte that the encoding does not know, and the options that fit the file."""
+    line, beginning = _first_bad_line(path, written.encoding)
+    found = recognise_encoding(beginning)
+    header = beginning.decode(found, errors="replace").splitlines()[0] if found else ""
+    known = {column.name for column in columns}
+    fits = [shown for delimiter, shown in DELIMITERS.items() if len(known & {*header.split(delimiter)}) > 1]
+    separated = f" --delimiter {fits[0]}" if fits else ""
+    shown = "UTF-8" if written.encoding == USUAL.encoding else written.encoding
+    remedy = f"; it seems to be {found}: load with --encoding {found}{separated}" if found else ": export it as UTF-8"
+    return f"{path}:{line}: is not {shown}{remedy}"
+
+
+BYTE_ORDER_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_BIG5, _GB = range(0xA4, 0xC7), range(0xB0, 0xD8)
+"""First bytes of the frequent characters in Big5, and in GB2312 and its successor GB18030."""
+
+
+def recognise_encoding(text: bytes) -> str:
+    """Return the likely encoding of a text that is not UTF-8: utf-16, big5hkscs, gb18030, cp1252, or "" if none fits."""
+    if text.startswith(BYTE_ORDER_MARKS):
+        return "utf-16"
+    whole = text.rpartition(b"\n")[0] or text  # a block may end within a character
+    fitting = [name for name in ("big5hkscs", "gb18030") if _can_decode(whole, name)]
+    if len(fitting) > 1:
+        leads = [byte for byte in whole if byte >= 0xA4]
+        in_big5, in_gb = sum(byte in _BIG5 for byte in leads), sum(byte in _GB for byte in leads)
+        return "big5hkscs" if in_big5 >= in_gb else "gb18030"
+    if fitting:
+        return fitting[0]
+    return "cp1252" if _can_decode(whole, "cp1252") else ""
+
+
+def _can_decode(text: bytes, encoding: str) -> bool:
+    try:
+        text.decode(encoding)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _first_bad_line(path: Path, encoding: str) -> tuple[int, bytes]:
+    """Return the number of the first line that is not in this encoding, and the first block of the file."""
+    decoder, lines, beginning = getincrementaldecoder(encoding)(), 1, b""
     with path.open("rb") as file:
         while True:
             block = file.read(_BLOCK)
+            beginning = beginning or block
             try:
-                decoder.decode(block, final=not block)
+                lines += decoder.decode(block, final=not block).count("\n")
             except UnicodeDecodeError as error:
-                return read + len(block) - len(error.object) + error.start
-            read += len(block)
+                return lines + bytes(error.object)[: error.start].count(b"\n"), beginning
+            except UnicodeError:  # such as a UTF-16 file without its mark
+                return lines, beginning
+            if not block:
+                return lines, beginning
 
 
 def _read_values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> Values | None:

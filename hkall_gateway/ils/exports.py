@@ -14,10 +14,13 @@ from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.ils import alma
 from hkall_gateway.ils.columns import (
     TRUE,
+    USUAL,
     BadFile,
     Column,
+    CsvFormat,
     Row,
     Values,
+    card,
     cards,
     count,
     csv_rows,
@@ -38,7 +41,7 @@ from hkall_gateway.rules.positions import BORROWING, HOLDS_ITEM, LENDING
 from hkall_gateway.rules.replaced_cards import PatronRow
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request, Sensitive, Side
 
-__all__ = ["BadFile"]
+__all__ = ["BadFile", "CsvFormat"]
 
 R = TypeVar("R")
 
@@ -52,7 +55,7 @@ class Export(Generic[R]):
 
 
 READERS: Final[Mapping[str, Callable[[str], object]]] = {
-    **{read.__name__: read for read in (cards, count, day, language, last_day, position, side, yes, yes_by_default)},
+    **{read.__name__: read for read in (card, cards, count, day, language, last_day, position, side, yes, yes_by_default)},
     "text": str,
     "secret": Sensitive,
 }
@@ -87,9 +90,9 @@ def read_patrons(path: Path) -> tuple[Borrower, ...]:
     return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
-def read_patron_rows(path: Path) -> Export[PatronRow]:
+def read_patron_rows(path: Path, written: CsvFormat = USUAL) -> Export[PatronRow]:
     """Read a patron file like `read_patrons`, but return former cards and the place of each row, too."""
-    columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
+    columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS, written))
     placed = records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
@@ -122,9 +125,9 @@ class HoldingsFile:
     mistakes: tuple[str, ...] = ()
 
 
-def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
+def read_holdings_file(path: Path, staged: StagedCopies, written: CsvFormat = USUAL, *, skip: bool = False) -> HoldingsFile:
     """Read the items in holdings.csv into `staged`. Raise BadFile with all errors or, with `skip`, skip bad rows."""
-    columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
+    columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED), written))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
     keep_records(_but_deleted(rows, deleted), (*HOLDINGS, DELETED), _make_copy, ("agency", "barcode"), staged.add, mistakes)
@@ -148,9 +151,9 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
             yield where, row
 
 
-def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
+def read_closures(path: Path, written: CsvFormat = USUAL) -> tuple[tuple[str, date, str], ...]:
     """Read closures.csv. Return (agency, day, reason) for each closed day. Raise BadFile for a file with errors."""
-    spans = [span for _, span in records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)]
+    spans = [span for _, span in records(csv_rows(path, CLOSURES, written), CLOSURES, dict, ("agency", "from"), _make_span)]
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
 
@@ -167,7 +170,7 @@ def _count_days(span: Values) -> int:
     return int((span["to"] - span["from"]).days) + 1
 
 
-def read_partners(path: Path) -> tuple[Partner, ...]:
+def read_partners(path: Path, written: CsvFormat = USUAL) -> tuple[Partner, ...]:
     """Read partners.csv without secret_env and timezone, which belong to the configuration. Raise BadFile for errors."""
 
     def make(row: Values) -> Partner:
@@ -177,12 +180,12 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
             agency=row["agency"], name=row["name"], url=row["url"], dialect=dialect, priority=priority, institutional_card=card
         )
 
-    return tuple(partner for _, partner in records(csv_rows(path, PARTNERS), PARTNERS, make, ("agency",)))
+    return tuple(partner for _, partner in records(csv_rows(path, PARTNERS, written), PARTNERS, make, ("agency",)))
 
 
-def read_requests(path: Path) -> tuple[Request, ...]:
+def read_requests(path: Path, written: CsvFormat = USUAL) -> tuple[Request, ...]:
     """Read requests.csv, the requests open when the gateway takes over. Raise BadFile for a file with errors."""
-    found = records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
+    found = records(csv_rows(path, REQUESTS, written), REQUESTS, _make_open_request, ("request_id",), _check_position)
     return tuple(request for _, request in found)
 
 

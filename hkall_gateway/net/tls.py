@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -118,7 +119,8 @@ def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
 def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
     """Create a TLS context from the arguments privateKey, certKey (which may include the chain) and extraCertChain."""
     key = named.get("privateKey", "server.pem")
-    Path(key).read_bytes()  # an OSError names the file, which OpenSSL's error does not
+    for file in dict.fromkeys((key, named.get("certKey", key))):
+        _require_pem(Path(file))
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
     made.set_min_proto_version(SSL.TLS1_2_VERSION)
     made.set_options(OPTIONS)
@@ -136,6 +138,33 @@ def server_context(named: Mapping[str, str], authorities: Path | None = None) ->
     made.set_alpn_select_callback(_choose_protocol)
     made.set_cipher_list(CIPHERS)  # last, because it opens a test connection, after which the context cannot be changed
     return made
+
+
+def client_context(authority: Path | None = None) -> ssl.SSLContext:
+    """Return the context of a command that connects as a client. It trusts what the gateway trusts, and `authority`.
+
+    Python 3.13 refuses authorities without the extensions of RFC 5280, such as those that `openssl req -x509` makes. The
+    gateway's own connections take them, so that a command must not differ.
+    """
+    context = ssl.create_default_context(cafile=authority)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _require_pem(file: Path) -> None:
+    """Raise OSError or ValueError, which name the file and the remedy: OpenSSL's own error names neither.
+
+    OpenSSL would ask for the passphrase of a key on the terminal.
+    """
+    text = file.read_bytes()
+    if text.startswith(_DER):
+        raise ValueError(f"{file}: is DER, not PEM: convert it with `openssl x509 -inform der` or `openssl pkey -inform der`")
+    if b"ENCRYPTED" in text:
+        raise ValueError(f"{file}: the key has a passphrase: remove it with `openssl pkey -in {file.name} -out NEW`")
+
+
+_DER: Final = (b"\x30\x82", b"\x30\x81")
+"""The first bytes of a certificate or key in DER: a sequence with a length of one or two bytes."""
 
 
 def _certificates(file: str) -> Sequence[Certificate]:

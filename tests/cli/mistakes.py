@@ -1,4 +1,4 @@
-"""Mistakes that system administrators make: sixty ways in which a site is not ready, and the expected messages."""
+"""Mistakes that system administrators make: the ways in which a site is not ready, and the expected messages."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def mounted(place: Place) -> None:
 READ_ONLY = "mount --bind data data && mount -o remount,bind,ro data"
 FULL = "cp data/hkall.db . && mount -t tmpfs -o size=2m none data && mv hkall.db data; cat /dev/zero > data/x 2> /dev/null || :"
 
-MISTAKES = (
+FIRST_MISTAKES = (
     # ---- keys
     Mistake("keys", "a misspelt key", added("[ncip]", "lisen = []"), ["ncip.lisen", "did you mean `listen`"]),
     Mistake("keys", "a key that is needed", replaced('agency = "HKU"\n', ""), ["library.agency", "is missing"]),
@@ -593,6 +593,348 @@ MISTAKES = (
         ["clock", "was seen at", "timedatectl"],
     ),
 )
+
+
+def der_key(place: Place) -> None:
+    text = (place.folder / place.pem("own.pem")).read_bytes()
+    certificate = x509.load_pem_x509_certificate(text[text.index(b"-----BEGIN CERT") :])
+    (place.folder / "own.der").write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    place.secure("own.pem", "own.der")
+
+
+def locked_by_a_passphrase(place: Place) -> None:
+    text = _key().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"geheim")
+    )
+    (place.folder / "locked.pem").write_bytes(text)
+    place.secure("locked.pem", place.pem("own.pem"))
+
+
+def certificate_as_key(place: Place) -> None:
+    name = place.pem("own.pem")
+    text = (place.folder / name).read_bytes()
+    (place.folder / "cert.pem").write_bytes(text[text.index(b"-----BEGIN CERT") :])
+    place.secure("cert.pem")
+
+
+def environment(line: str) -> Callable[[Place], object]:
+    return lambda place: (place.folder / "environment").write_text(f"HKALL_FINE=1\n{line}\n")
+
+
+def no_text(place: Place) -> None:
+    text = place.path.read_text("utf-8").replace('name = "The', 'name = "香港The', 1)
+    place.path.write_bytes(text.encode("big5hkscs"))
+
+
+def in_utf_16(place: Place) -> None:
+    place.path.write_bytes(place.path.read_text("utf-8").encode("utf-16"))
+
+
+def text_for_a_certificate(place: Place) -> None:
+    (place.folder / "text.pem").write_text("my key\n")
+    place.secure("text.pem")
+
+
+def another_gateways_port(place: Place) -> None:
+    place.take(place.ports.ncip)
+    place.another_gateway("other-1-web", host())
+    place.run_sql(f"UPDATE instances SET ports = '{place.ports.ncip}'")  # noqa: S608  # a number
+
+
+def twice(table: str) -> Callable[[Place], object]:
+    return lambda place: place.path.write_text(place.path.read_text("utf-8") + f"\n{table}\n", "utf-8")
+
+
+MORE_MISTAKES = (
+    # ---- keys
+    Mistake("keys", "a table twice", twice("[library]"), ["gateway.toml: line", "[library] stands there twice", "join"]),
+    Mistake(
+        "keys", "a key twice", added("[library]", 'agency = "LU"'), ["gateway.toml: line", "stands there twice", "remove one"]
+    ),
+    Mistake("keys", "a single table for rows", twice("[partners]"), ["gateway.toml: line"]),
+    Mistake(
+        "keys",
+        "a key before all tables",
+        lambda place: place.path.write_text('agency = "LU"\n' + place.path.read_text("utf-8"), "utf-8"),
+        ["agency", "is not a known key"],
+    ),
+    Mistake("keys", "a key of another table", added("[ncip]", "terminals = []"), ["ncip.terminals", "is not a known key"]),
+    Mistake(
+        "keys",
+        "a key with a hyphen",
+        added("[sip2]", "max-connections = 3"),
+        ["sip2.max-connections", "did you mean `max_connections`"],
+    ),
+    Mistake(
+        "keys",
+        "a key in capitals",
+        added("[sip2]", "Max_connections = 3"),
+        ["sip2.Max_connections", "did you mean `max_connections`"],
+    ),
+    Mistake(
+        "keys",
+        "a partner without an address",
+        replaced('url = "http://', '# url = "http://'),
+        ["partners[0].url", "is missing"],
+    ),
+    Mistake("keys", "a dialect of no make", added("[[sip2.terminals]]", 'dialect = "acme"'), ["sip2.terminals[0].dialect"]),
+    Mistake("keys", "a flow of no partner", added("[[partners]]", 'dialect = "acme"'), ["partners[0].dialect", "must be"]),
+    Mistake(
+        "keys", "a system that nobody makes", added("[[partners]]", 'system = "sierra-lite"'), ["partners[0].system", "must be"]
+    ),
+    Mistake(
+        "keys",
+        "a category twice",
+        policy('[[categories]]\nkey = "undergraduates"\n[[categories]]\nkey = "undergraduates"'),
+        ["policy.toml", "categories[1]"],
+    ),
+    Mistake(
+        "keys",
+        "a role that the policy lacks",
+        policy('[[roles]]\nrole = "desk"'),
+        ["policy.toml", "role: 'desk' is not a row of roles"],
+    ),
+    Mistake(
+        "keys",
+        "a letter that nobody sends",
+        policy("[notices]\nbirthday = true"),
+        ["policy.toml", "notices.birthday", "is not a known key"],
+    ),
+    # ---- types
+    Mistake(
+        "types",
+        "a currency in words",
+        added("[[partners]]", 'charges = { currency = "dollars" }'),
+        ["partners[0].charges.currency", "three capital letters"],
+    ),
+    Mistake(
+        "types",
+        "a sender without an @",
+        lambda place: place.replace('from = "', 'from = "lending # '),
+        ["smtp.from", "must be an address"],
+    ),
+    Mistake(
+        "types",
+        "a variable with a dollar",
+        replaced('secret_env = "HKALL', 'secret_env = "$HKALL'),
+        ["secret_env", "must be the name of a variable"],
+    ),
+    Mistake("types", "a tag of five characters", added("[marc]", 'bib_id = ["00135"]'), ["marc.bib_id"]),
+    Mistake("types", "a port in words", replaced("port = ", 'port = "x" # '), ["smtp.port", "must be a whole number"]),
+    Mistake("types", "a port above all", replaced("port = ", "port = 70000 # "), ["smtp.port", "at most 65535"]),
+    Mistake("types", "a negative time", added("[sip2]", "login_timeout_s = -1"), ["sip2.login_timeout_s", "at least 1"]),
+    Mistake(
+        "types", "an endless time", added("[database]", "statement_timeout_s = inf"), ["database.statement_timeout_s", "finite"]
+    ),
+    Mistake("types", "a log level in capitals", added("[logs]", 'level = "INFO"'), ["logs.level", "must be"]),
+    Mistake(
+        "types",
+        "a language that letters lack",
+        added("[library]", 'languages = ["zh-Hans"]'),
+        ["library.languages[0]", "must be"],
+    ),
+    Mistake(
+        "types",
+        "no pickup location",
+        lambda place: place.path.write_text(
+            re.sub(r"pickup_locations = .*", "pickup_locations = []", place.path.read_text("utf-8"), count=1), "utf-8"
+        ),
+        ["library.pickup_locations", "at least 1"],
+    ),
+    Mistake("types", "a number with a comma", added("[sip2]", "max_connections = 1,000"), ["gateway.toml: line"]),
+    Mistake("types", "a number with leading zeros", added("[sip2]", "max_connections = 0900"), ["gateway.toml: line"]),
+    Mistake(
+        "types", "yes without quotation marks", added("[sip2]", "share_ports = yes"), ["gateway.toml: line", "invalid value"]
+    ),
+    Mistake("types", "curly quotation marks", replaced('name = "The', "name = “The"), ["gateway.toml: line 3"]),
+    Mistake("types", "a backslash of Windows", added("[logs]", 'file = "C:\\logs\\hkall.log"'), ["gateway.toml: line"]),
+    Mistake("types", "an open bracket", added("[library]", 'languages = ["en"'), ["gateway.toml: line"]),
+    Mistake("types", "a line without an equals sign", added("[library]", "languages"), ["gateway.toml: line"]),
+    Mistake("types", "a configuration in Big5", no_text, ["gateway.toml: line 3", "is not UTF-8"]),
+    Mistake("types", "a configuration in UTF-16", in_utf_16, ["gateway.toml: line 1", "is not UTF-8"]),
+    Mistake("types", "a policy that is no TOML", policy("this is my policy"), ["policy.toml: line"]),
+    Mistake(
+        "types", "a negative fine", policy("[fine]\nrecalled_cents = -4"), ["policy.toml", "fine.recalled_cents", "at least 0"]
+    ),
+    Mistake(
+        "types",
+        "a quota in words",
+        policy('[[categories]]\nkey = "undergraduates"\nquota = "ten"'),
+        ["policy.toml", "categories"],
+    ),
+    Mistake(
+        "types",
+        "an address with a password",
+        replaced("http://", "http://user:geheim@"),
+        ["partners[0].url", "must not hold a user or password"],
+    ),
+    Mistake(
+        "types",
+        "a network with a host part",
+        added("[[clients]]", 'allow_from = ["10.0.0.1/24"]'),
+        ["clients[0].allow_from", "not a network"],
+    ),
+    Mistake(
+        "types",
+        "a network as a text",
+        added("[[clients]]", 'allow_from = "10.0.0.0/24"'),
+        ["clients[0].allow_from", "must be a list"],
+    ),
+    # ---- paths
+    Mistake("paths", "a policy that is a folder", replaced('file = "policy.toml"', 'file = "."'), ["is a directory"]),
+    Mistake(
+        "paths",
+        "a key set that is not there",
+        added("[[clients]]", 'jwt = { issuer = "a", audience = "b", jwks_file = "none.json" }'),
+        ["clients[0].jwt.jwks_file", "none.json: No such file"],
+    ),
+    Mistake(
+        "paths",
+        "a log below a file",
+        added("[logs]", 'file = "policy.toml/hkall.log"'),
+        ["logs.file", "policy.toml: is no folder"],
+    ),
+    Mistake("paths", "a key that is a folder", lambda place: place.secure("."), ["ncip.listen[0]", "is a directory"]),
+    # ---- ports
+    Mistake(
+        "ports",
+        "an endpoint without its kind",
+        lambda place: place.listen("ops", "8081"),
+        ["ops.listen[0]", "must begin with tcp"],
+    ),
+    Mistake(
+        "ports",
+        "an endpoint of http",
+        lambda place: place.listen("ops", "http://127.0.0.1:8081"),
+        ["ops.listen[0]", "must begin with tcp"],
+    ),
+    Mistake(
+        "ports", "a port without a number", lambda place: place.listen("ops", "tcp:ops"), ["ops.listen[0]", "no port between"]
+    ),
+    Mistake(
+        "ports",
+        "two endpoints of one list",
+        lambda place: place.listen("ops", *[f"tcp:{place.ports.ops}:interface=127.0.0.1"] * 2),
+        ["ops.listen[1]", "ops.listen[0] listens there already"],
+    ),
+    Mistake(
+        "ports",
+        "a port of another gateway",
+        another_gateways_port,
+        ["ncip.listen[0]", "gateway other-1-web of this machine has it", "{instance}"],
+        serve="refused",
+    ),
+    Mistake(
+        "ports",
+        "a socket that systemd does not pass",
+        lambda place: place.listen("ops", "systemd:ops"),
+        ["ops.listen[0]", "systemd:domain=INET:name=NAME"],
+    ),
+    # ---- certificates
+    Mistake(
+        "certificates",
+        "a certificate in DER",
+        der_key,
+        ["ncip.listen[0]", "own.der: is DER, not PEM", "openssl x509 -inform der"],
+    ),
+    Mistake(
+        "certificates",
+        "a key with a passphrase",
+        locked_by_a_passphrase,
+        ["ncip.listen[0]", "locked.pem: the key has a passphrase", "openssl pkey"],
+    ),
+    Mistake("certificates", "a certificate in place of the key", certificate_as_key, ["ncip.listen[0]", "cert.pem"]),
+    Mistake(
+        "certificates",
+        "a text for a certificate",
+        text_for_a_certificate,
+        ["ncip.listen[0]", "text.pem"],
+    ),
+    Mistake(
+        "certificates",
+        "authorities that are no certificate",
+        with_authorities("ca.pem", "my authority\n"),
+        ["ncip.listen[0]", "pem"],
+    ),
+    # ---- secrets
+    Mistake(
+        "secrets",
+        "export in the environment file",
+        environment("export HKALL_SECRET=1"),
+        ["environment:2", "export", "write HKALL_SECRET="],
+        serve="started",
+    ),
+    Mistake(
+        "secrets",
+        "a blank beside the equals sign",
+        environment("HKALL_SECRET = 1"),
+        ["environment:2", "a blank beside the name", "write HKALL_SECRET="],
+        serve="started",
+    ),
+    Mistake(
+        "secrets",
+        "a hyphen in the name of a variable",
+        environment("HKALL-SECRET=1"),
+        ["environment:2", "no name of a variable"],
+        serve="started",
+    ),
+    Mistake(
+        "secrets",
+        "a password in the address of the database",
+        replaced("sqlite:///hkall.db", "postgresql://db/hkall?password=geheim"),
+        ["database.url", "must not hold a password"],
+    ),
+    Mistake(
+        "secrets",
+        "a hash of another kind",
+        lambda place: place.path.write_text(
+            re.sub(
+                r'secret_hash = ".*?"', 'secret_hash = "$2b$12$abcdefghijklmnopqrstuv"', place.path.read_text("utf-8"), count=1
+            ),
+            "utf-8",
+        ),
+        ["sip2.terminals[0].secret_hash", "hash-secret"],
+    ),
+    # ---- databases
+    Mistake(
+        "databases",
+        "a database of another maker",
+        replaced("sqlite:///hkall.db", "mysql://db/hkall"),
+        ["database.url", "must begin with sqlite:///"],
+    ),
+    Mistake(
+        "databases",
+        "two slashes for three",
+        replaced("sqlite:///hkall.db", "sqlite://hkall.db"),
+        ["database.url", "must begin with sqlite:///"],
+    ),
+    Mistake(
+        "databases",
+        "a server that no name server knows",
+        replaced("sqlite:///hkall.db", "postgresql+psycopg://hkall@nowhere.invalid/hkall"),
+        ["database.url", "nowhere.invalid", "correct the host"],
+    ),
+    # ---- dates
+    Mistake(
+        "dates",
+        "a window of no kind",
+        policy('[[service_windows]]\nscope = "nothing"\nstart = 2017-06-06\nend = 2017-07-01'),
+        ["service_windows[0].scope", "must be"],
+    ),
+    Mistake(
+        "dates",
+        "a window without its end",
+        policy('[[service_windows]]\nscope = "all"\nstart = 2017-06-06'),
+        ["service_windows[0].end", "is missing"],
+    ),
+    Mistake(
+        "dates",
+        "a date with its time",
+        policy("[[fine_free]]\nstart = 2017-07-01T08:00:00\nend = 2017-07-02"),
+        ["fine_free[0].start", "must be a date"],
+    ),
+)
+MISTAKES = (*FIRST_MISTAKES, *MORE_MISTAKES)
 
 
 def in_namespace(mount: str, command: Sequence[str | Path], place: Place) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA
 from tests import databases
+from tests.company import COMMAND
 
 PORTS = demo_setup.Ports()
 REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,first_checkout,due\n"
@@ -31,10 +35,12 @@ def run(config: Path, *words: str) -> Result:
 
 
 def contents(config: Path) -> dict[str, list[object]]:
-    """Return all rows of all tables."""
+    """Return all rows of all tables, except when each job ran and which file was refused."""
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
-        found: dict[str, list[object]] = {t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables}
+        found: dict[str, list[object]] = {
+            t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables if t.name != "jobs"
+        }
     engine.dispose()
     return found
 
@@ -94,3 +100,103 @@ def test_unknown_item_status_is_reported_with_its_lines_but_the_file_is_loaded(c
         f"{file}:3, 4, 5, 6, 7 and 7 more: status 'Green dot' is not known: 12 copies count as not available (R7)",
         f"{file}:15: status 'Green dot' is not known: 1 copies of ours, not known to be available or not (R6)",
     ]
+
+
+HEADER = "barcode,name,category,email"
+NAMED = f"{HEADER}\nX1,陳大文,undergraduates,a@example.hk\nX2,黃小明,undergraduates,b@example.hk\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"", ":1: the file is empty"),
+        (f"{HEADER}\n".encode(), ":2: there is no row after the header"),
+        (NAMED.encode("big5hkscs"), ":2: is not UTF-8; it seems to be big5hkscs: load with --encoding big5hkscs"),
+        (NAMED.encode("gb18030"), ":2: is not UTF-8; it seems to be gb18030: load with --encoding gb18030"),
+        (NAMED.encode("utf-16"), ":1: is not UTF-8; it seems to be utf-16: load with --encoding utf-16"),
+        (f"{HEADER}\nX1,a,b,c\nX2,José,b,\n".encode("cp1252"), ":3: is not UTF-8; it seems to be cp1252"),
+        (NAMED.replace(",", ";").encode(), ":1: ';' separates the columns: load with --delimiter ';'"),
+        (NAMED.replace(",", "\t").encode(), ":1: tab separates the columns: load with --delimiter tab"),
+        (NAMED.replace(",", ";").encode("big5hkscs"), "load with --encoding big5hkscs --delimiter ';'"),
+        (f"{HEADER}\n2.00E+07,a,undergraduates,\n".encode(), ":2: barcode: '2.00E+07' is a number that a spreadsheet"),
+        (f'{HEADER}\nX1,"a,undergraduates,\n'.encode(), "unexpected end of data"),
+    ],
+)
+def test_file_of_another_program_is_recognised_and_its_options_are_named(
+    config: Path, tmp_path: Path, text: bytes, line: str
+) -> None:
+    file, before = tmp_path / "patrons.csv", contents(config)
+    file.write_bytes(text)
+
+    refused = run(config, "load", "patrons", str(file))
+
+    assert refused.exit_code == 2, refused.output
+    assert refused.stderr.splitlines()[1:] == ["nothing was loaded"]
+    assert line in refused.stderr
+    assert contents(config) == before
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter", "options"),
+    [
+        ("big5hkscs", ";", ("--encoding", "big5hkscs", "--delimiter", ";")),
+        ("utf-16", "\t", ("--encoding", "utf-16", "--delimiter", "tab")),
+        ("utf-8-sig", "|", ("--delimiter", "|")),
+    ],
+)
+def test_named_options_load_the_file(
+    config: Path, tmp_path: Path, encoding: str, delimiter: str, options: tuple[str, ...]
+) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_bytes(NAMED.replace(",", delimiter).encode(encoding))
+    taken = run(config, "load", "patrons", str(file), *options)
+    assert taken.exit_code == 0, taken.output
+    assert "陳大文" in run(config, "patron", "export", "X1").output
+
+
+def test_encoding_that_nobody_knows_is_refused_in_one_line(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text(NAMED)
+    refused = run(config, "load", "patrons", str(file), "--encoding", "big6")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "'big6' is not known; try utf-8, big5hkscs" in refused.stderr
+
+
+def test_address_without_an_at_sign_is_named_with_its_line(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text(f"{HEADER}\nX1,a,undergraduates,tmchan\n")
+    done = run(config, "load", "patrons", str(file), "--dry-run")
+    assert f"{file}:2: email has no @ between two parts: 1 patrons get no letter" in done.stderr
+
+
+def test_refused_file_is_recorded_until_the_next_load_succeeds(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+
+    def refusals() -> list[str]:
+        words = [
+            str(COMMAND),
+            "doctor",
+            "gateway",
+            "--json",
+            "--config",
+            str(config),
+        ]  # a process has one reactor, which runs once
+        environ = {**os.environ, **demo_setup.environment(PORTS)}
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        found = json.loads(done.stdout)
+        return [one["detail"] for one in found if one["check"] == "loads" and one["status"] == "fail"]
+
+    file.write_text(NAMED)
+    run(config, "load", "patrons", str(file))
+    file.write_text(f"{HEADER}\n")
+    run(config, "load", "patrons", str(file), "--dry-run")
+    tried = refusals()
+    run(config, "load", "patrons", str(file))
+    refused = refusals()
+    file.write_text(NAMED)
+    run(config, "load", "patrons", str(file))
+
+    assert tried == []
+    assert len(refused) == 1
+    assert "the file of patrons was refused on" in refused[0]
+    assert refusals() == []

@@ -95,7 +95,7 @@ def test_every_value_of_a_packaged_dialect_is_accepted(name: str) -> None:
         ('delimiter = "A"', "delimiter", "one ASCII sign"),
         ('terminator = "LF"', "terminator", "must be CR or CRLF"),
         ('ah_format = "tomorrow"', "ah_format", "shows no date"),
-        ('currency = "dollars"', "currency", "must look like"),
+        ('currency = "dollars"', "currency", "three capital letters"),
         ('extensions = ["AE"]', "extensions[0]", "is no extension"),
         ('extensions = ["PB"]', "extensions[0]", "is no extension"),
         ('hidden = ["CQ"]', "hidden[0]", "always sent"),

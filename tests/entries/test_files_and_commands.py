@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests import databases
 from tests.entries.bad_values import BAD, FORBIDDEN, HUGE
 
 PORTS = demo_setup.Ports()
-READERS = {
+READERS: dict[str, Callable[[Path], object]] = {
     "patrons": exports.read_patron_rows,
     "holdings": exports.read_holdings,
     "closures": exports.read_closures,

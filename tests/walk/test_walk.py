@@ -449,7 +449,7 @@ def test_point_in_time_recovery_restores_the_chosen_second(walk: Walk) -> None:
     for block in before:
         walk.follow(block)
     _load_patron(walk, "UNTIL")
-    until = walk.type("sleep 1.5; date --iso-8601=ns; sleep 1.5").strip()
+    until = walk.type("sleep 1.5; date '+%F %T.%6N%:z'; sleep 1.5").strip()
     _load_patron(walk, "AFTER")
     assert _patrons(walk) == {"20001234", "20005678", "UNTIL", "AFTER"}
     for block in recover:

@@ -64,4 +64,4 @@ def _describe_error(bad: BaseException, key: str, file: str) -> str:
     why = ", ".join(str(one[-1]) for one in bad.args[0]) if listed else str(bad) or type(bad).__name__
     if why in OTHER_KEY:
         return f"{file}: the key is not the certificate's"
-    return f"{key}: {why}"
+    return why if isinstance(bad, ValueError) and why.startswith("/") else f"{key}: {why}"

@@ -27,6 +27,17 @@ from hkall_gateway.db.tables import INSTANCES, PATRONS
 
 DISK: Final = "free space on its disk, or look at why it fails (dmesg)"
 SERVER: Final = "start the server that [database] url names, or correct the URL"
+SERVER_REMEDIES: Final = {
+    "password authentication failed": "correct the password in PGPASSWORD or ~/.pgpass of the gateway's user, or at the server",
+    "no password supplied": "give the password in PGPASSWORD or ~/.pgpass of the gateway's user",
+    "Peer authentication failed": "name the role of the gateway's user, or a host, in the URL",
+    "no pg_hba.conf entry": "let this machine and role in by a line of the server's pg_hba.conf",
+    "role": "make the role: runuser -u postgres -- createuser ROLE",
+    "database": "make the database: runuser -u postgres -- createdb --owner=ROLE --encoding=UTF8 --template=template0 NAME",
+    "resolve": "correct the host in the URL",
+}
+"""Words in a message of PostgreSQL's client -> remedy, the first that fits. `role` and `database` go with "does not exist"."""
+UTF8: Final = "UTF8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +48,7 @@ class DatabaseState:
     head: str
     instances: tuple[Instance, ...] = ()
     patrons: int = 0
+    encoding: str = UTF8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +77,13 @@ def check_database(start: Start) -> Iterator[StartFault]:
     """Check that the database can be opened and has this program's revision, and that this gateway may use it."""
     found = read_state(start.config.database)
     if isinstance(found, DatabaseState):
+        yield from _check_encoding(found)
         yield from _check_revision(start, found)
         yield from _check_gateways(start, found.instances)
         return
     file = database_file(start.config.database)
     if file is None:
-        yield StartFault(check="database", where="database.url", what=found.why, remedy=SERVER)
+        yield StartFault(check="database", where="database.url", what=found.why, remedy=server_remedy(found.why))
     elif not os.path.exists(file) and effective_access(file.absolute().parent, os.X_OK):
         yield StartFault(
             check="database",
@@ -84,15 +97,20 @@ def check_database(start: Start) -> Iterator[StartFault]:
         yield StartFault(check="database", where="database.url", what=found.why, remedy=DISK if found.disk_fails else remedy)
 
 
-def own_processes(start: Start) -> Sequence[int]:
-    """Return the process ids of this gateway's running processes on this machine, including the web process."""
+def server_remedy(why: str) -> str:
+    """Return the remedy for a message of PostgreSQL's client."""
+    for words, remedy in SERVER_REMEDIES.items():
+        if words in why and (words not in ("role", "database") or (f'{words} "' in why and "does not exist" in why)):
+            return remedy
+    return SERVER
+
+
+def running_here(start: Start) -> Sequence[Instance] | None:
+    """Return the gateways that run on this machine, web processes included, or None if the database does not tell."""
     found = read_state(start.config.database)
-    rows = found.instances if isinstance(found, DatabaseState) else ()
-    return [
-        row.pid
-        for row in rows
-        if row.name.removesuffix("-web") == start.instance and row.host == host() and start.pid_runs(row.pid)
-    ]
+    if not isinstance(found, DatabaseState) or found.revision != found.head:
+        return None
+    return [row for row in found.instances if row.host == host() and start.pid_runs(row.pid) and row.left_at is None]
 
 
 def _check_revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
@@ -108,6 +126,16 @@ def _check_revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
     what = f"the database is at revision {found.revision}, and this program knows none after {found.head}"
     remedy = "install the newer version here too; gateways that run already may go on until then"
     yield StartFault(check="revision", where="database.url", what=what, remedy=remedy)
+
+
+def _check_encoding(found: DatabaseState) -> Iterator[StartFault]:
+    if found.encoding != UTF8:
+        yield StartFault(
+            check="database",
+            where="database.url",
+            what=f"the database is encoded in {found.encoding}, which lacks Chinese letters",
+            remedy="make a new one: createdb --owner=ROLE --encoding=UTF8 --template=template0 NAME, and load the files there",
+        )
 
 
 def _upgrade_fault(start: Start) -> str:
@@ -140,7 +168,10 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
         with engine.connect() as connection:
             instances = tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
             patrons = connection.execute(select(func.count()).select_from(PATRONS)).scalar_one()
-            return DatabaseState(revision=revision, head=head, instances=instances, patrons=patrons)
+            encoding = UTF8
+            if engine.dialect.name == "postgresql":
+                encoding = str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+            return DatabaseState(revision=revision, head=head, instances=instances, patrons=patrons, encoding=encoding)
     finally:
         engine.dispose()
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault, endpoints
 from hkall_gateway.config.gateway import DatabaseConfig
+from hkall_gateway.config.secret_files import ENVIRONMENT, find_environment_faults
 from hkall_gateway.db.engine import connect
 
 LEAST_BYTES: Final = 1_000_000
@@ -45,6 +46,24 @@ def check_written(start: Start) -> Iterator[StartFault]:
         kind, _, address = endpoint.text.partition(":address=")
         if kind == "unix":
             yield from _check_folder(endpoint.where, Path(address.partition(":")[0]), Effect.REFUSED)
+
+
+def check_environment(start: Start) -> Iterator[StartFault]:
+    """Check the lines of the environment file beside the configuration, which systemd would ignore without a word."""
+    file = start.path.absolute().parent / ENVIRONMENT
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:  # there is none, or only root may read it
+        return
+    except UnicodeDecodeError as bad:
+        line = bad.object[: bad.start].count(b"\n") + 1
+        yield StartFault(
+            check="files", where=f"{file}:{line}", what="is not UTF-8 text", remedy="save it as UTF-8", effect=Effect.TOLERATED
+        )
+        return
+    for number, what in find_environment_faults(text):
+        message, _, remedy = what.partition(": ")
+        yield StartFault(check="files", where=f"{file}:{number}", what=message, remedy=remedy, effect=Effect.TOLERATED)
 
 
 def check_read(start: Start) -> Iterator[StartFault]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.app.machine import listens
 from hkall_gateway.app.start_checks import database
 from hkall_gateway.app.start_checks.faults import Start, StartFault, endpoints
+from hkall_gateway.db.instances import Instance
 from hkall_gateway.net.endpoints import SHARED
 from hkall_gateway.net.tls import endpoint_arguments
 
@@ -31,6 +32,8 @@ class EndpointCheck:
     answers: bool = False
     taken: str = ""
     network: bool = True
+    port: int = 0
+    is_shared: bool = False
 
 
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
@@ -43,6 +46,8 @@ def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> 
         name=f"{kind}:{port}",
         answers=connect and _accepts_connection(host, port),
         taken=_find_bind_error(host, port, shared=shared),
+        port=port,
+        is_shared=shared,
     )
 
 
@@ -68,19 +73,43 @@ def check_twice(start: Start) -> Iterator[StartFault]:
 
 def check_free(start: Start) -> Iterator[StartFault]:
     """Check that each port is free or, if this gateway is running, in use by this gateway."""
-    pids = database.own_processes(start) if start.running else ()
+    running = database.running_here(start)
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
-        if seen.taken == IN_USE and any(listens(pid, _port_and_host(endpoint.text)[1]) is not False for pid in pids):
-            continue  # in use by this gateway itself
-        if seen.taken:
-            yield StartFault(
-                check="ports",
-                where=endpoint.where,
-                what=f"{seen.name}: {seen.taken}",
-                remedy=_port_remedy(seen.taken),
-                subject=seen.name,
-            )
+        if not seen.taken:
+            continue
+        what, remedy = f"{seen.name}: {seen.taken}", _port_remedy(seen.taken)
+        if seen.taken == IN_USE:
+            if running is None and start.running:  # another check reports the database, which would tell who has the port
+                continue
+            holder = find_holder(running or (), seen.port, start.instance)
+            if holder is not None and start.running and (is_ours(holder, start.instance) or endpoint.shared):
+                continue
+            if holder is not None:
+                what, remedy = f"{seen.name}: gateway {holder.name} of this machine has it", OWN_PORT
+        yield StartFault(check="ports", where=endpoint.where, what=what, remedy=remedy, subject=seen.name)
+
+
+OWN_PORT: Final = "give each gateway its own port ({instance} in the endpoint), or set share_ports"
+
+
+def is_ours(row: Instance, instance: str) -> bool:
+    """Check whether a running gateway is the one with this name, or its web process."""
+    return row.name.removesuffix("-web") == instance
+
+
+def find_holder(running: Iterable[Instance], port: int, instance: str) -> Instance | None:
+    """Return the gateway among those of this machine that has opened a port, ours first, or None for another program."""
+    for row in sorted(running, key=lambda row: not is_ours(row, instance)):
+        if row.ports:
+            has_it = str(port) in row.ports.split()
+        else:
+            # It is starting, or of an older version. If we may not inspect the process, believe that the port is ours.
+            sees = listens(row.pid, port)
+            has_it = is_ours(row, instance) if sees is None else sees
+        if has_it:
+            return row
+    return None
 
 
 def _port_remedy(taken: str) -> str:

@@ -35,6 +35,7 @@ CHECKS: Final[tuple[StartCheck, ...]] = (
     check_locations,
     files.check_written,
     files.check_read,
+    files.check_environment,
     certificates.check_certificates,
     ports.check_twice,
     ports.check_free,

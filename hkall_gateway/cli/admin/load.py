@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
@@ -26,7 +29,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Title
 if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
     from hkall_gateway.db.unit_of_work import UnitOfWork
-    from hkall_gateway.ils.columns import Places
+    from hkall_gateway.ils.columns import CsvFormat, Places
     from hkall_gateway.rules.partners import Partner
 
 T = TypeVar("T")
@@ -53,21 +56,62 @@ def load() -> None:
     """
 
 
+def _check_encoding(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise CliError(f"--encoding: {name!r} is not known; try utf-8, big5hkscs, gb18030, utf-16 or cp1252", WRONG) from None
+    return name
+
+
+def _with_format(command: Callable[..., object]) -> Callable[..., object]:
+    """Add the options for encoding and delimiter, which become the argument `written` of the command."""
+
+    @click.option(
+        "--encoding", default="utf-8-sig", callback=_check_encoding, help="CSV: its encoding, such as big5hkscs; else UTF-8."
+    )
+    @click.option(
+        "--delimiter", type=click.Choice([",", ";", "tab", "|"]), default=",", help="CSV: what separates its columns."
+    )
+    @functools.wraps(command)
+    def formatted(*args: object, encoding: str, delimiter: str, **options: object) -> object:
+        from hkall_gateway.ils.exports import CsvFormat
+
+        written = CsvFormat(encoding, delimiter=delimiter.replace("tab", "\t"))
+        return command(*args, written=written, **options)
+
+    return formatted
+
+
+@contextmanager
+def _refusals_recorded(site: Site, kind: str, *, dry_run: bool) -> Iterator[None]:
+    """Record in the database that a file was refused, for `doctor` and the metrics."""
+    try:
+        yield
+    except CliError:
+        if not dry_run:
+            from hkall_gateway.db import instances
+
+            _write(site, bind(instances.record_refused_load, kind, site.now()))
+        raise
+
+
 _options = combine_options(
     with_site,
+    _with_format,
     FILE,
     click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
     click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
     click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
 )
 _checked_options = combine_options(
-    FILE, click.option("--dry-run", is_flag=True, help="Check the file, without loading it."), with_site
+    FILE, click.option("--dry-run", is_flag=True, help="Check the file, without loading it."), with_site, _with_format
 )
 
 
 @load.command()
 @_options
-def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> None:
+def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool, written: CsvFormat) -> None:
     """Load patrons.csv, or Alma's user XML: a <users> file, or a zip archive of several.
 
     \b
@@ -77,20 +121,23 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     from hkall_gateway.db.loads import former_cards, loading
     from hkall_gateway.ils import exports
 
-    export = _read_file(exports.read_patron_rows, file)
+    with _refusals_recorded(site, "patrons", dry_run=dry_run):
+        export = _read_file(lambda path: exports.read_patron_rows(path, written), file)
     rows = export.rows
     _warn_of_words(rows, site.library.policy)
+    _warn_of_addresses(rows)
     if "language" in export.columns:
-        written = site.languages
-        languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in written else borrower.language)
+        ours = site.languages
+        languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in ours else borrower.language)
         for word, places in languages.items():
-            _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
+            _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {ours[0]}")
     cards = site.read(bind(former_cards.judge, rows))
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
     report = site.read(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
-    summary = _judge_report("patrons", report, full=full, force=force)
+    with _refusals_recorded(site, "patrons", dry_run=dry_run):
+        summary = _judge_report("patrons", report, full=full, force=force)
     if dry_run:
         echo(summary)
     else:
@@ -122,7 +169,9 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     show_default=True,
     help="Refuse a file with bad records, or leave these out; then no copy is removed.",
 )
-def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str) -> None:
+def holdings(
+    site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str, written: CsvFormat
+) -> None:
     """Load holdings.csv, MARC21 (.mrc) or MARCXML (.xml).
 
     Warnings name agencies that are not partners, and item statuses that are not known.
@@ -131,8 +180,8 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
     Example: hkall-gateway load holdings holdings.csv
     Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
     """  # noqa: D301  # click interprets \b
-    with working(f"reading {file.name}"):
-        found = _read_holdings(site, file, agency, skip=bad_records == "skip")
+    with working(f"reading {file.name}"), _refusals_recorded(site, "holdings", dry_run=dry_run):
+        found = _read_holdings(site, file, agency, written, skip=bad_records == "skip")
     _warn_of_copies(found.rows, site)
     for mistake in found.mistakes:
         echo(f"{mistake}; it is left out", err=True)
@@ -152,13 +201,13 @@ class _Holdings:
     titles: Mapping[str, Title] = field(default_factory=dict)
 
 
-def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdings:
+def _read_holdings(site: Site, file: Path, agency: str, written: CsvFormat, *, skip: bool) -> _Holdings:
     from hkall_gateway.db.loads.loading import StagedCopies, Withdrawals
     from hkall_gateway.ils import exports, marc, marc_records
 
     staged = StagedCopies()
     if not marc_records.is_marc(file):
-        table = _read_file(lambda path: exports.read_holdings_file(path, staged, skip=skip), file)
+        table = _read_file(lambda path: exports.read_holdings_file(path, staged, written, skip=skip), file)
         return _Holdings(
             rows=staged, mistakes=table.mistakes, withdrawals=Withdrawals(copies=table.deleted), columns=table.columns
         )
@@ -174,7 +223,8 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
         report = site.read(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
-    summary = _judge_report("holdings", report, full=full, force=force)
+    with _refusals_recorded(site, "holdings", dry_run=dry_run):
+        summary = _judge_report("holdings", report, full=full, force=force)
     if dry_run:
         echo(summary)
         return
@@ -194,7 +244,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 
 @load.command()
 @_checked_options
-def closures(site: Site, file: Path, dry_run: bool) -> None:
+def closures(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
     """Load closures.csv, which replaces the closed days of the libraries that it names.
 
     Example: hkall-gateway load closures closures.csv
@@ -202,7 +252,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    days = _read_file(exports.read_closures, file)
+    days = _read_file(lambda path: exports.read_closures(path, written), file)
     if not dry_run:
         _write(site, bind(loading.write_closures, days))
     echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
@@ -210,7 +260,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
 @load.command()
 @_checked_options
-def partners(site: Site, file: Path, dry_run: bool) -> None:
+def partners(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
     """Load partners.csv into the directory; rows of the configuration file take precedence at the next start.
 
     Example: hkall-gateway load partners partners.csv
@@ -218,7 +268,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _read_file(exports.read_partners, file)
+    rows = _read_file(lambda path: exports.read_partners(path, written), file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
         _write(site, bind(_write_partners, rows[start : start + loading.CHUNK]))
     echo(f"partners: {len(rows)} rows")
@@ -230,7 +280,7 @@ def _write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
 
 @load.command("requests")
 @_checked_options
-def requests_(site: Site, file: Path, dry_run: bool) -> None:
+def requests_(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
     """Load requests.csv: the requests that were open when the gateway took over. Existing requests are not changed.
 
     Example: hkall-gateway load requests requests.csv --dry-run
@@ -238,7 +288,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _read_file(exports.read_requests, file)
+    rows = _read_file(lambda path: exports.read_requests(path, written), file)
     # The old system's last day to collect is not in the file: the patrons have the whole period from today on (R14).
     closures = site.read(lambda unit: unit.partners.closed_days(site.library.agency))
     last = pickup_last(civil(site.now()), site.library.policy, closures)
@@ -266,6 +316,19 @@ def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
     modes = _places_of_unknown(rows, lambda row: row.study_mode if study_mode_of(row.study_mode, known) is None else "")
     for word, places in modes.items():
         _warn_at(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
+
+
+def _warn_of_addresses(rows: Sequence[PatronRow]) -> None:
+    """Warn about e-mail addresses to which no letter can go."""
+    from hkall_gateway.ils.columns import Places
+
+    places = Places()
+    for row in rows:
+        address = row.borrower.email.reveal()
+        if address and "@" not in address.strip("@"):
+            places.add(row.where)
+    if places:
+        _warn_at(places, f"email has no @ between two parts: {len(places)} patrons get no letter")
 
 
 def _warn_of_refused(cards: Replacements) -> None:

@@ -6,6 +6,7 @@ The file is a tar archive, encrypted by age (https://age-encryption.org): `age -
 from __future__ import annotations
 
 import grp
+import hashlib
 import json
 import os
 import pwd
@@ -339,10 +340,22 @@ def _place_files(tar: tarfile.TarFile, *, force: bool) -> int:
 
 
 def _is_untouched(path: Path, text: bytes) -> bool:
-    """Return whether a file may be replaced: it has this text, or is as the package has put it."""
+    """Return whether a file may be replaced: it has this text, or is as the Debian package or the wheel has put it."""
     there = path.read_bytes()
-    samples = (Path("/usr/share/hkall-gateway/etc"), Path(sys.prefix, "share", "hkall-gateway", "etc"))
-    return there == text or any((one / path.name).is_file() and (one / path.name).read_bytes() == there for one in samples)
+    sample = Path(sys.prefix, "share", "hkall-gateway", "etc", path.name)
+    if there == text or (sample.is_file() and sample.read_bytes() == there):
+        return True
+    md5 = hashlib.md5(there, usedforsecurity=False).hexdigest()
+    return f"{path} {md5}" in _files_of_the_package()
+
+
+def _files_of_the_package() -> str:
+    """Return the configuration files of the Debian package, each with the MD5 sum of its first text."""
+    command = ["dpkg-query", "--show", "--showformat=${Conffiles}", "hkall-gateway"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:  # no Debian
+        return ""
 
 
 def _own(path: Path, member: tarfile.TarInfo) -> None:

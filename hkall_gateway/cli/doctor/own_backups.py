@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +14,7 @@ from hkall_gateway.app.start_checks.database import open_to_read
 from hkall_gateway.app.start_checks.files import database_file
 from hkall_gateway.cli.doctor.findings import Sheet
 from hkall_gateway.config.gateway import DatabaseConfig
-from hkall_gateway.db.instances import BACKUP
+from hkall_gateway.db.instances import BACKUP, refused_loads
 from hkall_gateway.db.tables import JOBS
 
 BACKUP_DUE: Final = timedelta(hours=36)
@@ -54,6 +55,7 @@ def check_backups(sheet: Sheet, database: DatabaseConfig, now: datetime) -> None
     try:
         with engine.connect() as connection:
             made_at = connection.execute(select(JOBS.c.last_run).where(JOBS.c.name == BACKUP)).scalar()
+            refused = read_refused_loads(connection)
             if database_file(database) is None:
                 archive = _read_archive(connection)
     except SQLAlchemyError as error:
@@ -62,6 +64,13 @@ def check_backups(sheet: Sheet, database: DatabaseConfig, now: datetime) -> None
     finally:
         engine.dispose()
     judge_backup(sheet, made_at, now)
+    for kind, at in refused.items():
+        what = f"the file of {kind} was refused on {at:%Y-%m-%d %H:%M} UTC: the data are older"
+        sheet.fail(
+            "loads", what, f"Run `journalctl -u hkall-gateway-load@{kind}` for the reason, and export the file again.", kind
+        )
+    if not refused:
+        sheet.ok("loads", "no file was refused since the last load")
     if archive is None:
         sheet.ok("archive", "SQLite has none: `backup` is all")
     else:
@@ -73,6 +82,11 @@ def _read_archive(connection: Connection) -> ArchiveState:
     may_read_base = bool(connection.execute(_MAY_READ_BASE).scalar_one())
     base_at = connection.execute(_BASE).scalar_one() if may_read_base else None
     return ArchiveState(**row, base_at=base_at, may_read_base=may_read_base)
+
+
+def read_refused_loads(connection: Connection) -> Mapping[str, datetime]:
+    """Return when a file was refused last, for each kind of load that has not succeeded since."""
+    return refused_loads({str(name): at for name, at in connection.execute(select(JOBS.c.name, JOBS.c.last_run))})
 
 
 def judge_backup(sheet: Sheet, made_at: datetime | None, now: datetime) -> None:

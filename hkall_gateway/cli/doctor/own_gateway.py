@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
@@ -19,7 +19,16 @@ from hkall_gateway.app.start_checks.certificates import read_certificates
 from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, display_name, read_only, read_state
 from hkall_gateway.app.start_checks.faults import Start, endpoints
 from hkall_gateway.app.start_checks.files import database_file
-from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, probe_endpoint
+from hkall_gateway.app.start_checks.ports import (
+    DENIED,
+    OWN_PORT,
+    PRIVILEGED,
+    EndpointCheck,
+    check_free,
+    find_holder,
+    is_ours,
+    probe_endpoint,
+)
 from hkall_gateway.app.start_checks.table import CHECKS, find_faults
 from hkall_gateway.cli.doctor import connection, findings
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
@@ -29,6 +38,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
 from hkall_gateway.config.notes import notes
 from hkall_gateway.db import schema
+from hkall_gateway.db.instances import Instance
 from hkall_gateway.net.tls import KIND, endpoint_arguments
 from hkall_gateway.rules.settings import Policy
 
@@ -119,6 +129,7 @@ PLAN: Final = (
     "integrity",
     "backup",
     "archive",
+    "loads",
     "disk",
     "timezone",
     "ports",
@@ -284,9 +295,10 @@ def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneIn
 
 
 async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
-    texts = [one.text for one in endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB)]
+    ours = list(endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB))
+    probe = tools.in_thread(lambda: [probe_endpoint(one.text, shared=one.shared) for one in ours])
     try:
-        looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [probe_endpoint(text) for text in texts]))
+        looked = await within(tools.reactor, sheet.left_s(), probe)
     except TooLong as late:
         sheet.fail("ports", str(late))
         return
@@ -298,11 +310,14 @@ async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace
 class Running:
     """The running gateway with our name: its process id, or None if it does not run on this machine.
 
-    `sure` is False if a gateway that is registered under another host name may run here.
+    `sure` is False if a gateway that is registered under another host name may run here. `here` are all gateways that run on
+    this machine.
     """
 
     pid: int | None = None
     sure: bool = True
+    here: tuple[Instance, ...] = ()
+    name: str = field(default="", kw_only=True)
 
 
 def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
@@ -311,17 +326,25 @@ def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | Non
         return Running(sure=False)
     now, machine = tools.means.clock(), host()
     up = [one for one in found.instances if one.state(now) == "up"]
-    mine = [one.pid for one in up if one.name == here.instance and one.host == machine and here.runs(one.pid)]
-    return Running(mine[0] if mine else None, sure=all(one.host == machine for one in up))
+    local = tuple(one for one in up if one.host == machine and here.runs(one.pid))
+    mine = [one.pid for one in local if one.name == here.instance]
+    sure = all(one.host == machine for one in up)
+    return Running(mine[0] if mine else None, sure=sure, here=local, name=here.instance)
 
 
 def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
     """Add the finding about one endpoint."""
     name = port.name
+    holder = find_holder(running.here, port.port, running.name) if port.answers else None
     if not port.network:
         sheet.ok("ports", f"{name}: not a port of the network", name)
-    elif port.answers and running.pid is not None:
-        sheet.ok("ports", f"{name}: the gateway answers (process {running.pid})", name)
+    elif holder is not None and is_ours(holder, running.name):
+        sheet.ok("ports", f"{name}: the gateway answers (process {holder.pid})", name)
+    elif holder is not None and port.is_shared:
+        sheet.ok("ports", f"{name}: gateway {holder.name} answers, which shares the port", name)
+    elif holder is not None:
+        advice = f"{OWN_PORT[:1].upper()}{OWN_PORT[1:]}."
+        sheet.fail("ports", f"{name}: gateway {holder.name} of this machine has it", advice, name)
     elif port.answers and not running.sure:
         sheet.warn("ports", f"{name}: a program answers; the database does not tell whether it is the gateway", about=name)
     elif port.answers:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import socket
-import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -163,7 +162,9 @@ def connected(address: str, timeout_s: float, *, tls: bool = False, authority: P
         raise CliError(f"{address!r} is not HOST:PORT", WRONG)
     try:
         line = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
-        context = ssl.create_default_context(cafile=authority) if tls or authority else None
+        from hkall_gateway.net.tls import client_context
+
+        context = client_context(authority) if tls or authority else None
         return context.wrap_socket(line, server_hostname=host.strip("[]")) if context else line
     except (OSError, OverflowError) as bad:
         raise CliError(f"{address}: {bad}") from None
