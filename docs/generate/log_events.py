@@ -247,6 +247,8 @@ EVENTS: Final = tuple(
         ("web.answered",              "info",    "verb page code peer ms",          "A page was answered."),
         ("web.page_refused",          "warning", "who why peer left_out",
             "A page was refused before it took a thread; at most 30 lines a minute for each reason."),
+        ("web.proxy_unreadable",      "warning", "peer",
+            "A reverse proxy sent an X-Forwarded-For that names no address; at most once an hour."),
         ("web.form_refused",          "warning", "why",                             "A form came without a valid token."),
         ("web.login_refused",         "warning", "who outcome peer why",            "A login on the web was wrong."),
         ("live_status.failed",        "error",   "partner exception",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
+import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
+from twisted.internet.defer import Deferred
 
 from hkall_gateway.app import carriers
 from hkall_gateway.app.resources import PerConfiguration, Resources
@@ -17,7 +22,10 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc
+from hkall_gateway.db import bind, instances
 from hkall_gateway.db.database import Store
+from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.live_status import LiveStatus
@@ -39,6 +47,11 @@ from hkall_gateway.web.callers import Callers, Share
 from hkall_gateway.web.limits import PageLimits
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
+
+LOG = structlog.get_logger()
+
+REPORTED_EVERY: Final = timedelta(hours=1)
+"""Minimum time between two reports about reverse proxies."""
 
 
 def web_server(
@@ -89,8 +102,30 @@ def web_server(
         table.max_connections_per_address,
         Callers(store, settings, means.clock, means.reactor),
         PageLimits(app, lambda: settings().pages_per_minute, means.metrics, means.clock),
+        ProxyReports(store, means.clock).report,
         live.stop,
     )
+
+
+class ProxyReports:
+    """Logs and records, for `doctor`, that a reverse proxy has named no address of a caller. Used in the reactor's thread."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+        self._store, self._now = store, now
+        self._recorded_at: datetime | None = None
+
+    def report(self, proxy: str) -> None:
+        """Report a proxy, at most once in REPORTED_EVERY."""
+        now = self._now()
+        if self._recorded_at is not None and now - self._recorded_at < REPORTED_EVERY:
+            return
+        self._recorded_at = now
+        LOG.warning("web.proxy_unreadable", peer=proxy)
+        Deferred.fromCoroutine(self._record(now))
+
+    async def _record(self, now: datetime) -> None:
+        with suppress(Unavailable):  # the next report is recorded
+            await self._store.write(bind(instances.record, instances.PROXY, now), unlocked("one upsert"))
 
 
 async def _ask_statuses(

@@ -57,6 +57,8 @@ def terminals(unit: UnitOfWork) -> tuple[TerminalActivity, ...]:
 
 BACKUP: Final = "backup"
 DOCTOR: Final = "doctor"
+PROXY: Final = "unreadable proxy"
+"""Job name under which the pages record that a reverse proxy has named no address of a caller."""
 WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
 
 

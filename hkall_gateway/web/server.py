@@ -7,6 +7,7 @@ a group callers take turns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
@@ -188,11 +189,25 @@ class WebRequest(BoundedRequest):
         for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
             raw.removeHeader(name)
         if self.channel.site.proxies().admits(self.client_address):
-            self.client = _caller_address(self.client, raw.getRawHeaders(b"x-forwarded-for", ()))
+            self._read_caller_address(raw.getRawHeaders(b"x-forwarded-for", ()))
             self._https_at_proxy = _last_value(raw.getRawHeaders(b"x-forwarded-proto", ())).lower() == "https"
         for name in FORWARDED:
             raw.removeHeader(name)
         super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
+
+    def _read_caller_address(self, values: Sequence[bytes]) -> None:
+        """Take the caller's address from X-Forwarded-For. Report a header without a valid address, but not an absent one."""
+        if not values:  # such as a health check by the proxy itself
+            return
+        text = _last_value(values)
+        address = _address_without_port(text)
+        try:
+            known = ip_address(address)
+        except ValueError:
+            self.channel.site.report_unreadable(self.client_address)
+            return
+        kind = IPv6Address if known.version == IPV6 else IPv4Address
+        self.client = kind("TCP", address, 0)
 
     def isSecure(self) -> bool:  # noqa: N802  # Twisted's own name
         """Check whether the caller uses HTTPS, either to the gateway or to a configured reverse proxy."""
@@ -200,7 +215,10 @@ class WebRequest(BoundedRequest):
 
 
 class WebSite(BoundedSite):
-    """The Twisted site for the pages. Counts connections from `proxies` under PROXY instead of their IP address."""
+    """The Twisted site for the pages. Counts connections from `proxies` under PROXY instead of their IP address.
+
+    `report_unreadable` is called with the address of a proxy whose X-Forwarded-For names no address.
+    """
 
     def __init__(
         self,
@@ -210,9 +228,11 @@ class WebSite(BoundedSite):
         proxies: Callable[[], AllowList],
         most: int,
         most_of_one: int,
+        report_unreadable: Callable[[str], object],
     ) -> None:
         super().__init__(root, bounds, reactor, WebRequest)
         self.proxies, self._most_of_proxies, self._most_of_one = proxies, most, most_of_one
+        self.report_unreadable = report_unreadable
         self._channels: set[BoundedChannel] = set()
 
     def enter(self, channel: BoundedChannel) -> ConnectionSlot | None:
@@ -242,15 +262,13 @@ class WebSite(BoundedSite):
             channel.loseConnection()
 
 
-def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
-    """Return the last address in X-Forwarded-For, or the proxy's own address if the header has no valid address."""
-    named = _last_value(values)
-    try:
-        known = ip_address(named)
-    except ValueError:
-        return proxy
-    kind = IPv6Address if known.version == IPV6 else IPv4Address
-    return kind("TCP", named, 0)
+_WITH_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?")
+"""Matches an IPv4 address or a bracketed IPv6 address, with the port that some proxies append."""
+
+
+def _address_without_port(text: str) -> str:
+    found = _WITH_PORT.fullmatch(text)
+    return found[1] or found[2] or "" if found else text
 
 
 def _last_value(values: Sequence[bytes]) -> str:
@@ -273,12 +291,13 @@ class WebServer:
         most_of_one: int,
         callers: Callers,
         limits: PageLimits,
+        report_unreadable: Callable[[str], object],
         at_end: Callable[[], None],
     ) -> None:
         self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
         self._pool = ThreadPool(0, sum(threads.values()), "web")
         self._pages = PagesResource(reactor, self._pool, app, threads, callers, limits)
-        self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one)
+        self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one, report_unreadable)
 
     def start(self) -> None:
         """Start the thread pool. Threads are created as requests arrive. Call this in the reactor's thread."""

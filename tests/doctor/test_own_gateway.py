@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,7 +17,7 @@ from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.clock import now
 from hkall_gateway.db import schema
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.instances import BACKUP
+from hkall_gateway.db.instances import BACKUP, PROXY
 from hkall_gateway.db.tables import INSTANCES, JOBS, PATRONS
 from tests.doctor.conftest import INSTANCE, SITE, Authority, Site, finding, status
 from tests.ports import free_ports
@@ -114,6 +114,21 @@ def test_site_without_a_backup_is_warned(site: Site) -> None:
     connection.close()
     found = finding(site.examine("gateway"), "backup")
     assert (found.status.value, "hkall-gateway-backup.timer" in found.advice) == ("warn", True)
+
+
+@pytest.mark.parametrize(("age", "word"), [(None, "ok"), (timedelta(hours=2), "warn"), (timedelta(days=8), "ok")])
+def test_proxy_that_names_no_address_is_reported_for_a_week(site: Site, age: timedelta | None, word: str) -> None:
+    file = ready(site)
+    web = '\n[web]\npublic_url = "https://hkall.test"\nproxy_from = ["192.0.2.9/32"]\n'
+    site.path.write_text(site.path.read_text(encoding="utf-8") + web, encoding="utf-8")
+    if age is not None:
+        engine = open_engine(f"sqlite:///{file}")
+        with engine.begin() as connection:
+            connection.execute(insert(JOBS), {"name": PROXY, "last_run": now() - age})
+        engine.dispose()
+    found = finding(site.examine("gateway"), "proxy")
+    assert found.status.value == word
+    assert word == "ok" or "X-Forwarded-For" in found.advice
 
 
 def test_postgresql_is_opened_by_url(site: Site, postgres_url: str) -> None:

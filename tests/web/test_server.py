@@ -76,6 +76,7 @@ class Pages:
     proxies: list[AllowList]
     metrics: Metrics
     pages_per_minute: list[int]
+    unreadable: list[str]
     stopped: bool = False
 
     def get(self, path: str, body: bytes | None = None, who: str = "staff", source: str = "127.0.0.1") -> tuple[int, bytes]:
@@ -165,11 +166,13 @@ def pages(reactor: Any) -> Iterator[Pages]:
     threads = {share: THREADS if share is Share.STAFF else THREADS // 2 for share in Share}
     callers: Any = ByHeader()
     most = (MOST_CONNECTIONS, MOST_CONNECTIONS)
-    metrics, pages_per_minute = Metrics(), [0]
+    metrics, pages_per_minute, unreadable = Metrics(), [0], list[str]()
     services: Any = SimpleNamespace(seconds=lambda: 0.0)
     app.extensions |= shared(services)
     page_limits = PageLimits(app, lambda: pages_per_minute[0], metrics, lambda: NOW)
-    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], *most, callers, page_limits, lambda: None)
+    made = WebServer(
+        app, bridge, bounds, reactor, threads, lambda: proxies[0], *most, callers, page_limits, unreadable.append, lambda: None
+    )
 
     async def listen() -> Any:
         made.start()
@@ -177,7 +180,9 @@ def pages(reactor: Any) -> Iterator[Pages]:
         return await endpoint(reactor, 0, interface="127.0.0.1").listen(made.site)
 
     listening: Any = blockingCallFromThread(reactor, lambda: ensureDeferred(listen()))
-    found = Pages(listening.getHost().port, go_on, inside, made, listening, reactor, proxies, metrics, pages_per_minute)
+    found = Pages(
+        listening.getHost().port, go_on, inside, made, listening, reactor, proxies, metrics, pages_per_minute, unreadable
+    )
     yield found
     go_on.set()
     found.stop()
@@ -447,7 +452,33 @@ def test_last_address_reported_by_a_trusted_proxy_is_the_caller(pages: Pages) ->
     assert caller(pages.port, *one_line) == "2001:db8::1 https []"
     two_lines = ("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-For", "198.51.100.9"), ("X_Forwarded_For", "203.0.113.2")
     assert caller(pages.port, *two_lines) == "198.51.100.9 http []"
-    assert caller(pages.port, ("X-Forwarded-For", "unknown")) == f"{CALLER} http []"
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        ("198.51.100.9:443", "198.51.100.9"),
+        ("203.0.113.1, 198.51.100.9:65535", "198.51.100.9"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1:443", "2001:db8::1:443"),  # without brackets the last group belongs to the address
+    ],
+)
+def test_port_in_a_forwarded_address_is_ignored(pages: Pages, header: str, address: str) -> None:
+    pages.proxies[0] = AllowList([f"{CALLER}/32"])
+    assert caller(pages.port, ("X-Forwarded-For", header)) == f"{address} http []"
+    assert pages.unreadable == []
+
+
+@pytest.mark.parametrize(
+    "header", ["unknown", "", "198.51.100.9,", "_hidden:443", "198.51.100.9:443:1", "[198.51.100", "256.1.1.1"]
+)
+def test_proxy_whose_forwarded_address_cannot_be_read_is_reported(pages: Pages, header: str) -> None:
+    pages.proxies[0] = AllowList([f"{CALLER}/32"])
+    assert caller(pages.port, ("X-Forwarded-For", header)) == f"{CALLER} http []"
+    assert pages.unreadable == [CALLER]
+    assert caller(pages.port) == f"{CALLER} http []"  # such as a check of the proxy's own
+    assert pages.unreadable == [CALLER]
 
 
 @pytest.mark.parametrize("kind", ["haproxy", "nginx"])

@@ -9,14 +9,17 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
+from sqlalchemy import select
+
 from hkall_gateway.app.machine import host
 from hkall_gateway.app.resources import Serving
 from hkall_gateway.app.start_checks.certificates import read_certificates
-from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, display_name, read_only, read_state
+from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, display_name, open_to_read, read_only, read_state
 from hkall_gateway.app.start_checks.faults import Start, endpoints
 from hkall_gateway.app.start_checks.files import database_file
 from hkall_gateway.app.start_checks.ports import (
@@ -38,10 +41,13 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
 from hkall_gateway.config.notes import notes
 from hkall_gateway.db import schema
-from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.instances import PROXY, Instance
+from hkall_gateway.db.tables import JOBS
 from hkall_gateway.net.tls import KIND, endpoint_arguments
 from hkall_gateway.rules.settings import Policy
 
+PROXY_REPORT_COUNTS_FOR: Final = timedelta(days=7)
+"""How long an unreadable header of a reverse proxy is reported."""
 UPGRADE: Final = "Run `hkall-gateway db upgrade`."
 FAILING: Final = "Look at the disk and its mount (`dmesg`, `journalctl -k`): it fails, is full, or takes no writes."
 NEWER: Final = "Install the newer version of the program here too; gateways that run already may go on until then."
@@ -61,6 +67,23 @@ async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState
     else:
         sheet.fail("revision", f"at {found.revision}, which this program does not know: it needs {found.head}", NEWER)
     return found
+
+
+def check_proxy(sheet: Sheet, config: GatewayConfig, now: datetime) -> None:
+    """Add the finding about the reverse proxies of the pages. The database is at the revision of this program."""
+    if config.web is None or not config.web.proxy_from:
+        sheet.ok("proxy", "no reverse proxy is configured")
+        return
+    engine = open_to_read(config.database)
+    try:
+        with engine.connect() as connection:
+            last: datetime | None = connection.execute(select(JOBS.c.last_run).where(JOBS.c.name == PROXY)).scalar()
+    finally:
+        engine.dispose()
+    if last is None or now - last > PROXY_REPORT_COUNTS_FOR:
+        sheet.ok("proxy", f"every address was read for {PROXY_REPORT_COUNTS_FOR.days} days")
+    else:
+        sheet.warn("proxy", f"an X-Forwarded-For named no address, last on {last:%Y-%m-%d %H:%M} UTC")
 
 
 async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
@@ -130,6 +153,7 @@ PLAN: Final = (
     "backup",
     "archive",
     "loads",
+    "proxy",
     "disk",
     "timezone",
     "ports",
@@ -174,6 +198,7 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     await check_integrity(sheet, tools)
     if found is not None and found.revision == found.head:
         await _in_time(sheet, tools, "backup", lambda: check_backups(sheet, config.database, start.now))
+        await _in_time(sheet, tools, "proxy", lambda: check_proxy(sheet, config, start.now))
     check_disks(sheet, written_folders(config, here))
     check_zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
     await _check_ports(sheet, tools, here, runs(tools, here, found))
