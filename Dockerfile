@@ -12,6 +12,8 @@ COPY hkall_gateway ./hkall_gateway
 RUN /opt/hkall/bin/pip install --no-cache-dir '.[postgres,web]'
 
 FROM ${BASE}
+ARG BASE
+LABEL org.opencontainers.image.base.name=${BASE}
 RUN useradd --system --uid 10001 --no-create-home --home-dir /var/lib/hkall hkall \
     && install -d -m 0750 -o hkall -g hkall /var/lib/hkall /etc/hkall
 COPY --from=build /opt/hkall /opt/hkall

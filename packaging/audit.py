@@ -12,7 +12,11 @@ import sys
 from typing import Any
 
 OURS = "distribution marked as editable"
-"""Reason that pip-audit gives for skipping the gateway itself."""
+"""Reason that pip-audit gives for skipping the gateway itself, as `make .venv` installs it."""
+OUR_NAME = "hkall-gateway"
+"""The gateway itself, as `make sbom` installs it."""
+VULNERABLE, NO_DATA = 1, 3
+"""Exit codes: a library has a known vulnerability, or the database has no data about a library."""
 
 
 def findings(report: dict[str, Any]) -> list[str]:
@@ -26,31 +30,34 @@ def findings(report: dict[str, Any]) -> list[str]:
 
 def unknown(report: dict[str, Any]) -> list[str]:
     """Return the libraries about which the database had no data."""
-    return [found["name"] for found in report["dependencies"] if found.get("skip_reason", OURS) != OURS]
+    skipped = [found for found in report["dependencies"] if found.get("skip_reason", OURS) != OURS]
+    return [found["name"] for found in skipped if found["name"] != OUR_NAME]
 
 
-def judged(report: dict[str, Any]) -> tuple[list[str], bool]:
-    """Return lines for people, and whether each library is known to have no vulnerability."""
+def judged(report: dict[str, Any]) -> tuple[list[str], int]:
+    """Return lines for people, and the exit code: 0 if each library is known to have no vulnerability."""
     bad, missing = findings(report), unknown(report)
     audited = sum("vulns" in library for library in report["dependencies"])
     lines = [*bad, f"libraries audited: {audited}, known vulnerabilities: {len(bad)}"]
     if missing:
         some = ", ".join(missing[:3])
         lines.append(f"NOT AUDITED: no data about {len(missing)} of them, such as {some}: is PyPI's own server reachable?")
-    return lines, audited > 0 and not bad and not missing
+    if bad:
+        return lines, VULNERABLE
+    return lines, NO_DATA if missing or not audited else 0
 
 
 def main(command: list[str]) -> int:
-    """Print the findings, and return 0 only if each library is known to have no vulnerability."""
+    """Print the findings, and return the exit code."""
     words = [*command, "--format", "json", "--progress-spinner", "off"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     try:
-        lines, sound = judged(json.loads(ended.stdout))
+        lines, code = judged(json.loads(ended.stdout))
     except ValueError:
         why = (ended.stderr.strip() or "pip-audit printed no report").splitlines()[-1]
-        lines, sound = [f"NOT AUDITED: no data about any library: {why}"], False
+        lines, code = [f"NOT AUDITED: no data about any library: {why}"], NO_DATA
     print(*lines, sep="\n")  # noqa: T201  # a command
-    return 0 if sound else 1
+    return code
 
 
 if __name__ == "__main__":

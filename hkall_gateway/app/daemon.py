@@ -163,6 +163,7 @@ class Daemon:
         clock: Returns the current time as an aware datetime in UTC. The demo passes an adjustable clock.
         serving: Parts of the configuration to serve. This process serves web pages only if the value is WEB_ALONE.
         pages: Child process that serves the web pages.
+        is_child: Whether this is that process, whose environment lacks the variables that it does not use.
     """
 
     def __init__(
@@ -173,8 +174,11 @@ class Daemon:
         environ: Mapping[str, str] = os.environ,
         serving: Serving = Serving.ALL,
         pages: PagesProcess | None = None,
+        *,
+        is_child: bool = False,
     ) -> None:
         self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
+        self._is_child = is_child
         self._configure(config, library_of(config))
         file = database_file(config.database.url)
         self._database_folder = file.absolute().parent if file is not None else None
@@ -514,9 +518,11 @@ class Daemon:
     async def _reload_own(self, path: Path) -> Reloaded:
         self._renew_certificates()
         try:
-            read = gateway.load(path, self._environ)
+            read = gateway.load(path, None if self._is_child else self._environ)
             library = library_of(read)
             config, waiting = keep_until_restart(self.config, read)
+            missing = sorted(config_mapping.variables_of_pages(config) - self._environ.keys()) if self._is_child else ()
+            waiting = (*waiting, *(f"variable {name} of the pages" for name in missing))
             self._apply_configuration(config, library)
         except ConfigErrors as error:
             errors = tuple(f"{where}: {what}" for where, what in error.errors)

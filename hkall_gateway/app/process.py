@@ -28,6 +28,7 @@ from hkall_gateway.app.resources import Reloaded, Serving
 from hkall_gateway.app.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
+from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
@@ -80,14 +81,17 @@ def serve(
     """
     reactor = the_reactor()
     early = _early_signals()
-    config = gateway.load(path, os.environ)
+    is_child = channel is not None
+    config = gateway.load(path, None if is_child else os.environ)  # a child gets only the variables that it uses
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the default of 1,024 is too low for our connection limits
     os.environ.setdefault(RUN_KEY, secrets.token_hex(32))
     pages = None
     if serving is Serving.ALL and config.web is not None:
         endpoints = (numbered(text, machine.number()) for text in config.web.listen)
-        pages = PagesProcess(path, log_format, endpoints, reactor, os.environ)
+        environ = config_mapping.environment_of_pages(config, os.environ)
+        environ.pop("CREDENTIALS_DIRECTORY", None)  # the command has read its variables from this folder
+        pages = PagesProcess(path, log_format, endpoints, reactor, environ)
     parent = socket.socket(fileno=channel) if channel is not None else None
     if parent:
         os.nice(NICENESS)
@@ -178,7 +182,8 @@ class Process:
         """Start the daemon, then handle signals. If the daemon cannot start, log the reason and stop the reactor."""
         daemon = None
         try:
-            daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages)
+            is_child = self.parent is not None
+            daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages, is_child=is_child)
             _count_dropped(daemon, self.log)
             company = beside(self.reactor) if beside else None
             if company:

@@ -126,6 +126,36 @@ def places(config: GatewayConfig) -> dict[str, str]:
     return {code: library.place_names.get(code, code) for code in library.pickup_locations}
 
 
+def environment_of_pages(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the web process: without the secrets that only the process of terminals and partners uses."""
+    unused = set(_named_variables(config.model_dump())) - variables_of_pages(config)
+    return {name: value for name, value in environ.items() if name not in unused}
+
+
+def variables_of_pages(config: GatewayConfig) -> set[str]:
+    """Return the variables that the web process reads.
+
+    The pages log patrons in at the library's own system and at the identity provider, mark erased patrons, and query partners
+    for the live status of their copies.
+    """
+    queried = [partner.model_dump() for partner in config.partners if partner.can_lookup_items]
+    tables = [config.web, config.ils, config.privacy, config.logs, config.database]
+    dumped = [table.model_dump() for table in tables if table is not None]
+    return set(_named_variables([*queried, *dumped]))
+
+
+def _named_variables(value: object, key: str = "") -> Iterator[str]:
+    """Yield the names of all variables in a dumped table, which are the values of its `…_env` keys."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _named_variables(each, str(name))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _named_variables(each, key)
+    elif isinstance(value, str) and key.endswith("_env"):
+        yield value
+
+
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the secret agreed with each agency, or "" for an agency without a secret. "" never admits a caller."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)

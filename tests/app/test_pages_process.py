@@ -113,6 +113,29 @@ def test_pages_share_only_database_and_files_with_the_gateway(gateway: Gateway) 
     assert shared <= {str(one) for one in gateway.path.parent.iterdir()}
 
 
+def variables_of(pid: int) -> set[str]:
+    return {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0") if entry}
+
+
+def test_pages_get_only_the_variables_that_they_use(own: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    own.environ["RUNTIME_DIRECTORY"] = str(tmp_path / "run")
+    text = own.path.read_text(encoding="utf-8")
+    asked = text.replace('agency = "CUHK"', 'agency = "CUHK"\ncan_lookup_items = true')
+    own.path.write_text(asked, encoding="utf-8")
+    own.start()
+    secrets_of = {name for name in variables_of(own.pid) if name.startswith("HKALL_SECRET_")}
+    assert {"HKALL_SECRET_CUHK", "HKALL_SECRET_LU", "HKALL_SECRET_HKU_DISCOVERY"} <= secrets_of
+    # The pages query one partner for the status of its copies. No other secret of a partner is theirs.
+    assert {name for name in variables_of(pages_of(own)) if name.startswith("HKALL_SECRET_")} == {"HKALL_SECRET_CUHK"}
+
+    own.path.write_text(asked.replace('agency = "LU"', 'agency = "LU"\ncan_lookup_items = true'), encoding="utf-8")
+    os.kill(own.pid, signal.SIGHUP)
+    file = tmp_path / "run" / "reload.json"
+    done: dict[str, Any] = until(lambda: file.exists() and json.loads(file.read_text()), "the outcome")
+    assert (done["errors"], done["waiting"]) == ([], ["variable HKALL_SECRET_LU of the pages"])
+
+
 def test_pages_have_a_lower_priority_than_the_gateway_in_all_threads(gateway: Gateway) -> None:
     def niceness(pid: int) -> set[int]:
         return {os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}

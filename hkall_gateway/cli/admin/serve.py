@@ -76,10 +76,10 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
 
     if only and without:
         raise CliError("--only and --without: choose one", WRONG)
-    found, library = load_config(config)
+    # The parent of a web process has already checked the variables, and run the start checks and reported the faults.
+    found, library = load_config(config, os.environ if channel is None else None)
     if only and found.web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
-    # The parent of a web process has already run the checks and reported the faults.
     faults = (
         find_start_faults(config, found, library.policy, _serving_kind(only, without), running=False) if channel is None else []
     )
