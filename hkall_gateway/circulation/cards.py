@@ -231,7 +231,8 @@ def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 def _find_hold(context: Context, command: Hold) -> Request | Reason:
     """Find the patron's waiting request that the command identifies.
 
-    A request whose cancellation the lender has not confirmed yet is chosen only if no other request matches.
+    A request whose cancellation the lender has not confirmed yet is chosen only if no other request matches. Of several such
+    requests, the last one is chosen.
     """
     ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if command.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if command.barcode else command.title) if name}
@@ -243,9 +244,12 @@ def _find_hold(context: Context, command: Hold) -> Request | Reason:
 
     meant = [r for r in context.unit.requests.open_of_patron(command.card) if r.side is Side.BORROWING and is_named(r)]
     waiting = [r for r in meant if r.position in PATRON_WAITS]
-    waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
-    if len(waiting) == 1:
-        return waiting[0]
+    uncancelled = [request for request in waiting if request.position is not P.CANCELLING]
+    if len(uncancelled) == 1:
+        return uncancelled[0]
+    if waiting and not uncancelled:
+        # Every request is cancelled already. The patron repeats the last cancellation and gets its answer again.
+        return max(waiting, key=lambda request: (request.placed_at is not None, request.placed_at, request.id))
     return Reason.AMBIGUOUS_ITEM if waiting else Reason.WRONG_POSITION if meant else Reason.UNKNOWN_REQUEST
 
 
