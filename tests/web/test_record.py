@@ -176,6 +176,16 @@ def test_recalled_and_overdue_loans_show_their_fine_to_date(site: Site) -> None:
     assert "Recalled by its library" in row(browser, "R-2")
 
 
+def test_book_said_to_be_returned_is_neither_renewed_nor_fined_any_longer(site: Site) -> None:
+    given(site, P.ON_LOAN, "R-1", due=date(2017, 2, 22), loan_days=15, used=True, claimed_on=date(2017, 2, 25))
+    browser = site.patron()
+    text = row(browser, "R-1")
+    assert "It is said to be returned, so it cannot be renewed." in text
+    assert "Fine until 25 February 2017 (Saturday): HK$6.00 R40" in text
+    assert "until today" not in text
+    assert "does not renew it" not in text
+
+
 def test_record_marks_a_lost_item(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", due=date(2017, 3, 9), loan_days=15, used=True, lost_on=date(2017, 3, 1))
     assert "It is lost, so it cannot be renewed." in row(site.patron(), "R-1")
