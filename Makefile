@@ -9,7 +9,7 @@ INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
 .PHONY: run free-ports demo picture history catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
-  wheel dist deb site sbom sbom-audit audit check hooks fmt docs bench mutate mutate-desk
+  wheel dist deb apt site sbom sbom-audit audit check hooks fmt docs bench mutate mutate-desk
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -105,6 +105,11 @@ dist: .venv/.test
 # The Debian package into dist/, for this release of Debian: apt install build-essential debhelper python3-pip python3-venv
 deb:
 	packaging/build-deb dist
+
+# A signed apt repository for this release of Debian in dist/apt: apt install gpg reprepro, and what `deb` needs.
+apt: deb
+	@test -n '$(APT_KEY)' || { echo 'make: name the key that signs: make apt APT_KEY=ADDRESS (docs/apt.md)'; exit 2; }
+	packaging/build-apt dist/apt '$(APT_KEY)' "$$(ls -t dist/hkall-gateway_*.deb | head -n 1)"
 
 # The pages, followed literally on machines of Debian 12 and 13 that systemd booted: as root, apt install mmdebstrap systemd-container.
 # On an idle machine about half an hour. CI walks ONE_WAY on each, in about five minutes.

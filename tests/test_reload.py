@@ -27,6 +27,7 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
+from hkall_gateway.config.secret_files import SecretFiles
 from hkall_gateway.db.engine.locks import LockSet
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
@@ -370,3 +371,55 @@ def test_partner_directory_is_updated_by_a_reload(reactor: Any, site: tuple[Path
     work: Any = lambda: ensureDeferred(change())  # noqa: E731
     done, (cuhk,) = blockingCallFromThread(reactor, work)
     assert (done, cuhk.priority) == (Reloaded(), 77)
+
+
+def looked_up(gateway: Gateway, secret: str) -> str:
+    """Ask for a patron as the discovery system with this secret, and return the reply."""
+    where = f"http://127.0.0.1:{gateway.ports.ncip}/ncip"
+    who = ["--from", "HKU-DISCOVERY", "--to", "HKU", "--secret-env", "OF_THE_CALLER"]
+    words = [str(COMMAND), "ncip", where, "LookupUser", "user=P0001", *who]
+    done = subprocess.run(words, env={**os.environ, "OF_THE_CALLER": secret}, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_reload_reads_changed_secrets_from_the_environment_file(gateway: Gateway) -> None:
+    name = "HKALL_SECRET_HKU_DISCOVERY"
+    former = gateway.environ[name]
+    file = gateway.path.parent / "environment"
+    file.write_text(f"{name}={former}\n", encoding="utf-8")
+    gateway.start()
+    assert "Authentication" not in looked_up(gateway, former)
+    assert "Authentication" in looked_up(gateway, "the new one")
+
+    file.write_text(f"{name}='the new one'\n", encoding="utf-8")
+    told = reloaded(gateway)
+
+    assert [line["keys"] for line in told if line["event"] == "config.secrets_changed"] == [[name]]
+    assert "the new one" not in gateway.log()
+    assert "Authentication" not in looked_up(gateway, "the new one")
+    assert "Authentication" in looked_up(gateway, former)
+
+
+def test_variable_that_a_unit_sets_itself_is_not_taken_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "environment").write_text("FROM_FILE=a\nFROM_UNIT=a\n")
+    environ = {"FROM_FILE": "a", "FROM_UNIT": "of the unit"}
+    files = SecretFiles(tmp_path / "gateway.toml", environ)
+    (tmp_path / "environment").write_text("FROM_FILE=b\nFROM_UNIT=b\nNEW=b\n")
+    assert files.changed(environ) == {"FROM_FILE": "b", "NEW": "b"}
+
+
+def test_credentials_are_read_again_without_their_newline(tmp_path: Path) -> None:
+    (tmp_path / "SECRET").write_text("a\n")
+    environ = {"SECRET": "a"}
+    files = SecretFiles(tmp_path / "etc" / "gateway.toml", environ, str(tmp_path))
+    (tmp_path / "SECRET").write_text("b\n")
+    assert files.changed(environ) == {"SECRET": "b"}
+
+
+def test_process_of_the_pages_gets_no_variable_that_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "environment").write_text("OF_THE_PAGES=a\nOF_A_PARTNER=a\n")
+    environ = {"OF_THE_PAGES": "a"}
+    files = SecretFiles(tmp_path / "gateway.toml", environ, adds=False)
+    (tmp_path / "environment").write_text("OF_THE_PAGES=b\nOF_A_PARTNER=b\n")
+    assert files.changed(environ) == {"OF_THE_PAGES": "b"}

@@ -265,6 +265,8 @@ EVENTS: Final = tuple(
         ("tls.not_renewed",           "error",   "port why",
             "A certificate cannot be read; the former one stays."),
         ("config.changed",            "info",    "terminals partners",              "The configuration was read again."),
+        ("config.secrets_changed",    "info",    "keys",
+            "Secrets were read again, from the environment file or from credentials."),
         ("config.needs_restart",      "warning", "keys",
             "Changed keys keep their old values until a restart."),
         ("config.not_changed",        "error",   "errors exception",

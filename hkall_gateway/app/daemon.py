@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,6 +41,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, new_request_id
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.reloading import keep_until_restart
+from hkall_gateway.config.secret_files import SecretFiles
 from hkall_gateway.db import bind, cards, instances
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import database_file, open_engine
@@ -164,6 +165,7 @@ class Daemon:
         serving: Parts of the configuration to serve. This process serves web pages only if the value is WEB_ALONE.
         pages: Child process that serves the web pages.
         is_child: Whether this is that process, whose environment lacks the variables that it does not use.
+        secret_files: The files whose secrets a reload reads again, into `environ`.
     """
 
     def __init__(
@@ -171,12 +173,14 @@ class Daemon:
         config: GatewayConfig,
         reactor: Any,
         clock: Callable[[], datetime] = now,
-        environ: Mapping[str, str] = os.environ,
+        environ: MutableMapping[str, str] = os.environ,
         serving: Serving = Serving.ALL,
         pages: PagesProcess | None = None,
         *,
         is_child: bool = False,
+        secret_files: SecretFiles | None = None,
     ) -> None:
+        self._secret_files = secret_files
         self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
         self._is_child = is_child
         self._configure(config, library_of(config))
@@ -517,6 +521,9 @@ class Daemon:
 
     async def _reload_own(self, path: Path) -> Reloaded:
         self._renew_certificates()
+        fresh = self._secret_files.changed(self._environ) if self._secret_files else {}
+        before = {name: self._environ[name] for name in fresh if name in self._environ}
+        self._environ.update(fresh)
         try:
             read = gateway.load(path, None if self._is_child else self._environ)
             library = library_of(read)
@@ -527,11 +534,16 @@ class Daemon:
         except ConfigErrors as error:
             errors = tuple(f"{where}: {what}" for where, what in error.errors)
             LOG.error("config.not_changed", errors=errors)
+            for name in fresh.keys() - before.keys():
+                del self._environ[name]
+            self._environ.update(before)
             return Reloaded(errors=errors)
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # already logged, and the next reload or start writes the partners
             await self._write_partners()
+        if fresh:
+            LOG.info("config.secrets_changed", keys=sorted(fresh))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
 

@@ -30,6 +30,7 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.secret_files import SecretFiles
 from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
 from hkall_gateway.net.endpoints import CannotOpen, NotPassed, numbered
@@ -183,7 +184,9 @@ class Process:
         daemon = None
         try:
             is_child = self.parent is not None
-            daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages, is_child=is_child)
+            credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+            files = SecretFiles(self.path, os.environ, credentials, adds=not is_child)
+            daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages, is_child=is_child, secret_files=files)
             _count_dropped(daemon, self.log)
             company = beside(self.reactor) if beside else None
             if company:

@@ -47,13 +47,16 @@ def add_credentials(environ: MutableMapping[str, str]) -> None:
 
 @click.group(cls=LazyGroup, entries=ENTRIES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hkall-gateway")
+@click.option("--config", type=click.Path(dir_okay=False), help="The configuration file of the command, as after its name.")
 @click.pass_context
-def main(context: click.Context) -> None:
+def main(context: click.Context, config: str | None) -> None:
     """Run a gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
 
     Example: hkall-gateway serve --config gateway.toml
     """
     gc.set_threshold(*YOUNG)
+    if config is not None:
+        os.environ["HKALL_CONFIG"] = config  # each command reads it where its own `--config` is absent
     command_log.prepare()
     if context.invoked_subcommand != "reload":  # reload needs no secret, and systemd 252 (Debian 12) passes it none
         add_credentials(os.environ)

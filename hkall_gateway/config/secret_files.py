@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -54,3 +55,44 @@ def find_environment_faults(text: str) -> Iterator[tuple[int, str]]:
             yield number, f"has a blank beside the name {name.strip()}: write {name.strip()}=…"
         else:
             yield number, f"{name.strip()!r} is no name of a variable: use letters, digits and _"
+
+
+class SecretFiles:
+    """The secrets of a running gateway that come from files, which a reload reads again.
+
+    A variable that something else has set, such as `Environment=` of a unit, keeps its value.
+
+    Args:
+        config: The configuration file. The environment file is beside it.
+        environ: The variables of the process at its start.
+        credentials: The folder in which systemd shows the credentials, or None without one.
+        adds: Whether variables that are new in the files are added. The process of the pages lacks those that it does not use.
+    """
+
+    def __init__(self, config: Path, environ: Mapping[str, str], credentials: str | None = None, *, adds: bool = True) -> None:
+        self._adds = adds
+        self._environment = config.absolute().parent / ENVIRONMENT
+        self._credentials = Path(credentials) if credentials else None
+        known = self._read()
+        self._known = {name: value for name, value in known.items() if environ.get(name) == value}
+
+    def changed(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables whose value in the files is new, and remember them. Unreadable files change nothing."""
+        found = self._read()
+        fresh = {
+            name: value
+            for name, value in found.items()
+            if environ.get(name) != value
+            and ((name in environ and name in self._known) or (self._adds and name not in environ))
+        }
+        self._known |= fresh
+        return fresh
+
+    def _read(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with suppress(OSError, UnicodeDecodeError):
+            if self._credentials is not None:
+                found |= read_credentials(self._credentials)
+        with suppress(OSError, UnicodeDecodeError):
+            found |= read_environment(self._environment)
+        return found

@@ -281,3 +281,12 @@ def test_silent_gateway_is_gone_only_when_its_process_has_ended(tmp_path: Path, 
     engine.dispose()
     (line,) = (one for one in json.loads(run("status", "--json", config=path).output) if one["what"] == "gateway")
     assert line["state"] == state
+
+
+def test_configuration_may_stand_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HKALL_CONFIG", "")
+    before = CliRunner().invoke(main, ["--config", str(tmp_path / "none.toml"), "check-config"])
+    after = CliRunner().invoke(main, ["check-config", "--config", str(tmp_path / "none.toml")])
+    assert before.exit_code == after.exit_code == 2
+    assert before.stderr == after.stderr
+    assert f"{tmp_path}/none.toml" in before.stderr
