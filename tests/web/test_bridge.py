@@ -150,7 +150,7 @@ def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
         inside.set()
         assert let_go.wait(10)
 
-    reactor.callFromThread(bridge._store.write, hold)
+    reactor.callFromThread(bridge._store.write, hold, LockSet())
     assert inside.wait(10)
     yield let_go
     let_go.set()
