@@ -316,6 +316,7 @@ class Daemon:
             metrics=self.metrics,
             now=self._clock,
             settings=table,
+            listen=table.listen,
             timeout=self._timeout(protocol, table.answer_within_s),
             other_names=table.other_names,
             proofs=self._proofs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -423,8 +424,20 @@ def _with_protocols(base: type[GatewayConfig], tables: Table) -> type[GatewayCon
         partners[name] = (_strict(protocol.partner_settings, Strict, f"A partner with {name}.") | None, None)
     if not servers:
         return base
-    rows_model = create_model("PartnerConfig", __base__=PartnerConfig, **partners)
+    rows_model = _with_partner_tables(partners)
     return create_model("GatewayConfig", __base__=base, partners=(tuple[rows_model, ...], ()), **servers)  # type: ignore[valid-type]
+
+
+def _with_partner_tables(tables: dict[str, Any]) -> Any:
+    """Return the model of a row of [[partners]] that may have these nested tables."""
+    # A subclass would take the default of an overridden field from the record that declares it, unless it is named again.
+    overridden: dict[str, Any] = {}
+    for name in PartnerConfig.__annotations__:
+        field = PartnerConfig.model_fields[name]
+        overridden[name] = (field.annotation, field)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydantic takes the records' defaults for shadowed attributes
+        return create_model("PartnerConfig", __base__=PartnerConfig, **{**overridden, **tables})
 
 
 def _check_renewal_modes(config: GatewayConfig) -> Iterator[Fault]:

@@ -61,7 +61,7 @@ def _make_servers(peers: Peers, house: House) -> Sequence[tuple[tuple[str, ...],
     site = NcipSite(services, house.bounds, house.reactor, house.balancers)
     bare = NcipConnectionFactory(services, house.bounds, house.reactor)
     bare_endpoints: tuple[str, ...] = getattr(peers.settings, "listen_v1_tcp", ())
-    return ((getattr(peers.settings, "listen", ()), site), (bare_endpoints, bare))
+    return ((peers.listen, site), (bare_endpoints, bare))
 
 
 def _make_client(line: Line) -> NcipClient:

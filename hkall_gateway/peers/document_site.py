@@ -26,6 +26,7 @@ from hkall_gateway.net.limits.fair_reads import mark_authenticated
 from hkall_gateway.net.limits.timeout import Timeout, message_deadline
 from hkall_gateway.observability.log_context import HEADER, valid_traceparent
 from hkall_gateway.peers.callers import Caller, Peer, peer_of
+from hkall_gateway.peers.protocol import Peers
 
 METHODS: Final = "GET, HEAD, POST"
 
@@ -79,10 +80,13 @@ class Responder(Protocol):
     def admits(self, address: str) -> bool:
         """Check whether any caller may connect from an IP address."""
 
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on, after a reload."""
+
     def refuse_long(self, address: str, size: int) -> None:
         """Log that a body of more than `size` bytes was refused."""
 
-    def answer(self, posted: Posted) -> Deferred[bytes]:
+    def respond(self, posted: Posted) -> Deferred[bytes]:
         """Answer a document. The Deferred may fail only with Undecided, and the connection is then closed."""
 
 
@@ -162,6 +166,14 @@ class DocumentSite(BoundedSite):
         self._drained.append(waiting)
         return waiting
 
+    def admits(self, address: str) -> bool:
+        """Check whether any caller may connect from an IP address."""
+        return self.responder.admits(address)
+
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on, after a reload."""
+        self.responder.serve(peers)
+
     def enter(self, channel: DocumentChannel) -> ConnectionSlot | None:
         """Return a slot for a connection, or None if the IP address is not allowed or a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
@@ -202,7 +214,7 @@ class DocumentSite(BoundedSite):
             set_status=request.setResponseCode,
             deadline=deadline,
         )
-        answering = self.responder.answer(posted)
+        answering = self.responder.respond(posted)
         answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,))
         answering.addBoth(self._finish_document)
 

@@ -82,6 +82,7 @@ class Peers:
         guesses: Counts recent wrong PINs.
         places: Pickup location code -> name, in display order.
         public_keys: JSON Web Key Set of our signing keys, or b"".
+        listen: The endpoints of its table.
     """
 
     protocol: str
@@ -98,6 +99,7 @@ class Peers:
     verify: Verify
     places: Mapping[str, str] = field(default_factory=dict)
     name_order: str = ""
+    listen: tuple[str, ...] = ()
     public_keys: bytes = b""
 
 

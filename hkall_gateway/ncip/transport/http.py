@@ -49,11 +49,15 @@ class NcipResponder:
         """Check whether any caller may connect from an IP address."""
         return self.services.admits(address)
 
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on."""
+        self.services = services_of(peers)
+
     def refuse_long(self, address: str, size: int) -> None:
         """Log that a document is too long."""
         LOG.warning("ncip.too_long", host=address, bytes=size)
 
-    def answer(self, posted: Posted) -> Deferred[bytes]:
+    def respond(self, posted: Posted) -> Deferred[bytes]:
         """Answer a document. Problems have status 200 too."""
         named = charset(posted.content_type)
         return respond(self.services, posted.body, named, posted.peer, posted.prove, posted.challenge, posted.deadline)
@@ -75,11 +79,3 @@ class NcipSite(DocumentSite):
     @services.setter
     def services(self, services: NcipServices) -> None:
         self.responder.services = services
-
-    def admits(self, address: str) -> bool:
-        """Check whether any caller may connect from an IP address."""
-        return self.services.admits(address)
-
-    def serve(self, peers: Peers) -> None:
-        """Use these callers and settings from now on."""
-        self.services = services_of(peers)
