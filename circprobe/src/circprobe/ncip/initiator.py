@@ -85,7 +85,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if stimulus == "closed":
             self.close_connection = True
             return
-        self._send(503 if stimulus == "http-503" else 200, answer)
+        if stimulus == "http-503":
+            # Without a message: an initiator may read one whatever the status is.
+            self._send(503, b"")
+            return
+        self._send(200, answer)
 
     def do_GET(self) -> None:
         with self.server.lock:

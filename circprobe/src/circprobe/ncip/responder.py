@@ -100,7 +100,7 @@ class NcipResponder:
         """Say whether no answer so far said that one of these services is not supported."""
         return not self._unsupported & set(names)
 
-    def gather(self, probe: Probe, clause: Clause) -> list[list[Exchange]]:
+    def gather(self, probe: Probe, clause: Clause | None) -> list[list[Exchange]]:
         """Do what a probe says, once in a run.
 
         Raises:

@@ -143,6 +143,8 @@ class Session:
     def _log_in(self, message: Message) -> str:
         password = message.value("CO")
         is_right = message.value("CN") == LOGIN and password == PASSWORD
+        if not self.needs_login:
+            is_right = True
         if self.fault.has("accepts every password") and password:
             is_right = True
         if self.fault.has("accepts an empty password") and not password:
@@ -406,12 +408,13 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 32
 
-    def __init__(self, library: Library, fault: Fault, address: tuple[str, int]) -> None:
+    def __init__(self, library: Library, fault: Fault, *, needs_login: bool) -> None:
         self.library = library
         self.fault = fault
+        self.needs_login = needs_login
         self.ledger = Ledger()
         self.lock = threading.Lock()
-        super().__init__(address, _Connection)
+        super().__init__(("127.0.0.1", 0), _Connection)
 
     @property
     def port(self) -> int:
@@ -431,7 +434,7 @@ class _Connection(socketserver.BaseRequestHandler):
             open_now = server.ledger.open_connections
             server.ledger.most_connections = max(server.ledger.most_connections, open_now)
         try:
-            self._serve(Session(server.library, server.fault))
+            self._serve(Session(server.library, server.fault, server.needs_login))
         except OSError:
             pass
         finally:
@@ -499,8 +502,16 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def start(library: Library, fault: Fault | None = None) -> ScriptedServer:
-    """Start a server on a free port of the loopback interface, in a thread."""
-    server = ScriptedServer(library, fault or Fault(), ("127.0.0.1", 0))
+def start(
+    library: Library, fault: Fault | None = None, *, needs_login: bool = True
+) -> ScriptedServer:
+    """Start a server on a free port of the loopback interface, in a thread.
+
+    Args:
+        library: what it lends.
+        fault: what it does wrong.
+        needs_login: whether one login is right, or every login and none.
+    """
+    server = ScriptedServer(library, fault or Fault(), needs_login=needs_login)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server

@@ -40,11 +40,13 @@ class Terminal:
 
     Attributes:
         patience_s: how long it waits for an answer before it repeats.
+        day: what it sends, in order.
     """
 
     port: int
     fault: Fault = field(default_factory=Fault)
     patience_s: float = 0.15
+    day: tuple[str, ...] = DAY
     _sequence: int = -1
     _buffer: bytes = b""
 
@@ -52,7 +54,7 @@ class Terminal:
         """Send everything on one connection."""
         with socket.create_connection(("127.0.0.1", self.port), 2) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            lines = list(DAY)
+            lines = list(self.day)
             if self.fault.has("sends two messages at once"):
                 self._send_two(connection, lines)
             for line in lines:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from circprobe import rules
 from circprobe.care import Permissions
@@ -55,7 +55,7 @@ class Sip2Server:
         self.values.setdefault("wrong_pin", "0" + self.values.get("pin", "") + "9")
         self.values.setdefault("wrong_password", "0" + self.values.get("password", "") + "9")
         self.values.setdefault("none", " " * 10)
-        self.values["today"] = _now()[:8]
+        self.values["today"] = _days_around_now()
         self.values["encoding"] = self.target.encoding
         self.values.setdefault("blank18", " " * 18)
 
@@ -243,6 +243,13 @@ class Sip2Server:
                 self.remarks.append(f"could not return the item {loan.item}: please return it")
         if self._shared is not None:
             self._shared.close()
+
+
+def _days_around_now() -> str:
+    """Give a pattern of yesterday, today and tomorrow, since the server may be far away."""
+    now = datetime.now().astimezone()
+    days = [now + timedelta(days=days) for days in (-1, 0, 1)]
+    return "(?:" + "|".join(day.strftime("%Y%m%d") for day in days) + ")"
 
 
 def _now() -> str:
