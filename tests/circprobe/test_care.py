@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from circprobe.care import Permissions, Refused, Throttle
 from circprobe.cli import main
+from circprobe.redaction import Redactor
 from circprobe.scripted import library, sip2_server
 from circprobe.scripted.faults import Fault
 from circprobe.scripted.sip2_server import ScriptedServer
@@ -149,3 +150,10 @@ def test_throttle_waits_before_the_eleventh_message() -> None:
         moments.append(now[0])
 
     assert max(sum(start <= m < start + 1 for m in moments) for start in moments) == 10
+
+
+def test_card_in_a_message_with_a_short_fixed_part_is_replaced() -> None:
+    # Sip2 1.1 leaves the date of a 65 out, so that its fields begin where the date ought to be.
+    shown = Redactor().text("65AOHKX|AA21234000|AD7391|BON|AY1AZF67E")
+
+    assert shown == "65AOHKX|AAPATRON1|ADPIN1|BON|AY1AZF67E"

@@ -1,6 +1,9 @@
 """The catalogue proves itself: planted faults are found, and good peers pass."""
 
+from pathlib import Path
+
 import pytest
+from circprobe.cli import catalogue_page
 from circprobe.results import Outcome
 
 from circprobe import catalogue, proof
@@ -41,3 +44,10 @@ def test_catalogue_is_as_long_as_promised_and_no_clause_stands_twice(role: str) 
     judged = [(c.probe, str(c.on), str(c.expect), str(c.when)) for c in clauses]
     assert [clause for clause in judged if judged.count(clause) > 1] == []
     assert len({clause.title for clause in clauses}) == len(clauses)
+
+
+@pytest.mark.parametrize("role", catalogue.ROLES)
+def test_page_of_the_catalogue_is_current(role: str) -> None:
+    page = (Path(__file__).parents[2] / "circprobe" / "docs" / "clauses.md").read_text("utf-8")
+
+    assert catalogue_page(catalogue.load(role)) in page

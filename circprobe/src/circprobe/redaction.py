@@ -113,6 +113,9 @@ class Redactor:
             text: the message, with or without its terminator.
             fixed_length: the length of command and fixed part, behind which the first field begins.
         """
+        if "|" in text[:fixed_length]:
+            # The fixed part is too short, so the first field begins somewhere within it.
+            fixed_length = 2
         head, tail = text[:fixed_length], text[fixed_length:]
         tail = _FIELD.sub(self._replace_field, "|" + tail)[1:]
         return head + self._replace_known(tail)

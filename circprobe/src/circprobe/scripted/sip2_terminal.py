@@ -45,7 +45,7 @@ class Terminal:
 
     port: int
     fault: Fault = field(default_factory=Fault)
-    patience_s: float = 0.15
+    patience_s: float = 0.8
     day: tuple[str, ...] = DAY
     _sequence: int = -1
     _buffer: bytes = b""
@@ -86,6 +86,8 @@ class Terminal:
         if fault.has("sends lower-case checksums"):
             framed = framed[:-4] + framed[-4:].lower()
         terminator = b"\n\r" if fault.has("ends with LF") else b"\r"
+        if fault.has("ends with CR LF"):
+            terminator = b"\r\n"
         return framed + terminator
 
     def _exchange(self, connection: socket.socket, line: str) -> bool:
