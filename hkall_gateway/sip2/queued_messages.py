@@ -134,6 +134,9 @@ class QueuedMessages:
             return self._result_if_not_done(row)
         if is_lent_to_patron and message.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
             return await self._check_in(message, BI="Y")
+        if self._may_still_execute(row):
+            # The loan may be older than the checkout. Were it settled now, nobody would look once the checkout is carried out.
+            return NOT_YET
         return DeliveryResult(
             kind=DeliveryKind.REFUSED,
             problem="on loan there",
@@ -142,7 +145,7 @@ class QueuedMessages:
 
     async def _check_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Find out whether an unanswered return was executed. The patron saw a refusal and may have kept the item."""
-        if not await self._is_not_on_loan(message.barcode):
+        if self._may_still_execute(row) or not await self._is_not_on_loan(message.barcode):
             return self._result_if_not_done(row)
         return DeliveryResult(
             kind=DeliveryKind.REFUSED,
