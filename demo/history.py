@@ -27,7 +27,6 @@ from sqlalchemy import Date, Engine, Text
 
 from demo import demo_setup
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.staff import closure_changes
 from hkall_gateway.config.library import make_unit
 from hkall_gateway.db import schema
@@ -196,7 +195,8 @@ def close_days(engine: Engine, closed: Sequence[tuple[str, date, str]], now: dat
     store = SoleStore(engine, make_unit(library))
     known = [(day, reason) for _, day, reason in closed if day.year <= now.year + 1]
     store.now(loading.write_closures, [(agency, *one) for agency in ("HKU", *demo_setup.NAMES) for one in known])
-    command = StaffCommand(by=Actor(who="staff", channel="cli", message="closures"), reason="general holidays")
+    by = Actor(who="staff", channel="cli", message="closures")
+    command = closure_changes.MoveClosedDays(by=by, reason="general holidays")
     store.now(in_context(closure_changes.move, library, now, command, "", MOST_OPEN))
     store.close()
 

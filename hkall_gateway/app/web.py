@@ -47,6 +47,7 @@ from hkall_gateway.web.callers import Callers, Share
 from hkall_gateway.web.limits import PageLimits
 from hkall_gateway.web.server import WebServer
 from hkall_gateway.web.services import ErasedMarks, HomeLibrary, OidcSettings, StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.visits import Visits
 
 LOG = structlog.get_logger()
 
@@ -80,6 +81,7 @@ def web_server(
         WebServices(
             circulation=circulation,
             bridge=bridge,
+            visits=Visits(bridge, means.clock),
             library=library,
             settings=settings,
             now=means.clock,

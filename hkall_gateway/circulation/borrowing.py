@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.borrowers import counts, patron_blocks, waited_too_long
-from hkall_gateway.circulation.command import Command, Context, Library, refused
+from hkall_gateway.circulation.command import Command, Context, Library, question, refused
 from hkall_gateway.circulation.find_request import reason_not_owner
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
@@ -126,6 +126,7 @@ def _answer_repeated_request(context: Context, known: Request, command: RequestT
     return _requested_result(known)
 
 
+@question
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
     """Return the refusal that this request would get now, or None if it would be granted. Change nothing."""
     if facts.borrower is None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
-from hkall_gateway.circulation.command import Command, Context, InboxKey, Library, Query, in_context
+from hkall_gateway.circulation.command import Asked, Command, Context, InboxKey, Job, Library, Query, in_context
 from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.ports import LocalSystem
-from hkall_gateway.circulation.registry import HANDLERS
+from hkall_gateway.circulation.registry import HANDLERS, JOBS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
@@ -35,8 +35,6 @@ def changes_since(context: Context, request: str, seen: int) -> Changed | None:
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result")
-C = TypeVar("C")
-T = TypeVar("T")
 
 BATCH = 200
 """Maximum number of requests in one transaction of a job."""
@@ -88,6 +86,9 @@ class Circulation:
         Raises:
             Unavailable: The database is unreachable, or the deadline has passed. The command has no effect.
         """
+        if isinstance(command, Asked):
+            answer = in_context(command.answer, self._library(), self.now())
+            return cast("Result", await self.store.read(answer, is_long=command.question.is_long))
         # Each registry row is type-checked against its command where it is created, so untyped access is safe here.
         handler, subject = HANDLERS[type(command)], cast("Any", command)
         library, now = self._library(), self.now()
@@ -117,16 +118,14 @@ class Circulation:
         repeatable = handler.repeatable or inbox is not None
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 
-    async def run_job(self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C) -> list[T]:
-        """Run a job to completion, with one transaction for each batch.
-
-        `step` takes (context, command, cursor, limit) and returns the results and the next cursor, which is None at the end.
-        """
-        results: list[T] = []
+    async def run_job(self, job: Job[Result]) -> list[Result]:
+        """Run a job to completion, with one transaction for each batch, and return the results for all requests."""
+        step = JOBS[type(job)]
+        results: list[Result] = []
         cursor: str | None = ""
         with without():
             while cursor is not None:
-                work = in_context(step, self.library, self.now(), command, cursor, BATCH)
+                work = in_context(step, self.library, self.now(), job, cursor, BATCH)
                 done, cursor = await self.store.write(work, unlocked("each batch locks the rows that it selects"))
                 results += done
         return results

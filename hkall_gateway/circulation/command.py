@@ -168,6 +168,46 @@ class Command(Generic[Facts, Result]):
         return cls, Handler(run=run, locks=locks, facts=facts, resolve=resolve, under_card=under_card)
 
 
+Answer = TypeVar("Answer")
+
+
+class Question(Generic[P, Answer]):
+    """A kind of query that needs no facts, made by `question` of a function (context, arguments).
+
+    Calling it makes a query with these arguments, which `circulation.execute` answers in a snapshot.
+    """
+
+    def __init__(self, answer: Callable[Concatenate[Context, P], Answer], *, is_long: bool) -> None:
+        self._answer = answer
+        self.is_long = is_long
+        self.name = f"{answer.__module__.rpartition('.')[2]}.{answer.__name__}"
+        self.__doc__ = answer.__doc__
+
+    def __call__(self, *args: P.args, **named: P.kwargs) -> Asked[Answer]:
+        """Return the query with these arguments."""
+        return Asked(self, lambda context: self._answer(context, *args, **named))
+
+    def within(self, context: Context, *args: P.args, **named: P.kwargs) -> Answer:
+        """Answer the question as a part of another query or command."""
+        return self._answer(context, *args, **named)
+
+
+def question(answer: Callable[Concatenate[Context, P], Answer]) -> Question[P, Answer]:
+    """Make a Question of a function that looks up a few rows."""
+    return Question(answer, is_long=False)
+
+
+def long_question(answer: Callable[Concatenate[Context, P], Answer]) -> Question[P, Answer]:
+    """Make a Question of a function that may take longer than a lookup by key."""
+    return Question(answer, is_long=True)
+
+
+class Job(Generic[Result]):
+    """A command on many requests, which runs in batches of one transaction each. Its step is a row of the registry."""
+
+    __slots__ = ()
+
+
 class Query(Generic[Facts, Result]):
     """A query whose handler takes Facts (None: no facts), returns Result, and changes no data."""
 
@@ -187,3 +227,11 @@ class Query(Generic[Facts, Result]):
     ) -> tuple[type[Q], Handler]:
         """Return the registry row of a query that needs facts. `locks` names the patron whose rows are prefetched."""
         return cls, Handler(run=run, locks=locks, facts=facts, reads_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Query[None, Result]):
+    """A query made of a Question. `answer` is the question's function with its arguments."""
+
+    question: Question[Any, Any]
+    answer: Callable[[Context], Result]

@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from hkall_gateway.circulation import loans
 from hkall_gateway.circulation.borrowers import patron_blocks, waited_too_long
-from hkall_gateway.circulation.command import Command, Context, refused
+from hkall_gateway.circulation.command import Command, Context, question, refused
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused
@@ -74,6 +74,7 @@ class PatronRecord:
     refusal: Refused | None
 
 
+@question
 def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
     """Compile the record of a card, without ended requests and returned books."""
     unit = context.unit
@@ -128,6 +129,7 @@ class PatronHistory:
     letters: tuple[KeptLetter, ...] = ()
 
 
+@question
 def patron_history(context: Context, card: str) -> PatronHistory:
     """Return the history that a patron keeps."""
     since = context.unit.patrons.history_since(card)

@@ -68,6 +68,8 @@ class BorrowerFacts:
 
 AWAY = BorrowerFacts(borrower=None, source="", reachable=False)
 """Facts if the local system is unreachable and there is no fallback."""
+NO_PATRON = BorrowerFacts(borrower=None, source="snapshot")
+"""Facts for a question about a copy, in which no patron is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
 from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
-from hkall_gateway.circulation.command import Context, Query, refused
+from hkall_gateway.circulation.command import Context, Query, question, refused
 from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db import quarantine
 from hkall_gateway.db.cards import properties_of
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.rules import dates, eligibility
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.positions import GOING_HOME, WITH_PATRON
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
     Actor,
+    Borrower,
     Grant,
     Holding,
     ItemKey,
@@ -309,3 +315,69 @@ def see_record(context: Context, query: SeeRecord) -> HkallRecord:
     """Return the loans, requests and charges of a card. The record of an unknown card is empty."""
     lines = tuple(_loan_entry(context, line) for line in context.unit.patrons.open_lines(query.card))
     return HkallRecord(lines, charge_lines(context.unit, context.unit.patrons.charges(query.card)))
+
+
+@question
+def present_card(context: Context, card: str) -> str:
+    """Return the card that is in use now: this card, or the one that replaced it."""
+    return card_now(context.unit, card)
+
+
+@question
+def find_request(context: Context, number: str) -> Request | None:
+    """Return the request with this number, or None."""
+    return context.unit.requests.find(number)
+
+
+@question
+def find_requests(context: Context, numbers: Sequence[str]) -> tuple[Request, ...]:
+    """Return the requests with these numbers, in this order, without unknown numbers."""
+    requests = (context.unit.requests.find(number) for number in numbers)
+    return tuple(request for request in requests if request is not None)
+
+
+@question
+def find_loaded_patron(context: Context, card: str) -> Borrower | None:
+    """Return the patron whom the last load named, or None."""
+    return context.unit.patrons.find(card)
+
+
+@question
+def find_partner(context: Context, agency: str) -> Partner | None:
+    """Return a library of the directory, or None."""
+    return context.unit.partners.find(agency)
+
+
+@question
+def find_partners(context: Context, agencies: Collection[str]) -> Mapping[str, Partner]:
+    """Return the libraries of the directory with these agencies, by agency."""
+    return context.unit.partners.among(agencies)
+
+
+@question
+def find_partner_by_card(context: Context, card: str) -> Partner | None:
+    """Return the library that borrows at our counter with this institutional card, or None."""
+    return context.unit.partners.with_card(card)
+
+
+@question
+def has_title(context: Context, bib_id: str) -> bool:
+    """Return whether any library has a copy of the title."""
+    return bool(context.unit.holdings.of_title(bib_id))
+
+
+@question
+def lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
+    """Return the copy lent for a request. Report another patron's request as unknown."""
+    request = context.unit.requests.find(number)
+    if request is None or request.patron != owner:
+        return Refused(why=Reason.UNKNOWN_REQUEST)
+    if request.item is None:
+        return Refused(why=Reason.NOT_ON_LOAN)
+    return request.item
+
+
+@question
+def find_quarantined(context: Context, number: int) -> QuarantinedDocument | None:
+    """Return the quarantined document with this number, or None."""
+    return quarantine.one(context.unit, number)

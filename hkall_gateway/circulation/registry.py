@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hkall_gateway.circulation import (
     borrowing,
@@ -291,3 +291,13 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
 )))
 """Handlers of all commands and queries, by class."""
 # fmt: on
+
+Step = Callable[[Context, Any, str, int], tuple[Sequence[Any], str | None]]
+"""Takes (context, job, cursor, limit). Returns the results of one batch, and the next cursor or None at the end."""
+JOBS: Final[Mapping[type[object], Step]] = MappingProxyType(
+    {
+        closure_changes.MoveClosedDays: closure_changes.move,
+        closure_changes.MoveDueDates: closure_changes.move_due_dates,
+    }
+)
+"""Steps of the jobs that staff start, by class."""

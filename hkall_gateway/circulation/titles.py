@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final
 
 from hkall_gateway.circulation import borrowing, choosing
-from hkall_gateway.circulation.command import Context, Query, refused
+from hkall_gateway.circulation.command import Context, Query, question, refused
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.loads import loading
@@ -86,6 +86,7 @@ class TitleSeen:
         return [one.copy for one in self.copies[:most] if one.copy.agency in self.answering]
 
 
+@question
 def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     """Return a title as a visitor may see it, or None if no library has a copy."""
     copies = context.unit.holdings.of_title(bib_id)
@@ -111,7 +112,7 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
 
 def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tuple[str, str]]:
     """Return the (record number, volume) pairs of these titles that no patron can request now."""
-    seen = [(bib_id, see_title(context, bib_id)) for bib_id in query.bib_ids]
+    seen = [(bib_id, see_title.within(context, bib_id)) for bib_id in query.bib_ids]
     return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
 
 
@@ -131,6 +132,7 @@ def _with_live_status(one: CopySeen, live: CopyStatus | None, rules: Policy) -> 
     return CopySeen(replace(one.copy, status=live.status), CopyState.OUT if taken else one.state)
 
 
+@question
 def search_titles(
     context: Context, typed: str, field: SearchField = SearchField.ANY, narrowing: Narrowing | None = None
 ) -> FoundTitles | BadQuery:
@@ -138,12 +140,14 @@ def search_titles(
     return searching.search(context.unit.connection, typed, _is_available(context), field, narrowing)
 
 
+@question
 def find_suspension(context: Context) -> Refused | None:
     """Return the refusal if requests are suspended today, or None."""
     found = suspended("borrow_request", context.library.policy, context.now)
     return refused(found) if found else None
 
 
+@question
 def count_libraries(context: Context) -> int:
     """Count the libraries that can be searched, including our library."""
     return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})

@@ -265,6 +265,14 @@ Source: BONUS+, OhioLINK, MOBIUS.
 """
 
 
+class SlipKind(StrEnum):
+    """Kinds of slips: for fetching our own copy, for the hold shelf, and for the transit to the lender."""
+
+    PULL = "pull"
+    HOLD = "hold"
+    TRANSIT = "transit"
+
+
 def with_slip(kind: str) -> frozenset[Position]:
     """Return the positions for which this kind of slip is printed."""
     return positions_where(lambda row: row.slip == kind)

@@ -10,7 +10,7 @@ How to add a page, for example `/staff/explain`:
        @PAGES.get("/staff/explain")
        @needs(StaffRole.VIEWER)                           # without a session: to the login page; a lower role: 403
        def form() -> str:
-           found = consult(_facts)                        # runs `_facts(context)` on a database connection of its own
+           found = execute(_facts())                        # runs `_facts(context)` on a database connection of its own
            return render_template("staff/explain.html", found=found)
 
    A change is one command: `execute(Act(actor("receive"), …, action="receive"))`.

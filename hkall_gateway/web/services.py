@@ -6,14 +6,16 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, overload
 
 from flask import current_app
 
-from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.command import Command, Context, Facts, InboxKey, Library, Result, in_context
-from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.circulation.circulation import Changed, Circulation
+from hkall_gateway.circulation.command import Answer, Asked, Command, Facts, InboxKey, Library, Query, Result, in_context
+from hkall_gateway.circulation.ports import AWAY, NO_PATRON, LiveStatuses
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff import explaining
+from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.observability.metrics import Metrics
@@ -22,12 +24,13 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.bridge import Bridge
+from hkall_gateway.web.visits import Visits
 
 EXTENSION: Final = "hkall"
 API_DOCUMENTATION: Final = "hkall-api"
 """Key of the function that returns what the API's documentation shows, in the `extensions` of the pages."""
 
-P = ParamSpec("P")
+
 T = TypeVar("T")
 
 
@@ -116,6 +119,7 @@ class WebServices:
 
     circulation: Circulation
     bridge: Bridge
+    visits: Visits
     library: Callable[[], Library]
     settings: Callable[[], WebSettings]
     now: Callable[[], datetime]
@@ -132,16 +136,59 @@ def services() -> WebServices:
     return cast(WebServices, current_app.extensions[EXTENSION])
 
 
-def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Run `query(context, *args)` read-only on a separate connection. Raises Unavailable while the database is down."""
-    web = services()
-    return web.bridge.read(in_context(query, web.library(), web.now(), *args, **named))
+@overload
+def execute(command: Asked[Answer]) -> Answer: ...
 
 
-def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
-    """Return a command's result or refusal, or TRY_AGAIN if the command did not start in time and was dropped.
+@overload
+def execute(command: Query[Facts, Result]) -> Result | Refused: ...
 
-    Raises GatewayTimeout, which ends the page, if the command has started but did not finish in time.
+
+@overload
+def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused: ...
+
+
+@overload
+def execute(command: Command[Facts, Result], *, since: int) -> Result | Refused | Changed: ...
+
+
+def execute(
+    command: Command[Facts, Result] | Query[Facts, Result], *, inbox: InboxKey | None = None, since: int | None = None
+) -> Result | Refused | Changed:
+    """Return the result of a command or query, or TRY_AGAIN if it did not start in time and was dropped.
+
+    A question is answered in a snapshot, on a database connection of the page's thread.
+
+    Raises:
+        GatewayTimeout: The command has started but did not finish in time. It ends the page.
+        Unavailable: The database is down, and a question cannot be answered.
     """
     web = services()
+    if isinstance(command, Asked):
+        return cast("Result", web.bridge.read(in_context(command.answer, web.library(), web.now())))
+    if isinstance(command, Query):
+        return web.bridge.run(web.circulation.execute(command))
+    if since is not None:
+        return web.bridge.run(web.circulation.execute(command, since=since))
     return web.bridge.run(web.circulation.execute(command, inbox=inbox))
+
+
+def run(procedure: Coroutine[Any, object, T]) -> T | Refused:
+    """Run a procedure of several commands, or a question to the local system, in the reactor's thread.
+
+    Returns:
+        The result, or TRY_AGAIN if the procedure did not start in time.
+    """
+    return services().bridge.run(procedure)
+
+
+def explain(question: ExplainQuestion, at: datetime | None = None) -> Explanation:
+    """Decide a question as its command would, now or as of the time `at`, and change nothing."""
+    web = services()
+    now = web.now()
+    facts = NO_PATRON
+    if question.patron:
+        known = run(web.circulation.ils.known(question.patron, question.title[0]))
+        facts = AWAY if isinstance(known, Refused) else known
+    decide = in_context(explaining.explain, web.library(), at or now, question, facts, now)
+    return web.bridge.trial(decide)

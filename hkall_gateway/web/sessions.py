@@ -20,11 +20,9 @@ from flask import Flask, Request, Response, abort, g, redirect, request, session
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.wrappers import Response as Redirect
 
-from hkall_gateway.db import bind, web_sessions
+from hkall_gateway.db import web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.locks import unlocked
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
@@ -57,7 +55,6 @@ IN_BROWSERS: Final = (STAFF, PATRON)
 REFRESH: Final = "X-Refresh"
 """Header with which the page's script marks an automatic refresh, which does not count as activity."""
 MOST_SECRET: Final = 100
-OWN_SESSION: Final = unlocked("a session is named by its random token, and each statement writes one row")
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
 """Endpoints that serve the same response to everybody and therefore need no session."""
 
@@ -94,7 +91,7 @@ class Sessions(SessionInterface):
             found.row = find_in_force(token, *IN_BROWSERS)
             now = services().now()
             if found.row and REFRESH not in request.headers and now - found.row.seen_at >= SEEN_EVERY:
-                services().bridge.write(bind(web_sessions.seen, found.row.token_hash, now), OWN_SESSION)
+                services().visits.mark_seen(found.row.token_hash)
             found.browser = None if found.row else find_in_force(request.cookies.get(BROWSER, ""), web_sessions.BROWSER)
         except Unavailable:
             found.away = True
@@ -170,9 +167,11 @@ def log_in(
     browser = replace(made, token_hash=hash_of(browser_token), kind=web_sessions.BROWSER, ends_at=now + BROWSER_LONGEST)
     browser = replace(browser, name="", role="", csrf="")
     visit, former = current(), request.cookies.get(BROWSER, "")
-    services().bridge.write(
-        bind(_store_session, made, browser, now, visit.row.token_hash if visit.row else "", hash_of(former) if former else ""),
-        OWN_SESSION,
+    services().visits.begin(
+        made,
+        browser,
+        ended=visit.row.token_hash if visit.row else "",
+        former_browser=hash_of(former) if former else "",
     )
     visit.row, visit.token, visit.browser_token, visit.over = made, token, browser_token, False
     visit[CSRF] = made.csrf
@@ -199,7 +198,7 @@ def log_out() -> None:
     """End the session of this request. Raises Unavailable."""
     visit = current()
     if visit.row:
-        services().bridge.write(bind(web_sessions.end, visit.row.token_hash), OWN_SESSION)
+        services().visits.end(visit.row.token_hash)
     visit.row, visit.over = None, True
     visit.clear()
 
@@ -226,13 +225,8 @@ def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> 
 def find_in_force(token: str, *kinds: str) -> WebSession | None:
     """Return the session for a token if the session is valid and has one of `kinds`, else None. Raises Unavailable."""
     web = services()
-    found = in_force(web.bridge.read(bind(web_sessions.find, hash_of(token))), web.settings(), web.now()) if token else None
+    found = in_force(web.visits.find_session(hash_of(token)), web.settings(), web.now()) if token else None
     return found if found and found.kind in kinds else None
-
-
-def _store_session(unit: UnitOfWork, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
-    web_sessions.begin(unit, made, now, before)
-    web_sessions.remember_browser(unit, browser, former)
 
 
 P = ParamSpec("P")

@@ -28,7 +28,9 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 def seen(desk: DeskWorld) -> int:
     """The id of the newest journal line displayed on the page of R1."""
     page = finished(
-        desk.store.read(in_context(console.request_page, desk.library, desk.now, "R1", StaffRole.SUPERVISOR), is_long=True)
+        desk.store.read(
+            in_context(console.request_page.within, desk.library, desk.now, "R1", StaffRole.SUPERVISOR), is_long=True
+        )
     )
     assert isinstance(page, console.RequestPage)
     return int(page.events[-1].line.id)

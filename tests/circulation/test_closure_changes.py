@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.find_request import StaffCommand
-from hkall_gateway.circulation.staff.closure_changes import move
+from hkall_gateway.circulation.staff.closure_changes import MoveClosedDays, move
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 P = Position
 DAYS = ("2017-03-16", "2017-03-17")
-TYPHOON = StaffCommand(by=Actor(who="mei", channel="cli", message="closures move"), reason="typhoon")
+TYPHOON = MoveClosedDays(by=Actor(who="mei", channel="cli", message="closures move"), reason="typhoon")
 OPEN = date(2017, 3, 18)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert
 
-from hkall_gateway.circulation.command import InboxKey, in_context
+from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.partner_notice import ItemShipped
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.recalls import ItemRecalled
@@ -42,7 +42,7 @@ def desk(library_on_each: DeskWorld) -> DeskWorld:
 
 def ask(desk: DeskWorld, query: Callable[..., Any], *args: Any) -> Any:
     """Run a query of the console."""
-    return finished(desk.store.read(in_context(query, desk.library, desk.now, *args), is_long=True))
+    return finished(desk.circulation.execute(query(*args)))
 
 
 def page(desk: DeskWorld, number: str = "R1", role: StaffRole = StaffRole.CLERK) -> RequestPage:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.partner_notice import ItemShipped
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.circulation.staff.closure_changes import move
+from hkall_gateway.circulation.staff.closure_changes import MoveClosedDays, move
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
@@ -89,7 +88,7 @@ def by_staff(library: DeskWorld) -> None:
 
 def by_a_closure(library: DeskWorld) -> None:
     library.close_on("HKU", "2017-03-16", "2017-03-17")
-    library.store.now(in_context(move, library.library, library.now, StaffCommand(by=CLERK, reason="typhoon"), "", 10))
+    library.store.now(in_context(move, library.library, library.now, MoveClosedDays(by=CLERK, reason="typhoon"), "", 10))
 
 
 def by_a_late_shipment(library: DeskWorld) -> None:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from hkall_gateway import circulation as desk
-from hkall_gateway.circulation.command import Command, Query
+from hkall_gateway.circulation.command import Asked, Command, Query
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.rules.vocabulary import Request, RequestChange
 
@@ -24,13 +24,13 @@ def leaves(kind: type[Any]) -> Iterator[type[Any]]:
 
 
 def test_each_command_and_query_has_a_row() -> None:
-    executed = {one for kind in (Command, Query) for one in leaves(kind) if one.__module__.startswith(desk.__name__)}
+    executed = {one for kind in (Command, Query) for one in leaves(kind) if one.__module__.startswith(desk.__name__)} - {Asked}
     assert len(executed) > 40
     assert {one.__name__ for one in executed} == {one.__name__ for one in HANDLERS}
 
 
 def test_queries_never_write() -> None:
-    assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == {one.__name__ for one in leaves(Query)}
+    assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == {one.__name__ for one in leaves(Query)} - {"Asked"}
 
 
 def test_step_may_change_every_request_field_except_number_side_and_position() -> None:

@@ -16,6 +16,7 @@ from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.titles import CopyState, TitleSeen
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search.searching import FoundTitles, Narrowing
 from hkall_gateway.rules.reasons import Reason
@@ -40,7 +41,7 @@ def put(world: World, *copies: Holding) -> None:
 
 
 def ask(world: World, work: Any, *args: Any, **named: Any) -> Any:
-    return world.store.now(in_context(work, world.circulation.library, world.now, *args, **named))
+    return finished(world.circulation.execute(work(*args, **named)))
 
 
 def seen(world: World, bib: str) -> TitleSeen:
@@ -101,7 +102,7 @@ def test_suspension_refuses_every_title(world: World) -> None:
     window = Window(scope="borrow_request", start=world.now.date(), end=world.now.date(), inclusive=True)
     rules = replace(world.circulation.library.policy, service_windows=(window,))
     library = replace(world.circulation.library, policy=rules)
-    found = world.store.now(in_context(titles.see_title, library, world.now, "b-dune"))
+    found = world.store.now(in_context(titles.see_title.within, library, world.now, "b-dune"))
     assert found
     assert [one.refusal.why for one in found.volumes if one.refusal] == [Reason.SERVICE_SUSPENDED]
 

@@ -27,12 +27,12 @@ from hkall_gateway.rules.positions import (
     BadPositions,
     CopyPlace,
     PositionRow,
+    SlipKind,
     Stage,
     read_positions,
 )
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.web.staff.lists import SlipKind
 
 P = Position
 PACKAGE: Final = Path(hkall_gateway.__file__).parent

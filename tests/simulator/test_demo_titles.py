@@ -43,7 +43,7 @@ def test_demo_search_finds_titles(filled: tuple[Path, Mapping[str, str]], typed:
     config = gateway.load(*filled)
     library, engine = library_of(config), open_engine(config.database.url)
     store = SoleStore(engine, make_unit(library))
-    found = store.now(in_context(titles.search_titles, library, now(), typed))
+    found = store.now(in_context(titles.search_titles.within, library, now(), typed))
     store.close()
     engine.dispose()
     assert isinstance(found, FoundTitles)

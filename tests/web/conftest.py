@@ -33,6 +33,7 @@ from hkall_gateway.web.app import make_app
 from hkall_gateway.web.middleware import Middleware
 from hkall_gateway.web.paths import API_ROOT
 from hkall_gateway.web.services import EXTENSION, ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.visits import Visits
 from tests.web.direct_bridge import DirectBridge
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
@@ -139,6 +140,7 @@ class Site:
         services = WebServices(
             circulation=self.world.circulation,
             bridge=bridge,
+            visits=Visits(bridge, lambda: self.world.now),
             library=lambda: self.world.circulation.library,
             settings=lambda: self.settings,
             now=lambda: self.world.now,

@@ -25,7 +25,7 @@ from typing import Final
 
 from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.choosing import give_up_on
-from hkall_gateway.circulation.command import Command, Context
+from hkall_gateway.circulation.command import Command, Context, question
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.results import DeliveryResult, Noted, Refused
 from hkall_gateway.db import quarantine
@@ -216,6 +216,7 @@ class UnsentMessage:
     partner: Partner | None
 
 
+@question
 def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
     """Return messages in these states with numbers after `after`, in order."""
     unit = context.unit

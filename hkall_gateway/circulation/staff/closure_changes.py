@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.borrowers import closed_days
-from hkall_gateway.circulation.command import Command, Context
+from hkall_gateway.circulation.command import Command, Context, Job, question
 from hkall_gateway.circulation.find_request import StaffCommand, staff_result
 from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
@@ -30,7 +30,15 @@ class CloseDay(Command[None, Noted]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoveDueDates:
+class MoveClosedDays(Job[Done]):
+    """Move dates that fall on closed days of ours, from today on, to the next open day (R14, R19)."""
+
+    by: Actor
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveDueDates(Job["Done | Refused"]):
     """Move our patrons' due dates between `first` and `last` to `to`, for one partner's books or for all (R19)."""
 
     by: Actor
@@ -47,7 +55,7 @@ LATEST: Final = timedelta(days=730)
 """A date further in the future is treated as a typing error."""
 
 
-def move(context: Context, command: StaffCommand, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
+def move(context: Context, command: MoveClosedDays, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
     """Move the dates of at most `limit` requests with numbers after `after`. Return the results and the next cursor.
 
     The journal records the actor and `command.reason`. The lender's due date does not limit the move. A recalled loan moves at
@@ -69,6 +77,7 @@ class Move:
     new: date
 
 
+@question
 def would_move(context: Context, also: Collection[date] = (), most: int = MOST_SHOWN) -> tuple[tuple[Move, ...], bool]:
     """Return at most `most` moves that `move` would make with the closed days `also`, and whether there are more."""
     closed = _closed_days_ahead(context) | {day for day in also if day >= dates.civil(context.now)}
@@ -98,6 +107,7 @@ def close_day(context: Context, command: CloseDay) -> Noted | Refused:
     return Noted(request="", note=command.day.isoformat())
 
 
+@question
 def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
     """Return at most `most` loans whose due dates `command` would move, and whether there are more."""
     if no := _refuse_dates(context, command):
@@ -127,7 +137,7 @@ def _refuse_dates(context: Context, command: MoveDueDates) -> Refused | None:
     return None
 
 
-def _move_date(context: Context, command: StaffCommand, request: Request, closed: dates.Closures) -> Done | None:
+def _move_date(context: Context, command: MoveClosedDays, request: Request, closed: dates.Closures) -> Done | None:
     until = dates.next_open(request, closed)
     if until is None:
         return None

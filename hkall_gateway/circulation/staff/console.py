@@ -1,21 +1,21 @@
 """Queries of the staff console: work lists, one request, search, statistics, messages.
 
-Each query is a function of a context and changes no data: `store.read(in_context(work_list, library, now, name, role))`.
+Each question changes no data: `await circulation.execute(work_list(name, role))`.
 Staff commands are in `actions`, and `permitted` selects them by position and role.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Context, question
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
-from hkall_gateway.circulation.staff.lender_list import printed_at
+from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
 from hkall_gateway.circulation.staff.permitted import Action, impersonal, request_for, sees_names
 from hkall_gateway.db import quarantine, web_sessions
 from hkall_gateway.db.fines import charges_of
@@ -29,7 +29,8 @@ from hkall_gateway.db.queries.request_search import Match
 from hkall_gateway.db.queries.statistics import Period, Statistics
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.partners import Charges, Partner
+from hkall_gateway.rules.positions import SlipKind, with_slip
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Request
@@ -43,6 +44,7 @@ HIDDEN: Final = "•"
 Facts = Mapping[str, str]
 
 
+@question
 def work_list(
     context: Context,
     name: ListName,
@@ -58,6 +60,7 @@ def work_list(
     return replace(page, rows=tuple(shown))
 
 
+@question
 def list_counts(context: Context) -> Mapping[ListName, int]:
     """Count the requests in each work list."""
     return work_lists.counts(context.unit, _moment_of(context))
@@ -67,16 +70,19 @@ def _moment_of(context: Context) -> Moment:
     return Moment(context.now, context.library.policy.waits)
 
 
+@question
 def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
     """Return quarantined documents with numbers after `after`, in order, with secrets removed."""
     return quarantine.listed(context.unit, partner, after=after, most=most)
 
 
+@question
 def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
     """Return undelivered letters with numbers after `after`, in order, without addresses."""
     return cli_lists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
 
 
+@question
 def unsent_counts(context: Context) -> Mapping[str, int]:
     """Count `waiting`, `unsure` and `dead` messages, documents in `quarantine`, and `undelivered` letters."""
     found: dict[str, int] = dict.fromkeys(UNSETTLED, 0)
@@ -161,6 +167,7 @@ class RequestPage:
     named: bool = True
 
 
+@question
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
     """Compile the data about one request that this role may see, and the commands that this role may run now."""
     unit = context.unit
@@ -244,6 +251,7 @@ def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, 
     return tuple(found.values())
 
 
+@question
 def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
     """Find requests by number, barcode or words of the title. A role that sees cards can also search by card."""
     cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
@@ -251,6 +259,7 @@ def search_requests(context: Context, words: str, role: StaffRole, most: int = r
     return tuple(replace(match, request=request_for(match.request, role)) for match in found)
 
 
+@question
 def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
     """Compute the statistics of the days from `first` to `last`, at most LONGEST_DAYS."""
     period = Period(first=first, last=last)
@@ -286,3 +295,54 @@ def _value_as_text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(filter(None, [_value_as_text(one) for one in value]))
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+@question
+def partners_used(context: Context) -> Sequence[str]:
+    """Return the agencies of the partners that were ever sent a message."""
+    return tuple(context.unit.circuits.used())
+
+
+@question
+def loss_charges(context: Context, agencies: Collection[str]) -> Mapping[str, Charges]:
+    """Return what these libraries charge for a lost book, by agency."""
+    return {agency: partner.charges for agency, partner in context.unit.partners.among(agencies).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlipRow:
+    """What a slip may show: the request, its copy, the other library, and the patron who collects the book.
+
+    Attributes:
+        agency: The library to which the copy goes, or the owner on a slip for the hold shelf.
+        patron: The patron, only on a slip for the hold shelf.
+        printed_at: Time at which the slip was first printed, or None.
+    """
+
+    request: Request
+    copy: Holding | None
+    agency: str
+    partner: Partner | None
+    patron: Borrower | None
+    printed_at: datetime | None
+
+
+@question
+def slips_for(context: Context, requests: Sequence[Request], kind: SlipKind) -> tuple[SlipRow, ...]:
+    """Return what the slips of these requests show. Requests whose position has no slip of this kind are left out."""
+    positions = with_slip(kind)
+    with_slips = [request for request in requests if has_slip(request) and request.position in positions]
+    return tuple(_slip_row(context.unit, request, kind) for request in with_slips)
+
+
+def _slip_row(unit: UnitOfWork, request: Request, kind: SlipKind) -> SlipRow:
+    agency = request.partner if kind is SlipKind.PULL else request.item_agency or request.partner
+    is_for_patron = kind is SlipKind.HOLD and request.patron != ""
+    return SlipRow(
+        request=request,
+        copy=unit.holdings.find(request.item) if request.item else None,
+        agency=agency,
+        partner=unit.partners.find(agency),
+        patron=unit.patrons.find(request.patron) if is_for_patron else None,
+        printed_at=printed_at(unit, request),
+    )

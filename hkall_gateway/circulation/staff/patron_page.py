@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.borrowers import counts, known_since
-from hkall_gateway.circulation.command import Context, Query
+from hkall_gateway.circulation.command import Context, Query, question
 from hkall_gateway.circulation.ports import BorrowerFacts, Identified
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.db.cards import is_blocked
@@ -69,6 +69,7 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
     )
 
 
+@question
 def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
     """Find at most MOST loaded patrons by card, former card, or words of the name."""
     words = words.strip()
@@ -76,6 +77,7 @@ def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
     return (present,) if present else named(context.unit.connection, words, MOST)
 
 
+@question
 def has_records(context: Context, card: str) -> bool:
     """Check whether we have open requests, charges or a block for this card, even if its patron is not loaded."""
     return former_cards.has_anything(context.unit, card)

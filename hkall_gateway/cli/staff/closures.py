@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import click
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
@@ -45,17 +44,16 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
 
     Example: hkall-gateway closures move --reason "typhoon"
     """
-    from hkall_gateway.circulation.find_request import StaffCommand, staff_result
+    from hkall_gateway.circulation.find_request import staff_result
     from hkall_gateway.circulation.staff import closure_changes
     from hkall_gateway.db.database import finished
 
     if not reason.strip():
         raise CliError("a reason is needed: --reason")
     if dry_run:
-        planned = in_context(closure_changes.would_move, site.library, site.now(), most=sys.maxsize - 1)
-        moves, _more = site.read(planned)
+        moves, _more = site.execute(closure_changes.would_move(most=sys.maxsize - 1))
         moved = [staff_result(move.request, due=move.new) for move in moves]
     else:
-        command = StaffCommand(by=by_staff("closures move"), reason=reason)
-        moved = finished(site.circulation.run_job(closure_changes.move, command))
+        job = closure_changes.MoveClosedDays(by=by_staff("closures move"), reason=reason)
+        moved = finished(site.circulation.run_job(job))
     show([asdict(result) for result in moved], as_json, ("request", "position", "title", "due"))

@@ -7,7 +7,6 @@ caller's idempotency key ensures that a repeated request makes its change only o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
@@ -16,13 +15,10 @@ from typing import Final
 from flask import Flask, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.command import Command, Facts, InboxKey, Result
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db import api_tokens, bind, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
-from hkall_gateway.db.engine.locks import LockSet, unlocked
-from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
@@ -31,6 +27,7 @@ from hkall_gateway.web.api.problems import Reply, Trouble, refused
 from hkall_gateway.web.callers import bearer_token
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import find_in_force
+from hkall_gateway.web.visits import KEPT_S
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
 """The security requirement in the OpenAPI description of operations that are not public."""
@@ -116,19 +113,19 @@ def card(named: str) -> str:
         raise Trouble(422, "card: this token is of one patron; leave it out")
     if not patron_token and not named:
         raise Trouble(422, "card: a client names the patron's card")
-    return patron_token.patron if patron_token else services().bridge.read(bind(card_now, named))
+    return patron_token.patron if patron_token else execute(queries.present_card(named))
 
 
 def _authorize() -> None:
     given = bearer_token(request.headers.get("Authorization", ""))
     g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
     patron_token: WebSession | None = g.patron_session
-    g.token = services().bridge.read(bind(api_tokens.find, hash_of(given))) if given and patron_token is None else None
+    g.token = services().visits.find_program(hash_of(given)) if given and patron_token is None else None
     now = services().now()
     if g.token and not g.token.in_force(now):
         g.token = None
     if g.token and (g.token.used_at is None or now - g.token.used_at >= USED_EVERY):
-        services().bridge.write(bind(api_tokens.used, g.token.name, now), unlocked("one UPDATE of the time of last use"))
+        services().visits.mark_used(g.token.name)
     if request.url_rule is None:  # no such operation: 404 or 405
         return
     needed = ROLES[request.endpoint or ""]
@@ -142,10 +139,6 @@ def _authorize() -> None:
             raise Trouble(403, "this needs a patron's token, or one with the role client")
     elif acts_for_patrons or role() < needed:
         raise Trouble(403, f"this needs a token with the role {needed.word}")
-
-
-KEPT_S: Final = 24 * 3600
-"""Seconds for which a reply is stored."""
 
 
 class IdempotencyHeader(BaseModel):
@@ -171,8 +164,7 @@ def inbox_key(header: IdempotencyHeader) -> InboxKey:
     """Return the inbox key for this request. Raises Trouble (422) if the idempotency key was used for another request."""
     agency, digest = scope(), _hex_digest(header.key.encode())
     fingerprint, use = _hex_digest(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
-    locks = LockSet(document=(agency, use))
-    if services().bridge.write(bind(_first_use, agency, use, fingerprint, services().now()), locks) != fingerprint:
+    if services().visits.first_use(agency, use, fingerprint) != fingerprint:
         raise Trouble(422, "this Idempotency-Key was used for another request")
     return InboxKey(agency=agency, digest=digest, keep_s=KEPT_S)
 
@@ -188,14 +180,6 @@ def execute_once(
     """Execute a command once per idempotency key. Return its result as `record`, or the problem for its refusal."""
     outcome = execute(command, inbox=inbox_key(header))
     return refused(outcome, to_patron=to_patron) if isinstance(outcome, Refused) else (record.json_of(outcome), status)
-
-
-def _first_use(unit: UnitOfWork, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
-    """Return the fingerprint of the request that first used the key. For a new key, store and return `fingerprint`."""
-    if before := inbox.find(unit, agency, digest, now):
-        return before
-    inbox.keep(unit, agency, digest, fingerprint, now + timedelta(seconds=KEPT_S), now)
-    return fingerprint
 
 
 def _hex_digest(data: bytes) -> str:

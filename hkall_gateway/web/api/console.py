@@ -8,18 +8,17 @@ from typing import Final
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console, permitted
 from hkall_gateway.circulation.staff.actions import Act, Reopen
 from hkall_gateway.circulation.staff.console import list_counts, statistics_of, work_list
-from hkall_gateway.db import bind
-from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.queries.work_lists import Only, PageOrder
 from hkall_gateway.web.api import models
 from hkall_gateway.web.api.access import SECURITY, IdempotencyHeader, actor, execute_once, inbox_key, role
 from hkall_gateway.web.api.problems import Reply, Trouble, described, refused
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import execute
 
 REQUESTS, LISTS, STATISTICS = (
     APIBlueprint(name, __name__, abp_tags=[Tag(name=tag)], abp_security=SECURITY, abp_responses=described())
@@ -33,20 +32,20 @@ _ACTIONS: Final = {row.name: row for row in permitted.ACTIONS}
 @REQUESTS.post("/requests/search", responses={"200": models.Found})
 def search(body: models.SearchBody) -> Reply:
     """Find requests by number, barcode, card or title words. The search changes nothing and needs no Idempotency-Key."""
-    return models.Found.json_of({"requests": consult(console.search_requests, body.q, role())})
+    return models.Found.json_of({"requests": execute(console.search_requests(body.q, role()))})
 
 
 @REQUESTS.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
 def one(path: models.RequestPath) -> Reply:
     """Show a request with its journal, the lenders, and the commands that are possible now."""
-    page = consult(console.request_page, path.number, role())
+    page = execute(console.request_page(path.number, role()))
     return refused(page) if isinstance(page, Refused) else models.RequestDetail.json_of(page)
 
 
 @REQUESTS.post("/requests", responses={"201": models.Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
     """Place a request for a patron. The rules apply, but a second request for the same title is allowed."""
-    card = services().bridge.read(bind(card_now, body.card))
+    card = execute(queries.present_card(body.card))
     command = RequestTitle(
         by=actor("place"), patron=card, bib_id=body.bib_id, volume=body.volume, pickup_location=body.pickup, staff=True
     )
@@ -75,11 +74,11 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
         cents=body.cents,
         position=body.to,
     )
-    outcome = services().bridge.run(services().circulation.execute(command, inbox=inbox_key(header)))
+    outcome = execute(command, inbox=inbox_key(header))
     if isinstance(outcome, Refused):
         return refused(outcome)
     number = getattr(outcome, "request", path.number)  # `reopen` places a new request
-    after = consult(console.request_page, number, role())
+    after = execute(console.request_page(number, role()))
     done = models.ActionDone(
         request=number,
         position="" if isinstance(after, Refused) else after.request.position.value,
@@ -94,15 +93,15 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
 @LISTS.get("/lists", responses={"200": models.ListCounts})
 def counts() -> Reply:
     """Count the requests in each work list."""
-    return models.ListCounts(counts={str(name): number for name, number in consult(list_counts).items()}).model_dump()
+    return models.ListCounts(counts={str(name): number for name, number in execute(list_counts()).items()}).model_dump()
 
 
 @LISTS.get("/lists/<name>", responses={"200": models.ListPageRecord, **described(404)})
 def page(path: models.ListPath, query: models.ListQuery) -> Reply:
     """Show one page of a work list."""
     order = PageOrder(key=query.sort, reverse=query.reverse, after=query.after, most=query.most)
-    found = consult(
-        work_list, path.name, role(), order, Only(partner=query.partner, pickup=query.pickup, material=query.material)
+    found = execute(
+        work_list(path.name, role(), order, Only(partner=query.partner, pickup=query.pickup, material=query.material))
     )
     return models.ListPageRecord.json_of(found)
 
@@ -110,5 +109,5 @@ def page(path: models.ListPath, query: models.ListQuery) -> Reply:
 @STATISTICS.get("/statistics", responses={"200": models.StatisticsRecord})
 def period(query: models.PeriodQuery) -> Reply:
     """Count requests, turnaround times, refusals and declines in a period, by month and partner."""
-    found = consult(statistics_of, query.first, query.last)
+    found = execute(statistics_of(query.first, query.last))
     return refused(found) if isinstance(found, Refused) else models.StatisticsRecord.json_of(found)

@@ -10,19 +10,16 @@ from typing import Final
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from hkall_gateway.circulation import patron_record, titles
+from hkall_gateway.circulation import patron_record, queries, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
-from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.loans import Renew, RenewAll
 from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.staff import explaining
-from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.search.parsing import LONGEST, MOST_WORDS, BadQuery
 from hkall_gateway.db.search.searching import Narrowing
 from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession, digest
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.api import patron_models as models
 from hkall_gateway.web.api.access import (
     CHALLENGE,
@@ -41,8 +38,8 @@ from hkall_gateway.web.i18n import place_name
 from hkall_gateway.web.patron import login
 from hkall_gateway.web.patron.login import PinRefused, facts_about
 from hkall_gateway.web.patron.record import own_loans
-from hkall_gateway.web.services import consult, services
-from hkall_gateway.web.sessions import OWN_SESSION, PIN, count_login
+from hkall_gateway.web.services import execute, explain, services
+from hkall_gateway.web.sessions import PIN, count_login
 
 TITLES = APIBlueprint("titles", __name__, abp_tags=[Tag(name="Titles")], abp_responses=described())
 TOKEN = APIBlueprint("patron_token", __name__, abp_tags=[Tag(name="Patrons' tokens")], abp_responses=described())
@@ -83,7 +80,7 @@ def make(body: PatronLogin) -> Reply:
         ends_at=ends,
         credential=credential,
     )
-    services().bridge.write(bind(web_sessions.begin, row, now), OWN_SESSION)
+    services().visits.begin_token(row)
     count_login("patron", "admitted")
     return PatronToken(token=text, ends_at=ends).model_dump(mode="json"), 201
 
@@ -94,7 +91,7 @@ def end() -> Reply:
     patron_token = patron_session()
     if patron_token is None:
         raise Trouble(403, "this needs a patron's own token")
-    services().bridge.write(bind(web_sessions.end, patron_token.token_hash), OWN_SESSION)
+    services().visits.end(patron_token.token_hash)
     services().circulation.ils.forget_loans(patron_token.patron)
     return "", 204
 
@@ -113,7 +110,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 @TITLES.get("/search", responses={"200": models.TitlesFound})
 def search(query: models.SearchQuery) -> Reply:
     """Find titles with all search words, 20 per page. Quotation marks make a phrase. An ISBN matches in both forms."""
-    found = consult(titles.search_titles, query.q, query.field, Narrowing(**query.model_dump(exclude={"q", "field"})))
+    found = execute(titles.search_titles(query.q, query.field, Narrowing(**query.model_dump(exclude={"q", "field"}))))
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
     return models.titles_found(found)
@@ -122,7 +119,7 @@ def search(query: models.SearchQuery) -> Reply:
 @TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
 def one(path: models.TitlePath) -> Reply:
     """Show a title, its copies with their last reported statuses, and whether the title can be requested."""
-    seen = consult(titles.see_title, path.bib_id)
+    seen = execute(titles.see_title(path.bib_id))
     if seen is None:
         raise Trouble(404, "no library has this title")
     live = services().live_status(path.bib_id, seen.to_ask(models.MOST_COPIES))
@@ -135,8 +132,7 @@ def one(path: models.TitlePath) -> Reply:
 def may_request(body: models.RequestBody) -> Reply:
     """Check whether a request would be accepted now. The check changes nothing and needs no Idempotency-Key."""
     question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    facts, now = facts_about(question.patron, body.bib_id), services().now()
-    found = services().bridge.trial(in_context(explaining.explain, services().library(), now, question, facts, now))
+    found = explain(question)
     refusal = found.outcome if isinstance(found.outcome, Refused) else None
     if refusal and refusal.why is Reason.TRY_AGAIN:
         return refused(refusal, to_patron=True)
@@ -159,7 +155,7 @@ def record(body: models.OnBehalf) -> Reply:
     facts = facts_about(owner)
     if facts.borrower is None:
         return refused(Refused(why=facts.stranger) if facts.reachable else TRY_AGAIN, to_patron=True)
-    found = consult(patron_record.patron_record, facts.borrower.barcode, facts)
+    found = execute(patron_record.patron_record(facts.borrower.barcode, facts))
     return models.circulation_record(found, own_loans(owner, found))
 
 
@@ -174,7 +170,7 @@ def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) 
 def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew one of the patron's loans."""
     owner = card(body.card)
-    item = consult(_lent_item, owner, path.number)
+    item = execute(queries.lent_item(owner, path.number))
     if isinstance(item, Refused):
         return refused(item, to_patron=True)
     command = Renew(by=actor("renew"), card=owner, barcode=item.barcode, agency=item.agency)
@@ -186,11 +182,3 @@ def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew every loan of the patron that may be renewed. List the other loans with the reasons."""
     command = RenewAll(by=actor("renew"), card=card(body.card), fee_acknowledged=True)
     return execute_once(command, header, models.AllRenewedRecord, to_patron=True)
-
-
-def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
-    """Return the copy lent for a request. Report another patron's request as unknown."""
-    found = context.unit.requests.find(number)
-    if found is None or found.patron != owner:
-        return Refused(why=Reason.UNKNOWN_REQUEST)
-    return found.item or Refused(why=Reason.NOT_ON_LOAN)

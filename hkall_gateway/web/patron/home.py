@@ -6,13 +6,13 @@ from typing import Final
 
 from flask import Blueprint, Response, current_app, render_template
 
-from hkall_gateway.circulation import titles
+from hkall_gateway.circulation import queries, titles
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, language
 from hkall_gateway.web.labels import notice
 from hkall_gateway.web.patron.login import facts_about
-from hkall_gateway.web.services import API_DOCUMENTATION, consult, services
+from hkall_gateway.web.services import API_DOCUMENTATION, execute, services
 from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("home", __name__)
@@ -86,7 +86,7 @@ def _own_category() -> str:
     """Return the category of the patron who is logged in, as last loaded, or else as the local system says; "" if unknown."""
     visit = current()
     card = visit.row.patron if visit.row else ""
-    known = services().bridge.read(lambda unit: unit.patrons.find(card)) if card else None
+    known = execute(queries.find_loaded_patron(card)) if card else None
     borrower = known or (facts_about(card).borrower if card else None)
     return borrower.category if borrower else ""
 
@@ -111,7 +111,8 @@ def chapters() -> list[tuple[str, list[str]]]:
 @PAGES.get("/")
 def page() -> Response:
     """Show the home page, with the loan and pickup periods and the number of renewals from the policy."""
-    libraries, suspended = consult(lambda context: (titles.count_libraries(context), titles.find_suspension(context)))
+    libraries = execute(titles.count_libraries())
+    suspended = execute(titles.find_suspension())
     policy = services().library().policy
     days = [category.loan_days for category in policy.categories]
     words = render_template(

@@ -25,7 +25,7 @@ from hkall_gateway.web.labels import patron_words
 from hkall_gateway.web.limits import login_throttle, too_many_tries
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path, way_back
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import run, services
 from hkall_gateway.web.sessions import OIDC, PIN, count_login, known_browser, log_in, log_out, patron
 
 P = ParamSpec("P")
@@ -59,7 +59,7 @@ def own_card() -> str:
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
     """Query the local system about a card and our copies of a title. Return AWAY if the local system does not answer."""
-    found = services().bridge.run(services().circulation.ils.known(card, bib_id))
+    found = run(services().circulation.ils.known(card, bib_id))
     return AWAY if isinstance(found, Refused) else found
 
 
@@ -107,7 +107,7 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
         count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)
-    found = services().bridge.run(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
+    found = run(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
     if isinstance(found, Borrower):
         wrong.right(address, card, browser)
         return found
@@ -192,7 +192,7 @@ def _local_goal(text: str) -> str:
 
 
 def _admit_by_provider(person: Identified, goal: str) -> Response:
-    found = services().bridge.run(services().circulation.ils.patron(person.card)) if person.card else None
+    found = run(services().circulation.ils.patron(person.card)) if person.card else None
     if found is None or isinstance(found, Refused):
         raise OidcRefused("ils_away" if found and found.why is Reason.TRY_AGAIN else "no_card")
     begin(found, OIDC)

@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import place_name
 from hkall_gateway.web.labels import shown_refusal
 from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, run, services
 
 PAGES = Blueprint("record", __name__)
 
@@ -54,7 +54,7 @@ def cancel() -> Response | tuple[str, int]:
 def renew() -> Response | tuple[str, int]:
     """Renew one loan (R27 to R32)."""
     card = own_card()
-    record, number = consult(patron_record.patron_record, card, facts_about(card)), request.form.get("request", "")
+    record, number = execute(patron_record.patron_record(card, facts_about(card))), request.form.get("request", "")
     loan = next((one for one in record.loans if one.request.id == number), None) or abort(404)
     item = loan.request.item or ItemKey("", "")
     command = Renew(by=actor("renew"), card=card, barcode=item.barcode, agency=item.agency)
@@ -81,7 +81,7 @@ def renew_all() -> Response | tuple[str, int]:
 @needs_patron
 def history() -> str:
     """Show the past loans and letters that the patron chose to keep."""
-    return render_template("patron/history.html", history=consult(patron_record.patron_history, own_card()), civil=civil)
+    return render_template("patron/history.html", history=execute(patron_record.patron_history(own_card())), civil=civil)
 
 
 @PAGES.post("/record/history")
@@ -104,7 +104,7 @@ def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, 
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     """Return the patron's loans of our own books, earliest due first, or None if the local system does not report loans."""
-    found = services().bridge.run(services().circulation.ils.own_loans(card))
+    found = run(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None
     return patron_record.other_loans(record, found)
@@ -112,7 +112,7 @@ def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
 
 def _render_record(card: str, refused: Refused | None = None, title: str = "") -> str:
     facts = facts_about(card)
-    record = consult(patron_record.patron_record, card, facts)
+    record = execute(patron_record.patron_record(card, facts))
     by_number = {one.request.id: one for one in record.loans}
     placed = request.args.get("placed", "")
     return render_template(

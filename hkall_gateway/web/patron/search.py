@@ -14,8 +14,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as Redirect
 
-from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation import queries, titles
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.search.folding import isbn_13, words
 from hkall_gateway.db.search.parsing import LONGEST, MOST_WORDS, BadQuery, SearchField
@@ -26,7 +25,7 @@ from hkall_gateway.web.i18n import N_, gettext, language, library_name
 from hkall_gateway.web.labels import notice
 from hkall_gateway.web.paths import title_number
 from hkall_gateway.web.patron.home import OWN_MINUTE, kept
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import execute, services
 
 PAGES = Blueprint("search", __name__)
 OPENURL = Blueprint("openurl", __name__)
@@ -53,7 +52,7 @@ class Citation:
 @OPENURL.get("/openurl")
 def resolve() -> Redirect:
     """Redirect to the title if exactly one title matches, else to a search for the cited words."""
-    return redirect(consult(_find_path, citation(request.args, services().settings().public_url)), 303)
+    return redirect(_find_path(citation(request.args, services().settings().public_url)), 303)
 
 
 def citation(query: MultiDict[str, str], site: str) -> Citation:
@@ -72,11 +71,11 @@ def citation(query: MultiDict[str, str], site: str) -> Citation:
     )
 
 
-def _find_path(context: Context, cited: Citation) -> str:
+def _find_path(cited: Citation) -> str:
     """Return the path of the only matching title, or of a search. ISBNs take precedence over words."""
-    if cited.own and context.unit.holdings.of_title(cited.own):
+    if cited.own and execute(queries.has_title(cited.own)):
         return _title_path(cited.own)
-    by_isbn = {number: _find_hits(context, number, SearchField.ISBN) for number in cited.isbns}
+    by_isbn = {number: _find_hits(number, SearchField.ISBN) for number in cited.isbns}
     bibs = {hit.bib_id for hits in by_isbn.values() for hit in hits}
     if bibs:
         return (
@@ -84,10 +83,10 @@ def _find_path(context: Context, cited: Citation) -> str:
             if len(bibs) == 1
             else _search_path(next(number for number, hits in by_isbn.items() if hits))
         )
-    return _path_by_words(context, cited) if cited.title else _search_path(next(iter(cited.isbns), cited.author))
+    return _path_by_words(cited) if cited.title else _search_path(next(iter(cited.isbns), cited.author))
 
 
-def _path_by_words(context: Context, cited: Citation) -> str:
+def _path_by_words(cited: Citation) -> str:
     """Search for the words of a citation and return a path. While there are no hits, omit the author, then the subtitle.
 
     Among several hits, choose the only title with exactly the cited name. The catalogue may have the author in another
@@ -96,7 +95,7 @@ def _path_by_words(context: Context, cited: Citation) -> str:
     for title in dict.fromkeys((cited.title, cited.title.partition(BEFORE_SUBTITLE)[0].strip())):
         for author in dict.fromkeys((cited.author, "")):
             wanted = words(title)
-            hits = _find_hits(context, f'"{" ".join(wanted)}" {" ".join(words(author))}', SearchField.ANY)
+            hits = _find_hits(f'"{" ".join(wanted)}" {" ".join(words(author))}', SearchField.ANY)
             exact = [hit for hit in hits if wanted in (words(hit.title), words(hit.linked_title))]
             fit = exact or (hits if author == cited.author else ())
             if len(fit) == 1:
@@ -114,8 +113,8 @@ def _search_path(typed: str) -> str:
     return f"/search?{urlencode({'q': typed[:LONGEST]})}" if typed else "/search"
 
 
-def _find_hits(context: Context, typed: str, field: SearchField) -> tuple[FoundTitle, ...]:
-    found = titles.search_titles(context, typed, field)
+def _find_hits(typed: str, field: SearchField) -> tuple[FoundTitle, ...]:
+    found = execute(titles.search_titles(typed, field))
     return found.titles if isinstance(found, FoundTitles) and not (found.instead or found.similar) else ()
 
 
@@ -180,7 +179,7 @@ class Search:
 def results() -> Response:
     """Show one page of search results, or only the form if there are no search words."""
     search = search_of(request.args)
-    found, suspended, names = consult(_run_search, search)
+    found, suspended, names = _run_search(search)
     bad = found if isinstance(found, BadQuery) else None
     words = render_template(
         "patron/search.html",
@@ -227,15 +226,15 @@ def _facet_label(kind: str, value: str, names: Mapping[str, str]) -> str:
     return f"{value}–{value[:3]}9"
 
 
-def _run_search(context: Context, search: Search) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
+def _run_search(search: Search) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
     """Return the results (None without search words), the suspension of requests, and the names of libraries with copies."""
     if not search.words:
-        return None, titles.find_suspension(context), {}
-    found = titles.search_titles(context, search.words, search.field, search.narrowing)
+        return None, execute(titles.find_suspension()), {}
+    found = execute(titles.search_titles(search.words, search.field, search.narrowing))
     agencies = (
         set() if isinstance(found, BadQuery) else {one.value for one in found.facets["library"]} | {search.narrowing.library}
     )
-    names = {agency: partner.name for agency, partner in context.unit.partners.among(agencies).items()}
+    names = {agency: partner.name for agency, partner in execute(queries.find_partners(agencies)).items()}
     settings = services().settings()
-    names[context.library.agency] = settings.names.get(language(), settings.names[ENGLISH])
-    return found, titles.find_suspension(context), names
+    names[services().library().agency] = settings.names.get(language(), settings.names[ENGLISH])
+    return found, execute(titles.find_suspension()), names

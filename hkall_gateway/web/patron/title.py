@@ -25,7 +25,7 @@ from hkall_gateway.web.i18n import N_, gettext, place_name
 from hkall_gateway.web.labels import WORDS, notice, rule_of, sentence, shown_refusal, status_words, word
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import patron
 
 # fmt: off
@@ -55,7 +55,7 @@ LONGEST_NUMBER: Final = 200
 @PAGES.get("/title/<title:bib_id>")
 def page(bib_id: str) -> Response:
     """Show a title and its copies. Answer 404 if no library has a copy."""
-    seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
+    seen = execute(titles.see_title(bib_id)) if len(bib_id) <= LONGEST_NUMBER else None
     if seen is None:
         abort(404)
     live = services().live_status(bib_id, seen.to_ask(MOST_COPIES))
@@ -111,7 +111,7 @@ def form(bib_id: str) -> str:
         command = RequestTitle(
             by=actor("request"), patron=own_card(), bib_id=seen.title.bib_id, volume=_chosen_volume(seen, typed)
         )
-        refusal = consult(borrowing.may_request, command, facts) if facts.reachable else TRY_AGAIN
+        refusal = execute(borrowing.may_request(command, facts)) if facts.reachable else TRY_AGAIN
     return _render_form(seen, typed, refusal)
 
 
@@ -148,7 +148,7 @@ def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
 
 
 def _see_title(bib_id: str) -> TitleSeen:
-    return consult(titles.see_title, bib_id) or abort(404)
+    return execute(titles.see_title(bib_id)) or abort(404)
 
 
 def _title_refusal(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:

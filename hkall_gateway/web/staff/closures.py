@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.results import Done, Refused
-from hkall_gateway.circulation.staff import closure_changes
-from hkall_gateway.circulation.staff.closure_changes import CloseDay, MoveDueDates
-from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.circulation.staff import closure_changes, overview
+from hkall_gateway.circulation.staff.closure_changes import CloseDay, MoveClosedDays, MoveDueDates
 from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.incoming import typed, typed_day
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, run, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("closures", __name__)
@@ -47,12 +43,11 @@ def close() -> str | Response | tuple[str, int]:
     except ValueError:
         return _render_refusal(Refused(why=Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
     if "apply" not in request.form:
-        moves, more = consult(closure_changes.would_move, [day] if day else [])
+        moves, more = execute(closure_changes.would_move([day] if day else []))
         return _render_closures(closing={"day": day, "reason": reason, "moves": moves, "more": more})
     if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
         return _render_refusal(closed, 409)
-    command = StaffCommand(by=actor("closures move"), reason=reason)
-    moved = services().bridge.run(services().circulation.run_job(closure_changes.move, command))
+    moved = run(services().circulation.run_job(MoveClosedDays(by=actor("closures move"), reason=reason)))
     return _render_refusal(moved, 409) if isinstance(moved, Refused) else _redirect_moved(len(moved))
 
 
@@ -68,11 +63,11 @@ def due_dates() -> str | Response | tuple[str, int]:
         by=actor("due dates"), first=first, last=last, to=to, reason=typed("reason"), partner=typed("partner")
     )
     if "apply" not in request.form:
-        found = consult(closure_changes.due_between, command)
+        found = execute(closure_changes.due_between(command))
         if isinstance(found, Refused):
             return _render_refusal(found, 409)
         return _render_closures(moving={"command": command, "loans": found[0], "more": found[1]})
-    answer = services().bridge.run(services().circulation.run_job(closure_changes.move_due_dates, command))
+    answer = run(services().circulation.run_job(command))
     if isinstance(answer, Refused):
         return _render_refusal(answer, 409)
     refused = [one for one in answer if isinstance(one, Refused)]
@@ -92,16 +87,16 @@ def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
     today = civil(services().now())
     shown = {"closing": None, "moving": None, "left": 0, "moved": whole_number(request.args.get("moved", "")), **more}
     form = {name: request.form.get(name, "") for name in FIELDS}
-    shown |= consult(_closure_facts, today)
-    return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, **shown)
-
-
-def _closure_facts(context: Context, today: date) -> dict[str, object]:
-    """Read the data that the page always shows. `last` is our own library's last known closed day."""
-    own_agency = context.library.agency
-    return {
-        "days": cli_lists.closures(context.unit, today),
-        "ours": own_agency,
-        "windows": [window for window in context.library.policy.service_windows if window.end >= today],
-        "last": cli_lists.last_closure(context.unit, own_agency),
-    }
+    closed = execute(overview.closed_days())
+    return render_template(
+        "staff/closures.html",
+        today=today,
+        error=error,
+        rule_no=rule,
+        form=form,
+        days=closed.days,
+        windows=closed.windows,
+        last=closed.last,
+        ours=services().library().agency,
+        **shown,
+    )

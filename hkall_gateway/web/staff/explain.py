@@ -10,10 +10,7 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.circulation.borrowers import LOADED
 from hkall_gateway.circulation.borrowing import Requested
-from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
@@ -24,7 +21,7 @@ from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web.i18n import N_, gettext, money
 from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.services import services
+from hkall_gateway.web.services import explain, services
 from hkall_gateway.web.sessions import actor, needs, staff_role
 from hkall_gateway.web.staff import words as words
 
@@ -125,11 +122,7 @@ def answer() -> str | tuple[str, int]:
         put = question.put(actor("explain"), {"patron": "", **values})
     except ValueError:
         return _render_explanation(question, values, gettext("This is no date.")), 422
-    known: BorrowerFacts | Refused = BorrowerFacts(borrower=None, source=LOADED)
-    if put.patron:
-        known = services().bridge.run(services().circulation.ils.known(put.patron, put.title[0]))
-    borrower = AWAY if isinstance(known, Refused) else known
-    found = services().bridge.trial(in_context(explaining.explain, services().library(), at, put, borrower, services().now()))
+    found = explain(put, at)
     return _render_explanation(question, values, found=found)
 
 

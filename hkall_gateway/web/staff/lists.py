@@ -6,7 +6,6 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from io import StringIO
 from itertools import chain, islice
 from types import MappingProxyType
@@ -15,16 +14,16 @@ from typing import Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, stream_with_context, url_for
 from werkzeug.wrappers import Response as Answer
 
-from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.permitted import sees_names
 from hkall_gateway.db.queries.work_lists import MOST, ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.rules.dates import civil
+from hkall_gateway.rules.positions import SlipKind
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request, Side
 from hkall_gateway.web.i18n import N_, gettext, place_name
 from hkall_gateway.web.labels import code_words, flag_words, job_words, word
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import may, needs, staff_role
 
 BOM: Final = "\ufeff"
@@ -77,14 +76,6 @@ class ListColumn:
     sort: SortKey | None = None
     figure: bool = False
     personal: bool = False
-
-
-class SlipKind(StrEnum):
-    """Kinds of slips: for fetching our own copy, for the hold shelf, and for the transit to the lender."""
-
-    PULL = "pull"
-    HOLD = "hold"
-    TRANSIT = "transit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +270,8 @@ def first() -> Answer:
 def work_list(name: str) -> str:
     """Show one page of a work list."""
     view = view_of(name)
-    found, offered = consult(_read_page, view)
+    found = execute(console.work_list(view.name, staff_role(), view.order, view.only))
+    offered = _filter_choices(found, view, execute(console.partners_used()))
     filters = {name: [(one, code_words(name, one)) for one in sorted(filter(None, codes))] for name, codes in offered.items()}
     return render_template(
         "staff/list.html",
@@ -318,14 +310,13 @@ def view_of(name: str) -> View:
     )
 
 
-def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
-    """Return one page of a work list, and the choices for each filter field."""
-    page, only = console.work_list(context, view.name, staff_role(), view.order, view.only), view.only
-    rows = [row.request for row in page.rows]
-    return page, {
-        "partner": {*context.unit.circuits.used(), *(row.partner for row in rows), only.partner},
-        "pickup": {*context.library.pickup_locations, *map(place_of, rows), only.pickup},
-        "material": {*context.library.policy.materials, *(row.material for row in page.rows), only.material},
+def _filter_choices(page: ListPage, view: View, used: Iterable[str]) -> dict[str, set[str]]:
+    """Return the choices for each filter field. `used` are the partners that were ever sent a message."""
+    library, requests = services().library(), [row.request for row in page.rows]
+    return {
+        "partner": {*used, *(request.partner for request in requests), view.only.partner},
+        "pickup": {*library.pickup_locations, *map(place_of, requests), view.only.pickup},
+        "material": {*library.policy.materials, *(row.material for row in page.rows), view.only.material},
     }
 
 
@@ -334,6 +325,6 @@ def _every_row(view: View) -> Iterator[ListRow]:
     after: str | None = ""
     while after is not None:
         order = PageOrder(key=view.order.key, reverse=view.order.reverse, after=after, most=ROWS_OF_A_FILE)
-        page = consult(console.work_list, view.name, staff_role(), order, view.only)
+        page = execute(console.work_list(view.name, staff_role(), order, view.only))
         yield from page.rows
         after = page.next or None

@@ -11,22 +11,17 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
-from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.fines import Paid, Pay
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, patron_page
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
 from hkall_gateway.circulation.titles import search_titles, see_title
-from hkall_gateway.db import bind, web_sessions
-from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
 from hkall_gateway.db.search.searching import FoundTitle, FoundTitles
-from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.partners import Charges
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
@@ -34,7 +29,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Title
 from hkall_gateway.web.i18n import LANGUAGES, gettext
 from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import COMMANDS, category_words, rule_of, sentence
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import requests
 
@@ -57,7 +52,7 @@ def find() -> str | Response | tuple[str, int]:
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
-    known = consult(patron_page.find_patrons, words)
+    known = execute(patron_page.find_patrons(words))
     if len(known) == 1:
         return _redirect_to_patron(_number_for(known[0].barcode))
     if known:
@@ -71,10 +66,10 @@ def find() -> str | Response | tuple[str, int]:
             for one in known
         ]
         return _render_search(words=words, rows=rows, most=len(known) == patron_page.MOST)
-    if not consult(patron_page.has_records, words) and consult(console.search_requests, words, staff_role()):
+    if not execute(patron_page.has_records(words)) and execute(console.search_requests(words, staff_role())):
         return requests.found()
     # The card was not loaded, but the local system may know the card, or there may be open records about the card.
-    if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see_patron(words)) and seen.borrower)):
+    if " " not in words and (execute(patron_page.has_records(words)) or ((seen := _see_patron(words)) and seen.borrower)):
         return _redirect_to_patron(_number_for(words))
     return _render_search(gettext("Nobody is found by this card or name."), words=words), 404
 
@@ -100,7 +95,7 @@ def place(number: str) -> Response | str | tuple[str, int]:
         staff=True,
     )
     if not command.bib_id:
-        return _render_patron(number, card, form=form, titles=consult(_find_titles, typed("q", 200)))
+        return _render_patron(number, card, form=form, titles=_find_titles(typed("q", 200)))
     outcome = execute(command)
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome, form=form), 409
@@ -108,12 +103,12 @@ def place(number: str) -> Response | str | tuple[str, int]:
     return _redirect_to_patron(number, placed=outcome.request)
 
 
-def _find_titles(context: Context, words: str) -> Sequence[FoundTitle | Title]:
+def _find_titles(words: str) -> Sequence[FoundTitle | Title]:
     """Return the titles with these words, or the title with this number."""
-    found = search_titles(context, words)
+    found = execute(search_titles(words))
     if isinstance(found, FoundTitles) and found.titles:
         return found.titles
-    return [seen.title] if (seen := see_title(context, words)) else []
+    return [seen.title] if (seen := execute(see_title(words))) else []
 
 
 @PAGES.post("/staff/patrons/<number>/act")
@@ -121,7 +116,7 @@ def _find_titles(context: Context, words: str) -> Sequence[FoundTitle | Title]:
 def act(number: str) -> Response | tuple[str, int]:
     """Renew a loan of the patron, or declare it lost and, with `paid`, take what is charged for it."""
     card, name, price = _find_card(number), typed("action"), typed("dollars")
-    loan = services().bridge.read(lambda unit: unit.requests.find(typed("request")))
+    loan = execute(queries.find_request(typed("request")))
     if name not in {"renew", "lost"} or loan is None or loan.patron != card:
         abort(404)
     cents = cents_of(price) if price else None
@@ -191,22 +186,16 @@ def erase(number: str) -> str | Response | tuple[str, int]:
 
 def _find_card(number: str) -> str:
     """Return the current card of the patron with this number. Answer 404 if the number is unknown."""
-    return services().bridge.read(bind(_present_card, number)) or abort(404)
-
-
-def _present_card(unit: UnitOfWork, number: str) -> str:
-    card = web_sessions.card_of(unit, number)
-    return card_now(unit, card) if card else ""
+    return services().visits.card_of(number) or abort(404)
 
 
 def _number_for(card: str) -> str:
-    web = services()
-    return web.bridge.write(bind(web_sessions.number_of, card, web.now()), LockSet(card))
+    return services().visits.number_of(card)
 
 
 def _see_patron(card: str) -> PatronPage | None:
     """Return all data about a card, or None if the local system did not answer in time."""
-    seen = services().bridge.run(services().circulation.execute(SeePatronPage(card)))
+    seen = execute(SeePatronPage(card))
     return None if isinstance(seen, Refused) else seen
 
 
@@ -221,11 +210,6 @@ def _record_stores() -> Records:
     return Records(
         read=web.bridge.read, write=web.bridge.write, archive_file=archive, erased_file=marks.file, erased_key=marks.key
     )
-
-
-def _prices(context: Context, agencies: list[str]) -> dict[str, Charges]:
-    """Return what these libraries charge for a lost book."""
-    return {agency: partner.charges for agency, partner in context.unit.partners.among(agencies).items()}
 
 
 def _redirect_to_patron(number: str, **query: str | None) -> Response:
@@ -258,7 +242,7 @@ def _render_patron(
         done=COMMANDS.get(request.args.get("done", ""), ""),
         note=requests.NOTES.get(request.args.get("note", ""), ""),
         category=category_words(seen.borrower.category) if seen.borrower else "",
-        prices=consult(_prices, [line.request.item_agency for line in seen.seen.lines]),
+        prices=execute(console.loss_charges([line.request.item_agency for line in seen.seen.lines])),
         paid=whole_number(request.args.get("paid", "")) or 0,
         why=sentence(refusal) if refusal else "",
         why_rule=rule_of(refusal) if refusal else "",

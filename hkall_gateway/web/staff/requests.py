@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import DECLINES, category_words, rule_of, sentence
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import execute
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
 from hkall_gateway.web.staff.unsent import documents
@@ -80,7 +80,7 @@ def find() -> str:
 def found() -> str | Response:
     """Show the matches, or redirect to a single one. No URL contains the typed text, which may be a card."""
     words = typed("q", LONGEST)
-    matches = consult(console.search_requests, words, staff_role())
+    matches = execute(console.search_requests(words, staff_role()))
     if len(matches) == 1:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
     return render_template("staff/requests.html", q=words, matches=matches, found_by=FOUND_BY)
@@ -107,7 +107,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     if isinstance(command, str):
         return _render_request(number, Given(fields=given, error=command)), 422
     newest = whole_number(typed("seen"), LONG) or 0
-    answer = services().bridge.run(services().circulation.execute(command, since=newest))
+    answer = execute(command, since=newest)
     if isinstance(answer, Changed):
         return _render_request(number, Given(fields=given, changed=answer)), 409
     if isinstance(answer, Refused):
@@ -151,7 +151,7 @@ def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | R
 
 
 def _render_request(number: str, given: Given) -> str:
-    page = consult(console.request_page, number, staff_role())
+    page = execute(console.request_page(number, staff_role()))
     if isinstance(page, Refused):
         abort(404)
     return render_template(

@@ -16,20 +16,19 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from pydantic import TypeAdapter
 from werkzeug.wrappers import Response
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.fines import Pay
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import scan_station
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
-from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import A_YEAR_S, gettext, library_name, money
 from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.paths import set_own_cookie
-from hkall_gateway.web.services import execute, services
+from hkall_gateway.web.services import execute, run, services
 from hkall_gateway.web.sessions import actor, needs, staff_session
 from hkall_gateway.web.staff.scan_answers import NO, OK, Answer, name_of, of_card, of_copy, of_either
 
@@ -91,7 +90,7 @@ def scanned() -> Response | str:
 def take() -> Response | str:
     """Take the fine of a return that this session has scanned. The scan's number and time make a repetition harmless."""
     scan = next((row for row in _read_answers() if str(row.number) == typed("scan")), None) or abort(404)
-    loan = services().bridge.read(lambda unit: unit.requests.find(scan.answer.request)) or abort(404)
+    loan = execute(queries.find_request(scan.answer.request)) or abort(404)
     cents, transaction = scan.answer.fine_cents, f"scan-{scan.number}-{scan.at:%Y%m%d%H%M%S}"
     outcome = execute(Pay(by=actor("pay"), card=loan.patron, cents=cents, transaction_id=transaction, about=loan.id))
     taken = Answer(outcome=OK, what=gettext("Taken: %(sum)s.", sum=money(cents)))
@@ -106,8 +105,7 @@ def _keep(made: Answered) -> Response | str:
     try:
         parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
         stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), staff_session().token_hash
-        add = bind(web_sessions.add, token, stored, services().now())
-        number = services().bridge.write(add, LockSet(document=("web_scans", token)))
+        number = services().visits.keep_scan(token, stored)
     except Unavailable:  # the scan may have been processed, so show the answer anyway
         return _render_station(made, [])
     return redirect(url_for("scan.scan", scan=number), 303)
@@ -125,14 +123,14 @@ def place() -> Response:
 
 def _run_scan(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
     command = Scan(by=actor("scan"), text=text, card=card, agency=typed("agency"), kind=kind, place=_station_place())
-    found = services().bridge.run(scan_station.scan(services().circulation, command))
+    found = run(scan_station.scan(services().circulation, command))
     if isinstance(found, CardScanned):
         over, barred = found.card == card, found.patron is not None and found.patron.refusal is not None
         name = library_name(found.partner.agency) if found.partner else name_of(found.patron)
         return of_card(found, over=over), Borrowing() if over or barred else Borrowing(card=found.card, name=name)
     if isinstance(found, Refused):
         found = CopyScanned(barcode=text, outcome=Refused(why=Reason.TRY_AGAIN))
-    library = services().bridge.read(lambda unit: unit.partners.with_card(card)) if card else None
+    library = execute(queries.find_partner_by_card(card)) if card else None
     partner = library_name(library.agency) if library else ""
     if isinstance(found, CardOrCopy):
         known = (row.borrowing.name for row in _read_answers() if card and row.borrowing.card == card)
@@ -150,7 +148,7 @@ def _render_station(newest: Answered | None, earlier: list[Answered]) -> str:
 
 def _read_answers() -> list[Answered]:
     """Return the session's scans, newest first."""
-    rows, found = services().bridge.read(bind(web_sessions.of, staff_session().token_hash)), []
+    rows, found = services().visits.scans(staff_session().token_hash), []
     for row in rows:
         parts = json.loads(row.answer)
         answer = ANSWER.validate_python(parts["answer"])  # ignores fields written by another release
@@ -167,7 +165,7 @@ def _read_answers() -> list[Answered]:
 
 
 def _institutional_card(agency: str) -> str:
-    partner = services().bridge.read(lambda unit: unit.partners.find(agency))
+    partner = execute(queries.find_partner(agency))
     return partner.institutional_card if partner else ""
 
 

@@ -7,20 +7,19 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import Act, Acted
 from hkall_gateway.circulation.staff.permitted import Action
-from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.incoming import typed, typed_day
 from hkall_gateway.web.labels import COMMANDS, DECLINES, rule_of, sentence
-from hkall_gateway.web.services import execute, services
+from hkall_gateway.web.services import execute
 from hkall_gateway.web.sessions import actor, needs, staff_role
 from hkall_gateway.web.staff.lists import WORK_LISTS, View, view_of
 from hkall_gateway.web.staff.words import in_words
@@ -111,11 +110,7 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
 def _selected_requests() -> tuple[Request, ...]:
     """Return the selected requests in form order, without duplicates and unknown request numbers."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
-    return services().bridge.read(bind(_find_requests, numbers))
-
-
-def _find_requests(unit: UnitOfWork, numbers: list[str]) -> tuple[Request, ...]:
-    return tuple(found for number in numbers if (found := unit.requests.find(number)))
+    return execute(queries.find_requests(numbers))
 
 
 def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:

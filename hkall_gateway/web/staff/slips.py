@@ -15,22 +15,21 @@ from barcode.errors import BarcodeError
 from barcode.writer import SVGWriter
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.actions import Act
-from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
+from hkall_gateway.circulation.staff.console import SlipRow
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
-from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.positions import with_slip
+from hkall_gateway.rules.positions import SlipKind
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.paths import set_own_cookie
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs
-from hkall_gateway.web.staff.lists import WORK_LISTS, SlipKind
+from hkall_gateway.web.staff.lists import WORK_LISTS
 
 PAGES = Blueprint("slips", __name__)
 BARCODES = Blueprint("barcodes", __name__)
@@ -85,8 +84,6 @@ PAPERS: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Labels of paper sizes. Each size has a print style sheet such as `static/slips-a6.css`."""
 
-POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = {kind: with_slip(kind) for kind in SlipKind}
-"""For each kind of slip, the positions in which a request has such a slip."""
 # fmt: on
 
 
@@ -148,7 +145,7 @@ def printed() -> str:
 
 
 def _render_slips(wanted: Wanted, *, printing: bool = False) -> str:
-    found, following = consult(slips_of, wanted)
+    found, following = slips_of(wanted)
     results = {
         slip.request.id: execute(Act(by=actor("print"), request=slip.request.id, action="print")) for slip in found if printing
     }
@@ -183,21 +180,21 @@ def _read_wanted(query: Mapping[str, str]) -> Wanted:
     )
 
 
-def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
+def slips_of(wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
     """Return the slips, and the cursor for the rest of the list, or "" if the list is complete.
 
-    Sort pull slips by call number. Omit requests whose position has no slip of the wanted kind.
+    Pull slips are sorted by call number. Requests whose position has no slip of the wanted kind are left out.
     """
     following = ""
     if wanted.numbers:
-        found = [one for number in wanted.numbers if (one := context.unit.requests.find(number))]
+        requests = execute(queries.find_requests(wanted.numbers))
     else:
         key = SortKey.CALL_NUMBER if wanted.kind is SlipKind.PULL else SortKey.DAYS
-        page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key=key, after=wanted.after, most=MOST))
-        found, following = [row.request for row in page.rows], page.next
-    rows = [one for one in found if has_slip(one) and one.position in POSITIONS[wanted.kind]]
-    made = (_make_slip(context.unit, one, wanted.kind) for one in rows)
-    return tuple(slip for slip in made if not (wanted.unprinted and slip.printed_at)), following
+        order = PageOrder(key=key, after=wanted.after, most=MOST)
+        page = execute(console.work_list(wanted.name, StaffRole.CLERK, order))
+        requests, following = tuple(row.request for row in page.rows), page.next
+    slips = [_make_slip(row, wanted.kind) for row in execute(console.slips_for(requests, wanted.kind))]
+    return tuple(slip for slip in slips if not (wanted.unprinted and slip.printed_at)), following
 
 
 def who_collects(patron: Borrower | None, card: str) -> tuple[str, str]:
@@ -210,17 +207,19 @@ def who_collects(patron: Borrower | None, card: str) -> tuple[str, str]:
     return initials, f"…{card[-4:]}" if card else ""
 
 
-def _make_slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
-    agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
-    partner = unit.partners.find(agency)
-    patron = unit.patrons.find(one.patron) if one.patron and kind is SlipKind.HOLD else None
-    person, card = who_collects(patron, one.patron) if kind is SlipKind.HOLD else ("", "")
+def _make_slip(row: SlipRow, kind: SlipKind) -> Slip:
+    person, card = "", ""
+    if kind is SlipKind.HOLD:
+        person, card = who_collects(row.patron, row.request.patron)
+    library = ""
+    if row.partner and row.partner.name != row.agency:
+        library = library_name(row.agency, row.partner.name)
     return Slip(
-        request=one,
-        copy=unit.holdings.find(one.item) if one.item else None,
-        agency=agency,
-        library=library_name(agency, partner.name) if partner and partner.name != agency else "",
+        request=row.request,
+        copy=row.copy,
+        agency=row.agency,
+        library=library,
         person=person,
         card=card,
-        printed_at=printed_at(unit, one),
+        printed_at=row.printed_at,
     )

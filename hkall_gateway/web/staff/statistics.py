@@ -27,7 +27,7 @@ from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext, language, place_name
 from hkall_gateway.web.labels import code_words, reason_in_words, rule_of, sentence
 from hkall_gateway.web.middleware import PICTURE
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import needs
 from hkall_gateway.web.staff.lists import csv_file
 
@@ -330,7 +330,7 @@ def _figures_of(period: tuple[str, str]) -> Statistics | Refused:
     before = kept.get(key)
     if before and now - before[0] < KEPT_S:
         return before[1]
-    found = consult(console.statistics_of, first, last)
+    found = execute(console.statistics_of(first, last))
     if len(kept) >= MOST_KEPT:
         kept.clear()
     kept[key] = now, found

@@ -10,12 +10,12 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, MarkReplayed, Settle, UnsentMessage
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import SentMessage
-from hkall_gateway.db import bind, quarantine
 from hkall_gateway.db.outbox import WAITING
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.plain_text import LONG, whole_number
@@ -24,7 +24,7 @@ from hkall_gateway.rules.stored_words import OutboxState, QuarantineState, Staff
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import sentence
-from hkall_gateway.web.services import consult, execute, services
+from hkall_gateway.web.services import execute, run, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("unsent", __name__)
@@ -139,10 +139,10 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 def _replay_document(command: Settle) -> str:
     """Process a quarantined document again as NCIP would, and record the replay. Return the problem, or "" on success."""
     web = services()
-    kept = web.bridge.read(bind(quarantine.one, command.number))
+    kept = execute(queries.find_quarantined(command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
         return _why_unsettled(unsent.GONE)
-    problem = web.bridge.run(web.replay(kept))
+    problem = run(web.replay(kept))
     if problem:
         return sentence(problem) if isinstance(problem, Refused) else problem
     return _why_unsettled(execute(MarkReplayed(command.by, command.number, command.reason)))
@@ -173,7 +173,7 @@ def _render_unsent(
 ) -> str:
     found = _read_rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
     rows = [row for _, row in found[:MOST]]
-    counts = consult(console.unsent_counts)
+    counts = execute(console.unsent_counts())
     return render_template(
         "staff/unsent.html",
         kind=kind,
@@ -196,10 +196,10 @@ def _render_unsent(
 def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
     """Return the rows of a tab as (id, row), with one row more than fits on a page."""
     if kind == "letters":
-        return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
+        return [(one["id"], one) for one in execute(console.undelivered_letters(after, MOST + 1))]
     if kind == "quarantine":
-        return [(one.id, one) for one in consult(console.quarantined, "", after, MOST + 1)]
-    return [(one.row.id, one) for one in consult(unsent.list_unsent, KINDS[kind].states, after, MOST + 1)]
+        return [(one.id, one) for one in execute(console.quarantined("", after, MOST + 1))]
+    return [(one.row.id, one) for one in execute(unsent.list_unsent(KINDS[kind].states, after, MOST + 1))]
 
 
 def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
