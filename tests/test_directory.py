@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from hkall_gateway.circulation import listings
 from hkall_gateway.circulation.partners import reconciling
-from hkall_gateway.cli.admin.status import lines as status_lines
-from hkall_gateway.cli.admin.status import records as partner_lines
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import LINKS
 from hkall_gateway.rules.vocabulary import Position
@@ -81,8 +81,8 @@ DEEDS: dict[str, Deed] = {
     "line that is down":   tell_a_line_that_is_down,
     "silence":             silence,
     "other rounds":        lambda world: [world.round(name) for name in ("overdue", "pickup_expiry", "not_needed_after")],
-    "status":              lambda world: world.store.now(status_lines, world.now, CONFIGURED),
-    "partners":            lambda world: world.store.now(partner_lines, world.now, (), CONFIGURED),
+    "status":              lambda world: finished(world.circulation.execute(listings.site_status(CONFIGURED))),
+    "partners":            lambda world: finished(world.circulation.execute(listings.partner_rows((), CONFIGURED))),
     "reconcile":           lambda world: world.store.now(reconciling.compare, "CUHK", {}),
 }
 # fmt: on
@@ -123,7 +123,7 @@ def test_status_shows_partners_that_are_configured_or_were_contacted() -> None:
     world = World(read_world(WORLD), engine)
     bulk.fill_directory(engine, 30)
     world.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.find("L0000007"), failures=1)))
-    shown = world.store.now(partner_lines, world.now, (), CONFIGURED)
-    assert [line["partner"] for line in shown] == ["CUHK", "HKUST", "L0000007", "LU", "POLYU"]
+    shown = finished(world.circulation.execute(listings.partner_rows((), CONFIGURED)))
+    assert [line.partner for line in shown] == ["CUHK", "HKUST", "L0000007", "LU", "POLYU"]
     world.close()
     engine.dispose()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeAlias, TypeVar, overload
+from typing import IO, TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, overload
 
 import click
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.circulation import Circulation
     from hkall_gateway.circulation.command import Command, Facts, Library, Query, Result
     from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
     from hkall_gateway.db.database import Immediate
     from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -142,10 +143,29 @@ class Site:
     def execute(self, command: Command[Facts, Result]) -> Result | Refused: ...
 
     def execute(self, command: Query[Facts, Result] | Command[Facts, Result]) -> Result | Refused:
-        """Execute a command or a query and return its result after the commit."""
+        """Execute a command or a query and return its result after the commit.
+
+        A question needs neither locks nor the local system, so it is answered without opening the service.
+        """
+        from hkall_gateway.circulation.command import Asked, in_context
         from hkall_gateway.db.database import finished
 
+        if isinstance(command, Asked):
+            return cast("Result", self.read(in_context(command.answer, self.library, self.now())))
         return finished(self.circulation.execute(command))
+
+    def explain(self, question: ExplainQuestion, at: datetime) -> Explanation:
+        """Decide a question as its command would at the time `at`, and change nothing."""
+        from hkall_gateway.circulation.command import in_context
+        from hkall_gateway.circulation.ports import NO_PATRON
+        from hkall_gateway.circulation.staff import explaining
+        from hkall_gateway.db.database import finished
+
+        facts = NO_PATRON
+        if question.patron:
+            facts = finished(self.circulation.ils.known(question.patron, question.title[0]))
+        decide = in_context(explaining.explain, self.library, at, question, facts, self.now(), self.partners)
+        return self.store.trial(decide)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         """Run `work(unit)` under its locks, and return its result after the commit."""
@@ -205,8 +225,14 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 def require_partner(site: Site, agency: str) -> None:
     """Exit with code 1 if an agency is neither a configured nor a loaded partner; "" stands for all partners."""
     known = {partner.agency for partner in site.partners}
-    if agency and agency not in known and agency not in site.read(lambda unit: unit.partners.among([agency])):
+    if agency and agency not in known and not _is_loaded_partner(site, agency):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
+
+
+def _is_loaded_partner(site: Site, agency: str) -> bool:
+    from hkall_gateway.circulation import queries
+
+    return site.execute(queries.find_partner(agency)) is not None
 
 
 def confirm(question: str, yes: bool) -> None:

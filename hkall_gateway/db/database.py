@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 from hkall_gateway.clock import monotonic_us
 from hkall_gateway.db import bind
 from hkall_gateway.db.engine.compiled import flush
+from hkall_gateway.db.engine.connect import ended_after
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
@@ -36,6 +37,8 @@ Watch = Callable[[str, int], AbstractContextManager[None]]
 
 REFUSALS_S = 60
 """Minimum time between two log lines about refused units, in seconds."""
+TRIAL_S = 0.5
+"""Longest time of a decision whose changes are rolled back, in seconds. A decision takes a few milliseconds."""
 INLINE_WAIT_MS = 100
 """Maximum time that a read in the reactor's thread waits for a file locked by another process, in milliseconds."""
 
@@ -190,6 +193,21 @@ class Immediate(Database):
     def write_now(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         """Run a unit of work under its locks, and return its result after the commit."""
         return _run_now(self._writer, work, locks)
+
+    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a unit of work, return its result, and roll back its changes.
+
+        The unit holds the writer of an SQLite file, so it is ended after TRIAL_S seconds.
+
+        Raises:
+            Unavailable: The database is down, or the unit took too long.
+        """
+
+        def bounded(unit: UnitOfWork) -> T:
+            with ended_after(unit.connection, TRIAL_S):
+                return work(unit)
+
+        return in_trial(self.write_now, bounded)
 
     def read_now(self, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Run `query(unit, *args)` in a snapshot and return its result."""

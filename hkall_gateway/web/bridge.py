@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import Immediate, Store, finished, in_trial
+from hkall_gateway.db.database import Immediate, Store, finished
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.engine.locks import LockSet
@@ -84,7 +84,7 @@ class DeskBridge:
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run `work(unit)` in the calling thread, roll back, and return its result."""
         with closing(self._own_connection()) as connection:
-            return in_trial(connection.write_now, work)
+            return connection.trial(work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         """Commit `work(unit)` in the writer thread and return its result. Raises GatewayTimeout if the outcome is unknown."""

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from hkall_gateway.app.gauges import Gauges
-from hkall_gateway.cli.admin.status import lines as status_lines
-from hkall_gateway.cli.admin.status import records as partner_lines
+from hkall_gateway.circulation import listings
+from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.db import partners
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.queries.work_lists import Moment
@@ -34,11 +34,16 @@ def _listed(name: str, unit: UnitOfWork, now: datetime) -> object:
     return cli_lists.open_list(unit, name, Moment(now, Policy().waits))
 
 
+def context_of(unit: UnitOfWork, now: datetime) -> Context:
+    library = Library(agency="HKU", name="HKU Libraries", policy=Policy(), pickup_locations=("HKU-MAIN-LENDING",))
+    return Context(unit, library, now)
+
+
 # fmt: off
 ASKED: dict[str, Ask] = {
     **{name: partial(_listed, name) for name in cli_lists.LISTS},
-    "status":                    lambda unit, now: status_lines(unit, now, LENDERS),
-    "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
+    "status":                    lambda unit, now: listings.site_status.within(context_of(unit, now), LENDERS),
+    "partners":                  lambda unit, now: listings.partner_rows.within(context_of(unit, now), (), LENDERS),
     "outbox list":               lambda unit, now: unit.outbox.rows(),
     "outbox list --dead":        lambda unit, now: unit.outbox.rows(states=(OutboxState.DEAD,)),
     "outbox list --partner":     lambda unit, now: unit.outbox.rows(partner="CUHK"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import finished, in_trial
+from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -26,7 +26,7 @@ class DirectBridge:
         return finished(self._store.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        return in_trial(self._store.write_now, work)
+        return self._store.trial(work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
         return finished(self._store.write(work, locks))

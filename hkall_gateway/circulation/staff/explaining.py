@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -22,6 +22,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.overdue_fine import fine_for
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
@@ -231,8 +232,24 @@ def parse_item(item: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", item)
 
 
-def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
-    """Decide a question at the time `context.now`, with facts read at `asked_at`. Roll the transaction back afterwards."""
+def explain(
+    context: Context,
+    question: ExplainQuestion,
+    borrower: BorrowerFacts,
+    asked_at: datetime,
+    partners: Sequence[Partner] = (),
+) -> Explanation:
+    """Decide a question at the time `context.now`. Roll the transaction back afterwards.
+
+    Args:
+        context: The context of the decision.
+        question: The question.
+        borrower: The facts about the patron.
+        asked_at: Time at which the facts were read.
+        partners: Partners of the configuration file, which a gateway writes into the database when it starts.
+    """
+    if partners:
+        context.unit.partners.write(partners)
     before = tuple(_facts_behind(context, question, borrower, asked_at))
     result = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(result, Requested):

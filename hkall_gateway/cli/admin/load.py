@@ -362,7 +362,10 @@ def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
     found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
     agencies = _join_places((agency, places) for (agency, _), places in found.items())
     ours, policy = site.library.agency, site.library.policy
-    partners = {partner.agency for partner in site.partners} | site.read(lambda unit: unit.partners.among(agencies)).keys()
+    from hkall_gateway.circulation import queries
+
+    loaded = site.execute(queries.find_partners(agencies))
+    partners = {partner.agency for partner in site.partners} | loaded.keys()
     for agency in sorted(agencies.keys() - partners - {ours}):
         copies = len(agencies[agency])
         _warn_at(agencies[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")

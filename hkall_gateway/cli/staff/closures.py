@@ -9,8 +9,6 @@ import click
 
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.db import bind
-from hkall_gateway.rules import dates
 
 
 @click.group()
@@ -29,9 +27,9 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway closures list
     """
-    from hkall_gateway.db.queries import cli_lists
+    from hkall_gateway.circulation import listings
 
-    show(site.read(bind(cli_lists.closures, dates.civil(site.now()))), as_json, ("agency", "day", "reason"))
+    show(site.execute(listings.closed_days_ahead()), as_json, ("agency", "day", "reason"))
 
 
 @closures.command()

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, combine_options, json_option, with_site
 from hkall_gateway.cli.show import show
@@ -21,8 +19,7 @@ from hkall_gateway.sip2.screen_messages import say
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
-    from hkall_gateway.db.unit_of_work import UnitOfWork
+    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, FineNow
 
     Outcome: TypeAlias = Refused | FineNow | DataclassInstance
 
@@ -125,23 +122,11 @@ def fine(item: str) -> ExplainQuestion:
 
 def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
     """Print an explanation. With `whole`, include facts without a value, and policy keys even if the answer is yes."""
-    from hkall_gateway.circulation.borrowers import LOADED
-    from hkall_gateway.circulation.staff import explaining
-    from hkall_gateway.db.database import finished, in_trial
-
     try:
         when = dates.parse_instant(at) if at else site.now()
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
-    known = BorrowerFacts(borrower=None, source=LOADED)
-    if question.patron:
-        known = finished(site.circulation.ils.known(question.patron, question.title[0]))
-
-    def work(unit: UnitOfWork) -> Explanation:
-        unit.partners.write(site.partners)  # `serve` also writes the configured partners at its start
-        return explaining.explain(Context(unit, site.library, when), question, known, site.now())
-
-    explanation = in_trial(site.write, work)
+    explanation = site.explain(question, when)
     answer = {**_answer_facts(explanation.outcome, question), "at": explanation.at.astimezone(dates.HONG_KONG)}
     if as_json:
         facts = [asdict(fact) for fact in explanation.facts]

@@ -10,7 +10,6 @@ import click
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.db import bind
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
@@ -36,11 +35,9 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
     Example: hkall-gateway fines list
     """
-    from hkall_gateway.db.loads.former_cards import card_now
-    from hkall_gateway.db.queries import cli_lists
+    from hkall_gateway.circulation import listings
 
-    card = site.read(bind(card_now, patron))
-    show(site.read(bind(cli_lists.charges, card)), as_json, LISTED)
+    show(site.execute(listings.unpaid_charges(patron)), as_json, LISTED)
 
 
 @fines.command()

@@ -8,7 +8,6 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import NoticeState
 
 MOST_BYTES = 10_000_000
@@ -23,13 +22,12 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
 
     Example: hkall-gateway notices --failed
     """
-    from hkall_gateway.db.queries import cli_lists
+    from hkall_gateway.circulation import listings
 
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, object], ...] = site.read(bind(cli_lists.notices, states))
-    show(rows, as_json, columns)
+    show(site.execute(listings.letters(states)), as_json, columns)
 
 
 @click.command()
@@ -42,6 +40,7 @@ def bounce(site: Site) -> None:
 
     Example: hkall-gateway bounce < MESSAGE
     """
+    from hkall_gateway.circulation import listings
     from hkall_gateway.circulation.partners.deliveries import MarkBounced
     from hkall_gateway.circulation.results import Refused
     from hkall_gateway.delivery.bounces import NotABounce, read_bounce
@@ -53,7 +52,7 @@ def bounce(site: Site) -> None:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:
         raise CliError(f"nothing was marked: {why}") from None
-    found = site.read(lambda unit: unit.notices.find(back.letter.notice))
+    found = site.execute(listings.find_letter(back.letter.notice))
     if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
         raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
@@ -21,14 +20,13 @@ from hkall_gateway.cli.options import (
     with_site,
 )
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState
 
 if TYPE_CHECKING:
+    from hkall_gateway.circulation.listings import MessageInFull
     from hkall_gateway.db.outbox import OutboxRow
-    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
 
@@ -52,20 +50,18 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
 
     Example: hkall-gateway outbox list --dead
     """
+    from hkall_gateway.circulation import listings
     from hkall_gateway.db.outbox import UNSETTLED
 
-    rows = site.read(bind(_find_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
+    states = (OutboxState.DEAD,) if dead else UNSETTLED
+    rows = site.execute(listings.outbox_rows(partner, error, states))
     if not rows:
         require_partner(site, partner)
     show((_row_facts(r) for r in rows), as_json, LISTED)
-    unreadable = [number for number, line in site.read(lambda unit: unit.outbox.unreadable()) if partner in ("", line)]
+    unreadable = [number for number, line in site.execute(listings.unreadable_rows()) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
-
-
-def _find_rows(unit: UnitOfWork, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
-    return unit.outbox.rows(partner=partner, error=error, states=states)
 
 
 def _row_facts(row: OutboxRow) -> dict[str, object]:
@@ -81,38 +77,38 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    found = site.read(bind(_row_in_full, row, site.library.agency))
-    if found is None:
+    from hkall_gateway.circulation import listings
+
+    message = site.execute(listings.message_in_full(row))
+    if message is None:
         raise CliError(f"{row}: no such row in the outbox")
-    facts, tries, text = found
+    facts = _message_facts(message)
+    attempts = [asdict(attempt) for attempt in message.attempts]
+    document = _shown_document(message, site.library.agency)
     if as_json:
-        show([{**facts, "tries": tries, "document": text}], as_json)
+        show([{**facts, "tries": attempts, "document": document}], as_json)
         return
     show(({"fact": name, "value": value} for name, value in facts.items() if value not in ("", None)), False)
-    show(tries, False)
-    echo(text)
+    show(attempts, False)
+    echo(document)
 
 
-def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
-    """Return the data of a row, its attempts, and its document."""
-    from hkall_gateway.circulation.partners import unsent
-
-    row = unit.outbox.row(number)
-    if row is None:
-        return None
-    request = unit.requests.find(row.request)
-    if_done, if_dropped = unsent.effects(row)
-    would = {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": unsent.may_have_arrived(unit, row)}
-    stands = {"position": request.position.value, "title": request.full_title} if request else {}
-    tries = [asdict(one) for one in unit.outbox.attempts(number)]
-    return {**_row_facts(row), **stands, **would}, tries, _shown_document(unit, row, agency)
+def _message_facts(message: MessageInFull) -> dict[str, object]:
+    facts = _row_facts(message.row)
+    if message.request:
+        facts |= {"position": message.request.position.value, "title": message.request.full_title}
+    return facts | {
+        "if_done": message.if_done,
+        "if_dropped": message.if_dropped,
+        "may_have_arrived": message.may_have_arrived,
+    }
 
 
-def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
+def _shown_document(message: MessageInFull, agency: str) -> str:
     """Return a partner's document as it would be sent now, without the secret, or the data of a letter."""
     from hkall_gateway.protocols import find_protocol
 
-    partner = unit.partners.find(row.recipient)
+    row, partner = message.row, message.partner
     if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:
@@ -173,13 +169,14 @@ def _settle_each(
     reason: str = "",
 ) -> None:
     """Retry or settle each row in its own transaction. Exit with code 1 if that was refused for any row."""
+    from hkall_gateway.circulation import listings
     from hkall_gateway.circulation.partners import unsent
     from hkall_gateway.db.outbox import UNSETTLED
 
     states, by = UNSETTLED if how == "retry" else (OutboxState.DEAD,), by_staff(f"outbox {how}")
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
-    wanted = rows or tuple(r.id for r in site.read(bind(_find_rows, partner, error, states)))
+    wanted = rows or tuple(row.id for row in site.execute(listings.outbox_rows(partner, error, states)))
     refusals = []
     for row in wanted:
         command = unsent.Settle(by=by, number=row, reason=reason, kind="outbox", how=how)

@@ -10,7 +10,6 @@ import click
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
@@ -40,9 +39,9 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 
     Example: hkall-gateway quarantine list
     """
-    from hkall_gateway.db import quarantine as kept
+    from hkall_gateway.circulation import listings
 
-    found = site.read(lambda unit: kept.listed(unit, partner, settled=settled))
+    found = site.execute(listings.quarantined_documents(partner, settled))
     if not found:
         require_partner(site, partner)
     show((asdict(one) for one in found), as_json, SETTLED if settled else COLUMNS)
@@ -75,12 +74,13 @@ def replay(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
+    from hkall_gateway.circulation import queries
     from hkall_gateway.circulation.partners.unsent import MarkReplayed
     from hkall_gateway.db.database import finished
     from hkall_gateway.protocols import find_protocol
 
     found = _kept_document(site, number)
-    partner = site.read(lambda unit: unit.partners.find(found.agency))
+    partner = site.execute(queries.find_partner(found.agency))
     protocol = find_protocol(partner.protocol if partner else "ncip")
     replaying = protocol.operator.replay(own_peers(site, protocol.name), found.agency, found.digest, found.document)
     outcome = finished(replaying)
@@ -115,9 +115,9 @@ def drop(site: Site, number: int, reason: str) -> None:
 
 
 def _kept_document(site: Site, number: int) -> QuarantinedDocument:
-    from hkall_gateway.db import quarantine as kept
+    from hkall_gateway.circulation import queries
 
-    found: QuarantinedDocument | None = site.read(bind(kept.one, number))
+    found = site.execute(queries.find_quarantined(number))
     if found is None or found.state is not QuarantineState.KEPT:
         raise CliError(f"{number}: " + (f"{found.state} already" if found else "no such document"))
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ import click
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.partners.reconciling import PartnerState
@@ -49,19 +47,20 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
+    from hkall_gateway.circulation import listings, queries
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 
-    row = site.read(lambda unit: unit.partners.find(partner))
+    row = site.execute(queries.find_partner(partner))
     if row is None:
         raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     if path:
-        partner_states = site.read(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
+        partner_states = site.execute(listings.under_our_numbers(partner, _read_list(path)))
     else:
         partner_states = _query_partner(site, row, days)
-    pairs = site.read(bind(reconciling.compare, partner, partner_states))
+    pairs = site.execute(listings.differences(partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         # Correct each difference in its own transaction. Exit with code 1 if a correction was refused.
@@ -99,8 +98,8 @@ def _read_list(path: Path) -> dict[str, PartnerState]:
 
 def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """Look up the partner's state for each request, keyed by RequestId. An unusable answer counts as agreement."""
+    from hkall_gateway.circulation import listings
     from hkall_gateway.circulation.partners import reconciling
-    from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.peers.protocol import Line, Shelves
     from hkall_gateway.protocols import find_protocol
 
@@ -111,11 +110,11 @@ def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, Partner
     client = find_protocol(partner.protocol).client(line)
     if not isinstance(client, Shelves):
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
-    still = site.read(lambda unit: unit.requests.open_list("", partner.agency))
-    ended = site.read(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
-    states = [
-        _look_up(client, request, partner, site.read(bind(reconciling.their_number, request))) for request in (*still, *ended)
-    ]
+    still = site.execute(listings.open_requests("", partner.agency))
+    ended = site.execute(listings.ended_requests(partner.agency, days))
+    requests = (*still, *ended)
+    numbers = site.execute(listings.their_numbers(requests))
+    states = [_look_up(client, request, partner, numbers[request.id]) for request in requests]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in states):
         echo(f"{partner.agency} said nothing usable about {silent} of {len(states)}", err=True)
     return {line.wire_id: line for line in states}

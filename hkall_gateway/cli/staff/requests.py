@@ -27,7 +27,6 @@ from hkall_gateway.cli.options import (
     with_site,
 )
 from hkall_gateway.cli.show import show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.screen_messages import say
@@ -61,7 +60,9 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
     """
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
-    found = site.read(lambda unit: unit.requests.open_list(position.upper(), partner))
+    from hkall_gateway.circulation import listings
+
+    found = site.execute(listings.open_requests(position.upper(), partner))
     if not found:
         require_partner(site, partner)
     show((asdict(r) for r in found), as_json, LISTED)
@@ -76,14 +77,14 @@ def show_(site: Site, request: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
-    from hkall_gateway.db.loads import former_cards
+    from hkall_gateway.circulation import listings, queries
 
-    found = site.read(lambda unit: unit.requests.find(request))
+    found = site.execute(queries.find_request(request))
     if found is None:
         raise CliError(f"{request}: no such request")
-    cards = site.read(bind(former_cards.cards_of, found.patron)) if found.patron else ()
+    cards = site.execute(listings.cards_of(found.patron)) if found.patron else ()
     facts = {**asdict(found), "former_cards": ", ".join(cards[1:])}
-    listed = [asdict(c) for c in site.read(lambda unit: unit.candidates.of_request(request))]
+    listed = [asdict(c) for c in site.execute(listings.lenders_of(request))]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return
@@ -101,9 +102,9 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests trace P1
     """
-    from hkall_gateway.db.loads import former_cards
+    from hkall_gateway.circulation import listings
 
-    lines = site.read(bind(former_cards.history, what))
+    lines = site.execute(listings.history_of(what))
     if not lines:
         raise CliError(f"{what}: no request, copy or patron of that name in the journal")
     shown = []
@@ -161,11 +162,12 @@ def _register_command(row: Command) -> None:
         to: str = "",
         item: str = "",
     ) -> None:
+        from hkall_gateway.circulation import queries
         from hkall_gateway.circulation.staff.actions import Act
 
         if to and to.upper() not in tuple(Position):
             raise CliError(f"--to: {to!r} is no position; one of {', '.join(Position)}", WRONG)
-        is_number = site.read(lambda unit: unit.requests.find(what)) is not None
+        is_number = site.execute(queries.find_request(what)) is not None
         agency, _, barcode = (item if is_number else what).rpartition("/")
         command = Act(
             by=by_staff(row.command),

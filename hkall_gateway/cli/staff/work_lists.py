@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -13,13 +12,10 @@ from hkall_gateway.cli import ENTRIES
 from hkall_gateway.cli.lazy import Entry
 from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.rules.settings import Waits
-from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.unit_of_work import UnitOfWork
+    from hkall_gateway.circulation.staff.console import SlipRow
 
 
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
@@ -37,19 +33,14 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Columns of each list in addition to `BOOK`. `cli_lists.LISTS` defines the requests of each list."""
 
 
-def _list_rows(unit: UnitOfWork, name: str, waits: Waits, when: datetime) -> list[dict[str, object]]:
-    """Return the requests of a list, each with the job that could not process it and the error."""
-    from hkall_gateway.db.queries import cli_lists, work_lists
-
-    found = cli_lists.open_list(unit, name, work_lists.Moment(when, waits))
-    numbers = [request.id for request in found]
-    aside, faults = work_lists.round_errors(unit, numbers), work_lists.partner_faults(unit, numbers)
-    return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]
-
-
 def _make_command(entry: Entry) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        rows = site.read(bind(_list_rows, entry.name, site.library.policy.waits, site.now()))
+        from hkall_gateway.circulation import listings
+
+        rows = [
+            {**asdict(row.request), "set_aside": row.set_aside, "fault": row.fault}
+            for row in site.execute(listings.work_list_rows(entry.name))
+        ]
         show(rows, as_json, (*BOOK, *COLUMNS[entry.name]))
 
     run.__doc__ = f"{entry.help}\n\nExample: hkall-gateway {entry.name} --json"
@@ -67,27 +58,28 @@ def slips(site: Site) -> None:
 
     Example: hkall-gateway slips | lp
     """
+    from hkall_gateway.circulation import listings
+    from hkall_gateway.circulation.staff import console
     from hkall_gateway.circulation.staff.actions import Act
-    from hkall_gateway.db.queries import cli_lists
-    from hkall_gateway.db.queries.work_lists import Moment
+    from hkall_gateway.rules.positions import SlipKind
 
-    by = by_staff("slips")
-    now = Moment(site.now(), site.library.policy.waits)
-    for request in site.read(bind(cli_lists.open_list, "pull-list", now)):
-        echo("\n".join([*site.read(bind(_slip_lines, request)), ""]))
-        site.execute(Act(by=by, request=request.id, action="print"))
+    requests = [row.request for row in site.execute(listings.work_list_rows("pull-list"))]
+    for slip in site.execute(console.slips_for(requests, SlipKind.PULL)):
+        echo("\n".join([*_slip_lines(slip), ""]))
+        site.execute(Act(by=by_staff("slips"), request=slip.request.id, action="print"))
 
 
-def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
+def _slip_lines(slip: SlipRow) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode."""
-    from hkall_gateway.circulation.staff import lender_list
-
-    copy = unit.holdings.find(ItemKey(request.item_agency, request.item_barcode))
-    partner, printed = unit.partners.find(request.partner), lender_list.printed_at(unit, request)
-    lines = (
-        f"{request.id} for {request.partner}, {partner.name if partner else ''}",
-        " / ".join(filter(None, [request.full_title, request.volume, copy.author if copy else ""])),
-        f"{copy.call_number if copy else ''}  barcode {request.item_barcode}".strip(),
-        f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}" if printed else "",
-    )
+    request, copy = slip.request, slip.copy
+    partner_name = slip.partner.name if slip.partner else ""
+    author = copy.author if copy else ""
+    call_number = copy.call_number if copy else ""
+    lines = [
+        f"{request.id} for {request.partner}, {partner_name}",
+        " / ".join(filter(None, [request.full_title, request.volume, author])),
+        f"{call_number}  barcode {request.item_barcode}".strip(),
+    ]
+    if slip.printed_at:
+        lines.append(f"printed before, on {slip.printed_at.astimezone(HONG_KONG):%Y-%m-%d %H:%M}")
     return tuple(filter(None, lines))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import sqlite3
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,17 @@ from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, ExecutionContext, create_engine, event, make_url
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.db.engine.commit_fate import INCARNATION, incarnation
 from hkall_gateway.db.engine.compiled import APPENDED, flush
+from hkall_gateway.db.engine.db_errors import Unavailable
 
 OWNER: Final = 0o600
 GROUP_READS: Final = 0o640
+STEPS_BETWEEN_LOOKS: Final = 10_000
+"""Steps of SQLite's virtual machine between two looks at the clock, a fraction of a millisecond."""
 
 
 def private(path: Path, fresh: int = OWNER) -> None:
@@ -118,6 +122,31 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
         event.listen(engine, name, _send_appended_first, named=True)
     return engine
+
+
+@contextmanager
+def ended_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """End the statements of a transaction that take longer than this together.
+
+    Raises:
+        Unavailable: A statement was ended.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {round(seconds * 1000)}")
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    end_s = monotonic() + seconds
+    driver.set_progress_handler(lambda: monotonic() > end_s, STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    except OperationalError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            raise Unavailable(f"no answer within {seconds:g} s") from error
+        raise
+    finally:
+        driver.set_progress_handler(None, 0)
 
 
 def read_as_memory(connection: Connection) -> None:

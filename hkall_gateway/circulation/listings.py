@@ -1,0 +1,251 @@
+"""Questions of the command line: lists of rows, one row in full, and the state of the whole site."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from hkall_gateway.circulation.command import Context, long_question, question
+from hkall_gateway.circulation.partners import reconciling, unsent
+from hkall_gateway.circulation.partners.reconciling import PartnerState, PositionPair
+from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
+from hkall_gateway.db import api_tokens, instances, quarantine, rounds
+from hkall_gateway.db.api_tokens import ApiToken
+from hkall_gateway.db.instances import Instance
+from hkall_gateway.db.loads import former_cards
+from hkall_gateway.db.notices import SentNotice
+from hkall_gateway.db.outbox import Attempt, OutboxRow
+from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.db.queries import cli_lists, work_lists
+from hkall_gateway.db.queries.work_lists import Moment
+from hkall_gateway.db.rounds import FailedRequest, RoundState
+from hkall_gateway.rules.circuit import CircuitState
+from hkall_gateway.rules.dates import EVERY, civil
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.stored_words import NoticeState, OutboxState
+from hkall_gateway.rules.vocabulary import Candidate, Request
+
+Row = Mapping[str, Any]
+
+
+# ---- requests
+
+
+@long_question
+def open_requests(context: Context, position: str, partner: str) -> tuple[Request, ...]:
+    """Return open requests, oldest first. An empty `position` or `partner` means all."""
+    return context.unit.requests.open_list(position, partner)
+
+
+@long_question
+def ended_requests(context: Context, partner: str, days: int) -> tuple[Request, ...]:
+    """Return the ended requests with a partner that were placed in the last `days` days."""
+    return cli_lists.ended_with(context.unit, partner, context.now - timedelta(days=days))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRequest:
+    """A request of a work list, with the job that could not process it and the partner's refusal, each "" if there is none."""
+
+    request: Request
+    set_aside: str
+    fault: str
+
+
+@long_question
+def work_list_rows(context: Context, name: str) -> tuple[ListedRequest, ...]:
+    """Return the requests of a list of the command line."""
+    requests = cli_lists.open_list(context.unit, name, Moment(context.now, context.library.policy.waits))
+    numbers = [request.id for request in requests]
+    set_aside = work_lists.round_errors(context.unit, numbers)
+    faults = work_lists.partner_faults(context.unit, numbers)
+    return tuple(ListedRequest(request, set_aside.get(request.id, ""), faults.get(request.id, "")) for request in requests)
+
+
+@question
+def lenders_of(context: Context, number: str) -> tuple[Candidate, ...]:
+    """Return the copies that were or can be asked for, for one request."""
+    return context.unit.candidates.of_request(number)
+
+
+@question
+def cards_of(context: Context, card: str) -> tuple[str, ...]:
+    """Return all cards of this card's owner: the current card first, then the former cards."""
+    return former_cards.cards_of(context.unit, card)
+
+
+@long_question
+def history_of(context: Context, what: str) -> tuple[Row, ...]:
+    """Return the journal lines about a request, a copy, or a patron with all cards."""
+    return former_cards.history(context.unit, what)
+
+
+# ---- money, letters, closed days, tokens
+
+
+@long_question
+def unpaid_charges(context: Context, card: str) -> tuple[Row, ...]:
+    """Return the unpaid charges of the patron with this card, a replaced one too, or of all patrons if `card` is empty."""
+    present = former_cards.card_now(context.unit, card) if card else ""
+    return cli_lists.charges(context.unit, present)
+
+
+@long_question
+def letters(context: Context, states: Sequence[NoticeState]) -> tuple[Row, ...]:
+    """Return the letters in these states, oldest first, without addresses."""
+    return cli_lists.notices(context.unit, states)
+
+
+@question
+def find_letter(context: Context, number: int) -> SentNotice | None:
+    """Return the letter with this number, or None."""
+    return context.unit.notices.find(number)
+
+
+@question
+def closed_days_ahead(context: Context) -> tuple[Row, ...]:
+    """Return every library's closed days from today on."""
+    return cli_lists.closures(context.unit, civil(context.now))
+
+
+@question
+def tokens(context: Context) -> tuple[ApiToken, ...]:
+    """Return the tokens of all programs, without the secrets."""
+    return api_tokens.listed(context.unit)
+
+
+# ---- messages
+
+
+@long_question
+def outbox_rows(context: Context, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
+    """Return messages in these states, oldest first. An empty `partner` or `error` means all."""
+    return context.unit.outbox.rows(partner=partner, error=error, states=states)
+
+
+@question
+def unreadable_rows(context: Context) -> Sequence[tuple[int, str]]:
+    """Return (number, channel) of the messages that this version of the program cannot read."""
+    return tuple(context.unit.outbox.unreadable())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageInFull:
+    """A message with its attempts, and what settling it by hand would do.
+
+    Attributes:
+        request: The request that the message is about, or None if it was deleted.
+        partner: The recipient, or None for a letter, the local system, or a library that has left the directory.
+    """
+
+    row: OutboxRow
+    attempts: Sequence[Attempt]
+    request: Request | None
+    partner: Partner | None
+    if_done: str
+    if_dropped: str
+    may_have_arrived: bool
+
+
+@question
+def message_in_full(context: Context, number: int) -> MessageInFull | None:
+    """Return the message with this number, or None."""
+    unit = context.unit
+    row = unit.outbox.row(number)
+    if row is None:
+        return None
+    if_done, if_dropped = unsent.effects(row)
+    return MessageInFull(
+        row=row,
+        attempts=unit.outbox.attempts(number),
+        request=unit.requests.find(row.request),
+        partner=unit.partners.find(row.recipient),
+        if_done=if_done,
+        if_dropped=if_dropped,
+        may_have_arrived=unsent.may_have_arrived(unit, row),
+    )
+
+
+@question
+def quarantined_documents(context: Context, partner: str, with_settled: bool) -> tuple[QuarantinedDocument, ...]:
+    """Return the quarantined documents of a partner, or of all partners if `partner` is empty."""
+    return quarantine.listed(context.unit, partner, settled=with_settled)
+
+
+# ---- partners
+
+
+@long_question
+def partner_rows(context: Context, agencies: Sequence[str], configured: Sequence[str]) -> tuple[PartnerLine, ...]:
+    """Return the state of these partners; by default, of each that is configured or was ever sent a message."""
+    shown = agencies or sorted({*configured, *context.unit.circuits.used()})
+    return partner_lines(context.unit, context.now, shown)
+
+
+@long_question
+def differences(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
+    """Return the requests whose positions here and in the partner's list do not fit."""
+    return reconciling.compare(context.unit, partner, theirs)
+
+
+@question
+def under_our_numbers(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> dict[str, PartnerState]:
+    """Replace the partner's own numbers in its list by our numbers."""
+    return reconciling.under_our_numbers(context.unit, partner, theirs, context.library.agency)
+
+
+@question
+def their_numbers(context: Context, requests: Sequence[Request]) -> Mapping[str, str]:
+    """Return the lender's own number of each request as AGENCY:VALUE, or "" if the lender uses our number."""
+    return {request.id: reconciling.their_number(context.unit, request) for request in requests}
+
+
+# ---- the site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStatus:
+    """The state of the whole site.
+
+    Attributes:
+        gateways: The gateways that were ever started, each with the number of messages that it has claimed.
+        requests: (position, side, number, time of the oldest) of open requests.
+        outbox: (recipient, state, number, time of the oldest) of unsent messages.
+        faults: Channels to partners that refuse our agency, version or service.
+        quarantined: (partner, number, time of the oldest) of documents that wait to be judged.
+        partners: Partners that are configured or were ever sent a message.
+        loads: The last run of each import.
+        rounds: The scheduled jobs.
+        set_aside: Requests that a job could not process.
+    """
+
+    gateways: Sequence[tuple[Instance, int]]
+    requests: Sequence[tuple[Any, ...]]
+    outbox: Sequence[tuple[Any, ...]]
+    faults: Sequence[CircuitState]
+    quarantined: Sequence[tuple[Any, ...]]
+    partners: Collection[Partner]
+    loads: Sequence[Row]
+    rounds: Sequence[RoundState]
+    set_aside: Sequence[FailedRequest]
+
+
+@long_question
+def site_status(context: Context, configured: Sequence[str]) -> SiteStatus:
+    """Return the state of the site. `configured` are the agencies in the configuration file."""
+    unit = context.unit
+    channels = [unit.circuits.find(agency) for agency in unit.circuits.used()]
+    jobs = {job.name: job for job in rounds.jobs(unit)}
+    return SiteStatus(
+        gateways=[(gateway, unit.outbox.held_by(gateway.name)) for gateway in instances.list_instances(unit)],
+        requests=tuple(unit.requests.open_by_position()),
+        outbox=tuple(unit.outbox.depths()),
+        faults=[channel for channel in channels if channel.fault],
+        quarantined=quarantine.depths(unit),
+        partners=unit.partners.among([*configured, *unit.circuits.used()]).values(),
+        loads=[job for job in cli_lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)],
+        rounds=[jobs.get(name, rounds.never_run(name)) for name in EVERY],
+        set_aside=rounds.all_aside(unit),
+    )
