@@ -180,7 +180,7 @@ def test_checkout_with_its_delivery_passes_few_files_and_functions(recorder: Rec
         walks.append(recorder.walk(partial(library.check_out, barcode), delivered))
     walk = smallest(walks)
     report("checkout, with the lender's document", walk)
-    assert walk.within(files=65, functions=360, statements=44)
+    assert walk.within(files=67, functions=360, statements=44)
 
 
 @pytest.mark.long
@@ -193,7 +193,7 @@ def test_request_without_its_delivery_passes_few_files_and_functions(recorder: R
     walk = smallest([recorder.walk(partial(library.request, title)) for title in TITLES[1:]])
     report("RequestItem", walk)
     assert not any(name.startswith("delivery/courier.py:Courier.claim") for name in walk.functions)
-    assert walk.within(files=65, functions=345, statements=17)
+    assert walk.within(files=68, functions=349, statements=17)
 
 
 @pytest.mark.long
@@ -204,4 +204,4 @@ def test_request_with_its_delivery_passes_few_files_and_functions(recorder: Reco
     recorder.drain()
     walk = recorder.walk(lambda: library.request("b0002"), lambda: library.asked(2))
     report("RequestItem, with the lender's document", walk)
-    assert walk.within(files=75, functions=450, statements=58)
+    assert walk.within(files=78, functions=464, statements=58)
