@@ -53,7 +53,7 @@ class Site:
         return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
     def write(self, work: Any, **how: Any) -> Any:
-        return self.all(self.database.write(work, **how))[0]
+        return self.all(self.database.write(work, LockSet(), **how))[0]
 
     def backend(self) -> int:
         found: int = self.write(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar())
