@@ -180,7 +180,6 @@ class Question(Generic[P, Answer]):
     def __init__(self, answer: Callable[Concatenate[Context, P], Answer], *, is_long: bool) -> None:
         self._answer = answer
         self.is_long = is_long
-        self.name = f"{answer.__module__.rpartition('.')[2]}.{answer.__name__}"
         self.__doc__ = answer.__doc__
 
     def __call__(self, *args: P.args, **named: P.kwargs) -> Asked[Answer]:

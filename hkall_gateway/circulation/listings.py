@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from hkall_gateway.circulation.command import Context, long_question, question
-from hkall_gateway.circulation.partners import reconciling, unsent
+from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import PartnerState, PositionPair
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.db import api_tokens, instances, quarantine, rounds
@@ -16,7 +16,7 @@ from hkall_gateway.db.api_tokens import ApiToken
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.notices import SentNotice
-from hkall_gateway.db.outbox import Attempt, OutboxRow
+from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.queries import cli_lists, work_lists
 from hkall_gateway.db.queries.work_lists import Moment
@@ -129,43 +129,6 @@ def outbox_rows(context: Context, partner: str, error: str, states: Sequence[Out
 def unreadable_rows(context: Context) -> Sequence[tuple[int, str]]:
     """Return (number, channel) of the messages that this version of the program cannot read."""
     return tuple(context.unit.outbox.unreadable())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageInFull:
-    """A message with its attempts, and what settling it by hand would do.
-
-    Attributes:
-        request: The request that the message is about, or None if it was deleted.
-        partner: The recipient, or None for a letter, the local system, or a library that has left the directory.
-    """
-
-    row: OutboxRow
-    attempts: Sequence[Attempt]
-    request: Request | None
-    partner: Partner | None
-    if_done: str
-    if_dropped: str
-    may_have_arrived: bool
-
-
-@question
-def message_in_full(context: Context, number: int) -> MessageInFull | None:
-    """Return the message with this number, or None."""
-    unit = context.unit
-    row = unit.outbox.row(number)
-    if row is None:
-        return None
-    if_done, if_dropped = unsent.effects(row)
-    return MessageInFull(
-        row=row,
-        attempts=unit.outbox.attempts(number),
-        request=unit.requests.find(row.request),
-        partner=unit.partners.find(row.recipient),
-        if_done=if_done,
-        if_dropped=if_dropped,
-        may_have_arrived=unsent.may_have_arrived(unit, row),
-    )
 
 
 @question

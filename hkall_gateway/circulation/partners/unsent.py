@@ -219,20 +219,27 @@ class UnsentMessage:
 @question
 def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
     """Return messages in these states with numbers after `after`, in order."""
-    unit = context.unit
-    messages = []
-    for row in unit.outbox.rows(states=states, after=after, most=most):
-        if_done, if_dropped = effects(row)
-        message = UnsentMessage(
-            row=row,
-            tries=unit.outbox.attempts(row.id),
-            if_done=if_done,
-            if_dropped=if_dropped,
-            may_have_arrived=may_have_arrived(unit, row),
-            partner=unit.partners.find(row.recipient),
-        )
-        messages.append(message)
-    return tuple(messages)
+    rows = context.unit.outbox.rows(states=states, after=after, most=most)
+    return tuple(_in_full(context.unit, row) for row in rows)
+
+
+@question
+def find_unsent(context: Context, number: int) -> UnsentMessage | None:
+    """Return the outbox message with this number in any state, or None."""
+    row = context.unit.outbox.row(number)
+    return _in_full(context.unit, row) if row else None
+
+
+def _in_full(unit: UnitOfWork, row: OutboxRow) -> UnsentMessage:
+    if_done, if_dropped = effects(row)
+    return UnsentMessage(
+        row=row,
+        tries=unit.outbox.attempts(row.id),
+        if_done=if_done,
+        if_dropped=if_dropped,
+        may_have_arrived=may_have_arrived(unit, row),
+        partner=unit.partners.find(row.recipient),
+    )
 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:

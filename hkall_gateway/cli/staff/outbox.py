@@ -25,8 +25,9 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState
 
 if TYPE_CHECKING:
-    from hkall_gateway.circulation.listings import MessageInFull
+    from hkall_gateway.circulation.partners.unsent import UnsentMessage
     from hkall_gateway.db.outbox import OutboxRow
+    from hkall_gateway.rules.vocabulary import Request
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
 
@@ -77,13 +78,15 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    from hkall_gateway.circulation import listings
+    from hkall_gateway.circulation import queries
+    from hkall_gateway.circulation.partners import unsent
 
-    message = site.execute(listings.message_in_full(row))
+    message = site.execute(unsent.find_unsent(row))
     if message is None:
         raise CliError(f"{row}: no such row in the outbox")
-    facts = _message_facts(message)
-    attempts = [asdict(attempt) for attempt in message.attempts]
+    request = site.execute(queries.find_request(message.row.request))
+    facts = _message_facts(message, request)
+    attempts = [asdict(attempt) for attempt in message.tries]
     document = _shown_document(message, site.library.agency)
     if as_json:
         show([{**facts, "tries": attempts, "document": document}], as_json)
@@ -93,10 +96,10 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     echo(document)
 
 
-def _message_facts(message: MessageInFull) -> dict[str, object]:
+def _message_facts(message: UnsentMessage, request: Request | None) -> dict[str, object]:
     facts = _row_facts(message.row)
-    if message.request:
-        facts |= {"position": message.request.position.value, "title": message.request.full_title}
+    if request:
+        facts |= {"position": request.position.value, "title": request.full_title}
     return facts | {
         "if_done": message.if_done,
         "if_dropped": message.if_dropped,
@@ -104,7 +107,7 @@ def _message_facts(message: MessageInFull) -> dict[str, object]:
     }
 
 
-def _shown_document(message: MessageInFull, agency: str) -> str:
+def _shown_document(message: UnsentMessage, agency: str) -> str:
     """Return a partner's document as it would be sent now, without the secret, or the data of a letter."""
     from hkall_gateway.protocols import find_protocol
 
