@@ -116,10 +116,15 @@ def _request_of_number(unit: UnitOfWork, command: BrokerCommand, request: Reques
     return named
 
 
-def _held_elsewhere(context: Context, command: BrokerCommand) -> Refused | None:
-    """Refuse a book that we have for another request, and flag that request. Our own scan outweighs a broker's message."""
+def _held_elsewhere(context: Context, command: BrokerCommand, known: Request | None = None) -> Refused | None:
+    """Refuse a book that we have for another request, and flag that request. Our own scan outweighs a broker's message.
+
+    `known` is the request that the command is about, or None if there is none yet.
+    """
     owner = owner_of(command, context.library)
     for request in context.unit.requests.open_with_item(command.barcode, owner):
+        if known is not None and request.id == known.id:
+            continue
         notice = replace(as_notice(command), item=ItemKey(owner, command.barcode))
         return hold_notice(context, notice, request, of=request.id)
     return None
@@ -148,7 +153,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (command.card, command.wire_id)
         return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
-    answer = _held_elsewhere(context, command) or may_have_one_more(context, command, facts)
+    answer = _held_elsewhere(context, command, known) or may_have_one_more(context, command, facts)
     if answer is not None:
         return answer
     waiting = _name_patron(context, known, command) if known else open_brokered(context, command)
