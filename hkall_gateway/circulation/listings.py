@@ -45,7 +45,7 @@ def ended_requests(context: Context, partner: str, days: int) -> tuple[Request, 
     return cli_lists.ended_with(context.unit, partner, context.now - timedelta(days=days))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedRequest:
     """A request of a work list, with the job that could not process it and the partner's refusal, each "" if there is none."""
 
@@ -61,7 +61,14 @@ def work_list_rows(context: Context, name: str) -> tuple[ListedRequest, ...]:
     numbers = [request.id for request in requests]
     set_aside = work_lists.round_errors(context.unit, numbers)
     faults = work_lists.partner_faults(context.unit, numbers)
-    return tuple(ListedRequest(request, set_aside.get(request.id, ""), faults.get(request.id, "")) for request in requests)
+    return tuple(
+        ListedRequest(
+            request=request,
+            set_aside=set_aside.get(request.id, ""),
+            fault=faults.get(request.id, ""),
+        )
+        for request in requests
+    )
 
 
 @question

@@ -35,6 +35,7 @@ WIRE = {
     "dead_letters":              {"partner"},
     "outbox_unreadable":         {"partner"},
     "disk_free_bytes":           {"folder"},
+    "load_refused_timestamp_seconds": {"kind"},
     "database_up":               set(),
     "gateways":                  {"state"},
     "partner_up":                {"partner"},

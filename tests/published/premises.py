@@ -46,8 +46,7 @@ class Premises:
         self._folder, self._config = folder, demo_setup.write_config(folder, self.ports)
         text = self._config.read_text(encoding="utf-8")
         self._config.write_text(text.replace('agency = "LU"\n', f'agency = "LU"\n{LU_CHARGES}'), encoding="utf-8")
-        self._patrons, self._holdings = _only_a_head(folder, PATRONS), _only_a_head(folder, HOLDINGS)
-        demo_setup.fill_database(self._config, self.environ, self._patrons, self._holdings)
+        demo_setup.upgrade(self._config, self.environ)
 
     def copy(self, folder: Path) -> Path:
         """Create the configuration file of a new library in `folder`, with its own empty database."""
@@ -58,11 +57,5 @@ class Premises:
         if url == _OWN_FILE:
             shutil.copy(self._config.with_name("hkall.db"), folder)
         else:
-            demo_setup.fill_database(config, self.environ, self._patrons, self._holdings)
+            demo_setup.upgrade(config, self.environ)
         return config
-
-
-def _only_a_head(folder: Path, columns: list[str]) -> Path:
-    path = folder / f"no-{columns[0]}.csv"
-    path.write_text(",".join(columns) + "\n", encoding="utf-8")
-    return path
