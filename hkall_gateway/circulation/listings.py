@@ -8,8 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from hkall_gateway.circulation.command import Context, long_question, question
-from hkall_gateway.circulation.partners import reconciling
-from hkall_gateway.circulation.partners.reconciling import PartnerState, PositionPair
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
 from hkall_gateway.db import api_tokens, instances, quarantine, rounds
 from hkall_gateway.db.api_tokens import ApiToken
@@ -152,24 +150,6 @@ def partner_rows(context: Context, agencies: Sequence[str], configured: Sequence
     """Return the state of these partners; by default, of each that is configured or was ever sent a message."""
     shown = agencies or sorted({*configured, *context.unit.circuits.used()})
     return partner_lines(context.unit, context.now, shown)
-
-
-@long_question
-def differences(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
-    """Return the requests whose positions here and in the partner's list do not fit."""
-    return reconciling.compare(context.unit, partner, theirs)
-
-
-@question
-def under_our_numbers(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> dict[str, PartnerState]:
-    """Replace the partner's own numbers in its list by our numbers."""
-    return reconciling.under_our_numbers(context.unit, partner, theirs, context.library.agency)
-
-
-@question
-def their_numbers(context: Context, requests: Sequence[Request]) -> Mapping[str, str]:
-    """Return the lender's own number of each request as AGENCY:VALUE, or "" if the lender uses our number."""
-    return {request.id: reconciling.their_number(context.unit, request) for request in requests}
 
 
 # ---- the site

@@ -61,7 +61,7 @@ def number_it(world: World, number: str) -> None:
 def test_partner_list_may_use_the_lenders_request_number(world: World) -> None:
     number_it(world, "CUHK:77")
     own = {name: PartnerState(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
-    said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
+    said = world.store.now(reconciling.translate_numbers, "CUHK", own, "HKU")
 
     assert {*said} == {"HKU:R1-1", "CUHK:78"}
     assert [(pair.request, pair.mend) for pair in compared(world, said)] == [("R1", "take it as shipped"), ("", "")]

@@ -6,11 +6,11 @@ with which it borrows from us. "" means that the partner has no such request. A 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hkall_gateway.circulation import lending
-from hkall_gateway.circulation.command import Command, Context
+from hkall_gateway.circulation.command import Command, Context, long_question, question
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.results import Noted, Refused
@@ -64,7 +64,7 @@ def their_number(unit: UnitOfWork, request: Request) -> str:
     return attempt[1].their_number if attempt else ""
 
 
-def under_our_numbers(
+def translate_numbers(
     unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState], agency: str
 ) -> dict[str, PartnerState]:
     """Replace the partner's own numbers in its list by our numbers (`agency` is our AgencyId)."""
@@ -117,6 +117,24 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
         theirs=_positions_text(line),
         mend=NOTHING,
     )
+
+
+@long_question
+def differences(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
+    """Return the requests whose positions here and in the partner's list do not fit."""
+    return compare(context.unit, partner, theirs)
+
+
+@question
+def under_our_numbers(context: Context, partner: str, theirs: Mapping[str, PartnerState]) -> dict[str, PartnerState]:
+    """Replace the partner's own numbers in its list by our numbers."""
+    return translate_numbers(context.unit, partner, theirs, context.library.agency)
+
+
+@question
+def their_numbers(context: Context, requests: Sequence[Request]) -> Mapping[str, str]:
+    """Return the lender's own number of each request as AGENCY:VALUE, or "" if the lender uses our number."""
+    return {request.id: their_number(context.unit, request) for request in requests}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
-    from hkall_gateway.circulation import listings, queries
+    from hkall_gateway.circulation import queries
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 
@@ -57,10 +57,10 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     if path:
-        partner_states = site.execute(listings.under_our_numbers(partner, _read_list(path)))
+        partner_states = site.execute(reconciling.under_our_numbers(partner, _read_list(path)))
     else:
         partner_states = _query_partner(site, row, days)
-    pairs = site.execute(listings.differences(partner, partner_states))
+    pairs = site.execute(reconciling.differences(partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         # Correct each difference in its own transaction. Exit with code 1 if a correction was refused.
@@ -113,7 +113,7 @@ def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, Partner
     still = site.execute(listings.open_requests("", partner.agency))
     ended = site.execute(listings.ended_requests(partner.agency, days))
     requests = (*still, *ended)
-    numbers = site.execute(listings.their_numbers(requests))
+    numbers = site.execute(reconciling.their_numbers(requests))
     states = [_look_up(client, request, partner, numbers[request.id]) for request in requests]
     if silent := sum(line.positions == reconciling.ANYWHERE for line in states):
         echo(f"{partner.agency} said nothing usable about {silent} of {len(states)}", err=True)
