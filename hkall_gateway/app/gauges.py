@@ -269,9 +269,9 @@ def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
         return dict.fromkeys(((job,) for job in ROUNDS), 0)
     if labels == "partner":
         return dict.fromkeys(((who,) for who in agencies), 0)
-    if labels in {"folder", "work"}:
-        return {}
-    return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
+    if labels == "side partner position":
+        return dict.fromkeys(((side, who, position) for who in agencies for side, position in _OPEN), 0)
+    return {} if labels else {(): 0}
 
 
 def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:

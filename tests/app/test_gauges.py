@@ -70,6 +70,7 @@ def test_gauges_are_zero_when_nothing_was_counted(library: DeskWorld) -> None:
     for name, series in told.items():
         assert series, name
         assert {*series.values()} == {0}, name
+        assert {len(labels) for labels in series} == {len(GAUGES[name][0].split())}, name
     assert {who for (who,) in told["dead_letters"]} == {"CUHK", "LU"}
     assert {place for _, who, place in told["open_by_position"] if who == "LU"} >= {"REQUESTED", "ON_LOAN", "PAGED", "SHIPPED"}
     assert {job for (job,) in told["timer_lag_seconds"]} >= {"overdue"}

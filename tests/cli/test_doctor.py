@@ -28,10 +28,12 @@ from tests.ports import free_ports
 
 @pytest.fixture(scope="module")
 def running(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway, its three partners and its mail server."""
-    made = Gateway(reactor, tmp_path_factory.mktemp("running"), demo_setup.decided_policy())
+    """A gateway that was backed up, its three partners and its mail server."""
+    folder = tmp_path_factory.mktemp("running")
+    made = Gateway(reactor, folder, demo_setup.decided_policy())
     made.do(made.party.start)
     made.start()
+    made.command("backup", str(folder / "hkall.backup"))
     yield made
     made.end()
 
@@ -69,7 +71,7 @@ def test_doctor_passes_while_the_gateway_runs(running: Gateway) -> None:
     ]
     assert "FAIL" not in done.stdout
     assert f"the gateway answers (process {running.pid})" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith(" ok")
+    assert done.stdout.splitlines()[-1].endswith(" ok"), done.stdout
     assert demo_setup.PASSWORD not in done.stdout
 
 
