@@ -19,8 +19,11 @@ from lxml import html
 
 from demo import build_history, demo_setup, history
 from demo.pages import MailFolder
+from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
+from hkall_gateway.db.queries.consistency import find_disagreements
 from hkall_gateway.db.queries.work_lists import ListName
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.world import World
@@ -101,6 +104,15 @@ def test_every_book_waits_for_the_five_days_of_the_rules(begun: Begun) -> None:
     for told, last in waiting:
         exact = date.fromisoformat(told) + timedelta(days=5)
         assert last == f"{exact if f'{exact}' < today else dates.roll(exact, begun.closed, 'roll_forward')}"
+
+
+def test_tables_of_the_demo_agree(begun: Begun) -> None:
+    engine = open_engine(f"sqlite:///{begun.database}")
+    with closing(Immediate(engine, lambda connection: UnitOfWork(connection, str))) as store:
+        found = store.read_now(lambda unit: list(find_disagreements(unit, begun.now)))
+    engine.dispose()
+    assert begun.rows("SELECT 1 FROM fines WHERE paid_cents > 0")
+    assert found == []
 
 
 def test_general_holidays_are_closed_days_of_every_library(begun: Begun) -> None:

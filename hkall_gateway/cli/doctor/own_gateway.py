@@ -36,6 +36,7 @@ from hkall_gateway.app.start_checks.table import CHECKS, find_faults
 from hkall_gateway.cli.doctor import connection, findings
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.own_backups import check_backups
+from hkall_gateway.cli.doctor.own_records import check_records
 from hkall_gateway.cli.doctor.own_service import check_service
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
@@ -150,6 +151,7 @@ PLAN: Final = (
     "database",
     "revision",
     "integrity",
+    "consistency",
     "backup",
     "archive",
     "loads",
@@ -197,6 +199,7 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     found = await check_database(sheet, tools)
     await check_integrity(sheet, tools)
     if found is not None and found.revision == found.head:
+        await check_records(sheet, tools, start.now)
         await _in_time(sheet, tools, "backup", lambda: check_backups(sheet, config.database, start.now))
         await _in_time(sheet, tools, "proxy", lambda: check_proxy(sheet, config, start.now))
     check_disks(sheet, written_folders(config, here))
