@@ -11,10 +11,10 @@ from unittest.mock import patch
 
 import pytest
 import structlog
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from hkall_gateway.db.engine.worker import Job
-from hkall_gateway.db.tables import NOTICES
+from hkall_gateway.db.tables import NOTICES, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.headers import message_id
 from hkall_gateway.rules.dates import civil
@@ -196,6 +196,12 @@ def a_letter_is_lost(story: PreparedSimulation) -> None:
 
 
 # fmt: off
+def a_position_is_changed_by_hand(story: PreparedSimulation) -> None:
+    asked(story)
+    change = update(REQUESTS).where(REQUESTS.c.id == "R1").values(position=P.CANCELLING.value)
+    write(story, HKU, lambda unit, _world: unit.execute(change))
+
+
 def an_old_check_in_waits(story: PreparedSimulation) -> None:
     """Queue a check-in at a partitioned gateway; the terminal repeats it at the other one, where the item is lent."""
     wish, book = shipped(story)
@@ -230,6 +236,7 @@ DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
     ("the borrower agrees",               the_borrower_thinks_that_it_was_cancelled, "is CLOSED, HKU R1 is CANCELLED"),
     ("the lender agrees",                 the_lender_thinks_that_it_declined,        "has DECLINED"),
     ("every letter comes",                a_letter_is_lost,                          "R1: no letter_pickup"),
+    ("the tables agree",                  a_position_is_changed_by_hand,             "R1 0: CANCELLING, not REQUESTED"),
 )
 # fmt: on
 

@@ -117,7 +117,7 @@ def simulate(
         for n in range(seed, seed + seeds)
     ]
     failed = []
-    for report in simulate_all(settings, jobs):
+    for report in simulate_all(settings, jobs, type_as_clerk):
         ends = ", ".join(f"{name} {count}" for name, count in sorted(report.ends.items()))
         faults = sum(report.faults.values())
         echo(
@@ -206,6 +206,21 @@ def command_line(main: click.Command) -> CommandLine:
         return _run_command(main, words, site)
 
     return run
+
+
+def type_as_clerk(target: ScenarioTarget, words: list[str]) -> str:
+    """Run a command in a simulated library, always under the same name, so that the journals are the same for everybody."""
+    from hkall_gateway.cli import main
+
+    login = os.environ.get("SUDO_USER")
+    os.environ["SUDO_USER"] = "clerk"
+    try:
+        return command_line(main)(target, words)
+    finally:
+        if login is None:
+            del os.environ["SUDO_USER"]
+        else:
+            os.environ["SUDO_USER"] = login
 
 
 def _run_command(main: click.Command, words: list[str], site: Site) -> str:

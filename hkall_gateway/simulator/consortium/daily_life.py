@@ -13,9 +13,11 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
+from hkall_gateway.simulator.consortium.clerks import Clerks
 from hkall_gateway.simulator.consortium.gateways import Consortium
 from hkall_gateway.simulator.consortium.patron_behaviour import BEHAVIOURS
 from hkall_gateway.simulator.consortium.staff import FUMBLED, SOON, SimulatedCopy, Staff
+from hkall_gateway.simulator.scenario.steps import CommandLine
 from hkall_gateway.simulator.scenario.world import World
 
 P = Position
@@ -25,16 +27,30 @@ ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
 """Chances per day that one of a library's gateways loses the database, and that a gateway's clock is set wrong."""
 ROUNDS_AT: Final = (0, 1, 5)
 """Hours of the day at which due rounds run: more than one, since a clock may be wrong at midnight."""
+CLERKS_AT: Final = (11, 16)
+"""Hours of the day at which the clerks work."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
 """Chances that a request is cancelled, has a last day, or is not collected, and that a patron keeps a book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
 class People(Staff):
-    """Patrons and staff of all libraries. `requests_a_day` is the number of requests per library and day."""
+    """Patrons and staff of all libraries.
 
-    def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
+    Args:
+        requests_a_day: Number of requests per library and day.
+        command_line: Runs the commands of the clerk at the command line. None if there is no such clerk.
+    """
+
+    def __init__(
+        self,
+        consortium: Consortium,
+        books: list[SimulatedCopy],
+        requests_a_day: int,
+        command_line: CommandLine | None = None,
+    ) -> None:
         super().__init__(consortium, books)
+        self._clerks = Clerks(self, command_line)
         self._requests_a_day = requests_a_day
         self._titles = {
             agency: sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
@@ -57,6 +73,8 @@ class People(Staff):
             for hour in (10, 15):
                 self._schedule(day, hour, lambda agency=agency: self.work_through_lists(agency))  # type: ignore[misc]  # agency is bound now
             self._schedule(day, 17, lambda agency=agency: self._play_chance_events(agency))  # type: ignore[misc]
+            for hour in CLERKS_AT:
+                self._schedule(day, hour, lambda agency=agency: self._clerks.work(agency))  # type: ignore[misc]
             for _ in range(self._requests_a_day if self.busy else 0):
                 self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self.request_title(agency))  # type: ignore[misc]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.queries.consistency import find_disagreements
 from hkall_gateway.db.requests import request_of, requests
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.delivery.headers import read_message_id
@@ -237,6 +238,13 @@ def _same_copy(arrived: Request, lent: Request) -> bool:
     return civil(lent.placed_at) <= arrived.received_on <= (lent.returned_on or arrived.received_on)
 
 
+def tables_agree(look: Observations) -> Iterator[str]:
+    """Report payments that are missing on their charges, and positions and messages that contradict the journal."""
+    for agency in look.all.worlds:
+        for one in look.people.read(agency, lambda unit: list(find_disagreements(unit, look.all.now))):
+            yield f"{agency} {one.kind} {one.request} {one.row}: {one.stands}, not {one.expected}"
+
+
 def letters_came(look: Observations) -> Iterator[str]:
     """Report missing letters. Each letter whose reason still held when the letter was due must have arrived."""
     for agency, world in look.all.worlds.items():
@@ -267,6 +275,7 @@ AT_THE_END: Final[Mapping[str, Callable[[Observations], Iterator[str]]]] = {
     "the borrower agrees":           lenders_agree,
     "the lender agrees":             borrowers_agree,
     "every letter comes":            letters_came,
+    "the tables agree":              tables_agree,
 }
 # fmt: on
 

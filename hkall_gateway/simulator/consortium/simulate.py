@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from random import Random
 from typing import Final
@@ -29,6 +30,7 @@ from hkall_gateway.simulator.consortium.gateways import ChannelMaker, Consortium
 from hkall_gateway.simulator.consortium.invariants import Invariants
 from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.databases import ground
+from hkall_gateway.simulator.scenario.steps import CommandLine
 from hkall_gateway.simulator.scenario.world_file import Start, terminal
 
 BEGIN: Final = datetime(2017, 3, 1, tzinfo=dates.HONG_KONG)
@@ -90,8 +92,16 @@ class PreparedSimulation:
     watcher: Invariants
 
 
-def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
-    """Create the libraries for a setting, with faulty connections from `channel`. The caller must close the consortium."""
+def prepare_simulation(
+    setting: Setting, channel: ChannelMaker = LossyChannel, command_line: CommandLine | None = None
+) -> PreparedSimulation:
+    """Create the libraries for a setting. The caller must close the consortium.
+
+    Args:
+        setting: The parameters.
+        channel: Makes the faulty connections.
+        command_line: Runs the commands of the clerk at the command line. None if there is no such clerk.
+    """
     draw = Random(setting.seed)  # noqa: S311  # a simulation, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
@@ -103,15 +113,17 @@ def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -
     )
     starts = [_library_start(agency, agencies, holdings) for agency in agencies]
     consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=databases)
-    people = People(consortium, books, setting.requests_a_day)
+    people = People(consortium, books, setting.requests_a_day, command_line)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
     return PreparedSimulation(consortium, people, watcher)
 
 
-def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> SimulationReport:
+def simulate(
+    setting: Setting, channel: ChannelMaker = LossyChannel, command_line: CommandLine | None = None
+) -> SimulationReport:
     """Run from the first request until everything is settled, or until the time limit."""
-    story = prepare_simulation(setting, channel)
+    story = prepare_simulation(setting, channel, command_line)
     try:
         consortium, people = story.consortium, story.people
         world = next(iter(consortium.worlds.values()))
@@ -144,13 +156,16 @@ def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> Simulati
         story.consortium.close()
 
 
-def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[SimulationReport]:
-    """Run the settings one after another, or `jobs` at a time in separate processes."""
+def simulate_all(
+    settings: Sequence[Setting], jobs: int = 1, command_line: CommandLine | None = None
+) -> Iterator[SimulationReport]:
+    """Run the settings one after another, or `jobs` at a time in separate processes, to which `command_line` is pickled."""
+    run = partial(simulate, command_line=command_line)
     if jobs < 2:
-        yield from map(simulate, settings)
+        yield from map(run, settings)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=be_quiet) as pool:
-        yield from pool.map(simulate, settings)
+        yield from pool.map(run, settings)
 
 
 def be_quiet() -> None:
