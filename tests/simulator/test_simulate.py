@@ -164,7 +164,7 @@ def test_simulation_detects_a_command_that_runs_after_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the deadline check, commands waiting at a partitioned gateway run once its database is back."""
-    setting = Setting(libraries=3, days=4, seed=2, loss=0.05, crash=False)
+    setting = Setting(libraries=3, days=4, seed=3, loss=0.05, crash=False)
     report = simulate(setting)
     assert (report.broken, report.faults["late_command"] > 5) == ((), True)
     monkeypatch.setattr(Job, "begin", lambda _job, _there_s: True)
