@@ -149,6 +149,35 @@ def note_shipment(context: Context, notice: PartnerNotice, request: Request) -> 
         context.unit.note(request, SHIPPED_ON, {"message": notice.by.message}, sent_at, notice.by)
 
 
+NEVER_SENT: Final = "NEVER_SENT"
+"""The journal line with the time at which a lender says that the copy we wait for is in its library."""
+
+
+def note_never_sent(context: Context, notice: PartnerNotice, request: Request) -> None:
+    """Record when the lender says that its copy is at home, so that an older shipment is not believed afterwards.
+
+    A date without a time stands for the whole day.
+    """
+    if notice.at is None:
+        return
+    day = dates.civil(notice.at)
+    home_at = dates.end_of(day) if notice.at == dates.start_of(day) else notice.at
+    facts = {"message": notice.by.message, "lender": notice.partner}
+    context.unit.note(request, NEVER_SENT, facts, min(home_at, context.now), notice.by)
+
+
+def is_shipment_overtaken(context: Context, notice: PartnerNotice, request: Request) -> bool:
+    """Check whether a lender dates its shipment before its own notice that the copy is at home.
+
+    Such a notice was late, or came again. A copy that travels all the same is received when it is scanned.
+    """
+    if notice.at is None or notice.judged:
+        return False
+    notes = context.unit.journal.noted(request.id, NEVER_SENT)
+    home_at = [at for at, facts in notes if facts.get("lender") == notice.partner]
+    return bool(home_at) and notice.at <= max(home_at)
+
+
 def is_old_news(context: Context, notice: PartnerNotice, request: Request) -> bool:
     """Check whether an owner dates its notice before the day on which it sent this copy.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.tables import IS_CLOSED_OF, IS_OPEN, JOURNAL, NAMES_ALONE, REQUESTS
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.evidence import OUR_CHANNELS, SCANS
+from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.vocabulary import Actor, Request
 
 
@@ -65,6 +66,11 @@ class JournalRepository(Repository):
         found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
         return found[0][0]
 
+    def noted(self, request: str, event: str) -> tuple[tuple[datetime, Mapping[str, Any]], ...]:
+        """Return the time and the facts of a request's journal lines with this event. Anonymised lines have no facts."""
+        lines = _NOTED.cells(self._connection, of=request, event=event)
+        return tuple((at, from_json(detail)) for at, detail in lines if detail)
+
     def last_scan(self, request: str) -> datetime | None:
         """Return when our staff last handled or looked for the request's copy, or None if they never did."""
         found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
@@ -88,6 +94,9 @@ _HISTORY = CompiledStatement(select(_LINES).order_by(_LINES.c.id))
 _ADD = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 _LAST_NOTED = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)
+_NOTED = CompiledStatement(
+    select(JOURNAL.c.at, JOURNAL.c.detail).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
 )
 _LAST_SCAN = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(

@@ -14,7 +14,7 @@ from typing import Final
 from hkall_gateway.circulation import lending, loans, recalls, returning
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.lending import BorrowFromUs, Paged
-from hkall_gateway.circulation.partner_notice import MIRRORED
+from hkall_gateway.circulation.partner_notice import MIRRORED, NEVER_SENT
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.partners.broker_services import (
     BrokerCommand,
@@ -169,7 +169,7 @@ def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts,
         return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
         # The copy never left its library. The central decides whether to ask another lender.
-        context.unit.note(found, "NEVER_SENT", {"message": command.by.message}, context.now, command.by)
+        context.unit.note(found, NEVER_SENT, {"message": command.by.message}, context.now, command.by)
         if found.position is P.IN_TRANSIT:
             found = context.unit.advance(
                 found, Event.NOT_SENT, context.now, command.by, item_agency="", item_barcode="", lender_due=None

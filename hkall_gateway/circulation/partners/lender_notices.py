@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
 from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.choosing import move_on, release_rivals
@@ -14,7 +14,9 @@ from hkall_gateway.circulation.partner_notice import (
     hold_if_contradicted,
     hold_notice,
     is_old_news,
+    is_shipment_overtaken,
     keep_far_date_aside,
+    note_never_sent,
     note_shipment,
 )
 from hkall_gateway.circulation.results import Noted, Refused, noted_result
@@ -31,6 +33,8 @@ from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
 
 P = Position
+NOT_ARRIVED: Final = frozenset({P.REQUESTED, P.IN_TRANSIT, P.CANCELLING, P.CANCELLED, P.UNFILLED})
+"""Positions in which the lender's copy has not been here."""
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:
@@ -70,6 +74,8 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return context.refuse(Reason.UNKNOWN_ITEM, notice.by, request)
     if refusal := hold_if_contradicted(context, replace(notice, item=item), request, News.SHIPPED):
         return refusal
+    if is_shipment_overtaken(context, notice, request):
+        return _accept_late(context, notice, request)
     notice, request = keep_far_date_aside(context, notice, request)
     return _take_shipment(context, notice, request, item)
 
@@ -208,6 +214,8 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return _accept_late(context, notice, request)
     if held := hold_if_contradicted(context, replace(notice, item=request.item), request, News.HOME):
         return held
+    if request.position in NOT_ARRIVED:
+        note_never_sent(context, notice, request)
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # the copy never left the lender
         return noted_result(move_on(context, request, NEVER_SENT, notice.by), note="never sent")
     if request.position is P.CANCELLING:
@@ -260,6 +268,8 @@ def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refu
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
     if (attempt[1].agency if attempt else request.partner) != notice.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    if attempt and attempt[1].wire_id != request.wire_id:
+        note_never_sent(context, notice, request)
     return _accept_late(context, notice, request)
 
 
