@@ -1,7 +1,7 @@
-"""Fines: charged at a return or renewal, paid oldest first, waived with a reason (R40, R41, R45).
+"""Fines: charged at a return or renewal, paid oldest first, waived with a reason, given back (R40, R41, R45).
 
-A payment above the debt is refused: the payment terminal returns the money, so no credit arises. A refund that we owe a patron
-for a book found again reduces the debt.
+A patron's ledger has two sums, never set off against each other: what the patron is to pay, and what we owe the patron
+for a book that was paid for and found again. A payment above the first and a refund above the second are refused.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Req
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeEntry(Titled):
-    """A charge that is not fully paid: its number `fine`, and its `kind`, such as overdue, replacement or damage."""
+    """A charge that is not settled: its number `fine`, and its `kind`, such as overdue, replacement or damage.
+
+    All sums of a refund that we owe are negative: what is owed, what was given back, and what is left to give back.
+    """
 
     fine: int
     request: str
     kind: str
     title: str
     item: ItemKey | None
+    charged_cents: int
+    paid_cents: int
+    waived_cents: int
     left_cents: int
     at: datetime
     bib_id: str = ""
@@ -47,6 +53,18 @@ class Paid:
     card: str
     cents: int
     owed_cents: int
+    transaction_id: str = ""
+    again: bool = False
+
+
+@record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refunded:
+    """Result: money was given back. `credit_cents` is what we still owe; `again` marks a repeated transaction."""
+
+    card: str
+    cents: int
+    credit_cents: int
     transaction_id: str = ""
     again: bool = False
 
@@ -82,6 +100,16 @@ class Pay(Command[None, Paid]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refund(Command[None, Refunded]):
+    """Give back money that we owe a patron, oldest debt first. A `transaction_id` counts once, as in `Pay`."""
+
+    by: Actor
+    card: str
+    cents: int
+    transaction_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waive(Command[None, Waived]):
     """Waive a charge or, if `cents` is set, a part of it."""
 
@@ -112,7 +140,7 @@ def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
 
 
 def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Cancel the replacement charge of a lost book that was found in time, and return the cents removed (R45).
+    """Cancel the replacement charge of a lost book that was found in time, and return the cents that we owe for it (R45).
 
     The owner's `refund_if_found_days` set the time limit. Paid amounts become a refund. The processing fee stays.
     """
@@ -122,35 +150,100 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
         return 0
     if fines.charges_of(context.unit, request.id, REFUND):
         return 0
-    removed_cents = 0
+    refund_cents = 0
     for charged in fines.charges_of(context.unit, request.id, REPLACEMENT):
         if charged.left_cents:
             fines.waive_charge(context.unit, charged, charged.left_cents, "found again", context.now, by)
         if charged.paid_cents:
             fines.charge(context.unit, request, REFUND, -charged.paid_cents, "R45", context.now, by)
-        removed_cents += charged.left_cents + charged.paid_cents
-    return removed_cents
+        refund_cents += charged.paid_cents
+    return refund_cents
+
+
+def paid_for_loss_cents(context: Context, request: Request) -> int:
+    """Return what the patron has paid for the replacement of a lost book, or 0 if the book is not lost."""
+    if request.lost_on is None:
+        return 0
+    return sum(charge.paid_cents for charge in fines.charges_of(context.unit, request.id, REPLACEMENT))
 
 
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
-    """Convert charges to entries in the given order, without settled charges."""
-    entries = []
-    for one in charged:
-        if one.left_cents > 0:
-            about = unit.requests.find(one.request)
-            entry = ChargeEntry(
-                fine=one.id,
-                request=one.request,
-                kind=one.kind,
-                title=about.title if about else "",
-                item=about.item if about else None,
-                left_cents=one.left_cents,
-                at=one.at,
-                bib_id=about.bib_id if about else "",
-                linked_title=about.linked_title if about else "",
-            )
-            entries.append(entry)
-    return tuple(entries)
+    """Convert charges that the patron is to pay to entries in the given order."""
+    return tuple(_charge_entry(unit, charge) for charge in charged if charge.left_cents > 0)
+
+
+def credit_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
+    """Convert refunds that we owe the patron to entries in the given order."""
+    return tuple(_charge_entry(unit, charge) for charge in charged if charge.left_cents < 0)
+
+
+def _charge_entry(unit: UnitOfWork, charge: Charged) -> ChargeEntry:
+    about = unit.requests.find(charge.request)
+    return ChargeEntry(
+        fine=charge.id,
+        request=charge.request,
+        kind=charge.kind,
+        title=about.title if about else "",
+        item=about.item if about else None,
+        charged_cents=charge.cents,
+        paid_cents=charge.paid_cents,
+        waived_cents=charge.waived_cents,
+        left_cents=charge.left_cents,
+        at=charge.at,
+        bib_id=about.bib_id if about else "",
+        linked_title=about.linked_title if about else "",
+    )
+
+
+def to_pay_cents(charged: Sequence[Charged]) -> int:
+    """Sum what the patron is to pay. A refund that we owe does not reduce it."""
+    return sum(charge.left_cents for charge in charged if charge.left_cents > 0)
+
+
+def to_refund_cents(charged: Sequence[Charged]) -> int:
+    """Sum what we owe the patron."""
+    return -sum(charge.left_cents for charge in charged if charge.left_cents < 0)
+
+
+def refund(context: Context, command: Refund) -> Refunded | Refused:
+    """Give back money that we owe a patron. A repeated transaction of the same device gets the stored reply."""
+    stored = fines.find_payment(context.unit, command.card, command.by.who, command.transaction_id)
+    if stored:
+        stored_cents, outcome = stored
+        if stored_cents != -command.cents:  # the stored reply would hide a different refund, or a payment
+            return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
+        before: Refunded = from_json(outcome)
+        return replace(before, again=True)
+
+    charged = context.unit.patrons.charges(command.card)
+    credit_cents = to_refund_cents(charged)
+    if not 0 < command.cents <= credit_cents:
+        refusal = Refusal(Reason.NOT_OWED, detail={"owed": dollars(credit_cents)})
+        return context.refuse(refusal, command.by, patron=command.card)
+
+    left_cents = command.cents
+    for charge in charged:  # oldest first; the last one may be given back in part
+        part_cents = min(left_cents, max(0, -charge.left_cents))
+        if part_cents:
+            fines.pay_charge(context.unit, charge, -part_cents, context.now, command.by, rule="R45")
+        left_cents -= part_cents
+
+    refunded = Refunded(
+        card=command.card,
+        cents=command.cents,
+        credit_cents=credit_cents - command.cents,
+        transaction_id=command.transaction_id,
+    )
+    fines.record_payment(
+        context.unit,
+        command.card,
+        command.transaction_id,
+        -command.cents,
+        to_json(refunded),
+        context.now,
+        command.by,
+    )
+    return refunded
 
 
 def pay(context: Context, command: Pay) -> Paid | Refused:
@@ -165,13 +258,14 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
         return replace(before, again=True)
     if card != command.card:
         return context.refuse(Reason.CARD_REPLACED, command.by, patron=command.card)
-    owed = max(0, context.unit.patrons.owed_cents(command.card))
+    charged_to_card = context.unit.patrons.charges(command.card)
+    owed = to_pay_cents(charged_to_card)
     wanted = [
         one
-        for one in context.unit.patrons.charges(command.card)
+        for one in charged_to_card
         if one.left_cents > 0 and command.fine in (None, one.id) and command.about in ("", one.request)
     ]
-    most = min(owed, sum(one.left_cents for one in wanted))
+    most = sum(one.left_cents for one in wanted)
     if command.fine is not None and not wanted:
         return context.refuse(Reason.UNKNOWN_FINE, command.by, patron=command.card)
     if command.currency != CURRENCY:
@@ -203,9 +297,8 @@ def waive(context: Context, command: Waive) -> Waived | Refused:
         return context.refuse(Refusal(Reason.NOT_OWED, detail={"owed": dollars(max(0, charged.left_cents))}), command.by)
     if cents:
         fines.waive_charge(context.unit, charged, cents, command.reason, context.now, command.by)
-    return Waived(
-        fine=command.fine, cents=cents, owed_cents=max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents
-    )
+    owed_cents = to_pay_cents(context.unit.patrons.charges(charged.patron))
+    return Waived(fine=command.fine, cents=cents, owed_cents=owed_cents, again=not cents)
 
 
 def dollars(cents: int) -> str:

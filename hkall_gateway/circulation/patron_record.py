@@ -9,7 +9,14 @@ from datetime import date, datetime
 from hkall_gateway.circulation import loans
 from hkall_gateway.circulation.borrowers import patron_blocks, waited_too_long
 from hkall_gateway.circulation.command import Command, Context, question, refused
-from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
+from hkall_gateway.circulation.fines import (
+    ChargeEntry,
+    charge_lines,
+    credit_lines,
+    left_to_charge,
+    to_pay_cents,
+    to_refund_cents,
+)
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.notices import KeptLetter
@@ -61,7 +68,8 @@ class PatronRecord:
     """The record of one card. Loans are sorted by due date.
 
     Attributes:
-        owed_cents: Total amount that the patron owes.
+        owed_cents: Sum of `charges`, which the patron is to pay.
+        credit_cents: Sum of `credits`, which we owe the patron.
         libraries: Names of the lenders, by agency.
         refusal: Reason why the patron may not use the service, or None if the patron may, or this cannot be checked.
     """
@@ -70,6 +78,8 @@ class PatronRecord:
     loans: tuple[PatronLoan, ...]
     charges: tuple[ChargeEntry, ...]
     owed_cents: int
+    credits: tuple[ChargeEntry, ...]
+    credit_cents: int
     libraries: Mapping[str, str]
     refusal: Refused | None
 
@@ -87,7 +97,9 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
         ),
         loans=tuple(_patron_loan(context, one, facts) for one in sorted(present, key=_due_date) if one.position is P.ON_LOAN),
         charges=charge_lines(unit, charged),
-        owed_cents=max(0, sum(one.left_cents for one in charged)),
+        owed_cents=to_pay_cents(charged),
+        credits=credit_lines(unit, charged),
+        credit_cents=to_refund_cents(charged),
         libraries={agency: partner.name for agency, partner in unit.partners.among(agencies - {""}).items()},
         refusal=_service_refusal(context, facts),
     )

@@ -10,7 +10,14 @@ from enum import StrEnum
 from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
 from hkall_gateway.circulation.command import Context, Query, question, refused
 from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
-from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
+from hkall_gateway.circulation.fines import (
+    ChargeEntry,
+    charge_lines,
+    credit_lines,
+    left_to_charge,
+    to_pay_cents,
+    to_refund_cents,
+)
 from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import quarantine
@@ -79,7 +86,8 @@ class PatronSeen:
 
     Attributes:
         pin_ok: Result of the PIN check, or None if no PIN was given.
-        owed_cents: Sum of `charges`, minus the refunds that we owe the patron.
+        owed_cents: Sum of `charges`, which the patron is to pay.
+        credit_cents: Sum of `credits`, which we owe the patron.
         may_renew: Whether the rules for using the service permit renewals with this card (R2).
         known: Whether the card has an owner although the PIN cannot be checked.
     """
@@ -98,6 +106,8 @@ class PatronSeen:
     owed_cents: int
     expires: date | None
     charges: tuple[ChargeEntry, ...] = ()
+    credits: tuple[ChargeEntry, ...] = ()
+    credit_cents: int = 0
     may_renew: bool = False
     known: bool = False
 
@@ -212,9 +222,11 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
         pin_ok=who.pin_ok,
         lines=tuple([_loan_entry(context, request) for request in has]),
         loans_limit=category.quota if category else 0,
-        owed_cents=max(0, owed_cents),
+        owed_cents=to_pay_cents(charged),
         expires=borrower.expires,
         charges=charge_lines(context.unit, charged),
+        credits=credit_lines(context.unit, charged),
+        credit_cents=to_refund_cents(charged),
         known=who.unsure,
         may_renew=isinstance(answer, Grant) or context.library.policy.renewal.expired_or_blocked == "allow",
     )

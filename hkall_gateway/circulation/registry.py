@@ -135,6 +135,11 @@ def _under_staffs_card(command: fines.Pay, _library: Library) -> Callable[[UnitO
     return lambda unit: replace(command, card=card_now(unit, command.card))
 
 
+def _under_refunded_card(command: fines.Refund, _library: Library) -> Callable[[UnitOfWork], fines.Refund]:
+    """Replace a former card that staff named with the current card."""
+    return lambda unit: replace(command, card=card_now(unit, command.card))
+
+
 def _requesting_card(
     command: borrowing.RequestTitle, _library: Library
 ) -> Callable[[UnitOfWork], borrowing.RequestTitle] | None:
@@ -281,6 +286,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     actions.Act.handled_by(actions.act_and_pay, _lock_request_or_item),
     actions.Reopen.decided_by(actions.reopen, _reopening_facts, lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
+    fines.Refund.handled_by(fines.refund, lambda c: LockSet(c.card), resolve=_under_refunded_card),
     fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
     unsent.Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
     deliveries.MarkBounced.handled_by(deliveries.mark_bounced, lambda c: LockSet(request=c.request)),

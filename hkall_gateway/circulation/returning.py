@@ -12,7 +12,7 @@ from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
 from hkall_gateway.circulation.choosing import release_rivals
 from hkall_gateway.circulation.command import Command, Context, flagged, unflagged
 from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
-from hkall_gateway.circulation.fines import fix_fine, pay_back
+from hkall_gateway.circulation.fines import fix_fine, paid_for_loss_cents, pay_back
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.requests_by_partner_id import find_unfilled
 from hkall_gateway.rules import dates, policy
@@ -52,6 +52,8 @@ class CheckedIn:
     """Result: the copy is checked in.
 
     `destination` tells where the copy goes next, `fine_cents` is the fine added by this return, and `recalled` marks a recall.
+    `was_lost` marks a book that had been declared lost, `paid_cents` is what the patron had paid for it, and `refund_cents` the
+    part of it that we owe the patron now (R45).
     """
 
     request: str
@@ -65,6 +67,9 @@ class CheckedIn:
     alert: bool = False
     conflict: str = ""
     recalled: bool = False
+    was_lost: bool = False
+    paid_cents: int = 0
+    refund_cents: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,11 +293,13 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
     The book is dispatched at once, unless the policy requires a staff command for that.
     """
     cents = fix_fine(context, request, day, by)
-    pay_back(context, request, day, by)
+    paid_cents = paid_for_loss_cents(context, request)
+    refund_cents = pay_back(context, request, day, by)
     found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
-    return checked_in_result(go_home(context, by, after), Arrival.RETURNED, cents=cents, alert=True)
+    taken = checked_in_result(go_home(context, by, after), Arrival.RETURNED, cents=cents, alert=True)
+    return replace(taken, was_lost=request.lost_on is not None, paid_cents=paid_cents, refund_cents=refund_cents)
 
 
 def go_home(context: Context, by: Actor, request: Request) -> Request:

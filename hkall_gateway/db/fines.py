@@ -41,10 +41,10 @@ def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
-def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
-    """Record a payment of `cents` towards a charge."""
+def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor, *, rule: str = "R40") -> None:
+    """Record a payment of `cents` towards a charge, or, if negative, money given back towards a refund that we owe."""
     _add_to_charge(unit, fine, FINES.c.paid_cents, cents)
-    unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
+    unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, rule)
 
 
 def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:

@@ -158,6 +158,7 @@ IS_FORCED = text("event = 'FORCE'")
 IS_REFUSED = text("event = 'REFUSED'")
 IS_UNDELIVERABLE = text(f"state = '{NoticeState.UNDELIVERABLE}'")
 IS_UNPAID = text("cents > paid_cents + waived_cents")
+IS_REFUND_OWED = text("cents < paid_cents + waived_cents")
 IS_CLOSED = text(f"stage = '{Stage.ENDED}'")
 IS_PERSONAL = text(f"{IS_CLOSED} AND NOT anonymised")
 STANDS_ALONE = text("request = ''")
@@ -417,6 +418,7 @@ FINES = Table(
     *texts("reason"),
     *dates("due"),
     partial_index("ix_fines_unpaid", "id", where=IS_UNPAID),
+    partial_index("ix_fines_refund_owed", "id", where=IS_REFUND_OWED),
     comment="What a patron owes for a request, in integer cents; `due` is the date that an overdue fine counts from.",
 )
 

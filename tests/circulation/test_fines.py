@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.circulation.borrowers import patron_blocks
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.fines import Paid, Pay, Waive, Waived
+from hkall_gateway.circulation.fines import Paid, Pay, Refund, Refunded, Waive, Waived
 from hkall_gateway.circulation.queries import SeePatron
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.loads.former_cards import replace_cards
@@ -430,3 +430,57 @@ def test_refused_overdue_renewal_is_not_charged(library: DeskWorld) -> None:
 
     assert isinstance(library.renew(), Refused)
     assert library.fines() == []
+
+
+# ---- given back
+
+
+def give_back(library: DeskWorld, cents: int, transaction: str = "", by: Actor = BOX) -> Any:
+    return library.ask(library.circulation.execute(Refund(by=by, card="UG1", cents=cents, transaction_id=transaction)))
+
+
+def found_after_payment(library: DeskWorld) -> Any:
+    """A book that was lost, paid for with HK$300 and a fee, and found again."""
+    library.lent_out()
+    library.act("lost")
+    library.pay(40_000)
+    return library.check_in()
+
+
+def test_r45_check_in_of_a_book_that_was_lost_and_paid_says_what_we_owe(library: DeskWorld) -> None:
+    taken = found_after_payment(library)
+
+    assert (taken.was_lost, taken.paid_cents, taken.refund_cents) == (True, 30_000, 30_000)
+
+
+def test_r45_refund_that_we_owe_does_not_hide_a_later_fine(library: DeskWorld) -> None:
+    found_after_payment(library)
+    late(library, 2, 4)
+
+    seen = see(library)
+
+    assert (seen.owed_cents, seen.credit_cents) == (800, 30_000)
+    assert pay(library, 800) == Paid(card="UG1", cents=800, owed_cents=0)
+    assert see(library).credit_cents == 30_000
+
+
+def test_r45_refund_is_given_in_parts_and_once_for_each_transaction(library: DeskWorld) -> None:
+    found_after_payment(library)
+
+    first = give_back(library, 10_000, "box-1")
+
+    assert first == Refunded(card="UG1", cents=10_000, credit_cents=20_000, transaction_id="box-1")
+    assert give_back(library, 10_000, "box-1") == replace(first, again=True)
+    assert give_back(library, 20_000, "box-2").credit_cents == 0
+    assert library.owed() == 0
+    assert [line["rule"] for line in library.journal() if line["event"] == "PAY"][-2:] == ["R45", "R45"]
+
+
+@pytest.mark.parametrize("cents", [0, -1, 30_001])
+def test_r45_refund_of_more_than_we_owe_is_refused(library: DeskWorld, cents: int) -> None:
+    found_after_payment(library)
+
+    answer = give_back(library, cents)
+
+    assert (answer.why, answer.detail) == (Reason.NOT_OWED, {"owed": "300.00"})
+    assert library.owed() == -30_000

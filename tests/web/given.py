@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from hkall_gateway.db.fines import charge
 from hkall_gateway.db.loads import loading
 from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
 from tests.web.conftest import Site
@@ -49,6 +50,12 @@ def with_copy(site: Site, request: Request, call_number: str = "", author: str =
         loading.write(unit, "holdings", [copy], number)
 
     site.world.store.now(load)
+
+
+def owe_refund(site: Site, card: str, cents: int) -> None:
+    """Give a patron a refund that the library owes, of a book that was paid for and found again."""
+    loan = Request(id="R-FOUND", side=Side.BORROWING, position=Position.CLOSED, title="", bib_id="", patron=card)
+    site.world.store.now(lambda unit: charge(unit, loan, "refund", -cents, "R45", site.world.now, WORLD))
 
 
 def position_of(site: Site, number: str) -> str:

@@ -48,6 +48,7 @@ OPERATIONS = (
     ("POST", "/requests/search"),
     ("GET", "/requests/{number}"),
     ("POST", "/requests/{number}/{action}"),
+    ("POST", "/refunds"),
     ("GET", "/statistics"),
 )
 

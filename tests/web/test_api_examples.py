@@ -16,7 +16,7 @@ from markupsafe import escape
 import hkall_gateway.web.api
 from hkall_gateway.rules.vocabulary import Holding, Position
 from tests.web.conftest import Site
-from tests.web.given import given
+from tests.web.given import given, owe_refund
 from tests.web.test_api import program
 from tests.web.test_api_patron import put
 
@@ -28,7 +28,7 @@ LOAN = "R-5T9WQ2K7MXPD"
 
 
 def fill(site: Site) -> None:
-    """Insert a title with two copies, and a loan that can be renewed."""
+    """Insert a title with two copies, a loan that can be renewed, and a refund that is owed."""
     dune = Holding(
         agency="CUHK",
         barcode="C1",
@@ -40,6 +40,7 @@ def fill(site: Site) -> None:
     )
     put(site, dune, replace(dune, agency="HKUST", barcode="S1", status="On Loan"))
     lent = {"due": date(2017, 3, 6), "first_checkout": date(2017, 2, 19), "loan_days": 15}
+    owe_refund(site, "UG2", 30_000)
     given(site, Position.ON_LOAN, LOAN, title="Tales of old Kowloon", bib_id="b-kowloon", item_barcode="C20931", **lent)
 
 

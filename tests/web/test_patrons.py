@@ -14,6 +14,7 @@ from hkall_gateway.db import fines
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.web.incoming import cents_of
 from tests.web.conftest import Browser, Site
+from tests.web.given import owe_refund
 from tests.web.test_closures import on_loan
 from tests.web.test_unsent import BY, requested
 
@@ -232,6 +233,25 @@ def test_charge_of_another_patron_cannot_be_paid(site: Site) -> None:
     other = page_of(browser, "UG2")
     assert browser.post(f"{other}/pay", at="/staff/patrons", amount="1", fine=str(fine)).status_code == 409
     assert owed(site) == 1250
+
+
+def test_refund_that_we_owe_is_shown_beside_a_fine_and_given_back_once(site: Site) -> None:
+    owing(site, 800)
+    owe_refund(site, "UG1", 30_000)
+    browser = site.staff()
+    address = page_of(browser)
+    page = browser.get(address).text
+    assert "Owed: HK$8.00" in page
+    assert "We owe the patron: HK$300.00" in page
+
+    for _ in range(2):
+        answer = browser.post(f"{address}/refund", at=address, amount="300", transaction="box-7")
+        assert answer.status_code == 303
+
+    page = browser.get(answer.headers["Location"]).text
+    assert "Given back: HK$300.00." in page
+    assert "We owe the patron" not in page
+    assert owed(site) == 800
 
 
 # ---- export and erasure

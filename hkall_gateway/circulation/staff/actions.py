@@ -21,7 +21,7 @@ from hkall_gateway.circulation.find_request import (
     refuse_position,
     staff_result,
 )
-from hkall_gateway.circulation.fines import Paid, Pay, dollars, pay
+from hkall_gateway.circulation.fines import Paid, Pay, pay
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
@@ -97,12 +97,7 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
 
 
 def act_and_pay(context: Context, command: Act) -> Acted | Refused:
-    """Run a command, and take a payment of what it charges. Do neither if we owe the patron money, which reduces the debt."""
-    owed_cents = context.unit.patrons.owed_cents(command.card) if command.card else 0
-    if owed_cents < 0:
-        return context.refuse(
-            Refusal(Reason.NOT_OWED, detail={"owed": f"-{dollars(-owed_cents)}"}), command.by, patron=command.card
-        )
+    """Run a command, and take a payment of what it charges."""
     result = act(context, command, command.action)
     if command.card and isinstance(result, Done) and result.cents:
         transaction_id = f"{command.transaction_id} {result.cents}"  # a price that is named later is another payment

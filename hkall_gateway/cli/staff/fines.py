@@ -1,4 +1,4 @@
-"""Commands fines list, pay and waive: what patrons owe for HKALL books, in cents of Hong Kong dollars."""
+"""Commands fines list, pay, waive and refund: what patrons owe for HKALL books and what we owe them, in Hong Kong cents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cent
 
 @click.group()
 def fines() -> None:
-    """List, pay and waive the charges of patrons.
+    """List, pay and waive the charges of patrons, and give back what we owe them.
 
     Example: hkall-gateway fines list --patron P1
     """
@@ -31,7 +31,7 @@ def fines() -> None:
 @with_site
 @json_option
 def list_(site: Site, patron: str, as_json: bool) -> None:
-    """List charges that are not settled, oldest first.
+    """List charges that are not settled, oldest first. A negative sum is what we owe the patron.
 
     Example: hkall-gateway fines list
     """
@@ -80,6 +80,23 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     waiver = Waive(by=by_staff("waive"), fine=fine, reason=reason, cents=cents)
     _print_result(site.execute(waiver), as_json)
+
+
+@fines.command()
+@click.argument("patron")
+@click.argument("cents", type=CENTS)
+@click.option("--transaction", default="", help="The number of the payment in the cash box; each number is taken once.")
+@with_site
+@json_option
+def refund(site: Site, patron: str, cents: int, transaction: str, as_json: bool) -> None:
+    """Record that a patron got money back which we owed for a book that was paid for and found again.
+
+    Example: hkall-gateway fines refund P1 30000
+    """
+    from hkall_gateway.circulation.fines import Refund
+
+    command = Refund(by=by_staff("refund"), card=patron, cents=cents, transaction_id=transaction)
+    _print_result(site.execute(command), as_json)
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from hkall_gateway.db.tables import (
     CLOSURES,
     FINES,
     IS_OPEN,
+    IS_REFUND_OWED,
     IS_UNDELIVERABLE,
     IS_UNPAID,
     JOBS,
@@ -81,10 +82,16 @@ def undelivered(unit: UnitOfWork) -> int:
 
 
 def charges(unit: UnitOfWork, card: str = "") -> tuple[Line, ...]:
-    """Return the unpaid charges of the patron with this card, or of all patrons if `card` is empty."""
+    """Return charges to pay and refunds that we owe, of the patron with this card or, if `card` is empty, of all."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
-    query = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
-    return _read_dicts(unit, query.where(FINES.c.patron == card) if card else query)
+    query = select(FINES, left.label("left_cents"))
+    if card:
+        of_card = query.where(FINES.c.patron == card, or_(IS_UNPAID, IS_REFUND_OWED))
+        return _read_dicts(unit, of_card.order_by(FINES.c.id))
+    # Each half has an index of its own, which a condition with "or" would not use.
+    to_pay = _read_dicts(unit, query.where(IS_UNPAID).order_by(FINES.c.id))
+    to_refund = _read_dicts(unit, query.where(IS_REFUND_OWED).order_by(FINES.c.id))
+    return (*to_pay, *to_refund)
 
 
 def closures(unit: UnitOfWork, since: date) -> tuple[Line, ...]:

@@ -59,7 +59,8 @@ class Clerks:
 
     def draw_charge(self, agency: str) -> dict[str, Any] | None:
         """Draw an unpaid charge of a library's patrons, or None if nobody owes anything."""
-        unpaid = self.staff.read(agency, cli_lists.charges)
+        unsettled = self.staff.read(agency, cli_lists.charges)
+        unpaid = [charge for charge in unsettled if charge["left_cents"] > 0]
         return self.staff.draw.choice(unpaid) if unpaid else None
 
     def next_receipt(self) -> str:

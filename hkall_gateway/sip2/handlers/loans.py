@@ -166,6 +166,19 @@ async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Valu
     return {tag: value for tag, value in fields.items() if value}
 
 
+def _loss_texts(exchange: Exchange, taken: CheckedIn) -> list[str]:
+    """Tell the counter that a returned book was lost and paid for, and whether we owe the patron money."""
+    if not taken.paid_cents:
+        return []
+    notice = Notice.PAID_BACK if taken.refund_cents else Notice.PAID_FOR
+    sums = {
+        "paid": dollars(taken.paid_cents),
+        "refund": dollars(taken.refund_cents),
+        "currency": exchange.session.dialect.currency,
+    }
+    return [notice_text(notice, exchange.language(), **sums)]
+
+
 def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     held, late = taken.what == Arrival.AGAIN and taken.held_for, taken.what == Arrival.RETURNED and taken.fine_cents
     route = SORT_BINS["held" if held else "late" if late else taken.what]
@@ -173,6 +186,7 @@ def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     fine = {"fine": dollars(taken.fine_cents), "currency": exchange.session.dialect.currency}
     texts = [notice_text(route.notice, exchange.language(), destination=goes_to, **fine)]
     texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
+    texts += _loss_texts(exchange, taken)
     texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
     fields: dict[str, Value] = {

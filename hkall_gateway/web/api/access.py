@@ -63,6 +63,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "requests.one":        StaffRole.VIEWER,
     "requests.place":      StaffRole.CLERK,
     "requests.act":        StaffRole.CLERK,
+    "money.refund":        StaffRole.CLERK,
     "statistics.period":   StaffRole.VIEWER,
 })
 """Who may call an operation, by endpoint: the lowest staff role, or an audience. `permitted.ACTIONS` may require more."""

@@ -20,7 +20,15 @@ from hkall_gateway.web.services import EXTENSION, WebServices
 
 DOCUMENTATION: Final = "/help/api"
 """Path of the web page that documents the API."""
-OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, console.REQUESTS, console.STATISTICS)
+OPERATIONS: Final = (
+    patron.TITLES,
+    patron.TOKEN,
+    patron.PATRON,
+    console.LISTS,
+    console.REQUESTS,
+    console.MONEY,
+    console.STATISTICS,
+)
 MOST_BYTES: Final = 65_536
 
 

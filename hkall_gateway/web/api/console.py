@@ -10,6 +10,7 @@ from flask_openapi3.models.tag import Tag
 
 from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.borrowing import RequestTitle
+from hkall_gateway.circulation.fines import Refund
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console, permitted
 from hkall_gateway.circulation.staff.actions import Act, Reopen
@@ -20,9 +21,9 @@ from hkall_gateway.web.api.access import SECURITY, IdempotencyHeader, actor, exe
 from hkall_gateway.web.api.problems import Reply, Trouble, described, refused
 from hkall_gateway.web.services import execute
 
-REQUESTS, LISTS, STATISTICS = (
+REQUESTS, MONEY, LISTS, STATISTICS = (
     APIBlueprint(name, __name__, abp_tags=[Tag(name=tag)], abp_security=SECURITY, abp_responses=described())
-    for name, tag in (("requests", "Requests"), ("lists", "Work lists"), ("statistics", "Statistics"))
+    for name, tag in (("requests", "Requests"), ("money", "Money"), ("lists", "Work lists"), ("statistics", "Statistics"))
 )
 """Blueprints whose names are prefixes of the operation ids that clients use."""
 
@@ -88,6 +89,13 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
         note=getattr(outcome, "note", ""),
     )
     return done.model_dump(mode="json")
+
+
+@MONEY.post("/refunds", responses={"200": models.RefundDone, **described(409)})
+def refund(header: IdempotencyHeader, body: models.RefundBody) -> Reply:
+    """Record that a patron got money back which we owed, for a book that was paid for and found again."""
+    command = Refund(by=actor("refund"), card=body.card, cents=body.cents, transaction_id=body.transaction)
+    return execute_once(command, header, models.RefundDone)
 
 
 @LISTS.get("/lists", responses={"200": models.ListCounts})

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast, get_args, ge
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from hkall_gateway.circulation.borrowing import Requested
+from hkall_gateway.circulation.fines import Refunded
 from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db.queries.request_history import JournalRow
@@ -208,6 +209,19 @@ class PlaceBody(Body):
 @made_of(Requested, fields="request")
 class Placed(Record):
     """The number of the new request."""
+
+
+class RefundBody(Body):
+    """Money that is given back to a patron, in Hong Kong cents. A `transaction` counts once for each token and patron."""
+
+    card: Plain = Field(min_length=1, max_length=100)
+    cents: int = Field(ge=1, le=10_000_000)
+    transaction: Plain = Field(default="", max_length=100)
+
+
+@made_of(Refunded, fields="card cents credit_cents again")
+class RefundDone(Record):
+    """A refund that was given. `credit_cents` is what we still owe, and `again` marks a repeated transaction."""
 
 
 class SearchBody(Body):

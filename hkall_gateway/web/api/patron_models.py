@@ -258,9 +258,9 @@ class LoanRecord(RecordEntry):
     recalled: bool
 
 
-@made_of(ChargeEntry, fields="request kind title linked_title left_cents at")
+@made_of(ChargeEntry, fields="request kind title linked_title charged_cents paid_cents waived_cents left_cents at")
 class ChargeRecord(Record):
-    """A charge that is not fully paid."""
+    """A charge that is not settled. All sums of a refund that the library owes are negative."""
 
 
 @made_of(LocalLoan)
@@ -271,6 +271,7 @@ class OwnLoanRecord(Record):
 class CirculationRecord(Record):
     """A patron's current record, without past loans. `refusal` says why the patron may not use HKALL, or is None.
 
+    `charges` are to be paid, `owed_cents` in all. `credits` are refunds that the library owes, `credit_cents` in all.
     `own_loans` lists loans of the library's own books, or is None if the local system does not report or does not answer.
     """
 
@@ -278,6 +279,8 @@ class CirculationRecord(Record):
     loans: list[LoanRecord]
     charges: list[ChargeRecord]
     owed_cents: int
+    credits: list[ChargeRecord]
+    credit_cents: int
     own_loans: list[OwnLoanRecord] | None
     refusal: WhyNot | None
 

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
-from hkall_gateway.circulation.fines import Paid, Pay
+from hkall_gateway.circulation.fines import Paid, Pay, Refund, Refunded
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, patron_page
 from hkall_gateway.circulation.staff.actions import Act
@@ -146,6 +146,22 @@ def pay(number: str) -> Response | tuple[str, int]:
     return _redirect_to_patron(number, paid=str(outcome.cents))
 
 
+@PAGES.post("/staff/patrons/<number>/refund")
+@needs(StaffRole.CLERK)
+def refund(number: str) -> Response | tuple[str, int]:
+    """Record money that the patron got back. A form that is submitted twice is recorded once."""
+    card = _find_card(number)
+    cents = cents_of(typed("amount"))
+    if not cents:
+        return _render_patron(number, card, error=gettext("Type an amount, like 12.50.")), 400
+    command = Refund(by=actor("refund"), card=card, cents=cents, transaction_id=typed("transaction", 40))
+    outcome = execute(command)
+    if isinstance(outcome, Refused):
+        return _render_patron(number, card, refused=outcome), 409
+    assert isinstance(outcome, Refunded)
+    return _redirect_to_patron(number, refunded=str(outcome.cents))
+
+
 @PAGES.post("/staff/patrons/<number>/export")
 @needs(StaffRole.SUPERVISOR)
 def export(number: str) -> Response | tuple[str, int]:
@@ -244,6 +260,7 @@ def _render_patron(
         category=category_words(seen.borrower.category) if seen.borrower else "",
         prices=execute(console.loss_charges([line.request.item_agency for line in seen.seen.lines])),
         paid=whole_number(request.args.get("paid", "")) or 0,
+        refunded=whole_number(request.args.get("refunded", "")) or 0,
         why=sentence(refusal) if refusal else "",
         why_rule=rule_of(refusal) if refusal else "",
         error=sentence(refused) if refused else error,

@@ -82,6 +82,8 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
         notes.append(gettext("Overdue: %(titles)s.", titles="; ".join(late)))
     if patron.owed_cents:
         notes.append(gettext("Owes %(sum)s.", sum=money(patron.owed_cents)))
+    if patron.credit_cents:
+        notes.append(gettext("We owe this patron %(sum)s.", sum=money(patron.credit_cents)))
     notes.append(gettext("Scan the books. Scan the card again when done."))
     return Answer(outcome=OK, what=gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=tuple(notes))
 
@@ -154,9 +156,16 @@ def _answer_returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
         notes.append(gettext("It lay in the book drop since %(day)s.", day=day(scanned.before.dropped_on)))
     if outcome.recalled:
         notes.append(gettext("Its owner has recalled it: send it first."))
+    if outcome.refund_cents:
+        owed = gettext("It was lost and paid: the patron is owed %(sum)s.", sum=money(outcome.refund_cents))
+        notes.append(owed)
+    elif outcome.paid_cents:
+        notes.append(gettext("It was lost and paid (%(sum)s). Its library pays nothing back.", sum=money(outcome.paid_cents)))
+    elif outcome.was_lost:
+        notes.append(gettext("It was lost; nothing was paid for it."))
     if outcome.fine_cents:
         notes.append(gettext("Fine: %(sum)s.", sum=money(outcome.fine_cents)))
-    tone = LOOK if outcome.recalled or outcome.fine_cents else OK
+    tone = LOOK if outcome.recalled or outcome.fine_cents or outcome.was_lost else OK
     whom, fine_cents = name_of(scanned.patron), outcome.fine_cents
     return Answer(
         outcome=tone, what=_send_words(scanned.request), whom=whom, notes=tuple(notes), slip=True, fine_cents=fine_cents
