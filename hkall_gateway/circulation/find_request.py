@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.command import Context, Library, flagged, refused, unflagged
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import requests_by_partner_id as found
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import CandidateOutcome
+from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
 from hkall_gateway.rules.vocabulary import (
     Actor,
     Candidate,
+    Holding,
     ItemKey,
     Position,
     Refusal,
@@ -44,6 +45,30 @@ class StaffCommand:
     on: date | None = None
     cents: int | None = None
     position: Position | None = None
+
+
+def is_another_book(request: Request, copy: Holding | None) -> bool:
+    """Check whether a copy is of another title than was asked for, or of another volume (R8).
+
+    A copy that is not in the catalogue, and a request without a volume, contradict nothing.
+    """
+    if copy is None:
+        return False
+    is_another_title = bool(request.bib_id and copy.bib_id and copy.bib_id != request.bib_id)
+    is_another_volume = bool(request.volume and copy.volume and copy.volume != request.volume)
+    return is_another_title or is_another_volume
+
+
+def flag_another_book(context: Context, request: Request, by: Actor) -> Request:
+    """Flag a borrowed request for staff if its copy is not what was asked for, else take an earlier flag back."""
+    copy = context.unit.holdings.find(request.item) if request.item else None
+    if is_another_book(request, copy):
+        flags = flagged(request, StaffFlag.ANOTHER_BOOK)
+    else:
+        flags = unflagged(request, StaffFlag.ANOTHER_BOOK)
+    if flags == request.flags:
+        return request
+    return context.unit.amend(request, context.now, by, "R8", flags=flags)
 
 
 def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:

@@ -11,7 +11,13 @@ from typing import Unpack
 from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
 from hkall_gateway.circulation.choosing import release_rivals
 from hkall_gateway.circulation.command import Command, Context, flagged, unflagged
-from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
+from hkall_gateway.circulation.find_request import (
+    AwaitedCopy,
+    find_awaited_copy,
+    find_open_request,
+    find_owner_elsewhere,
+    flag_another_book,
+)
 from hkall_gateway.circulation.fines import fix_fine, paid_for_loss_cents, pay_back
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.requests_by_partner_id import find_unfilled
@@ -53,7 +59,7 @@ class CheckedIn:
 
     `destination` tells where the copy goes next, `fine_cents` is the fine added by this return, and `recalled` marks a recall.
     `was_lost` marks a book that had been declared lost, `paid_cents` is what the patron had paid for it, and `refund_cents` the
-    part of it that we owe the patron now (R45).
+    part of it that we owe the patron now (R45). `another_book` marks an arrival that is not what the patron asked for (R8).
     """
 
     request: str
@@ -70,6 +76,7 @@ class CheckedIn:
     was_lost: bool = False
     paid_cents: int = 0
     refund_cents: int = 0
+    another_book: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +279,7 @@ def arrive(
         )
     came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context))
     after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
-    return checked_in_result(after, Arrival.RECEIVED, alert=True)
+    return checked_in_result(flag_another_book(context, after, by), Arrival.RECEIVED, alert=True)
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
@@ -361,4 +368,5 @@ def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert:
         fine_cents=cents,
         alert=alert,
         recalled=request.recalled_on is not None,
+        another_book=StaffFlag.ANOTHER_BOOK in request.flags.split() and request.position is P.RECEIVED,
     )

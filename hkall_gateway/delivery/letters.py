@@ -83,6 +83,9 @@ class Facts:
         at: Time of sending.
         last_day: Pickup deadline (R14).
         day_cents: Fine for each further late day, in Hong Kong cents, or 0 for no fine (R40, R41).
+        title: Title of the copy that came, if it is not what was asked for, else "". `author`, `volume` and `barcode` are
+            of the same book.
+        asked_volume: Volume that the patron asked for.
         from_tomorrow: Whether `day_cents` applies only from tomorrow on, because today has another rate.
     """
 
@@ -92,6 +95,8 @@ class Facts:
     day_cents: int = 0
     from_tomorrow: bool = False
     author: str = ""
+    title: str = ""
+    asked_volume: str = ""
     volume: str = ""
     lender: Partner | None = None
     barcode: str = ""
@@ -142,7 +147,8 @@ def _template_variables(
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
         "name": name_zh or borrower.name.reveal(),
-        "title": one_line(letter.title) or NO_TITLE[language],
+        "title": one_line(facts.title) or one_line(letter.title) or NO_TITLE[language],
+        "asked_for": _asked_for(letter, facts) if facts.title else "",
         "author": facts.author,
         "volume": facts.volume,
         "lender": sender.lender(facts.lender, language),
@@ -160,6 +166,11 @@ def _template_variables(
     late = due is not None and due < dates.civil(facts.at)
     claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
+
+
+def _asked_for(letter: PatronNotice, facts: Facts) -> str:
+    """Return what the patron asked for, for a letter about another book that came instead."""
+    return ", ".join(filter(None, (letter.title, facts.asked_volume)))
 
 
 def _make_message(

@@ -17,6 +17,7 @@ from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryE
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.find_request import is_another_book
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
@@ -113,6 +114,7 @@ class _LetterRows:
     left: frozenset[str]
     closed: dates.Closures
     copy: Holding | None
+    copy_title: str
     lender: Partner | None
 
 
@@ -196,16 +198,19 @@ def is_address(text: str) -> bool:
 def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _LetterRows:
     request = unit.requests.find(letter.request)
     card = request.patron if request and request.patron else letter.patron  # the card may have been replaced
-    copy = None
-    if request:  # use the request's copy, else any copy of the title, which has the same author
-        copy = unit.holdings.find(request.item) if request.item else None
-        copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
+    copy = unit.holdings.find(request.item) if request and request.item else None
+    copy_title = ""
+    if request and is_another_book(request, copy):
+        copy_title = unit.holdings.full_title(copy) if copy else ""
+    elif request and copy is None:
+        copy = next(iter(unit.holdings.of_title(request.bib_id)), None)  # which has the same author
     return _LetterRows(
         borrower=unit.patrons.find(card),
         request=request,
         left=unit.notices.left(letter.request),
         closed=unit.partners.closed_days(agency),
         copy=copy,
+        copy_title=copy_title,
         lender=unit.partners.find(letter.lender or (request.partner if request else "")),
     )
 
@@ -221,7 +226,9 @@ def _letter_facts(found: _LetterRows, request: Request, last: date, library: Lib
         day_cents=cents,
         from_tomorrow=cents != today_cents,
         author=found.copy.author if found.copy else "",
-        volume=request.volume,
+        title=found.copy_title,
+        volume=found.copy.volume if found.copy and found.copy_title else request.volume,
+        asked_volume=request.volume,
         lender=found.lender,
         barcode=request.item_barcode,
     )

@@ -140,6 +140,7 @@ class StaffFlag(StoredWord):
     DECLINED_AFTER_SHIPMENT = "declined_after_shipment"
     CONTRADICTED = "contradicted"
     FAR_DATE = "far_date"
+    ANOTHER_BOOK = "another_book"
 
     @staticmethod
     def offline(reason: str) -> str:

@@ -38,7 +38,7 @@ VALUES: dict[type[StoredWord], str] = {
     QuarantineState: "kept replayed dropped",
     CandidateOutcome: "accepted declined refused",
     StaffFlag: "local_check:unknown quota_check:unknown ils:away ils:not_told HKALL_IN_BOOKDROP no_price:lost no_price:damaged "
-    "owner_unknown look_on_our_shelf declined_after_shipment contradicted far_date",
+    "owner_unknown look_on_our_shelf declined_after_shipment contradicted far_date another_book",
 }
 """The values in databases of earlier releases."""
 

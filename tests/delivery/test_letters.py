@@ -323,3 +323,16 @@ def test_r38_technical_reason_is_omitted(reason: str, told: bool) -> None:
     for language in LANGUAGES:
         text, _ = parts(compose(replace(letter(Notification.LETTER_UNFILLED), reason=reason), reader(language), SENDER, FACTS))
         assert ("last library" in text or "最後一所圖書館" in text) is told
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "It is not what you asked for"), ("zh-Hant", "並非您所申請的圖書")])
+def test_r8_letter_about_another_book_describes_the_book_that_came(language: str, words: str) -> None:
+    came = replace(FACTS, title="Persuasion", author="Austen", volume="v.2", barcode="C9", asked_volume="v.1")
+
+    text, _html = parts(compose(letter(title="Dune"), reader(language), SENDER, came))
+
+    separator = "，" if language == "zh-Hant" else ", "
+    assert f"Persuasion{separator}v.2\nAusten\n" in text
+    assert words in text
+    assert text.count("Dune") == 1
+    assert "Dune, v.1" in text

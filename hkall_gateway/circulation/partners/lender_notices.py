@@ -8,6 +8,7 @@ from typing import Final, cast
 from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.choosing import move_on, release_rivals
 from hkall_gateway.circulation.command import Context, Library, flagged
+from hkall_gateway.circulation.find_request import flag_another_book
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.partner_notice import (
     PartnerNotice,
@@ -108,6 +109,7 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
         return noted_result(sent)
     if request.position in {P.NEW, P.REQUESTED}:
         sent = _flag_barcode_of_ours(context, notice, _accept_shipment(context, notice, request, came, active=active))
+        sent = flag_another_book(context, sent, notice.by)
         note_shipment(context, notice, sent)
         release_rivals(context, item, sent.id, notice.by)
         return noted_result(sent)

@@ -186,6 +186,7 @@ def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     fine = {"fine": dollars(taken.fine_cents), "currency": exchange.session.dialect.currency}
     texts = [notice_text(route.notice, exchange.language(), destination=goes_to, **fine)]
     texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
+    texts += [notice_text(Notice.ANOTHER_BOOK, exchange.language())] if taken.another_book else []
     texts += _loss_texts(exchange, taken)
     texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)

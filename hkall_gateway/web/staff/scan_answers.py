@@ -133,17 +133,22 @@ def name_of(patron: PatronSeen | Borrower | None) -> str:
 
 def _answer_received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     tone, notes = OK, [gettext("The letter is on its way.")]
+    if outcome.another_book:
+        tone = LOOK
+        notes.insert(0, _another_book_words(scanned))
     notes += _collect_by(scanned.request)
     if outcome.recalled:
         tone, notes = LOOK, [*notes, gettext("Its owner has recalled it: tell the patron when lending.")]
     return Answer(outcome=tone, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
 
 
-def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+def _answer_again(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     """Return the answer to a second scan of the same copy, which changes nothing."""
     request, before = scanned.request, gettext("Scanned before: nothing has changed.")
     if request and request.position is Position.RECEIVED:
         notes = (before, *_collect_by(request))
+        if outcome.another_book:
+            notes = (_another_book_words(scanned), *notes)
         return Answer(outcome=LOOK, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
     if request and request.position in GOING_HOME:
         return Answer(outcome=LOOK, what=_send_words(request), notes=(before,), slip=True)
@@ -270,6 +275,13 @@ _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = Ma
     }
 )
 """For each refusal with a text of the station's own, the function that makes the answer. `reasons` has texts for the rest."""
+
+
+def _another_book_words(scanned: CopyScanned) -> str:
+    """Tell the clerk what the patron asked for, if another book or volume came (R8)."""
+    request = scanned.request
+    asked = ", ".join(filter(None, (request.full_title, request.volume))) if request else ""
+    return gettext("Not the book or volume that was asked for (%(asked)s): ask the patron.", asked=asked)
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
