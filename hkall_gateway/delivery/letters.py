@@ -85,6 +85,7 @@ class Facts:
         day_cents: Fine for each further late day, in Hong Kong cents, or 0 for no fine (R40, R41).
         title: Title of the copy that came, if it is not what was asked for, else "". `author`, `volume` and `barcode` are
             of the same book.
+        ask_first: Whether the patron's card cannot borrow now, because of its category, end or block (R2).
         asked_volume: Volume that the patron asked for.
         from_tomorrow: Whether `day_cents` applies only from tomorrow on, because today has another rate.
     """
@@ -97,6 +98,7 @@ class Facts:
     author: str = ""
     title: str = ""
     asked_volume: str = ""
+    ask_first: bool = False
     volume: str = ""
     lender: Partner | None = None
     barcode: str = ""
@@ -165,6 +167,7 @@ def _template_variables(
     }
     late = due is not None and due < dates.civil(facts.at)
     claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
+    claims["ask_first"] = facts.ask_first
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
 
 

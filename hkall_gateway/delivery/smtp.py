@@ -16,7 +16,8 @@ from twisted.internet.error import ConnectError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError, SMTPSenderFactory
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.borrowers import patron_blocks
+from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.find_request import is_another_book
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import bind
@@ -24,12 +25,12 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.letters import Facts, Sender, compose, plain_text
-from hkall_gateway.rules import dates, overdue_fine, policy
+from hkall_gateway.rules import dates, eligibility, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Grant, Holding, Request, Sensitive
 
 LOG = structlog.get_logger()
 
@@ -115,6 +116,7 @@ class _LetterRows:
     closed: dates.Closures
     copy: Holding | None
     copy_title: str
+    may_borrow: bool
     lender: Partner | None
 
 
@@ -140,7 +142,7 @@ class Mailer:
         """Send one letter if the reason for it still holds. Return a missing or refused address as a result (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
-        found = await self._store.read(bind(_read_letter_rows, letter, self._library().agency), is_long=True)
+        found = await self._store.read(bind(_read_letter_rows, letter, self._library(), self._now()), is_long=True)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             why = "the request is not here any more"
             if found.request is not None:
@@ -195,7 +197,7 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _LetterRows:
+def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, library: Library, now: datetime) -> _LetterRows:
     request = unit.requests.find(letter.request)
     card = request.patron if request and request.patron else letter.patron  # the card may have been replaced
     copy = unit.holdings.find(request.item) if request and request.item else None
@@ -204,11 +206,17 @@ def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _L
         copy_title = unit.holdings.full_title(copy) if copy else ""
     elif request and copy is None:
         copy = next(iter(unit.holdings.of_title(request.bib_id)), None)  # which has the same author
+    borrower = unit.patrons.find(card)
+    may_borrow = True
+    if borrower is not None:
+        blocks = patron_blocks(Context(unit, library, now), card)
+        may_borrow = isinstance(eligibility.may_use(borrower, library.policy, now, blocks), Grant)
     return _LetterRows(
-        borrower=unit.patrons.find(card),
+        borrower=borrower,
+        may_borrow=may_borrow,
         request=request,
         left=unit.notices.left(letter.request),
-        closed=unit.partners.closed_days(agency),
+        closed=unit.partners.closed_days(library.agency),
         copy=copy,
         copy_title=copy_title,
         lender=unit.partners.find(letter.lender or (request.partner if request else "")),
@@ -227,6 +235,7 @@ def _letter_facts(found: _LetterRows, request: Request, last: date, library: Lib
         from_tomorrow=cents != today_cents,
         author=found.copy.author if found.copy else "",
         title=found.copy_title,
+        ask_first=not found.may_borrow,
         volume=found.copy.volume if found.copy and found.copy_title else request.volume,
         asked_volume=request.volume,
         lender=found.lender,

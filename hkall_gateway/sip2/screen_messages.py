@@ -54,6 +54,8 @@ class Notice(Enum):
     RECALLED         = ("Its owner wants it back", "借出館已要求歸還此書")
     ANOTHER_BOOK     = ("Not the book or volume that was asked for: staff must look at it",
                         "並非讀者申請的圖書或冊次，須由職員處理")
+    ASK_READER_FIRST = ("Its reader cannot borrow now: put it on the hold shelf, and tell a colleague",
+                        "讀者現時不能借書，請放上預約書架，並通知同事")
     OFFLINE_CONFLICT = ("Taken, but staff must look at it", "已接收，但須由職員跟進")
     WAITING          = ("HKALL books ready to collect: {count}", "可取的 HKALL 圖書：{count} 本")
     PAID             = ("{currency} {paid} received. Still owed: {currency} {owed}",

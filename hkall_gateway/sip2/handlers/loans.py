@@ -137,7 +137,7 @@ async def check_in(exchange: Exchange) -> Reply:
     outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome, **_refusal_fields(exchange, outcome))
-    taken = _checkin_reply(exchange, outcome)
+    taken = _checkin_reply(exchange, outcome, cannot_borrow=await _reader_cannot_borrow(exchange, outcome))
     return replace(taken, fields={**taken.fields, **await _sorter_fields(exchange, outcome)})
 
 
@@ -179,7 +179,16 @@ def _loss_texts(exchange: Exchange, taken: CheckedIn) -> list[str]:
     return [notice_text(notice, exchange.language(), **sums)]
 
 
-def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
+async def _reader_cannot_borrow(exchange: Exchange, taken: CheckedIn) -> bool:
+    """Check whether the patron of an arrived book has lost the right to borrow it since the request (R2, R13)."""
+    if not taken.held_for or taken.what != Arrival.RECEIVED:
+        return False
+    asked_for = SeePatron(by=exchange.by, card=taken.held_for)
+    patron = await unless_away(exchange.services.circulation.execute(asked_for))
+    return patron is not None and patron.refusal is not None and patron.refusal.why is not Reason.TRY_AGAIN
+
+
+def _checkin_reply(exchange: Exchange, taken: CheckedIn, *, cannot_borrow: bool = False) -> Reply:
     held, late = taken.what == Arrival.AGAIN and taken.held_for, taken.what == Arrival.RETURNED and taken.fine_cents
     route = SORT_BINS["held" if held else "late" if late else taken.what]
     goes_to = "" if route.bin == "shelf" else taken.destination
@@ -187,6 +196,7 @@ def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     texts = [notice_text(route.notice, exchange.language(), destination=goes_to, **fine)]
     texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
     texts += [notice_text(Notice.ANOTHER_BOOK, exchange.language())] if taken.another_book else []
+    texts += [notice_text(Notice.ASK_READER_FIRST, exchange.language())] if cannot_borrow else []
     texts += _loss_texts(exchange, taken)
     texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)

@@ -137,6 +137,9 @@ def _answer_received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
         tone = LOOK
         notes.insert(0, _another_book_words(scanned))
     notes += _collect_by(scanned.request)
+    if cannot_borrow := _cannot_borrow_words(scanned):
+        tone = LOOK
+        notes.insert(0, cannot_borrow)
     if outcome.recalled:
         tone, notes = LOOK, [*notes, gettext("Its owner has recalled it: tell the patron when lending.")]
     return Answer(outcome=tone, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
@@ -149,6 +152,8 @@ def _answer_again(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
         notes = (before, *_collect_by(request))
         if outcome.another_book:
             notes = (_another_book_words(scanned), *notes)
+        if cannot_borrow := _cannot_borrow_words(scanned):
+            notes = (cannot_borrow, *notes)
         return Answer(outcome=LOOK, what=_shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
     if request and request.position in GOING_HOME:
         return Answer(outcome=LOOK, what=_send_words(request), notes=(before,), slip=True)
@@ -282,6 +287,14 @@ def _another_book_words(scanned: CopyScanned) -> str:
     request = scanned.request
     asked = ", ".join(filter(None, (request.full_title, request.volume))) if request else ""
     return gettext("Not the book or volume that was asked for (%(asked)s): ask the patron.", asked=asked)
+
+
+def _cannot_borrow_words(scanned: CopyScanned) -> str:
+    """Warn that the patron of a waiting book cannot borrow it now, or return "" (R2, R13)."""
+    refusal = scanned.patron.refusal if scanned.patron else None
+    if refusal is None or refusal.why is Reason.TRY_AGAIN:
+        return ""
+    return gettext("Its reader cannot borrow now: %(why)s", why=sentence(refusal))
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
