@@ -99,6 +99,8 @@ class Sample:
 _RECALL: Final = {"due": date(2017, 3, 16), "recalled": True}
 _LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
 
+_MEANWHILE: Final = {"en": "please use Interlibrary Loans Services", "zh-Hant": "請使用館際互借服務"}
+
 OUR_SENTENCES: Final = tuple(row.key for row in LENDER_REASONS.values() if any(row.sentence))
 
 # fmt: off
@@ -122,6 +124,7 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
     *(Sample(Notification.LETTER_DECLINED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
       for reason in ("not_on_shelf", "not_suitable", *OUR_SENTENCES, "other")),
+    Sample(Notification.LETTER_POSTPONED,        replace(WITHOUT_COPY, resumes_on=date(2017, 7, 18), meanwhile=_MEANWHILE), {}),
     Sample(Notification.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on

@@ -86,6 +86,8 @@ class Facts:
         title: Title of the copy that came, if it is not what was asked for, else "". `author`, `volume` and `barcode` are
             of the same book.
         ask_first: Whether the patron's card cannot borrow now, because of its category, end or block (R2).
+        resumes_on: First day on which requests are not suspended any more (R1).
+        meanwhile: What the patron can do until then, by language.
         asked_volume: Volume that the patron asked for.
         from_tomorrow: Whether `day_cents` applies only from tomorrow on, because today has another rate.
     """
@@ -99,6 +101,8 @@ class Facts:
     title: str = ""
     asked_volume: str = ""
     ask_first: bool = False
+    resumes_on: date | None = None
+    meanwhile: Mapping[str, str] = field(default_factory=dict)
     volume: str = ""
     lender: Partner | None = None
     barcode: str = ""
@@ -160,6 +164,8 @@ def _template_variables(
         "rate": f"HK${facts.day_cents / 100:.2f}" if facts.day_cents else "",
         "last_day": in_words(facts.last_day, language),
         "due": in_words(due, language),
+        "resumes_on": in_words(facts.resumes_on, language),
+        "meanwhile": facts.meanwhile.get(language, ""),
         "old_due": in_words(letter.old_due, language),
         "reason": reason_cause(letter.reason, language),
         "our_sentence": reason_sentence(letter.reason, sender.lender(facts.lender, language), language),

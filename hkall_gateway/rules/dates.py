@@ -165,6 +165,11 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
     return next((w for w in concerned if w.start <= day < w.end or (w.inclusive and day == w.end)), None)
 
 
+def first_day_after(suspension: Window) -> date:
+    """Return the first day on which a suspended service is open again. Source: HKALL rules R1."""
+    return after(suspension.end, 1) if suspension.inclusive else suspension.end
+
+
 def over(last: date | None, now: datetime) -> Refusal | None:
     """Return a refusal if `last`, the last day on which the patron needs the book, is in the past."""
     return Refusal(Reason.WRONG_DATE, detail={"on": last}) if last and last < civil(now) else None

@@ -106,6 +106,7 @@ class Notification(StrEnum):
     LETTER_RENEWAL_DENIED = auto()
     LETTER_EXPIRED = auto()
     LETTER_DECLINED = auto()
+    LETTER_POSTPONED = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,6 +201,7 @@ class Notices:
     renewal: Literal[False] = _option(False, "R30", "Must stay off: the record shows the new date.")
     pickup_expired: bool = _option(False, "R15", "The book goes back.")
     each_decline: bool = _option(False, "R38", "One library of several declined.")
+    postponed: bool = _option(True, "R1", "A request waits until the service is not suspended any more.")
     renewal_denied: bool = _option(True, "R28", "The lender did not grant a renewal, or took one back.")
 
 

@@ -64,13 +64,14 @@ def facts(send: Notification, today: date) -> dict[str, Any]:
         Notification.LETTER_OVERDUE:          {"position": P.ON_LOAN, "due": day(-1), "overdue_notice_for": day(-1)},
         Notification.LETTER_RENEWAL_DENIED:   {"position": P.ON_LOAN, "due": day(5), "renewal_sync": RenewalSync.DENIED},
         Notification.LETTER_EXPIRED:          {"position": P.RECEIVED, "expired_pickup": True},
+        Notification.LETTER_POSTPONED:        {"position": P.NEW},
         Notification.LETTER_DECLINED:         {"position": P.REQUESTED, "reason": "not_suitable"},
     }
     # fmt: on
     return rows[send]
 
 
-WITHOUT_COPY: Final = {P.UNFILLED, P.REQUESTED}
+WITHOUT_COPY: Final = {P.NEW, P.UNFILLED, P.REQUESTED}
 RETURNED: Final = {
     Notification.LETTER_RECALLED,
     Notification.LETTER_RECALL_CANCELLED,

@@ -140,6 +140,13 @@ _ROWS: Final = (
         of_the_former_lender=True,
     ),
     LetterKind(
+        send=S.LETTER_POSTPONED,
+        when="A library said no while requests are suspended, and no other is asked until they are not (R1).",
+        notice="postponed",
+        once_for=lambda after, _: after.attempt,
+        true_while=partial(_while_at, P.NEW),
+    ),
+    LetterKind(
         send=S.LETTER_EXPIRED,
         when="The days to collect are over (R15).",
         notice="pickup_expired",
