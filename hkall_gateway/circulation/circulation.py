@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
 from hkall_gateway.circulation.command import Asked, Command, Context, InboxKey, Job, Library, Query, in_context
 from hkall_gateway.circulation.idempotency import once
-from hkall_gateway.circulation.ports import LocalSystem
+from hkall_gateway.circulation.ports import AWAY, NO_PATRON, BorrowerFacts, LocalSystem
 from hkall_gateway.circulation.registry import HANDLERS, JOBS
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff import explaining
+from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
 from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.queries import request_history
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,34 @@ class Circulation:
             locks = locks._replace(document=(inbox.agency, inbox.digest))
         repeatable = handler.repeatable or inbox is not None
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
+
+    def explain(
+        self,
+        question: ExplainQuestion,
+        at: datetime | None,
+        *,
+        wait: Callable[[Coroutine[Any, object, BorrowerFacts]], BorrowerFacts | Refused],
+        trial: Callable[[Callable[[UnitOfWork], Explanation]], Explanation],
+        partners: Sequence[Partner] = (),
+    ) -> Explanation:
+        """Decide a question as its command would, and change nothing. It may be called in any thread.
+
+        Args:
+            question: The question.
+            at: Time of the decision, or None for now.
+            wait: Waits for the local system's facts about the patron. A refusal stands for a local system that is away.
+            trial: Runs a unit of work, rolls back its changes, and returns its result.
+            partners: Partners of the configuration file, which a gateway writes into the database when it starts.
+
+        Raises:
+            Unavailable: The database is down, or the decision took too long.
+        """
+        now = self.now()
+        facts = NO_PATRON
+        if question.patron:
+            answer = wait(self.ils.known(question.patron, question.title[0]))
+            facts = AWAY if isinstance(answer, Refused) else answer
+        return trial(in_context(explaining.decide, self.library, at or now, question, facts, now, partners))
 
     async def run_job(self, job: Job[Result]) -> list[Result]:
         """Run a job to completion, with one transaction for each batch, and return the results for all requests."""

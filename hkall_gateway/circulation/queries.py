@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
-from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
+from hkall_gateway.circulation.borrowers import blocks_of, closed_days, waited_too_long
 from hkall_gateway.circulation.command import Context, Query, question, refused
 from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
 from hkall_gateway.circulation.fines import (
@@ -358,6 +358,12 @@ def find_loaded_patron(context: Context, card: str) -> Borrower | None:
 def find_partner(context: Context, agency: str) -> Partner | None:
     """Return a library of the directory, or None."""
     return context.unit.partners.find(agency)
+
+
+@question
+def own_closed_days(context: Context) -> dates.Closures:
+    """Return the days on which our own counter is closed."""
+    return closed_days(context)
 
 
 @question

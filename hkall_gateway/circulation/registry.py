@@ -43,7 +43,7 @@ from hkall_gateway.circulation.partners import (
 )
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station
+from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station, tokens
 from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
@@ -294,6 +294,8 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     unsent.MarkReplayed.handled_by(unsent.mark_replayed,
                                    lambda _: unlocked("one UPDATE, only of a document that still waits")),
     closure_changes.CloseDay.handled_by(closure_changes.close_day, lambda _: unlocked("one INSERT of a day")),
+    tokens.MakeToken.handled_by(tokens.make_token, lambda _: unlocked("one INSERT under a unique name")),
+    tokens.RevokeToken.handled_by(tokens.revoke_token, lambda _: unlocked("one UPDATE of a token in force")),
 )))
 """Handlers of all commands and queries, by class."""
 # fmt: on

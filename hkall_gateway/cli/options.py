@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TypeAlias, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Final, TypeAlias, cast, overload
 
 import click
 
@@ -29,14 +29,10 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.results import Refused
     from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
     from hkall_gateway.db.database import Immediate
-    from hkall_gateway.db.engine.locks import LockSet
-    from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.net.http_post import Post
     from hkall_gateway.peers.callers import Caller
     from hkall_gateway.rules.marc_fields import MarcMapping
     from hkall_gateway.rules.partners import Partner
-
-T = TypeVar("T")
 
 Option: TypeAlias = Callable[[Callable[..., object]], Callable[..., object]]
 """A decorator for a command, as returned by `click.option`."""
@@ -151,29 +147,14 @@ class Site:
         from hkall_gateway.db.database import finished
 
         if isinstance(command, Asked):
-            return cast("Result", self.read(in_context(command.answer, self.library, self.now())))
+            return cast("Result", self.store.read_now(in_context(command.answer, self.library, self.now())))
         return finished(self.circulation.execute(command))
 
     def explain(self, question: ExplainQuestion, at: datetime) -> Explanation:
         """Decide a question as its command would at the time `at`, and change nothing."""
-        from hkall_gateway.circulation.command import in_context
-        from hkall_gateway.circulation.ports import NO_PATRON
-        from hkall_gateway.circulation.staff import explaining
         from hkall_gateway.db.database import finished
 
-        facts = NO_PATRON
-        if question.patron:
-            facts = finished(self.circulation.ils.known(question.patron, question.title[0]))
-        decide = in_context(explaining.explain, self.library, at, question, facts, self.now(), self.partners)
-        return self.store.trial(decide)
-
-    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet) -> T:
-        """Run `work(unit)` under its locks, and return its result after the commit."""
-        return self.store.write_now(work, locks)
-
-    def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        """Run `query(unit)` in a snapshot and return its result."""
-        return self.store.read_now(query)
+        return self.circulation.explain(question, at, wait=finished, trial=self.store.trial, partners=self.partners)
 
 
 def by_staff(message: str) -> Actor:

@@ -12,9 +12,8 @@ from flask import current_app
 
 from hkall_gateway.circulation.circulation import Changed, Circulation
 from hkall_gateway.circulation.command import Answer, Asked, Command, Facts, InboxKey, Library, Query, Result, in_context
-from hkall_gateway.circulation.ports import AWAY, NO_PATRON, LiveStatuses
+from hkall_gateway.circulation.ports import LiveStatuses
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.net.limits.allow_list import AllowList
@@ -185,10 +184,4 @@ def run(procedure: Coroutine[Any, object, T]) -> T | Refused:
 def explain(question: ExplainQuestion, at: datetime | None = None) -> Explanation:
     """Decide a question as its command would, now or as of the time `at`, and change nothing."""
     web = services()
-    now = web.now()
-    facts = NO_PATRON
-    if question.patron:
-        known = run(web.circulation.ils.known(question.patron, question.title[0]))
-        facts = AWAY if isinstance(known, Refused) else known
-    decide = in_context(explaining.explain, web.library(), at or now, question, facts, now)
-    return web.bridge.trial(decide)
+    return web.circulation.explain(question, at, wait=run, trial=web.bridge.trial)

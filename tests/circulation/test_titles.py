@@ -62,7 +62,7 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
         question = explaining.request(BY, "UG1", bib, volume)
         with unit.connection.begin_nested() as undone:
             context = Context(unit, world.circulation.library, world.now)
-            said = explaining.explain(context, question, loaded_facts(unit, "UG1"), world.now)
+            said = explaining.decide(context, question, loaded_facts(unit, "UG1"), world.now)
             undone.rollback()
         return said.outcome.why if isinstance(said.outcome, Refused) else None
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Context, long_question
 from hkall_gateway.db import quarantine
 from hkall_gateway.db.privacy import archive
 from hkall_gateway.db.privacy import retention as kept
@@ -31,6 +31,12 @@ def last_instant(now: datetime, days: int) -> datetime:
     Days count from the midnight in Hong Kong that ends the day of the event. `days` is at least 1.
     """
     return start_of(after(civil(now), 1 - days))
+
+
+@long_question
+def count_ended(context: Context, days: int) -> Mapping[str, int]:
+    """Count the requests that ended `days` days ago or earlier: `personal`, `closed`, and `held` by money or a message."""
+    return kept.counts(context.unit, last_instant(context.now, days))
 
 
 def purge(context: Context, cursor: str, limit: int) -> Done:

@@ -232,7 +232,7 @@ def parse_item(item: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", item)
 
 
-def explain(
+def decide(
     context: Context,
     question: ExplainQuestion,
     borrower: BorrowerFacts,

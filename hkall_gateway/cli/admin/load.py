@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ils.columns import CsvFormat, Places
-    from hkall_gateway.rules.partners import Partner
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ def _write(site: Site, work: Callable[[UnitOfWork], T]) -> T:
     """Run one transaction of a load. Two loads at the same time take turns; `replace_cards` also locks the cards."""
     from hkall_gateway.db.engine.locks import LockSet
 
-    return site.write(work, LockSet(document=("", "load")))
+    return site.store.write_now(work, LockSet(document=("", "load")))
 
 
 REPLACING: Final = 50
@@ -131,11 +130,11 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool, writ
         languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in ours else borrower.language)
         for word, places in languages.items():
             _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {ours[0]}")
-    cards = site.read(bind(former_cards.judge, rows))
+    cards = site.store.read_now(former_cards.judge, rows)
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
-    report = site.read(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
+    report = site.store.read_now(loading.compare, "patrons", taken, cards.present, spared, export.columns)
     with _refusals_recorded(site, "patrons", dry_run=dry_run):
         summary = _judge_report("patrons", report, full=full, force=force)
     if dry_run:
@@ -222,7 +221,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
-        report = site.read(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
+        report = site.store.read_now(loading.compare_copies, found.rows, found.columns, gone, agency)
     with _refusals_recorded(site, "holdings", dry_run=dry_run):
         summary = _judge_report("holdings", report, full=full, force=force)
     if dry_run:
@@ -270,12 +269,8 @@ def partners(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
 
     rows = _read_file(lambda path: exports.read_partners(path, written), file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        _write(site, bind(_write_partners, rows[start : start + loading.CHUNK]))
+        _write(site, bind(loading.write_partners, rows[start : start + loading.CHUNK]))
     echo(f"partners: {len(rows)} rows")
-
-
-def _write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
-    unit.partners.write(partners)
 
 
 @load.command("requests")
@@ -285,12 +280,13 @@ def requests_(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """
+    from hkall_gateway.circulation import queries
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
     rows = _read_file(lambda path: exports.read_requests(path, written), file)
     # The old system's last day to collect is not in the file: the patrons have the whole period from today on (R14).
-    closures = site.read(lambda unit: unit.partners.closed_days(site.library.agency))
+    closures = site.execute(queries.own_closed_days())
     last = pickup_last(civil(site.now()), site.library.policy, closures)
     rows = tuple(replace(row, pickup_last=last) if row.position is Position.RECEIVED else row for row in rows)
     by = Actor(who=by_staff("load").who, channel="import", message="load")

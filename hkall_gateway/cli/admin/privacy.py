@@ -68,14 +68,13 @@ def _retention_terms(policy: Retention, older_than: int | None, archive: Path | 
 
 def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
     """Count the requests that each step would purge now, and the requests that charges or unsent messages would keep."""
-    from hkall_gateway.circulation.jobs.retention import last_instant
-    from hkall_gateway.db.privacy import retention as kept
+    from hkall_gateway.circulation.jobs.retention import count_ended
 
     wanted = (("anonymise", terms.anonymise_days, "personal"), ("archive", terms.archive_days, "closed"))
     rows: list[dict[str, object]] = []
     for what, days, which in wanted:
         if days:
-            found = site.read(bind(kept.counts, last_instant(site.now(), days)))
+            found = site.execute(count_ended(days))
             rows.append({"what": what, "days": days, "requests": found[which], "held": found["held"]})
     return rows
 
@@ -86,14 +85,14 @@ def _purge_in_batches(site: Site, library: Library) -> int:
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"
-    going: RoundState | None = site.write(bind(begin, ROUND, who, site.now(), False), CLAIM)
+    going: RoundState | None = site.store.write_now(bind(begin, ROUND, who, site.now(), False), CLAIM)
     if going is None:
         raise CliError("a gateway is purging at this moment")
     count = 0
     try:
         while going is not None:
             batch = in_context(one_batch, library, site.now(), going, who, BATCH)
-            going, count = site.write(batch, ONE_BATCH)
+            going, count = site.store.write_now(batch, ONE_BATCH)
             if sys.stderr.isatty():
                 echo(f"{count:,} done", err=True)
     except (NotAnArchive, OSError) as error:
@@ -177,7 +176,11 @@ def _open_records(site: Site) -> Records:
 
     archive = site.library.policy.retention.archive_file
     return Records(
-        read=site.read, write=site.write, archive_file=archive, erased_file=site.erased_file, erased_key=site.erased_key
+        read=site.store.read_now,
+        write=site.store.write_now,
+        archive_file=archive,
+        erased_file=site.erased_file,
+        erased_key=site.erased_key,
     )
 
 

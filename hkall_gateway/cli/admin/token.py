@@ -9,7 +9,6 @@ import click
 
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
-from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import StaffRole
 
 CLIENT = "client"
@@ -44,8 +43,8 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
     """
     from secrets import token_urlsafe
 
+    from hkall_gateway.circulation.staff.tokens import MakeToken
     from hkall_gateway.db import api_tokens
-    from hkall_gateway.db.engine.locks import unlocked
 
     if not name.isascii() or not name.isprintable() or not name.strip() or len(name) > 60:
         raise CliError(f"{name!r}: a name is at most 60 printable ASCII characters", WRONG)
@@ -59,7 +58,7 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
         made_at=now,
         ends_at=ends,
     )
-    if not site.write(bind(api_tokens.make, made), unlocked("one INSERT under a unique name")):
+    if not site.execute(MakeToken(token=made)):
         raise CliError(f"{name}: this name was used before; take another one")
     echo(text)
 
@@ -72,10 +71,10 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway token list
     """
-    from hkall_gateway.db import api_tokens
+    from hkall_gateway.circulation import listings
 
     rows, now = [], site.now()
-    for one in site.read(api_tokens.listed):
+    for one in site.execute(listings.tokens()):
         state = "in force" if one.in_force(now) else "revoked" if one.revoked_at else "over"
         facts = {name: value for name, value in asdict(one).items() if name in COLUMNS}
         rows.append({"name": one.name, "role": one.role, "state": state, **facts})
@@ -90,16 +89,17 @@ def revoke(site: Site, name: str) -> None:
 
     Example: hkall-gateway token revoke reports
     """
-    from hkall_gateway.db import api_tokens
-    from hkall_gateway.db.engine.locks import unlocked
+    from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.circulation.staff.tokens import RevokeToken
     from hkall_gateway.db.privacy import erased
 
-    if not site.write(bind(api_tokens.revoke, name, site.now()), unlocked("one UPDATE of a token in force")):
+    marks = site.execute(RevokeToken(name=name))
+    if marks is None or isinstance(marks, Refused):
         raise CliError(f"{name}: no token of this name is in force")
     assert site.erased_file is not None, "the site is configured from a file"
     try:
         # The mark stands outside the database, so that the restore of an older backup revokes the token again.
-        erased.add_to_file(site.erased_file, site.read(erased.token_marks))
+        erased.add_to_file(site.erased_file, marks)
     except (OSError, ValueError) as error:
         raise CliError(f"{name} revoked, but the restore of an older backup would bring it back: {error}") from None
     echo(f"{name} revoked")

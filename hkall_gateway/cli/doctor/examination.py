@@ -182,7 +182,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     failed = sum(finding.status is Status.FAIL for finding in findings)
     if record:
         site = open_site(config)
-        site.write(bind(instances.record, instances.DOCTOR, site.now(), failed), unlocked("one upsert"))
+        site.store.write_now(bind(instances.record, instances.DOCTOR, site.now(), failed), unlocked("one upsert"))
     if failed:
         raise SystemExit(REFUSED)
 

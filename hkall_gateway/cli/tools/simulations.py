@@ -235,8 +235,10 @@ def _run_command(main: click.Command, words: list[str], site: Site) -> str:
 
 def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> Live:
     """Describe how to reach a running gateway: its endpoints and database. All terminals share one password."""
+    from hkall_gateway.circulation import listings, queries
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
+    from hkall_gateway.db.outbox import UNSETTLED
     from hkall_gateway.net.http_post import NoReply, post
     from hkall_gateway.simulator.scenario.live_gateway import Live
 
@@ -256,8 +258,8 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
         dialects={row.agency: row.dialect for row in config.partners},
-        find_request=lambda number: site.read(lambda unit: unit.requests.find(number)),
-        outbox=lambda: site.read(lambda unit: unit.outbox.rows()),
+        find_request=lambda number: site.execute(queries.find_request(number)),
+        outbox=lambda: site.execute(listings.outbox_rows("", "", UNSETTLED)),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),
     )

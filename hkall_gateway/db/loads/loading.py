@@ -22,6 +22,7 @@ from hkall_gateway.db.loads import catalogue, former_cards
 from hkall_gateway.db.loads.catalogue import NO_TITLES
 from hkall_gateway.db.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
 
@@ -446,6 +447,11 @@ def write_closures(unit: UnitOfWork, days: Sequence[tuple[str, date, str]]) -> N
     unit.execute(delete(CLOSURES).where(CLOSURES.c.agency.in_(agencies)))
     if days:
         unit.execute(CLOSURES.insert(), [{"agency": a, "day": day, "reason": why} for a, day, why in days])
+
+
+def write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
+    """Write partners into the directory."""
+    unit.partners.write(partners)
 
 
 def write_opening(unit: UnitOfWork, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
