@@ -65,7 +65,17 @@ READING: dict[str, str] = {
 """Command -> arguments with which it changes nothing. Some name what is not there: the answer is then the same refusal."""
 # fmt: on
 WRITING = {
-    *("token make", "token revoke", "fines pay", "fines waive", "bounce", "outbox done", "outbox drop", "outbox retry"),
+    *(
+        "token make",
+        "token revoke",
+        "fines pay",
+        "fines refund",
+        "fines waive",
+        "bounce",
+        "outbox done",
+        "outbox drop",
+        "outbox retry",
+    ),
     *("quarantine drop", "quarantine replay", "db vacuum", "patron erase", "backup", "restore"),
 }
 WITHOUT_OUR_DATABASE = {
