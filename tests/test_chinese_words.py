@@ -16,8 +16,9 @@ from hkall_gateway.sip2.screen_messages import Notice
 from tests.web import catalogue
 
 GLOSSARY = {
-    "lender": ("借出館", ("借出圖書館",)),
-    "owner": ("藏書館", ("所屬館", "擁有此書的圖書館")),
+    "lender": ("借出館", ("借出圖書館", "藏書館", "所屬館", "擁有此書的圖書館")),
+    "ask a library": ("提出申請", ("提出要求",)),
+    "loan period": ("借閱期", ("的借期", "新借期", "長借期")),
     "home library": ("所屬圖書館", ("本屬圖書館",)),
     "patron's card": ("讀者證", ("圖書證", "借書證")),
     "patron": ("讀者", ("借書人", "用戶")),

@@ -46,7 +46,7 @@ class Notice(Enum):
     PAID_FOR         = ("It was lost and paid: {currency} {paid}. Its library pays nothing back",
                         "此書曾報失並已賠償 {currency} {paid}，借出館不予退款")
     PAID_BACK        = ("It was lost and paid: {currency} {refund} is owed to the patron",
-                        "此書曾報失並已賠償，應退還讀者 {currency} {refund}")
+                        "此書曾報失並已賠償，應退回讀者 {currency} {refund}")
     RETURN_UNDONE    = ("Return undone: on loan as before", "已取消歸還，維持借出")
     HOME             = ("Our own book is home: re-shelve it", "本館圖書已歸還，請重新上架")
     PAGED            = ("Wanted by {destination}: check it out to its card",

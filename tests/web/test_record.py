@@ -358,3 +358,20 @@ def test_loaded_local_system_provides_no_own_loans(site: Site) -> None:
 def test_record_is_available_in_both_languages(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 3, 6))
     assert "2017年3月6日（星期一）" in row(site.patron(), "R-1", language="zh-Hant")
+
+
+# ---- the title page of a patron who is logged in
+
+
+def test_title_page_says_why_and_until_when_instead_of_a_button_that_would_refuse(at: Open) -> None:
+    site = at("consortium")
+    for number in range(15):
+        given(site, P.ON_LOAN, f"R-{number}", due=date(2017, 3, 16 + number), item_barcode=f"L{number}")
+    stranger = site.browser().get("/title/b-dune").text
+    assert "Request this title" in stranger
+
+    page = main(site.patron(), "/title/b-dune")
+
+    assert "Request this title" not in page
+    assert "You have all the 15 HKALL books that you may have" in page
+    assert "Your first book is due on 16 March 2017" in page

@@ -7,6 +7,7 @@ before the login.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as Redirect
 
-from hkall_gateway.circulation import borrowing, titles
+from hkall_gateway.circulation import borrowing, patron_record, titles
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.results import TRY_AGAIN, Refused
@@ -62,8 +63,11 @@ def page(bib_id: str) -> Response:
     loaded, seen = seen, titles.with_live_statuses(seen, live, services().library().policy)
     refusals = [one.refusal for one in seen.volumes if one.refusal]
     copies = seen.copies[:MOST_COPIES]
+    own_refusal, changes_on = _own_refusal(seen)
     words = render_template(
         "patron/title.html",
+        own_refusal=shown_refusal(own_refusal),
+        changes_on=changes_on,
         title=seen.title,
         authors=authors_of(seen.title.linked_author) + authors_of(seen.title.author),
         bib_id=bib_id,
@@ -84,7 +88,33 @@ def page(bib_id: str) -> Response:
         as_of=seen.as_of if any(one.copy.key not in live.statuses for one in copies) else None,
     )
     answer = Response(words)
-    return answer if live.asking else kept(answer, A_MINUTE)
+    return answer if live.asking or patron() else kept(answer, A_MINUTE)
+
+
+QUOTAS: Final = frozenset({Reason.QUOTA_HKALL, Reason.QUOTA_TOTAL})
+"""Refusals that end when a book comes back."""
+
+
+def _own_refusal(seen: TitleSeen) -> tuple[Refused | None, date | None]:
+    """Return why the patron who is logged in may not request this title, and the day on which this may change.
+
+    Nothing is returned if nobody is logged in, if no volume can be requested by anybody, or if the library's own system does
+    not answer. The day is the first due date of the patron's loans, if the quota is full.
+    """
+    volume = next((one.volume for one in seen.volumes if one.refusal is None), None)
+    if volume is None or not patron():
+        return None, None
+    card = own_card()
+    facts = facts_about(card, seen.title.bib_id)
+    if not facts.reachable:
+        return None, None
+    command = RequestTitle(by=actor("request"), patron=card, bib_id=seen.title.bib_id, volume=volume)
+    refusal = execute(borrowing.may_request(command, facts))
+    if refusal is None or refusal.why not in QUOTAS:
+        return refusal, None
+    loans = execute(patron_record.patron_record(card, facts)).loans
+    due_dates = [loan.request.due for loan in loans if loan.request.due is not None]
+    return refusal, min(due_dates, default=None)
 
 
 def _may_be_sent(seen: TitleSeen) -> bool:
