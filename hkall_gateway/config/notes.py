@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from hkall_gateway.config.gateway import GatewayConfig, TerminalConfig
-from hkall_gateway.config.loading import Fault, Table, dotted, read
+from hkall_gateway.config.loading import Fault, Table, dotted, read, record_from_row
 from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP, is_former
-from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.service_request import DIRECT
+from hkall_gateway.protocols import find_protocol
+from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import ROLES, Policy
 
@@ -61,16 +61,12 @@ def _terminal_names(terminals: Sequence[TerminalConfig]) -> str:
     return f"sip2.terminals {', '.join(row.login for row in terminals)}"
 
 
-BROKER: Final = (
-    "sees_patrons is not set: without a PIN or an open request it gets eligibility and blocks only; "
-    "true gives it names, addresses, loans and debts, false ends this note"
-)
-
-
-def _note_brokers(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
-    for partner in config.partners:
-        if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
-            yield f"partners {partner.agency}", BROKER
+def _note_partners(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+    """Yield what the protocol of each partner notes about its row."""
+    for row in config.partners:
+        partner = row.plain()
+        for note in find_protocol(partner.protocol).operator.notes(partner, record_from_row(PartnerAccess, row)):
+            yield f"partners {partner.agency}", note
 
 
 def _note_former_adapter(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
@@ -105,7 +101,7 @@ def _note_retention(_config: GatewayConfig, site: Table, policy: Policy) -> Iter
 NOTES: Final = (
     _note_unnamed_places,
     _note_terminals,
-    _note_brokers,
+    _note_partners,
     _note_former_adapter,
     _note_keys_without_tls,
     _note_retention,

@@ -7,19 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
 
+from hkall_gateway.observability.examination import DoctorRow, Probe, Report
 from hkall_gateway.rules.plain_text import listed, nearest
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.ports import LocalIls
     from hkall_gateway.ils.tools import ConnectorTools
+
+__all__ = [
+    "FORMER_GROUP",
+    "GROUP",
+    "Adapter",
+    "BadAdapter",
+    "DoctorRow",
+    "NoSettings",
+    "Probe",
+    "Report",
+    "find_adapter",
+    "is_former",
+    "no_examination",
+]
 
 GROUP: Final = "hkall_gateway.ils"
 FORMER_GROUP: Final = "hkall_gateway.connectors"
@@ -28,37 +42,6 @@ FORMER_GROUP: Final = "hkall_gateway.connectors"
 
 class NoSettings(BaseModel):
     """The settings of an adapter without keys of its own."""
-
-
-class Probe(StrEnum):
-    """Built-in checks of the doctor command. CARD queries the adapter for a card that cannot exist."""
-
-    LOADED = "loaded"
-    SIP2 = "sip2"
-    NCIP = "ncip"
-    CARD = "card"
-
-
-class Report(Protocol):
-    """Collects the doctor command's findings about the local system. `check` is the name of a DoctorRow."""
-
-    def ok(self, check: str, detail: str) -> None:
-        """Record that a check passed."""
-
-    def warn(self, check: str, detail: str, advice: str = "") -> None:
-        """Record a warning."""
-
-    def fail(self, check: str, detail: str, advice: str = "") -> None:
-        """Record that a check failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorRow:
-    """A doctor check that an adapter adds: its stable name, what it tries, and the advice if it fails."""
-
-    name: str
-    tries: str
-    advice: str
 
 
 async def no_examination(_report: Report, _tools: ConnectorTools) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.observability.examination import Probe
 from hkall_gateway.peers.protocol import (
     House,
     Line,
@@ -21,6 +22,7 @@ from hkall_gateway.peers.protocol import (
 if TYPE_CHECKING:
     from hkall_gateway.circulation.results import Refused
     from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.rules.callers import PartnerAccess
     from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
     from hkall_gateway.rules.partners import Partner
 
@@ -49,6 +51,19 @@ def _traits(partner: Partner) -> Traits:
         looks=partner.can_lookup_items or partner.can_lookup_request,
         renewal_modes=("local_then_notify", "ask_first"),
     )
+
+
+BROKER: Final = (
+    "sees_patrons is not set: without a PIN or an open request it gets eligibility and blocks only; "
+    "true gives it names, addresses, loans and debts, false ends this note"
+)
+
+
+def _note_broker(partner: Partner, access: PartnerAccess) -> Iterator[str]:
+    from hkall_gateway.ncip.service_request import DIRECT
+
+    if access.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
+        yield BROKER
 
 
 def _make_servers(peers: Peers, house: House) -> Sequence[tuple[tuple[str, ...], Server]]:
@@ -102,6 +117,8 @@ NCIP: Final = PartnerProtocol(
         replay=_replay,
         word=_word,
         address=lambda partner: partner.url,
+        probes=(Probe.NCIP,),
+        notes=_note_broker,
     ),
     hidden=frozenset(name for name, element in ELEMENTS.items() if element.hidden),
 )

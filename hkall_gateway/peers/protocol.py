@@ -6,13 +6,14 @@ Circulation knows a partner by its `Traits` alone. Everything else asks the row 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
+from hkall_gateway.observability.examination import DoctorRow, Probe, Report
 from hkall_gateway.rules.lifecycle import Notification
 
 if TYPE_CHECKING:  # the configuration loads the rows, and each command loads the configuration
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # the configuration loads the rows, and each command loads th
     from hkall_gateway.observability.metrics import Metrics
     from hkall_gateway.peers.callers import Caller, Verify
     from hkall_gateway.peers.exchanges import PartnerExchange
+    from hkall_gateway.rules.callers import PartnerAccess
     from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
     from hkall_gateway.rules.partners import Partner, RenewalMode
     from hkall_gateway.rules.vocabulary import Holding, Request
@@ -180,6 +182,15 @@ class Shelves(PartnerClient, Protocol):
         """Return the positions at which a request may stand at the partner (None if unknown), and the barcode."""
 
 
+async def no_examination(_report: Report, _line: Line, _partner: Partner) -> None:
+    """Do nothing. This is the default for protocols without checks of their own."""
+
+
+def no_notes(_partner: Partner, _access: PartnerAccess) -> Iterable[str]:
+    """Note nothing. This is the default for protocols without notes of their own."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operator:
     """What an operator asks of a protocol, apart from the wire.
@@ -190,12 +201,20 @@ class Operator:
             "" on success, or a refusal.
         word: Words a refusal as the protocol would answer a document of this service.
         address: Returns the URL or HOST:PORT at which the doctor command tries to reach a partner.
+        probes: Built-in checks of the doctor command for a partner that was reached.
+        rows: The checks that `examine` reports, in order.
+        examine: Runs the protocol's own checks of a partner that was reached. A test message must change nothing there.
+        notes: Yields what the site still has to decide about a valid [[partners]] row, for `check-config`.
     """
 
     show: Callable[[PartnerMessage, Partner, str], str]
     replay: Callable[[Peers, str, str, str], Awaitable[str | Refused]]
     word: Callable[[Refused, str], str]
     address: Callable[[Partner], str]
+    probes: tuple[Probe, ...] = ()
+    rows: tuple[DoctorRow, ...] = ()
+    examine: Callable[[Report, Line, Partner], Awaitable[None]] = no_examination
+    notes: Callable[[Partner, PartnerAccess], Iterable[str]] = no_notes
 
 
 @dataclass(frozen=True, kw_only=True)

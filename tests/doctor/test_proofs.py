@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.cli.doctor import connection, ncip
+from hkall_gateway.cli.doctor import callers, connection
+from hkall_gateway.cli.doctor.callers import Endpoints
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
-from hkall_gateway.cli.doctor.ncip import NcipEndpoints
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.peers.authentication import HttpProof, TokenRule
 from hkall_gateway.peers.callers import Caller
@@ -19,15 +19,15 @@ from hkall_gateway.rules.callers import PartnerAccess
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
 PLAIN, TLS, MUTUAL = (
-    NcipEndpoints(tls=False, client_ca=False),
-    NcipEndpoints(tls=True, client_ca=False),
-    NcipEndpoints(tls=True, client_ca=True),
+    Endpoints(protocol="ncip", tls=False, client_ca=False),
+    Endpoints(protocol="ncip", tls=True, client_ca=False),
+    Endpoints(protocol="ncip", tls=True, client_ca=True),
 )
 
 
-def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) -> Finding:
-    sheet = Sheet("CUHK", (ncip.CHECK,), lambda: 0.0, 10)
-    ncip.judge_caller_proof(sheet, caller, endpoints, addresses)
+def judged(caller: Caller, endpoints: Endpoints = PLAIN, *addresses: str) -> Finding:
+    sheet = Sheet("CUHK", (callers.CHECK,), lambda: 0.0, 10)
+    callers.judge_caller_proof(sheet, caller, endpoints, addresses)
     return sheet.found[0]
 
 
@@ -46,7 +46,7 @@ def test_partner_without_any_credential_fails() -> None:
 
 
 @pytest.mark.parametrize(("endpoints", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
-def test_certificate_counts_only_when_client_certificates_are_requested(endpoints: NcipEndpoints, word: str) -> None:
+def test_certificate_counts_only_when_client_certificates_are_requested(endpoints: Endpoints, word: str) -> None:
     found = judged(caller(certificate="ncip.cuhk.example"), endpoints)
     assert found.status == word
     assert word == "ok" or "client_ca" in found.advice

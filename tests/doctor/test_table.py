@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hkall_gateway.cli.doctor import examination, ils, mail, ncip, own_gateway
+from hkall_gateway.cli.doctor import callers, examination, ils, mail, ncip, own_gateway
 from hkall_gateway.cli.doctor.findings import CHECKS, CLIENT, GATEWAY, ILS, PARTNER, SMTP, Sheet, Status
 from hkall_gateway.config import gateway
 from tests.doctor.conftest import Site
@@ -50,8 +50,8 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
     assert smtp is not None
     return {
         GATEWAY: {*own_gateway.PLAN},
-        PARTNER: {*ncip.plan(partner), ncip.CHECK},
-        CLIENT: {ncip.CHECK},
+        PARTNER: {*ncip.plan(partner), callers.CHECK},
+        CLIENT: {callers.CHECK},
         ILS: {*ils.plan(config)},
         SMTP: {*mail.plan(smtp)},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -148,6 +149,45 @@ def test_callers_belong_to_their_protocol(site: Path) -> None:
     environ = demo_setup.environment(demo_setup.Ports())
     assert mapping.callers(read(site), environ, NAME).keys() == {"CUHK"}
     assert "CUHK" not in mapping.callers(read(site), environ, "ncip")
+
+
+def run_doctor(path: Path, *words: str) -> list[dict[str, Any]]:
+    """Run the doctor command in a process of its own, and return its findings."""
+    done = subprocess.run(
+        [COMMAND, "doctor", *words, "--json", "--config", path],
+        env={**os.environ, **demo_setup.environment(demo_setup.Ports())},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_doctor_examines_a_partner_by_the_rows_of_its_protocol(site: Path, peer: Peer) -> None:
+    speak_slips(site, f"http://127.0.0.1:{peer.port}/", 7001)
+    found = {finding["check"]: finding for finding in run_doctor(site, "CUHK")}
+    assert list(found) == ["dns", "tcp", "tls.version", "slip.hello", "proof.theirs"]
+    assert {name: one["status"] for name, one in found.items()} == dict.fromkeys(found, "ok")
+    assert [slip["say"] for slip in peer.heard] == ["hello"]
+
+
+def test_doctor_gives_the_advice_of_a_failed_row_of_an_installed_protocol(site: Path, peer: Peer) -> None:
+    peer.status = 503
+    speak_slips(site, f"http://127.0.0.1:{peer.port}/", 7001)
+    (failed,) = [finding for finding in run_doctor(site, "CUHK") if finding["status"] == "fail"]
+    assert (failed["check"], failed["detail"]) == ("slip.hello", "HTTP 503")
+    assert failed["advice"] == "Ask the library whether its slips are read."
+
+
+def test_doctor_tries_nothing_at_a_partner_that_it_cannot_reach(site: Path) -> None:
+    (port,) = free_ports(1)
+    speak_slips(site, f"http://127.0.0.1:{port}/", 7001)
+    found = {finding["check"]: finding for finding in run_doctor(site, "CUHK")}
+    assert found["tcp"]["status"] == "fail"
+    assert (found["slip.hello"]["status"], found["slip.hello"]["detail"]) == ("skip", "tcp failed")
 
 
 # ---- a real process

@@ -19,6 +19,7 @@ from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.http_post import NoReply, NotSent
 from hkall_gateway.net.limits.timeout import TooLate
+from hkall_gateway.observability.examination import DoctorRow, Report
 from hkall_gateway.peers.callers import NotProven, authenticate, is_admitted
 from hkall_gateway.peers.document_site import DocumentSite, Posted
 from hkall_gateway.peers.exchanges import PartnerExchange, observe
@@ -161,11 +162,22 @@ def open_entrance(peers: Peers, house: House) -> list[tuple[tuple[str, ...], Doc
 
 
 TRAITS = Traits(decides_apart=True, tells=SAYS, looks=False, renewal_modes=("local_then_notify",))
+HELLO = DoctorRow(name="slip.hello", tries="posts a slip of greeting", advice="Ask the library whether its slips are read.")
+
+
+async def greet(report: Report, line: Line, partner: Partner) -> None:
+    body = json.dumps({"from": line.agency, "secret": line.secrets[partner.agency], "say": "hello"}).encode()
+    reply = await line.post(terms_of(partner, SlipPartner).url, body, partner.timeout_s)
+    (report.ok if reply.status == 200 else report.fail)(HELLO.name, f"HTTP {reply.status}")
+
+
 OPERATOR = Operator(
     show=lambda message, _partner, agency: json.dumps(write(message, agency, "•"), indent=1, ensure_ascii=False),
     replay=replay,
     word=lambda refused, _service: refused.why.value,
     address=lambda partner: terms_of(partner, SlipPartner).url,
+    rows=(HELLO,),
+    examine=greet,
 )
 PROTOCOL = PartnerProtocol(
     name="pigeon",

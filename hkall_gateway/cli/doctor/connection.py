@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from socket import SOCK_STREAM, getaddrinfo
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
 
 from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 from OpenSSL import SSL, crypto
@@ -22,7 +23,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.cli.doctor.findings import FAULTS, ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.cli.doctor.findings import FAULTS, TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.rules.values import on_this_machine
 
@@ -36,6 +37,27 @@ async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: in
     """Check name resolution and the connection to `port`. Return the host's addresses, or () if one of the checks failed."""
     addresses = await _resolve_host(sheet, tools, host, port)
     return addresses if addresses and await _check_connection(sheet, tools, host, port) else ()
+
+
+def plan(address: str) -> tuple[str, ...]:
+    """Return the names of the checks of the way to a URL or HOST:PORT, in order."""
+    return ("dns", "tcp", *(TLS if urlsplit(address).scheme == "https" else ("tls.version",)))
+
+
+async def check_url(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
+    """Check the connection to the host of a URL or HOST:PORT.
+
+    Returns:
+        The addresses of the host, or () if it cannot be reached, and whether a secret may be sent there.
+    """
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    addresses = await check_reach(sheet, tools, host, port)
+    if not addresses or secure:
+        return addresses, bool(addresses) and await check_tls(sheet, tools, host, port)
+    report_plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
+    return addresses, True
 
 
 async def _resolve_host(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:

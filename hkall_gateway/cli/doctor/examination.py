@@ -23,9 +23,11 @@ from twisted.python.threadpool import ThreadPool
 from hkall_gateway.app.daemon import the_reactor
 from hkall_gateway.app.machine import instance, number, runs
 from hkall_gateway.app.resources import Resources
-from hkall_gateway.cli.doctor import ils, mail, ncip, own_gateway
+from hkall_gateway.cli.doctor import callers as callers_there
+from hkall_gateway.cli.doctor import connection, ils, mail, ncip, own_gateway
+from hkall_gateway.cli.doctor.callers import Endpoints
 from hkall_gateway.cli.doctor.findings import GATEWAY, ILS, SMTP, ExaminationTools, Finding, Sheet, Status, TooLong, within
-from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipEndpoints, NcipPeer
+from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
 from hkall_gateway.cli.opening import load_config, open_site
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError
@@ -39,11 +41,14 @@ from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import KIND
+from hkall_gateway.observability.examination import Probe
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import MOST_BYTES
-from hkall_gateway.protocols import protocols_in_use
+from hkall_gateway.peers.protocol import Line
+from hkall_gateway.protocols import find_protocol, protocols_in_use
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -87,7 +92,10 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
         *(_partner_examinee(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
         *(
             Examinee(
-                name=row.agency, title="client", plan=(ncip.CHECK,), work=partial(_judge_caller, tools, callers[row.agency])
+                name=row.agency,
+                title="client",
+                plan=(callers_there.CHECK,),
+                work=partial(_judge_caller, tools, config_mapping.CLIENTS, callers[row.agency]),
             )
             for row in config.clients
         ),
@@ -120,30 +128,83 @@ async def examine(one: Examinee, sheet: Sheet) -> Sheet:
 
 
 def _partner_examinee(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: OurProof | None) -> Examinee:
-    partner, agency = row.plain(), tools.means.config().library.agency
-    there = NcipPeer(
-        partner=partner, agency=agency, secret=Sensitive(caller.secret), key=OF_PARTNER, used=row.can_lookup_items, proof=ours
-    )
+    partner = row.plain()
+    operator = find_protocol(partner.protocol).operator
+    address = operator.address(partner)
+    if Probe.NCIP in operator.probes:
+        there = NcipPeer(
+            partner=partner,
+            agency=tools.means.config().library.agency,
+            secret=Sensitive(caller.secret),
+            key=OF_PARTNER,
+            used=row.can_lookup_items,
+            proof=ours,
+        )
+        planned = ncip.plan(partner)
+        reach = partial(ncip.examine_responder, tools=tools, there=there)
+    else:
+        planned = connection.plan(address)
+        reach = partial(_check_way, tools=tools, address=address)
 
     async def work(sheet: Sheet) -> None:
-        addresses = await ncip.examine_responder(sheet, tools, there)
-        await _judge_caller(tools, caller, sheet, addresses)
+        addresses = await reach(sheet)
+        if addresses and not sheet.failed:
+            await _examine_by_rows(tools, sheet, partner, ours)
+        await _judge_caller(tools, partner.protocol, caller, sheet, addresses)
 
-    return Examinee(name=row.agency, title=shown_url(row.url), plan=(*ncip.plan(partner), ncip.CHECK), work=work)
+    return Examinee(
+        name=row.agency,
+        title=shown_url(address),
+        plan=(*planned, *(one.name for one in operator.rows), callers_there.CHECK),
+        work=work,
+        advice={one.name: one.advice for one in operator.rows},
+    )
 
 
-async def _judge_caller(tools: ExaminationTools, caller: Caller, sheet: Sheet, addresses: tuple[str, ...] = ()) -> None:
+async def _check_way(sheet: Sheet, *, tools: ExaminationTools, address: str) -> tuple[str, ...]:
+    addresses, _open_way = await connection.check_url(sheet, tools, address)
+    return addresses
+
+
+async def _examine_by_rows(tools: ExaminationTools, sheet: Sheet, partner: Partner, ours: OurProof | None) -> None:
+    """Run the checks that a protocol adds for a partner. They may belong to another distribution, and raise anything."""
+    means, protocol = tools.means, find_protocol(partner.protocol)
+    rows = [one.name for one in protocol.operator.rows]
+    if not rows:
+        return
+    post = AgentPost(means.reactor, content_type=protocol.content_type)
+    line = Line(
+        agency=means.config().library.agency,
+        secrets=config_mapping.agreed_secrets(means.config(), means.environ),
+        post=post,
+        posts={partner.agency: post.proving(lambda: ours(means.clock()))} if ours else {},
+        seconds=means.reactor.seconds,
+        now=means.clock,
+    )
     try:
-        keyless = await within(tools.reactor, sheet.left_s(), ncip.lacks_keys(caller, tools.means.clock()))
+        await within(means.reactor, sheet.left_s(), protocol.operator.examine(sheet, line, partner))
+    except Exception as failed:  # noqa: BLE001  # code of another distribution, which may raise anything
+        why = str(failed) if isinstance(failed, TooLong) else f"{type(failed).__name__}: {failed}"
+        tried = {one.check for one in sheet.found}
+        sheet.fail(next((row for row in rows if row not in tried), rows[-1]), why)
+
+
+async def _judge_caller(
+    tools: ExaminationTools, protocol: str, caller: Caller, sheet: Sheet, addresses: tuple[str, ...] = ()
+) -> None:
+    try:
+        keyless = await within(tools.reactor, sheet.left_s(), callers_there.lacks_keys(caller, tools.means.clock()))
     except TooLong:
         keyless = True
-    ncip.judge_caller_proof(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
+    ours = our_endpoints(tools.means.config(), protocol)
+    callers_there.judge_caller_proof(sheet, caller, ours, addresses, keyless=keyless)
 
 
-def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
-    """Describe our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set."""
-    return NcipEndpoints(
-        tls=any(text.startswith(KIND) for text in config.ncip.listen), client_ca=config.ncip.client_ca is not None
+def our_endpoints(config: GatewayConfig, protocol: str) -> Endpoints:
+    """Describe our ports for a protocol: whether any port is `ssl:`, and whether `client_ca` is set."""
+    table = config.table_of(protocol)
+    return Endpoints(
+        protocol=protocol, tls=any(text.startswith(KIND) for text in table.listen), client_ca=table.client_ca is not None
     )
 
 

@@ -1,19 +1,17 @@
-"""Checks of NCIP peers: their responder, our proof to it, look-ups of unknown identifiers, and their proof to us.
+"""Checks of NCIP peers: their responder, our proof to it, and look-ups of unknown identifiers.
 
 Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 from hkall_gateway.cli.doctor import connection
-from hkall_gateway.cli.doctor.connection import check_reach
-from hkall_gateway.cli.doctor.findings import FAULTS, TLS, ExaminationTools, Sheet
+from hkall_gateway.cli.doctor.findings import FAULTS, ExaminationTools, Sheet
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
 from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, is_asked_by_copy, make_copy_lookup, make_title_lookup, read_copies
@@ -21,11 +19,8 @@ from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, find_own_meaning, spell_problem
 from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
-from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.peers.authentication import OurProof
-from hkall_gateway.peers.callers import Caller
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.values import on_this_machine
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
@@ -68,9 +63,8 @@ class RecordingPost:
 
 def plan(partner: Partner) -> tuple[str, ...]:
     """Return the names of the checks for a responder, in order."""
-    secure = TLS if urlsplit(partner.url).scheme == "https" else ("tls.version",)
     known = ("lookup.request",) if partner.can_lookup_request else ()
-    return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
+    return (*connection.plan(partner.url), "http", "proof.ours", "lookup.item", *known, "version", "clock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,23 +103,11 @@ class NcipPeer:
 
 async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
     """Examine a responder, and return the addresses of its host, or () if it cannot be reached."""
-    addresses, open_way = await _check_way(sheet, tools, there.partner.url)
+    addresses, open_way = await connection.check_url(sheet, tools, there.partner.url)
     if open_way:
         recorder = RecordingPost(tools, sheet, there.post(tools))
         await _run_look_ups(sheet, there, recorder)
     return addresses
-
-
-async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
-    """Check the connection to the host of `url`. Return its addresses, and whether a secret may be sent there."""
-    parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    addresses = await check_reach(sheet, tools, host, port)
-    if not addresses or secure:
-        return addresses, bool(addresses) and await connection.check_tls(sheet, tools, host, port)
-    connection.report_plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
-    return addresses, True
 
 
 async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) -> None:
@@ -256,60 +238,3 @@ def short_version(version: str) -> str:
     if late is not None:
         return f"2.0{late or ''}"
     return ("1.01" if old.late else "1.0") if old is not None else version
-
-
-CHECK: Final = "proof.theirs"
-CERTIFICATE: Final = "certificate"
-NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the peer where it publishes its keys."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NcipEndpoints:
-    """Our NCIP ports: whether any port is `ssl:`, and whether `client_ca` is set (else no client certificate is requested)."""
-
-    tls: bool
-    client_ca: bool
-
-
-async def lacks_keys(caller: Caller, now: datetime) -> bool:
-    """Return whether a caller's row accepts signed tokens whose public keys cannot be read."""
-    token = caller.http.token
-    return token is not None and await token.keys.having("", now) is None
-
-
-def judge_caller_proof(
-    sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False
-) -> None:
-    """Add the finding about how a caller authenticates, according to its row in the configuration.
-
-    `addresses` lists the addresses of the caller's responder, if any. `keyless` is set if the keys of the caller's signed
-    tokens cannot be read.
-    """
-    proofs_given = {
-        "secret": caller.secret,
-        CERTIFICATE: caller.access.certificate,
-        "address alone": caller.access.by_address,
-        "HTTP Basic": caller.http.password_hash,
-        "bearer secret": caller.http.bearer_hash,
-        "signed token": caller.http.token,
-    }
-    proofs = [name for name, given in proofs_given.items() if given]
-    if not proofs:
-        sheet.fail(CHECK, "the row has no proof: every document of the peer is refused")
-    elif keyless:
-        sheet.fail(CHECK, "no JSON Web Key Set comes from `jwks_url`: every token of the peer is refused", NO_KEYS)
-    elif proofs == [CERTIFICATE] and not (endpoints.tls and endpoints.client_ca):
-        advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
-        sheet.fail(CHECK, "its certificate is never asked for", advice)
-    elif strangers := _addresses_outside(caller, addresses):
-        advice = "Add the networks from which it calls to `allow_from`; name a balancer in front of us in `proxy_from`."
-        sheet.warn(CHECK, f"allow_from admits {', '.join(caller.access.allow_from)}, and not {', '.join(strangers)}", advice)
-    else:
-        sheet.ok(CHECK, f"by {' or '.join(proofs)}, from {', '.join(caller.access.allow_from)}")
-
-
-def _addresses_outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
-    """Return the responder's addresses outside this machine, or [] if the row admits any address of the responder."""
-    allowed = AllowList(caller.access.allow_from)
-    remote = [address for address in addresses if not on_this_machine(address)]
-    return [] if any(allowed.admits(address) for address in addresses) else remote
