@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from hkall_gateway.circulation.borrowing import Cancelled, Requested
 from hkall_gateway.circulation.command import Context, InboxKey
-from hkall_gateway.circulation.fines import Paid, Waived
+from hkall_gateway.circulation.fines import Paid, Refunded, Waived
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.loans import AllRenewed
 from hkall_gateway.circulation.partners.partner_reports import Billed, Changed, StatusSet
@@ -81,7 +81,7 @@ OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProx
 WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn, Recalled})
 """Result types whose effect ends as soon as another request holds the copy."""
 
-NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
+NEVER_UNDONE: Final = frozenset({Billed, Paid, Refunded, Waived})
 """Result types that always hold: money is booked once, and only another booking reverses it."""
 
 

@@ -44,6 +44,9 @@ LISTED_BY_POSITION: Final = {
     "circulation/returning.py _ARRIVALS",
     "circulation/partners/reconciling.py _BORROWED",
     "circulation/partners/reconciling.py _LENT",
+    "circulation/partners/lender_notices.py NOT_ARRIVED",
+    # After which of our own acts a waiting message says what is no longer true.
+    "db/queries/consistency.py _OVERTAKEN",
     "ncip/replies.py STATUS",
     "ncip/tables/flows.py STATUS",
     "rules/messages/letters.py _ROWS",

@@ -62,6 +62,7 @@ ROUTES: Final[dict[tuple[str, str], StaffRole | None]] = {
     ("GET",  "/staff/patrons/<number>"):             C,
     ("POST", "/staff/patrons/<number>/request"):     C,
     ("POST", "/staff/patrons/<number>/pay"):         C,
+    ("POST", "/staff/patrons/<number>/refund"):      C,
     ("POST", "/staff/patrons/<number>/act"):         C,
     ("POST", "/staff/patrons/<number>/export"):      S,
     ("POST", "/staff/patrons/<number>/erase"):       S,
