@@ -270,7 +270,8 @@ def test_callers_take_turns(pages: Pages) -> None:
         assert {one.result(10)[0] for one in first} == {200}
         for one in waiting:
             one.result(10)
-    assert order.index("patrons calm") <= 1
+    # Its turn is the second of four. Two threads answer at once, so the first and the third may overtake it.
+    assert order.index("patrons calm") <= 2
 
 
 def test_requests_beyond_the_queue_are_refused_at_once(pages: Pages) -> None:
