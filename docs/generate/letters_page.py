@@ -13,7 +13,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.settings import Notices
+from hkall_gateway.rules.settings import Notices, Window
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
@@ -99,7 +99,13 @@ class Sample:
 _RECALL: Final = {"due": date(2017, 3, 16), "recalled": True}
 _LATE: Final = replace(WITH_COPY, day_cents=400, from_tomorrow=True)
 
-_MEANWHILE: Final = {"en": "please use Interlibrary Loans Services", "zh-Hant": "請使用館際互借服務"}
+_SUSPENSION: Final = Window(
+    scope="borrow_request",
+    start=date(2017, 6, 6),
+    end=date(2017, 7, 17),
+    message="please use Interlibrary Loans Services",
+    message_zh="請使用館際互借服務",
+)
 
 OUR_SENTENCES: Final = tuple(row.key for row in LENDER_REASONS.values() if any(row.sentence))
 
@@ -124,7 +130,7 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_DECLINED,         WITHOUT_COPY, {"reason": "checked_out_locally"}),
     *(Sample(Notification.LETTER_DECLINED,       WITHOUT_COPY, {"reason": reason}, f"The same because of `{reason}` (R38).")
       for reason in ("not_on_shelf", "not_suitable", *OUR_SENTENCES, "other")),
-    Sample(Notification.LETTER_POSTPONED,        replace(WITHOUT_COPY, resumes_on=date(2017, 7, 18), meanwhile=_MEANWHILE), {}),
+    Sample(Notification.LETTER_POSTPONED,        replace(WITHOUT_COPY, suspension=_SUSPENSION), {}),
     Sample(Notification.LETTER_EXPIRED,          WITH_COPY, {}),
 )
 # fmt: on

@@ -17,6 +17,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.settings import Window
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, marked
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
@@ -86,8 +87,7 @@ class Facts:
         title: Title of the copy that came, if it is not what was asked for, else "". `author`, `volume` and `barcode` are
             of the same book.
         ask_first: Whether the patron's card cannot borrow now, because of its category, end or block (R2).
-        resumes_on: First day on which requests are not suspended any more (R1).
-        meanwhile: What the patron can do until then, by language.
+        suspension: The suspension of requests on the day of sending, if there is one (R1).
         asked_volume: Volume that the patron asked for.
         from_tomorrow: Whether `day_cents` applies only from tomorrow on, because today has another rate.
     """
@@ -101,8 +101,7 @@ class Facts:
     title: str = ""
     asked_volume: str = ""
     ask_first: bool = False
-    resumes_on: date | None = None
-    meanwhile: Mapping[str, str] = field(default_factory=dict)
+    suspension: Window | None = None
     volume: str = ""
     lender: Partner | None = None
     barcode: str = ""
@@ -164,17 +163,30 @@ def _template_variables(
         "rate": f"HK${facts.day_cents / 100:.2f}" if facts.day_cents else "",
         "last_day": in_words(facts.last_day, language),
         "due": in_words(due, language),
-        "resumes_on": in_words(facts.resumes_on, language),
-        "meanwhile": facts.meanwhile.get(language, ""),
+        **_suspension_texts(facts.suspension, language),
         "old_due": in_words(letter.old_due, language),
         "reason": reason_cause(letter.reason, language),
         "our_sentence": reason_sentence(letter.reason, sender.lender(facts.lender, language), language),
         "record_url": sender.record_url,
     }
     late = due is not None and due < dates.civil(facts.at)
-    claims = {"late": late, "recalled": letter.recalled, "from_tomorrow": facts.from_tomorrow}
-    claims["ask_first"] = facts.ask_first
+    claims = {
+        "late": late,
+        "recalled": letter.recalled,
+        "from_tomorrow": facts.from_tomorrow,
+        "ask_first": facts.ask_first,
+    }
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
+
+
+def _suspension_texts(suspension: Window | None, language: str) -> dict[str, str]:
+    """Return the day on which requests are open again, and what the patron can do until then."""
+    if suspension is None:
+        return {"resumes_on": "", "meanwhile": ""}
+    return {
+        "resumes_on": in_words(dates.first_day_after(suspension), language),
+        "meanwhile": dates.suspension_message(suspension, language),
+    }
 
 
 def _asked_for(letter: PatronNotice, facts: Facts) -> str:

@@ -30,7 +30,6 @@ from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Grant, Holding, Request, Sensitive
 
 LOG = structlog.get_logger()
@@ -228,16 +227,9 @@ def _letter_facts(found: _LetterRows, request: Request, last: date, library: Lib
     today = dates.civil(now)
     tomorrow = dates.after(max(today, request.due or today), 1)
     cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))
-    suspension = dates.window("borrow_request", library.policy, today, ("",))
-    resumes_on = None
-    meanwhile: dict[str, str] = {}
-    if suspension is not None:
-        resumes_on = dates.first_day_after(suspension)
-        meanwhile = {ENGLISH: suspension.message, CHINESE: suspension.message_zh}
     return Facts(
         at=now,
-        resumes_on=resumes_on,
-        meanwhile=meanwhile,
+        suspension=dates.requests_suspended_on(library.policy, today),
         due=request.due,
         last_day=last,
         day_cents=cents,

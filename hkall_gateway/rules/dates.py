@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from hkall_gateway.rules.positions import ON_A_WAY, STALLS_AFTER
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import OnClosure, Policy, Scope, Waits, Window
+from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Side
 
 Date = TypeVar("Date", date, datetime)
@@ -146,8 +147,8 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
     if found is None:
         return None
     why = Reason.LENDING_SUSPENDED if found.scope == "lend_request" else Reason.SERVICE_SUSPENDED
-    message = found.message or "please ask at the counter"
-    zh = found.message_zh or found.message or "請向櫃檯查詢"
+    message = suspension_message(found, ENGLISH) or "please ask at the counter"
+    zh = suspension_message(found, CHINESE) or "請向櫃檯查詢"
     return Refusal(why, detail={"start": found.start, "end": found.end, "message": message, "message_zh": zh})
 
 
@@ -163,6 +164,18 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
     """Return the first window that covers `day` and `scope` for one of `partners` ("" = all). Source: HKALL rules R1."""
     concerned = (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners)
     return next((w for w in concerned if w.start <= day < w.end or (w.inclusive and day == w.end)), None)
+
+
+def requests_suspended_on(policy: Policy, day: date) -> Window | None:
+    """Return the window in which patrons place no requests with any library on this day, or None. Source: HKALL rules R1."""
+    return window("borrow_request", policy, day, ("",))
+
+
+def suspension_message(suspension: Window, language: str) -> str:
+    """Return the library's own message about a suspension, or "". Without a Chinese message, the other is for everybody."""
+    if language == CHINESE and suspension.message_zh:
+        return suspension.message_zh
+    return suspension.message
 
 
 def first_day_after(suspension: Window) -> date:

@@ -18,6 +18,7 @@ from hkall_gateway.rules.lender_reasons import DROPPED, LAST_LENDER, OTHER, OURS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.settings import Window
 from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 SENDER = Sender(
@@ -336,3 +337,20 @@ def test_r8_letter_about_another_book_describes_the_book_that_came(language: str
     assert words in text
     assert text.count("Dune") == 1
     assert "Dune, v.1" in text
+
+
+@pytest.mark.parametrize(
+    ("chinese", "meanwhile"), [("", "use Interlibrary Loans Services"), ("請使用館際互借服務", "請使用館際互借服務")]
+)
+def test_r1_letter_in_chinese_names_the_alternative_in_the_only_language_there_is(chinese: str, meanwhile: str) -> None:
+    suspension = Window(
+        scope="borrow_request",
+        start=date(2017, 3, 1),
+        end=date(2017, 3, 17),
+        message="use Interlibrary Loans Services",
+        message_zh=chinese,
+    )
+    postponed = letter(Notification.LETTER_POSTPONED)
+    text, _page = parts(compose(postponed, reader("zh-Hant"), SENDER, replace(FACTS, suspension=suspension)))
+    assert meanwhile in text
+    assert "3月18日" in text

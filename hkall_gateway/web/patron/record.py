@@ -17,8 +17,6 @@ from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.settings import Window
-from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import language, place_name
 from hkall_gateway.web.labels import shown_refusal
@@ -113,20 +111,13 @@ def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     return patron_record.other_loans(record, found)
 
 
-def suspension_words(suspension: Window | None) -> str:
-    """Return what patrons can do while requests are suspended, in the language of the page."""
-    if suspension is None:
-        return ""
-    return suspension.message_zh if language() == CHINESE else suspension.message
-
-
 def _render_record(card: str, refused: Refused | None = None, title: str = "") -> str:
     facts = facts_about(card)
     record = execute(patron_record.patron_record(card, facts))
     by_number = {one.request.id: one for one in record.loans}
     placed = request.args.get("placed", "")
     today = civil(services().now())
-    suspension = dates.window("borrow_request", services().library().policy, today, ("",))
+    suspension = dates.requests_suspended_on(services().library().policy, today)
     return render_template(
         "patron/record.html",
         record=record,
@@ -135,7 +126,7 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
         why=shown_refusal(record.refusal),
         away=not facts.reachable,
         resumes_on=dates.first_day_after(suspension) if suspension else None,
-        meanwhile=suspension_words(suspension),
+        meanwhile=dates.suspension_message(suspension, language()) if suspension else "",
         placed=next((one for one in record.waiting if one.request.id == placed), None),
         cancelled="cancelled" in request.args,
         renewed=[by_number[number] for number in request.args.getlist("renewed") if number in by_number],
