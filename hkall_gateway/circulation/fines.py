@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context
@@ -205,29 +206,49 @@ def to_refund_cents(charged: Sequence[Charged]) -> int:
     return -sum(charge.left_cents for charge in charged if charge.left_cents < 0)
 
 
+Booked = TypeVar("Booked", Paid, Refunded)
+
+
+def _find_repeated(
+    context: Context, command: Pay | Refund, card: str, cents: int, kind: type[Booked]
+) -> Booked | Refused | None:
+    """Return the stored reply to a repeated transaction of the same device, or None if the transaction is new.
+
+    The stored reply would hide another sum, so that a repetition with another sum is refused. A refund is a negative sum.
+    """
+    stored = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
+    if stored is None:
+        return None
+    stored_cents, outcome = stored
+    if stored_cents != cents:
+        return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
+    before = from_json(outcome)
+    assert isinstance(before, kind)
+    return replace(before, again=True)
+
+
+def _book(context: Context, charges: Sequence[Charged], cents: int, by: Actor, rule: str) -> None:
+    """Spread a sum over charges with its sign, oldest first. The last one may be settled in part."""
+    left_cents = cents
+    for charge in charges:
+        part_cents = min(left_cents, charge.left_cents, key=abs)
+        if part_cents:
+            fines.pay_charge(context.unit, charge, part_cents, context.now, by, rule=rule)
+        left_cents -= part_cents
+
+
 def refund(context: Context, command: Refund) -> Refunded | Refused:
     """Give back money that we owe a patron. A repeated transaction of the same device gets the stored reply."""
-    stored = fines.find_payment(context.unit, command.card, command.by.who, command.transaction_id)
-    if stored:
-        stored_cents, outcome = stored
-        if stored_cents != -command.cents:  # the stored reply would hide a different refund, or a payment
-            return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
-        before: Refunded = from_json(outcome)
-        return replace(before, again=True)
+    if repeated := _find_repeated(context, command, command.card, -command.cents, Refunded):
+        return repeated
 
-    charged = context.unit.patrons.charges(command.card)
-    credit_cents = to_refund_cents(charged)
+    owed_to_patron = [charge for charge in context.unit.patrons.charges(command.card) if charge.left_cents < 0]
+    credit_cents = to_refund_cents(owed_to_patron)
     if not 0 < command.cents <= credit_cents:
         refusal = Refusal(Reason.NOT_OWED, detail={"owed": dollars(credit_cents)})
         return context.refuse(refusal, command.by, patron=command.card)
 
-    left_cents = command.cents
-    for charge in charged:  # oldest first; the last one may be given back in part
-        part_cents = min(left_cents, max(0, -charge.left_cents))
-        if part_cents:
-            fines.pay_charge(context.unit, charge, -part_cents, context.now, command.by, rule="R45")
-        left_cents -= part_cents
-
+    _book(context, owed_to_patron, -command.cents, command.by, "R45")
     refunded = Refunded(
         card=command.card,
         cents=command.cents,
@@ -249,38 +270,41 @@ def refund(context: Context, command: Refund) -> Refunded | Refused:
 def pay(context: Context, command: Pay) -> Paid | Refused:
     """Take a payment for a patron's charges. A repeated transaction of the same device gets the stored reply."""
     card = card_now(context.unit, command.card)
-    known = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
-    if known:
-        cents, kept = known
-        if cents != command.cents:  # the stored reply would hide a different payment
-            return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
-        before: Paid = from_json(kept)
-        return replace(before, again=True)
+    if repeated := _find_repeated(context, command, card, command.cents, Paid):
+        return repeated
     if card != command.card:
         return context.refuse(Reason.CARD_REPLACED, command.by, patron=command.card)
-    charged_to_card = context.unit.patrons.charges(command.card)
-    owed = to_pay_cents(charged_to_card)
-    wanted = [
-        one
-        for one in charged_to_card
-        if one.left_cents > 0 and command.fine in (None, one.id) and command.about in ("", one.request)
+
+    charged = context.unit.patrons.charges(command.card)
+    paid_for = [
+        charge
+        for charge in charged
+        if charge.left_cents > 0 and command.fine in (None, charge.id) and command.about in ("", charge.request)
     ]
-    most = sum(one.left_cents for one in wanted)
-    if command.fine is not None and not wanted:
+    most_cents = to_pay_cents(paid_for)
+    if command.fine is not None and not paid_for:
         return context.refuse(Reason.UNKNOWN_FINE, command.by, patron=command.card)
     if command.currency != CURRENCY:
         return context.refuse(Reason.NOT_SUPPORTED, command.by, patron=command.card)
-    if not 0 < command.cents <= most:
-        return context.refuse(Refusal(Reason.NOT_OWED, detail={"owed": dollars(most)}), command.by, patron=command.card)
-    left_cents = command.cents
-    for charged in wanted:  # oldest first; the last charge may be paid in part
-        part = min(left_cents, charged.left_cents)
-        if part:
-            fines.pay_charge(context.unit, charged, part, context.now, command.by)
-        left_cents -= part
-    paid = Paid(card=command.card, cents=command.cents, owed_cents=owed - command.cents, transaction_id=command.transaction_id)
+    if not 0 < command.cents <= most_cents:
+        refusal = Refusal(Reason.NOT_OWED, detail={"owed": dollars(most_cents)})
+        return context.refuse(refusal, command.by, patron=command.card)
+
+    _book(context, paid_for, command.cents, command.by, "R40")
+    paid = Paid(
+        card=command.card,
+        cents=command.cents,
+        owed_cents=to_pay_cents(charged) - command.cents,
+        transaction_id=command.transaction_id,
+    )
     fines.record_payment(
-        context.unit, command.card, command.transaction_id, command.cents, to_json(paid), context.now, command.by
+        context.unit,
+        command.card,
+        command.transaction_id,
+        command.cents,
+        to_json(paid),
+        context.now,
+        command.by,
     )
     return paid
 

@@ -111,10 +111,11 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
     return lambda unit: with_our_number(unit, command, library.agency)
 
 
-def _under_present_card(
-    command: broker_services.BrokerCommand, _library: Library
-) -> Callable[[UnitOfWork], broker_services.BrokerCommand] | None:
-    """Replace a former card with the current card, because another system may still use a replaced card."""
+OfCard = TypeVar("OfCard", broker_services.BrokerCommand, fines.Refund)
+
+
+def _under_present_card(command: OfCard, _library: Library) -> Callable[[UnitOfWork], OfCard] | None:
+    """Replace a former card, which another system or staff may still use, with the current card."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 
@@ -132,11 +133,6 @@ def _under_staffs_card(command: fines.Pay, _library: Library) -> Callable[[UnitO
     """Replace a former card that staff named with the current card."""
     if not command.staff:
         return None
-    return lambda unit: replace(command, card=card_now(unit, command.card))
-
-
-def _under_refunded_card(command: fines.Refund, _library: Library) -> Callable[[UnitOfWork], fines.Refund]:
-    """Replace a former card that staff named with the current card."""
     return lambda unit: replace(command, card=card_now(unit, command.card))
 
 
@@ -286,7 +282,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     actions.Act.handled_by(actions.act_and_pay, _lock_request_or_item),
     actions.Reopen.decided_by(actions.reopen, _reopening_facts, lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
-    fines.Refund.handled_by(fines.refund, lambda c: LockSet(c.card), resolve=_under_refunded_card),
+    fines.Refund.handled_by(fines.refund, lambda c: LockSet(c.card), resolve=_under_present_card),
     fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
     unsent.Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
     deliveries.MarkBounced.handled_by(deliveries.mark_bounced, lambda c: LockSet(request=c.request)),

@@ -41,7 +41,7 @@ def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
-def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor, *, rule: str = "R40") -> None:
+def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor, *, rule: str) -> None:
     """Record a payment of `cents` towards a charge, or, if negative, money given back towards a refund that we owe."""
     _add_to_charge(unit, fine, FINES.c.paid_cents, cents)
     unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, rule)
