@@ -111,6 +111,13 @@ class PatronSeen:
     may_renew: bool = False
     known: bool = False
 
+    @property
+    def lost_right(self) -> Refused | None:
+        """The reason why the patron may not borrow, or None if the patron may, or this cannot be checked at the moment."""
+        if self.refusal is None or self.refusal.why is Reason.TRY_AGAIN:
+            return None
+        return self.refusal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemSeen:
@@ -206,9 +213,9 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
             known=who.unsure,
         )
     has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
-    owed_cents = sum([one.left_cents for one in charged])
+    net_cents = sum([charge.left_cents for charge in charged])
     category = eligibility.category_of(borrower, context.library.policy)
-    blocks = blocks_of(context, has, owed_cents)
+    blocks = blocks_of(context, has, net_cents)
     answer = eligibility.may_use(borrower, context.library.policy, context.now, blocks)
     return PatronSeen(
         card=borrower.barcode,

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.loans import CheckOut, Renew, RenewAll
-from hkall_gateway.circulation.queries import ItemSeen, SeeItem, SeePatron
+from hkall_gateway.circulation.queries import ItemSeen, PatronSeen, SeeItem, SeePatron
 from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
 from hkall_gateway.circulation.returning import Arrival, CheckedIn, CheckIn
 from hkall_gateway.rules.dates import civil
@@ -137,8 +137,9 @@ async def check_in(exchange: Exchange) -> Reply:
     outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome, **_refusal_fields(exchange, outcome))
-    taken = _checkin_reply(exchange, outcome, cannot_borrow=await _reader_cannot_borrow(exchange, outcome))
-    return replace(taken, fields={**taken.fields, **await _sorter_fields(exchange, outcome)})
+    patron = await _find_waiting_patron(exchange, outcome)
+    taken = _checkin_reply(exchange, outcome, patron)
+    return replace(taken, fields={**taken.fields, **await _sorter_fields(exchange, outcome, patron)})
 
 
 def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
@@ -152,7 +153,7 @@ def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     return {"CT": refusal.item.agency} if refusal.why is Reason.BELONGS_ELSEWHERE and refusal.item else {}
 
 
-async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
+async def _sorter_fields(exchange: Exchange, taken: CheckedIn, patron: PatronSeen | None) -> dict[str, Value]:
     """Return the fields for sorters (CS, CH) and the name of the hold's patron (DA), if the dialect lists these tags."""
     fields: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
@@ -161,7 +162,6 @@ async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Valu
         seen = await unless_away(exchange.services.circulation.execute(asked_for))
         fields |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
-        patron = await unless_away(exchange.services.circulation.execute(SeePatron(by=exchange.by, card=taken.held_for)))
         fields["DA"] = patron.name.reveal() if patron else ""
     return {tag: value for tag, value in fields.items() if value}
 
@@ -179,18 +179,27 @@ def _loss_texts(exchange: Exchange, taken: CheckedIn) -> list[str]:
     return [notice_text(notice, exchange.language(), **sums)]
 
 
-async def _reader_cannot_borrow(exchange: Exchange, taken: CheckedIn) -> bool:
-    """Check whether the patron of an arrived book has lost the right to borrow it since the request (R2, R13)."""
-    if not taken.held_for or taken.what != Arrival.RECEIVED:
-        return False
+async def _find_waiting_patron(exchange: Exchange, taken: CheckedIn) -> PatronSeen | None:
+    """Look up the patron for whom a book has arrived, or whose name a sorter prints. None if nobody needs to be known."""
+    is_named = "DA" in exchange.session.dialect.extensions
+    if not taken.held_for or not (is_named or taken.what == Arrival.RECEIVED):
+        return None
     asked_for = SeePatron(by=exchange.by, card=taken.held_for)
-    patron = await unless_away(exchange.services.circulation.execute(asked_for))
-    return patron is not None and patron.refusal is not None and patron.refusal.why is not Reason.TRY_AGAIN
+    return await unless_away(exchange.services.circulation.execute(asked_for))
 
 
-def _checkin_reply(exchange: Exchange, taken: CheckedIn, *, cannot_borrow: bool = False) -> Reply:
-    held, late = taken.what == Arrival.AGAIN and taken.held_for, taken.what == Arrival.RETURNED and taken.fine_cents
-    route = SORT_BINS["held" if held else "late" if late else taken.what]
+def _sort_key(taken: CheckedIn) -> str:
+    if taken.what == Arrival.AGAIN and taken.held_for:
+        return "held"
+    if taken.what == Arrival.RETURNED and taken.fine_cents:
+        return "late"
+    return taken.what
+
+
+def _checkin_reply(exchange: Exchange, taken: CheckedIn, patron: PatronSeen | None = None) -> Reply:
+    route = SORT_BINS[_sort_key(taken)]
+    # The right to borrow may have been lost since the request (R2, R13).
+    cannot_borrow = taken.what == Arrival.RECEIVED and patron is not None and patron.lost_right is not None
     goes_to = "" if route.bin == "shelf" else taken.destination
     fine = {"fine": dollars(taken.fine_cents), "currency": exchange.session.dialect.currency}
     texts = [notice_text(route.notice, exchange.language(), destination=goes_to, **fine)]

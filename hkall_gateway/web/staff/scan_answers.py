@@ -291,10 +291,10 @@ def _another_book_words(scanned: CopyScanned) -> str:
 
 def _cannot_borrow_words(scanned: CopyScanned) -> str:
     """Warn that the patron of a waiting book cannot borrow it now, or return "" (R2, R13)."""
-    refusal = scanned.patron.refusal if scanned.patron else None
-    if refusal is None or refusal.why is Reason.TRY_AGAIN:
+    lost_right = scanned.patron.lost_right if scanned.patron else None
+    if lost_right is None:
         return ""
-    return gettext("Its reader cannot borrow now: %(why)s", why=sentence(refusal))
+    return gettext("Its reader cannot borrow now: %(why)s", why=sentence(lost_right))
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
