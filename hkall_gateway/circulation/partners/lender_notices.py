@@ -264,15 +264,20 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """Accept a late notice from a library that was asked before, or that lent the copy last. The notice changes nothing."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
-    last = None if attempt else context.unit.requests.last_with_item(notice.item) if notice.item else None
-    request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None
-    if request is None:
+    if attempt:
+        request, candidate = attempt
+        if candidate.agency != notice.partner:
+            return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+        if candidate.wire_id != request.wire_id:
+            note_never_sent(context, notice, request)
+        return _accept_late(context, notice, request)
+
+    last = context.unit.requests.last_with_item(notice.item) if notice.item else None
+    if last is None or last.side is not Side.BORROWING:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
-    if (attempt[1].agency if attempt else request.partner) != notice.partner:
-        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
-    if attempt and attempt[1].wire_id != request.wire_id:
-        note_never_sent(context, notice, request)
-    return _accept_late(context, notice, request)
+    if last.partner != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, last)
+    return _accept_late(context, notice, last)
 
 
 def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> Noted:

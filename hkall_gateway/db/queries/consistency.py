@@ -204,8 +204,14 @@ def find_wrong_positions(unit: UnitOfWork) -> Iterator[Disagreement]:
     """Yield open requests whose last move in the journal leads to another position, or that have no move at all."""
     last = _last_line(_LINE.c.source != _LINE.c.target)
     moved = select(R.id, R.position, J.target).select_from(REQUESTS.outerjoin(JOURNAL, J.id == last))
-    for number, position, target in unit.execute(moved.where(IS_OPEN, or_(J.id.is_(None), J.target != R.position))):
-        yield Disagreement(kind=Mismatch.POSITION_UNPROVEN, request=number, stands=position, expected=target or "no position")
+    contradicted = moved.where(IS_OPEN, or_(J.id.is_(None), J.target != R.position))
+    for number, position, target in unit.execute(contradicted):
+        yield Disagreement(
+            kind=Mismatch.POSITION_UNPROVEN,
+            request=number,
+            stands=position,
+            expected=target or "no position",
+        )
 
 
 def find_useless_messages(unit: UnitOfWork) -> Iterator[Disagreement]:
