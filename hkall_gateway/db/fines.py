@@ -11,7 +11,7 @@ from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.tables import FINES, PAYMENTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.overdue_fine import CURRENCY
-from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, LostRace, Position, Request, Side
 
 OVERDUE = "overdue"
 
@@ -74,8 +74,17 @@ def _find_charges(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
 
 
 def _add_to_charge(unit: UnitOfWork, fine: Charged, column: Column[int], cents: int) -> None:
-    """Add to a sum in the database itself, so that no sum that was read earlier is written back."""
-    unit.execute(update(FINES).where(FINES.c.id == fine.id).values({column: column + cents}))
+    """Add to a sum in the database itself, so that no sum that was read earlier is written back.
+
+    A check-in locks the copy but not the card, so it may waive a charge that staff waive or the patron pays just then.
+
+    Raises:
+        LostRace: Another unit has changed the charge since it was read.
+    """
+    unchanged = (FINES.c.paid_cents == fine.paid_cents, FINES.c.waived_cents == fine.waived_cents)
+    added = unit.execute(update(FINES).where(FINES.c.id == fine.id, *unchanged).values({column: column + cents}))
+    if added.rowcount != 1:
+        raise LostRace(f"charge {fine.id}: somebody changed it first")
 
 
 def _request_of(unit: UnitOfWork, fine: Charged) -> Request:

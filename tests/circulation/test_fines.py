@@ -16,11 +16,12 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.fines import Paid, Pay, Refund, Refunded, Waive, Waived
 from hkall_gateway.circulation.queries import SeePatron
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db.fines import waive_charge
 from hkall_gateway.db.loads.former_cards import replace_cards
 from hkall_gateway.rules.eligibility import NO_BLOCKS
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Policy, Renewal
-from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.rules.vocabulary import Actor, LostRace, Position
 from tests.examples import example_count
 
 if TYPE_CHECKING:
@@ -287,6 +288,16 @@ def test_charge_may_be_waived_in_part(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert waive(library, 1, cents=250) == Waived(fine=1, cents=250, owed_cents=350)
+
+
+def test_charge_that_another_unit_has_changed_is_not_waived_twice(library: DeskWorld) -> None:
+    """A check-in of a book that is found again locks no card, so staff may waive its charge just then."""
+    late(library, 1, 3)
+    (before,) = library.store.now(lambda unit: unit.patrons.charges("UG1"))
+    waive(library, before.id)
+    with pytest.raises(LostRace):
+        library.store.now(lambda unit: waive_charge(unit, before, before.left_cents, "found again", library.now, CLERK))
+    assert left(library) == [0]
 
 
 def test_repeated_waiver_succeeds(library: DeskWorld) -> None:
