@@ -118,8 +118,6 @@ class NoteProperties(Command[None, "PropertiesNoted"]):
 
 
 P = Position
-"""Positions of a patron's request before the loan."""
-"""Positions in which the pickup location can still be changed."""
 
 
 def block_card(context: Context, command: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
@@ -276,12 +274,12 @@ def note_properties(context: Context, command: NoteProperties) -> PropertiesNote
     """Record the properties that a terminal reports for a copy. Refuse an unknown copy."""
     found = find_open_request(context.unit, command.barcode, "")
     if isinstance(found, Refused):
-        return found
+        return context.refuse(found.why, command.by)
     holdings = context.unit.holdings
     known = holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
     item, title = (found.item, found.full_title) if found else (known.key, holdings.full_title(known)) if known else (None, "")
     if item is None:
-        return Refused(why=Reason.UNKNOWN_ITEM)
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by)
     cards.note_properties(context.unit, item, command.text, context.now, command.by)
     return PropertiesNoted(item=item, title=title, text=command.text)
 

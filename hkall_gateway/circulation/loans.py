@@ -115,7 +115,7 @@ def check_out(context: Context, command: CheckOut, facts: BorrowerFacts) -> Chec
         return lending.ship_at_counter(context, command.by, command.place.role, command.card, command.barcode, partner)
     found = find_open_request(context.unit, command.barcode, command.agency, command.card)
     if isinstance(found, Refused):
-        return found
+        return _refuse(context, found.why, command, None, facts)
     if found is None or found.side is Side.LENDING:
         return _refuse(context, Reason.UNKNOWN_ITEM, command, found, facts)
     if command.undo:
@@ -288,7 +288,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
     """Renew a loan (R27 to R33). A repetition gets the same answer until another event follows."""
     found = _find_loan(context.unit, command)
     if isinstance(found, Refused):
-        return found
+        return _refuse(context, found.why, command, None, facts)
     if command.card and facts.replaced:
         return _refuse(context, facts.stranger, command, None, facts)
     if found is None or found.position is not P.ON_LOAN:

@@ -96,7 +96,8 @@ def _lock_brokered(command: broker_services.BrokerCommand) -> LockSet:
 def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
     named = (command.agency, command.value)
     barcode = command.item.barcode if command.item else ""
-    return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
+    our_number = command.value if command.client else ""  # a discovery system may name a request by our number
+    return LockSet(command.card, our_number, ("", barcode), partner_ids=(named,), placed=named)
 
 
 def _lock_pair(command: reconciling.Correct) -> LockSet:

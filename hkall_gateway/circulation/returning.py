@@ -106,7 +106,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
     """Check in a copy at this terminal. The effect depends on the position of its request (R12, R16, R17)."""
     found = find_open_request(context.unit, command.barcode, command.agency)
     if isinstance(found, Refused):
-        return found
+        return context.refuse(found.why, command.by)
     if found is None:
         return _check_in_unannounced(context, command)
     answer = policy.may_return(command.place, context.library.policy, context.library.pickup_locations)

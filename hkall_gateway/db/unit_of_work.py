@@ -43,8 +43,6 @@ from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_le
 from hkall_gateway.rules.positions import ASKED_FOR, FIRST, STAGES
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Position, Refusal, Request, RequestChange
 
-"""Initial positions of requests that patrons and partners place."""
-
 
 def always() -> bool:
     """Return True. This is the default for a database whose disk is not monitored."""

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from hkall_gateway.circulation.borrowing import RequestTitle
-from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey, Library
 from hkall_gateway.circulation.fines import Pay
 from hkall_gateway.circulation.jobs.rounds import ROUNDS, Rounds
@@ -50,8 +49,8 @@ from hkall_gateway.rules.partners import Charges, Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Position, Request, Sensitive, Side
-from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
+from tests.circulation.witness import WitnessedCirculation, WitnessStore
 from tests.readers import CATEGORY, with_readers
 
 PUBLISHED = Policy()
@@ -116,13 +115,13 @@ class DeskWorld:
             create_all(engine)
         self._numbers = count(1)
         self.listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None
-        self.store = SoleStore(self.engine, self._unit)
+        self.store = WitnessStore(self.engine, self._unit)
         with self.engine.connect() as connection:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(lambda unit: unit.partners.write(partners))
         ils = Snapshot(ConnectorTools(store=self.store, agency="HKU", verify=_never))
-        self.circulation = Circulation(
+        self.circulation = WitnessedCirculation(
             self.store,
             ConnectedSystem(self.store, ils, lambda: self.library, lambda: self.now),
             lambda: self.library,

@@ -221,7 +221,7 @@ def mark_bounced(context: Context, command: MarkBounced) -> LetterBounced | Refu
     unit, now = context.unit, context.now
     letter = unit.notices.find(command.letter)
     if letter is None:
-        return Refused(why=Reason.UNKNOWN_REQUEST)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     if letter.state is NoticeState.UNDELIVERABLE:
         return LetterBounced(command.letter, again=True)
     unit.notices.set_state(command.letter, NoticeState.UNDELIVERABLE, f"bounced {command.status}".strip(), now)

@@ -114,7 +114,6 @@ class Bill(Command[None, "Billed"]):
     item: ItemKey | None = None
 
 
-"""Positions in which the pickup location can still change."""
 FEE: Final = "fee"
 
 

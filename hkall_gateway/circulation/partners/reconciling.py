@@ -155,9 +155,9 @@ def correct(context: Context, command: Correct) -> Noted | Refused:
     pair, theirs, reason, by = command.pair, command.theirs, command.reason, command.by
     request = context.unit.requests.find(pair.request)
     if not reason.strip():
-        return Refused(why=Reason.REASON_NEEDED)
+        return context.refuse(Reason.REASON_NEEDED, by, request)
     if request is None or request.position != pair.ours or pair.mend not in HOW:
-        return Refused(why=Reason.WRONG_POSITION)
+        return context.refuse(Reason.WRONG_POSITION, by, request)
     facts = {"theirs": pair.theirs, "mend": pair.mend, "reason": reason}
     context.unit.note(request, "RECONCILED", facts, context.now, by)
     item = request.item or (ItemKey(request.partner, theirs.barcode) if theirs.barcode else None)

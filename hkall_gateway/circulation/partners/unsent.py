@@ -41,8 +41,8 @@ from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxSt
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 RETRY, DONE, DROP = "retry", "done", "drop"
-GONE: Final = Refused(why=Reason.UNKNOWN_REQUEST)
-NO_REASON: Final = Refused(why=Reason.REASON_NEEDED)
+GONE: Final = Reason.UNKNOWN_REQUEST
+NO_REASON: Final = Reason.REASON_NEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
     unit = context.unit
     row = unit.outbox.row(command.number)
     if row is None or not unit.outbox.retry(command.number, context.now):
-        return GONE
+        return context.refuse(GONE, command.by)
     unit.circuits.keep(replace(unit.circuits.find(row.line), rests_until=None))
     return _journal_message(context, row, "OUTBOX_RETRIED", "", command.by)
 
@@ -110,9 +110,9 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
     """Drop a row that this version cannot read. The request does not change: `reconcile` shows the difference."""
     unit, number, reason = context.unit, command.number, command.reason
     if not reason.strip():
-        return NO_REASON
+        return context.refuse(NO_REASON, command.by)
     if not unit.outbox.close(number, OutboxState.DROPPED, reason, context.now):
-        return GONE
+        return context.refuse(GONE, command.by)
     request = unit.requests.find(unit.outbox.request_of(number))
     if request is not None:
         unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, command.by)
@@ -122,9 +122,9 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
 def _close_row(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
     row = context.unit.outbox.row(command.number)
     if not command.reason.strip():
-        return NO_REASON
+        return context.refuse(NO_REASON, command.by)
     if row is None or not context.unit.outbox.close(command.number, state, command.reason, context.now):
-        return GONE
+        return context.refuse(GONE, command.by)
     return row
 
 
@@ -256,7 +256,7 @@ def with_message(unit: UnitOfWork, command: Settle) -> Settle:
 def _write_again(context: Context, command: Settle) -> Noted | Refused:
     row = _find_letter(context.unit, command.number)
     if row is None:
-        return GONE
+        return context.refuse(GONE, command.by)
     context.unit.outbox.put(row.send, row.payload, command.by.corr, context.now)
     context.unit.notices.set_state(command.number, NoticeState.QUEUED, "", context.now)
     return _journal_letter(context, command, row, "LETTER_RETRIED")
@@ -265,7 +265,7 @@ def _write_again(context: Context, command: Settle) -> Noted | Refused:
 def _letter_done(context: Context, command: Settle) -> Noted | Refused:
     row = _find_letter(context.unit, command.number)
     if row is None or not command.reason.strip():
-        return GONE if row is None else NO_REASON
+        return context.refuse(GONE if row is None else NO_REASON, command.by)
     result = _journal_letter(context, command, row, "LETTER_DONE")
     deliveries.record_letter_result(context, row, _by_hand(context, "by hand"), command.by)
     return result
@@ -274,7 +274,7 @@ def _letter_done(context: Context, command: Settle) -> Noted | Refused:
 def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
     row = _find_letter(context.unit, command.number)
     if row is None or not command.reason.strip():
-        return GONE if row is None else NO_REASON
+        return context.refuse(GONE if row is None else NO_REASON, command.by)
     context.unit.notices.set_state(command.number, NoticeState.DROPPED, command.reason, context.now)
     return _journal_letter(context, command, row, "LETTER_DROPPED")
 
@@ -304,9 +304,9 @@ def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
 
 def _settle_document(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Noted | Refused:
     if not command.reason.strip():
-        return NO_REASON
+        return context.refuse(NO_REASON, command.by)
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
-        return GONE
+        return context.refuse(GONE, command.by)
     return Noted(request="", note=state)
 
 

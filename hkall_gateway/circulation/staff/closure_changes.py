@@ -17,7 +17,7 @@ from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
+from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, RequestChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ def _closed_days_ahead(context: Context) -> dates.Closures:
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
     """Add a day on which we are closed. The next `load closures` replaces all closed days of the libraries in its file."""
     if not command.reason.strip():
-        return Refused(why=Reason.REASON_NEEDED)
+        return context.refuse(Reason.REASON_NEEDED, command.by)
     if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
-        return Refused(why=Reason.WRONG_DATE, detail={"on": command.day})
+        return context.refuse(Refusal(Reason.WRONG_DATE, detail={"on": command.day}), command.by)
     add_closure(context.unit, context.library.agency, command.day, command.reason)
     return Noted(request="", note=command.day.isoformat())
 
