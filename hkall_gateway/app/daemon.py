@@ -247,7 +247,7 @@ class Daemon:
         now = self._clock()
         locked = bind(cards.lock, card, now + timedelta(seconds=seconds), now)
         written = self.store.write(locked, LockSet(card), repeatable=True)
-        written.addErrback(_ignore_unavailable)
+        _ = written.addErrback(_ignore_unavailable)
 
     def _make_unit(self, connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)

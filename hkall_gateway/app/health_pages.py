@@ -63,7 +63,7 @@ class CachedPage:
         return answer
 
     def _start_making(self) -> None:
-        ensureDeferred(self._make()).addCallback(self._send_page)
+        _ = ensureDeferred(self._make()).addCallback(self._send_page)
 
     def _send_page(self, page: HttpPage) -> None:
         self._free_s = self._clock.seconds() + self._every_s
@@ -85,7 +85,7 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
         request.write(page.body)
         request.finish()
 
-    making.addCallback(answer)
+    _ = making.addCallback(answer)
     return NOT_DONE_YET
 
 

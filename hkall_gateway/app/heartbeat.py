@@ -204,7 +204,7 @@ class Heartbeat:
         self._timer = self._clock.callLater(BEAT_S, self._beat_now)
 
     def _beat_now(self) -> None:
-        ensureDeferred(self.beat())
+        _ = ensureDeferred(self.beat())
         self._schedule_beat()
 
 

@@ -91,7 +91,7 @@ class Channel(Int32StringReceiver):
         self._waiting[number] = answer
         self._send(number, question)
         if patience_s is not None:
-            answer.addTimeout(patience_s, clock)
+            _ = answer.addTimeout(patience_s, clock)
         return answer.addBoth(self._forget_question, number)
 
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
@@ -99,7 +99,7 @@ class Channel(Int32StringReceiver):
         number, content = orjson.loads(data)
         if number > 0:
             answer = Deferred.fromCoroutine(self._answers[content]())
-            answer.addCallback(partial(self._send, -number)).addErrback(_log_bug)
+            _ = answer.addCallback(partial(self._send, -number)).addErrback(_log_bug)
         elif waiting := self._waiting.get(-number):
             waiting.callback(content)
 
@@ -253,7 +253,9 @@ class PagesProcess:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=self._environ)
         self._process, self._began_s = process, self._reactor.seconds()
         self._channel = connect(self._reactor, own, {}, partial(self._kill_later, process))
-        self._channel.ask("ports", self._reactor, None).addCallbacks(self._connect_channel, lambda lost: lost.trap(*NO_ANSWER))
+        _ = self._channel.ask("ports", self._reactor, None).addCallbacks(
+            self._connect_channel, lambda lost: lost.trap(*NO_ANSWER)
+        )
         threading.Thread(target=self._reap, args=(process,), name="pages", daemon=True).start()
 
     def _connect_channel(self, ports: int) -> None:
@@ -268,7 +270,7 @@ class PagesProcess:
     def _watch(self) -> None:
         """Check that the child answers. A child that hangs would keep its ports, so that browsers wait and get no error."""
         if self._channel is not None:
-            self._channel.ask("ports", self._reactor, WATCH_S).addCallbacks(self._note_answer, self._note_silence)
+            _ = self._channel.ask("ports", self._reactor, WATCH_S).addCallbacks(self._note_answer, self._note_silence)
 
     def _note_answer(self, _ports: int) -> None:
         self._unanswered = 0

@@ -123,7 +123,7 @@ class ProxyReports:
             return
         self._recorded_at = now
         LOG.warning("web.proxy_unreadable", peer=proxy)
-        Deferred.fromCoroutine(self._record(now))
+        _ = Deferred.fromCoroutine(self._record(now))
 
     async def _record(self, now: datetime) -> None:
         with suppress(Unavailable):  # the next report is recorded

@@ -169,7 +169,7 @@ class Courier:
                 for row in rows:  # each delivery polls again when done, since the next row with its ordering key may be due
                     done = ensureDeferred(self.deliver(row))
                     self._under_way[done] = row.id
-                    done.addBoth(self._end_delivery, done)
+                    _ = done.addBoth(self._end_delivery, done)
         except Unavailable:  # the store has logged the reason
             self._unsure = True
         except Exception:

@@ -116,7 +116,7 @@ class LiveStatus:
                 continue
             channel.waiting[bib_id] = copies
             if not channel.title:
-                Deferred.fromCoroutine(self._ask_all(channel))
+                _ = Deferred.fromCoroutine(self._ask_all(channel))
 
     async def _ask_all(self, channel: _Channel) -> None:
         """Send a partner's waiting queries, one after another."""

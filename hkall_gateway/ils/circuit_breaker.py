@@ -165,7 +165,7 @@ class CircuitBreaker:
 
     def _begin_trial(self) -> None:
         assert self._health.trial is not None  # checked by _start_trial_in
-        Deferred.fromCoroutine(self._health.trial()).addBoth(self._end_trial)
+        _ = Deferred.fromCoroutine(self._health.trial()).addBoth(self._end_trial)
 
     def _end_trial(self, result: object) -> None:
         self._health.due = None

@@ -110,7 +110,7 @@ class Ncip:
     async def _send(self, service: str, fields: Fields, no: Collection[str], allowed_s: float) -> NcipMessage | None:
         asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
         if self._outside.clock is not None:
-            asking.addTimeout(allowed_s, cast(IReactorTime, self._outside.clock))
+            _ = asking.addTimeout(allowed_s, cast(IReactorTime, self._outside.clock))
         try:
             reply = await asking
         except TooLate:

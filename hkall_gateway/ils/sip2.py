@@ -129,7 +129,7 @@ class ConnectionPool:
         """Wait for a free connection. Raise Unreachable if the time left for the current message runs out."""
         waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
-            waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
+            _ = waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
         try:
             await waiting
         except TooLate:

@@ -215,8 +215,8 @@ class DocumentSite(BoundedSite):
             deadline=deadline,
         )
         answering = self.responder.respond(posted)
-        answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,))
-        answering.addBoth(self._finish_document)
+        _ = answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,))
+        _ = answering.addBoth(self._finish_document)
 
     def _send_reply(self, reply: bytes, request: DocumentRequest) -> None:
         if not request.gone:

@@ -262,7 +262,7 @@ class Upstream:
             raise Unreachable("no time is left for this message")
         self._left = self._sent = False
         going = Deferred.fromCoroutine(self._converse(body, allowed_s))
-        going.addTimeout(allowed_s, cast(Any, self._clock))
+        _ = going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
         except Exception as failed:  # whatever failed, the local system counts as unreachable
@@ -309,7 +309,7 @@ class Upstream:
         is_query = body[:2].decode("latin-1") in LOOKS
         first_try = Deferred.fromCoroutine(self._send_request(kept, body))
         if is_query and self._clock.seconds() - self._answered_s >= IDLE_S:
-            first_try.addTimeout(allowed_s * FIRST_TRY, cast(Any, self._clock))
+            _ = first_try.addTimeout(allowed_s * FIRST_TRY, cast(Any, self._clock))
         try:
             return await first_try
         except TimedOut:

@@ -105,7 +105,7 @@ class TerminalConnection(TwistedProtocol):
             return
         if not self._serving and self._waiting:
             self._serving = True
-            Deferred.fromCoroutine(self._serve_messages())
+            _ = Deferred.fromCoroutine(self._serve_messages())
         self._apply_backpressure()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802

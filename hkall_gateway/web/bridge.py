@@ -145,7 +145,7 @@ def _start_work(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
     async def work() -> T:
         return await begin()
 
-    Deferred.fromCoroutine(work()).addBoth(partial(_settle_answer, answer))
+    _ = Deferred.fromCoroutine(work()).addBoth(partial(_settle_answer, answer))
 
 
 def _settle_answer(answer: Future[T], result: T | Failure | TooSlow) -> None:

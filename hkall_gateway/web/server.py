@@ -81,7 +81,7 @@ class ThreadShare:
     def render(self, work: Work) -> None:
         """Queue a request until a thread is free. Drop the request if the caller disconnects first."""
         self._queue.add(work)
-        work.item.notifyFinish().addBoth(lambda _: self._queue.remove(work))
+        _ = work.item.notifyFinish().addBoth(lambda _: self._queue.remove(work))
         self._start_next()
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
@@ -128,8 +128,8 @@ class PagesResource(Resource):
         if request.too_long:
             return _answer_plainly(request, 413, TOO_LONG)
         self._in_hand += 1
-        request.notifyFinish().addBoth(self._request_done)
-        Deferred.fromCoroutine(self._hand_over(request)).addErrback(request.processingFailed)
+        _ = request.notifyFinish().addBoth(self._request_done)
+        _ = Deferred.fromCoroutine(self._hand_over(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
 
     async def _hand_over(self, request: BoundedRequest) -> None:

@@ -324,7 +324,7 @@ class Rounds:
 
     def _begin_check(self) -> None:
         self._looking = ensureDeferred(self.run_due())
-        self._looking.addBoth(self._end_check)
+        _ = self._looking.addBoth(self._end_check)
 
     def _end_check(self, result: Failure | None) -> None:
         self._looking = None

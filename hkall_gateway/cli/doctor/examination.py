@@ -285,7 +285,7 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
             reactor.stop()
 
     def begin() -> None:
-        gatherResults([ensureDeferred(one_after(one)) for one in chosen], consumeErrors=True).addBoth(end)
+        _ = gatherResults([ensureDeferred(one_after(one)) for one in chosen], consumeErrors=True).addBoth(end)
 
     reactor.addSystemEventTrigger("before", "shutdown", stopping.append, True)
     reactor.callWhenRunning(begin)

@@ -77,7 +77,7 @@ async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
         late.append(True)
         return value
 
-    going.addTimeout(seconds, reactor, onTimeoutCancel=too_late)
+    _ = going.addTimeout(seconds, reactor, onTimeoutCancel=too_late)
     try:
         return await going
     except Exception as failed:

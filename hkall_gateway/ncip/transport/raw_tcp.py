@@ -146,7 +146,7 @@ class NcipConnection(Protocol):
     def _start_answering(self) -> None:
         """Start answering the waiting documents, unless they are already being answered."""
         if self._waiting and not self._busy:
-            ensureDeferred(self._answer_all())
+            _ = ensureDeferred(self._answer_all())
         self._hold_back()
 
     def _hold_back(self) -> None:

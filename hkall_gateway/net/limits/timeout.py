@@ -78,7 +78,7 @@ class Timeout:
         about to commit.
         """
         held = _Pending(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
-        copy_context().run(_start_work, work, held.deadline).addBoth(self._finish, held)
+        _ = copy_context().run(_start_work, work, held.deadline).addBoth(self._finish, held)
         if not held.answer.called:
             heapq.heappush(self._pending, (held.deadline.until_s, next(self._numbers), held))
             self._set_timer()
