@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -195,6 +196,15 @@ def test_log_lines_about_unknown_callers_are_limited_and_counted(world: World) -
 
 
 # ---- agencies in another case
+
+
+def test_reply_header_names_us_as_the_requester_does(world: World) -> None:
+    """A peer compares the agency that answers with the name under which it has configured us."""
+    body = world.document(DISCOVERY, "LookupUser", "d-key", UserId=UG1)
+    ours = re.compile(rb"(ToAgencyId>\s*<[\w:]*AgencyId[^>]*>)HKU<")
+    reply = world.send(ours.sub(rb"\1Hku<", body))
+    assert ours.search(body)
+    assert reply.text("ResponseHeader/FromAgencyId/AgencyId") == "Hku"
 
 
 def test_agency_is_case_insensitive(world: World) -> None:
