@@ -2,7 +2,7 @@
 
 Three gateways receive the same documents. `once` receives every document once, `often` receives it up to three times before the
 next one, and `forgetful` cannot use its inbox for documents repeated after an undo. All three have the same record after each
-step. HKALL_SEEDS=50 plays 200 more sequences.
+step. HKALL_SEEDS=N plays 4 N more sequences.
 """
 
 from __future__ import annotations

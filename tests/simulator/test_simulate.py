@@ -1,6 +1,6 @@
 """Simulated libraries on lossy channels with crashes lose no message; and the simulation would detect a loss.
 
-`make test` runs two short simulations, `make test-long` more; with HKALL_SEEDS=50 (set by .ci/run) also that many of ten days.
+`make test` runs two short simulations, `make test-long` more; with HKALL_SEEDS=20 (set by .ci/run) also that many of ten days.
 """
 
 from __future__ import annotations
