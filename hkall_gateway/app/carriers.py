@@ -118,7 +118,8 @@ def partner_carrier(
             return DeliveryResult(kind=DeliveryKind.ACCEPTED, detail=f"{partner.protocol} has no message for it", untold=True)
         unsure = row.state == OutboxState.UNSURE
         answer = await client.deliver(message, partner, unsure=unsure, look_for=look_for if traits.looks else ())
-        if traits.decides_apart and send in DECISIONS:
+        is_receipt = traits.decides_apart and answer.kind is not DeliveryKind.REFUSED
+        if is_receipt and send in DECISIONS:  # a refusal at receipt is the decision itself
             return replace(answer, pending=True)
         return answer
 

@@ -36,11 +36,16 @@ OURS, OUR_BIB = "X0000003", "b0003"
 
 @dataclass
 class Peer:
-    """A partner that takes slips, and confirms their receipt."""
+    """A partner that takes slips, and confirms their receipt.
+
+    Attributes:
+        refused: Why it refuses a slip, in its reply with status 409.
+    """
 
     port: int
     heard: list[dict[str, Any]] = field(default_factory=list)
     status: int = 200
+    refused: str = ""
 
     def says(self) -> list[str]:
         return list(dict.fromkeys(slip["say"] for slip in self.heard))
@@ -58,7 +63,7 @@ class Page(BaseHTTPRequestHandler):
             self._peer.heard.append(json.loads(body))
         self.send_response(self._peer.status)
         self.end_headers()
-        self.wfile.write(json.dumps({"received": True, "refused": ""}).encode())
+        self.wfile.write(json.dumps({"received": True, "refused": self._peer.refused}).encode())
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -301,6 +306,20 @@ def test_book_is_lent_over_an_installed_protocol_with_a_crash_between_every_two_
     scene.crash()
     scene.hears("tell_borrower_home")
     assert gateway.position(OURS) == "CLOSED"
+
+
+@pytest.mark.long
+def test_cancellation_that_the_lender_refuses_at_receipt_is_settled(scene: Scene) -> None:
+    gateway, peer = scene.gateway, scene.peer
+    assert not gateway.request("w-1").has("Problem")
+    scene.hears("ask_lender")
+    (request,) = json.loads(gateway.command("requests", "list", "--json"))
+    peer.status, peer.refused = 409, "Unknown Request"
+
+    gateway.command("request", "cancel", request["id"], "--reason", "found on the shelf")
+
+    until(lambda: json.loads(gateway.command("requests", "list", "--json")) == [], "the end of the cancellation")
+    assert "CANCELLED" in gateway.command("requests", "show", request["id"])
 
 
 @pytest.mark.long
