@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -192,7 +193,7 @@ def test_page_contains_no_patron_name_or_address(site: Site) -> None:
     for kind in ("dead", "waiting", "letters", "quarantine"):
         text = browser.get(f"/staff/unsent?kind={kind}").text
         assert "@" not in text
-        assert "UG1" not in text
+        assert re.search(r"\bUG1\b", text) is None  # a random token may contain these letters
 
 
 # ---- letters
