@@ -258,6 +258,26 @@ def test_quarantined_document_is_processed_again_and_settled(site: Site) -> None
     assert (found.state, found.settled_by, found.reason) == ("replayed", "supervisor", "loaded now")
 
 
+def test_document_that_is_settled_already_is_not_processed_again(site: Site) -> None:
+    replayed: list[int] = []
+
+    async def replay(document: QuarantinedDocument) -> str | Refused:
+        replayed.append(document.id)
+        return ""
+
+    site.replay = replay
+    number = kept(site)
+    again = {"at": "/staff/unsent?kind=quarantine", "row": str(number), "how": "replay", "reason": "loaded now"}
+    browser = site.staff("supervisor")
+    assert browser.post("/staff/unsent/quarantine", **again).status_code == 303
+
+    answer = browser.post("/staff/unsent/quarantine", **again)
+
+    assert answer.status_code == 409
+    assert "It is settled already" in answer.text
+    assert replayed == [number]
+
+
 @pytest.mark.parametrize("said", ["Unknown Item: none", Refused(why=Reason.UNKNOWN_ITEM)])
 def test_quarantined_document_that_still_matches_no_request_stays(site: Site, said: str | Refused) -> None:
     async def replay(_document: QuarantinedDocument) -> str | Refused:

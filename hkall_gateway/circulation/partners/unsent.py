@@ -41,8 +41,6 @@ from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxSt
 from hkall_gateway.rules.vocabulary import Actor, Position
 
 RETRY, DONE, DROP = "retry", "done", "drop"
-GONE: Final = Reason.UNKNOWN_REQUEST
-NO_REASON: Final = Reason.REASON_NEEDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +73,7 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
     unit = context.unit
     row = unit.outbox.row(command.number)
     if row is None or not unit.outbox.retry(command.number, context.now):
-        return context.refuse(GONE, command.by)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     unit.circuits.keep(replace(unit.circuits.find(row.line), rests_until=None))
     return _journal_message(context, row, "OUTBOX_RETRIED", "", command.by)
 
@@ -110,9 +108,9 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
     """Drop a row that this version cannot read. The request does not change: `reconcile` shows the difference."""
     unit, number, reason = context.unit, command.number, command.reason
     if not reason.strip():
-        return context.refuse(NO_REASON, command.by)
+        return context.refuse(Reason.REASON_NEEDED, command.by)
     if not unit.outbox.close(number, OutboxState.DROPPED, reason, context.now):
-        return context.refuse(GONE, command.by)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     request = unit.requests.find(unit.outbox.request_of(number))
     if request is not None:
         unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, command.by)
@@ -122,9 +120,9 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
 def _close_row(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
     row = context.unit.outbox.row(command.number)
     if not command.reason.strip():
-        return context.refuse(NO_REASON, command.by)
+        return context.refuse(Reason.REASON_NEEDED, command.by)
     if row is None or not context.unit.outbox.close(command.number, state, command.reason, context.now):
-        return context.refuse(GONE, command.by)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     return row
 
 
@@ -256,27 +254,37 @@ def with_message(unit: UnitOfWork, command: Settle) -> Settle:
 def _write_again(context: Context, command: Settle) -> Noted | Refused:
     row = _find_letter(context.unit, command.number)
     if row is None:
-        return context.refuse(GONE, command.by)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     context.unit.outbox.put(row.send, row.payload, command.by.corr, context.now)
     context.unit.notices.set_state(command.number, NoticeState.QUEUED, "", context.now)
     return _journal_letter(context, command, row, "LETTER_RETRIED")
 
 
 def _letter_done(context: Context, command: Settle) -> Noted | Refused:
-    row = _find_letter(context.unit, command.number)
-    if row is None or not command.reason.strip():
-        return context.refuse(GONE if row is None else NO_REASON, command.by)
+    row = _find_letter_to_close(context, command)
+    if isinstance(row, Refused):
+        return row
     result = _journal_letter(context, command, row, "LETTER_DONE")
     deliveries.record_letter_result(context, row, _by_hand(context, "by hand"), command.by)
     return result
 
 
 def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
-    row = _find_letter(context.unit, command.number)
-    if row is None or not command.reason.strip():
-        return context.refuse(GONE if row is None else NO_REASON, command.by)
+    row = _find_letter_to_close(context, command)
+    if isinstance(row, Refused):
+        return row
     context.unit.notices.set_state(command.number, NoticeState.DROPPED, command.reason, context.now)
     return _journal_letter(context, command, row, "LETTER_DROPPED")
+
+
+def _find_letter_to_close(context: Context, command: Settle) -> OutboxRow | Refused:
+    """Find the letter that the command closes. Refuse a letter that is settled, and a command without a reason."""
+    row = _find_letter(context.unit, command.number)
+    if row is None:
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
+    if not command.reason.strip():
+        return context.refuse(Reason.REASON_NEEDED, command.by)
+    return row
 
 
 def _find_letter(unit: UnitOfWork, number: int) -> OutboxRow | None:
@@ -304,9 +312,9 @@ def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
 
 def _settle_document(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Noted | Refused:
     if not command.reason.strip():
-        return context.refuse(NO_REASON, command.by)
+        return context.refuse(Reason.REASON_NEEDED, command.by)
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
-        return context.refuse(GONE, command.by)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     return Noted(request="", note=state)
 
 

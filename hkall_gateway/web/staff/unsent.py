@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, MarkReplayed, Settle, UnsentMessage
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import SentMessage
 from hkall_gateway.db.outbox import WAITING
@@ -141,14 +141,14 @@ def _replay_document(command: Settle) -> str:
     web = services()
     kept = execute(queries.find_quarantined(command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
-        return _why_unsettled(unsent.GONE)
+        return _why_unsettled(Refused(why=Reason.UNKNOWN_REQUEST))
     problem = run(web.replay(kept))
     if problem:
         return sentence(problem) if isinstance(problem, Refused) else problem
     return _why_unsettled(execute(MarkReplayed(command.by, command.number, command.reason)))
 
 
-def _why_unsettled(outcome: object) -> str:
+def _why_unsettled(outcome: Noted | Refused) -> str:
     """Return why a row was not settled, or "" if the row was settled."""
     if not isinstance(outcome, Refused):
         return ""
