@@ -272,16 +272,26 @@ def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
 
 def note_properties(context: Context, command: NoteProperties) -> PropertiesNoted | Refused:
     """Record the properties that a terminal reports for a copy. Refuse an unknown copy."""
-    found = find_open_request(context.unit, command.barcode, "")
-    if isinstance(found, Refused):
-        return context.refuse(found.why, command.by)
-    holdings = context.unit.holdings
-    known = holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
-    item, title = (found.item, found.full_title) if found else (known.key, holdings.full_title(known)) if known else (None, "")
+    request = find_open_request(context.unit, command.barcode, "")
+    if isinstance(request, Refused):
+        return context.refuse(request.why, command.by)
+    if request is not None:
+        item, title = request.item, request.full_title
+    else:
+        item, title = _find_own_copy(context, command.barcode)
     if item is None:
         return context.refuse(Reason.UNKNOWN_ITEM, command.by)
     cards.note_properties(context.unit, item, command.text, context.now, command.by)
     return PropertiesNoted(item=item, title=title, text=command.text)
+
+
+def _find_own_copy(context: Context, barcode: str) -> tuple[ItemKey | None, str]:
+    """Return the key and the title of our copy, or (None, "") if we have none."""
+    holdings = context.unit.holdings
+    copy = holdings.find(ItemKey(context.library.agency, barcode))
+    if copy is None:
+        return None, ""
+    return copy.key, holdings.full_title(copy)
 
 
 def _language_of(facts: BorrowerFacts) -> str:
