@@ -34,8 +34,6 @@ from demo.demo_ports import Ports
 from tests import databases
 from tests.company import ANY_DAY, SOON, gateway_ports, until
 
-pytestmark = pytest.mark.long
-
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 CARD, PIN = "P0001", "1234"
 OWN_ITEMS = ("30001", "30002")
@@ -101,7 +99,10 @@ def serve(folder: Path, own_system: int) -> Iterator[Site]:
     ports = gateway_ports()
     partners = [initiator.listen(("127.0.0.1", port), library.make_open_library(PIN)) for port in ports.partners.values()]
     ils = {"connector": "sip2", "host": "127.0.0.1", "port": own_system, "relay": True}
-    keys = {"ils": {**ils, "login": "gateway", "password_env": "HKALL_ILS", "timeout_s": 2.0}}
+    keys = {
+        "ils": {**ils, "login": "gateway", "password_env": "HKALL_ILS", "timeout_s": 2.0},
+        "database": {"url": databases.url("sqlite:///hkall.db")},
+    }
     path = demo_setup.write_config(folder, ports, ANY_DAY, SOON, keys)
     environ = {**os.environ, **demo_setup.environment(ports), "HKALL_ILS": library.PASSWORD}
     databases.fill(path, environ)
