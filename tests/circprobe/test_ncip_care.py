@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from circprobe.cli import main
 from circprobe.ncip import content, documents
 from circprobe.scripted import library, ncip_responder
+from circprobe.scripted.ncip_faults import NcipFault
 from circprobe.scripted.ncip_responder import ScriptedResponder
 from click.testing import CliRunner
 
@@ -67,6 +69,32 @@ def test_kit_keeps_to_ten_documents_a_second_and_two_connections(
     assert len(times) > 25
     assert max(sum(start <= t < start + 1.0 for t in times) for start in times) <= 10
     assert responder.most_connections <= 2
+
+
+def test_responder_that_refuses_the_caller_is_asked_once_and_not_blamed(responder: ScriptedResponder, tmp_path: Path) -> None:
+    responder.answers.fault = NcipFault(does="refuses its partners")
+    path = tmp_path / "out.json"
+
+    code, _ = interview(responder, "--load", "--json", str(path))
+
+    report = json.loads(path.read_text("utf-8"))
+    found = {result["number"]: result for result in report["results"]}
+    assert (code, report["failed_musts"]) == (0, [])
+    assert found["NR-115"]["outcome"] == found["NR-401"]["outcome"] == "not tried"
+    assert found["NR-115"]["detail"].startswith("the caller is refused with Agency Authent")
+    assert found["NR-401"]["detail"] == "rests on NR-115, which was not met"
+    from_us = [body for _, _, body in responder.answers.log if b"HKA" in body]
+    assert len(from_us) == 1
+
+
+def test_responder_that_refuses_the_caller_with_its_secret_fails(responder: ScriptedResponder, tmp_path: Path) -> None:
+    responder.answers.fault = NcipFault(does="refuses its partners")
+    path = tmp_path / "out.json"
+
+    code, _ = interview(responder, "--load", "--secret-env", "PIN", "--json", str(path))
+
+    assert code == 1
+    assert json.loads(path.read_text("utf-8"))["failed_musts"] == ["NR-115"]
 
 
 def test_names_pins_and_cards_are_in_no_output(responder: ScriptedResponder, tmp_path: Path) -> None:

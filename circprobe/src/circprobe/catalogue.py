@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -50,6 +50,7 @@ class Clause:
         on: of a clause about whoever calls us: the messages that it judges.
         when: the situation in which the clause says anything; else it is not tried.
         readings: two readings of the standard. Such a clause is never failed, but unclear.
+        excused_without: what the person did not give may be why it fails; then it is not tried.
         advice: one sentence for the vendor.
         fault: the planted fault that this clause finds, for the scripted peers.
     """
@@ -68,6 +69,7 @@ class Clause:
     offers: tuple[str, ...] = ()
     rests_on: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
+    excused_without: str = ""
     fault: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -111,7 +113,8 @@ def parse(role: str, text: str) -> Catalogue:
     # What a passive clause judges is the whole recording.
     probes.setdefault("recording", Probe("recording"))
 
-    clauses = [_make_clause(row) for row in document["clause"]]
+    proved_by: Mapping[str, str] = document.get("proved_by", {})
+    clauses = [_resting(_make_clause(row), probes, proved_by) for row in document["clause"]]
     _check(clauses, probes)
     return Catalogue(role, tuple(_in_order(clauses)), probes)
 
@@ -143,11 +146,21 @@ def _make_clause(row: Mapping[str, Any]) -> Clause:
             offers=tuple(row.get("offers", ())),
             rests_on=tuple(row.get("rests_on", ())),
             readings=tuple(row.get("readings", ())),
+            excused_without=row.get("excused_without", ""),
             fault=row.get("fault", {}),
         )
     except KeyError as missing:
         message = f"clause {row.get('number', row)} has no {missing}"
         raise CatalogueError(message) from None
+
+
+def _resting(clause: Clause, probes: Mapping[str, Probe], proved_by: Mapping[str, str]) -> Clause:
+    """Let a clause rest on those that prove what it needs, such as an agency that is known."""
+    probe = probes.get(clause.probe, Probe(clause.probe))
+    needs = (*probe.needs, *clause.needs)
+    proofs = [proved_by[need] for need in needs if need in proved_by]
+    rests_on = [number for number in proofs if number != clause.number]
+    return replace(clause, rests_on=(*rests_on, *clause.rests_on))
 
 
 def _check(clauses: Sequence[Clause], probes: Mapping[str, Probe]) -> None:

@@ -364,6 +364,8 @@ def ncip_responder(url: str, **options: Any) -> None:
     given.update(need for need in ("user", "pin", "item") if values[need])
     if values["from"] and values["to"]:
         given.add("agency")
+    if agency_secret or token:
+        given.add("proof")
     if options["version_1"]:
         given.add("version-1")
 

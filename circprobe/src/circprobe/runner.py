@@ -54,6 +54,7 @@ GIVEN_BY = {
     "load": "--load",
     "user": "--user",
     "agency": "--from and --to",
+    "proof": "--secret-env or --bearer-env, if --from and --to are right",
     "version-1": "--version-1",
     "error-detection": "error detection, which --no-error-detection switched off",
 }
@@ -111,7 +112,7 @@ class Runner:
             elif prerequisite in self._blocked:
                 self._blocked[clause.number] = self._blocked[prerequisite]
         if clause.number in self._blocked:
-            reason = f"rests on {self._blocked[clause.number]}, which failed"
+            reason = f"rests on {self._blocked[clause.number]}, which was not met"
             return Result(clause, Outcome.NOT_TRIED, reason)
 
         missing = [need for need in self.catalogue.needs_of(clause) if need not in self.given]
@@ -148,6 +149,12 @@ class Runner:
         return not any(self.driver.judge(condition, case) for condition in clause.when)
 
     def _not_met(self, clause: Clause, wrong: str, case: list[Exchange]) -> Result:
+        excuse = clause.excused_without
+        if excuse and excuse not in self.given:
+            # Nothing is asked that rests on it, or each question would be one more wrong proof.
+            self._blocked[clause.number] = clause.number
+            reason = f"{wrong}: needs {GIVEN_BY.get(excuse, excuse)}"
+            return Result(clause, Outcome.NOT_TRIED, reason, tuple(case))
         if clause.readings:
             detail = f"{wrong}. Two readings: " + " / ".join(clause.readings)
             return Result(clause, Outcome.UNCLEAR, detail, tuple(case))

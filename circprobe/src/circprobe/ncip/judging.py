@@ -17,6 +17,15 @@ from circprobe.results import Exchange
 Checker = Callable[["Case", Mapping[str, Any]], str]
 CHECKERS: dict[str, Checker] = {}
 
+CALLER_REFUSED = {
+    "Agency Authentication Failed",
+    "System Authentication Failed",
+    "Unknown Agency",
+    "Unknown System",
+}
+"""Problems that are about who calls, not about what is asked."""
+_HTTP_REFUSAL = re.compile(r"HTTP (?:401|403|407);")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -155,6 +164,22 @@ def check_problem(case: Case, expectation: Mapping[str, Any]) -> str:
     if wanted != "any" and not set(types) & set(wanted):
         return f"the problem is {', '.join(types) or 'without a type'}, none of {', '.join(wanted)}"
     return ""
+
+
+@checker("caller")
+def check_caller(case: Case, expectation: Mapping[str, Any]) -> str:
+    """Want no answer that says that the caller is unknown, or that its proof is missing."""
+    del expectation
+    exchange = case.exchange({})
+    if _HTTP_REFUSAL.match(exchange.note):
+        return f"the caller is refused with {exchange.note.partition(';')[0]}"
+    try:
+        types = documents.read(exchange.received).problems()
+    except Unreadable:
+        # Another clause judges the form of the answer.
+        return ""
+    refusals = CALLER_REFUSED & set(types)
+    return f"the caller is refused with {', '.join(sorted(refusals))}" if refusals else ""
 
 
 @checker("http")

@@ -142,6 +142,8 @@ class NcipAnswers:
         is_known = not sender or sender in AGENCIES or self.knows_every_agency
         if not is_known and not self.fault.has("serves unknown agencies"):
             raise Problem("Unknown Agency", "FromAgencyId", sender)
+        if sender and self.fault.has("refuses its partners"):
+            raise Problem("Agency Authentication Failed", "FromAgencyAuthentication")
         return handler(self, document)
 
     def _header(self, document: Document) -> str:
