@@ -99,7 +99,7 @@ def serve(folder: Path, own_system: int) -> Iterator[Site]:
     ports = gateway_ports()
     partners = [initiator.listen(("127.0.0.1", port), library.make_open_library(PIN)) for port in ports.partners.values()]
     ils = {"connector": "sip2", "host": "127.0.0.1", "port": own_system, "relay": True}
-    keys = {
+    keys: dict[str, dict[str, object]] = {
         "ils": {**ils, "login": "gateway", "password_env": "HKALL_ILS", "timeout_s": 2.0},
         "database": {"url": databases.url("sqlite:///hkall.db")},
     }
