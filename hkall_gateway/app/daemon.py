@@ -316,7 +316,6 @@ class Daemon:
             metrics=self.metrics,
             now=self._clock,
             settings=table,
-            listen=table.listen,
             timeout=self._timeout(protocol, table.answer_within_s),
             other_names=table.other_names,
             proofs=self._proofs,
@@ -361,8 +360,15 @@ class Daemon:
                 max_body_bytes=table.max_body_bytes,
             )
             house = House(reactor=self._reactor, bounds=bounds, balancers=AllowList(table.proxy_from))
-            for endpoints, server in protocol.servers(self._make_peers(protocol.name), house):
-                made.append(Entrance(protocol=protocol.name, endpoints=endpoints, server=server, bounds=bounds))
+            endpoints = self.config.endpoints_of(protocol)
+            for key, server in protocol.servers(self._make_peers(protocol.name), house).items():
+                entrance = Entrance(
+                    protocol=protocol.name,
+                    endpoints=endpoints[key],
+                    server=server,
+                    bounds=bounds,
+                )
+                made.append(entrance)
         return made
 
     def _make_ops(self) -> BoundedSite:

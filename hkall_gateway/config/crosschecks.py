@@ -15,7 +15,7 @@ from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
 from hkall_gateway.db.outbox import MAIL
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
-from hkall_gateway.protocols import PACKAGED, protocols_in_use
+from hkall_gateway.protocols import DEFAULT, find_protocol, protocols_in_use
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -168,14 +168,15 @@ def _check_limits(tables: Table) -> Iterator[Fault]:
 
 def find_protocol_faults(tables: Table) -> Iterator[Fault]:
     """Require that each partner speaks one protocol, and has the keys that the protocol needs."""
-    installed = [protocol.name for protocol in protocols_in_use() if protocol.name not in PACKAGED]
+    names = [protocol.name for protocol in protocols_in_use() if protocol.name != DEFAULT]
     for index, row in _rows_at(tables, "partners"):
-        spoken = [name for name in installed if isinstance(row.get(name), dict)]
+        spoken = [name for name in names if isinstance(row.get(name), dict)]
         if len(spoken) > 1:
             yield dotted(("partners", index)), f"must speak one of {listed(spoken)}"
-        for key in () if spoken else PACKAGED["ncip"].needs:
-            if not row.get(key):
-                yield dotted(("partners", index, key)), "is missing"
+        if not spoken:
+            for key in find_protocol(DEFAULT).needs:
+                if not row.get(key):
+                    yield dotted(("partners", index, key)), "is missing"
 
 
 def _check_web(tables: Table) -> Iterator[Fault]:

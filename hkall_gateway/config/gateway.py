@@ -31,7 +31,7 @@ from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ils.packaged import DialectName
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
-from hkall_gateway.protocols import PACKAGED, BadProtocol, find_protocol
+from hkall_gateway.protocols import BadProtocol, PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal
 from hkall_gateway.rules.partners import Charges, Meaning, Partner, PartnerKeys
 from hkall_gateway.rules.plain_text import listed
@@ -390,7 +390,13 @@ class GatewayConfig(Strict):
 
     def table_of(self, protocol: str) -> ProtocolConfig:
         """Return the table of a protocol's servers. Without such a table in the file, it listens nowhere."""
-        return getattr(self, protocol, None) or ProtocolConfig()
+        table: ProtocolConfig | None = getattr(self, protocol, None)
+        return ProtocolConfig() if table is None else table
+
+    def endpoints_of(self, protocol: PartnerProtocol) -> dict[str, tuple[str, ...]]:
+        """Return the endpoints at which a protocol listens, by the key of its table that lists them."""
+        table = self.table_of(protocol.name)
+        return {key: getattr(table, key, ()) for key in protocol.listens}
 
 
 def _model_for(tables: Table) -> type[GatewayConfig]:
@@ -414,13 +420,15 @@ def _with_protocols(base: type[GatewayConfig], tables: Table) -> type[GatewayCon
     servers: dict[str, Any] = {}
     partners: dict[str, Any] = {}
     for name in dict.fromkeys([*tables, *named]):
-        if name in PartnerConfig.model_fields or name in base.model_fields or name in PACKAGED:
+        if name in PartnerConfig.model_fields or name in base.model_fields:
             continue
         try:
             protocol = find_protocol(name)
         except BadProtocol:  # an unknown key, which the model reports
             continue
-        servers[name] = (_strict(protocol.settings, ProtocolConfig, f"The servers of {name}."), ProtocolConfig())
+        table = _strict(protocol.settings, ProtocolConfig, f"The servers of {name}.")
+        has_needed_keys = any(field.is_required() for field in table.model_fields.values())
+        servers[name] = (table, ... if has_needed_keys else table())
         partners[name] = (_strict(protocol.partner_settings, Strict, f"A partner with {name}.") | None, None)
     if not servers:
         return base

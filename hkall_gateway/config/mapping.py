@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
@@ -23,7 +22,7 @@ from hkall_gateway.peers.authentication import (
 )
 from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import FileKeys, Get, UrlKeys, no_get
-from hkall_gateway.protocols import PartnerProtocol, find_protocol
+from hkall_gateway.protocols import DEFAULT, PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
@@ -80,10 +79,6 @@ def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
-CLIENTS: Final = "ncip"
-"""The protocol of all [[clients]]."""
-
-
 def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, get: Get = no_get) -> dict[str, Caller]:
     """Return the partners and clients that may send messages in a protocol, by agency. `get` fetches keys from `jwks_url`.
 
@@ -91,7 +86,7 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, ge
     """
     secret = agreed_secrets(config, environ)
     found: dict[str, Caller] = {}
-    clients = config.clients if protocol == CLIENTS else ()
+    clients = config.clients if protocol == DEFAULT else ()
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *clients)
     for row in rows:
         partner = row.plain() if isinstance(row, gateway.PartnerConfig) else None
@@ -106,9 +101,9 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, ge
 
 
 def protocol_of(config: GatewayConfig, agency: str) -> PartnerProtocol:
-    """Return the protocol of a partner or client. An agency that is no longer in the file counts as one with NCIP."""
+    """Return the protocol of a partner or client. An agency that is no longer in the file counts as one with DEFAULT."""
     named = {row.agency: row.plain().protocol for row in config.partners}
-    return find_protocol(named.get(agency, CLIENTS))
+    return find_protocol(named.get(agency, DEFAULT))
 
 
 def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:

@@ -29,7 +29,7 @@ def _flatten(row: Table, index: int, moved: dict[str, str]) -> Table:
     whole = dict(row)
     for protocol in PACKAGED.values():
         nested = whole.get(protocol.name)
-        if not isinstance(nested, dict):
+        if not isinstance(nested, dict) or not protocol.flat_keys:
             continue
         fits = {key for key in nested if key in protocol.flat_keys and key not in row}
         whole |= {key: nested[key] for key in fits}

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import table_of
+from hkall_gateway.protocols import DEFAULT, protocols_in_use
 
 
 class TakesEffect(StrEnum):
@@ -32,13 +33,30 @@ class TableKeys:
 
 _TEXT: Final = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 TABLES: Final = {table: TableKeys(**listed) for table, listed in tomllib.loads(_TEXT).items()}
-"""All configuration tables. Each key is in one of the two lists. "*" stands for all keys that are not in the other list."""
+"""All configuration tables. Each key is in one of the two lists. "*" stands for all keys that are not in the other list.
+
+Tables of protocols from other distributions are not listed, see `keys_of`.
+"""
+
+
+def keys_of(table: str) -> TableKeys:
+    """Return when the keys of a table take effect. Raises KeyError.
+
+    A protocol of another distribution has the keys of [ncip]. Its own take effect at a reload, except lists of endpoints.
+    """
+    if table in TABLES:
+        return TABLES[table]
+    protocol = next((protocol for protocol in protocols_in_use() if protocol.name == table), None)
+    if protocol is None:
+        raise KeyError(f"{table} is not in TABLES")
+    own = [key for key in protocol.settings.model_fields if key not in protocol.listens]
+    return TableKeys(reload=(*TABLES[DEFAULT].reload, *own), restart=("*",))
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
     """Return when a change of a key takes effect. Keys in a nested table take effect together. Raises KeyError."""
     outer, _, inner = table.partition(".")
-    keys, name = TABLES[outer], inner.partition(".")[0] or key
+    keys, name = keys_of(outer), inner.partition(".")[0] or key
     for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):
         if name in listed or "*" in listed:
             return when
@@ -49,9 +67,10 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
     """Return `new` with the old values of all keys that need a restart, and the names of such keys that have changed."""
     changed: dict[str, object] = {}
     kept: list[str] = []
-    for table in GatewayConfig.model_fields:
-        before, after = getattr(old, table), getattr(new, table)
-        if not TABLES[table].restart or before == after:
+    tables = [*GatewayConfig.model_fields, *(protocol.name for protocol in protocols_in_use())]
+    for table in dict.fromkeys(tables):
+        before, after = getattr(old, table, None), getattr(new, table, None)
+        if not keys_of(table).restart or before == after:
             continue
         if before is None or after is None:  # a whole table was added or removed
             kept.append(table)

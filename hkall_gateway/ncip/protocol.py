@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +66,7 @@ def _note_broker(partner: Partner, access: PartnerAccess) -> Iterator[str]:
         yield BROKER
 
 
-def _make_servers(peers: Peers, house: House) -> Sequence[tuple[tuple[str, ...], Server]]:
+def _make_servers(peers: Peers, house: House) -> Mapping[str, Server]:
     """Create the HTTP site and the factory for NCIP 1 over raw TCP, which share one connection limit."""
     from hkall_gateway.ncip.serving import services_of
     from hkall_gateway.ncip.transport.http import NcipSite
@@ -74,9 +74,8 @@ def _make_servers(peers: Peers, house: House) -> Sequence[tuple[tuple[str, ...],
 
     services = services_of(peers)
     site = NcipSite(services, house.bounds, house.reactor, house.balancers)
-    bare = NcipConnectionFactory(services, house.bounds, house.reactor)
-    bare_endpoints: tuple[str, ...] = getattr(peers.settings, "listen_v1_tcp", ())
-    return ((peers.listen, site), (bare_endpoints, bare))
+    version_1 = NcipConnectionFactory(services, house.bounds, house.reactor)
+    return {"listen": site, "listen_v1_tcp": version_1}
 
 
 def _make_client(line: Line) -> NcipClient:
@@ -110,6 +109,7 @@ NCIP: Final = PartnerProtocol(
     needs=("url",),
     content_type='application/xml; charset="utf-8"',
     traits=_traits,
+    listens=("listen", "listen_v1_tcp"),
     servers=_make_servers,
     client=_make_client,
     operator=Operator(

@@ -84,7 +84,6 @@ class Peers:
         guesses: Counts recent wrong PINs.
         places: Pickup location code -> name, in display order.
         public_keys: JSON Web Key Set of our signing keys, or b"".
-        listen: The endpoints of its table.
     """
 
     protocol: str
@@ -101,7 +100,6 @@ class Peers:
     verify: Verify
     places: Mapping[str, str] = field(default_factory=dict)
     name_order: str = ""
-    listen: tuple[str, ...] = ()
     public_keys: bytes = b""
 
 
@@ -231,7 +229,8 @@ class PartnerProtocol:
         needs: Keys of [partners.NAME] that must be set although they have a default.
         content_type: Content-Type of what it posts.
         traits: What the rest of the gateway may know of a partner.
-        servers: Creates its entrances, each with the endpoints at which it listens.
+        listens: The keys of its table that list endpoints, one for each kind of entrance.
+        servers: Creates its entrances, by the key of `listens` that lists the endpoints of each.
         client: Creates the client.
         operator: What an operator asks.
         hidden: Names of fields that the log hides.
@@ -245,7 +244,8 @@ class PartnerProtocol:
     needs: tuple[str, ...] = ()
     content_type: str
     traits: Callable[[Partner], Traits]
-    servers: Callable[[Peers, House], Sequence[tuple[tuple[str, ...], Server]]]
+    listens: tuple[str, ...] = ("listen",)
+    servers: Callable[[Peers, House], Mapping[str, Server]]
     client: Callable[[Line], PartnerClient]
     operator: Operator
     hidden: frozenset[str] = frozenset()

@@ -157,8 +157,8 @@ async def replay(peers: Peers, agency: str, digest: str, document: str) -> str |
     return outcome if isinstance(outcome, Refused) else ""
 
 
-def open_entrance(peers: Peers, house: House) -> list[tuple[tuple[str, ...], DocumentSite]]:
-    return [(peers.listen, DocumentSite(Slips(peers), house.bounds, house.reactor, house.balancers))]
+def open_entrances(peers: Peers, house: House) -> dict[str, DocumentSite]:
+    return {"listen": DocumentSite(Slips(peers), house.bounds, house.reactor, house.balancers)}
 
 
 TRAITS = Traits(decides_apart=True, tells=SAYS, looks=False, renewal_modes=("local_then_notify",))
@@ -186,7 +186,7 @@ PROTOCOL = PartnerProtocol(
     partner_settings=SlipPartner,
     content_type="application/json",
     traits=lambda _partner: TRAITS,
-    servers=open_entrance,
+    servers=open_entrances,
     client=SlipClient,
     operator=OPERATOR,
     hidden=frozenset({"secret"}),

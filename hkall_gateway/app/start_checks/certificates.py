@@ -46,11 +46,11 @@ def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Ce
         if endpoint.text.startswith(KIND):
             port, named = endpoint_arguments(endpoint.text)
             key = named.get("privateKey", "server.pem")
-            file, authorities = named.get("certKey", key), start.config.ncip.client_ca if endpoint.partners else None
+            file = named.get("certKey", key)
             try:
-                if authorities is not None:
-                    authorities.read_bytes()  # an OSError names the file, which OpenSSL's error does not
-                server_context(named, authorities)
+                if endpoint.client_ca is not None:
+                    endpoint.client_ca.read_bytes()  # an OSError names the file, which OpenSSL's error does not
+                server_context(named, endpoint.client_ca)
                 yield endpoint.where, port, file, load_pem_x509_certificates(Path(file).read_bytes())
             except ERRORS as bad:
                 yield endpoint.where, port, file, _describe_error(bad, key, file)

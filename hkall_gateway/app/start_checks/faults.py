@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from hkall_gateway.app.resources import Serving
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import dotted
 from hkall_gateway.net.endpoints import numbered
+from hkall_gateway.protocols import protocols_in_use
 from hkall_gateway.rules.settings import Policy
 
 
@@ -72,30 +73,56 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredEndpoint:
-    """An endpoint string (`text`) and its configuration key (`where`). `partners` is true if the endpoint serves NCIP."""
+    """One endpoint that the configuration names.
+
+    Attributes:
+        where: The configuration key.
+        text: The endpoint string.
+        shared: Whether other gateways of this machine listen there too.
+        client_ca: The authorities of the certificates that callers may show there, or None.
+    """
 
     where: str
     text: str
     shared: bool = False
-    partners: bool = False
+    client_ca: Path | None = None
 
 
 def endpoints(config: GatewayConfig, number: str, serving: Serving = Serving.ALL) -> Iterator[ConfiguredEndpoint]:
     """Yield the endpoints that the gateway with this number opens."""
-    sip2, ncip = config.sip2, config.ncip
-    lists = [
-        (serving.protocols, ("sip2", "listen"), sip2.listen, sip2.share_ports),
-        (serving.protocols, ("ncip", "listen"), ncip.listen, ncip.share_ports),
-        (serving.protocols, ("ncip", "listen_v1_tcp"), ncip.listen_v1_tcp, ncip.share_ports),
-        (serving.protocols, ("ops", "listen"), config.ops.listen, False),
-    ]
-    if config.web is not None:
-        lists.append((serving.web, ("web", "listen"), config.web.listen, config.web.share_ports))
-    for opened, steps, texts, shared in lists:
-        for index, text in enumerate(texts if opened else ()):
+    for endpoint in _configured_endpoints(config, serving):
+        yield replace(endpoint, text=numbered(endpoint.text, number))
+
+
+def _configured_endpoints(config: GatewayConfig, serving: Serving) -> Iterator[ConfiguredEndpoint]:
+    if serving.protocols:
+        yield from _listed(("sip2", "listen"), config.sip2.listen, shared=config.sip2.share_ports)
+        yield from _endpoints_for_partners(config)
+        yield from _listed(("ops", "listen"), config.ops.listen)
+    if serving.web and config.web is not None:
+        yield from _listed(("web", "listen"), config.web.listen, shared=config.web.share_ports)
+    if serving.protocols:
+        for index, row in enumerate(config.sip2.listeners):
             yield ConfiguredEndpoint(
-                where=dotted((*steps, index)), text=numbered(text, number), shared=shared, partners=steps[0] == "ncip"
+                where=dotted(("sip2", "listeners", index, "endpoint")),
+                text=row.endpoint,
+                shared=config.sip2.share_ports,
             )
-    for index, row in enumerate(sip2.listeners if serving.protocols else ()):
-        where = dotted(("sip2", "listeners", index, "endpoint"))
-        yield ConfiguredEndpoint(where=where, text=numbered(row.endpoint, number), shared=sip2.share_ports)
+
+
+def _endpoints_for_partners(config: GatewayConfig) -> Iterator[ConfiguredEndpoint]:
+    for protocol in protocols_in_use():
+        table = config.table_of(protocol.name)
+        for key, texts in config.endpoints_of(protocol).items():
+            for endpoint in _listed((protocol.name, key), texts, shared=table.share_ports):
+                yield replace(endpoint, client_ca=table.client_ca)
+
+
+def _listed(
+    steps: tuple[str, ...],
+    texts: Iterable[str],
+    *,
+    shared: bool = False,
+) -> Iterator[ConfiguredEndpoint]:
+    for index, text in enumerate(texts):
+        yield ConfiguredEndpoint(where=dotted((*steps, index)), text=text, shared=shared)

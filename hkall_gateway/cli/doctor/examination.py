@@ -47,7 +47,7 @@ from hkall_gateway.peers.authentication import OurProof
 from hkall_gateway.peers.callers import Caller
 from hkall_gateway.peers.key_sets import MOST_BYTES
 from hkall_gateway.peers.protocol import Line
-from hkall_gateway.protocols import find_protocol, protocols_in_use
+from hkall_gateway.protocols import DEFAULT, find_protocol, protocols_in_use
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -95,7 +95,7 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
                 name=row.agency,
                 title="client",
                 plan=(callers_there.CHECK,),
-                work=partial(_judge_caller, tools, config_mapping.CLIENTS, callers[row.agency]),
+                work=partial(_judge_caller, tools, DEFAULT, callers[row.agency]),
             )
             for row in config.clients
         ),
@@ -202,9 +202,11 @@ async def _judge_caller(
 
 def our_endpoints(config: GatewayConfig, protocol: str) -> Endpoints:
     """Describe our ports for a protocol: whether any port is `ssl:`, and whether `client_ca` is set."""
-    table = config.table_of(protocol)
+    listed = config.endpoints_of(find_protocol(protocol)).values()
     return Endpoints(
-        protocol=protocol, tls=any(text.startswith(KIND) for text in table.listen), client_ca=table.client_ca is not None
+        protocol=protocol,
+        tls=any(text.startswith(KIND) for texts in listed for text in texts),
+        client_ca=config.table_of(protocol).client_ca is not None,
     )
 
 

@@ -45,6 +45,7 @@ from hkall_gateway.db import schema
 from hkall_gateway.db.instances import PROXY, Instance
 from hkall_gateway.db.tables import JOBS
 from hkall_gateway.net.tls import KIND, endpoint_arguments
+from hkall_gateway.protocols import DEFAULT, find_protocol
 from hkall_gateway.rules.settings import Policy
 
 PROXY_REPORT_COUNTS_FOR: Final = timedelta(days=7)
@@ -248,8 +249,12 @@ def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
     """Yield the missing configuration tables without which part of the gateway does not work."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
-    if not config.ncip.listen and not config.ncip.listen_v1_tcp:
-        yield "ncip.listen", "is missing: no partner can speak to us"
+    spoken = {row.plain().protocol for row in config.partners} or {DEFAULT}
+    if config.clients:
+        spoken.add(DEFAULT)
+    for name in sorted(spoken):
+        if not any(config.endpoints_of(find_protocol(name)).values()):
+            yield f"{name}.listen", "is missing: no partner can speak to us"
 
 
 def private_files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:

@@ -77,11 +77,11 @@ def replay(site: Site, number: int, reason: str) -> None:
     from hkall_gateway.circulation import queries
     from hkall_gateway.circulation.partners.unsent import MarkReplayed
     from hkall_gateway.db.database import finished
-    from hkall_gateway.protocols import find_protocol
+    from hkall_gateway.protocols import DEFAULT, find_protocol
 
     found = _kept_document(site, number)
     partner = site.execute(queries.find_partner(found.agency))
-    protocol = find_protocol(partner.protocol if partner else "ncip")
+    protocol = find_protocol(partner.protocol if partner else DEFAULT)
     replaying = protocol.operator.replay(own_peers(site, protocol.name), found.agency, found.digest, found.document)
     outcome = finished(replaying)
     if isinstance(outcome, Refused):
