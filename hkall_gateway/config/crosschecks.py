@@ -166,17 +166,27 @@ def _check_limits(tables: Table) -> Iterator[Fault]:
             yield dotted((protocol.name, "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
 
 
-def find_protocol_faults(tables: Table) -> Iterator[Fault]:
-    """Require that each partner speaks one protocol, and has the keys that the protocol needs."""
+def find_protocol_faults(given: Table, tables: Table) -> Iterator[Fault]:
+    """Require that each partner speaks one protocol, and has the keys that the protocol needs.
+
+    Args:
+        given: The tables as the file has them.
+        tables: The same, with defaults.
+    """
     names = [protocol.name for protocol in protocols_in_use() if protocol.name != DEFAULT]
+    default = find_protocol(DEFAULT)
     for index, row in _rows_at(tables, "partners"):
         spoken = [name for name in names if isinstance(row.get(name), dict)]
         if len(spoken) > 1:
             yield dotted(("partners", index)), f"must speak one of {listed(spoken)}"
         if not spoken:
-            for key in find_protocol(DEFAULT).needs:
-                if not row.get(key):
-                    yield dotted(("partners", index, key)), "is missing"
+            missing = [key for key in default.needs if not row.get(key)]
+            yield from ((dotted(("partners", index, key)), "is missing") for key in missing)
+    for index, row in _rows_at(given, "partners"):
+        spoken = [name for name in names if isinstance(row.get(name), dict)]
+        for key in sorted(default.flat_keys & row.keys()) if spoken else ():
+            what = f"is a key of {DEFAULT}, and this partner speaks {spoken[0]}"
+            yield dotted(("partners", index, key)), what
 
 
 def _check_web(tables: Table) -> Iterator[Fault]:

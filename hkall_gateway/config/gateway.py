@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -287,13 +288,25 @@ class PartnerConfig(PeerConfig, PartnerAccess, PartnerKeys):  # type: ignore[mis
         return None
 
     def plain(self) -> Partner:
-        """Return the directory entry for this partner."""
+        """Return the directory entry for this partner.
+
+        The rest of the gateway reads there how the partner is reached and whether it is asked about its shelves. With a
+        protocol of its own table, the protocol says so.
+        """
         charges = record_from_row(Charges, self.charges)
-        facts: dict[str, object] = {"problems": tuple(self.problems.items()), "charges": charges}
-        if self._own_table is not None:
-            name, table = self._own_table
-            facts |= {"protocol": name, "terms": table.model_dump_json()}
-        return record_from_row(Partner, self, **facts)
+        partner = record_from_row(Partner, self, problems=tuple(self.problems.items()), charges=charges)
+        if self._own_table is None:
+            return partner
+        name, table = self._own_table
+        protocol = find_protocol(name)
+        partner = replace(partner, protocol=name, terms=table.model_dump_json())
+        looks = protocol.traits(partner).looks
+        return replace(
+            partner,
+            url=protocol.operator.address(partner),
+            can_lookup_items=looks,
+            can_lookup_request=looks,
+        )
 
 
 class ClientConfig(PeerConfig, Client):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
@@ -467,10 +480,11 @@ def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
 
     `environ` must have the variables named by `…_env` keys. None skips this check. The values are only read when needed.
     """
-    tables, nested = flatten_protocols(read(file))
-    tables = with_defaults(tables)
+    given, nested = flatten_protocols(read(file))
+    tables = with_defaults(given)
     gateway, faults = model(_model_for(tables), tables, file)
-    faults += [*find_cross_faults(tables, environ), *find_protocol_faults(tables)]
+    faults += find_cross_faults(tables, environ)
+    faults += find_protocol_faults(given, tables)
     if gateway is not None:
         faults += _check_renewal_modes(gateway)
     faults = [(nested.get(path, path), message) for path, message in faults]

@@ -133,7 +133,7 @@ def variables_of_pages(config: GatewayConfig) -> set[str]:
     The pages log patrons in at the library's own system and at the identity provider, mark erased patrons, and query partners
     for the live status of their copies.
     """
-    queried = [partner.model_dump() for partner in config.partners if partner.can_lookup_items]
+    queried = [partner.model_dump() for partner in config.partners if partner.plain().can_lookup_items]
     tables = [config.web, config.ils, config.privacy, config.logs, config.database]
     dumped = [table.model_dump() for table in tables if table is not None]
     return set(_named_variables([*queried, *dumped]))

@@ -78,7 +78,9 @@ def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]
     agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
     words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
     words |= {one.their_number.partition(":")[2] for one in candidates}
-    names = [Q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
+    # An identifier is the whole text of an element of XML, or a whole string of JSON.
+    texts = [text for word in sorted(words) if word for text in (f">{word}<", f'"{word}"')]
+    names = [Q.document.contains(text, autoescape=True) for text in texts]
     found = unit.execute(select(*_COLUMNS).where(Q.agency.in_(sorted(agencies)), or_(*names)).order_by(Q.id)).mappings()
     return tuple(map(_make_document, found))
 

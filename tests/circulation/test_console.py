@@ -140,11 +140,19 @@ def test_refused_document_is_shown_with_reason_and_rule(desk: DeskWorld) -> None
     ]
 
 
-def test_unassignable_document_is_shown_with_the_request_it_names(desk: DeskWorld) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<RequestIdentifierValue>", "</RequestIdentifierValue>"),
+        ('{"request": ["HKU", "', '"]}'),
+    ],
+    ids=["xml", "json"],
+)
+def test_unassignable_document_is_shown_with_the_request_it_names(desk: DeskWorld, before: str, after: str) -> None:
     desk.wish()
     wire = desk.request().wire_id
     for agency, said in (("CUHK", wire), ("CUHK", wire + "9"), ("HKUST", wire)):
-        text = f"<RequestIdentifierValue>{said}</RequestIdentifierValue>"
+        text = f"{before}{said}{after}"
         desk.store.now(quarantine.keep, agency, f"{agency}{said}", "ItemShipped", text, "unknown_request", desk.now)
     assert [(one.agency, one.service) for one in page(desk).unplaced] == [("CUHK", "ItemShipped")]
 

@@ -14,6 +14,7 @@ from hkall_gateway.config import mapping
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.reloading import keep_until_restart
 from tests.cli.mistakes import Place
+from tests.ils.test_installed_adapter import install
 from tests.ports import free_ports
 from tests.protocols.conftest import NAME, Peer, read, run, run_doctor, speak_slips
 
@@ -42,6 +43,33 @@ def test_keys_of_an_installed_protocol_are_read_strictly(site: Path) -> None:
     faults = dict(refused.value.errors)
     assert faults["pigeon.moto"] == "is not a known key (did you mean `motto`?)"
     assert faults["partners[0].pigeon.url"] == "is missing"
+
+
+def test_key_of_ncip_is_refused_with_an_installed_protocol(site: Path) -> None:
+    speak_slips(site, "https://slips.cuhk.example/", 7001, 'dialect = "innreach"\n')
+    with pytest.raises(ConfigErrors) as refused:
+        read(site)
+    assert dict(refused.value.errors) == {"partners[0].dialect": "is a key of ncip, and this partner speaks pigeon"}
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_partner_is_asked_about_its_shelves_if_its_protocol_looks(site: Path, installed: Path, looks: bool) -> None:
+    code = f"""
+from dataclasses import replace
+import library_slips
+TRAITS = replace(library_slips.TRAITS, looks={looks})
+PROTOCOL = replace(library_slips.PROTOCOL, name="dove", traits=lambda _partner: TRAITS)
+"""
+    install(installed, "dove", f"library_doves_{looks}", code, "hkall_gateway.protocols", "PROTOCOL")
+    speak_slips(site, "https://slips.cuhk.example/", 7001)
+    site.write_text(site.read_text(encoding="utf-8").replace("pigeon]", "dove]"), encoding="utf-8")
+
+    found = read(site)
+
+    partner = next(row.plain() for row in found.partners if row.agency == "CUHK")
+    assert (partner.protocol, partner.can_lookup_items) == ("dove", looks)
+    secret = next(row.secret_env for row in found.partners if row.agency == "CUHK")
+    assert (secret in mapping.variables_of_pages(found)) is looks
 
 
 def test_renewal_mode_that_the_protocol_lacks_is_refused(site: Path) -> None:

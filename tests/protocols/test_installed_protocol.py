@@ -119,3 +119,18 @@ def test_unmatched_slip_is_kept_and_replayed(scene: Scene) -> None:
     assert demo_setup.PASSWORD not in shown
     told = scene.gateway.command("quarantine", "replay", str(kept["id"]), "--reason", "try again")
     assert "unknown" in told.lower(), told
+
+
+@pytest.mark.long
+def test_replayed_slip_takes_effect_once_its_request_is_known(scene: Scene) -> None:
+    gateway, wire = scene.gateway, ["CUHK", "c-1"]
+    assert scene.post("tell_lender_received", wire, item=["HKU", OURS]) == 409
+    (kept,) = json.loads(gateway.command("quarantine", "list", "--json"))
+    assert scene.post("ask_lender", wire, title=OUR_BIB) == 200
+    assert scene.scan(check_out("CUHK-INST", OURS)).startswith("121")
+
+    told = gateway.command("quarantine", "replay", str(kept["id"]), "--reason", "its request came late")
+
+    assert told == f"{kept['id']} replayed\n"
+    assert gateway.position(OURS) == "AT_BORROWER"
+    assert json.loads(gateway.command("quarantine", "list", "--json")) == []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.instances import Instance
     from hkall_gateway.db.rounds import RoundState
     from hkall_gateway.rules.circuit import CircuitState
+    from hkall_gateway.rules.partners import Partner
 
 
 NOBODY = "HKALL-STATUS"
@@ -56,11 +57,18 @@ def lines(status: SiteStatus, when: datetime) -> list[dict[str, object]]:
         *(_status_row("outbox", *counted) for counted in status.outbox),
         *(_fault_row(channel) for channel in status.faults),
         *(_status_row("quarantine", who, QuarantineState.KEPT, count, oldest) for who, count, oldest in status.quarantined),
-        *(_status_row("partner", partner.agency, partner.dialect, 1, None) for partner in status.partners),
+        *(_status_row("partner", partner.agency, _spoken(partner), 1, None) for partner in status.partners),
         *(_status_row("job", job["name"], "", job["count"], job["last_run"]) for job in status.loads),
         *(_round_row(job, when) for job in status.rounds),
         *(_status_row("set aside", name, "", count, first_failure[name]) for name, count in set_aside.items()),
     ]
+
+
+def _spoken(partner: Partner) -> str:
+    """Return the dialect of a partner with the usual protocol, or the name of its protocol."""
+    from hkall_gateway.protocols import DEFAULT
+
+    return partner.dialect if partner.protocol == DEFAULT else partner.protocol
 
 
 def _gateway_row(gateway: Instance, state: str, claimed: int) -> dict[str, object]:
