@@ -49,7 +49,8 @@ HEAD: Final = """\
 The gateway writes these letters, in the language of the patron's record (`en` or `zh-Hant`; BCP 47 tags and MARC codes of a
 record are mapped, and `load patrons` names other ones). Each is plain text with the same words in HTML. Choose the letters in
 `[notices]` of the policy file, and the mail server in `[smtp]` of gateway.toml. Each letter is checked against its request
-when it is sent: if its reason is gone it is not sent, and `hkall-gateway notices` shows it as `not_needed`.
+when it is sent: if its reason is gone it is not sent, and `hkall-gateway notices` shows it as `not_needed`, or as `unsure` if
+an earlier attempt may have arrived.
 
 Where `[web]` is configured, each letter ends with the address of the patron's circulation record, `public_url` with `/record`
 (`record_url` in the templates): it has no name, card or number in it, and asks for a login. A patron cannot unsubscribe: these

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_row
 from hkall_gateway.db.tables import NOTICES
@@ -49,7 +49,7 @@ class NoticeRepository(Repository):
         return None
 
     def left(self, request: str) -> frozenset[str]:
-        """Return the kinds of letters about a request that were sent and have not bounced."""
+        """Return the kinds of letters about a request that have arrived or may have arrived, and have not bounced."""
         return frozenset(kind for (kind,) in _LEFT.cells(self._connection, of=request))
 
     def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
@@ -81,7 +81,9 @@ class NoticeRepository(Repository):
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
-_LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.state == NoticeState.SENT))
+_LEFT = CompiledStatement(
+    select(N.kind).where(N.request == bindparam("of"), or_(N.state == NoticeState.SENT, N.state == NoticeState.UNSURE))
+)
 _OF_A_KIND = CompiledStatement(
     select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))
 )
@@ -89,9 +91,12 @@ _OF_A_KIND = CompiledStatement(
 
 @cache
 def _queue_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that queues a letter unless it was queued before. The statement returns the letter's number."""
+    """Return a statement that queues a letter unless it was queued before. The statement returns the letter's number.
+
+    A letter that certainly or perhaps never left is queued again by a new event of its occasion.
+    """
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
-    never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED
-    row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
+    not_proven = or_(NOTICES.c.state == NoticeState.NOT_NEEDED, NOTICES.c.state == NoticeState.UNSURE)
+    row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), not_proven, columns[:3])
     return CompiledStatement(row.values(values).returning(NOTICES.c.id))

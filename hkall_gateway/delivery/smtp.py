@@ -29,7 +29,7 @@ from hkall_gateway.rules import dates, eligibility, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
+from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Grant, Holding, Request, Sensitive
 
 LOG = structlog.get_logger()
@@ -148,9 +148,7 @@ class Mailer:
             if found.request is not None:
                 due = f", due on {found.request.due}" if found.request.due else ""
                 why = f"it holds no more: the request is {found.request.position}{due}"
-            # A letter that may have arrived counts as sent, so that a correction is sent too.
-            kind = DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED
-            return DeliveryResult(kind=kind, detail=why)
+            return DeliveryResult(kind=DeliveryKind.NOT_NEEDED, detail=why)
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail="no address")
         now = self._now()

@@ -96,10 +96,18 @@ class OutboxState(StoredWord):
 
 
 class NoticeState(StoredWord):
-    """The state of a letter to a patron. NOT_NEEDED means obsolete before it was sent, DROPPED discarded by staff."""
+    """The state of a letter to a patron.
+
+    Attributes:
+        UNSURE: It may have arrived, and is not sent again: its reason no longer applies, or staff dropped it. A correction
+            goes out as if it had arrived. A new event of its occasion sends it again.
+        NOT_NEEDED: Its reason no longer applied before it was sent.
+        DROPPED: Staff discarded it before it was sent.
+    """
 
     QUEUED = "queued"
     SENT = "sent"
+    UNSURE = "unsure"
     UNDELIVERABLE = "undeliverable"
     NOT_NEEDED = "not_needed"
     DROPPED = "dropped"

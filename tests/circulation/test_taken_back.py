@@ -12,6 +12,7 @@ from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.db.outbox import OutboxRow
+from hkall_gateway.db.tables import NOTICES
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import LEASE_S
 from hkall_gateway.delivery.letters import Sender
@@ -71,6 +72,11 @@ def take_back(library: DeskWorld) -> None:
     library.ask(library.circulation.execute(sent_as(RecallCancelled, library.heard())))
 
 
+def letters(library: DeskWorld) -> list[tuple[str, str, bool]]:
+    """(kind, state, whether the time of sending is stored) of every letter."""
+    return [(row["kind"], row["state"], row["sent_at"] is not None) for row in library.rows(NOTICES)]
+
+
 def drop(library: DeskWorld) -> None:
     library.store.now(
         in_context(
@@ -87,6 +93,7 @@ def test_r26_cancelled_recall_sends_a_letter_if_the_recall_letter_may_have_arriv
     post.round()
 
     assert post.taken == ["No longer recalled: Dune"]
+    assert letters(library) == [("letter_recalled", "unsure", False), ("letter_recall_cancelled", "sent", True)]
 
 
 def test_r26_undelivered_recall_letter_is_withdrawn_and_no_cancellation_letter_is_sent(library: DeskWorld, post: Post) -> None:
@@ -114,6 +121,7 @@ def test_r26_dropped_recall_letter_of_unknown_outcome_needs_a_cancellation_lette
     post.round()
 
     assert post.taken == ["No longer recalled: Dune"]
+    assert letters(library) == [("letter_recalled", "unsure", False), ("letter_recall_cancelled", "sent", True)]
 
 
 def test_r26_dropped_undelivered_recall_letter_needs_no_cancellation_letter(library: DeskWorld, post: Post) -> None:

@@ -34,7 +34,7 @@ VALUES: dict[type[StoredWord], str] = {
     DeliveryKind: "accepted already refused later fault unreachable unknown undeliverable not_needed",
     OutboxKind: "ncip mail ils",
     OutboxState: "waiting unsure dead sent done dropped",
-    NoticeState: "queued sent undeliverable not_needed dropped",
+    NoticeState: "queued sent unsure undeliverable not_needed dropped",
     QuarantineState: "kept replayed dropped",
     CandidateOutcome: "accepted declined refused",
     StaffFlag: "local_check:unknown quota_check:unknown ils:away ils:not_told HKALL_IN_BOOKDROP no_price:lost no_price:damaged "

@@ -80,8 +80,10 @@ def test_letter_outcome_is_stored(store: SoleStore, standing: Standing, now: dat
     assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
 
 
-@pytest.mark.parametrize(("state", "letters"), [("not_needed", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)])
-def test_letter_that_was_not_needed_may_be_sent_again_for_the_same_occasion(
+@pytest.mark.parametrize(
+    ("state", "letters"), [("not_needed", 2), ("unsure", 2), ("sent", 1), ("queued", 1), ("undeliverable", 1)]
+)
+def test_letter_that_was_not_proven_to_arrive_may_be_sent_again_for_the_same_occasion(
     store: SoleStore, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))

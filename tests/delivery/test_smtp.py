@@ -186,9 +186,9 @@ def test_r12_letter_is_withheld_when_the_item_is_no_longer_on_the_hold_shelf(pos
     assert position.value in left.detail
 
 
-def test_letter_of_unknown_outcome_counts_as_sent_when_no_longer_needed() -> None:
+def test_letter_of_unknown_outcome_is_not_reported_as_sent_when_no_longer_needed() -> None:
     left, sent = answer(position=Position.ON_LOAN, state="unsure")
-    assert (left.kind, sent) == ("accepted", [])
+    assert (left.kind, sent) == (DeliveryKind.NOT_NEEDED, [])
 
 
 def test_letter_that_cannot_be_composed_is_undeliverable() -> None:

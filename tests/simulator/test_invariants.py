@@ -236,6 +236,7 @@ DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
     ("the borrower agrees",               the_borrower_thinks_that_it_was_cancelled, "is CLOSED, HKU R1 is CANCELLED"),
     ("the lender agrees",                 the_lender_thinks_that_it_declined,        "has DECLINED"),
     ("every letter comes",                a_letter_is_lost,                          "R1: no letter_pickup"),
+    ("every letter comes",                a_letter_is_lost,                          "R1: letter_pickup is not sent"),
     ("the tables agree",                  a_position_is_changed_by_hand,             "R1 0: CANCELLING, not REQUESTED"),
 )
 # fmt: on

@@ -23,8 +23,6 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Request
 
 SETTLING = frozenset({D.ACCEPTED, D.ALREADY, D.REFUSED, D.UNDELIVERABLE, D.NOT_NEEDED})
 """Results that settle a row: the recipient has answered, or there is no recipient."""
-_LETTERS = {D.UNDELIVERABLE: NoticeState.UNDELIVERABLE, D.NOT_NEEDED: NoticeState.NOT_NEEDED}
-"""Letter states after these delivery results. After any other settling result, a letter is SENT."""
 CIRCUIT_SETTINGS = CircuitSettings()
 ANSWERED = frozenset(
     {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER, Notification.ASK_LENDER_TO_RENEW, Notification.TELL_LENDER_RENEWED}
@@ -180,7 +178,7 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
     """Record a letter's delivery. A sent pickup letter starts the pickup period, a failed letter is listed (R12, R14, R42)."""
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
-    state = _LETTERS.get(answer.kind, NoticeState.SENT)
+    state = _letter_state(row, answer)
     request = unit.requests.find(letter.request)
     keeps = request is not None and answer.text and unit.patrons.history_since(request.patron) is not None
     unit.notices.set_state(letter.notice, state, answer.detail, context.now, answer.text if keeps else NOTHING)
@@ -196,6 +194,17 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
     unit.advance(
         request, Event.NOTIFY, context.now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False
     )
+
+
+def _letter_state(row: OutboxRow, answer: DeliveryResult) -> NoticeState:
+    """Return the state of a letter after a result that settles it."""
+    if answer.kind is D.UNDELIVERABLE:
+        return NoticeState.UNDELIVERABLE
+    if answer.kind is not D.NOT_NEEDED:
+        return NoticeState.SENT
+    if row.state is OutboxState.UNSURE:
+        return NoticeState.UNSURE
+    return NoticeState.NOT_NEEDED
 
 
 @dataclass(frozen=True, slots=True)

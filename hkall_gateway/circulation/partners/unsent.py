@@ -159,9 +159,9 @@ def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor],
 
 
 def _note_unsent_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
-    """Record a dropped letter. A letter that may have arrived counts as sent, so that a later correction is sent too."""
+    """Record a dropped letter. One that may have arrived is unsure, so that a later correction is sent too."""
     if isinstance(row.payload, PatronNotice):
-        state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
+        state = NoticeState.UNSURE if may_have_arrived(context.unit, row) else NoticeState.DROPPED
         context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
 
 

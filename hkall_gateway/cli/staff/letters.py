@@ -18,13 +18,22 @@ MOST_BYTES = 10_000_000
 @with_site
 @json_option
 def notices(site: Site, failed: bool, as_json: bool) -> None:
-    """List letters and their outcomes. `not_needed` means not sent, because the reason no longer applied.
+    """List letters and their outcomes.
+
+    `not_needed` means that the letter was not sent, because its reason no longer applied. `unsure` means that it may have
+    arrived, and that it was not sent again for the same reason.
 
     Example: hkall-gateway notices --failed
     """
     from hkall_gateway.circulation import listings
 
-    every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
+    every = (
+        NoticeState.QUEUED,
+        NoticeState.SENT,
+        NoticeState.UNSURE,
+        NoticeState.NOT_NEEDED,
+        NoticeState.UNDELIVERABLE,
+    )
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
     show(site.execute(listings.letters(states)), as_json, columns)

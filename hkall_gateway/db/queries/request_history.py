@@ -57,7 +57,7 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeRow:
-    """One letter to the patron, with its state: queued, sent, undeliverable, not_needed or dropped."""
+    """One letter to the patron, with its state: queued, sent, unsure, undeliverable, not_needed or dropped."""
 
     id: int
     kind: str

@@ -246,13 +246,14 @@ def tables_agree(look: Observations) -> Iterator[str]:
 
 
 def letters_came(look: Observations) -> Iterator[str]:
-    """Report missing letters. Each letter whose reason still held when the letter was due must have arrived."""
+    """Report missing letters, and letters that are stored as sent although the mail server never took them.
+
+    Each letter whose reason still held when the letter was due must have arrived.
+    """
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
-        came |= {
-            (row["request"], row["kind"])
-            for row in look.people.read(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
-        }
+        yield from (f"{agency} {request}: {kind} is not sent" for request, kind in sorted(_letters(look, agency, SENT) - came))
+        came |= _letters(look, agency, WITHOUT_REASON)
         for request in look.requests(agency, Side.BORROWING):
             # The letters that the patron must have received, unless the site suppresses them.
             steps = look.events(agency, request.id) if request.patron else ()
@@ -260,6 +261,15 @@ def letters_came(look: Observations) -> Iterator[str]:
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
 
 
+def _letters(look: Observations, agency: str, states: Sequence[NoticeState]) -> set[tuple[str, str]]:
+    """Return (request, kind) of each letter in one of the states."""
+    rows = look.people.read(agency, lambda unit: cli_lists.notices(unit, states))
+    return {(row["request"], row["kind"]) for row in rows}
+
+
+SENT: Final = (NoticeState.SENT,)
+WITHOUT_REASON: Final = (NoticeState.NOT_NEEDED, NoticeState.UNSURE)
+"""States of letters whose reason was gone when they could be sent, or sent again after an unknown outcome."""
 LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {
     (step.source.value, step.event.name): letters
     for step in TABLE
