@@ -74,10 +74,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_repetition(item: pytest.Item) -> bool:
-    """Return whether a test on PostgreSQL only repeats its SQLite variant; `make test-postgres` covers the whole suite."""
+    """Return whether a test only repeats another run: its SQLite variant, or `make test` when all is on PostgreSQL."""
+    if databases.ON_POSTGRESQL:
+        return side_by_side.needs_one_database(item.path)
     chosen = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     second = "postgresql" in (chosen.get("engine"), chosen.get("shared_engine"))
-    return second and not databases.ON_POSTGRESQL and item.get_closest_marker("sql_differs") is None
+    return second and item.get_closest_marker("sql_differs") is None
 
 
 def pytest_collection_finish() -> None:

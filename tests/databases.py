@@ -17,6 +17,7 @@ from demo import demo_setup
 from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import private
 from hkall_gateway.simulator.databases import Memory, Schemas
+from tests.side_by_side import needs_one_database
 
 ON_POSTGRESQL = os.environ.get("HKALL_TEST_DATABASE") == "postgresql"
 SCHEMAS: Schemas | None = None
@@ -31,6 +32,8 @@ def empty() -> Engine:
 
 def url(otherwise: str) -> str:
     """Return the URL of an empty database without tables; `otherwise` for SQLite."""
+    asking = Path(os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0])
+    assert not needs_one_database(asking.absolute()), "a file in side_by_side.ONE_DATABASE would run on SQLite only"
     return SCHEMAS.fresh_url() if SCHEMAS else otherwise
 
 

@@ -1,4 +1,4 @@
-"""Distribution of the suite over workers (`make test`): their number, and which files run first."""
+"""Distribution of the suite: number of workers, files that run first, files that need no second database."""
 
 from __future__ import annotations
 
@@ -47,11 +47,41 @@ LONG: Final = (
     "db/test_forgetting.py",
 )
 """The slowest test files, slowest first."""
+ONE_DATABASE: Final = (
+    "app/test_alerts.py",
+    "bench/test_generator.py",
+    "circprobe/test_care.py",
+    "circprobe/test_commands.py",
+    "circprobe/test_proof.py",
+    "cli/test_bad_files.py",
+    "cli/test_beside_a_writer.py",
+    "cli/test_beside_terminals.py",
+    "cli/test_doctor.py",
+    "cli/test_explain.py",
+    "cli/test_lazy.py",
+    "cli/test_machine.py",
+    "cli/test_start_checks.py",
+    "db/test_upgrade.py",
+    "doctor/test_tls.py",
+    "ncip/test_classic_made.py",
+    "net/test_secrets.py",
+    "protocols/test_installed_protocol.py",
+    "simulator/test_demo_history.py",
+    "simulator/test_simulate.py",
+    "sip2/test_lines.py",
+    "test_serve_imports.py",
+    "test_side_by_side.py",
+)
+"""Slow files that name their databases themselves, or use none. Not run again with HKALL_TEST_DATABASE=postgresql."""
 
 
 def workers() -> int:
     """Return the number of workers: one more than cores, since the suite often waits for other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+def needs_one_database(path: Path) -> bool:
+    return path in {HERE / name for name in ONE_DATABASE}
 
 
 def longest_first(items: list[pytest.Item]) -> None:

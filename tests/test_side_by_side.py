@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.side_by_side import HERE, LONG, longest_first
+from tests import databases
+from tests.side_by_side import HERE, LONG, ONE_DATABASE, longest_first
 
 
-def test_every_long_file_exists_and_is_listed_once() -> None:
-    assert [name for name in LONG if not (HERE / name).is_file()] == []
-    assert len(set(LONG)) == len(LONG)
+@pytest.mark.parametrize("names", [LONG, ONE_DATABASE])
+def test_every_listed_file_exists_and_is_listed_once(names: tuple[str, ...]) -> None:
+    assert [name for name in names if not (HERE / name).is_file()] == []
+    assert len(set(names)) == len(names)
+
+
+def test_file_that_needs_one_database_is_not_given_one_of_either_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", f"tests/{ONE_DATABASE[0]}::test_anything (call)")
+    with pytest.raises(AssertionError, match="ONE_DATABASE"):
+        databases.url("sqlite://")
 
 
 def test_slow_files_run_first_and_other_files_keep_their_order(request: pytest.FixtureRequest) -> None:
