@@ -10,13 +10,13 @@ from typing import Any, TypeVar, cast, overload
 from hkall_gateway.circulation.command import Asked, Command, Context, InboxKey, Job, Library, Query, in_context
 from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.ports import AWAY, NO_PATRON, BorrowerFacts, LocalSystem
-from hkall_gateway.circulation.registry import HANDLERS, JOBS
+from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
-from hkall_gateway.db.engine.locks import LockSet, unlocked
+from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.queries import request_history
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -151,12 +151,14 @@ class Circulation:
 
     async def run_job(self, job: Job[Result]) -> list[Result]:
         """Run a job to completion, with one transaction for each batch, and return the results for all requests."""
-        step = JOBS[type(job)]
+        row = HANDLERS[type(job)]
+        assert row.locks is not None, "the row of a job names its locks"
+        locks = row.locks(job)
         results: list[Result] = []
         cursor: str | None = ""
         with without():
             while cursor is not None:
-                work = in_context(step, self.library, self.now(), job, cursor, BATCH)
-                done, cursor = await self.store.write(work, unlocked("each batch locks the rows that it selects"))
+                work = in_context(row.run, self.library, self.now(), job, cursor, BATCH)
+                done, cursor = await self.store.write(work, locks)
                 results += done
         return results

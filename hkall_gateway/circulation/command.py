@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Flag, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -14,6 +15,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ Facts = TypeVar("Facts")
 Result = TypeVar("Result", covariant=True)
 C = TypeVar("C", bound="Command[Any, Any]")
 Q = TypeVar("Q", bound="Query[Any, Any]")
+J = TypeVar("J", bound="Job[Any]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +112,33 @@ class InboxKey:
     keep_s: int
 
 
+class Face(Flag):
+    """The ways by which commands and queries come. A row of the registry names those that are open to it.
+
+    A protocol of partners also serves discovery systems. The courier reports what became of its messages.
+    """
+
+    TERMINALS = auto()
+    PARTNERS = auto()
+    PATRON_PAGES = auto()
+    PATRON_API = auto()
+    STAFF_PAGES = auto()
+    STAFF_API = auto()
+    COMMAND_LINE = auto()
+    COURIER = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """A row of the registry. It is untyped, because the methods that create a row check its types against the command.
 
     Attributes:
-        run: The handler, called with (context, command) or (context, command, facts).
+        run: The handler, called with (context, command) or (context, command, facts). The step of a job is called with
+            (context, job, cursor, limit).
+        faces: The faces that may execute it.
+        staff: The lowest role of staff who may, on their pages and with a token of the API. None if neither face may.
+            A patron's page acts for its own patron, a terminal needs its role of the policy, a partner its flow, and
+            the command line a login on the machine.
         locks: Returns the locks that the command needs. None for a query, which runs in a snapshot.
         facts: Queries the local system before the transaction, or None if the command needs no facts.
         resolve: Returns a function that completes the command from the database, or None if nothing is missing.
@@ -126,6 +150,8 @@ class Handler:
     """
 
     run: Callable[..., Any]
+    faces: Face
+    staff: StaffRole | None = None
     locks: Callable[[Any], LockSet] | None = None
     facts: Callable[[LocalSystem, Any], Awaitable[Any]] | None = None
     resolve: Callable[[Any, Library], Callable[[UnitOfWork], Any] | None] | None = None
@@ -147,12 +173,23 @@ class Command(Generic[Facts, Result]):
         run: Callable[[Context, C], Result | Refused],
         locks: Callable[[C], LockSet],
         *,
+        faces: Face,
+        staff: StaffRole | None = None,
         resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         repeatable: bool = False,
         settles: bool = False,
     ) -> tuple[type[C], Handler]:
         """Return the registry row of a command that needs no facts."""
-        return cls, Handler(run=run, locks=locks, resolve=resolve, repeatable=repeatable, settles=settles)
+        row = Handler(
+            run=run,
+            faces=faces,
+            staff=staff,
+            locks=locks,
+            resolve=resolve,
+            repeatable=repeatable,
+            settles=settles,
+        )
+        return cls, row
 
     @classmethod
     def decided_by(
@@ -161,11 +198,22 @@ class Command(Generic[Facts, Result]):
         facts: Callable[[LocalSystem, C], Awaitable[Gathered[Facts] | Refused]],
         locks: Callable[[C], LockSet],
         *,
+        faces: Face,
+        staff: StaffRole | None = None,
         resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         under_card: Callable[[C, str], C] | None = None,
     ) -> tuple[type[C], Handler]:
         """Return the registry row of a command that needs facts about a patron."""
-        return cls, Handler(run=run, locks=locks, facts=facts, resolve=resolve, under_card=under_card)
+        row = Handler(
+            run=run,
+            faces=faces,
+            staff=staff,
+            locks=locks,
+            facts=facts,
+            resolve=resolve,
+            under_card=under_card,
+        )
+        return cls, row
 
 
 Answer = TypeVar("Answer")
@@ -206,6 +254,26 @@ class Job(Generic[Result]):
 
     __slots__ = ()
 
+    @classmethod
+    def run_in_batches(
+        cls: type[J],
+        step: Callable[[Context, J, str, int], tuple[Sequence[Any], str | None]],
+        locks: Callable[[J], LockSet],
+        *,
+        faces: Face,
+        staff: StaffRole | None = None,
+    ) -> tuple[type[J], Handler]:
+        """Return the registry row of a job.
+
+        Args:
+            step: Takes (context, job, cursor, limit). Returns the results of one batch, and the next cursor or None
+                at the end.
+            locks: Returns the locks that each batch needs.
+            faces: The faces that may start it.
+            staff: The lowest role of staff who may start it.
+        """
+        return cls, Handler(run=step, faces=faces, staff=staff, locks=locks)
+
 
 class Query(Generic[Facts, Result]):
     """A query whose handler takes Facts (None: no facts), returns Result, and changes no data."""
@@ -213,9 +281,16 @@ class Query(Generic[Facts, Result]):
     __slots__ = ()
 
     @classmethod
-    def answered_by(cls: type[Q], run: Callable[[Context, Q], Result], *, is_long: bool = False) -> tuple[type[Q], Handler]:
+    def answered_by(
+        cls: type[Q],
+        run: Callable[[Context, Q], Result],
+        *,
+        faces: Face,
+        staff: StaffRole | None = None,
+        is_long: bool = False,
+    ) -> tuple[type[Q], Handler]:
         """Return the registry row of a query that needs no facts."""
-        return cls, Handler(run=run, reads_only=True, is_long=is_long)
+        return cls, Handler(run=run, faces=faces, staff=staff, reads_only=True, is_long=is_long)
 
     @classmethod
     def answered_with(
@@ -223,9 +298,12 @@ class Query(Generic[Facts, Result]):
         run: Callable[[Context, Q, Facts], Result],
         facts: Callable[[LocalSystem, Q], Awaitable[Gathered[Facts]]],
         locks: Callable[[Q], LockSet] | None = None,
+        *,
+        faces: Face,
+        staff: StaffRole | None = None,
     ) -> tuple[type[Q], Handler]:
         """Return the registry row of a query that needs facts. `locks` names the patron whose rows are prefetched."""
-        return cls, Handler(run=run, locks=locks, facts=facts, reads_only=True)
+        return cls, Handler(run=run, faces=faces, staff=staff, locks=locks, facts=facts, reads_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""HANDLERS, the registry of all commands and queries with their handlers, facts and locks."""
+"""HANDLERS, the registry of all commands, queries and jobs: who may execute each, its handler, facts and locks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from hkall_gateway.circulation import (
     borrowing,
@@ -19,7 +19,7 @@ from hkall_gateway.circulation import (
     returning,
     titles,
 )
-from hkall_gateway.circulation.command import Context, Handler, Library
+from hkall_gateway.circulation.command import Context, Face, Handler, Library
 from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
@@ -50,6 +50,7 @@ from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import NOTHING
 
 BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
@@ -58,6 +59,7 @@ BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
 """Handlers of all broker commands and mirrored events, by `BrokerCommand.service`."""
 NO_BORROWER: Final = BorrowerFacts(borrower=None, source="nobody")
 STAFF: Final = BorrowerFacts(borrower=None, source="staff")
+_BATCH_LOCKS: Final = unlocked("each batch locks the rows that it selects")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
 Heard = TypeVar("Heard", Noted, Renewed)
@@ -202,107 +204,194 @@ def _broker_command(
     return BROKER_HANDLERS[command.service](context, command, facts)
 
 
+TERMINALS, PARTNERS, COMMAND_LINE, COURIER = (
+    Face.TERMINALS,
+    Face.PARTNERS,
+    Face.COMMAND_LINE,
+    Face.COURIER,
+)
+PATRON_FACES: Final = Face.PATRON_PAGES | Face.PATRON_API
+STAFF_PAGES: Final = Face.STAFF_PAGES
+STAFF_FACES: Final = Face.STAFF_PAGES | Face.STAFF_API
+CLERK, SUPERVISOR = StaffRole.CLERK, StaffRole.SUPERVISOR
+
 # fmt: off
 HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
-    # Terminals and discovery systems.
-    loans.CheckOut.decided_by(loans.check_out,  # an offline checkout needs no PIN
-                        lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),
-                        lambda c: LockSet(c.card, item=("", c.barcode)),
-                        under_card=lambda c, card: replace(c, card=card)),
-    returning.CheckIn.handled_by(returning.check_in, lambda c: _lock_item(c.barcode)),
-    loans.Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
-                     under_card=lambda c, card: replace(c, card=card)),
-    loans.RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin),
-                              lambda c: LockSet(c.card, whole=True),
-                        under_card=lambda c, card: replace(c, card=card)),
-    borrowing.RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
-                            lambda c: LockSet(c.patron, placed=(c.placed_by, c.placed_id), title=c.bib_id),
-                            resolve=_requesting_card, under_card=lambda c, card: replace(c, patron=card)),
-    borrowing.CancelRequest.handled_by(borrowing.cancel,
-                                       lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
-    cards.Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
-                    under_card=lambda c, card: replace(c, card=card)),
-    cards.BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
-                         under_card=lambda c, card: replace(c, card=card)),
-    cards.EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
-                          under_card=lambda c, card: replace(c, card=card)),
-    cards.NoteProperties.handled_by(cards.note_properties, lambda c: _lock_item(c.barcode)),
-    patron_record.ChooseHistory.handled_by(patron_record.choose_history, lambda c: LockSet(c.card)),
-    fines.Pay.decided_by(lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card),
-                         resolve=_under_staffs_card),
-    queries.SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
-                            lambda q: LockSet(q.card)),
-    queries.SeeItem.answered_by(queries.see_item),
-    queries.SeeRecord.answered_by(queries.see_record),
-    loans.FindFixedLoans.answered_with(loans.find_fixed_loans, _present_facts),
-    queries.FindCopySystem.answered_by(queries.find_copy_system),
-    cards.ConcernsHkall.answered_by(cards.concerns_hkall),
-    scan_station.FindScanned.answered_by(scan_station.find_scanned),
-    scan_station.FindAfterScan.answered_by(scan_station.find_after_scan),
-    # Messages to the local system.
-    local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _lock_message, settles=True),
-    local_messages.TakeOffline.handled_by(local_messages.enqueue, _lock_message),
-    local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _lock_message, settles=True),
-    local_messages.EndTransaction.handled_by(local_messages.end_transaction, _lock_message, settles=True),
-    local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _lock_message, settles=True),
-    local_messages.MarkUndelivered.handled_by(local_messages.mark_undelivered, _lock_message, settles=True),
-    local_messages.MarkRefused.handled_by(local_messages.mark_refused, _lock_message, settles=True),
+    # Terminals and discovery systems. The scan station of the staff's pages is a terminal too.
+    loans.CheckOut.decided_by(
+        loans.check_out,
+        lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),  # offline: no PIN
+        lambda c: LockSet(c.card, item=("", c.barcode)),
+        faces=TERMINALS | STAFF_PAGES, staff=CLERK,
+        under_card=lambda c, card: replace(c, card=card)),
+    returning.CheckIn.handled_by(
+        returning.check_in, lambda c: _lock_item(c.barcode),
+        faces=TERMINALS | STAFF_PAGES, staff=CLERK),
+    loans.Renew.decided_by(
+        loans.renew, _renewal_facts,
+        lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
+        faces=TERMINALS | PARTNERS | PATRON_FACES,
+        under_card=lambda c, card: replace(c, card=card)),
+    loans.RenewAll.decided_by(
+        loans.renew_all, lambda local, c: local.owner(c.card, c.pin),
+        lambda c: LockSet(c.card, whole=True),
+        faces=TERMINALS | PATRON_FACES,
+        under_card=lambda c, card: replace(c, card=card)),
+    borrowing.RequestTitle.decided_by(
+        borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
+        lambda c: LockSet(c.patron, placed=(c.placed_by, c.placed_id), title=c.bib_id),
+        faces=PARTNERS | PATRON_FACES | STAFF_FACES | COMMAND_LINE, staff=CLERK,
+        resolve=_requesting_card, under_card=lambda c, card: replace(c, patron=card)),
+    borrowing.CancelRequest.handled_by(
+        borrowing.cancel, lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id)),
+        faces=PARTNERS | PATRON_FACES),
+    cards.Hold.decided_by(
+        cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+        faces=TERMINALS, under_card=lambda c, card: replace(c, card=card)),
+    cards.BlockCard.decided_by(
+        cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
+        faces=TERMINALS, under_card=lambda c, card: replace(c, card=card)),
+    cards.EnableCard.decided_by(
+        cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
+        faces=TERMINALS, under_card=lambda c, card: replace(c, card=card)),
+    cards.NoteProperties.handled_by(
+        cards.note_properties, lambda c: _lock_item(c.barcode), faces=TERMINALS),
+    patron_record.ChooseHistory.handled_by(
+        patron_record.choose_history, lambda c: LockSet(c.card), faces=Face.PATRON_PAGES),
+    fines.Pay.decided_by(
+        lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card),
+        faces=TERMINALS | PARTNERS | STAFF_PAGES | COMMAND_LINE, staff=CLERK,
+        resolve=_under_staffs_card),
+    queries.SeePatron.answered_with(
+        queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
+        lambda q: LockSet(q.card),
+        faces=TERMINALS | PARTNERS | STAFF_PAGES, staff=CLERK),
+    queries.SeeItem.answered_by(queries.see_item, faces=TERMINALS | PARTNERS),
+    queries.SeeRecord.answered_by(queries.see_record, faces=TERMINALS),
+    loans.FindFixedLoans.answered_with(loans.find_fixed_loans, _present_facts, faces=PARTNERS),
+    queries.FindCopySystem.answered_by(queries.find_copy_system, faces=TERMINALS),
+    cards.ConcernsHkall.answered_by(cards.concerns_hkall, faces=TERMINALS),
+    scan_station.FindScanned.answered_by(
+        scan_station.find_scanned, faces=STAFF_PAGES, staff=CLERK),
+    scan_station.FindAfterScan.answered_by(
+        scan_station.find_after_scan, faces=STAFF_PAGES, staff=CLERK),
+
+    # Messages of terminals to the local system.
+    local_messages.EnqueueLocal.handled_by(
+        local_messages.enqueue, _lock_message, faces=TERMINALS, settles=True),
+    local_messages.TakeOffline.handled_by(
+        local_messages.enqueue, _lock_message, faces=TERMINALS),
+    local_messages.BeginTransaction.handled_by(
+        local_messages.begin_transaction, _lock_message, faces=TERMINALS, settles=True),
+    local_messages.EndTransaction.handled_by(
+        local_messages.end_transaction, _lock_message, faces=TERMINALS, settles=True),
+    local_messages.MarkDelivered.handled_by(
+        local_messages.mark_delivered, _lock_message, faces=TERMINALS, settles=True),
+    local_messages.MarkUndelivered.handled_by(
+        local_messages.mark_undelivered, _lock_message, faces=TERMINALS, settles=True),
+    local_messages.MarkRefused.handled_by(
+        local_messages.mark_refused, _lock_message, faces=TERMINALS, settles=True),
+
     # Partners, brokers, and the courier.
-    lending.BorrowFromUs.handled_by(lending.borrow_from_us, _lock_copy_and_number),
-    ItemShipped.handled_by(_by_side(lender_notices.apply_shipped, lending.notice_handler(Event.COMING_HOME)),
-                           _lock_copy_and_number, resolve=_under_our_number),
-    ItemReceived.handled_by(_by_side(lender_notices.apply_home, lending.notice_handler(Event.BORROWER_HAS_IT)),
-                            _lock_copy_and_number, resolve=_under_our_number),
-    RequestCancelled.handled_by(_by_side(lender_notices.apply_declined, lending.notice_handler(Event.WITHDRAW)),
-                                _lock_copy_and_number, resolve=_under_our_number),
-    ItemCheckedOut.handled_by(_by_side(lender_notices.apply_shipped, lending.notice_handler(Event.BORROWER_HAS_IT)),
-                              _lock_copy_and_number, resolve=_under_our_number),
-    ItemCheckedIn.handled_by(_by_side(lender_notices.apply_home, lending.notice_handler(Event.COMING_HOME)),
-                             _lock_copy_and_number, resolve=_under_our_number),
-    ItemRenewed.handled_by(_by_side(recalls.apply_owner_renewal, lending.renewed_by_borrower),
-                           _lock_copy_and_number, resolve=_under_our_number),
-    recalls.ItemRecalled.handled_by(recalls.apply_recall, _lock_copy_and_number, resolve=_under_our_number),
-    recalls.RecallCancelled.handled_by(recalls.apply_recall_cancelled, _lock_copy_and_number, resolve=_under_our_number),
-    broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _lock_brokered, resolve=_under_present_card,
-                             under_card=lambda c, card: replace(c, card=card)),
-    deliveries.Delivered.handled_by(deliveries.delivered, _lock_delivery, repeatable=True, settles=True),
-    partner_reports.CopyReport.handled_by(partner_reports.report_copy, lambda c: _lock_item(c.item.barcode)),
-    partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced,
-                                            lambda c: LockSet(document=(c.by.who, c.digest))),
-    partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _lock_changed_request),
-    partner_reports.SetStatus.handled_by(partner_reports.set_status, lambda c: _lock_item(c.item.barcode)),
-    partner_reports.Bill.handled_by(partner_reports.bill, lambda c: LockSet(c.card)),
-    partner_queries.SeeRequest.answered_by(partner_queries.see_request, is_long=True),
-    partner_queries.SeeCopyOf.answered_by(partner_queries.see_copy_of, is_long=True),
-    partner_queries.FindInstitution.answered_by(partner_queries.find_institution, is_long=True),
-    titles.FindClosedVolumes.answered_by(titles.closed_volumes, is_long=True),
-    partner_queries.ServesPatron.answered_by(partner_queries.serves_patron, is_long=True),
-    partner_queries.SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
-    # Staff.
-    patron_page.SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
-    actions.Act.handled_by(actions.act_and_pay, _lock_request_or_item),
-    actions.Reopen.decided_by(actions.reopen, _reopening_facts, lambda c: LockSet(c.card, c.request),
-                      resolve=_with_patron),
-    fines.Refund.handled_by(fines.refund, lambda c: LockSet(c.card), resolve=_under_present_card),
-    fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
-    unsent.Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
-    deliveries.MarkBounced.handled_by(deliveries.mark_bounced, lambda c: LockSet(request=c.request)),
-    reconciling.Correct.handled_by(reconciling.correct, _lock_pair),
-    unsent.MarkReplayed.handled_by(unsent.mark_replayed,
-                                   lambda _: unlocked("one UPDATE, only of a document that still waits")),
-    closure_changes.CloseDay.handled_by(closure_changes.close_day, lambda _: unlocked("one INSERT of a day")),
-    tokens.MakeToken.handled_by(tokens.make_token, lambda _: unlocked("one INSERT under a unique name")),
-    tokens.RevokeToken.handled_by(tokens.revoke_token, lambda _: unlocked("one UPDATE of a token in force")),
+    lending.BorrowFromUs.handled_by(
+        lending.borrow_from_us, _lock_copy_and_number, faces=PARTNERS),
+    ItemShipped.handled_by(
+        _by_side(lender_notices.apply_shipped, lending.notice_handler(Event.COMING_HOME)),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    ItemReceived.handled_by(
+        _by_side(lender_notices.apply_home, lending.notice_handler(Event.BORROWER_HAS_IT)),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    RequestCancelled.handled_by(
+        _by_side(lender_notices.apply_declined, lending.notice_handler(Event.WITHDRAW)),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    ItemCheckedOut.handled_by(
+        _by_side(lender_notices.apply_shipped, lending.notice_handler(Event.BORROWER_HAS_IT)),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    ItemCheckedIn.handled_by(
+        _by_side(lender_notices.apply_home, lending.notice_handler(Event.COMING_HOME)),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    ItemRenewed.handled_by(
+        _by_side(recalls.apply_owner_renewal, lending.renewed_by_borrower),
+        _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    recalls.ItemRecalled.handled_by(
+        recalls.apply_recall, _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    recalls.RecallCancelled.handled_by(
+        recalls.apply_recall_cancelled, _lock_copy_and_number,
+        faces=PARTNERS, resolve=_under_our_number),
+    broker_services.BrokerCommand.decided_by(
+        _broker_command, _broker_facts, _lock_brokered, faces=PARTNERS,
+        resolve=_under_present_card, under_card=lambda c, card: replace(c, card=card)),
+    deliveries.Delivered.handled_by(
+        deliveries.delivered, _lock_delivery, faces=COURIER, repeatable=True, settles=True),
+    partner_reports.CopyReport.handled_by(
+        partner_reports.report_copy, lambda c: _lock_item(c.item.barcode), faces=PARTNERS),
+    partner_reports.KeepUnplaced.handled_by(
+        partner_reports.keep_unplaced, lambda c: LockSet(document=(c.by.who, c.digest)),
+        faces=PARTNERS),
+    partner_reports.ChangeRequest.handled_by(
+        partner_reports.change_request, _lock_changed_request, faces=PARTNERS),
+    partner_reports.SetStatus.handled_by(
+        partner_reports.set_status, lambda c: _lock_item(c.item.barcode), faces=PARTNERS),
+    partner_reports.Bill.handled_by(
+        partner_reports.bill, lambda c: LockSet(c.card), faces=PARTNERS),
+    partner_queries.SeeRequest.answered_by(
+        partner_queries.see_request, faces=PARTNERS, is_long=True),
+    partner_queries.SeeCopyOf.answered_by(
+        partner_queries.see_copy_of, faces=PARTNERS, is_long=True),
+    partner_queries.FindInstitution.answered_by(
+        partner_queries.find_institution, faces=PARTNERS, is_long=True),
+    titles.FindClosedVolumes.answered_by(titles.closed_volumes, faces=PARTNERS, is_long=True),
+    partner_queries.ServesPatron.answered_by(
+        partner_queries.serves_patron, faces=PARTNERS, is_long=True),
+    partner_queries.SeeShelves.answered_by(
+        partner_queries.see_shelves, faces=PARTNERS, is_long=True),
+
+    # Staff. `permitted.ACTIONS` names a higher role for some actions.
+    patron_page.SeePatronPage.answered_with(
+        patron_page.patron_page, _present_facts, faces=STAFF_PAGES, staff=CLERK),
+    actions.Act.handled_by(
+        actions.act_and_pay, _lock_request_or_item, faces=STAFF_FACES | COMMAND_LINE, staff=CLERK),
+    actions.Reopen.decided_by(
+        actions.reopen, _reopening_facts, lambda c: LockSet(c.card, c.request),
+        faces=STAFF_FACES | COMMAND_LINE, staff=CLERK, resolve=_with_patron),
+    fines.Refund.handled_by(
+        fines.refund, lambda c: LockSet(c.card),
+        faces=STAFF_FACES | COMMAND_LINE, staff=CLERK, resolve=_under_present_card),
+    fines.Waive.handled_by(
+        fines.waive, lambda c: LockSet(c.card), faces=COMMAND_LINE, resolve=_with_debtor),
+    unsent.Settle.handled_by(
+        unsent.settle, lambda c: LockSet(request=c.request, channel=c.line),
+        faces=STAFF_PAGES | COMMAND_LINE, staff=SUPERVISOR, resolve=_with_message),
+    deliveries.MarkBounced.handled_by(
+        deliveries.mark_bounced, lambda c: LockSet(request=c.request), faces=COMMAND_LINE),
+    reconciling.Correct.handled_by(reconciling.correct, _lock_pair, faces=COMMAND_LINE),
+    unsent.MarkReplayed.handled_by(
+        unsent.mark_replayed, lambda _: unlocked("one UPDATE, only of a document that still waits"),
+        faces=STAFF_PAGES | COMMAND_LINE, staff=SUPERVISOR),
+    closure_changes.CloseDay.handled_by(
+        closure_changes.close_day, lambda _: unlocked("one INSERT of a day"),
+        faces=STAFF_PAGES, staff=SUPERVISOR),
+    closure_changes.MoveClosedDays.run_in_batches(
+        closure_changes.move, lambda _: _BATCH_LOCKS,
+        faces=STAFF_PAGES | COMMAND_LINE, staff=SUPERVISOR),
+    closure_changes.MoveDueDates.run_in_batches(
+        closure_changes.move_due_dates, lambda _: _BATCH_LOCKS, faces=STAFF_PAGES, staff=SUPERVISOR),
+    tokens.MakeToken.handled_by(
+        tokens.make_token, lambda _: unlocked("one INSERT under a unique name"), faces=COMMAND_LINE),
+    tokens.RevokeToken.handled_by(
+        tokens.revoke_token, lambda _: unlocked("one UPDATE of a token in force"), faces=COMMAND_LINE),
 )))
-"""Handlers of all commands and queries, by class."""
+"""Handlers of all commands, queries and jobs, by class."""
 # fmt: on
 
-Step = Callable[[Context, Any, str, int], tuple[Sequence[Any], str | None]]
-"""Takes (context, job, cursor, limit). Returns the results of one batch, and the next cursor or None at the end."""
-JOBS: Final[Mapping[type[object], Step]] = MappingProxyType(
-    {
-        closure_changes.MoveClosedDays: closure_changes.move,
-        closure_changes.MoveDueDates: closure_changes.move_due_dates,
-    }
-)
-"""Steps of the jobs that staff start, by class."""
+
+def staff_role_of(command: type[object]) -> StaffRole:
+    """Return the lowest role of staff who may execute a command.
+
+    Raises:
+        LookupError: No role of staff may.
+    """
+    role = HANDLERS[command].staff
+    if role is None:
+        raise LookupError(f"{command.__name__} is not for staff")
+    return role

@@ -13,7 +13,8 @@ How to add a page, for example `/staff/explain`:
            found = execute(_facts())                        # runs `_facts(context)` on a database connection of its own
            return render_template("staff/explain.html", found=found)
 
-   A change is one command: `execute(Act(actor("receive"), …, action="receive"))`.
+   A change is one command: `execute(Act(actor("receive"), …, action="receive"))`. Its page says `@needs(Act)`: the row of the
+   registry names the role.
    Refusals are returned as values, and so is TRY_AGAIN: show them on the page. After a successful POST, `redirect(…, 303)`.
 2. The template: `templates/staff/explain.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
    Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The Content-Security-Policy forbids

@@ -20,6 +20,7 @@ from flask import Flask, Request, Response, abort, g, redirect, request, session
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.wrappers import Response as Redirect
 
+from hkall_gateway.circulation.registry import staff_role_of
 from hkall_gateway.db import web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
@@ -233,8 +234,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
-    """Require at least this staff role for a page. Redirect a stranger to the login. Answer 403 for a lower role."""
+def needs(required: StaffRole | type[object]) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
+    """Require a staff role for a page. Redirect a stranger to the login. Answer 403 for a lower role.
+
+    Args:
+        required: The lowest role, or the command that the page executes, whose row of the registry names it.
+    """
+    role = required if isinstance(required, StaffRole) else staff_role_of(required)
 
     def around(page: Callable[P, R]) -> Callable[P, R | Redirect]:
         @wraps(page)

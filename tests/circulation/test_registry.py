@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from hkall_gateway import circulation as desk
-from hkall_gateway.circulation.command import Asked, Command, Query
+from hkall_gateway.circulation.command import Asked, Command, Job, Query
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.rules.vocabulary import Request, RequestChange
 
@@ -28,7 +28,7 @@ def leaves(kind: type[Any]) -> Iterator[type[Any]]:
 
 
 def test_each_command_and_query_has_a_row() -> None:
-    executed = {one for kind in (Command, Query) for one in leaves(kind) if one.__module__.startswith(desk.__name__)}
+    executed = {one for kind in (Command, Query, Job) for one in leaves(kind) if one.__module__.startswith(desk.__name__)}
     assert len(executed) > 40
     assert {one.__name__ for one in executed} - QUESTIONS == {one.__name__ for one in HANDLERS}
 

@@ -16,8 +16,12 @@ from flask import Flask, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from hkall_gateway.circulation import queries
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import Command, Facts, InboxKey, Result
+from hkall_gateway.circulation.fines import Refund
+from hkall_gateway.circulation.registry import staff_role_of
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.stored_words import StaffRole
@@ -61,12 +65,13 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "lists.page":          StaffRole.VIEWER,
     "requests.search":     StaffRole.VIEWER,
     "requests.one":        StaffRole.VIEWER,
-    "requests.place":      StaffRole.CLERK,
-    "requests.act":        StaffRole.CLERK,
-    "money.refund":        StaffRole.CLERK,
+    "requests.place":      staff_role_of(RequestTitle),
+    "requests.act":        staff_role_of(Act),
+    "money.refund":        staff_role_of(Refund),
     "statistics.period":   StaffRole.VIEWER,
 })
-"""Who may call an operation, by endpoint: the lowest staff role, or an audience. `permitted.ACTIONS` may require more."""
+"""Who may call an operation, by endpoint: an audience, or the lowest staff role. The role for a change is that of its
+command in the registry. `permitted.ACTIONS` may require more."""
 # fmt: on
 
 

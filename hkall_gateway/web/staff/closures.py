@@ -32,7 +32,7 @@ def page() -> str:
 
 
 @PAGES.post("/staff/closures/close")
-@needs(StaffRole.SUPERVISOR)
+@needs(MoveClosedDays)
 def close() -> str | Response | tuple[str, int]:
     """Show the dates that would move if a day were closed. With `apply`, close the day and move the dates."""
     reason = typed("reason")
@@ -52,7 +52,7 @@ def close() -> str | Response | tuple[str, int]:
 
 
 @PAGES.post("/staff/closures/due-dates")
-@needs(StaffRole.SUPERVISOR)
+@needs(MoveDueDates)
 def due_dates() -> str | Response | tuple[str, int]:
     """Show the due dates that would move. With `apply`, move them."""
     try:

@@ -82,7 +82,7 @@ def page(number: str) -> str:
 
 
 @PAGES.post("/staff/patrons/<number>/request")
-@needs(StaffRole.CLERK)
+@needs(RequestTitle)
 def place(number: str) -> Response | str | tuple[str, int]:
     """Search for a title, or request it for the patron. The rules apply, except that a second request is allowed (R11a)."""
     card, form = _find_card(number), request.form
@@ -112,7 +112,7 @@ def _find_titles(words: str) -> Sequence[FoundTitle | Title]:
 
 
 @PAGES.post("/staff/patrons/<number>/act")
-@needs(StaffRole.CLERK)
+@needs(Act)
 def act(number: str) -> Response | tuple[str, int]:
     """Renew a loan of the patron, or declare it lost and, with `paid`, take what is charged for it."""
     card, name, price = _find_card(number), typed("action"), typed("dollars")
@@ -132,7 +132,7 @@ def act(number: str) -> Response | tuple[str, int]:
 
 
 @PAGES.post("/staff/patrons/<number>/pay")
-@needs(StaffRole.CLERK)
+@needs(Pay)
 def pay(number: str) -> Response | tuple[str, int]:
     """Record a payment, for one charge or for the oldest charges first. A form that is submitted twice is recorded once."""
     card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
@@ -147,7 +147,7 @@ def pay(number: str) -> Response | tuple[str, int]:
 
 
 @PAGES.post("/staff/patrons/<number>/refund")
-@needs(StaffRole.CLERK)
+@needs(Refund)
 def refund(number: str) -> Response | tuple[str, int]:
     """Record money that the patron got back. A form that is submitted twice is recorded once."""
     card = _find_card(number)

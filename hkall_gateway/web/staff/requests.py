@@ -94,7 +94,7 @@ def one(number: str) -> str:
 
 
 @PAGES.post("/staff/requests/<number>/<name>")
-@needs(StaffRole.CLERK)
+@needs(Act)
 def act(number: str, name: str) -> Response | tuple[str, int]:
     """Run one staff command. If the request has changed since the page was rendered, show the change instead."""
     row = _ROWS.get(name) or abort(404)

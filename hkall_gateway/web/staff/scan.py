@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.fines import Pay
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff import scan_station
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.db.engine.db_errors import Unavailable
@@ -72,7 +73,7 @@ def scan() -> str:
 
 
 @PAGES.post("/staff/scan")
-@needs(StaffRole.CLERK)
+@needs(CheckIn)
 def scanned() -> Response | str:
     """Process one scan. A scanned card remains current until the card is scanned again or dismissed."""
     text, card, word = (typed(name, LONGEST) for name in ("barcode", "card", "kind"))
@@ -86,7 +87,7 @@ def scanned() -> Response | str:
 
 
 @PAGES.post("/staff/scan/take")
-@needs(StaffRole.CLERK)
+@needs(Pay)
 def take() -> Response | str:
     """Take the fine of a return that this session has scanned. The scan's number and time make a repetition harmless."""
     scan = next((row for row in _read_answers() if str(row.number) == typed("scan")), None) or abort(404)

@@ -51,14 +51,14 @@ class Outcome:
 
 
 @PAGES.post("/staff/lists/<name>/selected")
-@needs(StaffRole.CLERK)
+@needs(Act)
 def selected(name: str) -> str:
     """Show the commands for the selected rows."""
     return _render_commands(view_of(name), _selected_requests())
 
 
 @PAGES.post("/staff/lists/<name>/act")
-@needs(StaffRole.CLERK)
+@needs(Act)
 def act(name: str) -> str | tuple[str, int]:
     """Run one command on the selected requests, one after the other."""
     view, chosen, (command, _, code) = view_of(name), _selected_requests(), typed("action").partition(":")

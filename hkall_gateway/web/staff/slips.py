@@ -135,7 +135,7 @@ def slips() -> Response:
 
 
 @PAGES.post("/staff/slips")
-@needs(StaffRole.CLERK)
+@needs(Act)
 def printed() -> str:
     """Record the slips in the form as printed, and show them. A reprinted slip shows when it was first printed."""
     wanted = _read_wanted(request.form)

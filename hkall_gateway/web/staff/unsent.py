@@ -112,7 +112,7 @@ def page() -> str:
 
 
 @PAGES.post("/staff/unsent/<kind>")
-@needs(StaffRole.SUPERVISOR)
+@needs(Settle)
 def judge(kind: str) -> str | Response | tuple[str, int]:
     """Settle the selected rows, with one command per row."""
     named, how = _known_kind(kind), typed("how")
