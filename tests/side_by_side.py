@@ -28,6 +28,11 @@ LONG: Final = (
     "cli/test_doctor.py",
     "entries/test_pages.py",
     # Slow files in `make test`:
+    "sip2/test_two_sides.py",
+    "cli/test_machine.py",
+    "circulation/test_evidence.py",
+    "ncip/test_repeated_documents.py",
+    "circulation/test_lying_partners.py",
     "cli/test_backup.py",
     "cli/test_start_checks.py",
     "test_scenarios.py",
