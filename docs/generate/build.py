@@ -27,7 +27,7 @@ from hkall_gateway.ncip.profile import FLOWS as NCIP_FLOWS
 from hkall_gateway.ncip.tables.flows import FLOWS, LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.rules.evidence import TABLE as EVIDENCE
-from hkall_gateway.rules.evidence import Dated, News
+from hkall_gateway.rules.evidence import Dated, Names, News
 from hkall_gateway.rules.lifecycle import TABLE, Notification, side_of
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
@@ -75,15 +75,16 @@ ABOUT_EVIDENCE = (
 )
 
 ABOUT_NEWS = (
-    "What our staff and terminals have scanned outweighs what a partner says. *earlier*, *same*, *later*: the day of the news"
-    " compared with that of our last scan of the copy; without a date or a scan, *same* counts. *applied*: it changes the"
-    " request. *ignored*: it is known already, or too late: a success that changes no position (a missing date is filled in)."
-    " *refused*: the partner asks for what is not possible any more. *held*: it contradicts our record. The partner gets a"
-    " Problem, the request is flagged, the journal has what each side says, and `quarantine list` has the document, but for"
-    " declines, which the flag alone shows. Staff look where the book is, then `quarantine replay` (it is believed) or"
-    " `quarantine drop`. Held in every position: news under the number of one request with the copy of another, unless both"
-    " wait for the same title. A broker's news is held only after a scan of ours. *home* about a loan that its patron says"
-    " to have returned, or has lost, is applied."
+    "What our staff and terminals have scanned outweighs what a partner says. *earlier*, *same*, *later*: the day"
+    " of the news compared with that of our last scan of the copy; without a date or a scan, *same* counts."
+    " *applied*: it changes the request. *ignored*: it is known already, or too late: a success that changes no"
+    " position (a missing date is filled in). *refused*: the partner asks for what is not possible any more. *held*:"
+    " it contradicts our record. The partner gets a Problem, the request is flagged, the journal has what each side"
+    " says, and `quarantine list` has the document, but for declines, which the flag alone shows. Staff look where"
+    " the book is, then `quarantine replay` (it is believed) or `quarantine drop`. *the names differ*: the number is"
+    " that of one request and the copy that of another, unless both wait for the same title, or the copy was asked"
+    " for under this number before. A broker's news is held only after a scan of ours. *home* about a loan that its"
+    " patron says to have returned, or has lost, is applied."
 )
 
 ABOUT_ROLES = (
@@ -120,16 +121,21 @@ def _diagram(side: Side) -> str:
 
 def _news(side: Side) -> str:
     """Return the table of news for one side. Each cell has a verdict for each date, or one verdict for all dates."""
-    told = list(dict.fromkeys(news for about, _, news, _ in EVIDENCE if about is side))
-    positions = dict.fromkeys(position for about, position, _, _ in EVIDENCE if about is side)
-    rows = [(position, *(_verdicts(side, position, news) for news in told)) for position in positions]
+    told = list(dict.fromkeys(news for about, _, news, _, _ in EVIDENCE if about is side))
+    positions = list(dict.fromkeys(position for about, position, _, _, _ in EVIDENCE if about is side))
+    rows = [(position, *(_verdicts(side, position, news, Names.AGREE) for news in told)) for position in positions]
+    differ = [_verdicts(side, positions[0], news, Names.DIFFER) for news in told]
     words = [news.replace("_", " ") for news in told]
-    return f"### News: {side.name.lower()}\n\n" + _table(("our position", *words), rows)
+    table = _table(("our position", *words), [*rows, ("*any, if the names differ*", *differ)])
+    return f"### News: {side.name.lower()}\n\n{table}"
 
 
-def _verdicts(side: Side, position: Position, news: News) -> str:
-    found = [EVIDENCE[side, position, news, dated] for dated in Dated]
-    return found[0] if len(set(found)) == 1 else ", ".join(f"{dated}: {said}" for dated, said in zip(Dated, found, strict=True))
+def _verdicts(side: Side, position: Position, news: News, names: Names) -> str:
+    found = {dated: EVIDENCE.get((side, position, news, dated, names)) for dated in Dated}
+    verdicts = set(found.values())
+    if len(verdicts) == 1:
+        return verdicts.pop() or "-"
+    return ", ".join(f"{dated}: {verdict}" for dated, verdict in found.items())
 
 
 def profile() -> str:

@@ -207,10 +207,12 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
     Refuse it for a copy that is recalled, lost or claimed returned, and if the notice's date is later than ours.
     """
     request = find_lent_request(context.unit, notice)
-    if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
-        return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), notice.by, request)
+    if request is None:
+        return context.refuse(Reason.UNKNOWN_ITEM, notice.by)
     if held := hold_if_contradicted(context, notice, request, News.KEPT_LONGER):
         return held
+    if not context.unit.can(request, Event.BORROWER_RENEWED):
+        return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
     if request.recalled_on is not None:
         return context.refuse(Reason.RECALLED, notice.by, request)
     if not is_out(request):

@@ -11,7 +11,7 @@ from hkall_gateway.circulation.results import Noted, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import STRAY, asked_for, awaiting_barcode, borrowed_under
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.evidence import News, Verdict, dated, judge
+from hkall_gateway.rules.evidence import Names, News, Verdict, dated, judge
 from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
@@ -95,15 +95,17 @@ def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Reque
     the copy. Without a scan, our record consists of the broker's own messages.
     """
     other = _other_request(context.unit, notice, request) or _request_of_number(context.unit, notice, request)
-    if other is not None:
-        return hold_notice(context, notice, request, of=other.id)
-    if notice.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
-        return None
     scanned_at = context.unit.journal.last_scan(request.id)
-    if request.kind in {BROKERED, MIRRORED} and scanned_at is None:
+    if other is None:
+        if notice.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
+            return None
+        if request.kind in {BROKERED, MIRRORED} and scanned_at is None:
+            return None
+    names = Names.AGREE if other is None else Names.DIFFER
+    verdict = judge(request.side, request.position, news, dated(notice.at, scanned_at), names)
+    if verdict is not Verdict.HELD:
         return None
-    verdict = judge(request.side, request.position, news, dated(notice.at, scanned_at))
-    return hold_notice(context, notice, request) if verdict is Verdict.HELD else None
+    return hold_notice(context, notice, request, of=other.id if other else "")
 
 
 def hold_notice(
@@ -233,16 +235,28 @@ def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) ->
 
     Requests for the same title do not count: a lender may send a different copy from the one requested.
     """
-    if notice.item is None or notice.item == request.item:
+    if notice.item is None or notice.item == request.item or _is_copy_of_past_attempt(unit, notice, request):
         return None
-    held = next(
-        (one for one in unit.requests.open_with_item(notice.item.barcode, notice.item.agency) if one.id != request.id), None
-    )
-    if held:
-        return held
+    holders = unit.requests.open_with_item(notice.item.barcode, notice.item.agency)
+    holder = next((holder for holder in holders if holder.id != request.id), None)
+    if holder:
+        return holder
     requests = [one for one, lender in awaiting_barcode(unit, notice.item.barcode) if lender.agency == notice.item.agency]
     others = [one for one in requests if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
     return None if len(others) < len(requests) else next(iter(others), None)
+
+
+def _is_copy_of_past_attempt(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> bool:
+    """Check whether the copy was asked for under the notice's RequestId, in an attempt that is over.
+
+    Another request may have got the copy since, so the names agree although it is not this request's copy any more.
+    """
+    attempt = unit.requests.find_by_wire_id(notice.wire_id) if notice.wire_id else None
+    if attempt is None or notice.item is None:
+        return False
+    candidate = attempt[1]
+    is_over = request.position in FINAL or candidate.wire_id != request.wire_id
+    return is_over and notice.item == ItemKey(candidate.agency, candidate.barcode)
 
 
 Asked = tuple[Request, Candidate]

@@ -45,6 +45,13 @@ class Dated(StrEnum):
     LATER = auto()
 
 
+class Names(StrEnum):
+    """Whether a report's RequestId and copy belong to one request. AGREE is also used if the report has only one of the two."""
+
+    AGREE = auto()
+    DIFFER = auto()
+
+
 class Verdict(StrEnum):
     """The verdict on a partner's report.
 
@@ -68,20 +75,30 @@ SCANS: Final = frozenset({
 """Events that, on one of OUR_CHANNELS, mean that our staff handled or searched for the item."""
 OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 
+IMPOSSIBLE: Final = "-"
+"""The cell of a report that names a copy alone, so that its names cannot differ."""
 _LETTERS: Final = {"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED}
 
 
-def read_table(text: str) -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
+Case = tuple[Side, Position, News, Dated, Names]
+"""A cell of the table: our side and position, the report, its date, and whether its names agree."""
+
+
+def read_table(text: str) -> Iterator[tuple[Case, Verdict]]:
     """Yield the cells of a table in the format of `evidence.toml`. Raise ValueError for a cell too many or too few."""
     for side, rows in tomllib.loads(text).items():
         reports = [News[name] for name in rows.pop("reports")]
+        names_differ = rows.pop("names_differ").split()
         for position, cells in rows.items():
-            for news, letters in zip(reports, cells.split(), strict=True):
-                for dated, letter in zip(Dated, letters * (3 // len(letters)), strict=True):
-                    yield (Side(side), Position[position], news, dated), _LETTERS[letter]
+            for names, letters_by_report in ((Names.AGREE, cells.split()), (Names.DIFFER, names_differ)):
+                for news, letters in zip(reports, letters_by_report, strict=True):
+                    if letters == IMPOSSIBLE:
+                        continue
+                    for when, letter in zip(Dated, letters * (3 // len(letters)), strict=True):
+                        yield (Side(side), Position[position], news, when, names), _LETTERS[letter]
 
 
-TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType(
+TABLE: Final[Mapping[Case, Verdict]] = MappingProxyType(
     dict(read_table(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")))
 )
 
@@ -94,6 +111,6 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
     return Dated.EARLIER if news_day < scan_day else Dated.LATER if news_day > scan_day else Dated.SAME
 
 
-def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:
+def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME, names: Names = Names.AGREE) -> Verdict:
     """Return the verdict on a report about a request in this position."""
-    return TABLE[side, position, news, when]
+    return TABLE[side, position, news, when, names]

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.rules import evidence
-from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict, dated, judge, read_table
+from hkall_gateway.rules.evidence import TABLE, Dated, Names, News, Verdict, dated, judge, read_table
 from hkall_gateway.rules.vocabulary import Position, Side
 
 P = Position
 TWO_ROWS = """
 [borrow]
 reports = ["SHIPPED", "DECLINED"]
+names_differ = "h r"
 ON_LOAN = "i iha"
 [lend]
 reports = ["LOST"]
+names_differ = "-"
 SHIPPED = "r"
 """
 
@@ -26,18 +28,20 @@ def test_cell_has_one_verdict_or_one_for_each_order_of_the_days() -> None:
     shipped, declined = ((Side.BORROWING, P.ON_LOAN, news) for news in (News.SHIPPED, News.DECLINED))
     lost = (Side.LENDING, P.SHIPPED, News.LOST)
     assert dict(read_table(TWO_ROWS)) == {
-        **{(*shipped, when): Verdict.IGNORED for when in Dated},
-        (*declined, Dated.EARLIER): Verdict.IGNORED,
-        (*declined, Dated.SAME): Verdict.HELD,
-        (*declined, Dated.LATER): Verdict.APPLIED,
-        **{(*lost, when): Verdict.REFUSED for when in Dated},
+        **{(*shipped, when, Names.AGREE): Verdict.IGNORED for when in Dated},
+        **{(*shipped, when, Names.DIFFER): Verdict.HELD for when in Dated},
+        (*declined, Dated.EARLIER, Names.AGREE): Verdict.IGNORED,
+        (*declined, Dated.SAME, Names.AGREE): Verdict.HELD,
+        (*declined, Dated.LATER, Names.AGREE): Verdict.APPLIED,
+        **{(*declined, when, Names.DIFFER): Verdict.REFUSED for when in Dated},
+        **{(*lost, when, Names.AGREE): Verdict.REFUSED for when in Dated},
     }
 
 
 @pytest.mark.parametrize("cells", ["a", "a a a", "aa a", "aaaa a"])
 def test_row_with_too_few_or_too_many_verdicts_is_an_error(cells: str) -> None:
     with pytest.raises(ValueError, match="argument"):
-        list(read_table(f'[borrow]\nreports = ["SHIPPED", "DECLINED"]\nON_LOAN = "{cells}"'))
+        list(read_table(f'[borrow]\nreports = ["SHIPPED", "DECLINED"]\nnames_differ = "h h"\nON_LOAN = "{cells}"'))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_row_with_too_few_or_too_many_verdicts_is_an_error(cells: str) -> None:
 )
 def test_unknown_report_position_or_verdict_is_an_error(report: str, position: str, cell: str) -> None:
     with pytest.raises(KeyError):
-        list(read_table(f'[lend]\nreports = ["{report}"]\n{position} = "{cell}"'))
+        list(read_table(f'[lend]\nreports = ["{report}"]\nnames_differ = "h"\n{position} = "{cell}"'))
 
 
 def test_shipped_table_is_the_one_in_use() -> None:

@@ -190,14 +190,15 @@ def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
     request, candidate = attempt
     if candidate.agency != notice.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
-    if request.wire_id != candidate.wire_id or request.position in FINAL:
-        return _accept_late(context, notice, request)
-    if request.position is P.CANCELLING:
-        return noted_result(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, notice.by, rule="R34"))
-    if request.position is not P.REQUESTED:
+    is_about_this_attempt = request.wire_id == candidate.wire_id
+    if is_about_this_attempt and request.position not in FINAL | {P.REQUESTED, P.CANCELLING}:
         return hold_notice(context, notice, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
     if held := hold_if_contradicted(context, notice, request, News.DECLINED):
         return held
+    if not is_about_this_attempt or request.position in FINAL:
+        return _accept_late(context, notice, request)
+    if request.position is P.CANCELLING:
+        return noted_result(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, notice.by, rule="R34"))
     context.unit.candidates.update(candidate, outcome=CandidateOutcome.DECLINED.because(notice.reason or OTHER))
     return noted_result(move_on(context, request, decline_reason(notice.reason, notice.detail), notice.by))
 
@@ -214,7 +215,7 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
     if is_old_news(context, notice, request):
         return _accept_late(context, notice, request)
-    if held := hold_if_contradicted(context, replace(notice, item=request.item), request, News.HOME):
+    if held := hold_if_contradicted(context, notice, request, News.HOME):
         return held
     if request.position in NOT_ARRIVED:
         note_never_sent(context, notice, request)
