@@ -11,8 +11,10 @@ from sqlalchemy import delete, insert, or_, select, update
 
 from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.requests import BLANK
 from hkall_gateway.db.tables import INSTANCES, JOBS, OUTBOX, TERMINAL_ACTIVITY
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.vocabulary import Actor
 
 T = TERMINAL_ACTIVITY.c
 FORGOTTEN: Final = timedelta(days=30)
@@ -68,23 +70,40 @@ def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
-LOADS: Final = ("patrons", "holdings")
-"""The loads of every night, whose refusals are recorded."""
+LOADS: Final = ("patrons", "holdings", "closures", "partners", "requests")
+"""The kinds of files that `load` reads."""
 
 
-def record_refused_load(unit: UnitOfWork, kind: str, when: datetime) -> None:
-    """Record that a file was refused as a whole, so that the data are older than the night."""
-    record(unit, f"refused {kind}", when)
+def record_load(unit: UnitOfWork, kind: str, now: datetime) -> None:
+    """Record that a file was loaded."""
+    record(unit, f"load {kind}", now)
+
+
+def record_refused_load(unit: UnitOfWork, kind: str, facts: Mapping[str, object], now: datetime, by: Actor) -> None:
+    """Record that a file was not loaded, so that the data are older than the file.
+
+    `facts` are the facts for the line of the journal. They must not name a person.
+    """
+    record(unit, f"refused {kind}", now)
+    unit.note(BLANK, LOAD_REFUSED, {"kind": kind, **facts}, now, by)
+
+
+LOAD_REFUSED: Final = "LOAD_REFUSED"
+"""Journal event for a file that was not loaded."""
 
 
 def refused_loads(runs: Mapping[str, datetime | None]) -> Mapping[str, datetime]:
-    """Return when a file was refused last, for each kind of load that has not succeeded since. `runs` are those of all jobs."""
-    found = {}
+    """Return when a file was refused last, for each kind of load that has not succeeded since.
+
+    Args:
+        runs: The times of the last runs of all jobs, by name.
+    """
+    refused_at = {}
     for kind in LOADS:
         refused, succeeded = runs.get(f"refused {kind}"), runs.get(f"load {kind}")
         if refused is not None and (succeeded is None or succeeded < refused):
-            found[kind] = refused
-    return found
+            refused_at[kind] = refused
+    return refused_at
 
 
 def job_times(unit: UnitOfWork) -> Mapping[str, datetime | None]:

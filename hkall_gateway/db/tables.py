@@ -513,6 +513,17 @@ SET_ASIDE = Table(
 )
 
 
+STAGED_LOADS = Table(
+    "staged_loads",
+    METADATA,
+    Column("load", Integer, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    *texts("kind", "work", "card", "body"),
+    *instants("at"),
+    comment="The file of a `load` until all of it is in effect: a header at place 0, then its rows as steps. A step is deleted "
+    "when it was carried out. `card` is the card of a patron's row.",
+)
+
 INSTANCES = Table(
     "instances",
     METADATA,

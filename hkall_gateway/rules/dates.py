@@ -129,6 +129,7 @@ EVERY: Final[Mapping[str, timedelta | None]] = {
     "silence":          HOUR,
     "stuck":            None,
     "inbox_cleanup":    HOUR,
+    "loads":            timedelta(minutes=5),
     "purge":            None,
 }
 """Interval by name of the round. None means daily at midnight in Hong Kong."""

@@ -113,7 +113,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "SeePatron":             Row(run=see_patron, add=loan(), queries=0),
 }
 # fmt: on
-WITHOUT_REQUESTS: Final = {"inbox_cleanup"}
+WITHOUT_REQUESTS: Final = {"inbox_cleanup", "loads"}
 OF_A_PATRON: Final = {"RenewAll", "SeePatron"}
 
 

@@ -15,9 +15,10 @@ from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.tables import METADATA
+from hkall_gateway.db.tables import JOURNAL, METADATA
 from tests import databases
 from tests.company import COMMAND
+from tests.small_disk import mounted
 
 PORTS = demo_setup.Ports()
 REQUESTS = "side,request_id,partner,patron,barcode,title,bib_id,position,placed,first_checkout,due\n"
@@ -35,11 +36,11 @@ def run(config: Path, *words: str) -> Result:
 
 
 def contents(config: Path) -> dict[str, list[object]]:
-    """Return all rows of all tables, except when each job ran and which file was refused."""
+    """Return all rows of all tables, except when each job ran, which file was refused and the journal about it."""
     engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:
         found: dict[str, list[object]] = {
-            t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables if t.name != "jobs"
+            t.name: [*connection.execute(select(t))] for t in METADATA.sorted_tables if t.name not in {"jobs", "journal"}
         }
     engine.dispose()
     return found
@@ -169,34 +170,110 @@ def test_address_without_an_at_sign_is_named_with_its_line(config: Path, tmp_pat
     assert f"{file}:2: email has no @ between two parts: 1 patrons get no letter" in done.stderr
 
 
+def refusals(config: Path) -> list[str]:
+    """Return what `doctor` says about files that were not loaded."""
+    words = [str(COMMAND), "doctor", "gateway", "--json", "--config", str(config)]
+    environ = {**os.environ, **demo_setup.environment(PORTS)}
+    # A process has one reactor, which runs once.
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    found = json.loads(done.stdout)
+    return [one["detail"] for one in found if one["check"] == "loads" and one["status"] == "fail"]
+
+
+def refused_in_journal(config: Path) -> list[dict[str, object]]:
+    """Return the facts of the journal's lines about files that were not loaded."""
+    engine = open_engine(gateway.load(config, demo_setup.environment(PORTS)).database.url)
+    query = select(JOURNAL.c.detail).where(JOURNAL.c.event == "LOAD_REFUSED").order_by(JOURNAL.c.id)
+    with engine.connect() as connection:
+        found = [json.loads(detail) for detail in connection.execute(query).scalars()]
+    engine.dispose()
+    return found
+
+
+GOOD = {
+    "patrons": NAMED,
+    "holdings": "agency,bib_id,title,barcode,status\nLU,n,New,N1,On Loan\n",
+    "closures": "agency,from,to\nLU,2017-08-01,2017-08-02\n",
+    "partners": "agency,name,url\nNEW7,New,http://127.0.0.1:1/\n",
+    "requests": REQUESTS + "borrow,OLD-7,CUHK,P0003,C78,Dune,b9,ON_LOAN,2017-06-01,2017-06-05,2017-06-20\n",
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_unreadable_file_of_every_kind_is_recorded_until_it_is_loaded(config: Path, tmp_path: Path, kind: str) -> None:
+    before = len(refused_in_journal(config))
+    run(config, "load", kind, str(tmp_path / "missing.csv"))
+    broken = tmp_path / "broken.csv"
+    broken.write_text(GOOD[kind].splitlines()[0] + "\n")
+    run(config, "load", kind, str(broken))
+    noted = refused_in_journal(config)[before:]
+    refused = refusals(config)
+    good = tmp_path / "good.csv"
+    good.write_text(GOOD[kind])
+    taken = run(config, "load", kind, str(good))
+
+    assert noted == [
+        {"kind": kind, "file": "missing.csv", "where": "missing.csv", "mistakes": 1},
+        {"kind": kind, "file": "broken.csv", "where": "broken.csv:2", "mistakes": 1},
+    ]
+    what = f"the file of {kind} was refused on"
+    assert [line for line in refused if what in line] != []
+    assert (taken.exit_code, [line for line in refusals(config) if what in line]) == (0, []), taken.output
+
+
+def test_journal_line_of_a_refused_file_has_no_text_of_the_file(config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "patrons.csv"
+    file.write_text(f"{NAMED}X2,黃小明,undergraduates,\nX1,a,undergraduates,\n")
+    run(config, "load", "patrons", str(file))
+    run(config, "load", "patrons", str(file), "--dry-run")
+    assert refused_in_journal(config)[-1] == {
+        "kind": "patrons",
+        "file": "patrons.csv",
+        "where": "patrons.csv:4",
+        "mistakes": 2,
+    }
+    file.write_text(NAMED)
+    assert run(config, "load", "patrons", str(file)).exit_code == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["patrons", "holdings"])
+def test_load_that_fills_the_disk_changes_no_row(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"{kind}.csv"
+    with mounted(tmp_path, 16) as disk:
+        path = demo_setup.write_config(disk.folder / "site", PORTS)
+        databases.fill(path, demo_setup.environment(PORTS))
+        before = contents(path)
+        if kind == "patrons":
+            rows = [f"X{n:05},Chan Tai Man,undergraduates,a@example.hk" for n in range(20_000)]
+            file.write_text("\n".join([HEADER, *rows, ""]))
+        else:
+            rows = [f"LU,n{n},New title {n},N{n:05},On Loan" for n in range(20_000)]
+            file.write_text("\n".join(["agency,bib_id,title,barcode,status", *rows, ""]))
+        disk.fill(but_bytes=1_000_000)
+        done = run(path, "load", kind, str(file))
+        disk.empty()
+
+        assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, "nothing was loaded"), done.output
+        after = contents(path)
+        assert [name for name in before if before[name] != after[name] and name not in {"journal", "staged_loads"}] == []
+        assert run(path, "load", kind, str(file)).exit_code == 0
+
+
 def test_refused_file_is_recorded_until_the_next_load_succeeds(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
-
-    def refusals() -> list[str]:
-        words = [
-            str(COMMAND),
-            "doctor",
-            "gateway",
-            "--json",
-            "--config",
-            str(config),
-        ]  # a process has one reactor, which runs once
-        environ = {**os.environ, **demo_setup.environment(PORTS)}
-        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=False)
-        found = json.loads(done.stdout)
-        return [one["detail"] for one in found if one["check"] == "loads" and one["status"] == "fail"]
 
     file.write_text(NAMED)
     run(config, "load", "patrons", str(file))
     file.write_text(f"{HEADER}\n")
     run(config, "load", "patrons", str(file), "--dry-run")
-    tried = refusals()
+    tried = refusals(config)
     run(config, "load", "patrons", str(file))
-    refused = refusals()
+    refused = refusals(config)
     file.write_text(NAMED)
     run(config, "load", "patrons", str(file))
 
     assert tried == []
     assert len(refused) == 1
     assert "the file of patrons was refused on" in refused[0]
-    assert refusals() == []
+    assert refusals(config) == []

@@ -28,6 +28,7 @@ from hkall_gateway.db import rounds as found
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import unlocked
+from hkall_gateway.db.loads import whole_files
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.rounds import FailedRequest, RoundState
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
@@ -180,6 +181,15 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
     return "more" if count == limit else None, count
 
 
+def loads(context: Context, cursor: str, _limit: int) -> Batch:
+    """Carry on with a file whose `load` died after the whole file was stored.
+
+    `cursor` is the kind of the load that this round has begun with.
+    """
+    kind = whole_files.resume(context.unit, context.now, cursor)
+    return kind, int(kind is not None)
+
+
 def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in its own savepoint, and return the number of successes.
 
@@ -214,6 +224,7 @@ ROUNDS: Final[Mapping[str, Work]] = {
     "silence":          silence,
     "stuck":            stuck,
     "inbox_cleanup":    inbox_cleanup,
+    "loads":            loads,
     "purge":            purge,
 }
 # fmt: on

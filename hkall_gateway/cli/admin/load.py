@@ -1,4 +1,7 @@
-"""Command load: check the whole file first, then write it in short transactions while the gateway runs."""
+"""Command load: check the whole file first, then let it take effect while the gateway runs.
+
+Every kind of file is loaded as a whole or not at all, and a file that is not loaded is recorded.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import codecs
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, combine_options, with_site
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError, Site, by_staff, combine_options, with_site
 from hkall_gateway.cli.show import echo, progress, working
 from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import civil
@@ -28,6 +32,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Title
 
 if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
+    from hkall_gateway.db.loads.whole_files import LoadOptions, Step
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ils.columns import CsvFormat, Places
 
@@ -36,13 +41,14 @@ T = TypeVar("T")
 
 def _write(site: Site, work: Callable[[UnitOfWork], T]) -> T:
     """Run one transaction of a load. Two loads at the same time take turns; `replace_cards` also locks the cards."""
-    from hkall_gateway.db.engine.locks import LockSet
+    from hkall_gateway.db.loads.whole_files import LOCK
 
-    return site.store.write_now(work, LockSet(document=("", "load")))
+    return site.store.write_now(work, LOCK)
 
 
-REPLACING: Final = 50
-"""Rows per transaction when cards are replaced, since each replacement moves all data of one person."""
+PATRONS_AT_ONCE: Final = 500
+COPIES_AT_ONCE: Final = 4
+"""Steps of a file that one transaction stores. A step of holdings has many copies."""
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -82,17 +88,31 @@ def _with_format(command: Callable[..., object]) -> Callable[..., object]:
     return formatted
 
 
+class _FileRefused(CliError):
+    """A file that is not loaded. `facts` are those of its line in the journal, and name no person."""
+
+    def __init__(self, message: str, exit_code: int, **facts: object) -> None:
+        super().__init__(message, exit_code)
+        self.facts = facts
+
+
 @contextmanager
-def _refusals_recorded(site: Site, kind: str, *, dry_run: bool) -> Iterator[None]:
-    """Record in the database that a file was refused, for `doctor` and the metrics."""
+def _refusals_recorded(site: Site, kind: str, file: Path, *, dry_run: bool) -> Iterator[None]:
+    """Record that a file was not loaded: in the journal, for `doctor` and for the metrics."""
     try:
         yield
-    except CliError:
+    except CliError as error:
         if not dry_run:
-            from hkall_gateway.db import instances
-
-            _write(site, bind(instances.record_refused_load, kind, site.now()))
+            facts = error.facts if isinstance(error, _FileRefused) else {}
+            _record_refusal(site, kind, {"file": file.name, **facts})
         raise
+
+
+def _record_refusal(site: Site, kind: str, facts: Mapping[str, object]) -> None:
+    from hkall_gateway.db import instances
+
+    by = Actor(who=by_staff("load").who, channel="cli", message="load")
+    _write(site, bind(instances.record_refused_load, kind, facts, site.now(), by))
 
 
 _options = combine_options(
@@ -101,7 +121,11 @@ _options = combine_options(
     FILE,
     click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
     click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
-    click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
+    click.option(
+        "--force",
+        is_flag=True,
+        help="Load the file although more than 20 % would vanish, and give up an earlier file whose load was interrupted.",
+    ),
 )
 _checked_options = combine_options(
     FILE, click.option("--dry-run", is_flag=True, help="Check the file, without loading it."), with_site, _with_format
@@ -117,10 +141,10 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool, writ
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """  # noqa: D301  # click interprets \b
-    from hkall_gateway.db.loads import former_cards, loading
+    from hkall_gateway.db.loads import former_cards, loading, whole_files
     from hkall_gateway.ils import exports
 
-    with _refusals_recorded(site, "patrons", dry_run=dry_run):
+    with _refusals_recorded(site, "patrons", file, dry_run=dry_run):
         export = _read_file(lambda path: exports.read_patron_rows(path, written), file)
     rows = export.rows
     _warn_of_words(rows, site.library.policy)
@@ -130,26 +154,24 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool, writ
         languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in ours else borrower.language)
         for word, places in languages.items():
             _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {ours[0]}")
+    if not dry_run:
+        _finish_earlier(site, "patrons", force=force)
     cards = site.store.read_now(former_cards.judge, rows)
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
     report = site.store.read_now(loading.compare, "patrons", taken, cards.present, spared, export.columns)
-    with _refusals_recorded(site, "patrons", dry_run=dry_run):
+    with _refusals_recorded(site, "patrons", file, dry_run=dry_run):
         summary = _judge_report("patrons", report, full=full, force=force)
     if dry_run:
         echo(summary)
     else:
-        number = _write(site, bind(loading.begin, "patrons"))
-        # Each chunk is a short transaction. A card is replaced in the transaction that writes its row.
-        step = REPLACING if cards.present else loading.CHUNK
-        for start in progress(range(0, len(taken), step), "patrons"):
-            chunk = taken[start : start + step]
-            by = by_staff("load")
-            _write(site, bind(loading.write_patrons, chunk, number, cards.present, site.now(), by, export.columns))
-        if spared:
-            _write(site, bind(loading.spare, spared, number))
-        _finish_load(site, "patrons", number, summary, full=full)
+        steps = whole_files.patron_steps(taken, cards.present, spared)
+        options = whole_files.LoadOptions(full=full, by=by_staff("load"), columns=export.columns)
+        with _refusals_recorded(site, "patrons", file, dry_run=dry_run):
+            _store_file(site, "patrons", options, steps, at_once=PATRONS_AT_ONCE)
+        _carry_out(site, "patrons", len(taken))
+        echo(f"{summary}; import {site.store.read_now(loading.current, 'patrons')} is current")
     if spared:
         raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
 
@@ -179,12 +201,21 @@ def holdings(
     Example: hkall-gateway load holdings holdings.csv
     Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
     """  # noqa: D301  # click interprets \b
-    with working(f"reading {file.name}"), _refusals_recorded(site, "holdings", dry_run=dry_run):
+    from hkall_gateway.db.loads import loading
+
+    with working(f"reading {file.name}"), _refusals_recorded(site, "holdings", file, dry_run=dry_run):
         found = _read_holdings(site, file, agency, written, skip=bad_records == "skip")
     _warn_of_copies(found.rows, site)
     for mistake in found.mistakes:
         echo(f"{mistake}; it is left out", err=True)
-    _load_holdings(site, found, agency, dry_run=dry_run, full=full and not found.mistakes, force=force)
+    full = full and not found.mistakes
+    with _refusals_recorded(site, "holdings", file, dry_run=dry_run):
+        summary = _compare_and_store(site, found, agency, dry_run=dry_run, full=full, force=force)
+    if dry_run:
+        echo(summary)
+    else:
+        _carry_out(site, "holdings", len(found.rows))
+        echo(f"{summary}; import {site.store.read_now(loading.current, 'holdings')} is current")
     if found.mistakes:
         raise CliError(f"{len(found.mistakes)} records were left out, so that no copy was removed")
 
@@ -216,29 +247,88 @@ def _read_holdings(site: Site, file: Path, agency: str, written: CsvFormat, *, s
     return _Holdings(rows=staged, mistakes=found.mistakes, withdrawals=Withdrawals(titles=found.complete), titles=found.titles)
 
 
-def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
-    from hkall_gateway.db.loads import catalogue, loading
+def _compare_and_store(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> str:
+    """Compare the copies with those that are loaded, and store them unless it is a dry run.
 
+    Returns:
+        A line that says what the load changes.
+    """
+    from hkall_gateway.db.loads import loading, whole_files
+
+    if not dry_run:
+        _finish_earlier(site, "holdings", force=force)
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
         report = site.store.read_now(loading.compare_copies, found.rows, found.columns, gone, agency)
-    with _refusals_recorded(site, "holdings", dry_run=dry_run):
-        summary = _judge_report("holdings", report, full=full, force=force)
-    if dry_run:
-        echo(summary)
-        return
-    number = _write(site, bind(loading.begin, "holdings"))
-    chunks = found.rows.chunks(loading.CHUNK)
-    for _ in progress(range(0, len(found.rows), loading.CHUNK), "holdings"):
-        _write(site, bind(loading.write_copies, next(chunks), number, found.columns, found.titles))
-    with working("removing copies"):
-        for part in () if full else gone.parts():
-            _write(site, bind(loading.withdraw, part, number))
-        while full and _write(site, bind(loading.remove_unnamed, number, agency)):
-            pass
-    with working("bringing the search up to date"):
-        _write(site, lambda unit: catalogue.settle(unit.connection))
-    _finish_load(site, "holdings", number, summary, full=False)
+    summary = _judge_report("holdings", report, full=full, force=force)
+    if not dry_run:
+        steps = whole_files.copy_steps(found.rows, found.titles, gone, full=full)
+        options = whole_files.LoadOptions(full=full, by=by_staff("load"), columns=found.columns, agency=agency)
+        _store_file(site, "holdings", options, steps, at_once=COPIES_AT_ONCE)
+    return summary
+
+
+def _store_file(site: Site, kind: str, options: LoadOptions, steps: Iterator[Step], *, at_once: int) -> None:
+    """Store a whole file in the database, before any of its rows takes effect.
+
+    Raises:
+        _FileRefused: The database did not take it. Nothing has changed.
+    """
+    from hkall_gateway.cli.endings import ending_of
+    from hkall_gateway.db.loads import whole_files
+
+    load = _write(site, bind(whole_files.begin, kind, options, site.now()))
+    try:
+        place = 1
+        with working(f"storing the file of {kind}"):
+            while batch := list(islice(steps, at_once)):
+                _write(site, bind(whole_files.add_steps, load, place, batch, site.now()))
+                place += len(batch)
+            _write(site, bind(whole_files.seal, load, site.now()))
+    except BaseException as error:
+        with suppress(Exception):  # if the database is away, a later load deletes the rows
+            _write(site, bind(whole_files.discard, load))
+        ending = ending_of(error) if isinstance(error, Exception) else None
+        if ending is None:
+            raise
+        raise _FileRefused(f"{ending.message}\nnothing was loaded", ending.exit_code, why="the database") from error
+
+
+def _carry_out(site: Site, kind: str, rows: int) -> None:
+    """Let a stored file take effect in short transactions.
+
+    Raises:
+        CliError: The database fails. The gateway will carry on with the file.
+    """
+    from hkall_gateway.cli.endings import ending_of
+    from hkall_gateway.db.loads import loading, whole_files
+
+    try:
+        for _ in progress(range(0, rows, loading.CHUNK), kind):
+            _write(site, bind(whole_files.take_step, kind, site.now()))
+        with working("finishing"):
+            while _write(site, bind(whole_files.take_step, kind, site.now())):
+                pass
+    except Exception as error:
+        ending = ending_of(error)
+        if ending is None:
+            raise
+        raise CliError(
+            f"{ending.message}\n{kind}: the whole file is stored and a part of it is in effect; "
+            "the gateway carries on with it every five minutes, and so does the next load",
+            ending.exit_code,
+        ) from error
+
+
+def _finish_earlier(site: Site, kind: str, *, force: bool) -> None:
+    """Carry out an earlier file whose load was interrupted, or with `force` delete it."""
+    from hkall_gateway.db.loads import whole_files
+
+    if force:
+        _write(site, bind(whole_files.discard_kind, kind))
+    elif site.store.read_now(lambda unit: kind in whole_files.unfinished(unit.connection)):
+        echo(f"{kind}: an earlier load was interrupted; it is finished first", err=True)
+        _carry_out(site, kind, 0)
 
 
 @load.command()
@@ -251,9 +341,10 @@ def closures(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    days = _read_file(lambda path: exports.read_closures(path, written), file)
-    if not dry_run:
-        _write(site, bind(loading.write_closures, days))
+    with _refusals_recorded(site, "closures", file, dry_run=dry_run):
+        days = _read_file(lambda path: exports.read_closures(path, written), file)
+        if not dry_run:
+            _write_at_once(site, "closures", bind(loading.write_closures, days))
     echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
 
 
@@ -267,9 +358,10 @@ def partners(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _read_file(lambda path: exports.read_partners(path, written), file)
-    for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        _write(site, bind(loading.write_partners, rows[start : start + loading.CHUNK]))
+    with _refusals_recorded(site, "partners", file, dry_run=dry_run):
+        rows = _read_file(lambda path: exports.read_partners(path, written), file)
+        if not dry_run:
+            _write_at_once(site, "partners", bind(loading.write_partners, rows))
     echo(f"partners: {len(rows)} rows")
 
 
@@ -284,13 +376,18 @@ def requests_(site: Site, file: Path, dry_run: bool, written: CsvFormat) -> None
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _read_file(lambda path: exports.read_requests(path, written), file)
+    with _refusals_recorded(site, "requests", file, dry_run=dry_run):
+        rows = _read_file(lambda path: exports.read_requests(path, written), file)
     # The old system's last day to collect is not in the file: the patrons have the whole period from today on (R14).
     closures = site.execute(queries.own_closed_days())
     last = pickup_last(civil(site.now()), site.library.policy, closures)
     rows = tuple(replace(row, pickup_last=last) if row.position is Position.RECEIVED else row for row in rows)
     by = Actor(who=by_staff("load").who, channel="import", message="load")
-    new = 0 if dry_run else _write(site, bind(loading.write_opening, rows, site.library.agency, site.now(), by))
+    new = 0
+    if not dry_run:
+        write = bind(loading.write_opening, rows, site.library.agency, site.now(), by)
+        with _refusals_recorded(site, "requests", file, dry_run=dry_run):
+            new = _write_at_once(site, "requests", write)
     echo(f"requests: {len(rows)} rows, {new} new")
 
 
@@ -300,7 +397,27 @@ def _read_file(read: Callable[[Path], T], file: Path) -> T:
     try:
         return read(file)
     except exports.BadFile as error:
-        raise CliError(f"{error}\nnothing was loaded", WRONG) from None
+        first_place = Path(error.mistakes[0].partition(": ")[0]).name
+        raise _FileRefused(f"{error}\nnothing was loaded", WRONG, where=first_place, mistakes=len(error.mistakes)) from None
+
+
+def _write_at_once(site: Site, kind: str, work: Callable[[UnitOfWork], T]) -> T:
+    """Write a short file in one transaction, and record that it was loaded."""
+    from hkall_gateway.cli.endings import ending_of
+    from hkall_gateway.db import instances
+
+    def write(unit: UnitOfWork) -> T:
+        result = work(unit)
+        instances.record_load(unit, kind, site.now())
+        return result
+
+    try:
+        return _write(site, write)
+    except Exception as error:
+        ending = ending_of(error)
+        if ending is None:
+            raise
+        raise _FileRefused(f"{ending.message}\nnothing was loaded", ending.exit_code, why="the database") from error
 
 
 def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
@@ -395,12 +512,11 @@ def _judge_report(kind: str, report: LoadReport, *, full: bool, force: bool) -> 
             summary += f"; {loss.library} loses {loss.gone(full=full)} of {loss.before} copies"
     if report.too_many_vanish(full=full) and not force:
         whose = ", ".join(loss.library for loss in report.losses if loss.is_too_much(full=full)) or f"{gone} of {report.before}"
-        raise CliError(f"{summary}; {whose} would vanish, more than 20 %: nothing loaded; --force loads it")
+        raise _FileRefused(
+            f"{summary}; {whose} would vanish, more than 20 %: nothing loaded; --force loads it",
+            REFUSED,
+            why="too many rows would vanish",
+            gone=gone,
+            before=report.before,
+        )
     return summary
-
-
-def _finish_load(site: Site, kind: str, number: int, summary: str, *, full: bool) -> None:
-    from hkall_gateway.db.loads import loading
-
-    _write(site, bind(loading.finish, kind, number, full, site.now()))
-    echo(f"{summary}; import {number} is current")

@@ -1,4 +1,4 @@
-"""Checks whether the database could be brought back: the last backup, and PostgreSQL's archive of the write-ahead log."""
+"""Checks the last backup, PostgreSQL's archive of the write-ahead log, and the files that were not loaded."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from hkall_gateway.app.start_checks.files import database_file
 from hkall_gateway.cli.doctor.findings import Sheet
 from hkall_gateway.config.gateway import DatabaseConfig
 from hkall_gateway.db.instances import BACKUP, refused_loads
+from hkall_gateway.db.loads import whole_files
 from hkall_gateway.db.tables import JOBS
 
 BACKUP_DUE: Final = timedelta(hours=36)
 """Age of the last backup after which a nightly backup is missing."""
 BASE_DUE: Final = timedelta(days=8)
 """Age of the last base backup after which a weekly one is missing."""
+UNFINISHED_DUE: Final = timedelta(minutes=15)
+"""Time after which the gateway should have carried on with an interrupted load."""
 PAGE: Final = "docs/point-in-time.md"
 NEW_BASE: Final = f"Make a base backup: the line with `pg_basebackup` in {PAGE}."
 
@@ -49,13 +52,14 @@ class ArchiveState:
 
 
 def check_backups(sheet: Sheet, database: DatabaseConfig, now: datetime) -> None:
-    """Add the findings `backup` and `archive`. The database is at the revision of this program."""
+    """Add the findings `backup`, `loads` and `archive`. The database is at the revision of this program."""
     archive = None
     engine = open_to_read(database)
     try:
         with engine.connect() as connection:
             made_at = connection.execute(select(JOBS.c.last_run).where(JOBS.c.name == BACKUP)).scalar()
             refused = read_refused_loads(connection)
+            unfinished = whole_files.unfinished(connection)
             if database_file(database) is None:
                 archive = _read_archive(connection)
     except SQLAlchemyError as error:
@@ -69,6 +73,10 @@ def check_backups(sheet: Sheet, database: DatabaseConfig, now: datetime) -> None
         sheet.fail(
             "loads", what, f"Run `journalctl -u hkall-gateway-load@{kind}` for the reason, and export the file again.", kind
         )
+    for kind, at in unfinished.items():
+        if now - at > UNFINISHED_DUE:
+            what = f"the load of {kind} stands still since {at:%Y-%m-%d %H:%M} UTC: only a part of the file is in effect"
+            sheet.fail("loads", what, f"Load the file of {kind} again, with --force if it stands still again.", kind)
     if not refused:
         sheet.ok("loads", "no file was refused since the last load")
     if archive is None:

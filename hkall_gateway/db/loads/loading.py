@@ -1,4 +1,8 @@
-"""Write the files of the `load` command in short transactions, under an import number that becomes current at the end."""
+"""Compare the files of the command `load` with what is loaded, and write their rows.
+
+The rows are written in short transactions, under an import number that becomes current at the end.
+whole_files.py sees that all rows of a file take effect, or none.
+"""
 
 from __future__ import annotations
 
@@ -249,7 +253,7 @@ def compare(
     for former, card in reversed(list(present.items())):
         if was := there.pop((former,), None):
             there.setdefault((card,), was)
-    coming = {tuple(getattr(row, k) for k in what.key): _field_values(row, names) for row in rows}
+    coming = {tuple(getattr(row, k) for k in what.key): field_values(row, names) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
     unnamed = there.keys() - shared - {(card,) for card in spared}
@@ -307,11 +311,11 @@ def compare_copies(
 def begin(unit: UnitOfWork, kind: str) -> int:
     """Return the number for a new import, which `finish` makes current.
 
-    The number exceeds every number written before, even by an import that failed halfway, because its rows must not count.
+    The number exceeds every number written before, also by an import that was given up, because
+    its rows must not count.
     """
-    current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
     written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
-    return max(int(current or 0), written or 0) + 1
+    return max(current(unit, kind), written or 0) + 1
 
 
 def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
@@ -322,7 +326,7 @@ def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns
     if what.table is HOLDINGS:
         write_copies(unit, rows, number, columns)
         return
-    written = [{**_field_values(row, _field_names(what)), "load": number} for row in rows]
+    written = [{**field_values(row, _field_names(what)), "load": number} for row in rows]
     unit.execute(insert_or_write_over(what.table, unit.dialect, [*_field_names(what, columns), "load"]), written)
 
 
@@ -339,7 +343,7 @@ def write_copies(
     """
     what = KINDS["holdings"]
     names = _field_names(what)
-    written = with_keys({**_field_values(row, names), "load": number} for row in rows)
+    written = with_keys({**field_values(row, names), "load": number} for row in rows)
     changed = [*_field_names(what, columns), "load"]
     changed += ["shelving_key"] if "call_number" in changed else []
     # Include the titles that these copies have in the database, because a file may move a copy to another title.
@@ -420,6 +424,12 @@ def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
     return len(gone)
 
 
+def current(unit: UnitOfWork, kind: str) -> int:
+    """Return the number of the current import of this kind, or 0 if there was none."""
+    cursor = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
+    return int(cursor or 0)
+
+
 def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
     """Return when the current import of this kind was finished, or None if there was no import."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
@@ -434,7 +444,8 @@ def _field_names(what: FileKind, columns: Collection[str] | None = None) -> list
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 
 
-def _field_values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
+def field_values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
+    """Return these fields of a record, with sensitive texts in plain text."""
     values = dict(zip(names, attrgetter(*names)(row), strict=True))
     if isinstance(row, Holding):
         return values

@@ -40,6 +40,7 @@ from hkall_gateway.db.tables import (
     PAYMENTS,
     QUARANTINE,
     REQUESTS,
+    STAGED_LOADS,
     WEB_SCANS,
     WEB_SESSIONS,
 )
@@ -209,7 +210,17 @@ def _blank_row(erasure: Erasure, table: Table, row: Row) -> None:
 
 _BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
 _PERSONAL: Final = frozenset(
-    table.name for table in (PATRONS, QUARANTINE, CARD_LOCKS, INBOX, WEB_SESSIONS, WEB_SCANS, PATRON_NUMBERS)
+    table.name
+    for table in (
+        PATRONS,
+        QUARANTINE,
+        CARD_LOCKS,
+        INBOX,
+        STAGED_LOADS,
+        WEB_SESSIONS,
+        WEB_SCANS,
+        PATRON_NUMBERS,
+    )
 )
 """Tables whose rows are deleted. Rows of other tables are kept without the person."""
 _LATER: Final = "patron erase, once it is settled"
