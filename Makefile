@@ -9,7 +9,7 @@ INSTALL  := $(BIN)/pip install --disable-pip-version-check --progress-bar off --
 PROGRESS := | sed -u -n -e 's/^Collecting \([^ ]*\).*/  getting \1/p' -e 's/^Installing collected packages.*/  installing them/p'
 
 .PHONY: run free-ports demo picture history catalogue test test-browser attack scan-web test-postgres test-long test-packages docs-test docs-test-once \
-  wheel dist deb apt site sbom sbom-audit audit check hooks fmt docs bench mutate mutate-desk
+  wheel dist deb apt site sbom sbom-audit audit check hooks fmt docs bench mutate mutate-circulation
 
 # Added to every port of the demo, if another program uses one of them: make run SHIFT=100
 SHIFT ?= 0
@@ -178,8 +178,8 @@ mutate: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/mutmut run --max-children 2
 
-# Three hundred mutants of the desk, drawn by a seed: about a quarter of an hour.
-mutate-desk: .venv/.test
+# Three hundred mutants of circulation/, drawn by a seed: about a quarter of an hour.
+mutate-circulation: .venv/.test
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutate]'
 	$(BIN)/python -m tests.mutation_sample 300 1
 

@@ -17,7 +17,7 @@ from tests.postgres_server import NoServer
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
 HOST: Final = "127.0.0.1"
 TIMEOUT_S: Final = 60.0
-LOOK_S: Final = 0.02
+POLL_S: Final = 0.02
 TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -50,10 +50,10 @@ class Process:
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
         """Wait until `happened()` is true. Raises Broken if the program ends first, or after TIMEOUT_S."""
-        for _ in range(int(TIMEOUT_S / LOOK_S)):
+        for _ in range(int(TIMEOUT_S / POLL_S)):
             if happened():
                 return
-            if self._ended_within(LOOK_S):
+            if self._ended_within(POLL_S):
                 raise Broken(f"{what}: the program ended: {self.output_tail()}")
         raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.output_tail()}")
 

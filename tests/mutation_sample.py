@@ -1,7 +1,7 @@
 """A seeded sample of single mutations of `circulation/`, and whether its tests and the scenarios detect them.
 
-`make mutate` tries every mutation of the rules; for `circulation/` that would take hours. `make mutate-desk` draws some by a
-seed, so that the same ones can be repeated. Everything happens in a copy of the checkout.
+`make mutate` tries every mutation of the rules; for `circulation/` that would take hours. `make mutate-circulation` draws
+some by a seed, so that the same ones can be repeated. Everything happens in a copy of the checkout.
 """
 
 from __future__ import annotations

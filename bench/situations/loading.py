@@ -16,7 +16,7 @@ from bench.resources import Benchmark
 from bench.situations.terminals import running, waits_of_63
 
 TERMINALS, A_SECOND = 16, 740.0
-LOOK_S: Final = 2.0
+SAMPLE_S: Final = 2.0
 """Seconds for which the terminals are measured at a time."""
 
 
@@ -30,7 +30,7 @@ def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     file = ground.fresh("holdings") / "holdings.csv"
     write_csv(file, range(rows))
     with running(ground, "gateway") as gateway:
-        idle = [waits_of_63(ground, gateway, LOOK_S, TERMINALS, A_SECOND) for _ in range(plan.rounds)]
+        idle = [waits_of_63(ground, gateway, SAMPLE_S, TERMINALS, A_SECOND) for _ in range(plan.rounds)]
         begun = ground.means.seconds()
         during = sorted(_waits_until_loaded(ground, gateway, file))
         took_s = ground.means.seconds() - begun
@@ -45,7 +45,7 @@ def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) 
     load = Process(words, file.with_suffix(".log"), daemon.environ)
     try:
         while (code := load.ended()) is None:
-            yield from waits_of_63(ground, gateway, LOOK_S, TERMINALS, A_SECOND)
+            yield from waits_of_63(ground, gateway, SAMPLE_S, TERMINALS, A_SECOND)
     finally:
         load.kill()
     if code:

@@ -20,7 +20,7 @@ from bench.resources import Benchmark
 from bench.situations.terminals import running
 from bench.tasks import Task
 
-LOOK_S: Final = 1.0
+POLL_S: Final = 1.0
 MIXED: Final = ("sip2_63", "sip2_11", "sip2_09")
 BOOKS: Final = 100
 MOST_S: Final = 2.0
@@ -101,7 +101,7 @@ def _watched(gateway: GatewaySubject, futures: Sequence[Future[Any]]) -> Watch:
     watch = Watch()
     watch.look(gateway)
     while not all(future.done() for future in futures):
-        wait(futures, LOOK_S)
+        wait(futures, POLL_S)
         watch.look(gateway)
     return watch
 

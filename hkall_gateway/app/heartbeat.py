@@ -24,7 +24,7 @@ from hkall_gateway.observability.metrics import Metrics
 LOG = structlog.get_logger()
 
 BEAT_S: Final = 15
-LOOK_S: Final = 0.2
+POLL_S: Final = 0.2
 _OWN_ROW: Final = unlocked("only this gateway writes its row; what silent gateways claimed is released by one UPDATE")
 """Seconds between two checks whether our name is free."""
 STEP_S: Final = 2.0
@@ -134,7 +134,7 @@ class Heartbeat:
             other = await self._store.write(bind(_register, self._me, self._now(), self._runs, self._alone), one)
             if other is None or self._clock.seconds() >= end_s:
                 break
-            await pause(self._clock, LOOK_S)
+            await pause(self._clock, POLL_S)
         if other is not None and other.name != self._me.name:
             raise FileTaken(f"{describe_rival(other)}: {only_one(other)}")
         if other is not None:

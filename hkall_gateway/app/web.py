@@ -42,7 +42,7 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.app import MOST_BYTES, make_app
-from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.bridge import CirculationBridge
 from hkall_gateway.web.callers import Callers, Share
 from hkall_gateway.web.limits import PageLimits
 from hkall_gateway.web.server import WebServer
@@ -73,7 +73,7 @@ def web_server(
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
     connections = ConnectionLimit(table.max_connections, table.max_connections, table.max_connections_per_address)
-    bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
+    bridge = CirculationBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     ask = partial(_ask_statuses, carriers.PartnerClients(means, library), library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)

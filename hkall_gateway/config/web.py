@@ -101,7 +101,7 @@ class Web(Strict):
         "have no limit; 0 = no limit",
     )
     answer_within_s: Annotated[float, Field(gt=0, le=120)] = Field(
-        default=20.0, description="time limit of one command to the desk; then the page says 'try again'"
+        default=20.0, description="time limit of one command of a page; then the page says 'try again'"
     )
     name: str = Field(default="", description="the name at the top of each page; empty = `[library] name`")
     name_zh: str = Field(default="", description="the same in Chinese; empty = `[library] name_zh`")

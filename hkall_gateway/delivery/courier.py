@@ -38,7 +38,7 @@ LOG = structlog.get_logger()
 
 LEASE_S = 600
 BATCH = 64
-LOOK_S = 1.0
+POLL_S = 1.0
 """Seconds between two polls of the outbox if there is no nudge."""
 APART_S = 0.05
 """Minimum seconds between two polls after nudges, so that rows from many commits are claimed together."""
@@ -113,10 +113,10 @@ class Courier:
         self._clock, self._now, self._instance = clock, now, instance
         self._terms, self._circuit_settings = terms, circuit_settings
         self._under_way: dict[Deferred[None], int] = {}
-        self._running = self._looking = self._again = self._unsure = False
-        self._looked_s = self._timer_s = 0.0
+        self._running = self._polling = self._again = self._unsure = False
+        self._polled_s = self._timer_s = 0.0
         self._timer: ScheduledCall | None = None
-        self._look_under_way: Deferred[None] | None = None
+        self._poll_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
         """Release rows that this gateway claimed before a crash, then start polling."""
@@ -133,16 +133,16 @@ class Courier:
         """Stop claiming rows, and wait for the deliveries in progress."""
         self._running = False
         cancel(self._timer)
-        if self._look_under_way is not None:
-            await self._look_under_way
+        if self._poll_under_way is not None:
+            await self._poll_under_way
         for waiting in list(self._under_way):
             await waiting
 
     def nudge(self) -> None:
         """Poll the outbox soon, at most APART_S from now, because a row was just added."""
         self._again = True
-        if self._running and not self._looking:
-            self._schedule_poll(self._looked_s + APART_S)
+        if self._running and not self._polling:
+            self._schedule_poll(self._polled_s + APART_S)
 
     def _schedule_poll(self, second: float) -> None:
         """Schedule the next poll at the clock time `second`, unless an earlier poll is scheduled."""
@@ -156,10 +156,10 @@ class Courier:
             self._timer_s = second
 
     def _poll_now(self) -> None:
-        if self._running and not self._looking:
-            self._looking = True
+        if self._running and not self._polling:
+            self._polling = True
             # Use a new context, so that the poll does not inherit the log context of the caller of `nudge`.
-            self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._poll()))
+            self._poll_under_way = contextvars.Context().run(lambda: ensureDeferred(self._poll()))
 
     async def _poll(self) -> None:
         try:
@@ -176,9 +176,9 @@ class Courier:
             self._unsure = True
             LOG.exception("courier.look_failed")
         finally:
-            self._looking, self._looked_s = False, self._clock.seconds()
+            self._polling, self._polled_s = False, self._clock.seconds()
             if self._running:
-                self._schedule_poll(self._looked_s + (APART_S if self._again else LOOK_S))
+                self._schedule_poll(self._polled_s + (APART_S if self._again else POLL_S))
 
     async def _claim_rows(self) -> tuple[OutboxRow, ...]:
         """Claim and return the rows that can be sent now. Return no rows while stopping.

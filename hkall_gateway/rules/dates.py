@@ -114,7 +114,7 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
     return day
 
 
-LOOK_S: Final = 60
+ROUND_CHECK_S: Final = 60
 """Seconds between checks for due rounds."""
 SKEW: Final = timedelta(minutes=5)
 """Allowed clock difference between gateways that share a database."""

@@ -58,7 +58,7 @@ class Bridge(Protocol):
         ...
 
 
-class DeskBridge:
+class CirculationBridge:
     """Runs commands in the reactor's thread for web threads. Implements `Bridge`.
 
     Queries use separate database connections, so that a long query does not delay terminals. `timeout` limits each command.

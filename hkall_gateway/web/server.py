@@ -29,7 +29,7 @@ from hkall_gateway.net.limits.allow_list import AllowList, CountedCaller
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_queue import FairQueue, QueuedWork, QueueRefusal
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.web.bridge import DeskBridge
+from hkall_gateway.web.bridge import CirculationBridge
 from hkall_gateway.web.callers import Callers, Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, PROBLEM, TOO_LONG, TOO_MANY, PlainPage
 from hkall_gateway.web.limits import CALLBACKS, PageLimits
@@ -282,7 +282,7 @@ class WebServer:
     def __init__(
         self,
         app: Flask,
-        bridge: DeskBridge,
+        bridge: CirculationBridge,
         bounds: Bounds,
         reactor: PagesReactor,
         threads: Mapping[Share, int],

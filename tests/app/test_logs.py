@@ -196,7 +196,7 @@ def test_exception_is_logged_with_its_traceback_and_without_its_secrets() -> Non
     try:
         raise ValueError(f"{name} gave pin={pin}")
     except ValueError:
-        structlog.get_logger().exception("desk.broke")
+        structlog.get_logger().exception("web.failed")
     line = lines(stream)[0]
     assert line["level"] == "error"
     assert "Traceback" in line["exception"]

@@ -52,7 +52,7 @@ class Recording:
 def pause_courier(*_signal: object) -> None:
     """Lengthen the pauses between two polls of the outbox."""
     courier = sys.modules["hkall_gateway.delivery.courier"]
-    for name in ("LOOK_S", "APART_S"):
+    for name in ("POLL_S", "APART_S"):
         assert hasattr(courier, name), name
         setattr(courier, name, PAUSE_S)
 

@@ -28,7 +28,7 @@ from hkall_gateway.db.tables import INBOX, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import log_context, logged_context
-from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.bridge import TRY_AGAIN, CirculationBridge
 
 LIMIT_S = 0.2
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
@@ -43,9 +43,9 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[DeskBridge]:
+def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[CirculationBridge]:
     store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
-    yield DeskBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S))
+    yield CirculationBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S))
     blockingCallFromThread(reactor, store.close)
 
 
@@ -57,15 +57,15 @@ def reactor_thread(reactor: Any) -> int:
     return int(blockingCallFromThread(reactor, threading.get_ident))
 
 
-def test_command_runs_in_the_reactor_thread(bridge: DeskBridge, reactor: Any) -> None:
+def test_command_runs_in_the_reactor_thread(bridge: CirculationBridge, reactor: Any) -> None:
     assert bridge.run(thread_of()) == reactor_thread(reactor) != threading.get_ident()
 
 
-def test_query_runs_in_the_page_thread(bridge: DeskBridge) -> None:
+def test_query_runs_in_the_page_thread(bridge: CirculationBridge) -> None:
     assert bridge.read(lambda _unit: threading.get_ident()) == threading.get_ident()
 
 
-def test_query_is_unavailable_when_the_database_cannot_be_reached(bridge: DeskBridge, engine: Engine) -> None:
+def test_query_is_unavailable_when_the_database_cannot_be_reached(bridge: CirculationBridge, engine: Engine) -> None:
     engine.dispose()
 
     @event.listens_for(engine, "do_connect")
@@ -77,7 +77,7 @@ def test_query_is_unavailable_when_the_database_cannot_be_reached(bridge: DeskBr
     event.remove(engine, "do_connect", refuse)
 
 
-def test_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
+def test_write_is_committed_when_it_returns(bridge: CirculationBridge) -> None:
     from hkall_gateway.db import web_sessions
     from tests.db.test_web_sessions import session
 
@@ -85,7 +85,7 @@ def test_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
     assert bridge.read(bind(web_sessions.find, "one")) == session("one")
 
 
-def test_command_without_a_timely_reply_returns_try_again(bridge: DeskBridge) -> None:
+def test_command_without_a_timely_reply_returns_try_again(bridge: CirculationBridge) -> None:
     async def never() -> None:
         await Deferred()
 
@@ -94,14 +94,14 @@ def test_command_without_a_timely_reply_returns_try_again(bridge: DeskBridge) ->
     assert time.monotonic() - began < LIMIT_S * 10
 
 
-def test_command_during_a_database_outage_returns_try_again(bridge: DeskBridge) -> None:
+def test_command_during_a_database_outage_returns_try_again(bridge: CirculationBridge) -> None:
     async def away() -> None:
         raise Unavailable("away")
 
     assert bridge.run(away()) is TRY_AGAIN
 
 
-def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
+def test_exception_in_a_command_reaches_the_page(bridge: CirculationBridge) -> None:
     async def bug() -> None:
         raise ZeroDivisionError
 
@@ -109,13 +109,13 @@ def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
         bridge.run(bug())
 
 
-def test_write_times_out_as_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_times_out_as_unavailable(bridge: CirculationBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "_store", type("Silent", (), {"write": staticmethod(lambda *_, **__: Deferred())}))
     with pytest.raises(Unavailable):
         bridge.write(lambda _unit: None, LockSet())
 
 
-def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) -> None:
+def test_log_context_of_the_page_is_passed_to_the_command(bridge: CirculationBridge) -> None:
     async def fields() -> str:
         return logged_context()["corr_id"]
 
@@ -123,7 +123,9 @@ def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) ->
         assert bridge.run(fields()) == "ABCD2345"
 
 
-def test_stop_answers_current_and_later_callers(bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_answers_current_and_later_callers(
+    bridge: CirculationBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bridge, "_timeout", Timeout(reactor, 60.0))
 
     async def never() -> None:
@@ -142,7 +144,7 @@ def test_stop_answers_current_and_later_callers(bridge: DeskBridge, reactor: Any
 
 
 @pytest.fixture
-def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
+def held(reactor: Any, bridge: CirculationBridge) -> Iterator[Event]:
     """Block the writer until the event is set."""
     inside, let_go = Event(), Event()
 
@@ -162,14 +164,14 @@ def marked(unit: UnitOfWork) -> str:
     return "done"
 
 
-def _is_done(bridge: DeskBridge) -> bool:
+def _is_done(bridge: CirculationBridge) -> bool:
     def ask(unit: UnitOfWork) -> bool:
         return unit.execute(select(INBOX.c.digest)).scalar() == "done"
 
     return bridge.read(ask)
 
 
-def test_command_answered_with_try_again_never_takes_effect(bridge: DeskBridge, held: Event) -> None:
+def test_command_answered_with_try_again_never_takes_effect(bridge: CirculationBridge, held: Event) -> None:
     async def command() -> str:
         return await bridge._store.write(marked, LockSet(), until=current())
 
@@ -179,7 +181,7 @@ def test_command_answered_with_try_again_never_takes_effect(bridge: DeskBridge, 
     assert not _is_done(bridge)
 
 
-def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridge: DeskBridge) -> None:
+def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridge: CirculationBridge) -> None:
     inside, let_go = Event(), Event()
 
     def slow(unit: UnitOfWork) -> str:
@@ -198,7 +200,7 @@ def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridg
     assert _is_done(bridge)
 
 
-def test_command_started_in_time_is_answered_even_after_the_limit(bridge: DeskBridge) -> None:
+def test_command_started_in_time_is_answered_even_after_the_limit(bridge: CirculationBridge) -> None:
     """A busy machine may let a command begin too late or last too long, so that one of several is awaited."""
 
     def slow(_unit: UnitOfWork) -> str:

@@ -33,7 +33,7 @@ from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.web import server
-from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
+from hkall_gateway.web.bridge import TRY_AGAIN, CirculationBridge
 from hkall_gateway.web.callers import STRANGER, Share, WebCaller
 from hkall_gateway.web.limits import PageLimits, shared
 from hkall_gateway.web.server import WebServer
@@ -122,7 +122,7 @@ class Pages:
 @pytest.fixture
 def pages(reactor: Any) -> Iterator[Pages]:
     go_on, inside = threading.Event(), threading.Semaphore(0)
-    bridge = DeskBridge(reactor, None, create_engine("sqlite://"), None, Timeout(reactor, 60.0))  # type: ignore[arg-type]  # these pages ask no database
+    bridge = CirculationBridge(reactor, None, create_engine("sqlite://"), None, Timeout(reactor, 60.0))  # type: ignore[arg-type]  # these pages ask no database
     app = Flask(__name__, static_folder=None)
 
     @app.route("/caller")

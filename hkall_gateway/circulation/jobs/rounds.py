@@ -278,7 +278,7 @@ class Rounds:
         self._instance, self._limit = instance, batch
         self._running, self._stopping = False, False
         self._timer: ScheduledCall | None = None
-        self._looking: Deferred[None] | None = None
+        self._checking: Deferred[None] | None = None
 
     def start(self) -> None:
         """Check for due jobs now, and then every minute."""
@@ -289,8 +289,8 @@ class Rounds:
         """Start no further batch, and wait for the current batch. An unfinished job continues after the next start."""
         self._running, self._stopping = False, True
         cancel(self._timer)
-        if self._looking is not None:
-            await self._looking
+        if self._checking is not None:
+            await self._checking
 
     async def run_due(self) -> None:
         """Run every job that is due. A failed job does not stop the other jobs, and is retried when its lease has expired."""
@@ -330,16 +330,16 @@ class Rounds:
             LOG.exception("timer.failed", job=name)
 
     def _check_rounds(self) -> None:
-        if self._looking is None:
+        if self._checking is None:
             contextvars.Context().run(self._begin_check)
 
     def _begin_check(self) -> None:
-        self._looking = ensureDeferred(self.run_due())
-        _ = self._looking.addBoth(self._end_check)
+        self._checking = ensureDeferred(self.run_due())
+        _ = self._checking.addBoth(self._end_check)
 
     def _end_check(self, result: Failure | None) -> None:
-        self._looking = None
+        self._checking = None
         if result is not None and not isinstance(result.value, Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
-            self._timer = self._clock.callLater(dates.LOOK_S, self._check_rounds)
+            self._timer = self._clock.callLater(dates.ROUND_CHECK_S, self._check_rounds)

@@ -16,7 +16,7 @@ from hkall_gateway.db.queries import cli_lists, work_lists
 from hkall_gateway.db.queries.work_lists import ListName, Moment
 from hkall_gateway.db.rounds import RoundState
 from hkall_gateway.rules.circuit import UP, CircuitState
-from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
+from hkall_gateway.rules.dates import EVERY, ROUND_CHECK_S, civil, start_of
 from hkall_gateway.rules.settings import Window
 
 
@@ -45,7 +45,7 @@ def dashboard(context: Context) -> Dashboard:
     unit, now = context.unit, context.now
     channels = [unit.circuits.find(agency) for agency in unit.circuits.used()]
     jobs = {job.name: job for job in rounds.jobs(unit)}
-    late = [jobs[name] for name in EVERY if name in jobs and jobs[name].lag_s(now) > 2 * LOOK_S]
+    late = [jobs[name] for name in EVERY if name in jobs and jobs[name].lag_s(now) > 2 * ROUND_CHECK_S]
     return Dashboard(
         lists=work_lists.counts(unit, Moment(now, context.library.policy.waits)),
         down=[channel for channel in channels if channel.state != UP or channel.fault],

@@ -30,7 +30,7 @@ Below it, a library written in C may end the process without a log line.
 """
 RELOAD_S: Final = 60.0
 """Seconds to wait for the gateway to reload its configuration."""
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 
 
 @click.command()
@@ -175,7 +175,7 @@ def reload_running(pid: int) -> None:
     while (after := read_reload(os.environ)) == before:
         if time.monotonic() > end:
             raise CliError(f"process {pid} has not read its configuration within {RELOAD_S:.0f} s: see its log")
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     if errors := after.get("errors"):
         raise CliError("\n".join(f"not reloaded: {error}" for error in errors))
     waiting = after.get("waiting", [])

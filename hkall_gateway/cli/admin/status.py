@@ -12,7 +12,7 @@ import click
 from hkall_gateway.app import machine
 from hkall_gateway.cli.options import CliError, Site, json_option, with_site
 from hkall_gateway.cli.show import show
-from hkall_gateway.rules.dates import LOOK_S
+from hkall_gateway.rules.dates import ROUND_CHECK_S
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _round_row(job: RoundState, when: datetime) -> dict[str, object]:
         state, detail = "running", f"by {job.claimed_by}"
     elif job.last_run is None:
         state = "never ran"
-    elif lag_s > 2 * LOOK_S:
+    elif lag_s > 2 * ROUND_CHECK_S:
         state = "late"
     else:
         state = ""

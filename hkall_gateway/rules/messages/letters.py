@@ -1,7 +1,7 @@
 """The kinds of letters to patrons: occasions, policy keys, protection against duplicates, and conditions for sending.
 
-All letters go to the patron of the request. A step of the life cycle (`lifecycle.TABLE`) or a call of `unit.tell` sends them.
-Each kind has a template per language in `delivery/templates`.
+All letters go to the patron of the request. A step of the life cycle (`lifecycle.TABLE`) or a call of `unit.enqueue` sends
+them. Each kind has a template per language in `delivery/templates`.
 """
 
 from __future__ import annotations
