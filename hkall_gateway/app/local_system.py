@@ -11,10 +11,10 @@ from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.database import Store
 from hkall_gateway.delivery.courier import Carrier
-from hkall_gateway.ils.adapter import find_adapter
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.ils.local_system import OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, VerifyPin
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.dates import HONG_KONG

@@ -15,11 +15,12 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.engine.deadline import current, without
+from hkall_gateway.db.engine.expiry import without
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.queries import request_history
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import current
 from hkall_gateway.rules.partners import Partner
 
 

@@ -43,7 +43,7 @@ from hkall_gateway.circulation.partners import (
 )
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station, tokens
+from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scanned_rows, tokens
 from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
@@ -271,10 +271,10 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     loans.FindFixedLoans.answered_with(loans.find_fixed_loans, _present_facts, faces=PARTNERS),
     queries.FindCopySystem.answered_by(queries.find_copy_system, faces=TERMINALS),
     cards.ConcernsHkall.answered_by(cards.concerns_hkall, faces=TERMINALS),
-    scan_station.FindScanned.answered_by(
-        scan_station.find_scanned, faces=STAFF_PAGES, staff=CLERK),
-    scan_station.FindAfterScan.answered_by(
-        scan_station.find_after_scan, faces=STAFF_PAGES, staff=CLERK),
+    scanned_rows.FindScanned.answered_by(
+        scanned_rows.find_scanned, faces=STAFF_PAGES, staff=CLERK),
+    scanned_rows.FindAfterScan.answered_by(
+        scanned_rows.find_after_scan, faces=STAFF_PAGES, staff=CLERK),
 
     # Messages of terminals to the local system.
     local_messages.EnqueueLocal.handled_by(

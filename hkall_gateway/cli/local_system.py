@@ -12,10 +12,10 @@ from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.ils.adapter import find_adapter
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules, reject_pin
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive

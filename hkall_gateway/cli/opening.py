@@ -22,7 +22,7 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.ils.adapter import find_adapter
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What all commands share: options, the `Site` that a command works on, and one-line errors.
 
-Nothing here imports the database, the configuration or the network, so that `--help` is fast. See `cli.opening`.
+Nothing here imports the database, the configuration or the network, so that `--help` is fast. `cli.opening` makes a `Site`, and
+`cli.with_site` passes it to a command.
 """
 
 from __future__ import annotations
@@ -176,31 +177,6 @@ config_option: Final = click.option(
     help="The configuration file; or set HKALL_CONFIG.",
 )
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-
-
-def _open_configured(config: Path) -> Site:
-    from hkall_gateway.cli.opening import open_site
-
-    return open_site(config)
-
-
-def with_site(command: Callable[..., object]) -> Callable[..., object]:
-    """Pass a `Site` as a command's first argument: the click context's site (in a scenario), or the configured site."""
-
-    @config_option
-    @functools.wraps(command)
-    def opened(*args: object, config: Path, **options: object) -> object:
-        if given := click.get_current_context().find_object(Site):
-            return command(given, *args, **options)
-        site = _open_configured(config)
-        try:
-            return command(site, *args, **options)
-        finally:
-            site.store.close()
-            if site.engine is not None:
-                site.engine.dispose()
-
-    return opened
 
 
 def require_partner(site: Site, agency: str) -> None:

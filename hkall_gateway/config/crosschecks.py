@@ -14,7 +14,7 @@ from hkall_gateway.config.loading import Fault, Table, dotted
 from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
 from hkall_gateway.db.outbox import MAIL
-from hkall_gateway.ils.adapter import BadAdapter, find_adapter
+from hkall_gateway.ils.installed import BadAdapter, find_adapter
 from hkall_gateway.protocols import DEFAULT, find_protocol, protocols_in_use
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
 from hkall_gateway.rules.plain_text import listed, nearest

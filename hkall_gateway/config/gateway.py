@@ -29,8 +29,8 @@ from hkall_gateway.config.values import (
 )
 from hkall_gateway.config.web import Web
 from hkall_gateway.db.engine.connect import Limits
-from hkall_gateway.ils.adapter import BadAdapter, find_adapter
-from hkall_gateway.ils.packaged import DialectName
+from hkall_gateway.ils.installed import BadAdapter, find_adapter
+from hkall_gateway.ils.settings import DialectName
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.protocols import BadProtocol, PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model
 
 from hkall_gateway.config.loading import Strict, record_from_row
 from hkall_gateway.config.values import IlsSystem
-from hkall_gateway.ils.adapter import Adapter, NoSettings, find_adapter
-from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
+from hkall_gateway.ils.adapter import Adapter
+from hkall_gateway.ils.installed import find_adapter
+from hkall_gateway.ils.settings import NcipSettings, NoSettings, Sip2Settings
 from hkall_gateway.rules.marc_fields import NUMBER_IN_IDENTIFIER, TITLE_SOURCES, ItemField, MarcMapping, overlaid, source
 from hkall_gateway.rules.values import Agency, Seconds, Text
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF

@@ -11,7 +11,8 @@ from typing import Final
 
 from hkall_gateway.config.gateway import GatewayConfig, TerminalConfig
 from hkall_gateway.config.loading import Fault, Table, dotted, read, record_from_row
-from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP, is_former
+from hkall_gateway.ils.adapter import FORMER_GROUP, GROUP
+from hkall_gateway.ils.installed import is_former
 from hkall_gateway.protocols import find_protocol
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.policy import messages_of

@@ -20,11 +20,12 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import ended_after
 from hkall_gateway.db.engine.db_errors import name_of
-from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
-from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
+from hkall_gateway.db.engine.expiry import DatabaseClock
+from hkall_gateway.db.engine.group import constant_pause, no_hook, read_group, run_group
 from hkall_gateway.db.engine.locks import LockSet, unlocked
-from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Together, Worker, at_once
+from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Together, Unit, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MakeUnit = Callable[[Connection], "UnitOfWork"]
 BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
@@ -249,6 +251,11 @@ def finished(awaitable: Awaitable[T]) -> T:
     raise RuntimeError("this would have to wait")
 
 
+def _for_engine(work: Callable[[UnitOfWork], object]) -> Callable[[Unit], object]:
+    """Return `work` as the engine sees it, which gives it the unit that `make_unit` made."""
+    return cast("Callable[[Unit], object]", work)
+
+
 def _queue_job(
     runner: Worker | InlineRunner,
     work: Callable[[UnitOfWork], T],
@@ -270,7 +277,7 @@ def _queue_job(
         else:
             answer.errback(error)
 
-    runner.put(Job(work, locks, reply, repeatable, until, until_there_s))
+    runner.put(Job(_for_engine(work), locks, reply, repeatable, until, until_there_s))
     return answer
 
 
@@ -283,7 +290,7 @@ def _run_now(
 ) -> T:
     """Run a job in the calling thread and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
-    runner.put(Job(work, locks, lambda result, error: answers.append((result, error)), repeatable))
+    runner.put(Job(_for_engine(work), locks, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]
     if error is not None:
         raise error

@@ -183,6 +183,10 @@ class UnitOfWork:
         if self.dialect == "postgresql":
             take(self.connection, wanted)
 
+    def look_ahead(self, cards: Sequence[str]) -> None:
+        """Prefetch the data of patrons, for a transaction that queries each of these cards and does not write."""
+        self.patrons.look_ahead(cards)
+
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
         """Prefetch the rows for the cards, copies and documents in a group's locks. Do nothing for a single unit on SQLite."""
         if len(group) == 1 and self.dialect == "sqlite":

@@ -29,10 +29,10 @@ from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.db import bind
 from hkall_gateway.db.cards import is_blocked, is_locked
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import follow_card, has_anything, reinstate, who_replaced
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import current
 from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
-from hkall_gateway.ils.packaged import NcipSettings
+from hkall_gateway.ils.settings import NcipSettings
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.ncip.codec.messages import NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.clock import Clock
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
-from hkall_gateway.ils.packaged import Sip2Settings
+from hkall_gateway.ils.settings import Sip2Settings
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.dates import HONG_KONG

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
-from hkall_gateway.ils.adapter import NoSettings
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker, Trial
+from hkall_gateway.ils.settings import NoSettings
+from hkall_gateway.net.circuit_breaker import CircuitBreaker, Trial
 from hkall_gateway.net.http_post import HttpReply, NotSent, Post
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.net.secrets import WrongPins

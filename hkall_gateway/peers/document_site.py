@@ -17,7 +17,7 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.net.http_post import LONGEST_TYPE
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList

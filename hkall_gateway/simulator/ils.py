@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import NOBODY, Login, Unanswered, encode_body

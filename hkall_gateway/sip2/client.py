@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -24,16 +24,13 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.clock import Clock
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, seal_body
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
-
-if TYPE_CHECKING:
-    from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-
 
 MOST_BYTES: Final = 1_048_576
 """Maximum length of a reply in bytes. The connection is aborted if a line is longer."""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import structlog
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList, network_of
 from hkall_gateway.net.limits.timeout import TooLate, begin_budget
 from hkall_gateway.net.secrets import DECOY

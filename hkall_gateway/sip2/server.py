@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
-from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.limits.fair_reads import mark_authenticated, send_at_once

@@ -21,9 +21,9 @@ from werkzeug.exceptions import GatewayTimeout
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, Store, finished
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
-from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Undecided
 from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
 

@@ -37,12 +37,12 @@ VIEWS: Final = {"get", "post", "delete"}
 
 
 def procedures() -> dict[object, set[type[object]]]:
-    """Return the procedures of `circulation/`, each with the commands that its module executes.
+    """Return the procedures of the pages, each with the commands that its module executes.
 
     A procedure is an async function of a Circulation.
     """
     found: dict[object, set[type[object]]] = {}
-    for path in (PACKAGE / "circulation").rglob("*.py"):
+    for path in (PACKAGE / "web").rglob("*.py"):
         tree = parse(path)
         functions = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
         executing = [node for node in functions if takes_circulation(node)]
@@ -131,7 +131,7 @@ from hkall_gateway.circulation import fines as money
 refund = money.Refund
 """,
     "web/patron/new.py": """
-from hkall_gateway.circulation.staff import scan_station
+from hkall_gateway.web.staff import scan_station
 run(scan_station.scan(services(), text))
 """,
     "web/api/console.py": """
@@ -161,7 +161,7 @@ def test_planted_face_is_found(
     assert by == row | face
 
 
-@pytest.mark.parametrize("file", ["cli/staff/reconcile.py", "delivery/courier.py", "web/staff/scan.py", "sip2/relay.py"])
+@pytest.mark.parametrize("file", ["cli/staff/reconcile.py", "delivery/courier.py", "cli/staff/fines.py", "sip2/relay.py"])
 def test_forgotten_face_is_found(files: dict[str, set[type[object]]], file: str) -> None:
     """A file of a face that executes nothing any more leaves a row that names the face without need."""
     assert differences({name: commands for name, commands in files.items() if name != file})

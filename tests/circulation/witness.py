@@ -15,10 +15,10 @@ from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline
 from hkall_gateway.simulator.databases import SoleStore
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ COMMAND = ("notices", "--json")
 FAULT = f"""
 import sys
 {{early}}
-from hkall_gateway.cli import main, options
-opened = options._open_configured
+from hkall_gateway.cli import main, opening
+opened = opening.open_site
 def failing(config):
     import structlog
     log = structlog.get_logger()
@@ -36,7 +36,7 @@ def failing(config):
         log.exception("demo.failed", patron="{CARD}", user_name="{NAME}", copies=3)
     log.warning("demo.waits", copies=4)
     return opened(config)
-options._open_configured = failing
+opening.open_site = failing
 main()
 """
 """The command with a bug in a function whose variables contain a name and a PIN."""

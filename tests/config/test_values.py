@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from hkall_gateway.config import values
-from hkall_gateway.ils.packaged import DialectName
+from hkall_gateway.ils.settings import DialectName
 from hkall_gateway.ncip.codec.dialects import DIALECTS as NCIP_DIALECTS
 from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.values import Certificate, Network, WebUrl, Zone, on_this_machine

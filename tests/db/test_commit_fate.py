@@ -18,10 +18,10 @@ from hkall_gateway.db.database import Database, finished
 from hkall_gateway.db.engine import commit_fate
 from hkall_gateway.db.engine.commit_fate import INCARNATION, Fate, Incarnation, Transaction, fate_of
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Undecided
 from hkall_gateway.simulator.databases import SoleStore
 from tests import turns
 from tests.postgres_proxy import Proxy, proxy

@@ -20,10 +20,11 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import flush
-from hkall_gateway.db.engine.deadline import Deadline, Expired, current, until, without
+from hkall_gateway.db.engine.expiry import Expired, without
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline, current, until
 from hkall_gateway.rules.vocabulary import LostRace
 from tests import turns
 

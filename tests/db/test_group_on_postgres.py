@@ -41,7 +41,7 @@ class Desk:
         """The results of (work, locks, *args), in order, after all retries."""
         heard: dict[int, Any] = {}
         waiting = [
-            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc, arg-type]
             for n, (work, locks, *args) in enumerate(jobs)
         ]
         self.statements.clear()

@@ -49,7 +49,7 @@ class Gateway:
         """The results of (work, locks, *args) in one group."""
         heard: dict[int, Any] = {}
         jobs: list[Job] = [
-            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc, arg-type]
             for n, (work, locks, *args) in enumerate(asked)
         ]
         self.statements.clear()

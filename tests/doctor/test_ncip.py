@@ -14,7 +14,7 @@ import pytest
 from hkall_gateway.cli.doctor.findings import TLS, Sheet
 from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, judge_item, judge_request, judge_versions, short_version
 from hkall_gateway.clock import now
-from hkall_gateway.ils.packaged import shown_url
+from hkall_gateway.ils.installed import shown_url
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage

@@ -28,7 +28,7 @@ from hkall_gateway.config.notes import notes
 from hkall_gateway.config.policy import load as load_policy
 from hkall_gateway.config.reloading import keep_until_restart
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ils.adapter import find_adapter
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side

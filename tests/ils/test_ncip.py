@@ -16,13 +16,13 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.ncip import Ncip, borrower_facts
-from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
+from hkall_gateway.ils.settings import NcipSettings, Sip2Settings
 from hkall_gateway.ils.sip2 import Sip2
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.databases import SoleStore

@@ -14,10 +14,10 @@ from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unr
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.ils.packaged import Sip2Settings
+from hkall_gateway.ils.settings import Sip2Settings
 from hkall_gateway.ils.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import HttpReply
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import Sensitive

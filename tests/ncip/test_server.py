@@ -17,7 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
-from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage

@@ -19,10 +19,10 @@ from hkall_gateway.app import gauges
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline
 from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vocabulary import Position, Request

@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.limits.timeout import begin_budget
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive

@@ -19,8 +19,8 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.local_system import ConnectedSystem
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend, key_of_copy

@@ -22,10 +22,10 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import current
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import log_context, logged_context
 from hkall_gateway.web.bridge import TRY_AGAIN, CirculationBridge

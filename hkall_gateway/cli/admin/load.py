@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import REFUSED, WRONG, CliError, Site, by_staff, combine_options, with_site
+from hkall_gateway.cli.options import REFUSED, WRONG, CliError, Site, by_staff, combine_options
 from hkall_gateway.cli.show import echo, progress, working
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.eligibility import category_of

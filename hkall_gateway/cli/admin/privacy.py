@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, confirm, json_option
 from hkall_gateway.cli.show import echo, echo_json, show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.db import bind
 from hkall_gateway.rules.settings import Retention
 

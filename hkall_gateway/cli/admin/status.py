@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.app import machine
-from hkall_gateway.cli.options import CliError, Site, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, json_option
 from hkall_gateway.cli.show import show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.dates import ROUND_CHECK_S
 from hkall_gateway.rules.stored_words import QuarantineState
 

@@ -38,7 +38,7 @@ from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.db import bind, instances
 from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.delivery.smtp import is_address
-from hkall_gateway.ils.packaged import shown_url
+from hkall_gateway.ils.installed import shown_url
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import KIND
 from hkall_gateway.observability.examination import Probe

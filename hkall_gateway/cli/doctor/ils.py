@@ -20,13 +20,13 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ils.adapter import Adapter, Probe, find_adapter
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.adapter import Adapter, Probe
+from hkall_gateway.ils.installed import find_adapter, sip2_address
 from hkall_gateway.ils.local_system import reject_pin
 from hkall_gateway.ils.ncip import responder
-from hkall_gateway.ils.packaged import sip2_address
 from hkall_gateway.ils.sip2 import AVAILABLE
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER

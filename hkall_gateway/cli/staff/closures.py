@@ -7,8 +7,9 @@ from dataclasses import asdict
 
 import click
 
-from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import CliError, Site, by_staff, json_option
 from hkall_gateway.cli.show import show
+from hkall_gateway.cli.with_site import with_site
 
 
 @click.group()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, combine_options, json_option, with_site
+from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, combine_options, json_option
 from hkall_gateway.cli.show import show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.screen_messages import say

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option
 from hkall_gateway.cli.show import show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.stored_words import NoticeState
 
 MOST_BYTES = 10_000_000

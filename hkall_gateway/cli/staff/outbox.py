@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import (
-    ROW,
-    WRONG,
-    CliError,
-    Site,
-    by_staff,
-    combine_options,
-    json_option,
-    require_partner,
-    with_site,
-)
+from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, combine_options, json_option, require_partner
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.circulation.results import Noted, Refused
-from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.cli.with_site import with_site
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.partners.reconciling import PartnerState

@@ -24,9 +24,9 @@ from hkall_gateway.cli.options import (
     combine_options,
     json_option,
     require_partner,
-    with_site,
 )
 from hkall_gateway.cli.show import show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.screen_messages import say

@@ -10,8 +10,9 @@ import click
 
 from hkall_gateway.cli import ENTRIES
 from hkall_gateway.cli.lazy import Entry
-from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import Site, by_staff, json_option
 from hkall_gateway.cli.show import echo, show
+from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.dates import HONG_KONG
 
 if TYPE_CHECKING:

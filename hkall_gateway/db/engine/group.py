@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -25,15 +24,13 @@ from sqlalchemy.exc import DBAPIError
 from hkall_gateway.db.engine.commit_fate import NUMBER, XACT, Fate, Transaction, fate_of, this_transaction
 from hkall_gateway.db.engine.compiled import CompiledStatement, discard, in_transaction
 from hkall_gateway.db.engine.db_errors import DbErrorClass, certainly_undone, classify, error_for_caller, is_file_locked
-from hkall_gateway.db.engine.deadline import DatabaseClock, Undecided
+from hkall_gateway.db.engine.expiry import DatabaseClock
 from hkall_gateway.db.engine.locks import SNAPSHOT
-from hkall_gateway.db.engine.worker import GroupResult, Job, ReplyCallback
+from hkall_gateway.db.engine.worker import GroupResult, Job, ReplyCallback, Unit
+from hkall_gateway.deadline import Undecided
 from hkall_gateway.rules.vocabulary import LostRace
 
-if TYPE_CHECKING:
-    from hkall_gateway.db.unit_of_work import UnitOfWork
-
-MakeUnit = Callable[[Connection], "UnitOfWork"]
+MakeUnit = Callable[[Connection], Unit]
 
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
 _BEGIN_READ = {
@@ -115,12 +112,12 @@ class _Snapshot:
     connection: Connection
     make_unit: MakeUnit
 
-    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
+    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[Unit], float | None]:  # noqa: ARG002
         """Begin the transaction and prefetch rows. Return the same unit for all jobs, and None instead of the time."""
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
-        unit.patrons.look_ahead([job.locks.patron for job in jobs if job.locks.patron])
+        unit.look_ahead([job.locks.patron for job in jobs if job.locks.patron])
         return [unit] * len(jobs), None
 
     def close(self) -> None:
@@ -129,7 +126,7 @@ class _Snapshot:
         # psycopg forgets its prepared statements at ROLLBACK, so the read-only transaction is committed instead.
         (_ROLLBACK if self.connection.dialect.name == "sqlite" else _COMMIT).change(self.connection)
 
-    def answer(self, job: Job, _unit: UnitOfWork, result: object) -> None:
+    def answer(self, job: Job, _unit: Unit, result: object) -> None:
         """Pass the result to the caller."""
         job.reply(result, None)
 
@@ -143,7 +140,7 @@ class _Transaction:
     before_commit: Callable[[], None]
     clock: DatabaseClock | None
 
-    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:
+    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[Unit], float | None]:
         """Begin the transaction, take the locks and prefetch rows. If `briefly`, wait only briefly for another gateway's locks.
 
         Returns:
@@ -178,7 +175,7 @@ class _Transaction:
                 raise  # a row that was sent before COMMIT was refused: COMMIT did not run
             raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
 
-    def answer(self, job: Job, unit: UnitOfWork, result: object) -> None:
+    def answer(self, job: Job, unit: Unit, result: object) -> None:
         """Notify the listeners, then pass the result to the caller."""
         try:
             job.context.run(unit.committed)

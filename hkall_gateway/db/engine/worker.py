@@ -12,19 +12,33 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.db.engine.db_errors import name_of, unavailable
-from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
+from hkall_gateway.db.engine.expiry import Expired
 from hkall_gateway.db.engine.locks import LockSet
-
-if TYPE_CHECKING:
-    from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline, Undecided
 
 ReplyCallback = Callable[[], object]
+
+
+class Unit(Protocol):
+    """What the engine does with a unit of work, besides passing it to the job."""
+
+    def lock(self, wanted: Sequence[LockSet], /) -> None:
+        """Lock the objects that a group's units decide about."""
+
+    def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[Self], /) -> None:
+        """Prefetch the rows that the locks name, for all units of a group."""
+
+    def look_ahead(self, cards: Sequence[str], /) -> None:
+        """Prefetch the data of patrons, for queries only."""
+
+    def committed(self) -> None:
+        """Notify the listeners of the commit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +52,7 @@ class Job:
         until_there_s: The deadline by the clock of a database on another machine.
     """
 
-    work: Callable[[UnitOfWork], object]
+    work: Callable[[Unit], object]
     locks: LockSet
     reply: Callable[[object, BaseException | None], object]
     repeatable: bool = False

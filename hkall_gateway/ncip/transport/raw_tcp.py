@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
-from hkall_gateway.db.engine.deadline import Deadline, Undecided
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.ncip.handlers import NcipServices, respond
 from hkall_gateway.ncip.serving import services_of
 from hkall_gateway.net.bounded_http import Bounds

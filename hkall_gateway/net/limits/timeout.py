@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
-from hkall_gateway.db.engine.deadline import Deadline, Undecided, bind_deadline, current
+from hkall_gateway.deadline import Deadline, Undecided, bind_deadline, current
 
 _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 

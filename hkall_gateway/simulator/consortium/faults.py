@@ -17,9 +17,10 @@ from twisted.internet.defer import Deferred, fail
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
+from hkall_gateway.db.engine.expiry import Expired
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.net.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.simulator.databases import SoleStore
 

@@ -41,8 +41,7 @@ from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier, Courier, Schedule
 from hkall_gateway.delivery.letters import Sender, plain_text
 from hkall_gateway.delivery.smtp import Mailer
-from hkall_gateway.ils.adapter import find_adapter
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec import documents
@@ -52,6 +51,7 @@ from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.transport.client import NcipClient
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import Post
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics

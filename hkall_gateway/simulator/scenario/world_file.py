@@ -19,7 +19,7 @@ from hkall_gateway.config.loading import ConfigErrors, model, with_defaults
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.ils.adapter import find_adapter
+from hkall_gateway.ils.installed import find_adapter
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.partners import Charges, Partner

@@ -20,8 +20,6 @@ from hkall_gateway.circulation import queries
 from hkall_gateway.circulation.fines import Pay
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.returning import CheckIn
-from hkall_gateway.circulation.staff import scan_station
-from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
@@ -31,7 +29,9 @@ from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import execute, run, services
 from hkall_gateway.web.sessions import actor, needs, staff_session
+from hkall_gateway.web.staff import scan_station
 from hkall_gateway.web.staff.scan_answers import NO, OK, Answer, name_of, of_card, of_copy, of_either
+from hkall_gateway.web.staff.scan_station import CardOrCopy, CardScanned, CopyScanned, Scan, ScanKind
 
 PAGES = Blueprint("scan", __name__)
 ANSWER: Final = TypeAdapter(Answer)

@@ -10,7 +10,6 @@ from typing import Final
 from hkall_gateway.circulation.queries import PatronSeen
 from hkall_gateway.circulation.results import CheckedOut, Refused
 from hkall_gateway.circulation.returning import Arrival, CheckedIn
-from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.positions import FINAL, GOING_HOME
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
@@ -18,6 +17,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
 from hkall_gateway.web.i18n import day, gettext, language, library_name, money, ngettext, place_name
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
+from hkall_gateway.web.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
 
 OK, LOOK, NO = "ok", "look", "no"
 PLACED: Final = "received"

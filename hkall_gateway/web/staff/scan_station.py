@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from hkall_gateway.circulation.command import Context, Query
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.loans import CheckOut
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused
 from hkall_gateway.circulation.returning import CheckedIn, CheckIn
-from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.requests_by_partner_id import awaiting_barcode, copies_with
+from hkall_gateway.circulation.staff.scanned_rows import FindAfterScan, FindScanned, ScannedRows
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Request
-
-if TYPE_CHECKING:
-    from hkall_gateway.circulation.circulation import Circulation
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request
 
 
 class ScanKind(StrEnum):
@@ -93,50 +89,8 @@ class CardOrCopy:
     library: str = ""
 
 
-NUMBER: Final = "R-"
-"""Prefix of request numbers, which slips also carry as barcodes."""
 NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
 """Reasons in a patron query's refusal for which the scanned text is not treated as a card."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ScannedRows:
-    """Database rows that match a scanned text, read before the station acts. `copies` have their titles in both scripts."""
-
-    barcode: str
-    agency: str
-    held: tuple[Request, ...]
-    copies: tuple[Holding, ...]
-    owners: tuple[str, ...]
-    partner: Partner | None
-    borrower: Borrower | None
-
-    @property
-    def is_copy(self) -> bool:
-        return bool(self.held or self.owners)
-
-    @property
-    def is_card(self) -> bool:
-        return bool(self.partner or self.borrower)
-
-    @property
-    def request(self) -> Request | None:
-        return self.held[0] if len(self.held) == 1 else None
-
-
-@dataclass(frozen=True, slots=True)
-class FindScanned(Query[None, _ScannedRows]):
-    """Query the rows that match a scanned text."""
-
-    scan: Scan
-
-
-@dataclass(frozen=True, slots=True)
-class FindAfterScan(Query[None, Request | None]):
-    """Query the request of a scanned copy after the station has acted."""
-
-    found: _ScannedRows
-    outcome: CheckedIn | CheckedOut | Refused
 
 
 async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopyScanned | CardOrCopy:
@@ -145,7 +99,7 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
     If a text is both a loaded barcode and a loaded card, the clerk must choose. The local system is not queried about loaded
     barcodes, because hardly any of them is a card.
     """
-    found = await circulation.execute(FindScanned(command))
+    found = await circulation.execute(FindScanned(command.text, command.agency))
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
         return await _scan_copy(circulation, command, found)
     if found.is_copy and command.kind is None:
@@ -172,7 +126,7 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
     return scanned
 
 
-async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -> CopyScanned:
+async def _scan_copy(circulation: Circulation, ask: Scan, found: ScannedRows) -> CopyScanned:
     library = circulation.library
     mine = next((request for request in found.held if request.patron == ask.card), found.request) if ask.card else None
     usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
@@ -196,45 +150,3 @@ async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -
         copies=found.copies,
         owners=owners,
     )
-
-
-def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
-    """Return the rows that match a scanned text."""
-    ask = query.scan
-    unit = context.unit
-    numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
-    agency, barcode = _parse_copy(numbered, ask)
-    held = unit.requests.open_with_item(barcode, agency)
-    named = (copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
-    copies = tuple(replace(copy, title=unit.holdings.full_title(copy)) for copy in named)
-    awaited = [lender.agency for _request, lender in awaiting_barcode(unit, barcode) if agency in ("", lender.agency)]
-    owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
-    partner = unit.partners.with_card(ask.text)
-    borrower = unit.patrons.find(card_now(unit, ask.text))
-    return _ScannedRows(
-        barcode=barcode,
-        agency=agency,
-        held=held,
-        copies=copies,
-        owners=tuple(dict.fromkeys(owners)),
-        partner=partner,
-        borrower=borrower,
-    )
-
-
-def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
-    """Return (owner or "", barcode) of the scanned copy."""
-    if numbered and numbered.item:
-        return numbered.item
-    agency, slash, barcode = command.text.partition("/")
-    return (agency, barcode) if slash and agency and barcode else (command.agency, command.text)
-
-
-def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
-    """Return the request of a scanned copy after the station has acted."""
-    found, result = query.found, query.outcome
-    number = getattr(result, "request", "") or (found.request.id if found.request else "")
-    if number:
-        return context.unit.requests.find(number)
-    ours = any(copy.agency == context.library.agency for copy in found.copies)
-    return context.unit.requests.last_with_item(ItemKey(context.library.agency, found.barcode)) if ours else None

@@ -1,22 +1,18 @@
-"""The adapters in this package and their settings. An adapter's module is only imported when the adapter is built."""
+"""The keys of `[ils]` that each adapter of this package reads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from hkall_gateway.ils.adapter import Adapter, Probe
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import Natural, PortNumber, Seconds, Text, Variable, WebUrl
 
-if TYPE_CHECKING:
-    from hkall_gateway.circulation.ports import LocalIls
-    from hkall_gateway.ils.tools import ConnectorTools
+
+class NoSettings(BaseModel):
+    """The settings of an adapter without keys of its own."""
 
 
 def _dialect_name(name: str) -> str:
@@ -78,69 +74,3 @@ class NcipSettings(LiveSettings):
     looks_up_items: bool = Field(
         default=True, description="ncip: it answers LookupItem; else our shelves are as they were loaded"
     )
-
-
-def _build_snapshot(tools: ConnectorTools) -> LocalIls:
-    from hkall_gateway.ils.snapshot import Snapshot
-
-    return Snapshot(tools)
-
-
-def _build_manual(tools: ConnectorTools) -> LocalIls:
-    from hkall_gateway.ils.snapshot import Manual
-
-    return Manual(tools)
-
-
-def _build_sip2(tools: ConnectorTools) -> LocalIls:
-    from hkall_gateway.ils.sip2 import Sip2
-
-    return Sip2(tools)
-
-
-def _build_ncip(tools: ConnectorTools) -> LocalIls:
-    from hkall_gateway.ils.ncip import Ncip
-
-    return Ncip(tools)
-
-
-def sip2_address(settings: BaseModel) -> str:
-    """Return the SIP2 server's HOST:PORT."""
-    return f"{settings.host}:{settings.port}" if isinstance(settings, Sip2Settings) else ""
-
-
-def shown_url(url: str) -> str:
-    """Return a URL for display, without its query, which may hold a key."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
-def _ncip_address(settings: BaseModel) -> str:
-    return shown_url(settings.url) if isinstance(settings, NcipSettings) and settings.url else ""
-
-
-PACKAGED: Final[Mapping[str, Adapter]] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Adapter(name="snapshot", build=_build_snapshot, is_live=False, probes=(Probe.LOADED,)),
-            Adapter(name="manual", build=_build_manual, is_live=False, probes=(Probe.LOADED,)),
-            Adapter(
-                name="sip2",
-                build=_build_sip2,
-                settings=Sip2Settings,
-                needs=("host",),
-                probes=(Probe.SIP2,),
-                address=sip2_address,
-            ),
-            Adapter(
-                name="ncip",
-                build=_build_ncip,
-                settings=NcipSettings,
-                needs=("url",),
-                probes=(Probe.NCIP, Probe.CARD),
-                address=_ncip_address,
-            ),
-        )
-    }
-)

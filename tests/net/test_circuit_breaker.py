@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from twisted.internet.task import Clock
 
-from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.observability.metrics import Metrics
 from tests.metrics import value
 
