@@ -8,6 +8,7 @@ from typing import Final
 from hkall_gateway.cli.doctor.connection import MOST_S, SOON_DAYS, USUAL_S
 from hkall_gateway.cli.doctor.examination import PEER_S
 from hkall_gateway.cli.doctor.findings import CHECKS
+from hkall_gateway.cli.doctor.interview import INTERVIEW_S
 from hkall_gateway.cli.doctor.own_gateway import SCARCE_BYTES, TOO_FEW_BYTES
 
 INTRODUCTION: Final = f"""\
@@ -38,6 +39,7 @@ Run it as the user of the gateway and with its environment, so that it reads the
 hkall-gateway doctor                                        # everything
 hkall-gateway doctor CUHK                                   # one partner or client
 hkall-gateway doctor ils --json                             # the library's own system, for a program
+hkall-gateway doctor ils --patron 21234 --pin-env PIN --item 30001   # the same, with a reader and a copy made for tests
 hkall-gateway doctor smtp --to someone@lib.example.edu.hk   # the mail server, with another recipient
 ```
 
@@ -45,6 +47,9 @@ hkall-gateway doctor smtp --to someone@lib.example.edu.hk   # the mail server, w
   send no DATA to the mail server, and no secret over a connection whose certificate is wrong. The gateway may run.
 - A wrong secret or password counts at the peer as one failed attempt, as it would if the gateway used it.
 - All peers are examined in parallel; each has {PEER_S:.0f} seconds. Ctrl-C ends it and shows what was found.
+- Where it answers us, the library's own system is interviewed afterwards, by [circprobe](../circprobe/README.md), for at most
+  {INTERVIEW_S:.0f} seconds: the `habit` checks. They warn only, and name the key that suits the system. Most need a reader
+  and a copy made for tests. `--record`, which the timer runs, leaves the interview out.
 - Exit code 0: no check failed (warnings do not count), 1: a check failed, 2: wrong usage or configuration.
 - `--json` prints an array with one object for each check: `peer`, `check`, `status` (`ok`, `warn`, `fail`, `skip`), `detail`,
   `advice` and `about` (the file, port or key, if a check examines several). Names of checks stay; details and advice are for

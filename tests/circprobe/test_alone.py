@@ -43,9 +43,3 @@ def test_kit_runs_where_the_gateway_cannot_be_imported() -> None:
 
     assert "circprobe.sip2.server" in loaded.stdout.split()
     assert len(loaded.stdout.split()) >= 15
-
-
-def test_gateway_does_not_import_the_kit() -> None:
-    gateway = (REPOSITORY / "hkall_gateway").rglob("*.py")
-
-    assert [path.name for path in gateway if "circprobe" in imported(path)] == []

@@ -23,7 +23,7 @@ from demo.demo_setup import decided_policy
 from hkall_gateway.app.machine import runs
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.cli.doctor.examination import examine, examinees
-from hkall_gateway.cli.doctor.findings import ExaminationTools, Finding, Sheet
+from hkall_gateway.cli.doctor.findings import ExaminationTools, Finding, Interview, Sheet
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -75,11 +75,12 @@ class Site:
         row = f'agency = "CUHK"\nname = "CUHK Library"\nurl = "{url}"\nsecret_env = "SECRET"\n'
         self.write(f"\n[[partners]]\n{row}{more}\n")
 
-    def examine(self, who: str, to: str = "", seconds: float = 10.0) -> Sheet:
+    def examine(self, who: str, to: str = "", seconds: float = 10.0, interview: Interview | None = None) -> Sheet:
         """The doctor's results for one peer."""
         config = gateway.load(self.path, self.environ)
         means = Resources(reactor=self.reactor, clock=now, environ=self.environ, metrics=Metrics(), config=lambda: config)
-        tools = ExaminationTools(means, partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool()))
+        in_thread = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
+        tools = ExaminationTools(means, in_thread, interview)
         here = GatewayPlace(path=self.path, policy=library_of(config).policy, instance=self.instance, number="1", runs=runs)
         one = examinees(tools, here, to)[who]
         work: Any = lambda: ensureDeferred(examine(one, one.sheet(self.reactor.seconds, seconds)))  # noqa: E731

@@ -52,7 +52,7 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
         GATEWAY: {*own_gateway.PLAN},
         PARTNER: {*ncip.plan(partner), callers.CHECK},
         CLIENT: {callers.CHECK},
-        ILS: {*ils.plan(config)},
+        ILS: {*ils.plan(config, with_interview=True)},
         SMTP: {*mail.plan(smtp)},
     }
 
@@ -61,7 +61,7 @@ def test_check_is_planned_for_exactly_its_peer_kinds(site: Site) -> None:
     by_kind: dict[str, set[str]] = {kind: set() for kind in KINDS}
     tables = (
         '\n[ils]\nconnector = "snapshot"\n',
-        '\n[ils]\nconnector = "sip2"\nhost = "ils.invalid"\ntls = true\n',
+        '\n[ils]\nconnector = "sip2"\nhost = "ils.invalid"\ntls = true\nrelay = true\n',
         '\n[ils]\nconnector = "ncip"\nurl = "https://ils.invalid/ncip"\n',
     )
     for table in tables:

@@ -144,7 +144,9 @@ def judge(
 @click.option("--no-error-detection", is_flag=True, help="Send no AY and AZ.")
 @click.option("--encoding", default="utf-8", help="The character set that the site agreed on.")
 @click.option("--timeout", default=5.0, help="Seconds that an answer may take.")
+@click.option("--idle", default=0.0, help="Seconds that a connection must be able to idle.")
 @click.option("--tls", is_flag=True, help="Speak TLS; certificates are not judged.")
+@click.option("--check-certificate", is_flag=True, help="Speak TLS with a good certificate only.")
 @outputs
 def sip2_server(address: str, **options: Any) -> None:
     """Judge the SIP2 server at ADDRESS (HOST:PORT)."""
@@ -162,7 +164,8 @@ def sip2_server(address: str, **options: Any) -> None:
         encoding=options["encoding"],
         answer_s=options["timeout"],
         detects_errors=not options["no_error_detection"],
-        uses_tls=options["tls"],
+        uses_tls=options["tls"] or options["check_certificate"],
+        checks_certificate=options["check_certificate"],
         known_secrets=frozenset({password, pin}),
     )
     items = options["items"]
@@ -176,10 +179,10 @@ def sip2_server(address: str, **options: Any) -> None:
         "pin": pin,
         "item": items[0] if items else "",
         "item2": items[1] if len(items) > 1 else "",
+        "idle": str(options["idle"] or ""),
     }
     given = permissions.names()
-    named = {"login": "login", "patron": "patron", "pin": "pin", "item": "item"}
-    given.update(need for need, name in named.items() if values[name])
+    given.update(need for need in ("login", "patron", "pin", "item", "idle") if values[need])
     if values["item2"]:
         given.add("second-item")
     if target.detects_errors:
@@ -318,7 +321,8 @@ def ncip() -> None:
 
 
 @ncip.command("responder")
-@click.argument("url")
+@click.argument("url", required=False)
+@click.option("--url-env", help="The environment variable with the URL, if that holds a key.")
 @click.option("--from", "sender", default="", help="The agency that the kit speaks for.")
 @click.option("--to", "receiver", default="", help="The agency of the responder.")
 @click.option("--secret-env", help="The environment variable with FromAgencyAuthentication.")
@@ -333,8 +337,11 @@ def ncip() -> None:
 @click.option("--load", is_flag=True, help="Be faster than ten messages a second.")
 @click.option("--timeout", default=30.0, help="Seconds that an answer may take.")
 @outputs
-def ncip_responder(url: str, **options: Any) -> None:
+def ncip_responder(url: str | None, **options: Any) -> None:
     """Judge the NCIP responder at URL."""
+    url = url or secret(options["url_env"])
+    if not url:
+        raise click.UsageError("name the URL, or by --url-env the variable that holds it")
     permissions = Permissions(
         transactions=options["transactions"],
         wrong_pin=options["wrong_pin"],
@@ -373,13 +380,14 @@ def ncip_responder(url: str, **options: Any) -> None:
     redactor.learn_all("PATRON", [values["user"]])
     redactor.learn_all("SECRET", [pin, agency_secret, token])
     redactor.learn_all("ITEM", [values["item"]])
+    peer = url.partition("?")[0]
     driver = NcipResponder(target, values, permissions)
 
     def finish() -> list[str]:
         driver.finish()
         return driver.remarks
 
-    judge("ncip-responder", driver, given, redactor, url, options, finish)
+    judge("ncip-responder", driver, given, redactor, peer, options, finish)
 
 
 @ncip.command("initiator")

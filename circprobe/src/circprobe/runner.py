@@ -56,6 +56,7 @@ GIVEN_BY = {
     "agency": "--from and --to",
     "proof": "--secret-env or --bearer-env, if --from and --to are right",
     "version-1": "--version-1",
+    "idle": "--idle",
     "error-detection": "error detection, which --no-error-detection switched off",
 }
 """How a person gives or allows what clauses need."""

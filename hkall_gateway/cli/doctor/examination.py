@@ -26,7 +26,18 @@ from hkall_gateway.app.resources import Resources
 from hkall_gateway.cli.doctor import callers as callers_there
 from hkall_gateway.cli.doctor import connection, ils, mail, ncip, own_gateway
 from hkall_gateway.cli.doctor.callers import Endpoints
-from hkall_gateway.cli.doctor.findings import GATEWAY, ILS, SMTP, ExaminationTools, Finding, Sheet, Status, TooLong, within
+from hkall_gateway.cli.doctor.findings import (
+    GATEWAY,
+    ILS,
+    SMTP,
+    ExaminationTools,
+    Finding,
+    Interview,
+    Sheet,
+    Status,
+    TooLong,
+    within,
+)
 from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer
 from hkall_gateway.cli.doctor.own_gateway import GatewayPlace
 from hkall_gateway.cli.opening import load_config, open_site
@@ -102,7 +113,7 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
         Examinee(
             name=ILS,
             title=ils.title(config.ils),
-            plan=ils.plan(config),
+            plan=ils.plan(config, with_interview=tools.interview is not None),
             work=lambda sheet: ils.examine_ils(sheet, tools),
             advice=ils.advice(config.ils),
         ),
@@ -216,7 +227,7 @@ WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Statu
 COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
 
-def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: bool) -> None:
+def doctor(who: str | None, to: str, config: Path, interview: Interview | None, *, record: bool, as_json: bool) -> None:
     """Examine the peer `who`, or all peers, and print the findings. Exit with code 1 if a check failed.
 
     With `record`, print one line only, and write the number of failed checks into the database.
@@ -226,7 +237,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
         raise CliError(f"--to: {to!r} is not an address", WRONG)
     reactor, pool = the_reactor(), _make_pool(THREADS + 2 * len(found.partners))
     means = Resources(reactor=reactor, clock=now, environ=os.environ, metrics=Metrics(), config=lambda: found)
-    tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
+    tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool), interview)
     known = examinees(
         tools, GatewayPlace(path=config, policy=library.policy, instance=instance(), number=number(), runs=runs), to
     )

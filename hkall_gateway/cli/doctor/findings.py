@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from hkall_gateway.app.resources import Resources
+from hkall_gateway.rules.vocabulary import Sensitive
 
 GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "smtp"
 
@@ -21,7 +22,8 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 class Check:
     """One check of doctor, for the kinds of peers in `of`. `advice` is the remedy, unless a finding names another remedy.
 
-    `fine` is the finding for a check that found no fault, or "" if the check itself reports what it found.
+    `fine` is the finding for a check that found no fault, or "" if the check itself reports what it found. `clauses` are the
+    numbers of circprobe's clauses from whose results the check follows.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Check:
     tries: str
     advice: str
     fine: str = ""
+    clauses: tuple[str, ...] = ()
 
 
 _FOLDER: Final = Path(__file__).parent
@@ -50,12 +53,34 @@ class InThread(Protocol):
         """Run `work` in a thread and return its result."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interview:
+    """What the interview of the library's own system may use.
+
+    Attributes:
+        program: The path of `circprobe`, or "" if it is not installed.
+        card: The card of a reader made for tests, or "".
+        pin: The PIN of that reader, or "".
+        copy: The barcode of a copy on the shelf, or "".
+    """
+
+    program: str
+    card: str = ""
+    pin: Sensitive = field(default_factory=Sensitive)
+    copy: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ExaminationTools:
-    """The gateway's resources, and a function that runs blocking work in a thread."""
+    """The gateway's resources, and a function that runs blocking work in a thread.
+
+    Attributes:
+        interview: Without it, the library's own system is not interviewed.
+    """
 
     means: Resources
     in_thread: InThread
+    interview: Interview | None = None
 
     @property
     def reactor(self) -> Any:  # zope's interfaces have no types

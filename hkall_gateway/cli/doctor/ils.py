@@ -10,8 +10,8 @@ from contextlib import closing
 from typing import Final
 
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.cli.doctor import connection, ncip, own_gateway
-from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.cli.doctor import connection, interview, ncip, own_gateway
+from hkall_gateway.cli.doctor.findings import CHECKS, TLS, ExaminationTools, Sheet, Status, TooLong, within
 from hkall_gateway.cli.doctor.ncip import NOBODY, OF_ILS, NcipPeer
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
@@ -30,7 +30,17 @@ from hkall_gateway.net.circuit_breaker import CircuitBreaker
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER
-from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler, pin_verdict
+from hkall_gateway.sip2.client import (
+    Ask,
+    Garbled,
+    Login,
+    LoginRefused,
+    Upstream,
+    encode_body,
+    login_line,
+    make_dialler,
+    pin_verdict,
+)
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.codec.messages import BX
@@ -101,7 +111,7 @@ class Sip2Examination:
         try:
             reply = await self._reply(line, login_line(self._login, self._dialect))
         except (Unreachable, TooLong) as failed:
-            sheet.fail("login", f"93 got no answer: {failed}", NO_LINE)
+            sheet.fail("login", f"93 got no answer: {failed}", _remedy_of(failed))
             return False
         finally:
             line.close()
@@ -126,7 +136,7 @@ class Sip2Examination:
             self._sheet.warn(check, f"99 without a login: {failed}", NO_LOGIN)
             return
         refused = isinstance(failed.__cause__, LoginRefused)
-        advice = NO_LINE if check == "status" else ""
+        advice = _remedy_of(failed) if check == "status" else ""
         self._sheet.fail(check, "the second login was refused" if refused else str(failed), advice)
 
     def _query(self, code: str, fields: Mapping[str, Value]) -> bytes:
@@ -147,6 +157,13 @@ class Sip2Examination:
         ils, reactor = self._ils, self._tools.reactor
         dial = make_dialler(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         return Upstream(dial, reactor, ils.timeout_s, self._dialect, CircuitBreaker("doctor", self._tools.means.clock), login)
+
+
+def _remedy_of(failed: Exception) -> str:
+    """Return the remedy if the server's first answer cannot be used."""
+    if isinstance(failed, Garbled) or isinstance(failed.__cause__, Garbled):
+        return CHECKS["habit.checksum"].advice
+    return NO_LINE
 
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
@@ -201,14 +218,16 @@ def judge_pin(sheet: Sheet, question: str, reply: Sip2Message, pin: str) -> None
 EMPTY: Final = "sqlite://"
 
 
-def plan(config: GatewayConfig) -> tuple[str, ...]:
+def plan(config: GatewayConfig, *, with_interview: bool = False) -> tuple[str, ...]:
     """Return the names of the checks for the configured system, in order."""
     ils, adapter = config.ils, find_adapter(config.ils.connector)
     loaded = ("loaded",) if Probe.LOADED in adapter.probes else ()
     by_sip2 = sip2_plan(ils) if ils.relay or adapter.asks_sip2 else ()
     by_ncip = ncip.plan(responder(ils, config.library.agency)) if Probe.NCIP in adapter.probes else ()
     by_card = ("lookup.patron",) if Probe.CARD in adapter.probes else ()
-    return tuple(dict.fromkeys((*loaded, *by_sip2, *by_ncip, *by_card, *(row.name for row in adapter.rows))))
+    interviewed = interview.plan(asks_sip2=bool(by_sip2), relays=ils.relay, asks_ncip=bool(by_ncip)) if with_interview else ()
+    own_rows = (row.name for row in adapter.rows)
+    return tuple(dict.fromkeys((*loaded, *by_sip2, *by_ncip, *by_card, *own_rows, *interviewed)))
 
 
 def advice(ils: IlsConfig) -> dict[str, str]:
@@ -224,7 +243,26 @@ def title(ils: IlsConfig) -> str:
 
 
 async def examine_ils(sheet: Sheet, tools: ExaminationTools) -> None:
-    """Examine the adapter and the relay that [ils] configures."""
+    """Examine the adapter and the relay that [ils] configures, and interview the system where it answers us."""
+    await _examine(sheet, tools)
+    if tools.interview is None:
+        return
+    config = tools.means.config()
+    password = tools.means.secret(config.ils.password_env)
+    sheet.about = ""
+    # Not after a refusal: each connection of the interview would be refused, and our login may be locked in the end.
+    if _has_passed(sheet, "status"):
+        await interview.hold_interview(sheet, tools, interview.sip2_assignment(config, password, tools.interview))
+    if _has_passed(sheet, "proof.ours"):
+        await interview.hold_interview(sheet, tools, interview.ncip_assignment(config, password, tools.interview))
+
+
+def _has_passed(sheet: Sheet, check: str) -> bool:
+    return any(finding.check == check and finding.status is Status.OK for finding in sheet.found)
+
+
+async def _examine(sheet: Sheet, tools: ExaminationTools) -> None:
+    """Run the checks of the adapter and the relay."""
     config = tools.means.config()
     ils, agency, adapter = config.ils, config.library.agency, find_adapter(config.ils.connector)
     if Probe.LOADED in adapter.probes:

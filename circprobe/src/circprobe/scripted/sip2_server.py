@@ -15,6 +15,8 @@ from circprobe.sip2 import codec, messages
 from circprobe.sip2.codec import Message
 
 INSTITUTION = "HKX"
+CLOSES_IDLE = "closes an idle connection"
+"""The fault whose clause has to wait."""
 SUPPORTED = "YYYYYYYYYYYYYYYY"
 NO_STATUS = " " * 14
 INVALID_STATUS = "YYYY" + " " * 10
@@ -443,6 +445,8 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def _serve(self, session: Session) -> None:
         fault = self.server.fault
+        if fault.has(CLOSES_IDLE):
+            self.request.settimeout(1.5)
         buffer = b""
         while chunk := self.request.recv(65536):
             if fault.has("takes a segment for a message"):

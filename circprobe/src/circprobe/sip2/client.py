@@ -25,6 +25,7 @@ class Target:
         answer_s: how long an answer may take.
         quiet_s: how long the kit listens where no answer is expected.
         detects_errors: messages carry AY and AZ.
+        checks_certificate: speak only to a server whose certificate this machine trusts.
         known_secrets: the login password and the PIN that the person gave.
     """
 
@@ -35,6 +36,7 @@ class Target:
     quiet_s: float = QUIET_S
     detects_errors: bool = True
     uses_tls: bool = False
+    checks_certificate: bool = False
     known_secrets: frozenset[str] = frozenset()
 
 
@@ -96,8 +98,9 @@ class Connection:
             return plain
         # The kit judges SIP2, not certificates: a self-signed one is usual here.
         context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        if not target.checks_certificate:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         return context.wrap_socket(plain, server_hostname=target.host)
 
     def close(self) -> None:
@@ -106,6 +109,19 @@ class Connection:
             self._hang_up()
             self._guard.connections.remove()
         self.is_closed = True
+
+    def has_ended(self) -> bool:
+        """Say whether the other side has closed, which it may do at any time between two probes."""
+        if self.is_closed or self._buffer:
+            return self.is_closed
+        self._socket.settimeout(0)
+        try:
+            self._buffer = self._socket.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return not self._buffer
 
     def _hang_up(self) -> None:
         """Wait until the other side has closed too, or it would count a third connection."""

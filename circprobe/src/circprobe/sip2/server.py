@@ -121,7 +121,7 @@ class Sip2Server:
         return connection
 
     def _shared_connection(self) -> Connection:
-        if self._shared is None or self._shared.is_closed:
+        if self._shared is None or self._shared.has_ended():
             if self._shared is not None:
                 self._shared.close()
             self._shared = Connection(self.target, self.guard)
@@ -143,7 +143,7 @@ class Sip2Server:
     def _step(self, connection: Connection, step: str, evidence: list[Exchange]) -> None:
         verb, _, text = step.partition(" ")
         if verb == "pause":
-            time.sleep(float(text))
+            time.sleep(float(rules.fill(text, self.values)))
             return
         patience_s = self.target.quiet_s if verb.startswith("quiet") else self.target.answer_s
         if verb != "receive":
