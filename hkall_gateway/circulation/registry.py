@@ -43,7 +43,14 @@ from hkall_gateway.circulation.partners import (
 )
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scanned_rows, tokens
+from hkall_gateway.circulation.staff import (
+    actions,
+    closure_changes,
+    examinations,
+    patron_page,
+    scanned_rows,
+    tokens,
+)
 from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
@@ -376,6 +383,9 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
         faces=STAFF_PAGES | COMMAND_LINE, staff=SUPERVISOR),
     closure_changes.MoveDueDates.run_in_batches(
         closure_changes.move_due_dates, lambda _: _BATCH_LOCKS, faces=STAFF_PAGES, staff=SUPERVISOR),
+    examinations.RecordExamination.handled_by(
+        examinations.record_examination, lambda _: unlocked("one upsert, and the last run counts"),
+        faces=COMMAND_LINE),
     tokens.MakeToken.handled_by(
         tokens.make_token, lambda _: unlocked("one INSERT under a unique name"), faces=COMMAND_LINE),
     tokens.RevokeToken.handled_by(

@@ -49,6 +49,7 @@ from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff.actions import Act, Reopen
 from hkall_gateway.circulation.staff.closure_changes import CloseDay
+from hkall_gateway.circulation.staff.examinations import RecordExamination
 from hkall_gateway.circulation.staff.tokens import MakeToken, RevokeToken
 from hkall_gateway.db.api_tokens import ApiToken
 from hkall_gateway.db.engine.locks import LockSet
@@ -264,6 +265,7 @@ EFFECTS: Final[Mapping[type[Any], Make]] = {
     Correct:          corrected,
     MarkReplayed:     kept,
     CloseDay:         lambda _: CloseDay(by=CLERK, day=DAY, reason="typhoon"),
+    RecordExamination: lambda _: RecordExamination(failed=3),
     MakeToken:        new_token,
     RevokeToken:      made_token,
 }
@@ -309,7 +311,7 @@ REFUSALS: Final[Mapping[type[Any], Make]] = {
 """Command -> an example that is refused in its unit of work."""
 
 NEVER_REFUSED: Final = frozenset({
-    ChooseHistory, Delivered, KeepUnplaced, MakeToken, RevokeToken,
+    ChooseHistory, Delivered, KeepUnplaced, MakeToken, RecordExamination, RevokeToken,
     EnqueueLocal, TakeOffline, BeginTransaction, EndTransaction, MarkDelivered, MarkUndelivered, MarkRefused,
 })
 

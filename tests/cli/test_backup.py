@@ -27,6 +27,7 @@ from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.db import api_tokens, instances, schema, web_sessions
 from hkall_gateway.db.backup import postgres as postgres_backup
+from hkall_gateway.db.backup import restoring
 from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import counts
 from hkall_gateway.db.engine.connect import open_engine
@@ -479,6 +480,22 @@ def test_failed_backup_leaves_no_file(site: Site, tmp_path: Path) -> None:
     (place / "copy").mkdir(parents=True)  # a folder already has the name of the copy
     site.run("backup", str(place / "copy"), "--force")
     assert {path.name for path in place.iterdir()} <= {"copy", "hkall.erased"}
+
+
+def test_failed_backup_keeps_the_time_of_one_that_was_made_meanwhile(
+    in_file: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, made = sqlite_backup.save, []
+
+    def fail(engine: Engine, _file: Path) -> None:
+        monkeypatch.setattr(sqlite_backup, "save", save)
+        assert in_file.run("backup", str(tmp_path / "meanwhile")).exit_code == 0
+        made.append(in_file.do(restoring.made_at))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(sqlite_backup, "save", fail)
+    assert "no backup was made" in in_file.refused("backup", str(tmp_path / "copy"))
+    assert [in_file.do(restoring.made_at)] == made
 
 
 def test_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from hkall_gateway.db.backup import sqlite as sqlite_backup
 from hkall_gateway.db.backup.restoring import Counts, Marks, NotRestored, Restored
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.locks import unlocked
+from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -41,7 +41,8 @@ BESIDE: Final = "hkall.erased"
 """Name of the file, beside the backups, with the marks of erased patrons and revoked tokens. A restore applies them all."""
 DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
-ONE_ROW: Final = unlocked("one upsert of the time of the backup")
+_TIME_OF_BACKUP: Final = LockSet(document=("", "backup"))
+"""Lock of the time of the last backup, since several machines may start one in the same night."""
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
@@ -61,7 +62,8 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
     engine = open_engine(found.database.url, found.database.limits())
     _require_content(engine, config)
     with closing(Immediate(engine, make_unit(library))) as store:
-        last = store.write_now(bind(restoring.record_backup, now()), ONE_ROW)
+        started = now()
+        last = store.write_now(bind(restoring.record_backup, started), _TIME_OF_BACKUP)
         try:
             known = erased.merge_marks(
                 restoring.readable_marks(engine, make_unit(library)), erased.read_file(erased_file(found, config))
@@ -70,7 +72,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
             (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
             deleted = _delete_older(file.parent, keep) if keep is not None else 0
         except _FAULTS as error:
-            store.write_now(bind(instances.record, instances.BACKUP, last), ONE_ROW)
+            store.write_now(bind(restoring.forget_backup, started, last), _TIME_OF_BACKUP)
             raise CliError(f"{error}\nno backup was made") from None
     engine.dispose()
     size = file.stat().st_size

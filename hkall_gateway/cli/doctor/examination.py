@@ -23,6 +23,7 @@ from twisted.python.threadpool import ThreadPool
 from hkall_gateway.app.daemon import the_reactor
 from hkall_gateway.app.machine import instance, number, runs
 from hkall_gateway.app.resources import Resources
+from hkall_gateway.circulation.staff.examinations import RecordExamination
 from hkall_gateway.cli.doctor import callers as callers_there
 from hkall_gateway.cli.doctor import connection, ils, mail, ncip, own_gateway
 from hkall_gateway.cli.doctor.callers import Endpoints
@@ -46,8 +47,6 @@ from hkall_gateway.cli.show import echo, echo_json
 from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
-from hkall_gateway.db import bind, instances
-from hkall_gateway.db.engine.locks import unlocked
 from hkall_gateway.delivery.smtp import is_address
 from hkall_gateway.ils.installed import shown_url
 from hkall_gateway.net.http_post import AgentPost
@@ -256,7 +255,7 @@ def doctor(who: str | None, to: str, config: Path, interview: Interview | None, 
     failed = sum(finding.status is Status.FAIL for finding in findings)
     if record:
         site = open_site(config)
-        site.store.write_now(bind(instances.record, instances.DOCTOR, site.now(), failed), unlocked("one upsert"))
+        site.execute(RecordExamination(failed=failed))
     if failed:
         raise SystemExit(REFUSED)
 

@@ -80,6 +80,18 @@ def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
     return last
 
 
+def forget_backup(unit: UnitOfWork, started: datetime, last: datetime | None) -> None:
+    """Record the time of the previous backup again, unless another backup has started since.
+
+    Args:
+        unit: The unit of work.
+        started: When the backup started that has failed.
+        last: What `record_backup` returned for it.
+    """
+    if made_at(unit) == started:
+        instances.record(unit, instances.BACKUP, last)
+
+
 def made_at(unit: UnitOfWork) -> datetime | None:
     """Return the time of this database's last backup, or of the backup from which it was restored."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == instances.BACKUP)).scalar()
