@@ -83,7 +83,8 @@ ABOUT_NEWS = (
     " says, and `quarantine list` has the document, but for declines, which the flag alone shows. Staff look where"
     " the book is, then `quarantine replay` (it is believed) or `quarantine drop`. *the names differ*: the number is"
     " that of one request and the copy that of another, unless both wait for the same title, or the copy was asked"
-    " for under this number before. A broker's news is held only after a scan of ours. *home* about a loan that its"
+    " for under this number before. The reply says in its Ext (ItemNote) what was done: `applied`, `known already`,"
+    " `late` or `held for staff`. A broker's news is held only after a scan of ours. *home* about a loan that its"
     " patron says to have returned, or has lost, is applied."
 )
 

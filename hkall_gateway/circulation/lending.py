@@ -177,7 +177,7 @@ def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted
     if not context.unit.can(request, event):
         if event is Event.WITHDRAW:
             return context.refuse(Reason.TOO_LATE_TO_CANCEL, notice.by, request)
-        return noted_result(request, note="known already")
+        return noted_result(request, again=True, note="known already")
     if request.position is P.PAGED and event in LEFT:
         context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
     return noted_result(

@@ -137,7 +137,7 @@ def hold_notice(
     }
     refusal = Refusal(why, detail={name: value for name, value in facts.items() if value})
     context.unit.refuse(refusal, context.now, notice.by, request)
-    return refused(refusal)
+    return replace(refused(refusal), held=True)
 
 
 SHIPPED_ON: Final = "SHIPPED_ON"

@@ -308,10 +308,10 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
         return context.refuse(Reason.UNUSABLE_MESSAGE, notice.by, request)
     if is_old_news(context, notice, request):
         context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
-        return _owner_renewed(request)
+        return replace(_owner_renewed(request), late=True)
     notice, request = keep_far_date_aside(context, notice, request)
     if notice.due is None:
-        return _owner_renewed(request)
+        return replace(_owner_renewed(request), held=True)
     longer = max(d for d in (request.lender_due, notice.due) if d)
     if context.unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(notice.due, request.due_asked or notice.due))
@@ -320,10 +320,11 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
         facts["lender_due"] = longer
         if request.renewal_sync == RenewalSync.PENDING:
             facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
-        if (until, longer) != (request.due, request.lender_due):
-            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, notice.by, **facts)
-            if "recalled_on" in facts:  # the extension ended a recall
-                context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, notice.by)
+        if (until, longer) == (request.due, request.lender_due):
+            return replace(_owner_renewed(request), again=True)
+        request = context.unit.advance(request, Event.OWNER_RENEW, context.now, notice.by, **facts)
+        if "recalled_on" in facts:  # the extension ended a recall
+            context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, notice.by)
     elif context.unit.can(request, Event.RECALL_NOTED):  # nobody has relied on the date yet, so its owner may correct it
         request = context.unit.amend(request, context.now, notice.by, lender_due=notice.due)
     else:
@@ -332,9 +333,13 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
 
 
 def _owner_renewed(request: Request) -> Renewed:
-    item = request.item or ItemKey("", "")
     return Renewed(
-        request=request.id, item=item, card=request.patron, title=request.full_title, due=request.due, renewals=request.renewals
+        request=request.id,
+        item=request.item or ItemKey("", ""),
+        card=request.patron,
+        title=request.full_title,
+        due=request.due,
+        renewals=request.renewals,
     )
 
 

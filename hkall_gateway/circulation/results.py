@@ -21,7 +21,10 @@ record(Side)
 @record
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A refusal. `why` selects the message and the problem type. `detail` fills in the message's variables."""
+    """A refusal. `why` selects the message and the problem type. `detail` fills in the message's variables.
+
+    `held` is set if the message is kept for staff, because it contradicts our record.
+    """
 
     why: Reason
     rule: str = ""
@@ -30,6 +33,7 @@ class Refused:
     title: str = ""
     item: ItemKey | None = None
     due: date | None = None
+    held: bool = False
 
 
 TRY_AGAIN: Final = Refused(why=Reason.TRY_AGAIN)
@@ -69,6 +73,7 @@ class Renewed:
     """Result: the loan has a later due date, or the same date after a repetition.
 
     While `pending`, the lender must still agree. `fine_cents` is the fine for the overdue days before the renewal.
+    `late` and `again` are those of `Noted`, and `held` is that of `Refused`, for a renewal by the owner.
     """
 
     request: str
@@ -80,6 +85,9 @@ class Renewed:
     language: str = ""
     pending: bool = False
     fine_cents: int = 0
+    late: bool = False
+    again: bool = False
+    held: bool = False
 
 
 @record
@@ -89,6 +97,7 @@ class Noted:
 
     Attributes:
         late: Whether the message came too late to change the request.
+        again: Whether the request had the message's news already.
         note: Description of anything unusual about the message.
         position: Position of the request afterwards, or None if the message concerns no request.
     """
@@ -100,9 +109,10 @@ class Noted:
     late: bool = False
     note: str = ""
     position: Position | None = None
+    again: bool = False
 
 
-def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
+def noted_result(request: Request, *, late: bool = False, again: bool = False, note: str = "") -> Noted:
     """Create the result for an accepted message from the updated request."""
     return Noted(
         request=request.id,
@@ -112,6 +122,7 @@ def noted_result(request: Request, *, late: bool = False, note: str = "") -> Not
         late=late,
         note=note,
         position=request.position,
+        again=again,
     )
 
 

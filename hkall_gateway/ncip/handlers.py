@@ -29,7 +29,7 @@ from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Header, NcipMessage, redacted
 from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
-from hkall_gateway.ncip.reply_payload import Payload
+from hkall_gateway.ncip.reply_payload import Belief, Payload, make_belief_fields
 from hkall_gateway.ncip.service_request import CORR, NcipServices, ServiceRequest, digest_message, spell_agencies
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
@@ -256,7 +256,8 @@ async def _handle_within_limits(
         LOG.exception("ncip.handler_failed", service=message.service)
         return _make_try_again_problem()
     if isinstance(payload, Refused):
-        payload = problems.make_problem(payload.why, message.service, payload.detail)
+        held = payload.held
+        payload = replace(problems.make_problem(payload.why, message.service, payload.detail), held=held)
     if not isinstance(payload, Problem) or payload.value or not payload.element:
         return payload
     return replace(payload, value=message.text(problems.VALUE_AT.get(payload.element, payload.element)))
@@ -302,7 +303,8 @@ def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fie
             "ProblemElement": payload.element,
             "ProblemValue": payload.value,
         }
-        payload = {"Problem": [problem]}
+        belief = make_belief_fields(received.message, Belief.HELD) if payload.held else {}
+        payload = {"Problem": [problem], **belief}
     was, header = received.message, received.header
     if received.service is None:
         return NcipMessage(

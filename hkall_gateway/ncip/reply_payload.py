@@ -7,15 +7,17 @@ an empty response means success.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final, TypeVar
 
 from hkall_gateway.circulation.command import Command
 from hkall_gateway.circulation.fines import Paid, Waived
 from hkall_gateway.circulation.partners.partner_reports import Billed, Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
-from hkall_gateway.circulation.results import CheckedOut, Done, Refused
-from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.ncip import replies
+from hkall_gateway.ncip.codec.dialects import Dtd
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.replies import Frame
@@ -84,12 +86,51 @@ KEPT: Final = "ILL Request Id"
 """ItemIdentifierType for our request number, which takes the place of the ItemId until an item has been chosen."""
 
 
+class Belief(StrEnum):
+    """Whether a partner's message was believed, in the words of the reply's Ext."""
+
+    APPLIED = "applied"
+    KNOWN = "known already"
+    LATE = "late"
+    HELD = "held for staff"
+
+
+def make_belief_fields(message: NcipMessage, belief: Belief) -> Fields:
+    """Make the Ext that says whether a message was believed. NCIP 1 has no place for it.
+
+    A response to a notification has no other place either. ItemNote is free text, which no system known to us interprets, and
+    an Ext allows only declared elements (xs:any is strict).
+    """
+    return {} if isinstance(message.version, Dtd) else {"Ext": {"ItemNote": belief.value}}
+
+
+def find_belief(outcome: Answerable) -> Belief | None:
+    """Return whether a partner's message was believed, or None if it asked for something instead of reporting an event."""
+    match outcome:
+        case Renewed(held=True):
+            return Belief.HELD
+        case Noted(late=True) | Recalled(late=True) | Renewed(late=True):
+            return Belief.LATE
+        case Noted(again=True) | Recalled(again=True) | Renewed(again=True) | CheckedOut(again=True) | Done(again=True):
+            return Belief.KNOWN
+        case StatusSet(again=True) | CheckedIn(what=Arrival.AGAIN):
+            return Belief.KNOWN
+        case Noted() | Recalled() | Renewed() | CheckedOut() | Done() | StatusSet() | CheckedIn():
+            return Belief.APPLIED
+    return None
+
+
 def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
     """Make a reply's payload from the allowed elements, with ids as the caller wrote them. Return a refusal unchanged."""
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
-    found = {**_OPEN_END.get(call.message.service, {}), **make_outcome_fields(outcome, make_frame(call))}
+    belief = None if call.from_client else find_belief(outcome)
+    found = {
+        **_OPEN_END.get(call.message.service, {}),
+        **make_outcome_fields(outcome, make_frame(call)),
+        **(make_belief_fields(call.message, belief) if belief else {}),
+    }
     allowed = {name: value for name, value in found.items() if name in places and not (name == _OPEN and "DateDue" in found)}
     return {name: _as_caller_wrote(call, name, value) for name, value in allowed.items()}
 

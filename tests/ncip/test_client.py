@@ -200,6 +200,10 @@ def refused(problem: str, status: int = 200) -> HttpReply:
     return replied(status=status, Problem=[{"ProblemType": problem, "ProblemDetail": "because"}])
 
 
+def reply_header(sender: str, addressee: str) -> Fields:
+    return {"FromAgencyId": {"AgencyId": sender}, "ToAgencyId": {"AgencyId": addressee}}
+
+
 NUMBER: Fields = {"AgencyId": "HKU", "RequestIdentifierValue": "R-1001-1"}
 COPY: Fields = {"AgencyId": "CUHK", "ItemIdentifierValue": "C00001"}
 
@@ -247,6 +251,22 @@ ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
     "the wrong reply": (
         replied("ItemShippedResponse"),
         DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="RequestItem was answered by ItemShippedResponse"),
+    ),
+    "addressed to us": (
+        replied(ResponseHeader=reply_header("CUHK", "hku"), RequestId=NUMBER),
+        DeliveryResult(kind=DeliveryKind.ACCEPTED),
+    ),
+    "with our own header": (
+        replied(ResponseHeader=reply_header("HKU", "CUHK"), RequestId=NUMBER),
+        DeliveryResult(kind=DeliveryKind.ACCEPTED),
+    ),
+    "a failure in the words of iNCIPit": (
+        replied(ResponseHeader=reply_header("CUHK", "Unable to find the item."), RequestId=NUMBER),
+        DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="the answer is addressed to Unable to find the item."),
+    ),
+    "addressed to another library": (
+        replied(ResponseHeader=reply_header("CUHK", "LU"), RequestId=NUMBER),
+        DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="the answer is addressed to LU"),
     ),
     "not sent": (NotSent("refused"), DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail="refused")),
     "cut": (NoReply("cut"), DeliveryResult(kind=DeliveryKind.UNKNOWN, detail="cut")),

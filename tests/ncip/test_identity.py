@@ -246,3 +246,31 @@ def test_wrong_credentials_from_one_ipv6_network_count_together(world: World) ->
         guess(world, f"ATLANTIS-{attempt}", "guess", f"2001:db8::{attempt:x}")
     assert problem(guess(world, CUHK, "c-key", "2001:db8::ffff")) == LATER
     assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
+
+
+# ---- a barcode that no scanner reads
+
+UNREADABLE = {"a zero-width space": "C1\u200b", "a delimiter": "C|1", "three thousand characters": "C" * 3_000}
+
+
+@pytest.mark.parametrize("service", ["ItemShipped", "CheckOutItem", "AcceptItem", "ItemReceived", "RecallItem"])
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_barcode_that_no_scanner_can_send_is_refused_at_the_entry(world: World, service: str, name: str) -> None:
+    world.place()
+    before = world.request("R1")
+    more = ACCEPT if service == "AcceptItem" else {"UserId": UG1} if service == "CheckOutItem" else {}
+    copy = {"AgencyId": CUHK, "ItemIdentifierValue": UNREADABLE[name]}
+    numbered = {} if service == "RecallItem" else {"RequestId": number("HKU", before.wire_id)}
+    reply = world.ask(CUHK, service, ItemId=copy, **numbered, **more)
+    assert problem(reply)
+    assert reply.text("Problem/ProblemElement") == "ItemId"
+    assert world.request("R1") == before
+
+
+def test_barcode_in_another_case_is_stored_as_the_lender_lists_it(world: World) -> None:
+    world.place()
+    copy = {"AgencyId": CUHK, "ItemIdentifierValue": "c1"}
+    reply = world.ask(CUHK, "ItemShipped", RequestId=number("HKU", world.request("R1").wire_id), ItemId=copy)
+    assert problem(reply) == ""
+    assert world.request("R1").item_barcode == "C1"
+    assert world.request("R1").position is P.IN_TRANSIT

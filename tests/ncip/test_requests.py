@@ -122,9 +122,10 @@ def shipped(wire_id: str, due: str = "2017-04-20T15:59:59Z") -> dict[str, Any]:
     return said | {"DateShipped": "2017-03-01T02:00:00Z", "ItemOptionalFields": {"DateDue": due}}
 
 
-def test_shipment_is_recorded_and_answered_with_an_empty_response(world: World) -> None:
+def test_shipment_is_recorded_and_answered_without_a_problem(world: World) -> None:
     reply = world.ask(CUHK, "ItemShipped", **shipped(asked(world)))
-    assert reply.fields.keys() == {"ResponseHeader"}
+    assert reply.fields.keys() == {"ResponseHeader", "Ext"}
+    assert reply.text("Ext/ItemNote") == "applied"
     assert (world.request("R1").position, world.request("R1").lender_due) == (P.IN_TRANSIT, date(2017, 4, 20))
 
 

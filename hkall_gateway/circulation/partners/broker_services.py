@@ -152,7 +152,7 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     known = _find_same_or_open(context.unit, command)
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (command.card, command.wire_id)
-        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
+        return noted_result(known, again=True) if same else refuse(context, Reason.WRONG_POSITION, command, known)
     answer = _held_elsewhere(context, command, known) or may_have_one_more(context, command, facts)
     if answer is not None:
         return answer
@@ -228,7 +228,7 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
     known = _find_same_or_open(context.unit, command)
     if known is not None:
         same = (known.patron, known.wire_id) == (command.card, command.wire_id)
-        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
+        return noted_result(known, again=True) if same else refuse(context, Reason.WRONG_POSITION, command, known)
     answer = _held_elsewhere(context, command) or may_have_one_more(context, command, facts)
     return answer or noted_result(open_brokered(context, command))
 
@@ -239,7 +239,7 @@ def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) ->
     if known is None:
         return _held_elsewhere(context, command) or noted_result(open_brokered(context, command))
     same = known.wire_id == command.wire_id and known.title == (command.title or command.barcode)
-    return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
+    return noted_result(known, again=True) if same else refuse(context, Reason.WRONG_POSITION, command, known)
 
 
 def describe(context: Context, command: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:

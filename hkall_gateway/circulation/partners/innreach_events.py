@@ -105,7 +105,7 @@ def mirror_cancel(context: Context, command: BrokerCommand, _facts: BorrowerFact
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.WITHDRAW)
     if found.position in FINAL:
-        return noted_result(found)
+        return noted_result(found, again=True)
     if not context.unit.can(found, Event.CANCEL):
         return refuse(context, Reason.TOO_LATE_TO_CANCEL, command, found)
     cancelling = context.unit.advance(found, Event.CANCEL, context.now, command.by, rule="R34")
@@ -132,7 +132,7 @@ def mirror_shipped(context: Context, command: BrokerCommand, _facts: BorrowerFac
                 lender_due=command.due,
             )
         )
-    return noted_result(found)
+    return noted_result(found, again=True)
 
 
 def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
@@ -146,6 +146,8 @@ def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFa
         returning.arrive(context, command.by, found, Event.ARRIVE_UNANNOUNCED, **copy)
     elif found.position is P.IN_TRANSIT:
         returning.arrive(context, command.by, found)
+    else:
+        return noted_result(found, again=True)
     return noted_result(context.unit.requests.find(found.id) or found)
 
 

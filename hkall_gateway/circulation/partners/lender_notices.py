@@ -31,7 +31,7 @@ from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.positions import FINAL, HAS_ARRIVED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, RequestChange, Side
 
 P = Position
 NOT_ARRIVED: Final = frozenset({P.REQUESTED, P.IN_TRANSIT, P.CANCELLING, P.CANCELLED, P.UNFILLED})
@@ -60,6 +60,8 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
     if notice.item is not None and notice.item.agency != notice.partner:  # a lender sends only its own copies
         return context.refuse(Reason.NOT_THEIR_COPY, notice.by, request)
+    if candidate is not None:
+        notice = _spell_as_listed(notice, candidate)
     if candidate is not None and not notice.wire_id:
         notice = replace(notice, wire_agency=context.library.agency, wire_id=candidate.wire_id)
     item = notice.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
@@ -70,7 +72,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
         # The copy was already received for another request. Only the due date is taken from this late notice.
         _fill_in(context, notice, holder, {"lender_due": notice.due})
         context.unit.note(request, "LATE", {"message": notice.by.message, "held_by": holder.id}, context.now, notice.by)
-        return noted_result(request, note=f"here for {holder.id}")
+        return noted_result(request, again=True, note=f"here for {holder.id}")
     if item is None:
         return context.refuse(Reason.UNKNOWN_ITEM, notice.by, request)
     if refusal := hold_if_contradicted(context, replace(notice, item=item), request, News.SHIPPED):
@@ -79,6 +81,14 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return _accept_late(context, notice, request)
     notice, request = keep_far_date_aside(context, notice, request)
     return _take_shipment(context, notice, request, item)
+
+
+def _spell_as_listed(notice: PartnerNotice, candidate: Candidate) -> PartnerNotice:
+    """Spell the barcode as the lender's list of copies does, from which we asked: a scanner reads the printed case."""
+    item = notice.item
+    if item is None or item.barcode.casefold() != candidate.barcode.casefold():
+        return notice
+    return replace(notice, item=ItemKey(item.agency, candidate.barcode))
 
 
 def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
@@ -115,7 +125,8 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
         return noted_result(sent)
     if request.position in HAS_ARRIVED | {P.IN_TRANSIT} and request.item in {None, item}:
         filled = _fill_in(context, notice, request, came)
-        return noted_result(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
+        is_here = request.position is not P.IN_TRANSIT
+        return noted_result(filled, again=True, note="already here" if is_here else "already under way")
     if request.position is P.CLOSED and request.item == item:
         return _accept_late(context, notice, request)
     return _open_stray(context, notice, request, item)

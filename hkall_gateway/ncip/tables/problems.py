@@ -186,7 +186,10 @@ PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row fo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A Problem to write. If `challenge` holds WWW-Authenticate headers, the HTTP response gets the status 401."""
+    """A Problem to write. If `challenge` holds WWW-Authenticate headers, the HTTP response gets the status 401.
+
+    `held` is set if the document is kept for staff.
+    """
 
     problem: str
     detail: str = ""
@@ -194,6 +197,7 @@ class Problem:
     value: str = ""
     rule: str = ""
     challenge: tuple[str, ...] = ()
+    held: bool = False
 
 
 def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
