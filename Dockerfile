@@ -9,7 +9,8 @@ COPY docs/man ./docs/man
 COPY docs/completion ./docs/completion
 COPY packaging ./packaging
 COPY hkall_gateway ./hkall_gateway
-RUN /opt/hkall/bin/pip install --no-cache-dir '.[postgres,web]'
+COPY circprobe ./circprobe
+RUN /opt/hkall/bin/pip install --no-cache-dir '.[postgres,web]' ./circprobe
 
 FROM ${BASE}
 ARG BASE

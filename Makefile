@@ -97,10 +97,11 @@ test-postgres: .venv/.test
 test-packages: .venv/.test
 	$(BIN)/pytest tests/packages -m chroot -p no:randomly
 
-# Wheel and source archive into dist/, of a clean checkout.
+# Wheel and source archive of the gateway, and the wheel of circprobe, into dist/, of a clean checkout.
 dist: .venv/.test
 	$(BIN)/python -m build --no-isolation
-	$(BIN)/twine check --strict dist/hkall_gateway-*
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist circprobe
+	$(BIN)/twine check --strict dist/hkall_gateway-* dist/circprobe-*
 
 # The Debian package into dist/, for this release of Debian: apt install build-essential debhelper python3-pip python3-venv
 deb:
@@ -120,10 +121,11 @@ docs-test: .venv/.test
 docs-test-once: .venv/.test
 	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rsfE -s -k '$(ONE_WAY)'
 
-# The wheel that runs on every machine, into dist/.
+# The wheels that run on every machine, into dist/: the gateway, and circprobe, which `doctor` runs where it is installed.
 wheel: .venv/.test
-	rm -rf build/lib build/bdist.*
+	rm -rf build/lib build/bdist.* circprobe/build
 	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist circprobe
 
 check: .venv/.test
 	$(BIN)/ruff check .
@@ -158,7 +160,7 @@ site: .venv/.run
 # Everything that an installation contains, with versions and licences, in var/sbom.json (CycloneDX).
 sbom:
 	$(PYTHON) -m venv --clear var/sbom-venv
-	var/sbom-venv/bin/pip install --quiet --disable-pip-version-check '.[postgres,web]'
+	var/sbom-venv/bin/pip install --quiet --disable-pip-version-check '.[postgres,web]' ./circprobe
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file var/sbom.json var/sbom-venv/bin/python

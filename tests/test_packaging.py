@@ -69,7 +69,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
-        if name.startswith(("hkall_gateway/", "docs/", "ops/", "packaging/")) or "/" not in name:
+        if name.startswith(("hkall_gateway/", "circprobe/", "docs/", "ops/", "packaging/")) or "/" not in name:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder / "dist"), str(source)]
@@ -103,6 +103,29 @@ def test_wheel_contains_units_completions_and_man_page(dist: Path) -> None:
     } <= names
 
 
+@pytest.mark.long
+def test_wheel_of_circprobe_runs_without_the_checkout(dist: Path, tmp_path: Path) -> None:
+    kit = dist.parent / "source" / "circprobe"
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(kit)]
+    subprocess.run(build, capture_output=True, timeout=300, check=True)
+    (wheel,) = tmp_path.glob("circprobe-*.whl")
+
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+        opened.extractall(tmp_path / "installed")  # noqa: S202  # our own
+    shown = subprocess.run(
+        [sys.executable, "-P", "-m", "circprobe", "clauses", "ncip-initiator"],
+        env={"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/usr/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert any(name.endswith("share/man/man1/circprobe.1") for name in names)
+    assert "NI-101" in shown.stdout
+
+
 @pytest.mark.parametrize("name", ["etc", "container"])
 def test_packaged_configurations_are_valid_and_write_only_to_service_folders(name: str) -> None:
     config = gateway.load(ROOT / "packaging" / name / "gateway.toml", {})
@@ -118,7 +141,7 @@ def test_source_archive_contains_changelog_licence_and_debian_files(dist: Path) 
         names = {name.partition("/")[2] for name in opened.getnames()}
     assert {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "packaging/build-deb"} <= names
     known = subprocess.run(
-        ["git", "ls-files", "docs", "ops", "packaging"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "circprobe", "docs", "ops", "packaging"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert set(known.stdout.split()) <= names  # the Debian package is built from these files
 

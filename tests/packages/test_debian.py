@@ -75,6 +75,8 @@ def test_debian_package_is_installed_upgraded_and_removed(debian: Debian) -> Non
     assert re.fullmatch(r"hkall-gateway, version \d+\.\d+\.\d+", said(NAME, "--version"))
     assert "no errors" in said(NAME, "check-config")
     assert said("man", "--where", NAME) == "/usr/share/man/man1/hkall-gateway.1.gz"
+    assert said("man", "--where", "circprobe") == "/usr/share/man/man1/circprobe.1.gz"
+    assert said("circprobe", "--version").startswith("circprobe, version ")
     assert (root / "usr/share/bash-completion/completions/hkall-gateway").exists()
     assert "/etc/hkall/gateway.toml" in said("dpkg-query", "--show", "--showformat=${Conffiles}", NAME)
     said("logrotate", "--debug", "/etc/logrotate.d/hkall-gateway")
