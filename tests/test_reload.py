@@ -23,12 +23,14 @@ from demo import demo_setup
 from docs.generate.settings_page import describe
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.app.resources import PerConfiguration, Reloaded, Serving
+from hkall_gateway.config import fingerprints
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
 from hkall_gateway.config.secret_files import SecretFiles
 from hkall_gateway.db.engine.locks import LockSet
+from hkall_gateway.rules.settings import Policy
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
 from tests.test_systemd import keys
@@ -130,6 +132,30 @@ def test_reload_applies_a_changed_key_or_reports_it_unchanged(config: GatewayCon
     else:
         assert kept == config
         assert waiting == (f"{outer}.{inner.partition('.')[0] or key}",)
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the changed values are not validated
+@pytest.mark.parametrize(("table", "key"), KEYS, ids=BY_NAME)
+def test_difference_names_a_changed_key_and_what_it_needs(config: GatewayConfig, table: str, key: str) -> None:
+    held = fingerprints.take(config, Policy(), {})
+    changes = fingerprints.compare(held, with_change(config, table, key), Policy(), {})
+    assert {change.needs for change in changes} == {takes_effect(table, key)}
+    assert [change.what for change in changes if key in change.what] != []
+
+
+def test_fingerprints_show_no_value_and_differ_from_gateway_to_gateway(config: GatewayConfig) -> None:
+    environ = {"HKALL_SECRET_CUHK": "of CUHK"}
+    first, second = (json.loads(fingerprints.take(config, Policy(), environ)) for _ in range(2))
+    name = "variable HKALL_SECRET_CUHK"
+    assert "of CUHK" not in str(first)
+    assert first["found"][name] != second["found"][name]
+    assert not {*first["found"].values()} & {*second["found"].values()}
+
+
+def test_difference_says_nothing_of_a_secret_that_it_cannot_read(config: GatewayConfig) -> None:
+    held = fingerprints.take(config, Policy(), {"HKALL_SECRET_CUHK": "a", "HKALL_SECRET_LU": "b"})
+    changes = fingerprints.compare(held, config, Policy(), {"HKALL_SECRET_CUHK": "c"})
+    assert [(change.what, change.how) for change in changes] == [("variable HKALL_SECRET_CUHK", "changed")]
 
 
 # ---- which keys the daemon reads, and when
@@ -278,6 +304,45 @@ def test_reload_with_an_error_keeps_the_old_configuration(gateway: Gateway) -> N
     told = reloaded(gateway, ('login = "counter-1"', "login = 7"))
     assert [one["event"] for one in told] == ["config.not_changed"]
     assert gateway.counter()
+
+
+def differences(gateway: Gateway, **environ: str) -> list[str]:
+    """Return what `check-config --diff` says, without the gateway's name and process."""
+    words = [str(COMMAND), "check-config", "--diff", "--config", str(gateway.path)]
+    variables = {**gateway.environ, **environ}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [re.sub(r"gateway \S+ \(.*?\)", "gateway", line) for line in done.stdout.splitlines() if line.startswith("diff")]
+
+
+@pytest.mark.long
+def test_difference_between_the_files_and_a_running_gateway_ends_with_a_reload_and_a_restart(gateway: Gateway) -> None:
+    same = "diff: gateway holds what the files say"
+    gateway.start()
+    until(lambda: differences(gateway) == [same], "the gateway has written what it holds")
+    text = gateway.path.read_text(encoding="utf-8")
+    gateway.path.write_text(text.replace("attempts = 9", "attempts = 8").replace('login = "counter-1"', 'login = "counter-7"'))
+    policy = gateway.path.with_name("policy.toml")
+    policy.write_text(f'declined_while_suspended = "end"\n{policy.read_text("utf-8")}', "utf-8")
+    edited = differences(gateway, HKALL_SECRET_CUHK="the new one")
+    reloaded(gateway)
+    until(lambda: len(differences(gateway)) == 2, "the gateway has written what it holds after the reload")
+    after_reload = differences(gateway)
+    gateway.stop()
+    gateway.start()
+
+    assert "diff: reload: variable HKALL_SECRET_CUHK: changed" in edited
+    assert "diff: reload: sip2.terminals[counter-7].login: new" in edited
+    assert "diff: reload: policy file: declined_while_suspended: changed" in edited
+    assert "diff: restart: courier.attempts: changed" in edited
+    assert "the new one" not in "".join(edited)
+    assert after_reload == ["diff: gateway: 0 for a reload, 1 for a restart", "diff: restart: courier.attempts: changed"]
+    until(lambda: differences(gateway) == [same], "the restarted gateway has written what it holds")
+
+
+@pytest.mark.long
+def test_difference_without_a_running_gateway_says_so(gateway: Gateway) -> None:
+    assert differences(gateway) == ["diff: no gateway runs on this database"]
 
 
 # ---- systemctl reload

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from sqlalchemy import Connection
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -35,7 +35,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.clock import now
-from hkall_gateway.config import gateway
+from hkall_gateway.config import fingerprints, gateway
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.library import library_of, new_request_id
@@ -231,6 +231,7 @@ class Daemon:
         self._ports: list[Any] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
+        self._recording: Deferred[None] = succeed(None)
 
     def _configure(self, config: GatewayConfig, library: Library) -> None:
         self.config, self.library, self._silent = config, library, library.silent
@@ -435,6 +436,7 @@ class Daemon:
             for text in self.config.web.listen:
                 await self._listen(text, self._web.site, shared=self.config.web.share_ports)
         await self.heartbeat.tell_ports(tcp_ports(self._ports))
+        self._recording = ensureDeferred(self._record_configuration())
         of_pages = await self._pages.start() if self._pages else 0
         listening = self.ports + of_pages
         LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._instance_name, listening=listening)
@@ -549,10 +551,22 @@ class Daemon:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # already logged, and the next reload or start writes the partners
             await self._write_partners()
+        await self._record_configuration()
         if fresh:
             LOG.info("config.secrets_changed", keys=sorted(fresh))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
+
+    async def _record_configuration(self) -> None:
+        """Record what this gateway holds now, for `check-config --diff`. The pages' process holds the same."""
+        if self._is_child:
+            return
+        work = partial(fingerprints.take, self.config, self.library.policy, dict(self._environ))
+        held: str = await deferToThreadPool(self._reactor, self._hashing, work)
+        own_row = unlocked("only this gateway writes its row")
+        record = bind(instances.record_configuration, self._instance_name, held, self._clock())
+        with suppress(Unavailable):  # already logged, and the next reload or start writes it
+            await self.store.write(record, own_row)
 
     async def _write_partners(self) -> None:
         partners = [partner.plain() for partner in self.config.partners]
@@ -594,6 +608,7 @@ class Daemon:
             await self.rounds.stop()
             await self.courier.stop()
         await self.heartbeat.stop()
+        await self._recording
         self.store.close()
         self._engine.dispose()
         self._hashing.stop()

@@ -182,6 +182,20 @@ class SiteStatus:
     set_aside: Sequence[FailedRequest]
 
 
+@question
+def held_configurations(context: Context) -> Sequence[tuple[Instance, str]]:
+    """Return the running gateways, each with the fingerprints of the configuration that it holds.
+
+    A gateway of an earlier release has "". The process of a gateway's pages is left out, because it holds what its parent
+    holds.
+    """
+    held = instances.held_configurations(context.unit)
+    gateways = instances.list_instances(context.unit)
+    running = [gateway for gateway in gateways if gateway.state(context.now) == "up"]
+    named = [gateway for gateway in running if gateway.name in held]
+    return [(gateway, held.get(gateway.name, "")) for gateway in named or running]
+
+
 @long_question
 def site_status(context: Context, configured: Sequence[str]) -> SiteStatus:
     """Return the state of the site. `configured` are the agencies in the configuration file."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pydantic import BaseModel
+
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import record_from_row
@@ -137,6 +139,16 @@ def variables_of_pages(config: GatewayConfig) -> set[str]:
     tables = [config.web, config.ils, config.privacy, config.logs, config.database]
     dumped = [table.model_dump() for table in tables if table is not None]
     return set(_named_variables([*queried, *dumped]))
+
+
+def named_variables(config: GatewayConfig) -> tuple[str, ...]:
+    """Return the names of all variables that the configuration names, each once, in its order."""
+    return tuple(dict.fromkeys(_named_variables(config.model_dump())))
+
+
+def named_variables_of(table: BaseModel) -> tuple[str, ...]:
+    """Return the names of the variables that a table names."""
+    return tuple(_named_variables(table.model_dump()))
 
 
 def _named_variables(value: object, key: str = "") -> Iterator[str]:

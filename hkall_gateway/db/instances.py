@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.requests import BLANK
-from hkall_gateway.db.tables import INSTANCES, JOBS, OUTBOX, TERMINAL_ACTIVITY
+from hkall_gateway.db.tables import HELD_CONFIGURATIONS, INSTANCES, JOBS, OUTBOX, TERMINAL_ACTIVITY
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 
@@ -163,6 +163,20 @@ def record_instance(unit: UnitOfWork, me: Instance) -> None:
     """Insert the row of this gateway, or replace an earlier row with the same name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
+
+
+def record_configuration(unit: UnitOfWork, name: str, fingerprints: str, now: datetime) -> None:
+    """Record what configuration this gateway holds, and forget that of gateways without a row."""
+    values = {"instance": name, "at": now, "fingerprints": fingerprints}
+    unit.execute(insert_or_write_over(HELD_CONFIGURATIONS, unit.dialect, values), values)
+    known = select(INSTANCES.c.name)
+    unit.execute(delete(HELD_CONFIGURATIONS).where(HELD_CONFIGURATIONS.c.instance.not_in(known)))
+
+
+def held_configurations(unit: UnitOfWork) -> Mapping[str, str]:
+    """Return the fingerprints of the configuration that each gateway holds, by the gateway's name."""
+    rows = unit.execute(select(HELD_CONFIGURATIONS)).mappings()
+    return {row["instance"]: row["fingerprints"] for row in rows}
 
 
 def release_work(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:

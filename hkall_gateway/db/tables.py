@@ -537,6 +537,15 @@ INSTANCES = Table(
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 
+HELD_CONFIGURATIONS = Table(
+    "held_configurations",
+    METADATA,
+    *keys("instance"),
+    *instants("at"),
+    *texts("fingerprints"),
+    comment="What configuration each gateway holds since `at`, as keyed fingerprints by key, without any value.",
+)
+
 TERMINAL_ACTIVITY = Table(
     "terminal_activity",
     METADATA,

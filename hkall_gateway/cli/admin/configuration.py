@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 
 import click
 
 from hkall_gateway.cli.options import WRONG, CliError, config_option
 from hkall_gateway.cli.show import echo
 
+if TYPE_CHECKING:
+    from hkall_gateway.config.gateway import GatewayConfig
+    from hkall_gateway.db.instances import Instance
+    from hkall_gateway.rules.settings import Policy
+
 
 @click.command("check-config")
 @click.option("--keys", is_flag=True, help="Show the keys of [ils] too, with those of an installed adapter.")
+@click.option(
+    "--diff",
+    is_flag=True,
+    help="Compare the files with what each running gateway holds, and say what a reload would apply.",
+)
 @config_option
-def check_config(config: Path, keys: bool) -> None:
+def check_config(config: Path, *, keys: bool, diff: bool) -> None:
     """Report all errors of the configuration and the policy file, and whatever would stop `serve` on this machine.
 
-    Run it as the gateway's user. Notes name pitfalls, and decisions and steps that the site still has to take.
+    Run it as the gateway's user. Notes name pitfalls, and decisions and steps that the site still has to take. With --diff,
+    changed keys, settings of the policy and secrets are named, never their values.
+
+    \b
     Example: hkall-gateway check-config --config gateway.toml
-    """
+    Example: hkall-gateway check-config --diff
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.admin.serve import find_start_faults
     from hkall_gateway.cli.opening import load_config
@@ -39,6 +55,43 @@ def check_config(config: Path, keys: bool) -> None:
         echo(f"note: {fault}")
     if keys:
         echo(describe_ils(type(found.ils)))
+    if diff:
+        _show_differences(config, found, library.policy)
+
+
+def _show_differences(path: Path, config: GatewayConfig, policy: Policy) -> None:
+    """Print how the files differ from what each running gateway holds."""
+    from hkall_gateway.circulation import listings
+    from hkall_gateway.cli.opening import open_site
+    from hkall_gateway.config import mapping
+
+    gateways = open_site(path).execute(listings.held_configurations())
+    if not gateways:
+        echo("diff: no gateway runs on this database")
+    for gateway, held in gateways:
+        _show_difference(gateway, held, config, policy)
+    unread = [name for name in mapping.named_variables(config) if name not in os.environ]
+    if unread:
+        echo(f"diff: this command cannot read, and did not compare: {', '.join(unread)}")
+
+
+def _show_difference(gateway: Instance, held: str, config: GatewayConfig, policy: Policy) -> None:
+    from hkall_gateway.config import fingerprints
+    from hkall_gateway.config.reloading import TakesEffect
+
+    who = f"diff: gateway {gateway.name} (process {gateway.pid} on {gateway.host})"
+    if not held:
+        echo(f"{who} does not say what it holds: restart it")
+        return
+    changes = fingerprints.compare(held, config, policy, os.environ)
+    if not changes:
+        echo(f"{who} holds what the files say")
+        return
+    reload = [change for change in changes if change.needs is TakesEffect.RELOAD]
+    restart = [change for change in changes if change.needs is TakesEffect.RESTART]
+    echo(f"{who}: {len(reload)} for a reload, {len(restart)} for a restart")
+    for change in (*reload, *restart):
+        echo(f"diff: {change.needs}: {change.what}: {change.how}")
 
 
 @click.group()
