@@ -18,7 +18,7 @@ from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.policy import is_out, lends
+from hkall_gateway.rules.policy import lends, refuse_missing
 from hkall_gateway.rules.positions import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
@@ -213,10 +213,10 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
         return held
     if not context.unit.can(request, Event.BORROWER_RENEWED):
         return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
+    if missing := refuse_missing(request):
+        return context.refuse(missing, notice.by, request)
     if request.recalled_on is not None:
         return context.refuse(Reason.RECALLED, notice.by, request)
-    if not is_out(request):
-        return context.refuse(Refusal(Reason.RENEWAL_DENIED, detail={"due": request.lender_due}), notice.by, request)
     due = _renewed_until(context, notice, request)
     if isinstance(due, Refusal):
         return context.refuse(due, notice.by, request)

@@ -20,7 +20,7 @@ from hkall_gateway.circulation.fines import (
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.notices import KeptLetter
-from hkall_gateway.rules import dates, eligibility, policy
+from hkall_gateway.rules import dates, eligibility, overdue_fine, policy
 from hkall_gateway.rules.positions import PATRON_LIST
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Grant, Position, Refusal, Request
@@ -50,6 +50,7 @@ class PatronLoan:
 
     Attributes:
         fine_cents: Accrued fine that has not been charged yet.
+        fine_stopped_on: Last day that is charged, or None while the fine accrues.
         renewals_left: Remaining number of renewals, even if other rules forbid them.
         pending: Whether the lender was asked for a renewal and has not answered.
         refusal: Reason why the loan cannot be renewed, or None if it can be.
@@ -58,6 +59,7 @@ class PatronLoan:
     request: Request
     overdue: bool
     fine_cents: int
+    fine_stopped_on: date | None
     renewals_left: int
     pending: bool
     refusal: Refused | None
@@ -170,6 +172,7 @@ def _patron_loan(context: Context, request: Request, facts: BorrowerFacts) -> Pa
         request=request,
         overdue=overdue,
         fine_cents=fine_cents,
+        fine_stopped_on=overdue_fine.stopped_on(request, context.library.policy),
         renewals_left=left,
         pending=pending,
         refusal=_refused_or_none(answer),

@@ -12,7 +12,7 @@ from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_
 from hkall_gateway.db.tables import NOTICES
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.rules.messages.letters import REVOKED_BY, occasion
+from hkall_gateway.rules.messages.letters import REVOKED_BY, EarlierLetter, occasion
 from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import NOTHING, Request, Sensitive
 
@@ -48,9 +48,12 @@ class NoticeRepository(Repository):
             return SentNotice(id=number, request=request, kind=kind, state=NoticeState(state))
         return None
 
-    def left(self, request: str) -> frozenset[str]:
-        """Return the kinds of letters about a request that have arrived or may have arrived, and have not bounced."""
-        return frozenset(kind for (kind,) in _LEFT.cells(self._connection, of=request))
+    def earlier(self, request: str) -> tuple[EarlierLetter, ...]:
+        """Return the letters about a request that have or may have arrived, and have not bounced, oldest first."""
+        return tuple(
+            EarlierLetter(kind=kind, occasion=about, is_certain=state == NoticeState.SENT)
+            for kind, about, state in _EARLIER.cells(self._connection, of=request)
+        )
 
     def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
         """Queue a letter once per occasion. Return the letter's number, or None if it was queued before."""
@@ -81,8 +84,9 @@ class NoticeRepository(Repository):
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
-_LEFT = CompiledStatement(
-    select(N.kind).where(N.request == bindparam("of"), or_(N.state == NoticeState.SENT, N.state == NoticeState.UNSURE))
+_MAY_HAVE_ARRIVED = or_(N.state == NoticeState.SENT, N.state == NoticeState.UNSURE)
+_EARLIER = CompiledStatement(
+    select(N.kind, N.about, N.state).where(N.request == bindparam("of"), _MAY_HAVE_ARRIVED).order_by(N.made_at, N.id)
 )
 _OF_A_KIND = CompiledStatement(
     select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))

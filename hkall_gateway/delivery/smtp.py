@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
@@ -108,11 +108,11 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LetterRows:
-    """Rows for a letter, read when it is sent. `left` holds the kinds of letters already sent about the request."""
+    """Rows for a letter, read when it is sent. `earlier` are the letters that the patron has or may have."""
 
     borrower: Borrower | None
     request: Request | None
-    left: frozenset[str]
+    earlier: Sequence[letters.EarlierLetter]
     closed: dates.Closures
     copy: Holding | None
     copy_title: str
@@ -143,7 +143,7 @@ class Mailer:
         letter = row.payload
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(bind(_read_letter_rows, letter, self._library(), self._now()), is_long=True)
-        if found.request is None or not letters.reason_stands(letter, found.request, found.left):
+        if found.request is None or not letters.reason_stands(letter, found.request, found.earlier):
             why = "the request is not here any more"
             if found.request is not None:
                 due = f", due on {found.request.due}" if found.request.due else ""
@@ -213,7 +213,7 @@ def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, library: Library, 
         borrower=borrower,
         may_borrow=may_borrow,
         request=request,
-        left=unit.notices.left(letter.request),
+        earlier=unit.notices.earlier(letter.request),
         closed=unit.partners.closed_days(library.agency),
         copy=copy,
         copy_title=copy_title,

@@ -304,6 +304,15 @@ def renewal_stands(request: Request) -> bool:
     return is_out(request) and not moved and request.recalled_on is None
 
 
+def refuse_missing(request: Request) -> Refusal | None:
+    """Return the refusal to renew a book that is lost or said to be returned, or None."""
+    if request.lost_on is not None:
+        return Refusal(Reason.BOOK_LOST, facts={"lost_on": request.lost_on})
+    if request.claimed_on is not None:
+        return Refusal(Reason.CLAIMED_RETURNED, facts={"claimed_on": request.claimed_on})
+    return None
+
+
 def is_out(request: Request) -> bool:
     """Return whether an item is with a patron or partner, and neither lost nor claimed returned."""
     return request.position in OUT_OF_LIBRARY and request.lost_on is None and request.claimed_on is None
@@ -311,11 +320,10 @@ def is_out(request: Request) -> bool:
 
 def _renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
     """Return the first reason to refuse a renewal today, or None. Source: HKALL rules R27 to R29."""
+    if refusal := refuse_missing(request):
+        return refusal
     if request.recalled_on is not None:
         return Refusal(Reason.RECALLED, detail={"due": request.due}, facts={"recalled_on": request.recalled_on})
-    if request.lost_on is not None or request.claimed_on is not None:
-        facts = {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
-        return Refusal(Reason.RENEWAL_DENIED, detail={"due": request.due}, facts=facts)
     if request.renewal_sync == RenewalSync.DENIED and not staff:
         return Refusal(Reason.RENEWAL_DENIED, detail={"due": request.due}, facts={"renewal_sync": RenewalSync.DENIED.value})
     most, late = policy.renewal.max_count, policy.renewal.overdue

@@ -89,6 +89,8 @@ class Reason(StrEnum):
     RENEWAL_OVERDUE = auto()
     RENEWAL_DENIED = auto()
     RECALLED = auto()
+    BOOK_LOST = auto()
+    CLAIMED_RETURNED = auto()
     # The request and the partners.
     TOO_LATE_TO_CANCEL = auto()
     ALREADY_SHIPPED = auto()

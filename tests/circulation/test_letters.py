@@ -52,7 +52,7 @@ def test_obsolete_letter_is_removed_from_the_outbox_but_stays_registered(library
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
-    assert library.store.now(lambda unit: unit.notices.left("R1")) == frozenset()
+    assert library.store.now(lambda unit: unit.notices.earlier("R1")) == ()
 
 
 def test_delivery_of_a_letter_excludes_a_choice_of_its_patron_about_the_history(library: DeskWorld) -> None:
@@ -81,7 +81,8 @@ def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: De
             )
         )
     )
-    assert library.store.now(lambda unit: unit.notices.left("R1")) == {"letter_recalled"}
+    earlier = library.store.now(lambda unit: unit.notices.earlier("R1"))
+    assert [letter.kind for letter in earlier] == ["letter_recalled"]
     before = library.request()
 
     bounced = deliveries.MarkBounced(by=ALIAS, letter=1, request="R1", status="5.1.1")

@@ -26,6 +26,7 @@ from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.tables import JOURNAL, METADATA
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator.databases import SoleStore
 
@@ -81,6 +82,8 @@ STANDING = (
     _request("RECALLED", P.ON_LOAN, "L2", **LOAN, recalled_on=date(2017, 3, 4)),
     _request("TWICE", P.ON_LOAN, "L3", **LOAN, renewals=2),
     _request("LOST", P.ON_LOAN, "L4", **LOAN, lost_on=date(2017, 3, 9)),
+    _request("CLAIMED", P.ON_LOAN, "L5", **LOAN, claimed_on=date(2017, 3, 9)),
+    _request("DENIED", P.ON_LOAN, "L6", **LOAN, renewal_sync=RenewalSync.DENIED),
     _request("WAITING", P.RECEIVED, "W1", received_on=date(2017, 3, 6), pickup_last=date(2017, 3, 11)),
     _request("COMING", P.IN_TRANSIT, "T1", bib_id="again"),
     _request("GOING", P.RETURN_TRANSIT, "G1"),
@@ -179,7 +182,9 @@ ROWS = (
     Row(Reason.RENEWAL_TOO_SOON,             "renew --item L1 --at 2017-03-08T23:59:59+08:00",    "due",            "our record ON-LOAN"),
     Row(Reason.RENEWAL_OVERDUE,              "renew --item L1 --at 2017-03-17T00:00:00+08:00",    "due",            "our record ON-LOAN"),
     Row(Reason.RENEWAL_LIMIT,                f"renew --item L3 {NOW}",                            "renewals",       "our record TWICE"),
-    Row(Reason.RENEWAL_DENIED,               f"renew --item L4 {NOW}",                            "lost_on",        "our record LOST"),
+    Row(Reason.BOOK_LOST,                    f"renew --item L4 {NOW}",                            "lost_on",        "our record LOST"),
+    Row(Reason.CLAIMED_RETURNED,             f"renew --item L5 {NOW}",                            "claimed_on",     "our record CLAIMED"),
+    Row(Reason.RENEWAL_DENIED,               f"renew --item L6 {NOW}",                            "renewal_sync",   "our record DENIED"),
     Row(Reason.RECALLED,                     f"renew --item L2 {NOW}",                            "recalled_on",    "our record RECALLED"),
     Row(Reason.AGENCY_NOT_OWNER,             f"recall --item CUHK/L1 --by LU {NOW}",              "position",       "our record ON-LOAN"),
 )

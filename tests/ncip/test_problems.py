@@ -48,7 +48,8 @@ ANSWERS = {
     " duplicate_request quota_hkall quota_total holds_not_allowed unknown_request item_not_lendable lending_suspended",
     "CancelRequestItem": "unknown_borrower wrong_pin unknown_request too_late_to_cancel already_shipped",
     "RenewItem": "unknown_borrower wrong_pin unknown_item ambiguous_item not_on_loan on_loan_to_another renewal_limit"
-    " renewal_too_soon renewal_overdue renewal_denied recalled patron_blocked patron_expired not_eligible",
+    " renewal_too_soon renewal_overdue renewal_denied recalled book_lost claimed_returned"
+    " patron_blocked patron_expired not_eligible",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.rules.lifecycle import Notification
-from hkall_gateway.rules.messages.letters import LETTERS, letter, occasion, reason_stands, silent
+from hkall_gateway.rules.messages.letters import LETTERS, EarlierLetter, letter, occasion, reason_stands, silent
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.settings import Notices
@@ -46,7 +46,11 @@ CASES: list[tuple[Notification, dict[str, Any], bool]] = [
     (S.LETTER_RECALLED,         {"recalled_on": None},                                    False),
     (S.LETTER_RECALLED,         {"recalled_on": ON, "position": P.TO_RETURN},             False),
     (S.LETTER_RECALLED,         {"recalled_on": ON, "dropped_on": ON},                    False),
+    (S.LETTER_RECALLED,         {"recalled_on": ON, "claimed_on": ON},                    False),
+    (S.LETTER_RECALLED,         {"recalled_on": ON, "lost_on": ON},                       False),
     (S.LETTER_RECALL_CANCELLED, {"recall_was_on": ON},                                    True),
+    (S.LETTER_RECALL_CANCELLED, {"recall_was_on": ON, "claimed_on": ON},                  False),
+    (S.LETTER_RECALL_CANCELLED, {"recall_was_on": ON, "lost_on": ON},                     False),
     (S.LETTER_RECALL_CANCELLED, {"recalled_on": ON},                                      False),
     (S.LETTER_RECALL_CANCELLED, {"position": P.TO_RETURN},                                False),
     (S.LETTER_OVERDUE,          {},                                                       True),
@@ -57,10 +61,11 @@ CASES: list[tuple[Notification, dict[str, Any], bool]] = [
     (S.LETTER_OVERDUE,          {"dropped_on": LATER},                                    False),
     (S.LETTER_RENEWAL_DENIED,   {},                                                       True),
     (S.LETTER_RENEWAL_DENIED,   {"due": LATER},                                           False),
+    (S.LETTER_RENEWAL_DENIED,   {"claimed_on": ON},                                       False),
     (S.LETTER_RENEWAL_DENIED,   {"position": P.CLOSED},                                   False),
 ]
 # fmt: on
-HEARD = frozenset({S.LETTER_RECALLED.value})
+HEARD = [EarlierLetter(kind=S.LETTER_RECALLED, occasion="2017-03-09 2017-03-20", is_certain=True)]
 
 
 def queued(send: Notification) -> PatronNotice:
@@ -74,7 +79,39 @@ def test_letter_is_sent_only_while_its_reason_holds(send: Notification, facts: d
 
 
 def test_cancellation_of_a_recall_is_announced_only_if_the_recall_was() -> None:
-    assert not reason_stands(queued(S.LETTER_RECALL_CANCELLED), REQUEST, frozenset())
+    assert not reason_stands(queued(S.LETTER_RECALL_CANCELLED), REQUEST, [])
+
+
+RECALL = EarlierLetter(kind=S.LETTER_RECALLED, occasion=f"2017-03-09 {DUE}", is_certain=True)
+RECALL_TO_ANOTHER_DAY = replace(RECALL, occasion=f"2017-03-09 {LATER}")
+PERHAPS_RECALL = replace(RECALL, is_certain=False)
+CANCELLATION = EarlierLetter(kind=S.LETTER_RECALL_CANCELLED, occasion="", is_certain=True)
+PERHAPS_CANCELLATION = replace(CANCELLATION, is_certain=False)
+OVERDUE = EarlierLetter(kind=S.LETTER_OVERDUE, occasion=str(DUE), is_certain=True)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "recalled", "cancelled"),
+    [
+        ([], True, False),
+        ([OVERDUE], True, False),
+        ([RECALL], False, True),
+        ([RECALL, OVERDUE], False, True),
+        ([RECALL_TO_ANOTHER_DAY], True, True),
+        ([PERHAPS_RECALL], True, True),
+        ([RECALL, PERHAPS_RECALL], False, True),
+        ([RECALL, CANCELLATION], True, False),
+        ([RECALL, PERHAPS_CANCELLATION], True, True),
+        ([RECALL, CANCELLATION, PERHAPS_RECALL], True, True),
+        ([RECALL, CANCELLATION, RECALL], False, True),
+    ],
+)
+def test_letter_about_a_recall_is_sent_if_the_patron_may_believe_otherwise(
+    earlier: list[EarlierLetter], recalled: bool, cancelled: bool
+) -> None:
+    on, off = replace(REQUEST, recalled_on=ON), replace(REQUEST, recall_was_on=ON)
+    assert reason_stands(queued(S.LETTER_RECALLED), on, earlier) is recalled
+    assert reason_stands(queued(S.LETTER_RECALL_CANCELLED), off, earlier) is cancelled
 
 
 def test_recall_letter_without_a_date_stays_valid() -> None:

@@ -152,6 +152,8 @@ ROWS: Final = (
     ProblemRow(W.RENEWAL_DENIED,               _BROKEN,        "ItemId",
                "it is due on {due}, no longer", _UNRENEWABLE),
     ProblemRow(W.RECALLED,                     _BROKEN,        "ItemId",            "it has been recalled", _RECALLED),
+    ProblemRow(W.BOOK_LOST,                    _BROKEN,        "ItemId",            "it is reported lost", _UNRENEWABLE),
+    ProblemRow(W.CLAIMED_RETURNED,             _BROKEN,        "ItemId",            "it is said to be returned", _UNRENEWABLE),
     # Partners.
     ProblemRow(W.TOO_LATE_TO_CANCEL,           _TOO_LATE,      "RequestId",         "it has been sent already"),
     ProblemRow(W.ALREADY_SHIPPED,              _TOO_LATE,      "RequestId",         "it has been sent already"),

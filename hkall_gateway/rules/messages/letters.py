@@ -6,9 +6,9 @@ them. Each kind has a template per language in `delivery/templates`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache, partial
 from types import MappingProxyType
 from typing import Final
@@ -23,8 +23,31 @@ S = Notification
 
 Occasion = Callable[[Request, Request], object]
 """Takes the request after and before the event. One letter is sent for each distinct result; None means one per request."""
-Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
-"""Takes a letter, the current request and the kinds of letters already sent. Returns whether the letter is still true."""
+
+
+REVOKED_BY: Final[Mapping[str, Notification]] = MappingProxyType(
+    {S.LETTER_RECALLED: S.LETTER_RECALL_CANCELLED, S.LETTER_RECALL_CANCELLED: S.LETTER_RECALLED}
+)
+"""Maps a kind of letter to the kind that revokes it, after which a letter may be sent for the same occasion again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierLetter:
+    """A letter about the same request that has arrived, or may have arrived.
+
+    Attributes:
+        kind: Value of Notification.
+        occasion: Its occasion in the register of letters.
+        is_certain: Whether it was sent for certain. If not, the patron may or may not have it.
+    """
+
+    kind: str
+    occasion: str
+    is_certain: bool
+
+
+Stands = Callable[[PatronNotice, Request, Sequence[EarlierLetter]], bool]
+"""Takes a letter, the current request and the earlier letters, oldest first. Returns whether the letter is still news."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,28 +84,60 @@ def _recalled_again(after: Request, before: Request) -> object:
     return f"{after.recalled_on} {after.due}{again}"
 
 
-def _while_at(position: Position, _letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
+def _recalls_until(due: date | None, letter: EarlierLetter | None) -> bool:
+    """Return whether a letter is a recall that names this due date. Its occasion names it as the second word."""
+    return letter is not None and letter.kind == S.LETTER_RECALLED and letter.occasion.split(" ")[1:2] == [str(due)]
+
+
+def _while_at(position: Position, _letter: PatronNotice, request: Request, _earlier: Sequence[EarlierLetter]) -> bool:
     return request.position is position
 
 
-def _while_due(letter: PatronNotice, request: Request, *_sent: Collection[str]) -> bool:
-    return request.position is P.ON_LOAN and request.due == letter.due
+def _is_in_hand(request: Request) -> bool:
+    """Return whether the patron has the book, and nobody says that it is lost or was returned."""
+    is_missing = request.lost_on is not None or request.claimed_on is not None
+    return request.position is P.ON_LOAN and not is_missing
 
 
-def _while_recalled(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
-    """Return whether a recall letter is still true. If the due date has become earlier, another letter will state it."""
-    known = letter.due is None or request.due is None or request.due >= letter.due
-    return request.position is P.ON_LOAN and request.recalled_on is not None and known
+def _while_due(letter: PatronNotice, request: Request, *_earlier: Sequence[EarlierLetter]) -> bool:
+    return _is_in_hand(request) and request.due == letter.due
 
 
-def _while_overdue(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
-    """Return whether an overdue letter is still true: the loan was not renewed, and the book not lost or claimed returned."""
-    return _while_due(letter, request) and request.claimed_on is None and request.lost_on is None
+def _while_recalled(letter: PatronNotice, request: Request, earlier: Sequence[EarlierLetter]) -> bool:
+    """Return whether a recall letter is still true, and says what the patron does not know.
+
+    If the due date has become earlier, another letter will state it. If the recall was cancelled
+    and came again for the same date before a letter left, the patron has read of it (R24).
+    """
+    if not _is_in_hand(request) or request.recalled_on is None:
+        return False
+    if letter.due is not None and request.due is not None and request.due < letter.due:
+        return False
+    return any(not _recalls_until(request.due, letter) for letter in _last_word_about_the_recall(earlier))
 
 
-def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Return whether a letter about a cancelled recall is still true. The patron must have received the recall letter."""
-    return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in sent
+def _while_recall_is_off(_letter: PatronNotice, request: Request, earlier: Sequence[EarlierLetter]) -> bool:
+    """Return whether a letter about a cancelled recall is still true, and the patron has read of the recall."""
+    if not _is_in_hand(request) or request.recalled_on is not None:
+        return False
+    last_letters = _last_word_about_the_recall(earlier)
+    return any(letter is not None and letter.kind == S.LETTER_RECALLED for letter in last_letters)
+
+
+def _last_word_about_the_recall(
+    earlier: Sequence[EarlierLetter],
+) -> Sequence[EarlierLetter | None]:
+    """Return each letter that may be the last about the recall that the patron has; None for no letter at all.
+
+    A letter that perhaps arrived leaves open whether the one before it still is the last.
+    """
+    candidates: list[EarlierLetter | None] = []
+    for letter in reversed(earlier):
+        if letter.kind in REVOKED_BY:
+            candidates.append(letter)
+            if letter.is_certain:
+                return candidates
+    return [*candidates, None]
 
 
 _ROWS: Final = (
@@ -113,7 +168,7 @@ _ROWS: Final = (
         when="The loan period is over (R39).",
         notice="overdue",
         once_for=lambda after, _: after.overdue_notice_for,
-        true_while=_while_overdue,
+        true_while=_while_due,
         asks_back=True,
     ),
     LetterKind(
@@ -151,7 +206,7 @@ _ROWS: Final = (
         when="The days to collect are over (R15).",
         notice="pickup_expired",
         once_for=lambda after, _: after.pickup_last,
-        true_while=lambda _letter, request, _sent: request.expired_pickup and not request.used,
+        true_while=lambda _letter, request, _earlier: request.expired_pickup and not request.used,
     ),
 )
 
@@ -169,16 +224,16 @@ def rests(send: Notification, about: Request) -> bool:
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
-def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
-    """Check whether a letter is still true and may be sent. `sent` lists the kinds of letters sent about the request."""
+def reason_stands(letter: PatronNotice, request: Request, earlier: Sequence[EarlierLetter]) -> bool:
+    """Check whether a letter is still true and news to the patron, and so may be sent.
+
+    Args:
+        letter: The letter that is about to be sent.
+        request: The request as it is now.
+        earlier: Letters about the request that have or may have arrived, oldest first.
+    """
     send = Notification(letter.send)
-    return not rests(send, request) and LETTERS[send].true_while(letter, request, sent)
-
-
-REVOKED_BY: Final[Mapping[Notification, Notification]] = MappingProxyType(
-    {S.LETTER_RECALLED: S.LETTER_RECALL_CANCELLED, S.LETTER_RECALL_CANCELLED: S.LETTER_RECALLED}
-)
-"""Maps a kind of letter to the kind that revokes it, after which a letter may be sent for the same occasion again."""
+    return not rests(send, request) and LETTERS[send].true_while(letter, request, earlier)
 
 
 def occasion(send: Notification, about: Request, before: Request) -> str:

@@ -248,9 +248,9 @@ class WaitingRecord(RecordEntry):
     """
 
 
-@made_of(PatronLoan, Request, fields="due overdue recalled fine_cents renewals_left pending refusal")
+@made_of(PatronLoan, Request, fields="due overdue recalled fine_cents fine_stopped_on renewals_left pending refusal")
 class LoanRecord(RecordEntry):
-    """A book on loan. `fine_cents` is the fine until today.
+    """A book on loan. `fine_cents` is the fine until today, or until `fine_stopped_on`.
 
     `pending` is true while the lender has not answered a renewal. `refusal` says why the loan cannot be renewed, or is None.
     """
