@@ -121,23 +121,27 @@ def respond(
     """
     began = services.now()
     received, unread = _read_document(body, charset)
-    mark, service = "", received.message.service  # an unreadable document has no digest
-    if service in SHAPES and SHAPES[service].kind != "L":
-        mark = digest_message(received.message)
-    elif service:  # replies to look-ups are not stored in the inbox, so a timestamp in microseconds suffices
+    mark = ""
+    if received.message.service:
         mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
     answering = _Answering(services, received, mark, peer, len(body), began, proven, challenge)
     if unread:
         return succeed(answering.reply(unread))
     with answering.bound():  # the coroutine copies this log context when it starts
-        work = _handle_within_limits(services, received.message, answering.mark, peer, answering.prove)
+        work = _handle_within_limits(answering)
         answer = services.timeout.run(work, deadline) if services.timeout else Deferred.fromCoroutine(work)
     return answer.addCallbacks(answering.reply, answering.too_late)
 
 
 @dataclass(slots=True)
 class _Answering:
-    """A document in progress. `mark` is the digest, and `caller` the authenticated sender, "" before the authentication."""
+    """A document in progress.
+
+    Attributes:
+        mark: What identifies the document: a timestamp, or its digest once the sender is authenticated. Replies to look-ups
+            are not stored in the inbox, so the timestamp suffices for them. An unreadable document has none.
+        caller: The authenticated sender, "" before the authentication.
+    """
 
     services: NcipServices
     received: ReceivedDocument
@@ -155,7 +159,10 @@ class _Answering:
         return self.received.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:
+        """Note the authenticated sender. Only now is the document hashed, which costs more than to refuse a stranger."""
         self.caller = caller.agency
+        if SHAPES[self.received.message.service].kind != "L":
+            self.mark = digest_message(self.received.message)
         self.proven(caller)
 
     def reply(self, payload: Fields | Problem) -> bytes:
@@ -243,17 +250,17 @@ def _make_try_again_problem() -> Problem:
     return problems.make_problem(Reason.TRY_AGAIN, "", {})
 
 
-async def _handle_within_limits(
-    services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven
-) -> Fields | Problem:
+async def _handle_within_limits(answering: _Answering) -> Fields | Problem:
+    message = answering.received.message
     try:
-        payload = await _handle_message(services, message, mark, peer, proven)
+        payload = await _handle_message(answering)
     except Unavailable:  # the store has already logged the cause
         return _make_try_again_problem()
     except Undecided:  # the outcome is unknown, so any reply might be wrong
         raise
     except Exception:
-        LOG.exception("ncip.handler_failed", service=message.service)
+        with answering.bound():
+            LOG.exception("ncip.handler_failed", service=message.service)
         return _make_try_again_problem()
     if isinstance(payload, Refused):
         held = payload.held
@@ -263,13 +270,20 @@ async def _handle_within_limits(
     return replace(payload, value=message.text(problems.VALUE_AT.get(payload.element, payload.element)))
 
 
-async def _handle_message(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
+async def _handle_message(answering: _Answering) -> Payload:
+    services, message = answering.services, answering.received.message
     if message.service == ABOUT_VERSIONS:
         return make_version_fields((ABOUT_VERSIONS, *HANDLERS))
-    caller = await authenticate_caller(services, message, peer)
+    caller = await authenticate_caller(services, message, answering.peer)
     if isinstance(caller, Problem):
         return caller
-    proven(caller)
+    answering.prove(caller)
+    with answering.bound():  # the lines from here on bear the digest
+        return await _serve(services, caller, message, answering.mark)
+
+
+async def _serve(services: NcipServices, caller: Caller, message: NcipMessage, mark: str) -> Payload:
+    """Run the service of an authenticated caller's message, if the caller may use it."""
     if elsewhere := check_addressee(services, message):
         return elsewhere
     if unreadable := check_barcodes(message):

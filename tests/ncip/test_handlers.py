@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, MutableMapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.handlers import HANDLERS
 from hkall_gateway.ncip.service_request import LINES_A_MINUTE
+from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.peers.callers import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
@@ -193,6 +195,24 @@ def test_log_lines_about_unknown_callers_are_limited_and_counted(world: World) -
     with capture_logs() as logs:
         world.ask("CUKH", "LookupAgency", **question)
     assert logs[0]["left_out"] == LINES_A_MINUTE + 40
+
+
+def test_repeated_document_keeps_its_correlation_only_if_its_sender_is_authenticated(world: World) -> None:
+    """Hashing a document costs more than refusing its sender, so that a stranger's documents are not hashed."""
+    correlations = dict[str, list[object]]()
+    for secret in ("", "guessed"):
+        for _ in range(2):
+            world.now += timedelta(seconds=1)
+            with capture_logs(processors=[_add_context]) as logs:
+                world.send(world.document(CUHK, "ItemReceived", secret, RequestId=number(CUHK, "1"), ItemId=copy(CUHK, "C1")))
+            correlations.setdefault(secret, []).extend(line["corr_id"] for line in logs if line["event"] == "ncip.answered")
+    ours, foreign = correlations.values()
+    assert len(set(ours)) == 1
+    assert len(set(foreign)) == len(foreign) == 2
+
+
+def _add_context(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {**logged_context(), **event}
 
 
 # ---- agencies in another case
