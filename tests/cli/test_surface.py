@@ -47,6 +47,8 @@ DIFFERENCES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "command doctor --item": (NEW, _INTERVIEW),
         "command doctor --patron": (NEW, _INTERVIEW),
         "command doctor --pin-env": (NEW, _INTERVIEW),
+        "api record LoanRecord.fine_stopped_on": (NEW, "the day from which a fine does not grow"),
+        "command check-config --diff": (NEW, "the files are compared with what each running gateway holds"),
         "command hkall-gateway --config": (NEW, "the configuration may be named before the command"),
         **{
             f"command load {kind} {option}": (NEW, _FILES)
