@@ -113,6 +113,7 @@ OUR_SENTENCES: Final = tuple(row.key for row in LENDER_REASONS.values() if any(r
 # fmt: off
 SAMPLES: Final[tuple[Sample, ...]] = (
     Sample(Notification.LETTER_PICKUP,           replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
+    Sample(Notification.LETTER_PICKUP_REMINDER,  replace(WITH_COPY, last_day=date(2017, 3, 11)), {}),
     Sample(Notification.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), {**_RECALL, "old_due": date(2017, 3, 31)}),
     Sample(Notification.LETTER_RECALLED,         replace(WITH_COPY, day_cents=400), _RECALL,
            "The book was recalled before the patron borrowed it: at the loan (R24)."),

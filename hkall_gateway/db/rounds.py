@@ -30,6 +30,12 @@ def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tupl
     return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
 
 
+def pickups_ending(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+    """Return books on the hold shelf whose last pickup day is today or tomorrow, by number, after `cursor`."""
+    is_last_day_near = R.pickup_last.in_((today, today + timedelta(days=1)))
+    return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, is_last_day_near)
+
+
 def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return overdue loans that need an overdue letter, sorted by due date, after `cursor` ("DATE NUMBER").
 

@@ -26,6 +26,7 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.letters import Facts, Sender, compose, plain_text
 from hkall_gateway.rules import dates, eligibility, overdue_fine, policy
+from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
 from hkall_gateway.rules.partners import Partner
@@ -152,8 +153,7 @@ class Mailer:
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail="no address")
         now = self._now()
-        pickup_last = policy.pickup_last(dates.civil(now), self._library().policy, found.closed)
-        last = max(pickup_last, found.request.pickup_last or date.min)
+        last = _last_day_to_collect(letter, found.request, self._library(), found.closed, now)
         try:
             message = compose(
                 letter, found.borrower, self._sender, _letter_facts(found, found.request, last, self._library(), now)
@@ -164,7 +164,7 @@ class Mailer:
             return DeliveryResult(kind=DeliveryKind.UNDELIVERABLE, detail=why)
         return await self._send(message, dates.civil(now), last)
 
-    async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
+    async def _send(self, message: EmailMessage, today: date, last: date | None) -> DeliveryResult:
         try:
             await self._post(message, self._sender.address)
         except SMTPDeliveryError as error:
@@ -221,7 +221,17 @@ def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, library: Library, 
     )
 
 
-def _letter_facts(found: _LetterRows, request: Request, last: date, library: Library, now: datetime) -> Facts:
+def _last_day_to_collect(
+    letter: PatronNotice, request: Request, library: Library, closed: dates.Closures, now: datetime
+) -> date | None:
+    """Return the last day to collect the book. The pickup letter starts the period, unless staff granted a longer one."""
+    if letter.send != Notification.LETTER_PICKUP:
+        return request.pickup_last
+    pickup_last = policy.pickup_last(dates.civil(now), library.policy, closed)
+    return max(pickup_last, request.pickup_last or date.min)
+
+
+def _letter_facts(found: _LetterRows, request: Request, last: date | None, library: Library, now: datetime) -> Facts:
     today = dates.civil(now)
     tomorrow = dates.after(max(today, request.due or today), 1)
     cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))

@@ -123,6 +123,7 @@ HOUR: Final = timedelta(hours=1)
 # fmt: off
 EVERY: Final[Mapping[str, timedelta | None]] = {
     "pickup_expiry":    None,
+    "pickup_reminder":  None,
     "overdue":          None,
     "not_needed_after": None,
     "postponed":        HOUR,

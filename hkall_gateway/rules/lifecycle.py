@@ -107,6 +107,7 @@ class Notification(StrEnum):
     LETTER_EXPIRED = auto()
     LETTER_DECLINED = auto()
     LETTER_POSTPONED = auto()
+    LETTER_PICKUP_REMINDER = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,9 @@ class Block:
     """The gateway's own reasons to refuse a borrower, in addition to the local system's blocks. All are off by default."""
 
     max_debt_cents: int | None = _option(None, "R2", "Refuse borrowers with a higher debt.")
-    on_overdue_recall: bool = _option(False, "R2", "Refuse borrowers with an overdue recalled book.")
+    on_overdue_recall: bool = _option(
+        False, "R2", "Refuse borrowers with an overdue recalled book, until it is back. The published page has no such block."
+    )
     max_long_overdue: int | None = _option(None, "R2", "Refuse borrowers with more long-overdue books.")
     long_overdue_days: int = _option(30, "R2", "Days overdue from which a book is long overdue.")
 
@@ -135,7 +137,12 @@ class Due:
     """How closed days and other dates change a due date."""
 
     on_closure: OnClosure = field(default="roll_forward", metadata=_required("R19", "Where a due date on a closed day moves."))
-    cap_to_patron_expiry: bool = _option(False, "R19", "Whether a loan ends with the borrower's card.")
+    cap_to_patron_expiry: bool = _option(
+        False,
+        "R19",
+        "Whether a loan ends with the borrower's card. Recommended: otherwise a patron who has left keeps a book for weeks"
+        " whose record is closed. With true, loans and renewals that would end later are due on the card's last day.",
+    )
     cap_to_lender_due: bool = _option(
         False, "R19", "Whether a loan ends with the lender's own date; the days of minimum use stay in any case."
     )
@@ -186,7 +193,9 @@ class Fine:
     recalled_requires_shortening: bool = _option(
         False, "R41", "Whether only a recall that moved the due date costs the higher rate."
     )
-    max_per_item_cents: int | None = _option(None, "R41", "Most for one book; absent = no limit.")
+    max_per_item_cents: int | None = _option(
+        None, "R41", "Most for one book; absent = no limit, as on the published page. A lost book's price is charged beside it."
+    )
     count_closed_days: bool = _option(True, "R40", "Whether closed days cost too.")
 
 
@@ -195,6 +204,9 @@ class Notices:
     """Which letters are sent."""
 
     pickup: bool = _option(True, "R12", "The book is here.")
+    pickup_reminder: bool = _option(
+        False, "R14", "The book is still here on the day before the last day to collect, the fourth of five."
+    )
     recall: bool = _option(True, "R24", "The lender wants it back, or no longer.")
     overdue: bool = _option(True, "R39", "The loan period is over.")
     cancelled_final: bool = _option(True, "R38", "No library can lend it.")

@@ -20,7 +20,7 @@ from hkall_gateway.circulation.loans import RenewAll
 from hkall_gateway.circulation.queries import SeePatron
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.staff.closure_changes import MoveClosedDays, MoveDueDates
-from hkall_gateway.rules.settings import Policy, Retention
+from hkall_gateway.rules.settings import Notices, Policy, Retention
 from hkall_gateway.rules.vocabulary import Position
 from tests.circulation.conftest import CLERK, DeskWorld, hkt
 
@@ -98,6 +98,7 @@ MOVED = MoveDueDates(by=CLERK, first=SOON, last=SOON, to=date(2017, 3, 20), reas
 # fmt: off
 ROWS: Final[Mapping[str, Row]] = {
     "pickup_expiry":         Row(run=round_of("pickup_expiry"), add=at(P.RECEIVED, pickup_last=PAST), queries=0),
+    "pickup_reminder":       Row(run=round_of("pickup_reminder"), add=at(P.RECEIVED, pickup_last=date(2017, 3, 2)), queries=0),
     "overdue":               Row(run=round_of("overdue"), add=loan(on="2017-02-01"), queries=0),
     "not_needed_after":      Row(run=round_of("not_needed_after"), add=at(P.REQUESTED, need_before=PAST), queries=1),
     "postponed":             Row(run=round_of("postponed"), add=at(P.NEW, **LATE), queries=2),
@@ -119,7 +120,7 @@ OF_A_PATRON: Final = {"RenewAll", "SeePatron"}
 
 def queries_of(row: Row, size: int) -> list[str]:
     """The queries of one run over `size` requests."""
-    library = DeskWorld(Policy(retention=Retention(anonymise_days=30)))
+    library = DeskWorld(Policy(retention=Retention(anonymise_days=30), notices=Notices(pickup_reminder=True)))
     for index in range(size):
         row.add(library, index)
     heard: list[str] = []

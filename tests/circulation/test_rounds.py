@@ -61,6 +61,39 @@ def test_r14_pickup_expires_once(library: DeskWorld) -> None:
     assert library.round("pickup_expiry") == 0
 
 
+def test_r14_reminder_is_written_at_midnight_of_the_day_before_the_last(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(Policy(notices=Notices(pickup_reminder=True)))
+    on_the_shelf(library)
+    library.go_to(f"2017-03-09 {BEFORE_MIDNIGHT}")
+    assert library.round("pickup_reminder") == 0
+
+    library.go_to(f"2017-03-10 {MIDNIGHT}")
+    library.round("pickup_reminder")
+    library.round("pickup_reminder")
+
+    assert library.told() == ["UG1 letter_pickup_reminder"]
+
+
+def test_r14_no_reminder_is_written_unless_the_policy_says_so(library: DeskWorld) -> None:
+    on_the_shelf(library)
+    library.go_to(f"2017-03-10 {MIDNIGHT}")
+
+    assert library.round("pickup_reminder") == 0
+    assert library.told() == []
+
+
+def test_r14_reminder_is_written_on_the_last_day_by_a_gateway_that_was_away(make_library: Callable[..., DeskWorld]) -> None:
+    library = make_library(Policy(notices=Notices(pickup_reminder=True)))
+    on_the_shelf(library)
+    library.go_to("2017-03-11 08:00")
+    library.round("pickup_reminder")
+
+    assert library.told() == ["UG1 letter_pickup_reminder"]
+
+    library.go_to("2017-03-12 08:00")
+    assert library.round("pickup_reminder") == 0
+
+
 # ---- R39: overdue
 
 

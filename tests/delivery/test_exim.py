@@ -58,6 +58,7 @@ def facts(send: Notification, today: date) -> dict[str, Any]:
     # fmt: off
     rows: dict[Notification, dict[str, Any]] = {
         Notification.LETTER_PICKUP:           {"position": P.RECEIVED, "received_on": today},
+        Notification.LETTER_PICKUP_REMINDER:  {"position": P.RECEIVED, "pickup_last": day(1)},
         Notification.LETTER_UNFILLED:         {"position": P.UNFILLED, "reason": "not_on_shelf"},
         Notification.LETTER_RECALLED:         {"position": P.ON_LOAN, "due": day(7), "recalled_on": today},
         Notification.LETTER_RECALL_CANCELLED: {"position": P.ON_LOAN, "due": day(20), "recall_was_on": today},

@@ -29,6 +29,9 @@ CASES: list[tuple[Notification, dict[str, Any], bool]] = [
     (S.LETTER_PICKUP,           {"position": P.RECEIVED, "expired_pickup": True},         True),
     (S.LETTER_PICKUP,           {"position": P.ON_LOAN},                                  False),
     (S.LETTER_PICKUP,           {"position": P.TO_RETURN},                                False),
+    (S.LETTER_PICKUP_REMINDER,  {"position": P.RECEIVED},                                 True),
+    (S.LETTER_PICKUP_REMINDER,  {"position": P.RECEIVED, "expired_pickup": True},         False),
+    (S.LETTER_PICKUP_REMINDER,  {"position": P.ON_LOAN},                                  False),
     (S.LETTER_EXPIRED,          {"position": P.RECEIVED, "expired_pickup": True},         True),
     (S.LETTER_EXPIRED,          {"position": P.TO_RETURN, "expired_pickup": True},        True),
     (S.LETTER_EXPIRED,          {"position": P.RECEIVED, "expired_pickup": False},        False),
@@ -153,6 +156,8 @@ OCCASIONS: list[tuple[Notification, dict[str, Any], str]] = [
     # letter                    facts after the event                                       occasion
     (S.LETTER_PICKUP,           {"received_on": ON},                                        "2017-03-10"),
     (S.LETTER_PICKUP,           {"received_on": LATER},                                     "2017-03-17"),
+    (S.LETTER_PICKUP_REMINDER,  {"pickup_last": ON},                                        "2017-03-10"),
+    (S.LETTER_PICKUP_REMINDER,  {"pickup_last": LATER},                                     "2017-03-17"),
     (S.LETTER_EXPIRED,          {"pickup_last": ON},                                        "2017-03-10"),
     (S.LETTER_EXPIRED,          {"pickup_last": LATER},                                     "2017-03-17"),
     (S.LETTER_DECLINED,         {"attempt": 2},                                             "2"),

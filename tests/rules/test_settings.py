@@ -97,7 +97,7 @@ RECOMMENDED: list[tuple[str, object]] = [
     ("fine.recalled_requires_shortening", False), ("fine.max_per_item_cents", None), ("fine.count_closed_days", True),
     ("notices.pickup", True), ("notices.recall", True), ("notices.overdue", True), ("notices.cancelled_final", True),
     ("notices.renewal", False), ("notices.pickup_expired", False), ("notices.each_decline", False),
-    ("notices.postponed", True),
+    ("notices.postponed", True), ("notices.pickup_reminder", False),
     ("block.max_debt_cents", None), ("block.on_overdue_recall", False), ("block.max_long_overdue", None),
     ("materials", ("book",)), ("local_available_statuses", ("Available On Shelf",)),
     ("local_availability_unknown", "allow_and_flag"), ("unknown_study_mode", "deny"), ("duplicates", "deny"),

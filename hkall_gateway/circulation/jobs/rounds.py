@@ -35,7 +35,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
-from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.positions import STALLS_AFTER
 from hkall_gateway.rules.settings import Waits
@@ -92,6 +92,20 @@ def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     facts: RequestChange = {"expired_pickup": True}
     done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.EXPIRE_PICKUP, now, by, rule="R14", **facts))
     return _next_cursor(late, limit), done
+
+
+def pickup_reminder(context: Context, cursor: str, limit: int) -> Batch:
+    """Remind patrons of books on the day before the last day to collect, if the policy says so (R14).
+
+    The last day itself is included, for a gateway that did not run on the day before. The register
+    of letters keeps a patron from being reminded twice of the same last day.
+    """
+    unit, now, by = context.unit, context.now, _timer_actor("pickup_reminder")
+    if not context.library.policy.notices.pickup_reminder:
+        return None, 0
+    ending = found.pickups_ending(unit, dates.civil(now), cursor, limit)
+    done = _apply_each(context, ending, by, lambda request: unit.enqueue(Notification.LETTER_PICKUP_REMINDER, request, now, by))
+    return _next_cursor(ending, limit), done
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
@@ -218,6 +232,7 @@ def _timer_actor(name: str) -> Actor:
 # fmt: off
 ROUNDS: Final[Mapping[str, Work]] = {
     "pickup_expiry":    pickup_expiry,
+    "pickup_reminder":  pickup_reminder,
     "overdue":          overdue,
     "not_needed_after": not_needed_after,
     "postponed":        postponed,

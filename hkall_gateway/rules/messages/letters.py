@@ -93,6 +93,10 @@ def _while_at(position: Position, _letter: PatronNotice, request: Request, _earl
     return request.position is position
 
 
+def _while_collectable(_letter: PatronNotice, request: Request, _earlier: Sequence[EarlierLetter]) -> bool:
+    return request.position is P.RECEIVED and not request.expired_pickup
+
+
 def _is_in_hand(request: Request) -> bool:
     """Return whether the patron has the book, and nobody says that it is lost or was returned."""
     is_missing = request.lost_on is not None or request.claimed_on is not None
@@ -147,6 +151,13 @@ _ROWS: Final = (
         notice="pickup",
         once_for=lambda after, _: after.received_on,
         true_while=partial(_while_at, P.RECEIVED),
+    ),
+    LetterKind(
+        send=S.LETTER_PICKUP_REMINDER,
+        when="The last day to collect the book is tomorrow (R14).",
+        notice="pickup_reminder",
+        once_for=lambda after, _: after.pickup_last,
+        true_while=_while_collectable,
     ),
     LetterKind(
         send=S.LETTER_RECALLED,
