@@ -276,7 +276,7 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
     if answer.looked:
         context.unit.note(request, "LOOKED", {"agency": attempt[1].agency, "found": answer.looked}, context.now, by, "R7")
     number = {"their_number": answer.number} if answer.number else {}
-    if answer.kind != DeliveryKind.REFUSED and answer.pending:
+    if answer.pending:
         # The lender has received the request, but has promised nothing, so the silence round waits no longer for it.
         if number:
             context.unit.candidates.update(attempt[1], **number)

@@ -65,6 +65,11 @@ class ItemReceived(PartnerNotice, Command[None, Noted]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestAccepted(PartnerNotice, Command[None, Noted]):
+    """A lender that had only confirmed receipt of our request promises a copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCancelled(PartnerNotice, Command[None, Noted]):
     """The lender declines a request, or the borrower withdraws it."""
 

@@ -17,7 +17,7 @@ from hkall_gateway.circulation.partner_notice import (
     is_old_news,
     keep_far_date_aside,
 )
-from hkall_gateway.circulation.results import DeliveryResult, Done, Refused, Renewed
+from hkall_gateway.circulation.results import DeliveryResult, Done, Noted, Refused, Renewed, noted_result
 from hkall_gateway.db.requests_by_partner_id import asked_for
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
@@ -70,6 +70,11 @@ class ItemRecalled(PartnerNotice, Command[None, Recalled]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallCancelled(PartnerNotice, Command[None, Recalled]):
     """The owner cancels its recall."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalRefused(PartnerNotice, Command[None, Noted]):
+    """A lender that had only confirmed receipt refuses the renewal for which we asked, or of which we told it."""
 
 
 ASK_FIRST: Final = "ask_first"
@@ -168,13 +173,19 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
     if answer.kind != DeliveryKind.REFUSED:
         _take_later_date(context, request, message, answer, by)
         return
+    if refuses_last_renewal(request, message, answer):
+        _refuse_granted(context, request, answer, by)
+
+
+def _refuse_granted(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
+    """Apply the lender's refusal of the last renewal that we granted."""
     before, due = request.due_before_renewal, request.due
-    if not refuses_last_renewal(request, message, answer) or before is None or due is None:
+    if before is None or due is None:
         return
     if context.library.policy.renewal.on_lender_refusal != "revert":
         facts = {"problem": answer.problem, "detail": answer.detail}
         context.unit.note(request, "RENEWAL_REFUSED", facts, context.now, by, rule="R28")
-        flags = flagged(request, StaffFlag.refused_there(message.send))
+        flags = flagged(request, StaffFlag.refused_there(Notification.TELL_LENDER_RENEWED))
         context.unit.amend(request, context.now, by, rule="R28", flags=flags)
         return
     until = max(before, dates.civil(context.now))  # never a past date, which the patron could not have known
@@ -190,10 +201,34 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
     )
 
 
+def apply_later_refusal(context: Context, notice: PartnerNotice) -> Noted | Refused:
+    """Apply a refusal of a renewal that comes in a message of its own, like one in the reply (R28).
+
+    If no renewal waits for the lender, and none was granted since the last decision, the refusal changes nothing.
+    """
+    request = _find_owners_request(context, notice, News.RENEWED)
+    if isinstance(request, Refused):
+        return request
+    is_asked = request.renewal_sync == RenewalSync.PENDING
+    is_open = request.position is Position.ON_LOAN and (is_asked or request.due_before_renewal is not None)
+    if not is_open or is_old_news(context, notice, request):
+        context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
+        return noted_result(request, late=True)
+    answer = DeliveryResult(kind=DeliveryKind.REFUSED, problem=notice.reason, detail=notice.detail)
+    if is_asked:
+        _deny_renewal(context, request, answer, notice.by)
+    elif is_because_of_recall(answer):
+        _shorten_loan(context, request, None, notice.by)
+    else:
+        _refuse_granted(context, request, answer, notice.by)
+    return noted_result(request)
+
+
 def _take_later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Set the lender's due date to the date that the lender named or agreed to, but never to an earlier date."""
     agreed = answer.due or message.due
-    if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
+    is_decided = answer.kind != DeliveryKind.REFUSED and not answer.pending and not answer.untold
+    if not is_decided or agreed is None or request.lender_due is None:
         return
     if agreed > request.lender_due:
         context.unit.amend(request, context.now, by, "R32", lender_due=agreed)

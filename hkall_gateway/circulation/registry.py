@@ -27,6 +27,7 @@ from hkall_gateway.circulation.partner_notice import (
     ItemRenewed,
     ItemShipped,
     PartnerNotice,
+    RequestAccepted,
     RequestCancelled,
     with_our_number,
 )
@@ -308,6 +309,8 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     ItemReceived.handled_by(
         _by_side(lender_notices.apply_home, lending.notice_handler(Event.BORROWER_HAS_IT)),
         _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    RequestAccepted.handled_by(
+        lender_notices.apply_accepted, _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
     RequestCancelled.handled_by(
         _by_side(lender_notices.apply_declined, lending.notice_handler(Event.WITHDRAW)),
         _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
@@ -320,6 +323,8 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     ItemRenewed.handled_by(
         _by_side(recalls.apply_owner_renewal, lending.renewed_by_borrower),
         _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
+    recalls.RenewalRefused.handled_by(
+        recalls.apply_later_refusal, _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
     recalls.ItemRecalled.handled_by(
         recalls.apply_recall, _lock_copy_and_number, faces=PARTNERS, resolve=_under_our_number),
     recalls.RecallCancelled.handled_by(

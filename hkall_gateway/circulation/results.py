@@ -157,7 +157,7 @@ class DeliveryResult:
     Attributes:
         problem: Reason for a `kind` other than accepted. `detail` explains it.
         untold: Whether nothing was sent, because a document or an address is missing. The channel's state does not change.
-        pending: Whether the message was accepted, but the decision will follow.
+        pending: Whether the message was accepted, but the decision will follow. A refusal is a decision, and never pending.
         looked: Result of checking the lender's shelf before the request. If `kind` is a refusal, the lender was not asked.
         number: RequestId (AGENCY:VALUE) that the lender assigned to our request.
         text: Text of a sent letter.

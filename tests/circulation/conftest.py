@@ -24,10 +24,11 @@ from hkall_gateway.circulation.partner_notice import (
     ItemRenewed,
     ItemShipped,
     PartnerNotice,
+    RequestAccepted,
     RequestCancelled,
 )
 from hkall_gateway.circulation.partners.deliveries import Delivered
-from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled, RenewalRefused
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff.actions import Act
@@ -90,7 +91,9 @@ NEWS_KINDS: dict[str, Any] = {
     "request_cancelled": RequestCancelled,
     "checked_out": ItemCheckedOut,
     "checked_in": ItemCheckedIn,
+    "accepted": RequestAccepted,
     "renewed": ItemRenewed,
+    "renewal_refused": RenewalRefused,
     "recalled": ItemRecalled,
     "recall_cancelled": RecallCancelled,
 }

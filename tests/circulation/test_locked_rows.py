@@ -26,6 +26,7 @@ from hkall_gateway.circulation.partner_notice import (
     ItemReceived,
     ItemRenewed,
     ItemShipped,
+    RequestAccepted,
     RequestCancelled,
 )
 from hkall_gateway.circulation.partners.broker_services import BrokerCommand
@@ -43,7 +44,7 @@ from hkall_gateway.circulation.partners.partner_reports import Bill, ChangeReque
 from hkall_gateway.circulation.partners.reconciling import Correct, PartnerState, compare
 from hkall_gateway.circulation.partners.unsent import MarkReplayed, Settle
 from hkall_gateway.circulation.patron_record import ChooseHistory
-from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled, RenewalRefused
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.returning import CheckIn
@@ -63,7 +64,7 @@ from hkall_gateway.db.tables import (
 )
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import DeliveryKind
+from hkall_gateway.rules.stored_words import DeliveryKind, RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
 from tests.circulation.conftest import CLERK, COUNTER, TERMINAL, DeskWorld, sent_as
 
@@ -242,10 +243,12 @@ EFFECTS: Final[Mapping[type[Any], Make]] = {
     BorrowFromUs:     lambda _: BorrowFromUs(by=PEER, partner="CUHK", wire_agency="CUHK", wire_id="c-1", bib_id="lend"),
     ItemShipped:      given(P.REQUESTED, notice(ItemShipped, item=ItemKey("CUHK", "C1"))),
     ItemReceived:     given(P.SHIPPED, notice(ItemReceived), **LENT),
+    RequestAccepted:  given(P.REQUESTED, notice(RequestAccepted)),
     RequestCancelled: given(P.REQUESTED, notice(RequestCancelled)),
     ItemCheckedOut:   given(P.SHIPPED, notice(ItemCheckedOut), **LENT),
     ItemCheckedIn:    given(P.RETURN_TRANSIT, notice(ItemCheckedIn)),
     ItemRenewed:      on_loan(notice(ItemRenewed, due=date(2017, 5, 1))),
+    RenewalRefused:   given(P.ON_LOAN, notice(RenewalRefused), due=date(2017, 3, 16), renewal_sync=RenewalSync.PENDING),
     ItemRecalled:     on_loan(notice(ItemRecalled)),
     RecallCancelled:  recalled,
     BrokerCommand:    given(P.RECEIVED, lambda _: BrokerCommand(by=PEER, partner="CUHK", card="UG1", wire_agency="HKU",
@@ -286,10 +289,12 @@ REFUSALS: Final[Mapping[type[Any], Make]] = {
     BorrowFromUs:     lambda _: BorrowFromUs(by=PEER, partner="CUHK", wire_agency="CUHK", wire_id="c-1", bib_id="none"),
     ItemShipped:      unknown_notice(ItemShipped),
     ItemReceived:     unknown_notice(ItemReceived),
+    RequestAccepted:  unknown_notice(RequestAccepted),
     RequestCancelled: unknown_notice(RequestCancelled),
     ItemCheckedOut:   unknown_notice(ItemCheckedOut),
     ItemCheckedIn:    unknown_notice(ItemCheckedIn),
     ItemRenewed:      unknown_notice(ItemRenewed),
+    RenewalRefused:   unknown_notice(RenewalRefused),
     ItemRecalled:     unknown_notice(ItemRecalled),
     RecallCancelled:  unknown_notice(RecallCancelled),
     BrokerCommand:    lambda _: BrokerCommand(by=PEER, partner="CUHK", card="UG1", wire_agency="HKU", wire_id="R7-1",

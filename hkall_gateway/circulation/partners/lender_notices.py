@@ -193,6 +193,20 @@ def _open_stray(context: Context, notice: PartnerNotice, request: Request, item:
     return noted_result(stray, note="nobody waits for it any more")
 
 
+def apply_accepted(context: Context, notice: PartnerNotice) -> Noted | Refused:
+    """Note a lender's promise of a copy, for which the request then waits as long as for one in the reply (R11)."""
+    attempt = context.unit.requests.find_by_wire_id(notice.wire_id)
+    if attempt is None:
+        return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
+    request, candidate = attempt
+    if candidate.agency != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    if request.wire_id != candidate.wire_id or request.position is not P.REQUESTED:
+        return _accept_late(context, notice, request)
+    context.unit.candidates.update(candidate, outcome=CandidateOutcome.ACCEPTED)
+    return noted_result(request)
+
+
 def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """Ask the next lender after a decline, which counts only before shipment (R37)."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
