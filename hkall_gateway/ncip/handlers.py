@@ -18,7 +18,6 @@ import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.deadline import Deadline, Undecided
@@ -30,25 +29,20 @@ from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Header, NcipMessag
 from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Belief, Payload, make_belief_fields
-from hkall_gateway.ncip.service_request import CORR, NcipServices, ServiceRequest, digest_message, spell_agencies
+from hkall_gateway.ncip.service_request import NcipServices, ServiceRequest, digest_message, spell_agencies
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.peers import exchanges
 from hkall_gateway.peers.callers import LONGEST_CLAIM, Caller, Peer
+from hkall_gateway.peers.incoming import CORR, keep_unplaced
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.xml.reader import QUESTION
 from hkall_gateway.xml.tree import Coded, Fields
 
 LOG = structlog.get_logger()
-
-UNMATCHED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
-"""Reasons for refusing a notification that matches no request or item."""
-
-CONTRADICTING: Final = frozenset({Reason.CONTRADICTS_US})
-"""Reasons for refusing a message of any kind that contradicts our own record."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 """Commands that report a completed event and are therefore treated like notifications."""
@@ -57,11 +51,17 @@ COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload:
     """Quarantine a partner's message if it matches no request or contradicts our record. Return the payload unchanged."""
     reports_event = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
-    kept_for = CONTRADICTING | UNMATCHED if reports_event else CONTRADICTING
-    if not call.from_client and isinstance(payload, Refused) and payload.why in kept_for:
-        kept = await call.services.circulation.execute(
-            KeepUnplaced(by=call.by, digest=call.digest, document=redact_document(call.message), why=payload.why)
-        )
+    if call.from_client or not isinstance(payload, Refused):
+        return payload
+    kept = await keep_unplaced(
+        call.services.circulation,
+        call.by,
+        call.digest,
+        redact_document(call.message),
+        payload,
+        reports_event=reports_event,
+    )
+    if kept is not None:
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=payload.why, kept=kept)
     return payload
 

@@ -27,6 +27,7 @@ from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.callers import Caller, Verify, is_admitted, reject_secret, spell_agency
 from hkall_gateway.peers.exchanges import PartnerExchange
+from hkall_gateway.peers.incoming import CORR
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.plain_text import whole_number
@@ -51,9 +52,6 @@ SHORT_S: Final = 15 * 60
 """Seconds for which a reply is stored for repetitions: LONG_S if an element in OCCASION identifies the event, else SHORT_S."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
 """Service -> seconds to use instead of SHORT_S, enough to catch a double click."""
-
-CORR: Final = 12
-"""Length of the correlation id in the log and the journal, which is the start of the document's digest."""
 
 OCCASION: Final = (
     *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),

@@ -5,11 +5,13 @@ A protocol gives it a `Responder`, which answers one document. The status is 200
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Protocol
 
+import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -17,16 +19,19 @@ from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.deadline import Deadline, Undecided
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.net.http_post import LONGEST_TYPE
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.net.limits.timeout import Timeout, message_deadline
+from hkall_gateway.net.limits.timeout import Timeout, TooLate, message_deadline
 from hkall_gateway.observability.log_context import HEADER, valid_traceparent
-from hkall_gateway.peers.callers import Caller, Peer, peer_of
+from hkall_gateway.peers.callers import Caller, Peer, is_admitted, peer_of
 from hkall_gateway.peers.protocol import Peers
+
+LOG = structlog.get_logger()
 
 METHODS: Final = "GET, HEAD, POST"
 
@@ -88,6 +93,86 @@ class Responder(Protocol):
 
     def respond(self, posted: Posted) -> Deferred[bytes]:
         """Answer a document. The Deferred may fail only with Undecided, and the connection is then closed."""
+
+
+class PeersResponder(ABC):
+    """A responder that needs no more of the gateway than its `Peers`. Its protocol says how a document is answered.
+
+    Whatever goes wrong in `answer`, the peer is asked to try again, unless the outcome of a command is unknown.
+    """
+
+    content_type = "application/json"
+
+    def __init__(self, peers: Peers) -> None:
+        self.peers = peers
+
+    @abstractmethod
+    async def answer(self, posted: Posted) -> bytes:
+        """Return the reply to a document."""
+
+    @abstractmethod
+    def try_again(self, posted: Posted) -> bytes:
+        """Return the reply to a document that has had no effect and may come again."""
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol."""
+        return self.peers.protocol
+
+    @property
+    def about(self) -> str:
+        """Text for people who open the path in a browser."""
+        return f"Documents for {self.peers.agency} are posted here.\n"
+
+    @property
+    def public_keys(self) -> bytes:
+        """JSON Web Key Set of our signing keys, or b""."""
+        return self.peers.public_keys
+
+    @property
+    def timeout(self) -> Timeout | None:
+        """Time limit for a reply, or None for no limit."""
+        return self.peers.timeout
+
+    def serve(self, peers: Peers) -> None:
+        """Use these callers and settings from now on, after a reload."""
+        self.peers = peers
+
+    def admits(self, address: str) -> bool:
+        """Check whether any caller may connect from an IP address."""
+        return any(is_admitted(row.access.allow_from, address) for row in self.peers.callers.values())
+
+    def refuse_long(self, address: str, size: int) -> None:
+        """Log that a document is too long."""
+        LOG.warning("peers.too_long", protocol=self.protocol, host=address, bytes=size)
+
+    def respond(self, posted: Posted) -> Deferred[bytes]:
+        """Answer a document within the time limit."""
+        work = self._answer_safely(posted)
+        if self.timeout is None:
+            return Deferred.fromCoroutine(work)
+        answering = self.timeout.run(work, posted.deadline)
+        return answering.addErrback(self._answer_late, posted)
+
+    async def _answer_safely(self, posted: Posted) -> bytes:
+        try:
+            return await self.answer(posted)
+        except Unavailable:  # the store has already logged the cause
+            return self.try_again(posted)
+        except Undecided:  # the outcome is unknown, so any reply might be wrong
+            raise
+        except Exception:
+            LOG.exception("peers.handler_failed", protocol=self.protocol)
+            return self.try_again(posted)
+
+    def _answer_late(self, failure: Failure, posted: Posted) -> bytes:
+        """Reply "try again" if the command had not started at the limit. Otherwise the connection is closed."""
+        failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
+        if failure.check(Undecided):  # type: ignore[no-untyped-call]
+            LOG.error("peers.undecided", protocol=self.protocol)
+            failure.raiseException()
+        LOG.warning("peers.too_late", protocol=self.protocol)
+        return self.try_again(posted)
 
 
 class DocumentRequest(BoundedRequest):

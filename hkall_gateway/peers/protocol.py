@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from hkall_gateway.observability.examination import DoctorRow, Probe, Report
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.stored_words import DeliveryKind
 
 if TYPE_CHECKING:  # the configuration loads the rows, and each command loads the configuration
     from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # the configuration loads the rows, and each command loads th
     from hkall_gateway.circulation.circulation import Circulation
     from hkall_gateway.circulation.results import DeliveryResult, Refused
     from hkall_gateway.net.bounded_http import Bounds
-    from hkall_gateway.net.http_post import Post
+    from hkall_gateway.net.http_post import HttpReply, Post
     from hkall_gateway.net.limits.allow_list import AllowList
     from hkall_gateway.net.limits.rate_limiter import Guesses
     from hkall_gateway.net.limits.timeout import Timeout
@@ -149,6 +150,36 @@ class Line:
     note: Callable[[PartnerExchange], None] = lambda _exchange: None
     seconds: Callable[[], float] = lambda: 0.0
     now: Callable[[], datetime]
+
+    async def send(self, partner: Partner, service: str, url: str, body: bytes) -> HttpReply | DeliveryResult:
+        """Post a document with our proof, and count the exchange.
+
+        Returns:
+            The reply with any status, or the result of a delivery without a reply.
+        """
+        from hkall_gateway.circulation.results import DeliveryResult
+        from hkall_gateway.net.http_post import NoReply, NotSent
+        from hkall_gateway.peers.exchanges import PartnerExchange
+
+        post = self.posts.get(partner.agency, self.post)
+        began_s = self.seconds()
+        failure = ""
+        try:
+            return await post(url, body, partner.timeout_s)
+        except NotSent as failed:
+            failure = failed.kind
+            return DeliveryResult(kind=DeliveryKind.UNREACHABLE, detail=str(failed))
+        except NoReply as failed:
+            failure = failed.kind
+            return DeliveryResult(kind=DeliveryKind.UNKNOWN, detail=str(failed))
+        finally:
+            exchange = PartnerExchange(
+                partner=partner.agency,
+                service=service,
+                seconds=self.seconds() - began_s,
+                failure=failure,
+            )
+            self.note(exchange)
 
 
 class PartnerClient(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from tests.cli.mistakes import Place
 from tests.ils.test_installed_adapter import install
 from tests.ports import free_ports
 from tests.protocols.conftest import NAME, Peer, read, run, run_doctor, speak_slips
+
+NUMBERS = count()
+"""A module is imported once, so that each variant has a name of its own."""
 
 
 def test_no_file_of_the_package_knows_the_name_of_an_installed_protocol() -> None:
@@ -52,17 +56,23 @@ def test_key_of_ncip_is_refused_with_an_installed_protocol(site: Path) -> None:
     assert dict(refused.value.errors) == {"partners[0].dialect": "is a key of ncip, and this partner speaks pigeon"}
 
 
-@pytest.mark.parametrize("looks", [True, False])
-def test_partner_is_asked_about_its_shelves_if_its_protocol_looks(site: Path, installed: Path, looks: bool) -> None:
+def speak_like_slips(site: Path, installed: Path, **traits: object) -> None:
+    """Change the configuration so that CUHK speaks a protocol like slips, but with these traits."""
+    module = f"library_doves_{next(NUMBERS)}"
     code = f"""
 from dataclasses import replace
 import library_slips
-TRAITS = replace(library_slips.TRAITS, looks={looks})
+TRAITS = replace(library_slips.TRAITS, **{traits!r})
 PROTOCOL = replace(library_slips.PROTOCOL, name="dove", traits=lambda _partner: TRAITS)
 """
-    install(installed, "dove", f"library_doves_{looks}", code, "hkall_gateway.protocols", "PROTOCOL")
+    install(installed, "dove", module, code, "hkall_gateway.protocols", "PROTOCOL")
     speak_slips(site, "https://slips.cuhk.example/", 7001)
     site.write_text(site.read_text(encoding="utf-8").replace("pigeon]", "dove]"), encoding="utf-8")
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_partner_is_asked_about_its_shelves_if_its_protocol_looks(site: Path, installed: Path, looks: bool) -> None:
+    speak_like_slips(site, installed, looks=looks)
 
     found = read(site)
 
@@ -72,11 +82,11 @@ PROTOCOL = replace(library_slips.PROTOCOL, name="dove", traits=lambda _partner: 
     assert (secret in mapping.variables_of_pages(found)) is looks
 
 
-def test_renewal_mode_that_the_protocol_lacks_is_refused(site: Path) -> None:
-    speak_slips(site, "https://slips.cuhk.example/", 7001, 'renewal_mode = "ask_first"\n')
+def test_renewal_mode_that_the_protocol_lacks_is_refused(site: Path, installed: Path) -> None:
+    speak_like_slips(site, installed, renewal_modes=("ask_first",))
     with pytest.raises(ConfigErrors) as refused:
         read(site)
-    assert dict(refused.value.errors) == {"partners[0].renewal_mode": "must be local_then_notify with pigeon"}
+    assert dict(refused.value.errors) == {"partners[0].renewal_mode": "must be ask_first with dove"}
 
 
 def test_callers_belong_to_their_protocol(site: Path) -> None:

@@ -3,31 +3,22 @@
 import json
 from collections.abc import Collection
 from datetime import date
-from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from pydantic import BaseModel, Field
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.lending import BorrowFromUs
-from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped, RequestCancelled
-from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
+from hkall_gateway.circulation.partner_notice import ItemReceived, ItemRenewed, ItemShipped, RequestAccepted, RequestCancelled
+from hkall_gateway.circulation.recalls import RenewalRefused
 from hkall_gateway.circulation.results import DeliveryResult, Refused
-from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.net.http_post import NoReply, NotSent
-from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.examination import DoctorRow, Report
-from hkall_gateway.peers.callers import NotProven, authenticate, is_admitted
-from hkall_gateway.peers.document_site import DocumentSite, Posted
-from hkall_gateway.peers.exchanges import PartnerExchange, observe
+from hkall_gateway.peers.callers import NotProven, authenticate
+from hkall_gateway.peers.document_site import DocumentSite, PeersResponder, Posted
+from hkall_gateway.peers.incoming import CORR, digest_of, execute_once
 from hkall_gateway.peers.protocol import House, Line, Operator, PartnerProtocol, Peers, Traits, terms_of
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
-from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
@@ -39,10 +30,11 @@ EVENTS: dict[str, Any] = {
     Notification.TELL_BORROWER_HOME: ItemReceived,
     Notification.TELL_BORROWER_SHIPPED: ItemShipped,
     Notification.TELL_LENDER_ON_ITS_WAY: ItemShipped,
+    Notification.ASK_LENDER_TO_RENEW: ItemRenewed,
 }
 """What a slip says -> the command that it becomes. The same word means the other side's event at the other side."""
-SAYS = frozenset(map(Notification, (Notification.ASK_LENDER, *EVENTS)))
-MONTH_S = 30 * 24 * 3600
+DECISIONS: dict[str, Any] = {"promised": RequestAccepted, "renewed": ItemRenewed, "not_renewed": RenewalRefused}
+"""The decisions of a lender, which have no message of their own in other protocols."""
 
 
 class SlipSettings(BaseModel):
@@ -60,72 +52,46 @@ def write(message: PartnerMessage, agency: str, secret: str) -> dict[str, Any]:
     return {**said, **facts, "due": due}
 
 
-def read(slip: dict[str, Any], partner: str, by: Actor, *, judged: bool = False) -> Any:
+def read(slip: dict[str, Any], by: Actor, *, judged: bool = False) -> Any:
     """Make the command from a slip. Raises KeyError, TypeError or ValueError if the slip is malformed."""
     agency, number = map(str, slip["request"])
     item = ItemKey(*map(str, slip["item"])) if slip.get("item") else None
-    named: dict[str, Any] = {"by": by, "partner": partner, "wire_agency": agency, "wire_id": number, "item": item}
+    named: dict[str, Any] = {"by": by, "partner": by.who, "wire_agency": agency, "wire_id": number, "item": item}
     if slip["say"] == Notification.ASK_LENDER:
         return BorrowFromUs(**named, bib_id=str(slip["title"]), pickup_location=str(slip.get("pickup", "")))
     due = date.fromisoformat(slip["due"]) if slip.get("due") else None
-    return EVENTS[slip["say"]](**named, due=due, reason=str(slip.get("reason", "")), judged=judged)
+    kind = {**EVENTS, **DECISIONS}[slip["say"]]
+    return kind(**named, due=due, reason=str(slip.get("reason", "")), judged=judged)
 
 
-class Slips:
+class Slips(PeersResponder):
     """Answers slips."""
 
-    content_type = "application/json"
+    @property
+    def about(self) -> str:
+        return f"{self.peers.settings.motto}\n"  # type: ignore[attr-defined]  # the settings are SlipSettings
 
-    def __init__(self, peers: Peers) -> None:
-        self.serve(peers)
+    def try_again(self, posted: Posted) -> bytes:
+        return self._reply(posted, 503, "try again")
 
-    def serve(self, peers: Peers) -> None:
-        self.peers, self.protocol, self.public_keys = peers, peers.protocol, peers.public_keys
-        self.timeout, self.about = peers.timeout, f"{getattr(peers.settings, 'motto', '')}\n"
-
-    def admits(self, address: str) -> bool:
-        return any(is_admitted(row.access.allow_from, address) for row in self.peers.callers.values())
-
-    def refuse_long(self, address: str, size: int) -> None:
-        """Say nothing of it."""
-
-    def respond(self, posted: Posted) -> Deferred[bytes]:
-        work = self._read_slip(posted)
-        answer = self.timeout.run(work, posted.deadline) if self.timeout else Deferred.fromCoroutine(work)
-        return answer.addCallbacks(lambda reply: reply, partial(self._too_late, posted))
-
-    def _too_late(self, posted: Posted, failure: Failure) -> bytes:
-        failure.trap(TooLate)  # type: ignore[no-untyped-call]  # Failure.trap is untyped
-        return self._say(posted, 503, "try again")
-
-    def _say(self, posted: Posted, status: int, refused: str = "") -> bytes:
+    def _reply(self, posted: Posted, status: int, refused: str = "") -> bytes:
         posted.set_status(status)
         return json.dumps({"received": not refused, "refused": refused}).encode()
 
-    async def _read_slip(self, posted: Posted) -> bytes:
-        began = self.peers.now()
+    async def answer(self, posted: Posted) -> bytes:
+        digest = digest_of(posted.body)
         try:
             slip = json.loads(posted.body)
             caller = await authenticate(self.peers, str(slip["from"]), str(slip["secret"]), posted.peer)
             if isinstance(caller, NotProven):
-                return self._say(posted, 401, caller.detail)
+                return self._reply(posted, 401, caller.detail)
             posted.prove(caller)
-            digest = blake2b(posted.body, digest_size=16).hexdigest()
-            by = Actor(who=caller.agency, channel=self.protocol, message=str(slip["say"]), corr=digest[:12])
-            command = read(slip, caller.agency, by)
+            by = Actor(who=caller.agency, channel=self.protocol, message=str(slip["say"]), corr=digest[:CORR])
+            command = read(slip, by)
         except (ValueError, KeyError, TypeError, RecursionError):
-            return self._say(posted, 400, "no slip")
-        try:
-            outcome = await self.peers.circulation.execute(
-                command, inbox=InboxKey(agency=caller.agency, digest=digest, keep_s=MONTH_S)
-            )
-            if isinstance(outcome, Refused) and outcome.why in (Reason.UNKNOWN_REQUEST, Reason.CONTRADICTS_US):
-                kept = json.dumps({**slip, "secret": "•"}, ensure_ascii=False)
-                await self.peers.circulation.execute(KeepUnplaced(by=by, digest=digest, document=kept, why=outcome.why))
-        except Unavailable:
-            return self._say(posted, 503, "try again")
-        observe(self.peers.metrics, self.protocol, caller.agency, by.message, "in", (self.peers.now() - began).total_seconds())
-        return self._say(posted, 409, outcome.why) if isinstance(outcome, Refused) else self._say(posted, 200)
+            return self._reply(posted, 400, "no slip")
+        result = await execute_once(self.peers, command, digest, json.dumps({**slip, "secret": "•"}, ensure_ascii=False))
+        return self._reply(posted, 409, result.why) if isinstance(result, Refused) else self._reply(posted, 200)
 
 
 class SlipClient:
@@ -135,39 +101,37 @@ class SlipClient:
     async def deliver(
         self, message: PartnerMessage, partner: Partner, *, unsure: bool = False, look_for: Collection[str] = ()
     ) -> DeliveryResult:
-        line, agency, began = self._line, partner.agency, self._line.seconds()
-        body = json.dumps(write(message, line.agency, line.secrets[agency])).encode()
-        failure = ""
-        try:
-            reply = await line.posts.get(agency, line.post)(terms_of(partner, SlipPartner).url, body, partner.timeout_s)
-        except (NotSent, NoReply) as failed:
-            failure = failed.kind
-            kind = DeliveryKind.UNREACHABLE if isinstance(failed, NotSent) else DeliveryKind.UNKNOWN
-            return DeliveryResult(kind=kind, detail=str(failed))
-        finally:
-            line.note(PartnerExchange(partner=agency, service=message.send, seconds=line.seconds() - began, failure=failure))
+        slip = write(message, self._line.agency, self._line.secrets[partner.agency])
+        reply = await self._line.send(partner, message.send, partner.url, json.dumps(slip).encode())
+        if isinstance(reply, DeliveryResult):
+            return reply
         refused = str(json.loads(reply.body)["refused"]) if reply.status in (401, 409) else ""
         return DeliveryResult(kind=KINDS.get(reply.status, DeliveryKind.UNKNOWN), problem=refused)
 
 
 async def replay(peers: Peers, agency: str, digest: str, document: str) -> str | Refused:
     slip = json.loads(document)
-    by = Actor(who=agency, channel=peers.protocol, message=slip["say"], corr=digest[:12])
-    outcome = await peers.circulation.execute(read(slip, agency, by, judged=True))
-    return outcome if isinstance(outcome, Refused) else ""
+    by = Actor(who=agency, channel=peers.protocol, message=slip["say"], corr=digest[:CORR])
+    result = await peers.circulation.execute(read(slip, by, judged=True))
+    return result if isinstance(result, Refused) else ""
 
 
 def open_entrances(peers: Peers, house: House) -> dict[str, DocumentSite]:
     return {"listen": DocumentSite(Slips(peers), house.bounds, house.reactor, house.balancers)}
 
 
-TRAITS = Traits(decides_apart=True, tells=SAYS, looks=False, renewal_modes=("local_then_notify",))
+TRAITS = Traits(
+    decides_apart=True,
+    tells=frozenset(map(Notification, (Notification.ASK_LENDER, *EVENTS))),
+    looks=False,
+    renewal_modes=("local_then_notify", "ask_first"),
+)
 HELLO = DoctorRow(name="slip.hello", tries="posts a slip of greeting", advice="Ask the library whether its slips are read.")
 
 
 async def greet(report: Report, line: Line, partner: Partner) -> None:
     body = json.dumps({"from": line.agency, "secret": line.secrets[partner.agency], "say": "hello"}).encode()
-    reply = await line.post(terms_of(partner, SlipPartner).url, body, partner.timeout_s)
+    reply = await line.post(partner.url, body, partner.timeout_s)
     (report.ok if reply.status == 200 else report.fail)(HELLO.name, f"HTTP {reply.status}")
 
 
