@@ -15,6 +15,7 @@ from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, decode, encode,
 
 STANDARD = DIALECTS["standard"]
 SETS = ("big5hkscs", "big5", "gbk", "gb18030", "shift_jis", "utf-8", "cp850")
+TAGS = ("AU", "AF", "AY", "AY4", "AZ")
 HEAD = f"64{' ' * 14}00120170301    100000{'0001' * 6}AOHKU|AAP1|"
 
 
@@ -33,22 +34,31 @@ def is_carried(letter: str, encoding: str) -> bool:
 
 
 @cache
-def letters(encoding: str) -> st.SearchStrategy[str]:
-    """Texts that the character set has."""
+def texts(encoding: str) -> st.SearchStrategy[str]:
+    """Texts that the character set has.
+
+    Most are made of what looks like the structure of a line if it is read as bytes: letters that contain the byte of the
+    delimiter, and the tags of fields and of the seal.
+    """
     alphabet = [letter for letter in map(chr, range(0x21, 0x10000)) if is_carried(letter, encoding)]
-    texts = st.text(st.sampled_from(alphabet), min_size=1, max_size=12)
-    return texts.filter(lambda text: text.encode(encoding).decode(encoding) == text)
+    with_a_bar = [letter for letter in alphabet if b"|" in letter.encode(encoding)]
+    pieces = st.sampled_from([*(with_a_bar or alphabet)]) | st.sampled_from(TAGS) | st.sampled_from(alphabet)
+    joined = st.lists(pieces, min_size=1, max_size=6).map("".join)
+    return joined.filter(lambda text: text.encode(encoding).decode(encoding) == text)
 
 
 encodings = st.sampled_from(SETS)
 
 
-@given(encodings.flatmap(lambda name: st.tuples(st.just(name), st.lists(letters(name), min_size=1, max_size=3), letters(name))))
+@given(encodings.flatmap(lambda name: st.tuples(st.just(name), st.lists(texts(name), min_size=1, max_size=3), texts(name))))
 def test_relayed_text_and_ours_decode_to_exactly_both(case: tuple[str, list[str], str]) -> None:
     encoding, theirs, ours = case
     dialect = spoken_in(encoding)
     for ended in (True, False):
         text = HEAD + "|".join(f"AU{title}" for title in theirs) + ("|" if ended else "")
+        unchanged = seal_body(text.encode(encoding), Sip2Message("63", sequence="4", checked=True), dialect)
+        assert (decode(unchanged, dialect).all("AU"), decode(unchanged, dialect).sequence) == (tuple(theirs), "4")
+        assert "|AY4AZ" in unchanged.decode(encoding)
         merged = patch_body(text.encode(encoding), {"charged_items_count": "0009"}, [("AU", ours), ("AF", ours)], dialect)
         line = seal_body(merged, Sip2Message("63", sequence="4", checked=True), dialect)
         heard = decode(line, dialect)
