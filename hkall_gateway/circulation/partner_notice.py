@@ -99,7 +99,10 @@ def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Reque
     of finding a book that was lost or claimed returned. A notice about a broker's request is refused only if we have scanned
     the copy. Without a scan, our record consists of the broker's own messages.
     """
-    other = _other_request(context.unit, notice, request) or _request_of_number(context.unit, notice, request)
+    # A shipment brings the copy again, so it contradicts whoever has it. Other news of a past attempt are merely late.
+    is_past = news is not News.SHIPPED and _is_copy_of_past_attempt(context.unit, notice, request)
+    other = None if is_past else _other_request(context.unit, notice, request)
+    other = other or _request_of_number(context.unit, notice, request)
     scanned_at = context.unit.journal.last_scan(request.id)
     if other is None:
         if notice.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
@@ -240,7 +243,7 @@ def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) ->
 
     Requests for the same title do not count: a lender may send a different copy from the one requested.
     """
-    if notice.item is None or notice.item == request.item or _is_copy_of_past_attempt(unit, notice, request):
+    if notice.item is None or notice.item == request.item:
         return None
     holders = unit.requests.open_with_item(notice.item.barcode, notice.item.agency)
     holder = next((holder for holder in holders if holder.id != request.id), None)

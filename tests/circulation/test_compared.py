@@ -125,6 +125,30 @@ def test_broker_naming_one_request_and_the_copy_of_another_is_held(library: Desk
     assert [library.request(one.id).position for one in (lent, other)] == [P.SHIPPED, P.SHIPPED]
 
 
+def test_shipment_under_the_number_of_an_ended_request_is_held_while_another_has_the_copy(library: DeskWorld) -> None:
+    ended = ask_dune(library)
+    say(library, NEWS_KINDS["request_cancelled"], **ours(ended))
+    say(library, NEWS_KINDS["request_cancelled"], partner="HKUST", item=None, **ours(library.request(ended.id)))
+    coming = ask_dune(library, "UG2")
+    ship(library, coming, "2017-03-01 11:00")
+    answer = say(library, ItemShipped, at=library.now, **ours(ended))
+    assert isinstance(answer, Refused)
+    assert (answer.why, answer.held) == (Reason.CONTRADICTS_US, True)
+    assert library.count() == 2
+
+
+def test_late_decline_of_a_copy_that_another_request_has_meanwhile_is_late(library: DeskWorld) -> None:
+    ended = ask_dune(library)
+    say(library, NEWS_KINDS["request_cancelled"], **ours(ended))
+    say(library, NEWS_KINDS["request_cancelled"], partner="HKUST", item=None, **ours(library.request(ended.id)))
+    coming = ask_dune(library, "UG2")
+    ship(library, coming, "2017-03-01 11:00")
+    answer = say(library, NEWS_KINDS["request_cancelled"], at=library.now, **ours(ended))
+    assert not isinstance(answer, Refused)
+    assert answer.late
+    assert library.request(coming.id).flags == ""
+
+
 # ---- a broker and a copy that is here
 
 
