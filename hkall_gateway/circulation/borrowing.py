@@ -66,6 +66,7 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
         placed_by: AgencyId of the caller's RequestId. `placed_id` is the RequestId's value.
         need_before: Last day on which the patron can use the book. The request expires after this day.
         staff: Whether staff place the request, which allows a second request for the same title.
+        asks_first: Whether a second request is refused to staff too, until they have been asked.
         item: Copy that the caller named. If `volume` is empty, any copy of the same volume is requested (R8).
     """
 
@@ -79,6 +80,7 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
     hold: bool = False
     need_before: date | None = None
     staff: bool = False
+    asks_first: bool = False
     reopened_from: str = ""
     item: ItemKey | None = None
 
@@ -155,7 +157,8 @@ def _decide_request(
     )
     took, blocks = counts(context, borrower), patron_blocks(context, borrower.barcode)
     rules = context.library.policy
-    return policy.may_request(borrower, wanted, took, rules, context.now, staff=command.staff, blocks=blocks), ranked
+    may_repeat = command.staff and not command.asks_first
+    return policy.may_request(borrower, wanted, took, rules, context.now, staff=may_repeat, blocks=blocks), ranked
 
 
 def about_title(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
 from hkall_gateway.circulation.command import Asked, Command, Context, InboxKey, Job, Library, Query, in_context
-from hkall_gateway.circulation.idempotency import once
+from hkall_gateway.circulation.idempotency import Overtaken, once
 from hkall_gateway.circulation.ports import AWAY, NO_PATRON, BorrowerFacts, LocalSystem
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
@@ -18,24 +17,9 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.expiry import without
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.queries import request_history
-from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.deadline import current
 from hkall_gateway.rules.partners import Partner
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Result: the command was not run, because the journal has lines that are newer than the caller's page."""
-
-    lines: tuple[JournalRow, ...]
-
-
-def changes_since(context: Context, request: str, seen: int) -> Changed | None:
-    """Return the journal lines about a request after the line `seen`, or None if there are none."""
-    newer = request_history.changes_since(context.unit, request, seen)
-    return Changed(newer) if newer else None
-
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result")
@@ -73,18 +57,21 @@ class Circulation:
     async def execute(self, command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused: ...
 
     @overload
-    async def execute(self, command: Command[Facts, Result], *, since: int) -> Result | Refused | Changed: ...
+    async def execute(
+        self, command: Command[Facts, Result], *, inbox: InboxKey | None = None, since: int
+    ) -> Result | Refused | Overtaken: ...
 
     async def execute(
         self, command: Query[Facts, Result] | Command[Facts, Result], *, inbox: InboxKey | None = None, since: int | None = None
-    ) -> Result | Refused | Changed:
+    ) -> Result | Refused | Overtaken:
         """Execute a command or a query in one transaction.
 
         If the message behind the call has a deadline, the deadline is checked once the locks are held.
 
         Args:
             command: The command or query. Its row of the registry names the handler.
-            inbox: Key of a document that may be repeated. A repetition gets the stored reply while the effect still holds.
+            inbox: Key of a document or form that may be repeated. A repetition gets the stored reply while the effect holds.
+                A command whose row says that it is repeatable needs none.
             since: Last journal line about `command.request` that the caller has seen. Newer lines prevent the execution.
 
         Raises:
@@ -104,22 +91,26 @@ class Circulation:
         if gathered is not None and gathered.card and handler.under_card is not None:
             subject = handler.under_card(subject, gathered.card)
 
-        def decide(context: Context) -> Result | Refused:
+        def decide(context: Context) -> Result | Refused | Overtaken:
+            if since is not None:
+                newer = request_history.changes_since(context.unit, subject.request, since)
+                if newer:
+                    return Overtaken(lines=newer)
             facts = () if gathered is None else (gathered.read(context.unit),)
             return cast("Result | Refused", handler.run(context, subject, *facts))
 
-        def work(unit: UnitOfWork) -> Result | Refused | Changed:
+        key = None if handler.repeatable else inbox
+
+        def work(unit: UnitOfWork) -> Result | Refused | Overtaken:
             context = Context(unit, library, now)
-            if since is not None and (newer := changes_since(context, subject.request, since)) is not None:
-                return newer
-            return decide(context) if inbox is None else once(context, inbox, decide)
+            return decide(context) if key is None else once(context, key, decide)
 
         locks = handler.locks(subject) if handler.locks is not None else LockSet()
         if handler.reads_only:
             return await self.store.read(work, patron=locks.patron, is_long=handler.is_long)
-        if inbox is not None:
-            locks = locks._replace(document=(inbox.agency, inbox.digest))
-        repeatable = handler.repeatable or inbox is not None
+        if key is not None:
+            locks = locks._replace(document=(key.agency, key.digest))
+        repeatable = handler.repeatable or key is not None
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 
     def explain(

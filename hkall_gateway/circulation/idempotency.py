@@ -6,6 +6,7 @@ Every stored result type has a rule here that checks its effect. If the effect n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -20,6 +21,7 @@ from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.db import inbox
+from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.policy import is_out, renewal_stands
@@ -27,6 +29,14 @@ from hkall_gateway.rules.positions import FINAL, LENDING_ONLY, PATRON_CANCELLED,
 from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 
 P = Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overtaken:
+    """Result: the command was not run, because the journal has lines that are newer than the caller's page."""
+
+    lines: tuple[JournalRow, ...]
+
 
 TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = {
     result: with_check_in(result) for result in Arrival if result is not Arrival.AGAIN
@@ -108,8 +118,8 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> 
     """Run `work(context)` for a new document. Return the stored reply for a repetition while its effect holds.
 
     If the effect was undone meanwhile (a renewal recalled, a returned copy lent again), the repetition is processed anew.
-    Refusals are not stored, because they change no data, and neither are renewals that await the lender's decision, so their
-    repetitions are decided again. The reply to "renew all" holds while each of its renewals holds.
+    What changed no data is not stored: refusals, and commands of a page that was overtaken. Nor are renewals that await the
+    lender's decision. Their repetitions are decided again. The reply to "renew all" holds while each of its renewals holds.
     """
     unit, now = context.unit, context.now
     if kept := inbox.find(unit, key.agency, key.digest, now):
@@ -117,7 +127,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> 
         if all(_part_holds(unit, part) for part in parts(before)):
             return before
     result = work(context)
-    is_decided = not isinstance(result, Refused) and not (isinstance(result, Renewed) and result.pending)
+    is_decided = not isinstance(result, Refused | Overtaken) and not (isinstance(result, Renewed) and result.pending)
     outcome, until = to_json(result) if is_decided else "", now + timedelta(seconds=key.keep_s)
     inbox.keep(unit, key.agency, key.digest, outcome, until, now)
     return result

@@ -265,7 +265,8 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     cards.NoteProperties.handled_by(
         cards.note_properties, lambda c: _lock_item(c.barcode), faces=TERMINALS),
     patron_record.ChooseHistory.handled_by(
-        patron_record.choose_history, lambda c: LockSet(c.card), faces=Face.PATRON_PAGES),
+        patron_record.choose_history, lambda c: LockSet(c.card),
+        faces=Face.PATRON_PAGES, repeatable=True),
     fines.Pay.decided_by(
         lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card),
         faces=TERMINALS | PARTNERS | STAFF_PAGES | COMMAND_LINE, staff=CLERK,

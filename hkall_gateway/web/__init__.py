@@ -17,8 +17,9 @@ How to add a page, for example `/staff/explain`:
    registry names the role.
    Refusals are returned as values, and so is TRY_AGAIN: show them on the page. After a successful POST, `redirect(…, 303)`.
 2. The template: `templates/staff/explain.html` extends `base.html`, sets the blocks `title` and `main`, and has one `<h1>`.
-   Every form has `{{ csrf() }}` (`{% from "parts.html" import csrf with context %}`). The Content-Security-Policy forbids
-   inline scripts and styles. Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time),
+   Every form has `{{ form_tokens() }}` (`{% from "parts.html" import form_tokens with context %}`): a form that is sent
+   twice gets the first result. The Content-Security-Policy forbids inline scripts and styles.
+   Texts are `{{ _("…") }}`. Filters: `day` (16 March 2017 (Thursday)), `moment` (with the time),
    `clock`, `money`. `parts.html` also has `badge` and `notice` in the three tones, and `rule` (a link to /help).
 3. The menu: add a row to MENU in `web/layout.py`, or to PUBLIC_MENU for a page in `web/patron/`. A page for patrons that
    needs no login returns `kept(…)` (`web/patron/home.py`).

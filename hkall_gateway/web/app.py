@@ -53,8 +53,10 @@ def make_app(services: WebServices) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["problem"] = problem
-    for function in (labels.word, labels.flag_words, labels.job_words, labels.message_words, labels.reason_in_words, in_words):
+    for function in (labels.word, labels.flag_words, labels.job_words, labels.message_words, labels.reason_in_words):
         app.jinja_env.globals[function.__name__] = function
+    app.jinja_env.globals["in_words"] = in_words
+    app.jinja_env.globals["form_key"] = incoming.form_key
     app.jinja_env.globals["WORDS"] = labels.WORDS
     paths.install(app)
     app.before_request(_begin_request)  # runs before the checks, since error pages show the request number

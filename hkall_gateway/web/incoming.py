@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import date
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
 
-from flask import Flask, abort, request
+from flask import Flask, abort, g, request
 
+from hkall_gateway.circulation.command import Command, InboxKey
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text
 
@@ -16,6 +20,13 @@ DEEPEST: Final = 32
 """Maximum nesting of a JSON document. API bodies have two levels."""
 _SURROGATE: Final = re.compile(rb"(?i)(?:%ED|\xed)(?:%[AB][0-9A-F]|[\xa0-\xbf])")
 """Matches a surrogate in UTF-8, also percent-encoded. The raw bytes are searched, since Werkzeug decodes it to U+FFFD."""
+
+FORM_KEY: Final = "form_key"
+"""The form field that names one rendering of a page."""
+INBOX: Final = "web"
+"""The agency under which the inbox keeps the results of forms."""
+KEPT_S: Final = 24 * 3600
+"""Seconds for which a form that is sent again gets the first result."""
 
 LONGEST: Final = 500
 MOST_CENTS: Final = 10_000_000
@@ -53,6 +64,28 @@ def _every_text() -> Iterator[str]:
         if not level:
             return
     abort(400)
+
+
+def form_key() -> str:
+    """Return the key for the forms of the page that is being rendered: random, and new for each rendering."""
+    if "form_key" not in g:
+        g.form_key = secrets.token_urlsafe(12)
+    key: str = g.form_key
+    return key
+
+
+def key_of_form(command: Command[Any, Any]) -> InboxKey | None:
+    """Return the inbox key of a command of the submitted form, or None if the request has no form with a key.
+
+    A form that is sent twice makes the same commands with the same keys. What was typed differently makes another command.
+    """
+    given = typed(FORM_KEY)
+    if not given:
+        return None
+    asked: Any = command
+    wanted = [(field.name, getattr(asked, field.name)) for field in fields(asked) if field.name != "by"]
+    parts = (given, asked.by.who, type(command).__name__, repr(wanted))
+    return InboxKey(agency=INBOX, digest=sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest(), keep_s=KEPT_S)
 
 
 def typed(name: str, longest: int = LONGEST) -> str:

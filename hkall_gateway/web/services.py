@@ -10,8 +10,9 @@ from typing import Any, Final, TypeVar, cast, overload
 
 from flask import current_app
 
-from hkall_gateway.circulation.circulation import Changed, Circulation
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Answer, Asked, Command, Facts, InboxKey, Library, Query, Result, in_context
+from hkall_gateway.circulation.idempotency import Overtaken
 from hkall_gateway.circulation.ports import LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
@@ -23,6 +24,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.bridge import Bridge
+from hkall_gateway.web.incoming import key_of_form
 from hkall_gateway.web.visits import Visits
 
 EXTENSION: Final = "hkall"
@@ -148,15 +150,16 @@ def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -
 
 
 @overload
-def execute(command: Command[Facts, Result], *, since: int) -> Result | Refused | Changed: ...
+def execute(command: Command[Facts, Result], *, since: int) -> Result | Refused | Overtaken: ...
 
 
 def execute(
     command: Command[Facts, Result] | Query[Facts, Result], *, inbox: InboxKey | None = None, since: int | None = None
-) -> Result | Refused | Changed:
+) -> Result | Refused | Overtaken:
     """Return the result of a command or query, or TRY_AGAIN if it did not start in time and was dropped.
 
-    A question is answered in a snapshot, on a database connection of the page's thread.
+    A command of a form that was sent before gets the first result. A question is answered in a snapshot, on a database
+    connection of the page's thread.
 
     Raises:
         GatewayTimeout: The command has started but did not finish in time. It ends the page.
@@ -167,9 +170,10 @@ def execute(
         return cast("Result", web.bridge.read(in_context(command.answer, web.library(), web.now())))
     if isinstance(command, Query):
         return web.bridge.run(web.circulation.execute(command))
+    key = inbox or key_of_form(command)
     if since is not None:
-        return web.bridge.run(web.circulation.execute(command, since=since))
-    return web.bridge.run(web.circulation.execute(command, inbox=inbox))
+        return web.bridge.run(web.circulation.execute(command, inbox=key, since=since))
+    return web.bridge.run(web.circulation.execute(command, inbox=key))
 
 
 def run(procedure: Coroutine[Any, object, T]) -> T | Refused:

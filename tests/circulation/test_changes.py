@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.circulation.borrowing import Requested
-from hkall_gateway.circulation.circulation import Changed
 from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.idempotency import Overtaken
 from hkall_gateway.circulation.results import DeliveryResult, Done
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.actions import Act, Reopen
@@ -50,7 +50,7 @@ def test_second_command_on_the_same_displayed_state_reports_the_first_change(des
     both = seen(desk)
     desk.ask(desk.circulation.execute(Act(by=CLERK, request="R1", action="lend"), since=both))
     second = desk.ask(desk.circulation.execute(Act(by=CLERK, request="R1", action="return_unused"), since=both))
-    assert isinstance(second, Changed)
+    assert isinstance(second, Overtaken)
     assert [(line.event, line.who, line.target) for line in second.lines] == [("CHECK_OUT", "mei", "ON_LOAN")]
     assert desk.request().position is P.ON_LOAN
 
@@ -72,4 +72,4 @@ def test_ended_request_is_reopened_once(desk: DeskWorld) -> None:
     desk.store.now(UnitOfWork.force, given, P.CLOSED, desk.now, CLERK, "test")
     command, before = Reopen(by=CLERK, request="R1", reason="found again"), seen(desk)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
-    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)
+    assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Overtaken)

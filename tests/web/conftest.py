@@ -42,6 +42,7 @@ HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 """A fast hash, since hundreds of tests log in."""
 NAMES = {"en": "HKU Libraries", "zh-Hant": "香港大學圖書館"}
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+FORM_KEY = re.compile(r'name="form_key" value="([^"]+)"')
 
 
 def settings(**changed: Any) -> WebSettings:
@@ -84,9 +85,15 @@ class Browser:
 
     def post(self, path: str, at: str = "", **fields: str) -> TestResponse:
         """Send the form of the page `at` (or of `path`) with these fields."""
-        found = TOKEN.search(self.get(at or path).text)
-        assert found, f"{at or path} has no form"
-        return self.send(path, csrf_token=found[1], **fields)
+        return self.send(path, **{**self.hidden_fields(at or path), **fields})
+
+    def hidden_fields(self, at: str) -> dict[str, str]:
+        """Load a page, and return the hidden fields that all of its forms have."""
+        page = self.get(at).text
+        token, key = TOKEN.search(page), FORM_KEY.search(page)
+        assert token, f"{at} has no form"
+        assert key, f"{at} has no form"
+        return {"csrf_token": token[1], "form_key": key[1]}
 
     def send(self, path: str, **fields: str) -> TestResponse:
         """Send fields without loading a page first."""

@@ -186,13 +186,13 @@ def test_payment_for_a_lost_book_leaves_older_charges(site: Site) -> None:
 
 
 def test_two_lost_books_of_one_price_are_both_paid_when_the_page_is_shown_again(site: Site) -> None:
-    """The back button shows the page as it was, with the same transaction in its forms."""
+    """The back button shows the page as it was, with the same key in its forms."""
     loan(site)
     given(site, P.ON_LOAN, "R-2", item_barcode="C2")
     clerk = site.staff()
     address = page_of(clerk)
     for number in ("R-1", "R-2"):
-        paid = {"action": "lost", "request": number, "dollars": "450", "paid": "1", "transaction": "T-1"}
+        paid = {"action": "lost", "request": number, "dollars": "450", "paid": "1", "form_key": "T-1"}
         assert clerk.post(f"{address}/act", at=address, **paid).status_code == 303
     assert owed(site) == 0
 
@@ -202,7 +202,7 @@ def test_lost_book_is_marked_and_paid_although_we_owe_the_patron(site: Site) -> 
     owing(site, cents=-2000)
     clerk = site.staff()
     address = page_of(clerk)
-    lost = {"action": "lost", "request": "R-1", "dollars": "450", "transaction": "T-1"}
+    lost = {"action": "lost", "request": "R-1", "dollars": "450", "form_key": "T-1"}
     assert clerk.post(f"{address}/act", at=address, **lost, paid="1").status_code == 303
     assert (owed(site), site.world.request("R-1").lost_on is not None) == (-2000, True)
 
@@ -212,7 +212,7 @@ def test_lost_book_stays_unmarked_when_its_payment_fails(site: Site, monkeypatch
     monkeypatch.setattr(actions, "pay", lambda *_: Refused(why=Reason.TRY_AGAIN))
     clerk = site.staff()
     address = page_of(clerk)
-    paid = {"action": "lost", "request": "R-1", "dollars": "450", "paid": "1", "transaction": "T-1"}
+    paid = {"action": "lost", "request": "R-1", "dollars": "450", "paid": "1", "form_key": "T-1"}
     assert clerk.post(f"{address}/act", at=address, **paid).status_code == 500
     assert (owed(site), site.world.request("R-1").lost_on) == (0, None)
 
@@ -225,7 +225,7 @@ def test_price_that_is_named_after_the_fee_is_paid_too(site: Site) -> None:
     clerk = site.staff()
     address = page_of(clerk)
     for price in ("", "450"):
-        paid = {"action": "lost", "request": "R-1", "dollars": price, "paid": "1", "transaction": "T-1"}
+        paid = {"action": "lost", "request": "R-1", "dollars": price, "paid": "1", "form_key": "T-1"}
         assert clerk.post(f"{address}/act", at=address, **paid).status_code == 303
     assert owed(site) == 0
 

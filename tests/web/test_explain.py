@@ -96,7 +96,7 @@ def test_each_question_has_its_form(site: Site, question: str) -> None:
     shown = html.fromstring(site.staff("clerk").get(f"{EXPLAIN}?question={question}").text)
     (one,) = [row for row in QUESTIONS if row.name == question]
     named = {e.get("name") for e in shown.xpath("//main//form//*[@name]")}
-    assert named == {*one.fields, "at", "question", "csrf_token"}
+    assert named == {*one.fields, "at", "question", "csrf_token", "form_key"}
     assert all(shown.xpath(f"//label[@for='{name}']") for name in (*one.fields, "at"))
 
 

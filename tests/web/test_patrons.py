@@ -187,7 +187,7 @@ def test_payment_reduces_the_balance(site: Site) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
-    answer = browser.post(f"{address}/pay", at=address, amount="2.50", transaction="t1")
+    answer = browser.post(f"{address}/pay", at=address, amount="2.50", form_key="t1")
     assert answer.status_code == 303
     assert owed(site) == 1000
     assert "Taken: HK$2.50" in browser.get(answer.headers["Location"]).text
@@ -198,7 +198,7 @@ def test_resubmitted_payment_is_accepted_once(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     for _ in range(2):
-        assert browser.post(f"{address}/pay", at=address, amount="2.50", transaction="t1").status_code == 303
+        assert browser.post(f"{address}/pay", at=address, amount="2.50", form_key="t1").status_code == 303
     assert owed(site) == 1000
 
 
@@ -220,7 +220,7 @@ def test_invalid_amount_is_refused(site: Site, amount: str, code: int) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
-    answer = browser.post(f"{address}/pay", at=address, amount=amount, transaction="t1")
+    answer = browser.post(f"{address}/pay", at=address, amount=amount, form_key="t1")
     assert answer.status_code == code
     assert 'role="alert"' in answer.text
     assert owed(site) == 1250
@@ -245,7 +245,7 @@ def test_refund_that_we_owe_is_shown_beside_a_fine_and_given_back_once(site: Sit
     assert "We owe the patron: HK$300.00" in page
 
     for _ in range(2):
-        answer = browser.post(f"{address}/refund", at=address, amount="300", transaction="box-7")
+        answer = browser.post(f"{address}/refund", at=address, amount="300", form_key="box-7")
         assert answer.status_code == 303
 
     page = browser.get(answer.headers["Location"]).text

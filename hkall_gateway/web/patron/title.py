@@ -23,6 +23,7 @@ from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import authors_of
 from hkall_gateway.web.i18n import N_, gettext, place_name
+from hkall_gateway.web.incoming import INBOX
 from hkall_gateway.web.labels import WORDS, notice, rule_of, sentence, shown_refusal, status_words, word
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
@@ -128,7 +129,6 @@ def _is_ours(one: CopySeen) -> bool:
 
 REPEATED_S: Final = 900
 """Seconds within which a repetition (a second tab, the back button, a double click) gets the first request's reply."""
-INBOX: Final = "web"
 
 
 @REQUEST.get("/title/<title:bib_id>/request")

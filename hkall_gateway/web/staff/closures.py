@@ -14,7 +14,7 @@ from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.incoming import typed, typed_day
+from hkall_gateway.web.incoming import FORM_KEY, INBOX, typed, typed_day
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import execute, run, services
 from hkall_gateway.web.sessions import actor, needs
@@ -76,6 +76,9 @@ def due_dates() -> str | Response | tuple[str, int]:
 
 
 def _redirect_moved(moved: int) -> Response:
+    """Report how many dates the form has moved. A form that is sent again moves none, and reports what the first one did."""
+    if key := typed(FORM_KEY):
+        moved = int(services().visits.first_use(INBOX, f"moved:{key}", str(moved)))
     return redirect(url_for("closures.page", moved=moved), 303)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
@@ -27,7 +26,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Title
 from hkall_gateway.web.i18n import LANGUAGES, gettext
-from hkall_gateway.web.incoming import cents_of, typed
+from hkall_gateway.web.incoming import FORM_KEY, cents_of, typed
 from hkall_gateway.web.labels import COMMANDS, category_words, rule_of, sentence
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
@@ -35,7 +34,7 @@ from hkall_gateway.web.staff import requests
 
 PAGES = Blueprint("patrons", __name__)
 
-FIELDS: Final = ("q", "bib_id", "volume", "pickup", "amount", "fine", "transaction")
+FIELDS: Final = ("q", "bib_id", "volume", "pickup", "amount", "fine")
 
 
 @PAGES.get("/staff/patrons")
@@ -84,7 +83,7 @@ def page(number: str) -> str:
 @PAGES.post("/staff/patrons/<number>/request")
 @needs(RequestTitle)
 def place(number: str) -> Response | str | tuple[str, int]:
-    """Search for a title, or request it for the patron. The rules apply, except that a second request is allowed (R11a)."""
+    """Search for a title, or request it for the patron. A second request for a title is placed once staff say so (R11a)."""
     card, form = _find_card(number), request.form
     command = RequestTitle(
         by=actor("place"),
@@ -93,12 +92,14 @@ def place(number: str) -> Response | str | tuple[str, int]:
         volume=typed("volume"),
         pickup_location=typed("pickup"),
         staff=True,
+        asks_first="another" not in form,
     )
     if not command.bib_id:
         return _render_patron(number, card, form=form, titles=_find_titles(typed("q", 200)))
     outcome = execute(command)
     if isinstance(outcome, Refused):
-        return _render_patron(number, card, refused=outcome, form=form), 409
+        asks = outcome.why is Reason.DUPLICATE_REQUEST
+        return _render_patron(number, card, refused=None if asks else outcome, form=form, asks_another=asks), 409
     assert isinstance(outcome, Requested)
     return _redirect_to_patron(number, placed=outcome.request)
 
@@ -122,8 +123,7 @@ def act(number: str) -> Response | tuple[str, int]:
     cents = cents_of(price) if price else None
     if price and cents is None:
         return _render_patron(number, card, error=gettext("This is no amount.")), 400
-    # All forms of a page have the same transaction, and the back button shows the page again after a payment.
-    payer, transaction = (card, f"{typed('transaction', 40)} {loan.id}") if "paid" in request.form else ("", "")
+    payer, transaction = (card, f"{typed(FORM_KEY)} {loan.id}") if "paid" in request.form else ("", "")
     outcome = execute(Act(by=actor(name), request=loan.id, cents=cents, action=name, card=payer, transaction_id=transaction))
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome), 409
@@ -138,7 +138,7 @@ def pay(number: str) -> Response | tuple[str, int]:
     card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
     if not cents:
         return _render_patron(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
-    command = Pay(by=actor("pay"), card=card, cents=cents, transaction_id=typed("transaction", 40), fine=whole_number(fine))
+    command = Pay(by=actor("pay"), card=card, cents=cents, transaction_id=typed(FORM_KEY), fine=whole_number(fine))
     outcome = execute(command)
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome, form=request.form), 409
@@ -154,7 +154,7 @@ def refund(number: str) -> Response | tuple[str, int]:
     cents = cents_of(typed("amount"))
     if not cents:
         return _render_patron(number, card, error=gettext("Type an amount, like 12.50.")), 400
-    command = Refund(by=actor("refund"), card=card, cents=cents, transaction_id=typed("transaction", 40))
+    command = Refund(by=actor("refund"), card=card, cents=cents, transaction_id=typed(FORM_KEY))
     outcome = execute(command)
     if isinstance(outcome, Refused):
         return _render_patron(number, card, refused=outcome), 409
@@ -244,6 +244,7 @@ def _render_patron(
     refused: Refused | None = None,
     form: Mapping[str, str] | None = None,
     titles: Sequence[FoundTitle | Title] | None = None,
+    asks_another: bool = False,
 ) -> str:
     seen = _see_patron(card) or abort(503)
     refusal = seen.seen.refusal
@@ -255,6 +256,7 @@ def _render_patron(
         form={one: (form or {}).get(one, "") for one in FIELDS},
         placed=request.args.get("placed", "")[:40],
         titles=titles,
+        asks_another=asks_another,
         done=COMMANDS.get(request.args.get("done", ""), ""),
         note=requests.NOTES.get(request.args.get("note", ""), ""),
         category=category_words(seen.borrower.category) if seen.borrower else "",
@@ -265,7 +267,6 @@ def _render_patron(
         why_rule=rule_of(refusal) if refusal else "",
         error=sentence(refused) if refused else error,
         error_rule=rule_of(refused) if refused else "",
-        transaction=secrets.token_urlsafe(12),
         places=services().library().pickup_locations,
         language_names=LANGUAGES,
         supervisor=may(StaffRole.SUPERVISOR),

@@ -9,7 +9,7 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.circulation import Changed
+from hkall_gateway.circulation.idempotency import Overtaken
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, losses
 from hkall_gateway.circulation.staff.actions import Act, Reopen
@@ -54,7 +54,7 @@ class Given:
     fields: dict[str, str] = field(default_factory=dict)
     error: str = ""
     rule: str = ""
-    changed: Changed | None = None
+    changed: Overtaken | None = None
 
 
 NOTES: Final = MappingProxyType(
@@ -108,7 +108,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
         return _render_request(number, Given(fields=given, error=command)), 422
     newest = whole_number(typed("seen"), LONG) or 0
     answer = execute(command, since=newest)
-    if isinstance(answer, Changed):
+    if isinstance(answer, Overtaken):
         return _render_request(number, Given(fields=given, changed=answer)), 409
     if isinstance(answer, Refused):
         return _render_request(number, Given(fields=given, error=sentence(answer), rule=rule_of(answer))), 422
