@@ -27,6 +27,7 @@ IN_THE_EVENT: Final = frozenset(
     {
         "alert",
         "expired_pickup",
+        "held",
         "id",
         "kind",
         "language",
