@@ -208,8 +208,11 @@ def judge_habit(sheet: Sheet, check: str, results: Sequence[Result]) -> None:
         sheet.skip(check, not_tried[0]["detail"] if not_tried else "circprobe has no such clause")
         return
 
-    partly = f"; {len(not_tried)} clauses not tried: {not_tried[0]['detail']}" if not_tried else ""
-    sheet.ok(check, CHECKS[check].fine + partly)
+    detail = CHECKS[check].fine
+    if not_tried:
+        numbers = ", ".join(result["number"] for result in not_tried)
+        detail += f"; not tried: {numbers} ({not_tried[0]['detail']})"
+    sheet.ok(check, detail)
 
 
 def withheld_messages(config: GatewayConfig) -> frozenset[str]:

@@ -262,14 +262,20 @@ def check_goes_on(case: Case, expectation: Mapping[str, Any]) -> str:
 
 @checker("repeats")
 def check_repeats(case: Case, expectation: Mapping[str, Any]) -> str:
-    """Want the same document again later, or at least the same service."""
+    """Want the same document again later, or at least the same service about the same things."""
     first, *behind = case.exchanges
     if expectation["repeats"] == "document":
         is_there = any(exchange.sent == first.sent for exchange in behind)
         return "" if is_there else "the same document did not come again"
-    service = documents.read(first.sent).service
-    services = [documents.read(exchange.sent).service for exchange in behind if exchange.sent]
-    return "" if service in services else f"{service} did not come again"
+    asked = _transaction(documents.read(first.sent))
+    later = [_transaction(documents.read(exchange.sent)) for exchange in behind if exchange.sent]
+    return "" if asked in later else f"{asked[0]} did not come again"
+
+
+def _transaction(document: Document) -> tuple[str, str, str]:
+    """Give the service with its item and user; a RequestId may have changed by mistake."""
+    item = document.text(".//ItemIdentifierValue")
+    return document.service, item, document.text(".//UserIdentifierValue")
 
 
 @checker("constant")

@@ -6,6 +6,7 @@ asks for a repetition, stays silent, damages an answer. What the terminal does t
 
 from __future__ import annotations
 
+import select
 import socketserver
 import threading
 import time
@@ -30,6 +31,8 @@ STIMULI = {
     14: "two-messages-shown",
 }
 """What the kit does instead of a plain answer, by the number of the message behind login and 99."""
+
+BETWEEN_SEGMENTS_S = 0.05
 
 ORDINARY = {"23", "63", "17", "11", "09", "29", "65", "15", "37", "35"}
 
@@ -82,6 +85,7 @@ class TerminalJudge(socketserver.ThreadingTCPServer):
 
 class _Connection(socketserver.BaseRequestHandler):
     server: TerminalJudge
+    _is_ahead = False
 
     def handle(self) -> None:
         with self.server.lock:
@@ -96,7 +100,9 @@ class _Connection(socketserver.BaseRequestHandler):
                     if not line.strip():
                         continue
                     # A second message in one segment was sent before the first was answered.
-                    self._turn(session, number, line + b"\r", waited=position == 0)
+                    waited = position == 0 and not self._is_ahead
+                    self._is_ahead = False
+                    self._turn(session, number, line + b"\r", waited=waited)
         except OSError:
             return
 
@@ -113,9 +119,13 @@ class _Connection(socketserver.BaseRequestHandler):
                 stimulus = ""
             moment = time.monotonic()
             recording.turns.append(Turn(number, line, answer, moment, stimulus, waited))
-        for piece in _pieces(answer, stimulus, message):
+        pieces = _pieces(answer, stimulus, message)
+        for piece in pieces:
+            if piece is not pieces[0]:
+                # A terminal that sends on now has taken the first segment for the answer.
+                sends_on, _, _ = select.select([self.request], [], [], BETWEEN_SEGMENTS_S)
+                self._is_ahead = bool(sends_on)
             self.request.sendall(piece)
-            time.sleep(0.03 if stimulus == "split" else 0)
 
 
 def _pieces(answer: bytes, stimulus: str, message: codec.Message) -> list[bytes]:
