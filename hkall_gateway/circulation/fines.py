@@ -15,7 +15,7 @@ from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import fines
-from hkall_gateway.db.fines import OVERDUE
+from hkall_gateway.db.fines import OVERDUE, REFUND
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -121,7 +121,7 @@ class Waive(Command[None, Waived]):
     card: str = ""
 
 
-REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
+REPLACEMENT, PROCESSING, DAMAGE = "replacement", "processing", "damage"
 
 
 def left_to_charge(context: Context, request: Request, day: date) -> int:

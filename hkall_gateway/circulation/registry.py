@@ -17,6 +17,7 @@ from hkall_gateway.circulation import (
     queries,
     recalls,
     returning,
+    settling,
     titles,
 )
 from hkall_gateway.circulation.command import Context, Face, Handler, Library
@@ -162,12 +163,19 @@ async def _reopening_facts(local: LocalSystem, command: actions.Reopen) -> Gathe
     return await local.for_request(command.card, command.bib_id)
 
 
-def _with_debtor(command: fines.Waive, _library: Library) -> Callable[[UnitOfWork], fines.Waive]:
-    def find(unit: UnitOfWork) -> fines.Waive:
+OfCharge = TypeVar("OfCharge", fines.Waive, settling.SettleCharge)
+
+
+def _with_debtor(command: OfCharge, _library: Library) -> Callable[[UnitOfWork], OfCharge]:
+    def find(unit: UnitOfWork) -> OfCharge:
         charged = charge_numbered(unit, command.fine)
         return replace(command, card=charged.patron if charged else "")
 
     return find
+
+
+def _with_payer(command: settling.SettlePayment, _library: Library) -> Callable[[UnitOfWork], settling.SettlePayment]:
+    return lambda unit: replace(command, card=settling.card_of_payment(unit, command.payment) or "")
 
 
 def _with_message(command: unsent.Settle, _library: Library) -> Callable[[UnitOfWork], unsent.Settle] | None:
@@ -372,6 +380,10 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
         faces=STAFF_FACES | COMMAND_LINE, staff=CLERK, resolve=_under_present_card),
     fines.Waive.handled_by(
         fines.waive, lambda c: LockSet(c.card), faces=COMMAND_LINE, resolve=_with_debtor),
+    settling.SettleCharge.handled_by(
+        settling.settle_charge, lambda c: LockSet(c.card), faces=COMMAND_LINE, resolve=_with_debtor),
+    settling.SettlePayment.handled_by(
+        settling.settle_payment, lambda c: LockSet(c.card), faces=COMMAND_LINE, resolve=_with_payer),
     unsent.Settle.handled_by(
         unsent.settle, lambda c: LockSet(request=c.request, channel=c.line),
         faces=STAFF_PAGES | COMMAND_LINE, staff=SUPERVISOR, resolve=_with_message),

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column, func, insert, select, update
 
 from hkall_gateway.db.patrons import Charged
+from hkall_gateway.db.queries.consistency import ChargeSums
 from hkall_gateway.db.tables import FINES, PAYMENTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.vocabulary import Actor, LostRace, Position, Request, Side
 
-OVERDUE = "overdue"
+OVERDUE, REFUND = "overdue", "refund"
 
 
-def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
-    """Charge the patron of the request `cents`, in Hong Kong cents, and return the number of the charge."""
+def charge(
+    unit: UnitOfWork,
+    request: Request,
+    kind: str,
+    cents: int,
+    rule: str,
+    now: datetime,
+    by: Actor,
+    *,
+    payment: int = 0,
+) -> int:
+    """Charge the patron of the request `cents`, in Hong Kong cents, and return the number of the charge.
+
+    A refund is a negative sum. `payment` is the number of the payment that it gives back, if it gives back one.
+    """
     row = {"request": request.id, "patron": request.patron, "kind": kind, "cents": cents, "currency": CURRENCY, "reason": rule}
     due = request.due if kind == OVERDUE else None
     number: int = unit.execute(insert(FINES).values(**row, at=now, due=due).returning(FINES.c.id)).scalar_one()
-    unit.note(request, "CHARGE", {"fine": number, "kind": kind, "cents": cents}, now, by, rule)
+    facts = {"fine": number, "kind": kind, "cents": cents}
+    if payment:
+        facts["payment"] = payment
+    unit.note(request, "CHARGE", facts, now, by, rule)
     return number
 
 
@@ -41,16 +60,53 @@ def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
-def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor, *, rule: str) -> None:
-    """Record a payment of `cents` towards a charge, or, if negative, money given back towards a refund that we owe."""
+def pay_charge(
+    unit: UnitOfWork,
+    fine: Charged,
+    cents: int,
+    now: datetime,
+    by: Actor,
+    *,
+    rule: str,
+    payment: int = 0,
+    reason: str = "",
+) -> None:
+    """Record a payment of `cents` towards a charge, or, if negative, money given back towards a refund that we owe.
+
+    `payment` is the number of an earlier payment that is booked only now, for the `reason`.
+    """
     _add_to_charge(unit, fine, FINES.c.paid_cents, cents)
-    unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, rule)
+    facts: dict[str, object] = {"fine": fine.id, "cents": cents}
+    if payment:
+        facts |= {"payment": payment, "because": reason}
+    unit.note(request_of(unit, fine), "PAY", facts, now, by, rule)
 
 
 def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
     """Waive `cents` of a charge."""
     _add_to_charge(unit, fine, FINES.c.waived_cents, cents)
-    unit.note(_request_of(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
+    unit.note(request_of(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
+
+
+def settle_charge(unit: UnitOfWork, fine: Charged, sums: ChargeSums, reason: str, now: datetime, by: Actor) -> int:
+    """Give a charge the sums that the journal proves, and return the cents that we owe the patron for a surplus.
+
+    Raises:
+        LostRace: Another unit has changed the charge since it was read.
+    """
+    request = request_of(unit, fine)
+    right = {"paid_cents": sums.right_paid_cents, "waived_cents": sums.right_waived_cents}
+    _set_sums(unit, fine, right)
+    unit.note(request, "CHARGE_SETTLED", {"fine": fine.id, **right, "because": reason}, now, by)
+
+    # The journal is a sum of its lines, so that another line takes back what was too much.
+    void_cents = sums.journal_waived_cents - sums.right_waived_cents
+    if void_cents:
+        unit.note(request, "WAIVE", {"fine": fine.id, "cents": -void_cents, "because": reason}, now, by)
+    if sums.surplus_cents:
+        unit.note(request, "PAY", {"fine": fine.id, "cents": -sums.surplus_cents, "because": reason}, now, by)
+        charge(unit, request, REFUND, -sums.surplus_cents, "R45", now, by)
+    return sums.surplus_cents
 
 
 def find_payment(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
@@ -81,13 +137,21 @@ def _add_to_charge(unit: UnitOfWork, fine: Charged, column: Column[int], cents: 
     Raises:
         LostRace: Another unit has changed the charge since it was read.
     """
+    _set_sums(unit, fine, {column: column + cents})
+
+
+def _set_sums(unit: UnitOfWork, fine: Charged, sums: Mapping[Any, Any]) -> None:
     unchanged = (FINES.c.paid_cents == fine.paid_cents, FINES.c.waived_cents == fine.waived_cents)
-    added = unit.execute(update(FINES).where(FINES.c.id == fine.id, *unchanged).values({column: column + cents}))
-    if added.rowcount != 1:
+    written = unit.execute(update(FINES).where(FINES.c.id == fine.id, *unchanged).values(sums))
+    if written.rowcount != 1:
         raise LostRace(f"charge {fine.id}: somebody changed it first")
 
 
-def _request_of(unit: UnitOfWork, fine: Charged) -> Request:
+def request_of(unit: UnitOfWork, fine: Charged) -> Request:
     """Return the request of a charge, or an empty request with the patron's card if the request was deleted."""
-    bare = Request(id=fine.request, side=Side.BORROWING, position=Position.CLOSED, title="", bib_id="", patron=fine.patron)
-    return unit.requests.find(fine.request) or bare
+    return unit.requests.find(fine.request) or no_request(fine.patron, fine.request)
+
+
+def no_request(card: str, number: str = "") -> Request:
+    """Return an empty request, for the journal lines of a charge whose request does not exist."""
+    return Request(id=number, side=Side.BORROWING, position=Position.CLOSED, title="", bib_id="", patron=card)

@@ -66,6 +66,10 @@ class JournalRepository(Repository):
         found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
         return found[0][0]
 
+    def last_event(self, request: str) -> str:
+        """Return the event of a request's last journal line that is no refusal, or "" if it has none."""
+        return next((event for (event,) in _LAST_EVENT.cells(self._connection, of=request)), "")
+
     def noted(self, request: str, event: str) -> tuple[tuple[datetime, Mapping[str, Any]], ...]:
         """Return the time and the facts of a request's journal lines with this event. Anonymised lines have no facts."""
         lines = _NOTED.cells(self._connection, of=request, event=event)
@@ -94,6 +98,13 @@ _HISTORY = CompiledStatement(select(_LINES).order_by(_LINES.c.id))
 _ADD = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
 _LAST_NOTED = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)
+_LAST_EVENT = CompiledStatement(
+    # With plain `id`, PostgreSQL would scan the primary key backwards.
+    select(JOURNAL.c.event)
+    .where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.outcome == "ok")
+    .order_by((JOURNAL.c.id + 0).desc())
+    .limit(1)
 )
 _NOTED = CompiledStatement(
     select(JOURNAL.c.at, JOURNAL.c.detail).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))

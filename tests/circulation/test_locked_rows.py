@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Table
+from sqlalchemy import Table, insert, update
 
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
 from hkall_gateway.circulation.cards import BlockCard, EnableCard, Hold, HoldMode, NoteProperties
@@ -48,6 +48,7 @@ from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled, Ren
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.returning import CheckIn
+from hkall_gateway.circulation.settling import SettleCharge, SettlePayment
 from hkall_gateway.circulation.staff.actions import Act, Reopen
 from hkall_gateway.circulation.staff.closure_changes import CloseDay
 from hkall_gateway.circulation.staff.examinations import RecordExamination
@@ -56,6 +57,7 @@ from hkall_gateway.db.api_tokens import ApiToken
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import (
     CARD_BLOCKS,
+    FINES,
     HOLDINGS,
     METADATA,
     PATRON_CHOICES,
@@ -112,6 +114,19 @@ def refund_owed(library: DeskWorld) -> Command[Any, Any]:
     library.pay(library.owed())
     library.check_in()
     return Refund(by=CLERK, card="UG1", cents=100)
+
+
+def overpaid(library: DeskWorld) -> Command[Any, Any]:
+    command = owing(lambda _: SettleCharge(by=CLERK, fine=1, reason="as the journal says"))(library)
+    library.store.now(lambda unit: unit.execute(update(FINES).values(paid_cents=900)))
+    return command
+
+
+def unbooked_payment(library: DeskWorld) -> Command[Any, Any]:
+    payment = {"patron": "UG1", "who": "kiosk", "cents": 900, "currency": "HKD", "outcome": ""}
+    command = owing(lambda _: SettlePayment(by=CLERK, payment=1, reason="it was taken"))(library)
+    library.store.now(lambda unit: unit.execute(insert(PAYMENTS).values(**payment, at=library.now)))
+    return command
 
 
 def notice(kind: Any, **facts: Any) -> Make:
@@ -263,6 +278,8 @@ EFFECTS: Final[Mapping[type[Any], Make]] = {
     Reopen:           given(P.UNFILLED, lambda _: Reopen(by=CLERK, request="R1", reason="a copy came back")),
     Refund:           refund_owed,
     Waive:            owing(lambda _: Waive(by=CLERK, fine=1, reason="ill")),
+    SettleCharge:     overpaid,
+    SettlePayment:    unbooked_payment,
     Settle:           dead_message,
     MarkBounced:      sent_letter,
     Correct:          corrected,
@@ -307,6 +324,8 @@ REFUSALS: Final[Mapping[type[Any], Make]] = {
     Reopen:           on_loan(lambda _: Reopen(by=CLERK, request="R1", reason="a copy came back")),
     Refund:           lambda _: Refund(by=CLERK, card="UG1", cents=100),
     Waive:            owing(lambda _: Waive(by=CLERK, fine=1, reason=" ")),
+    SettleCharge:     owing(lambda _: SettleCharge(by=CLERK, fine=1, reason=" ")),
+    SettlePayment:    lambda _: SettlePayment(by=CLERK, payment=9, reason="taken"),
     Settle:           lambda _: Settle(by=CLERK, number=9, reason="by telephone", kind="outbox", how="drop"),
     MarkBounced:      lambda _: MarkBounced(by=CLERK, letter=9, request="R1", status="5.1.1"),
     Correct:          lambda library: replace(corrected(library), reason=" "),  # type: ignore[type-var]

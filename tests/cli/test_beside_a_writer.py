@@ -70,6 +70,7 @@ WRITING = {
         "token revoke",
         "fines pay",
         "fines refund",
+        "fines settle",
         "fines waive",
         "bounce",
         "outbox done",

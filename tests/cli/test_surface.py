@@ -33,6 +33,7 @@ DIFFERENCES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "api record RefundBody": (NEW, _REFUNDS),
         "api record RefundDone": (NEW, _REFUNDS),
         "command fines refund": (NEW, _REFUNDS),
+        "command fines settle": (NEW, "every disagreement about money that `doctor` finds can be settled"),
         "api record ChargeRecord.charged_cents": (NEW, _LEDGER),
         "api record ChargeRecord.paid_cents": (NEW, _LEDGER),
         "api record ChargeRecord.waived_cents": (NEW, _LEDGER),

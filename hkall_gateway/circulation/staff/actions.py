@@ -279,11 +279,18 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Put a request into any position of its side, bypassing the life cycle. Send no notifications."""
+    """Put a request into any position of its side, bypassing the life cycle. Send no notifications.
+
+    If it stands there already, the journal says that staff have found it there. This settles a contradiction between the
+    journal and the request.
+    """
+    if command.position is request.position:
+        is_repeated = context.unit.journal.last_event(request.id) == Event.FORCE.name
+        if not is_repeated:
+            context.unit.note(request, Event.FORCE.name, {"reason": command.reason}, context.now, command.by)
+        return staff_result(request, again=is_repeated)
     if command.position is None or not _is_possible_position(context.unit, request, command.position):
         return refuse_position(context, command, request)
-    if command.position is request.position:
-        return staff_result(request, again=True)
     return staff_result(context.unit.force(request, command.position, context.now, command.by, command.reason))
 
 

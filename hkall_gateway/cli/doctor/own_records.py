@@ -13,34 +13,35 @@ from hkall_gateway.app.start_checks.database import open_to_read
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.queries.consistency import MENDS_CREDIT, Disagreement, Mismatch, find_disagreements
+from hkall_gateway.db.queries.consistency import Disagreement, Mismatch, find_disagreements
 
 CHECK: Final = "consistency"
 MOST_LISTED: Final = 20
 """Maximum number of disagreements in one run of doctor. The last finding counts the rest."""
 
-# What is wrong, and the command that settles it or, where staff must decide, that shows the history.
-_TRACE: Final = "`hkall-gateway requests trace {request}`"
+# What is wrong, and the command that settles it.
+_SETTLE_CHARGE: Final = "`hkall-gateway fines settle charge {row} --reason 'as the journal says'`"
+_FORCE: Final = "`hkall-gateway request force {request} --to {stands} --reason"
 _WORDS: Final[Mapping[Mismatch, tuple[str, str]]] = {
     Mismatch.CREDIT_MISSING: (
         "charge {row} of {request} counts {stands} cents as paid, the journal {expected}",
-        f"`hkall-gateway fines waive {{row}} --cents {{cents}} --reason '{MENDS_CREDIT}'`",
+        _SETTLE_CHARGE,
     ),
     Mismatch.CREDIT_UNPROVEN: (
         "charge {row} of {request} counts {stands} cents as paid and waived, the journal {expected}",
-        f"Find out who changed the charge: {_TRACE}.",
+        f"{_SETTLE_CHARGE}; then waive what the patron does not owe.",
     ),
     Mismatch.OVERPAID: (
         "charge {row} of {request} is {expected} cents, and {stands} were taken or waived",
-        f"Pay the rest back; {_TRACE} shows each payment.",
+        f"{_SETTLE_CHARGE}; then pay back what `hkall-gateway fines list` shows as a refund.",
     ),
     Mismatch.PAYMENT_UNUSED: (
         "payment {row} is {stands} cents, and {expected} went to charges at that moment",
-        "`hkall-gateway fines list --patron CARD`, with the card of the payment, then `hkall-gateway fines waive`.",
+        "`hkall-gateway fines settle payment {row} --reason 'it was taken'`",
     ),
     Mismatch.POSITION_UNPROVEN: (
         "{request} is {stands}, and its last move in the journal leads to {expected}",
-        f"{_TRACE}, then `hkall-gateway request force {{request}}` to where the book is.",
+        f"If the book is where the request says: {_FORCE} 'seen there'`; else force it to where the book is.",
     ),
     Mismatch.MESSAGE_ORPHANED: (
         "message {row} ({expected}) is about {request}, which does not exist",
@@ -52,7 +53,7 @@ _WORDS: Final[Mapping[Mismatch, tuple[str, str]]] = {
     ),
     Mismatch.MESSAGE_MISSING: (
         "{request} is {stands}, and its message {expected} was never queued",
-        f"{_TRACE}, then tell the partner, or move it with `hkall-gateway request force {{request}}`.",
+        f"Tell the partner, then {_FORCE} 'the partner was told'`",
     ),
 }
 
@@ -90,7 +91,7 @@ def judge_records(sheet: Sheet, found: tuple[Disagreement, ...]) -> None:
 
 
 def describe(one: Disagreement) -> tuple[str, str]:
-    """Return what is wrong, and the command that settles it."""
-    facts = {"request": one.request, "row": one.row, "stands": one.stands, "expected": one.expected, "cents": one.cents}
+    """Return what is wrong, and the advice with the command that settles it."""
+    facts = {"request": one.request, "row": one.row, "stands": one.stands, "expected": one.expected}
     detail, command = _WORDS[one.kind]
     return detail.format(**facts), command.format(**facts)

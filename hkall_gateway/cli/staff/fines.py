@@ -1,4 +1,4 @@
-"""Commands fines list, pay, waive and refund: what patrons owe for HKALL books and what we owe them, in Hong Kong cents."""
+"""Commands of `fines`: what patrons owe for HKALL books, and what we owe them, in Hong Kong cents."""
 
 from __future__ import annotations
 
@@ -98,6 +98,30 @@ def refund(site: Site, patron: str, cents: int, transaction: str, as_json: bool)
 
     command = Refund(by=by_staff("refund"), card=patron, cents=cents, transaction_id=transaction)
     _print_result(site.execute(command), as_json)
+
+
+@fines.command()
+@click.argument("what", type=click.Choice(["charge", "payment"]))
+@click.argument("number", type=ROW)
+@click.option("--reason", required=True, help="Why, for the journal.")
+@with_site
+@json_option
+def settle(site: Site, what: str, number: int, reason: str, as_json: bool) -> None:
+    """Settle a charge or a payment that contradicts the journal; `doctor` names it.
+
+    A charge gets the sums of its payments and waivers in the journal. A payment that no charge received is booked on the
+    patron's charges, oldest first. What was paid beyond a charge is then owed to the patron; see `fines refund`.
+
+    Example: hkall-gateway fines settle charge 17 --reason "paid, but not on the charge"
+    """
+    from hkall_gateway.circulation.settling import SettleCharge, SettlePayment
+
+    by = by_staff("settle")
+    if what == "charge":
+        outcome = site.execute(SettleCharge(by=by, fine=number, reason=reason))
+    else:
+        outcome = site.execute(SettlePayment(by=by, payment=number, reason=reason))
+    _print_result(outcome, as_json)
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool) -> None:
