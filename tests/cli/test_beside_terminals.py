@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import date, timedelta
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,10 @@ from demo import demo_setup
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.fines import Pay
-from hkall_gateway.circulation.partner_notice import ItemShipped, RequestCancelled
-from hkall_gateway.circulation.partners.unsent import MarkReplayed, Settle
-from hkall_gateway.circulation.recalls import ItemRecalled
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.staff.closure_changes import CloseDay
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
-from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.fines import charge, charge_numbered
@@ -33,14 +27,11 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.local_system import ConnectedSystem, reject_pin
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.rules import dates
 from hkall_gateway.rules.eligibility import category_of
-from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.positions import TAKES_QUOTA
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Actor, Candidate, ItemKey, Position, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator.databases import SoleStore
 from tests import databases
 from tests.cli.command_lines import CommandLine
@@ -201,163 +192,3 @@ def _lendable_titles(unit: UnitOfWork) -> list[str]:
     unit.execute(insert(HOLDINGS), [{**copy, "lendable": True, "material": "book"} for copy in copies])
     unit.partners.write([Partner(agency="CUHK", name="CUHK")])
     return titles
-
-
-def _queue(unit: UnitOfWork, count: int) -> tuple[int, ...]:
-    for number in range(count):
-        unit.enqueue(Notification.TELL_LENDER_RECEIVED, _loan(unit, f"R-{number}"), now(), WORLD)
-    return tuple(row.id for row in unit.outbox.rows())
-
-
-def test_unsent_message_is_settled_once_when_two_doors_settle_it(doors: TwoDoors) -> None:
-    rows = doors.store.now(_queue, 12)
-    here, dropped = [], []
-    for row in rows:
-        doors.counter.begin("outbox", "drop", str(row), "--reason", "told by telephone")
-        here.append(doors.execute(Settle(by=TERMINAL, number=row, reason="told here", kind="outbox", how="done")))
-        dropped.append(doors.counter.exit_code() == 0)
-
-    done = [not isinstance(outcome, Refused) for outcome in here]
-    assert [first + second for first, second in zip(done, dropped, strict=True)] == [1] * len(rows)
-    states = [doors.store.now(_state_of, row) for row in rows]
-    assert states == [OutboxState.DROPPED if was_dropped else OutboxState.DONE for was_dropped in dropped]
-
-
-def _state_of(unit: UnitOfWork, row: int) -> str:
-    found = unit.outbox.row_state(row)
-    assert found is not None
-    return found[0]
-
-
-def _quarantine(unit: UnitOfWork, count: int) -> None:
-    for number in range(count):
-        quarantine.keep(unit, "CUHK", f"d{number}", "ItemShipped", "<x/>", "unknown_request", now())
-
-
-def test_quarantined_document_is_judged_once_when_two_doors_judge_it(doors: TwoDoors) -> None:
-    doors.store.now(_quarantine, 12)
-    numbers = [document.id for document in doors.store.now(quarantine.listed)]
-    here, dropped = [], []
-    for number in numbers:
-        doors.counter.begin("quarantine", "drop", str(number), "--reason", "meant for another library")
-        here.append(doors.execute(MarkReplayed(by=TERMINAL, number=number, reason="replayed")))
-        dropped.append(doors.counter.exit_code() == 0)
-
-    replayed = [not isinstance(outcome, Refused) for outcome in here]
-    assert [first + second for first, second in zip(replayed, dropped, strict=True)] == [1] * len(numbers)
-
-
-OWNER = Actor(who="CUHK", channel="ncip", message="ItemShipped")
-LENDERS = ("CUHK", "HKUST", "LU")
-
-
-def _ask_first_lender(unit: UnitOfWork, number: str) -> Request:
-    """Place a request that CUHK was asked for, with two other possible lenders."""
-    new = Request(id=number, side=Side.BORROWING, position=Position.NEW, title="Dune", bib_id=f"b-{number}", patron=CARD)
-    request = unit.open(new, now(), WORLD)
-    wire_id = f"{number}-1"
-    candidates = [
-        Candidate(
-            request=number,
-            rank=rank,
-            agency=agency,
-            barcode=f"{agency}-{number}",
-            wire_id=wire_id if rank == 0 else "",
-        )
-        for rank, agency in enumerate(LENDERS)
-    ]
-    unit.candidates.add(candidates)
-    first = candidates[0]
-    lender: RequestChange = {"partner": "CUHK", "wire_agency": "HKU", "wire_id": wire_id, "attempt": 1}
-    return unit.advance(request, Event.ASK, now(), WORLD, chosen=first, **lender)
-
-
-def _request(unit: UnitOfWork, number: str) -> Request:
-    request = unit.requests.find(number)
-    assert request is not None
-    return request
-
-
-def _steps(unit: UnitOfWork, number: str) -> list[tuple[str, str]]:
-    """Return the positions before and after each step of a request."""
-    lines = unit.journal.history(number)
-    return [(line["source"], line["target"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
-
-
-def _sent(unit: UnitOfWork, number: str) -> list[str]:
-    return [row.send for row in unit.outbox.rows() if row.request == number]
-
-
-def _follow_each_other(steps: list[tuple[str, str]]) -> bool:
-    return all(before[1] == after[0] for before, after in pairwise(steps))
-
-
-def test_shipment_and_cancellation_at_two_doors_follow_each_other(doors: TwoDoors) -> None:
-    numbers = [f"R-{number}" for number in range(10)]
-    for number in numbers:
-        doors.store.now(_ask_first_lender, number)
-    for number in numbers:
-        doors.counter.begin("request", "cancel", number)
-        item = ItemKey("CUHK", f"CUHK-{number}")
-        shipped = ItemShipped(by=OWNER, partner="CUHK", wire_agency="HKU", wire_id=f"{number}-1", item=item, at=now())
-        assert not isinstance(doors.execute(shipped), Refused)
-        was_cancelled = doors.counter.exit_code() == 0
-        request = doors.store.now(_request, number)
-        assert (request.position, request.unwanted) == (Position.IN_TRANSIT, was_cancelled)
-        assert _follow_each_other(doors.store.now(_steps, number))
-        assert doors.store.now(_sent, number).count(Notification.CANCEL_AT_LENDER) == was_cancelled
-
-
-def test_next_lender_is_asked_once_when_staff_skip_the_one_that_declines(doors: TwoDoors) -> None:
-    numbers = [f"R-{number}" for number in range(10)]
-    for number in numbers:
-        doors.store.now(_ask_first_lender, number)
-    for number in numbers:
-        doors.counter.begin("request", "skip", number, "CUHK", "--reason", "no answer")
-        declined = RequestCancelled(by=OWNER, partner="CUHK", wire_agency="HKU", wire_id=f"{number}-1")
-        assert not isinstance(doors.execute(declined), Refused)
-        doors.counter.exit_code()
-        request = doors.store.now(_request, number)
-        assert (request.position, request.partner, request.attempt) == (Position.REQUESTED, "HKUST", 2)
-        assert _follow_each_other(doors.store.now(_steps, number))
-        assert doors.store.now(_sent, number).count(Notification.ASK_LENDER) == 2
-
-
-def _lend_until(unit: UnitOfWork, number: str, due: date) -> None:
-    today = dates.civil(now())
-    loan = Request(
-        id=number,
-        side=Side.BORROWING,
-        position=Position.ON_LOAN,
-        title="Dune",
-        bib_id="b9",
-        patron=CARD,
-        partner="CUHK",
-        item_agency="CUHK",
-        item_barcode=f"C-{number}",
-        first_checkout=today,
-        loan_days=30,
-        due=due,
-    )
-    unit.open(loan, now(), WORLD)
-
-
-def test_recall_beside_moved_dates_sets_the_same_date_in_either_order(doors: TwoDoors) -> None:
-    due = dates.civil(now()) + timedelta(days=30)
-    numbers = [f"R-{number}" for number in range(10)]
-    for number in numbers:
-        doors.store.now(_lend_until, number, due)
-    doors.execute(CloseDay(by=TERMINAL, day=due, reason="typhoon"))
-    doors.counter.begin("closures", "move", "--reason", "typhoon")
-    recalled = []
-    for number in numbers:
-        recall = ItemRecalled(by=OWNER, partner="CUHK", item=ItemKey("CUHK", f"C-{number}"))
-        recalled.append(doors.execute(recall))
-    assert doors.counter.exit_code() == 0
-
-    loans = [doors.store.now(_request, number) for number in numbers]
-    assert {loan.due for loan in loans} == {result.due for result in recalled}
-    assert all(loan.recalled_on for loan in loans)
-    assert len({loan.due for loan in loans}) == 1
-    assert loans[0].due is not None
-    assert loans[0].due < due

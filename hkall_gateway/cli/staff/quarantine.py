@@ -12,6 +12,8 @@ from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.cli.with_site import with_site
 from hkall_gateway.rules.stored_words import QuarantineState
+from hkall_gateway.rules.vendor_words.languages import ENGLISH
+from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
     from hkall_gateway.db.quarantine import QuarantinedDocument
@@ -90,7 +92,7 @@ def replay(site: Site, number: int, reason: str) -> None:
     if outcome:
         raise CliError(f"{number}: {outcome}")
     marked = site.execute(MarkReplayed(by=by_staff(QuarantineState.REPLAYED), number=number, reason=reason))
-    _echo_settled(number, QuarantineState.REPLAYED, marked)
+    _echo_settled(site, number, QuarantineState.REPLAYED, marked)
 
 
 @quarantine.command()
@@ -104,7 +106,6 @@ def drop(site: Site, number: int, reason: str) -> None:
     """
     from hkall_gateway.circulation.partners.unsent import DROP, Settle
 
-    _kept_document(site, number)
     command = Settle(
         by=by_staff(QuarantineState.DROPPED),
         number=number,
@@ -112,7 +113,7 @@ def drop(site: Site, number: int, reason: str) -> None:
         kind="quarantine",
         how=DROP,
     )
-    _echo_settled(number, QuarantineState.DROPPED, site.execute(command))
+    _echo_settled(site, number, QuarantineState.DROPPED, site.execute(command))
 
 
 def _kept_document(site: Site, number: int) -> QuarantinedDocument:
@@ -124,9 +125,10 @@ def _kept_document(site: Site, number: int) -> QuarantinedDocument:
     return found
 
 
-def _echo_settled(number: int, state: QuarantineState, outcome: Noted | Refused) -> None:
+def _echo_settled(site: Site, number: int, state: QuarantineState, outcome: Noted | Refused) -> None:
     if isinstance(outcome, Refused):
-        raise CliError(f"{number}: judged meanwhile")
+        _kept_document(site, number)  # says what stands against it, unless the refusal does
+        raise CliError(f"{number}: {say(outcome.why, ENGLISH, outcome.detail)}")
     echo(f"{number} {state}")
 
 
