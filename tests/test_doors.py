@@ -34,6 +34,7 @@ EXCEPTIONS: Final = {
     "cli/doctor/own_backups.py": "the times of backups and loads: a connection that only reads",
     "cli/doctor/own_gateway.py": "the time of a proxy's fault: a connection that only reads",
     "cli/doctor/own_records.py": "the comparison of tables that must agree: a snapshot",
+    "cli/doctor/own_secrets.py": "the last uses of secrets: a connection that only reads",
     "cli/options.py": "questions and explanations of the command line: a snapshot, or a unit that is rolled back",
     "delivery/courier.py": "claims of outbox rows: each tries the lock of its channel",
     "delivery/live_status.py": "a partner's directory row: a snapshot",

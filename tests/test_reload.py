@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import typing
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -464,6 +465,98 @@ def test_reload_reads_changed_secrets_from_the_environment_file(gateway: Gateway
     assert "the new one" not in gateway.log()
     assert "Authentication" not in looked_up(gateway, "the new one")
     assert "Authentication" in looked_up(gateway, former)
+
+
+def with_two_secrets(gateway: Gateway, agency: str) -> str:
+    """Let the row of an agency name two variables, the former one first, and return the name of the second."""
+    name = demo_setup.secret_variable(agency)
+    edit(gateway, f'secret_env = "{name}"', f'secret_env = ["{name}", "{name}_NEW"]')
+    return f"{name}_NEW"
+
+
+def metric(gateway: Gateway, variable: str) -> float:
+    """Return when the secret in a variable was last used, or 0."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.ports.ops}/metrics", timeout=10) as page:
+        text = page.read().decode()
+    found = re.search(rf'hkall_secret_last_used_timestamp_seconds\{{[^}}]*variable="{variable}"\}} (\S+)', text)
+    return float(found[1]) if found else 0.0
+
+
+def said_of_secrets(gateway: Gateway, agency: str) -> list[str]:
+    """Return what `doctor` says about the two secrets of an agency."""
+    words = [str(COMMAND), "doctor", "gateway", "--json", "--config", str(gateway.path)]
+    done = subprocess.run(words, env=gateway.environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    found = json.loads(done.stdout)
+    return [one["detail"] for one in found if one["check"] == "secrets" and one["about"] == agency]
+
+
+@pytest.mark.long
+def test_secret_is_replaced_without_a_refused_document(gateway: Gateway) -> None:
+    former = demo_setup.secret_variable("HKU-DISCOVERY")
+    old, new = gateway.environ[former], "the new one"
+    file = gateway.path.parent / "environment"
+    file.write_text(f"{former}={old}\n", encoding="utf-8")
+    gateway.start()
+    replies = [looked_up(gateway, old)]
+
+    fresh = with_two_secrets(gateway, "HKU-DISCOVERY")
+    file.write_text(f"{former}={old}\n{fresh}='{new}'\n", encoding="utf-8")
+    assert [line["event"] for line in reloaded(gateway)] == ["config.secrets_changed", "config.changed"]
+    replies += [looked_up(gateway, old), looked_up(gateway, new)]
+    at = metric(gateway, fresh)
+    gateway.environ[fresh] = new  # for the command, as the environment file of a machine does
+    until(lambda: said_of_secrets(gateway, "HKU-DISCOVERY") != [], "the heartbeat has written the uses")
+    until(lambda: "and never" not in said_of_secrets(gateway, "HKU-DISCOVERY")[0], "both uses are written")
+    (said,) = said_of_secrets(gateway, "HKU-DISCOVERY")
+
+    edit(gateway, f'secret_env = ["{former}", "{fresh}"]', f'secret_env = "{fresh}"')
+    reloaded(gateway)
+    replies += [looked_up(gateway, new)]
+
+    assert [reply for reply in replies if "Authentication" in reply or "LookupUserResponse" not in reply] == []
+    assert "Authentication" in looked_up(gateway, old)
+    assert at > metric(gateway, former) > 0
+    assert f"it sent the second ({fresh}) last" in said
+    assert f"the first ({former}) is needed until" in said
+    assert new not in gateway.log()
+
+
+@pytest.mark.long
+def test_first_of_two_secrets_is_sent_to_a_partner(gateway: Gateway) -> None:
+    fresh = with_two_secrets(gateway, "CUHK")
+    gateway.environ[fresh] = "the new one"
+    gateway.do(gateway.party.start)
+    gateway.start()
+    gateway.request("d-1")
+    until(lambda: gateway.party.partners["CUHK"].seen, "the partner is asked")
+    sent = gateway.party.partners["CUHK"].seen[0].text("InitiationHeader/FromAgencyAuthentication")
+    assert sent == gateway.environ[demo_setup.secret_variable("CUHK")]
+
+
+@pytest.mark.long
+def test_reload_of_the_pages_reads_credentials_again(reactor: Any, tmp_path: Path) -> None:
+    gateway = Gateway(reactor, tmp_path, pages=True)
+    name = "HKALL_ERASED_KEY"  # the pages mark erased patrons
+    with gateway.path.open("a", encoding="utf-8") as config_file:
+        config_file.write(f'\n[privacy]\nerased_key_env = "{name}"\n')
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / name).write_text("the key")
+    of_no_page = demo_setup.secret_variable("LU")
+    (folder / of_no_page).write_text(gateway.environ.pop(of_no_page))
+    gateway.environ["CREDENTIALS_DIRECTORY"] = str(folder)
+    try:
+        gateway.start()
+        (child,) = gateway.children()
+        shown = Path(f"/proc/{child}/environ").read_text()
+        (folder / name).write_text("the new one")
+        os.kill(gateway.pid, signal.SIGHUP)
+        told = "config.secrets_changed"
+        until(lambda: [line["keys"] for line in lines(gateway) if line["event"] == told] == [[name]] * 2, "both have read it")
+    finally:
+        gateway.end()
+    assert of_no_page not in shown
+    assert "the new one" not in gateway.log()
 
 
 def test_variable_that_a_unit_sets_itself_is_not_taken_from_the_file(tmp_path: Path) -> None:

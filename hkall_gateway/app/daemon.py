@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -153,6 +153,8 @@ def tcp_ports(listening: Iterable[Any]) -> Iterator[int]:  # Twisted's ports hav
             yield number
 
 
+SECRET_USE_EVERY: Final = timedelta(minutes=1)
+"""Time between two writes about the same secret, since a partner may send it many times a second."""
 SAME_ROOM_S: Final = 0.05
 """Seconds for which a check of the disk's free space is valid, so that many requests at once share one system call."""
 
@@ -232,6 +234,7 @@ class Daemon:
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
         self._recording: Deferred[None] = succeed(None)
+        self._secret_uses: dict[tuple[str, str], datetime] = {}
 
     def _configure(self, config: GatewayConfig, library: Library) -> None:
         self.config, self.library, self._silent = config, library, library.silent
@@ -342,12 +345,29 @@ class Daemon:
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
     def _terminal_report(self, now: datetime) -> Callable[[UnitOfWork], None]:
-        """Return a function that writes the terminals' rows in the heartbeat's transaction."""
+        """Return a function that writes, in the heartbeat's transaction, what terminals and partners have done."""
         if not self._serving.protocols:
             return no_report(now)
         lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
         rows = terminals_seen(instance(), self._sip2_services, lines, now)
-        return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
+        uses = self._new_secret_uses()
+
+        def write(unit: UnitOfWork) -> None:
+            instances.write_terminals(unit, instance(), rows, now)
+            instances.write_secret_uses(unit, uses)
+
+        return write
+
+    def _new_secret_uses(self) -> instances.SecretUses:
+        """Return the secrets that partners and clients have used since the last call."""
+        uses: dict[tuple[str, str], datetime] = {}
+        for (agency, variable), seconds in self.metrics.secret_last_used.samples():
+            used_at = datetime.fromtimestamp(seconds, UTC)
+            last_at = self._secret_uses.get((agency, variable))
+            if last_at is None or used_at - last_at >= SECRET_USE_EVERY:
+                uses[agency, variable] = used_at
+        self._secret_uses |= uses
+        return uses
 
     def _make_partners(self) -> list[Entrance]:
         """Create the entrances of each protocol of partners. Those of one protocol share its connection limit."""

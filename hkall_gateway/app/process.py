@@ -49,6 +49,11 @@ REFUSED, WRONG = 1, 2
 RUN_KEY: Final = "HKALL_RUN_KEY"
 """Variable that passes the log's key for card numbers to the web process. The key is random, used if the site sets no key."""
 
+CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
+"""Variable with the folder in which systemd shows the credentials of the service."""
+CREDENTIALS_OF_PAGES: Final = "HKALL_CREDENTIALS_OF_PAGES"
+"""Variable that passes this folder to the web process."""
+
 TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 PREDECESSOR_S: Final = 15.0
@@ -91,7 +96,10 @@ def serve(
     if serving is Serving.ALL and config.web is not None:
         endpoints = (numbered(text, machine.number()) for text in config.web.listen)
         environ = config_mapping.environment_of_pages(config, os.environ)
-        environ.pop("CREDENTIALS_DIRECTORY", None)  # the command has read its variables from this folder
+        # Under its usual name the child's command would read all secrets from this folder. A reload of the child needs the
+        # folder for the variables that the child has.
+        if folder := environ.pop(CREDENTIALS_DIRECTORY, None):
+            environ[CREDENTIALS_OF_PAGES] = folder
         pages = PagesProcess(path, log_format, endpoints, reactor, environ)
     parent = socket.socket(fileno=channel) if channel is not None else None
     if parent:
@@ -184,7 +192,7 @@ class Process:
         daemon = None
         try:
             is_child = self.parent is not None
-            credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+            credentials = os.environ.get(CREDENTIALS_OF_PAGES if is_child else CREDENTIALS_DIRECTORY)
             files = SecretFiles(self.path, os.environ, credentials, adds=not is_child)
             daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages, is_child=is_child, secret_files=files)
             _count_dropped(daemon, self.log)

@@ -242,7 +242,8 @@ def find_cross_faults(tables: Table, environ: Mapping[str, str] | None) -> Itera
     if environ is not None:
         for steps, value in _walk_leaves(tables, ()):
             is_variable = isinstance(value, str) and re.fullmatch(r"\w+", value)
-            if str(steps[-1]).endswith("_env") and is_variable and not environ.get(str(value)):
+            key = next(str(step) for step in reversed(steps) if isinstance(step, str))
+            if key.endswith("_env") and is_variable and not environ.get(str(value)):
                 yield dotted(steps), f"the environment has no variable {value!r}"
     for check in CHECKS:
         yield from check(tables)

@@ -36,7 +36,7 @@ from hkall_gateway.protocols import BadProtocol, PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal
 from hkall_gateway.rules.partners import Charges, Meaning, Partner, PartnerKeys
 from hkall_gateway.rules.plain_text import listed
-from hkall_gateway.rules.values import Agency, Natural, Network, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.rules.values import Agency, Natural, Network, PortNumber, Seconds, Text, Variable, Variables, WebUrl
 
 Language = Literal["en", "zh-Hant"]
 
@@ -241,8 +241,10 @@ class OurProof(Strict):
 class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """Keys that define how a partner or client proves its identity to us, and what it may use."""
 
-    secret_env: Variable | None = Field(
-        default=None, description="variable with its FromAgencyAuthentication; a partner's is ours to it, too"
+    secret_env: Variables = Field(
+        default=(),
+        description="variable with its FromAgencyAuthentication; a partner's is ours to it, too. A list of two while a secret "
+        "is replaced: both are accepted, and we send the first",
     )
     basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
     basic_hash: Argon2Hash | None = Field(

@@ -22,7 +22,7 @@ from hkall_gateway.peers.authentication import (
     signed,
     signing_key,
 )
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.peers.callers import Caller, NamedSecret
 from hkall_gateway.peers.key_sets import FileKeys, Get, UrlKeys, no_get
 from hkall_gateway.protocols import DEFAULT, PartnerProtocol, find_protocol
 from hkall_gateway.rules.callers import Client, PartnerAccess
@@ -86,7 +86,6 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, ge
 
     A caller of another protocol is left out, so that its secret opens nothing here.
     """
-    secret = agreed_secrets(config, environ)
     found: dict[str, Caller] = {}
     clients = config.clients if protocol == DEFAULT else ()
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *clients)
@@ -96,9 +95,8 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, ge
             continue
         access = record_from_row(PartnerAccess, row) if partner else record_from_row(Client, row)
         pins = row.wrong_pins or config.table_of(protocol).wrong_pins
-        found[row.agency] = Caller(
-            access=access, secret=secret[row.agency], partner=partner, wrong_pins=pins, http=_http_proof(row, get)
-        )
+        secrets = tuple(NamedSecret(name, environ.get(name, "")) for name in row.secret_env)
+        found[row.agency] = Caller(access=access, secrets=secrets, partner=partner, wrong_pins=pins, http=_http_proof(row, get))
     return found
 
 
@@ -164,9 +162,9 @@ def _named_variables(value: object, key: str = "") -> Iterator[str]:
 
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secret agreed with each agency, or "" for an agency without a secret. "" never admits a caller."""
+    """Return the secret that we send to each agency, the first of two, or "" for an agency without a secret."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
-    return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
+    return {row.agency: environ.get(row.secret_env[0], "") if row.secret_env else "" for row in rows}
 
 
 def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.requests import BLANK
-from hkall_gateway.db.tables import HELD_CONFIGURATIONS, INSTANCES, JOBS, OUTBOX, TERMINAL_ACTIVITY
+from hkall_gateway.db.tables import HELD_CONFIGURATIONS, INSTANCES, JOBS, OUTBOX, SECRET_USES, TERMINAL_ACTIVITY
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 
@@ -163,6 +163,23 @@ def record_instance(unit: UnitOfWork, me: Instance) -> None:
     """Insert the row of this gateway, or replace an earlier row with the same name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
+
+
+SecretUses = Mapping[tuple[str, str], datetime]
+"""When a partner or client last sent a secret, by its agency and the variable that holds the secret."""
+
+
+def write_secret_uses(unit: UnitOfWork, uses: SecretUses) -> None:
+    """Write when these secrets were last used."""
+    rows = [{"agency": agency, "variable": variable, "at": at} for (agency, variable), at in sorted(uses.items())]
+    if rows:
+        unit.execute(insert_or_write_over(SECRET_USES, unit.dialect, ["at"]), rows)
+
+
+def secret_uses(connection: Connection) -> SecretUses:
+    """Return when each secret was last used."""
+    rows = connection.execute(select(SECRET_USES))
+    return {(row.agency, row.variable): row.at for row in rows}
 
 
 def record_configuration(unit: UnitOfWork, name: str, fingerprints: str, now: datetime) -> None:

@@ -546,6 +546,14 @@ HELD_CONFIGURATIONS = Table(
     comment="What configuration each gateway holds since `at`, as keyed fingerprints by key, without any value.",
 )
 
+SECRET_USES = Table(
+    "secret_uses",
+    METADATA,
+    *keys("agency", "variable"),
+    *instants("at"),
+    comment="When a partner or client last sent the secret in this variable, written with the gateways' heartbeat.",
+)
+
 TERMINAL_ACTIVITY = Table(
     "terminal_activity",
     METADATA,

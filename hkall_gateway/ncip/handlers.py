@@ -74,7 +74,7 @@ def redact_document(message: NcipMessage) -> str:
 async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay `kept`, a quarantined document that staff have accepted, and return the reply's payload."""
     message = decode(kept.encode())
-    caller = services.callers.get(agency) or Caller(access=PartnerAccess(agency=agency, allow_from=()), secret="")
+    caller = services.callers.get(agency) or Caller(access=PartnerAccess(agency=agency, allow_from=()))
     service = service_for(services, caller, message.service)
     if service is None:
         return Refused(why=Reason.NOT_SUPPORTED)

@@ -47,6 +47,11 @@ class Labelled(Generic[M]):
         child = self._children.get(values)
         return self._add_series(values) if child is None else child
 
+    def samples(self) -> list[tuple[tuple[str, ...], float]]:
+        """Return the label values and the value of each series of a gauge or counter."""
+        collected = [sample for metric in self._metric.collect() for sample in metric.samples]
+        return [(tuple(sample.labels.values()), sample.value) for sample in collected]
+
     def _add_series(self, values: tuple[str, ...]) -> M:
         with self._lock:
             if len(self._children) >= MAX_SERIES and values not in self._children:
@@ -98,6 +103,7 @@ class Metrics:
         self.ncip_errors         = counter("ncip_errors_total", "partner class", "Dns connect tls timeout http xml problem.")
         self.partner_latency     = histogram("partner_latency_seconds", _EXCHANGE, "From a document to its answer.")
         self.partner_errors      = counter("partner_errors_total", "protocol partner class", "Failed exchanges, by kind.")
+        self.secret_last_used    = gauge("secret_last_used_timestamp_seconds", "partner variable", "Its last right secret.")
         self.wrong_proofs        = counter("wrong_proofs_total", "partner", "Documents with a wrong secret.")
         self.patron_lookups      = counter("patron_lookups_total", "partner told", "Patron answers in full, or eligibility.")
         self.sip2_sessions       = Gauge("sip2_sessions", "Terminals connected.", **own)

@@ -58,20 +58,28 @@ class Peer:
     traceparent: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NamedSecret:
+    """A secret that a caller sends inside documents, and the variable that holds it. The text "" never matches."""
+
+    variable: str
+    text: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """A partner or client that may call us, with credentials.
 
     Attributes:
         access: Configured row, including a certificate or IP addresses that authenticate the caller.
-        secret: Secret that the caller sends inside documents. "" never matches.
+        secrets: Secrets of which the caller sends one inside documents: two while a secret is replaced.
         partner: Partner record, or None for a client.
         wrong_pins: Number of wrong PINs within fifteen minutes after which further PINs are refused unchecked.
         http: Credentials accepted in the Authorization header.
     """
 
     access: PartnerAccess | Client
-    secret: str = field(repr=False)
+    secrets: tuple[NamedSecret, ...] = ()
     partner: Partner | None = None
     wrong_pins: int = OF_A_CALLER
     http: HttpProof = NO_HTTP_PROOF
@@ -80,6 +88,11 @@ class Caller:
     def agency(self) -> str:
         """The caller's AgencyId."""
         return self.access.agency
+
+    @property
+    def secret(self) -> str:
+        """The first secret, which a partner gets from us too, or "" without one."""
+        return self.secrets[0].text if self.secrets else ""
 
     @property
     def kind(self) -> Kind:
@@ -203,6 +216,8 @@ async def authenticate(gate: Gate, claimed: str, secret: str, peer: Peer) -> Cal
         return NotProven(NoProof.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour")
     offered = OfferedProofs(secret, credentials, peer)
     found = await _find_proven_caller(gate, claimed, rows, offered)
+    if isinstance(found, Caller):
+        _note_secret(gate, found, secret)
     if isinstance(found, Caller) or found.why is NoProof.TRY_LATER:
         return found
     # Many HTTP clients send credentials only after a challenge, so a challenged request without credentials is not counted.
@@ -210,6 +225,14 @@ async def authenticate(gate: Gate, claimed: str, secret: str, peer: Peer) -> Cal
         gate.proofs.count(ways, gate.now())
         gate.metrics.wrong_proofs.labels(guessed if guessed in gate.callers else "unknown").inc()
     return found
+
+
+def _note_secret(gate: Gate, caller: Caller, secret: str) -> None:
+    """Note which of its secrets a caller has used, and when."""
+    for named in caller.secrets:
+        if secret and are_equal(named.text, secret):
+            used = gate.metrics.secret_last_used.labels(caller.agency, named.variable)
+            used.set(gate.now().timestamp())
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +306,11 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 
 
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
-    by_secret = are_equal(caller.secret, offered.secret) and bool(caller.secret)
+    # Compare with all secrets, so that the response time does not depend on which one matches.
+    matching = [are_equal(named.text, offered.secret) and bool(named.text) for named in caller.secrets]
     peer, bound = offered.peer, caller.access.certificate
     seen = [are_equal(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
-    return by_secret or any(seen)
+    return any(matching) or any(seen)
 
 
 async def _is_proved_by_http(gate: Gate, caller: Caller, offered: OfferedProofs) -> bool | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 NUMBER: Final = "{instance}"
 """Placeholder in an endpoint for the number of the gateway process, so that all processes can share one configuration."""
@@ -57,9 +57,17 @@ def _certificate(text: str) -> str:
     return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
 
 
+def _one_or_more(value: object) -> object:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Variables: TypeAlias = Annotated[tuple[Variable, ...], BeforeValidator(_one_or_more), Field(max_length=2)]
+"""One variable, or a list of two."""
 Natural: TypeAlias = Annotated[int, Field(ge=1)]
 Cents: TypeAlias = Annotated[int, Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]

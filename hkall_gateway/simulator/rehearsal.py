@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from hkall_gateway.clock import Clock, now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
+from hkall_gateway.config.mapping import agreed_secrets
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.net.http_post import AgentPost
 from hkall_gateway.net.tls import endpoint_arguments, tls_entrance
@@ -120,7 +121,7 @@ class Rehearsal:
         self.port = _partner_port(row, secure=certificate_files is not None)
         self._shown = certificate_files
         self.mail_port = config.smtp.port if config.smtp and on_this_machine(config.smtp.host) else None
-        secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
+        secret, post = agreed_secrets(config, environ)[row.agency], AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
         # The URL at which the partner reaches us.
         plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)

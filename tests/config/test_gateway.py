@@ -310,7 +310,7 @@ def test_path_of_the_certificate_authorities_is_relative_to_the_file(tmp_path: P
 @pytest.mark.parametrize("proof", ['certificate = "discovery.test"', "by_address = true"])
 def test_client_may_authenticate_without_a_secret(tmp_path: Path, proof: str) -> None:
     gateway = read(tmp_path, LEAST + f'[[clients]]\nagency = "D"\n{proof}\n')
-    assert gateway.clients[0].secret_env is None
+    assert gateway.clients[0].secret_env == ()
 
 
 def test_client_without_any_credential_is_an_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hkall_gateway.cli.doctor.callers import Endpoints
 from hkall_gateway.cli.doctor.findings import Finding, Sheet
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.peers.authentication import HttpProof, TokenRule
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.peers.callers import Caller, NamedSecret
 from hkall_gateway.peers.key_sets import FileKeys
 from hkall_gateway.rules.callers import PartnerAccess
 
@@ -36,7 +36,7 @@ def caller(
 ) -> Caller:
     return Caller(
         access=PartnerAccess(agency="CUHK", certificate=certificate, by_address=by_address, allow_from=allow_from),
-        secret=secret,
+        secrets=(NamedSecret("SECRET", secret),),
     )
 
 

@@ -28,7 +28,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.codec.niso_xml import serialize_foreign
 from hkall_gateway.ncip.handlers import NcipServices, respond
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.callers import Caller, Peer
+from hkall_gateway.peers.callers import Caller, NamedSecret, Peer
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
@@ -178,10 +178,10 @@ class World:
             lambda: self.now,
         )
         net = ("10.0.0.0/8",)
-        rows = [Caller(access=Client(agency=DISCOVERY, allow_from=net), secret="d-key")]
+        rows = [Caller(access=Client(agency=DISCOVERY, allow_from=net), secrets=(NamedSecret("D_KEY", "d-key"),))]
         for agency, secret in SECRETS.items():
             access = PartnerAccess(agency=agency, allow_from=net, lookups_per_minute=0)
-            rows.append(Caller(access=access, secret=secret, partner=directory.get(agency)))
+            rows.append(Caller(access=access, secrets=(NamedSecret(agency, secret),), partner=directory.get(agency)))
         callers = {row.agency: row for row in rows}
         self.services = NcipServices(
             circulation=desk, callers=callers, agency="HKU", timezone=HONG_KONG, metrics=Metrics(), now=lambda: self.now
@@ -190,6 +190,8 @@ class World:
     def admit(self, agency: str, **facts: Any) -> None:
         """Change the configuration of a caller: its secret or other credentials, its permissions, or its directory row."""
         caller = self.services.callers[agency]
+        if "secret" in facts:
+            facts["secrets"] = (NamedSecret(agency, facts.pop("secret")),)
         for name in ("access", "partner"):
             row: Any = getattr(caller, name)
             own = {field.name for field in fields(row)} & facts.keys() if row else set()

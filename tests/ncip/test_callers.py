@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.peers.callers import Peer
+from hkall_gateway.peers.callers import NamedSecret, Peer
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -59,6 +59,18 @@ def test_address_alone_authenticates_only_when_configured(world: World) -> None:
 def test_wrong_secret_is_refused_from_every_address(world: World) -> None:
     world.admit(CUHK, by_address=True)
     assert says(world, CUHK, Peer(address="10.0.0.7"), "guess") == FAILED
+
+
+@pytest.mark.parametrize(("secret", "problem"), [("old", ""), ("new", ""), ("other", FAILED)])
+def test_either_of_two_secrets_authenticates(world: World, secret: str, problem: str) -> None:
+    world.admit(CUHK, secrets=(NamedSecret("OLD", "old"), NamedSecret("NEW", "new")))
+    assert says(world, CUHK, Peer(address="10.0.0.7"), secret) == problem
+
+
+@pytest.mark.parametrize("secret", ["", "old"])
+def test_secret_that_is_not_set_authenticates_nobody(world: World, secret: str) -> None:
+    world.admit(CUHK, secrets=(NamedSecret("OLD", ""), NamedSecret("NEW", "")))
+    assert says(world, CUHK, Peer(address="10.0.0.7"), secret or "-") == FAILED
 
 
 def test_lookups_are_limited_per_minute(world: World) -> None:

@@ -28,7 +28,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.peers.callers import Caller, NamedSecret
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
@@ -80,7 +80,7 @@ class House:
 
     def __init__(self, within: Bounds | None = None) -> None:
         self.clock, self.circulation, self.now = Clock(), SlowDesk(), NOW
-        caller = Caller(access=Client(agency="HKU-DISCOVERY"), secret="d-key")
+        caller = Caller(access=Client(agency="HKU-DISCOVERY"), secrets=(NamedSecret("D_KEY", "d-key"),))
         desk: Any = self.circulation
         self.services = NcipServices(
             circulation=desk,

@@ -78,7 +78,7 @@ def test_partner_is_asked_about_its_shelves_if_its_protocol_looks(site: Path, in
 
     partner = next(row.plain() for row in found.partners if row.agency == "CUHK")
     assert (partner.protocol, partner.can_lookup_items) == ("dove", looks)
-    secret = next(row.secret_env for row in found.partners if row.agency == "CUHK")
+    (secret,) = next(row.secret_env for row in found.partners if row.agency == "CUHK")
     assert (secret in mapping.variables_of_pages(found)) is looks
 
 

@@ -44,7 +44,7 @@ def judge_caller_proof(
     tokens cannot be read.
     """
     proofs_given = {
-        "secret": caller.secret,
+        "secret": any(secret.text for secret in caller.secrets),
         CERTIFICATE: caller.access.certificate,
         "address alone": caller.access.by_address,
         "HTTP Basic": caller.http.password_hash,

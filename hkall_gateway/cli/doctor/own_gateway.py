@@ -37,6 +37,7 @@ from hkall_gateway.cli.doctor import connection, findings
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.own_backups import check_backups
 from hkall_gateway.cli.doctor.own_records import check_records
+from hkall_gateway.cli.doctor.own_secrets import check_secrets
 from hkall_gateway.cli.doctor.own_service import check_service
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
@@ -156,6 +157,7 @@ PLAN: Final = (
     "backup",
     "archive",
     "loads",
+    "secrets",
     "proxy",
     "disk",
     "timezone",
@@ -202,6 +204,7 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
     if found is not None and found.revision == found.head:
         await check_records(sheet, tools, start.now)
         await _in_time(sheet, tools, "backup", lambda: check_backups(sheet, config.database, start.now))
+        await _in_time(sheet, tools, "secrets", lambda: check_secrets(sheet, config, start.now))
         await _in_time(sheet, tools, "proxy", lambda: check_proxy(sheet, config, start.now))
     check_disks(sheet, written_folders(config, here))
     check_zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])

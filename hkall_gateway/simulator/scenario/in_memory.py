@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.peers.callers import Caller
+from hkall_gateway.peers.callers import Caller, NamedSecret
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.simulator.scenario.world_file import Start
 from hkall_gateway.sip2 import dispatch as sip2
@@ -24,9 +24,9 @@ def callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
         in_ext = partner.agency in start.numbered_in_ext
         access = PartnerAccess(agency=partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
-        yield Caller(access=access, secret=secret(partner.agency), partner=partner)
+        yield Caller(access=access, secrets=(NamedSecret(partner.agency, secret(partner.agency)),), partner=partner)
     for client in start.clients:
-        yield Caller(access=client, secret=secret(client.agency))
+        yield Caller(access=client, secrets=(NamedSecret(client.agency, secret(client.agency)),))
 
 
 _NUMBERED: Final = re.compile(r"AY([0-9])\Z")
