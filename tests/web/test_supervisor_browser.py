@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
 
 from demo import demo_setup
 from hkall_gateway.clock import now
@@ -168,3 +171,29 @@ def test_login_offers_the_library_account_first(reactor: Any, tmp_path: Path, si
     finally:
         driver.quit()
         made.end()
+
+
+def test_double_click_places_one_request_and_a_second_one_is_asked_about(desk: Gateway) -> None:
+    driver = chromium(SIZES["desk"])
+
+    def request_title(how: Callable[[WebElement], object]) -> None:
+        go(driver, desk, "/staff/patrons")
+        driver.find_element(By.NAME, "q").send_keys("P0003", Keys.ENTER)
+        shown(driver, "Place a request")
+        driver.find_element(By.ID, "q").send_keys("Lantern", Keys.ENTER)
+        how(WebDriverWait(driver, 20).until(lambda found: found.find_element(By.CSS_SELECTOR, "button[name=bib_id]")))
+
+    try:
+        log_in(driver, desk)
+        request_title(lambda button: ActionChains(driver).double_click(button).perform())
+        shown(driver, "The request is placed:")
+        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-request]")) == 1
+        request_title(lambda button: button.send_keys(Keys.ENTER))
+        shown(driver, "has asked for it:")
+        keep(driver, "patron-asked-already")
+        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-request]")) == 1
+        driver.find_element(By.NAME, "another").send_keys(Keys.ENTER)
+        shown(driver, "The request is placed:")
+        assert len(driver.find_elements(By.CSS_SELECTOR, "tr[data-request]")) == 2
+    finally:
+        driver.quit()
