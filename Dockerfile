@@ -1,6 +1,7 @@
 # Two stages: the first builds a virtual environment, the second has only that, and runs without rights.
-# BASE is an image with Python 3.11 or newer and its venv module; both stages use the same.
-ARG BASE=docker.io/library/python:3.13-slim
+# BASE is an image with Python 3.11 or newer and its venv module; both stages use the same. The digest pins it: .github/dependabot.yml
+# proposes newer ones, and `docker buildx imagetools inspect python:3.13-slim` names the newest.
+ARG BASE=docker.io/library/python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 FROM ${BASE} AS build
 WORKDIR /src
 RUN python3 -m venv /opt/hkall

@@ -45,6 +45,19 @@ class Site:
     certificate: Path
     log: Path
 
+    def log_in_by_openssl(self, login: str, identity: str) -> str:
+        """Log in over TLS by openssl, with a certificate if there is an identity. Return the code and ok of the answer."""
+        shows = ["-cert", str(self.log.parent / f"{identity}.pem")] if identity else []
+        words = ["openssl", "s_client", "-quiet", "-connect", f"localhost:{self.tls}", *shows]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+            assert client.stdin
+            assert client.stdout
+            client.stdin.write(f"9300CN{login}|CO{demo_setup.PASSWORD}|CPMAIN|\r".encode())
+            client.stdin.flush()
+            answer = client.stdout.read(3)
+            client.terminate()
+        return answer.decode()
+
     def terminal(self, *words: str, password: str = demo_setup.PASSWORD) -> subprocess.CompletedProcess[str]:
         """Return the output and exit code of `hkall-gateway sip2`."""
         return subprocess.run(
@@ -85,10 +98,29 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return folder / "key.pem", folder / "cert.pem"
 
 
+def _client_identity(folder: Path, name: str, key_file: Path, authority_file: Path) -> None:
+    """Write a key and a certificate that the gateway's own authority has signed, in one file."""
+    signing_key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    authority = x509.load_pem_x509_certificate(authority_file.read_bytes())
+    assert isinstance(signing_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    title = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(authority.subject, title, key.public_key(), x509.random_serial_number())
+        .not_valid_before(authority.not_valid_before_utc)
+        .not_valid_after(authority.not_valid_after_utc)
+        .sign(signing_key, hashes.SHA256())
+    )
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / f"{name}.pem").write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("terminals")
     key, certificate = _certificate(folder)
+    for name in ("terminal", "other"):
+        _client_identity(folder, name, key, certificate)
     plain, ncip, ops, smtp, tls, without = free_ports(6)
     ports = demo_setup.Ports(plain, ncip, ops, smtp)
     config = demo_setup.write_config(folder, ports)
@@ -102,7 +134,18 @@ login = "optional"
 terminal = "selfcheck-1"
 dialect = "crlf"
 """
-    config.write_text(config.read_text() + listeners)
+    text = config.read_text().replace("[sip2]\n", f'[sip2]\nclient_ca = "{certificate.name}"\n', 1)
+    secret_hash = re.search(r'^secret_hash = ".*"$', text, re.MULTILINE)
+    assert secret_hash
+    listeners += f"""
+[[sip2.terminals]]
+login = "counter-2"
+{secret_hash[0]}
+role = "counter"
+location = "MAIN"
+certificate = "terminal"
+"""
+    config.write_text(text + listeners)
     environ = {**os.environ, **demo_setup.environment(ports)}
     databases.fill(config, environ)
     log = folder / "log.jsonl"
@@ -147,6 +190,25 @@ def test_untrusted_certificate_is_refused(site: Site) -> None:
     done = site.terminal(f"localhost:{site.tls}", "--tls", "99")
     assert (done.returncode, done.stdout) == (1, "")
     assert "certificate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("login", "identity", "answer"),
+    [
+        ("counter-1", "", "941"),
+        ("counter-1", "other", "941"),
+        ("counter-2", "terminal", "941"),
+        ("counter-2", "other", "940"),
+        ("counter-2", "", "940"),
+    ],
+)
+def test_terminal_with_a_certificate_logs_in_only_by_showing_it(site: Site, login: str, identity: str, answer: str) -> None:
+    assert site.log_in_by_openssl(login, identity) == answer
+
+
+def test_terminal_with_a_certificate_is_refused_on_a_port_without_tls(site: Site) -> None:
+    words = (f"127.0.0.1:{site.plain}", "--login", "counter-2", "--password-env", "PASSWORD", "99")
+    assert site.terminal(*words).returncode == 1
 
 
 def test_tls_port_refuses_plaintext(site: Site) -> None:

@@ -146,6 +146,11 @@ def test_source_archive_contains_changelog_licence_and_debian_files(dist: Path) 
     assert set(known.stdout.split()) <= names  # the Debian package is built from these files
 
 
+def test_base_of_the_image_is_named_by_its_digest() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^ARG BASE=docker\.io/library/python:[\d.]+-slim@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+
+
 def test_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     for page in ("compose.yaml", "docs/containers.md", "docs/first-site.md", "docs/upgrade.md"):

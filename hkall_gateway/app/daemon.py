@@ -474,6 +474,7 @@ class Daemon:
                 limit=limit,
                 refusals=terminals.refusals,
                 balancers=balancers,
+                client_ca=self.config.sip2.client_ca,
             )
             await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
         for entrance in self._partners:

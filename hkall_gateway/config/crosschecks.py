@@ -105,14 +105,25 @@ def _check_listeners(tables: Table) -> Iterator[Fault]:
     """Require that a port without logins names a known terminal, and that a port with logins names no terminal."""
     sip2 = _table_at(tables, "sip2")
     logins = [row.get("login") for _, row in _rows_at(sip2, "terminals")]
+    must_show = {row.get("login") for _, row in _rows_at(sip2, "terminals") if row.get("certificate")}
     for index, row in _rows_at(sip2, "listeners"):
         where, named = dotted(("sip2", "listeners", index, "terminal")), row.get("terminal", "")
         if named and named not in logins:
             yield where, f"{named!r} is no login of sip2.terminals"
+        elif named in must_show:
+            yield where, f"{named!r} must show its certificate when it logs in, so that no caller is it without a login"
         elif named and row.get("login", "required") not in ("optional", "by-address"):
             yield where, "has no use if every terminal must log in"
         elif not named and row.get("login") == "optional":
             yield where, "is missing; it names the login of terminals that do not log in"
+
+
+def _check_terminal_certificates(tables: Table) -> Iterator[Fault]:
+    """Require the authorities that sign terminals' certificates if a terminal must show one."""
+    sip2 = _table_at(tables, "sip2")
+    for index, row in _rows_at(sip2, "terminals"):
+        if row.get("certificate") and not sip2.get("client_ca"):
+            yield dotted(("sip2", "terminals", index, "certificate")), "can never be shown without sip2.client_ca"
 
 
 def _check_proofs(tables: Table) -> Iterator[Fault]:
@@ -232,7 +243,8 @@ def _rows_at(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
 
 
 CHECKS: Final = (
-    _check_repeated_names, _check_place_names, _check_ils, _check_timeouts, _check_listeners, _check_proofs,
+    _check_repeated_names, _check_place_names, _check_ils, _check_timeouts, _check_listeners,
+    _check_terminal_certificates, _check_proofs,
     _check_our_proofs, _check_terminal_roles, _check_dialects, _check_limits, _check_web,
 )  # fmt: skip
 

@@ -178,6 +178,9 @@ class Sip2Config(EndpointConfig):
     wrong_pins_per_address: Natural = Field(
         default=OF_AN_ADDRESS, description="the same for all terminals of one IPv4 address or IPv6 /64 together"
     )
+    client_ca: File | None = Field(
+        default=None, description="authorities of the certificates that terminals may show over TLS, on every `ssl:` port"
+    )
     listeners: tuple[ListenerConfig, ...] = Field(default=(), description="further ports with their own settings")
     framings: tuple[FramingConfig, ...] = Field(default=(), description="framing by address")
     terminals: tuple[TerminalConfig, ...] = Field(default=(), description="terminals that may log in")

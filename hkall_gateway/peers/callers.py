@@ -13,10 +13,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, Literal, Protocol
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509 import Certificate
-from cryptography.x509.oid import NameOID
-
+from hkall_gateway.net.client_certificate import NO_CERTIFICATE, ClientCertificate, client_certificate
 from hkall_gateway.net.endpoints import Peered
 from hkall_gateway.net.limits.allow_list import AllowList, network_of, networks_of
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, Guesses
@@ -45,15 +42,13 @@ class Peer:
 
     Attributes:
         address: IP address.
-        fingerprint: SHA-256 fingerprint of the verified client certificate, in hex without colons, or "".
-        subject: Common name in the verified client certificate, or "".
+        certificate: Verified client certificate, or NO_CERTIFICATE.
         authorization: Authorization header of the HTTP request, or "".
         traceparent: Value of a valid traceparent header, or "".
     """
 
     address: str
-    fingerprint: str = ""
-    subject: str = ""
+    certificate: ClientCertificate = NO_CERTIFICATE
     authorization: str = field(default="", repr=False)
     traceparent: str = ""
 
@@ -108,13 +103,7 @@ class Caller:
 def peer_of(transport: Peered, address: str = "") -> Peer:
     """Return the peer of a connection. `address`, if reported by a proxy, overrides the transport's IP address."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
-    shown = getattr(transport, "getPeerCertificate", None)
-    certificate = shown() if shown else None
-    if certificate is None:
-        return Peer(address=host)
-    read: Certificate = certificate.to_cryptography()
-    names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return Peer(address=host, fingerprint=read.fingerprint(SHA256()).hex(), subject=str(names[0].value) if names else "")
+    return Peer(address=host, certificate=client_certificate(transport))
 
 
 Verify = Callable[[str, str, str], Awaitable[bool]]
@@ -308,9 +297,7 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
     # Compare with all secrets, so that the response time does not depend on which one matches.
     matching = [are_equal(named.text, offered.secret) and bool(named.text) for named in caller.secrets]
-    peer, bound = offered.peer, caller.access.certificate
-    seen = [are_equal(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
-    return any(matching) or any(seen)
+    return any(matching) or offered.peer.certificate.is_bound_to(caller.access.certificate)
 
 
 async def _is_proved_by_http(gate: Gate, caller: Caller, offered: OfferedProofs) -> bool | None:

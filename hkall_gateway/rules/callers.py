@@ -83,6 +83,13 @@ class Terminal:
     role: str
     location: Annotated[Text, Field(description="its location code")]
     max_connections: Annotated[Natural, Field(description="open connections that are logged in with it")] = 100
+    certificate: Annotated[
+        Certificate,
+        Field(
+            description="SHA-256 fingerprint or common name of the certificate that it must show over TLS, beside its"
+            " password; needs `client_ca` of `[sip2]`"
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

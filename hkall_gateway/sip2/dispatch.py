@@ -13,6 +13,7 @@ import structlog
 
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.deadline import Deadline, Undecided
+from hkall_gateway.net.client_certificate import ClientCertificate, show_none
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList, network_of
 from hkall_gateway.net.limits.timeout import TooLate, begin_budget
 from hkall_gateway.net.secrets import DECOY
@@ -108,12 +109,14 @@ async def respond(
     upstream: UpstreamInterface | None = None,
     deadline: Deadline | None = None,
     send: Callable[[bytes], object] = _ignore_line,
+    certificate: Callable[[], ClientCertificate] = show_none,
 ) -> bytes:
     """Process one message and return the complete reply line.
 
     `peer` is the terminal's address, `upstream` its connection to the local system (None if messages are not relayed), and
     `deadline` the time by which this message must be answered. `send` is called with the reply line before the message is
-    counted and logged, so that the terminal does not wait for that. An unexpected exception is a bug or a failed database. It
+    counted and logged, so that the terminal does not wait for that. `certificate`
+    returns what the terminal shows over TLS. An unexpected exception is a bug or a failed database. It
     is logged once with its traceback, the message gets its negative reply, and the connection stays open.
 
     Raises:
@@ -122,7 +125,7 @@ async def respond(
     message = piece.message if isinstance(piece, Refuse) else piece
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
     corr = f"{terminal.login or peer}/{_format_second(floor(now.timestamp()))}.{now.microsecond:06}"
-    exchange = Exchange(services, session, message, terminal, peer, now, corr, upstream)
+    exchange = Exchange(services, session, message, terminal, peer, now, corr, upstream, certificate)
     if services.budget_until is not None:
         begin_budget(services.budget_until())
     with log_context(channel="sip2", terminal=terminal.login, corr_id=corr):
@@ -152,12 +155,15 @@ async def respond(
 
 
 def log_in_by_address(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
-    """Log the session in by the client's address, if the listener identifies terminals by address."""
+    """Log the session in by the client's address, if the listener identifies terminals by address.
+
+    A terminal that must show a certificate is never identified by its address: no certificate is known before the handshake.
+    """
     if listener.login not in ("optional", "by-address"):
         return
     wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
     rows = [services.terminals[login] for login in wanted if login in services.terminals]
-    admitted = [row for row in rows if row.allow_from.admits(peer)]
+    admitted = [row for row in rows if row.allow_from.admits(peer) and not row.certificate]
     if len(admitted) == 1:
         session.log_in(admitted[0].login, admitted[0].dialect)
 
@@ -247,8 +253,15 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
     """
     if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
-    why = "unknown" if row is NOBODY else "" if row.allow_from.admits(exchange.peer) else "address"
-    # A hash is also computed for an unknown name or address, so that the response time does not reveal which names exist.
+    why = ""
+    if row is NOBODY:
+        why = "unknown"
+    elif not row.allow_from.admits(exchange.peer):
+        why = "address"
+    elif row.certificate and not exchange.certificate().is_bound_to(row.certificate):
+        why = "certificate"
+    # A hash is also computed for an unknown name, address or certificate, so that the response time does not reveal which names
+    # exist.
     stored, secret = DECOY if why else row.secret_hash, exchange.message.get("CO")
     name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {network_of(exchange.peer)}"
     right = await exchange.services.logins.run(exchange.peer, lambda: exchange.services.secrets.verify(name, stored, secret))

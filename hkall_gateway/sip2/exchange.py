@@ -13,6 +13,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.partners.local_messages import LATE_EXECUTION
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
+from hkall_gateway.net.client_certificate import ClientCertificate, show_none
 from hkall_gateway.net.limits.allow_list import AllowList, networks_of
 from hkall_gateway.net.limits.connection_limit import AddressQueue
 from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
@@ -169,6 +170,7 @@ class Exchange:
         now: Time of arrival.
         corr: Correlation id; unique because a terminal sends one request at a time.
         upstream: This terminal's connection to the local system.
+        certificate: Returns the certificate that the terminal shows over TLS.
     """
 
     services: Sip2Services
@@ -179,6 +181,7 @@ class Exchange:
     now: datetime
     corr: str
     upstream: UpstreamInterface | None = None
+    certificate: Callable[[], ClientCertificate] = show_none
 
     @property
     def institution(self) -> str:

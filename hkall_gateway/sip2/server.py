@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.deadline import Deadline, Undecided
+from hkall_gateway.net.client_certificate import client_certificate
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.limits.fair_reads import mark_authenticated, send_at_once
@@ -243,7 +244,17 @@ class TerminalConnection(TwistedProtocol):
                     self.close(event.why)
                 else:
                     services, send = self._port.services(), partial(self._send_answer, self._session.terminal)
-                    await respond(services, self._session, event, self._peer, self._upstream, self._deadline, send)
+                    certificate = partial(client_certificate, self._socket)
+                    await respond(
+                        services,
+                        self._session,
+                        event,
+                        self._peer,
+                        self._upstream,
+                        self._deadline,
+                        send,
+                        certificate,
+                    )
                 self._apply_backpressure()
                 served += 1
                 if self._waiting and not served % AT_ONCE:

@@ -29,9 +29,9 @@ location = "HKU-MAIN-LENDING"
 """
 
 
-def _read(folder: Path, text: str) -> GatewayConfig:
+def _read(folder: Path, text: str, base: str = BASE) -> GatewayConfig:
     path = folder / "gateway.toml"
-    path.write_text(BASE + text, encoding="utf-8")
+    path.write_text(base + text, encoding="utf-8")
     return load(path, {})
 
 
@@ -76,3 +76,30 @@ def test_contradictory_port_is_reported_with_its_path(tmp_path: Path, row: str, 
         _read(tmp_path, f'[[sip2.listeners]]\nendpoint = "tcp:6002"\n{row}\n')
     told = dict(refused.value.errors)
     assert said in told[f"sip2.listeners[0].{key}"]
+
+
+CERTIFICATE = 'certificate = "kiosk-1.lib.example"\n'
+
+
+def test_terminal_must_show_its_certificate_to_authorities_that_are_configured(tmp_path: Path) -> None:
+    (tmp_path / "terminals.pem").write_text("read when the port is opened", encoding="utf-8")
+    authorities = "[sip2]\nclient_ca = 'terminals.pem'\n"
+    sip2 = _read(tmp_path, CERTIFICATE, base=BASE.replace("[sip2]\n", authorities)).sip2
+    assert sip2.client_ca == tmp_path / "terminals.pem"
+    assert sip2.terminals[0].certificate == "kiosk-1.lib.example"
+
+
+def test_certificate_of_a_terminal_without_authorities_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors) as refused:
+        _read(tmp_path, CERTIFICATE)
+    assert refused.value.errors == [("sip2.terminals[0].certificate", "can never be shown without sip2.client_ca")]
+
+
+def test_terminal_with_a_certificate_is_no_port_without_logins(tmp_path: Path) -> None:
+    port = '[[sip2.listeners]]\nendpoint = "tcp:6002"\nlogin = "optional"\nterminal = "counter-1"\n'
+    with pytest.raises(ConfigErrors) as refused:
+        _read(tmp_path, CERTIFICATE + port)
+    assert [where for where, _ in refused.value.errors] == [
+        "sip2.listeners[0].terminal",
+        "sip2.terminals[0].certificate",
+    ]

@@ -33,6 +33,8 @@ from hkall_gateway.web.staff.lists import WORK_LISTS
 ENOUGH = 4
 """Number of common fields, apart from inherited ones, from which a class counts as repeating another."""
 OTHERS = {
+    ("ClientConfig", "TerminalConfig"): "both are callers",
+    ("ClientConfig", "TerminalRow"): "the same",
     ("DialectConfig", "Sip2Dialect"): "made from the record's fields",
     ("FoundTitle", "Marc"): "a title, and the fields of a record that hold its facts",
     ("GatewayConfig", "Ports"): "the ports of each table",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hkall_gateway.net.client_certificate import ClientCertificate
 from hkall_gateway.peers.callers import NamedSecret, Peer
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 CUHK, LU = "CUHK", "LU"
 PRINT = "ab" * 32
+THEIRS = ClientCertificate(fingerprint=PRINT, subject="ncip.cuhk.test")
 COPY = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
 
 
@@ -29,10 +31,10 @@ FAILED = "Agency Authentication Failed"
 @pytest.mark.parametrize(
     ("peer", "problem"),
     [
-        (Peer(address="10.0.0.7", fingerprint=PRINT, subject="ncip.cuhk.test"), ""),
+        (Peer(address="10.0.0.7", certificate=THEIRS), ""),
         (Peer(address="10.0.0.7"), FAILED),
-        (Peer(address="10.0.0.7", fingerprint="cd" * 32, subject="other.test"), FAILED),
-        (Peer(address="192.0.2.1", fingerprint=PRINT, subject="ncip.cuhk.test"), FAILED),
+        (Peer(address="10.0.0.7", certificate=ClientCertificate(fingerprint="cd" * 32, subject="other.test")), FAILED),
+        (Peer(address="192.0.2.1", certificate=THEIRS), FAILED),
     ],
 )
 def test_certificate_authenticates_the_agency_it_is_bound_to(world: World, bound: str, peer: Peer, problem: str) -> None:
@@ -42,7 +44,7 @@ def test_certificate_authenticates_the_agency_it_is_bound_to(world: World, bound
 
 def test_certificate_does_not_authenticate_another_agency(world: World) -> None:
     world.admit(CUHK, secret="", certificate=PRINT)
-    assert says(world, LU, Peer(address="10.0.0.7", fingerprint=PRINT)) == FAILED
+    assert says(world, LU, Peer(address="10.0.0.7", certificate=ClientCertificate(fingerprint=PRINT))) == FAILED
 
 
 def test_peer_without_a_certificate_matches_no_row(world: World) -> None:

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.testing import StringTransport
 
+from hkall_gateway.net.client_certificate import ClientCertificate
 from hkall_gateway.net.tls import server_context
 from hkall_gateway.peers.callers import Peer, peer_of
 
@@ -100,9 +101,9 @@ class Line:
 def test_certificate_from_a_trusted_authority_identifies_the_caller(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     peer = peer_of(Line(shaken(context, who)), "10.0.0.7")
-    assert peer == Peer(
-        address="10.0.0.7", fingerprint=who.certificate.fingerprint(hashes.SHA256()).hex(), subject="ncip.cuhk.test"
-    )
+    fingerprint = who.certificate.fingerprint(hashes.SHA256()).hex()
+    certificate = ClientCertificate(fingerprint=fingerprint, subject="ncip.cuhk.test")
+    assert peer == Peer(address="10.0.0.7", certificate=certificate)
 
 
 def test_caller_without_a_certificate_is_admitted_unidentified(people: dict[str, Identity]) -> None:
@@ -128,4 +129,4 @@ def test_plaintext_connection_has_only_an_address() -> None:
 def test_fingerprint_equals_the_openssl_fingerprint_without_colons(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     printed = crypto.X509.from_cryptography(who.certificate).digest("sha256").decode()
-    assert peer_of(Line(shaken(context, who))).fingerprint == printed.replace(":", "").lower()
+    assert peer_of(Line(shaken(context, who))).certificate.fingerprint == printed.replace(":", "").lower()

@@ -96,7 +96,8 @@ def endpoints(config: GatewayConfig, number: str, serving: Serving = Serving.ALL
 
 def _configured_endpoints(config: GatewayConfig, serving: Serving) -> Iterator[ConfiguredEndpoint]:
     if serving.protocols:
-        yield from _listed(("sip2", "listen"), config.sip2.listen, shared=config.sip2.share_ports)
+        for endpoint in _listed(("sip2", "listen"), config.sip2.listen, shared=config.sip2.share_ports):
+            yield replace(endpoint, client_ca=config.sip2.client_ca)
         yield from _endpoints_for_partners(config)
         yield from _listed(("ops", "listen"), config.ops.listen)
     if serving.web and config.web is not None:
@@ -107,6 +108,7 @@ def _configured_endpoints(config: GatewayConfig, serving: Serving) -> Iterator[C
                 where=dotted(("sip2", "listeners", index, "endpoint")),
                 text=row.endpoint,
                 shared=config.sip2.share_ports,
+                client_ca=config.sip2.client_ca,
             )
 
 
