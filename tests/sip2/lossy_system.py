@@ -21,12 +21,15 @@ STANDARD: Final = DIALECTS["standard"]
 GONE: Any = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's own
 LATE_S: Final = 50
 """Delay in seconds before a delayed message is executed."""
+VERY_LATE_S: Final = 57
+"""Delay of a message that is overtaken by later ones about the same item. It is nearly the minute that the gateway allows."""
 
 FAULTS: Final = (
     "none",
     "request lost",
     "reply lost",
     "executed late",
+    "overtaken",
     "answered late",
     "cut",
     "garbled",
@@ -41,16 +44,28 @@ FAULTS: Final = (
 class LossySystem:
     """Connections to a simulated system. `faults` apply to its next messages, one each.
 
-    Transactions on one item are executed in the order received, although a delayed one is not answered.
-    `payments` counts executed payments by patron and number.
+    Transactions on one item are executed in the order received, although a delayed one is not answered. Only an "overtaken" one
+    is executed after later ones.
+    While `is_away`, it takes no connection. `payments` counts executed payments by patron and number.
     """
 
     def __init__(self, system: SimulatedIls, clock: Clock) -> None:
         self.system, self.clock = system, clock
         self.faults: deque[str] = deque()
+        self.is_away = False
         self.payments: Counter[tuple[str, str]] = Counter()
         self._late: list[Sip2Message] = []
         self._wires: list[_Wire] = []
+
+    def drop_silently(self) -> None:
+        """Let a firewall drop all connections without telling either side: nothing arrives any more."""
+        for wire in self._wires:
+            wire.dropped = True
+
+    def hang_up_all(self) -> None:
+        """Close all connections, as a system does that stops."""
+        while self._wires:
+            self._wires.pop().hang_up()
 
     def lose_all_connections(self) -> None:
         """Drop all connections, as if the gateway was killed: no further reply arrives."""
@@ -58,6 +73,8 @@ class LossySystem:
             self._wires.pop().dead = True
 
     async def dial(self) -> LineConnection:
+        if self.is_away:
+            raise ConnectError
         if self.faults and self.faults[0] == "no port":
             self.faults.popleft()
             raise ConnectError
@@ -80,7 +97,9 @@ class LossySystem:
         elif fault == "executed late" and asked.code in ("09", "11", "37"):
             self._late.append(asked)
             self.clock.callLater(LATE_S, self._execute_late, asked)
-        elif fault not in ("request lost", "executed late"):
+        elif fault == "overtaken" and asked.code in ("09", "11", "37"):
+            self.clock.callLater(VERY_LATE_S, self._executed, asked)
+        elif fault not in ("request lost", "executed late", "overtaken"):
             self._answer(asked, fault, wire)
 
     def _answer(self, asked: Sip2Message, fault: str, wire: _Wire) -> None:
@@ -108,14 +127,15 @@ class _Wire(StringTransport):
 
     def __init__(self, system: LossySystem, client: LineConnection) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own
-        self._system, self._client, self.dead = system, client, False
+        self._system, self._client, self.dead, self.dropped = system, client, False, False
         self.last = Sip2Message(GARBLED)
 
     def write(self, data: bytes) -> None:
-        self._system.heard(data, self)
+        if not self.dropped:
+            self._system.heard(data, self)
 
     def says(self, line: bytes) -> None:
-        if not self._client.closed and not self.dead:
+        if not self._client.closed and not self.dead and not self.dropped:
             self._client.dataReceived(line)
 
     def hang_up(self) -> None:
