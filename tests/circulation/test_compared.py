@@ -137,6 +137,16 @@ def test_shipment_under_the_number_of_an_ended_request_is_held_while_another_has
     assert library.count() == 2
 
 
+def test_shipment_that_names_no_copy_leaves_the_request_that_has_it(library: DeskWorld) -> None:
+    ended = ask_dune(library)
+    say(library, NEWS_KINDS["request_cancelled"], **ours(ended))
+    say(library, NEWS_KINDS["request_cancelled"], partner="HKUST", item=None, **ours(library.request(ended.id)))
+    holder = library.given(P.RECEIVED, patron="UG2", wire_id="R2-1", unannounced=True)
+    answer = say(library, ItemShipped, item=None, at=library.now, due=date(2017, 4, 20), **ours(ended))
+    assert not isinstance(answer, Refused)
+    assert library.request(holder.id) == holder
+
+
 def test_late_decline_of_a_copy_that_another_request_has_meanwhile_is_late(library: DeskWorld) -> None:
     ended = ask_dune(library)
     say(library, NEWS_KINDS["request_cancelled"], **ours(ended))

@@ -69,8 +69,9 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     held = context.unit.requests.open_with_item(item.barcode, item.agency) if item else ()
     holder = next((other for other in held if other.id != request.id), None)
     if holder and not is_over and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
-        # The copy was already received for another request. Only the due date is taken from this late notice.
-        _fill_in(context, notice, holder, {"lender_due": notice.due})
+        # The copy was already received for another request. A late notice that names the copy gives only its due date.
+        if notice.item is not None:
+            _fill_in(context, notice, holder, {"lender_due": notice.due})
         context.unit.note(request, "LATE", {"message": notice.by.message, "held_by": holder.id}, context.now, notice.by)
         return noted_result(request, again=True, note=f"here for {holder.id}")
     if item is None:
