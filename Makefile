@@ -133,6 +133,7 @@ check: .venv/.test
 	$(BIN)/mypy
 	cd circprobe && ../$(BIN)/mypy && ../$(BIN)/vulture
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m walks_a_table -k 'not postgresql' -p no:cacheprovider $$(grep -rl walks_a_table tests --include='test_*.py')
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	@mkdir -p var
 	PYTHONPATH=. $(BIN)/python packaging/used_by_name.py hkall_gateway bench demo docs/generate > var/used_by_name.py

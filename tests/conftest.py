@@ -62,6 +62,12 @@ register_profiles()
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "walks_a_table: compares a table with the places that its rows need, in seconds; `make check` runs these"
+    )
+
+
 def pytest_xdist_auto_num_workers() -> int:
     return side_by_side.workers()
 

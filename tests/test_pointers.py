@@ -12,6 +12,8 @@ import pytest
 
 import hkall_gateway
 
+pytestmark = pytest.mark.walks_a_table
+
 ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = Path(hkall_gateway.__file__).parent
 PAGES: Final = ("CONTRIBUTING.md", "ARCHITECTURE.md")

@@ -8,7 +8,11 @@ from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+import pytest
+
 import hkall_gateway
+
+pytestmark = pytest.mark.walks_a_table
 
 COLUMNS_OF_A_TABLE: Final = {
     # Seventy rows in aligned columns, below the names of the columns.

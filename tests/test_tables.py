@@ -62,6 +62,7 @@ def test_every_message_is_sent_by_a_transition_or_explicitly() -> None:
     assert {send for send in Notification if send not in by_step and send.name not in by_name} == set()
 
 
+@pytest.mark.walks_a_table
 def test_every_letter_is_documented() -> None:
     assert {sample.send for sample in SAMPLES} == LETTERS.keys()
 

@@ -234,6 +234,8 @@ STILL_WANTED: Final = PATRON_WAITS & TAKES_QUOTA
 """Positions in which a patron waits for a copy and has not cancelled."""
 NOT_HERE_YET: Final = STILL_WANTED & BEFORE_ARRIVAL
 
+NEVER_HERE: Final = BORROWING_ONLY & positions_where(lambda row: row.copy in {CopyPlace.LENDER, CopyPlace.TO_BORROWER})
+"""Positions in which the copy that we borrow has not been here."""
 ON_A_WAY: Final = positions_where(lambda row: row.copy in {CopyPlace.TO_BORROWER, CopyPlace.TO_LENDER})
 ON_HOLD_SHELF: Final = positions_where(lambda row: row.copy is CopyPlace.HOLD_SHELF)
 WITH_PATRON: Final = positions_where(lambda row: row.copy is CopyPlace.PATRON)

@@ -19,6 +19,7 @@ from tests.face_imports import PACKAGE, module_of, parse, used_objects
 FACES: Final[Mapping[str, Face]] = {
     "sip2/":                  Face.TERMINALS,
     "ncip/":                  Face.PARTNERS,
+    "peers/":                 Face.PARTNERS,
     "web/patron/":            Face.PATRON_PAGES,
     "web/staff/":             Face.STAFF_PAGES,
     "web/api/patron.py":      Face.PATRON_API,
@@ -32,6 +33,8 @@ NO_FACE: Final = ("circulation/", "web/api/access.py", "simulator/consortium/")
 """Where commands are defined, where roles are derived from them, and the simulated staff, who stand for two faces."""
 SIMULATED: Final = Face.STAFF_PAGES | Face.COMMAND_LINE
 STAFF_FACES: Final = Face.STAFF_PAGES | Face.STAFF_API
+OF_OTHER_PROTOCOLS: Final = {"RequestAccepted", "RenewalRefused"}
+"""Commands for messages that NCIP lacks. Only the protocols of other distributions execute them."""
 VIEWS: Final = {"get", "post", "delete"}
 """Methods of a blueprint that register a view."""
 
@@ -83,7 +86,7 @@ def reached(package: Path) -> dict[str, set[type[object]]]:
 
 def faces_of(files: Mapping[str, set[type[object]]]) -> dict[type[object], Face]:
     """Return the faces whose files reach each command."""
-    found = dict.fromkeys(HANDLERS, Face(0))
+    found = {command: Face.PARTNERS if command.__name__ in OF_OTHER_PROTOCOLS else Face(0) for command in HANDLERS}
     for file, commands in files.items():
         face = next((face for start, face in FACES.items() if file.startswith(start)), None)
         if face is None:

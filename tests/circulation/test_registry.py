@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, get_type_hints
 
+import pytest
+
 from hkall_gateway import circulation
 from hkall_gateway.circulation.command import Asked, Command, Job, Query
 from hkall_gateway.circulation.registry import HANDLERS
+from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.rules.vocabulary import Request, RequestChange
+
+pytestmark = pytest.mark.walks_a_table
 
 for module in pkgutil.walk_packages(circulation.__path__, f"{circulation.__name__}."):
     importlib.import_module(module.name)
@@ -37,6 +42,13 @@ def test_each_command_and_query_has_a_row() -> None:
 def test_queries_never_write() -> None:
     queries = {one.__name__ for one in leaves(Query)} - QUESTIONS
     assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == queries
+
+
+def test_every_column_of_requests_is_a_field_of_a_request_except_the_derived_one() -> None:
+    columns = {column.name for column in REQUESTS.columns}
+    names = {field.name for field in fields(Request)}
+    assert sorted(columns - names) == ["stage"]
+    assert sorted(names - columns) == []
 
 
 def test_step_may_change_every_request_field_except_number_side_and_position() -> None:

@@ -232,6 +232,7 @@ def test_every_refusal_shows_rule_facts_with_source_and_age_and_deciding_keys(co
     assert row.why in run(config, row.words).output
 
 
+@pytest.mark.walks_a_table
 def test_every_reason_is_explained_or_listed_as_out_of_scope() -> None:
     assert {row.why for row in ROWS} | NEVER_ASKED.keys() == set(Reason)
     assert len({row.why for row in ROWS}) == len(ROWS)

@@ -30,6 +30,8 @@ from hkall_gateway.sip2.exchange import TerminalRow
 from hkall_gateway.web import labels
 from hkall_gateway.web.staff.lists import WORK_LISTS
 
+pytestmark = pytest.mark.walks_a_table
+
 ENOUGH = 4
 """Number of common fields, apart from inherited ones, from which a class counts as repeating another."""
 OTHERS = {

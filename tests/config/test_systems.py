@@ -13,6 +13,8 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Strict
 from hkall_gateway.config.systems import SYSTEMS, System, SystemRole, names
 
+pytestmark = pytest.mark.walks_a_table
+
 MODELS: dict[SystemRole, type[Strict]] = {
     SystemRole.PARTNER: PartnerConfig,
     SystemRole.CLIENT: ClientConfig,

@@ -41,6 +41,7 @@ KEPT_TEXTS: Final = frozenset(
 """The text columns that anonymisation keeps, because they name no person. The others are in NO_PERSON."""
 
 
+@pytest.mark.walks_a_table
 def test_every_text_column_of_a_request_is_blanked_or_kept_on_purpose() -> None:
     texts = {column.name for column in REQUESTS.columns if isinstance(column.type, Text)}
     blanked = texts & NO_PERSON.keys()

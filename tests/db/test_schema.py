@@ -59,6 +59,7 @@ def test_upgrade_brings_an_empty_database_to_the_required_revision(bare: Engine)
     assert schema.revision(bare) == schema.head() != ""
 
 
+@pytest.mark.walks_a_table
 def test_revisions_create_exactly_the_tables(bare: Engine) -> None:
     schema.upgrade(bare)
     assert schema.drift(bare) == []

@@ -248,6 +248,7 @@ def test_letter_without_title_or_name_uses_generic_text() -> None:
     assert message["Subject"] == "Ready for you: (without a title)"
 
 
+@pytest.mark.walks_a_table
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("send", [s for s in Notification if is_letter(s)])
 def test_every_letter_exists_in_every_language(send: Notification, language: str) -> None:

@@ -53,6 +53,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.walks_a_table
 def test_every_reason_has_one_row() -> None:
     assert sorted(row.why for row in ROWS) == sorted(Reason)
 

@@ -127,6 +127,7 @@ def test_recall_letter_without_a_date_stays_valid() -> None:
 # ---- consistency of the table
 
 
+@pytest.mark.walks_a_table
 def test_every_letter_kind_is_tested_while_its_reason_holds_and_afterwards() -> None:
     assert LETTERS.keys() == {send for send in Notification if is_letter(send)}
     assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
@@ -139,6 +140,7 @@ def test_each_letter_kind_documents_its_occasion_and_rule() -> None:
         assert set(rules[1].split(", ")) <= PUBLISHED.keys()
 
 
+@pytest.mark.walks_a_table
 @pytest.mark.parametrize("key", [field.name for field in fields(Notices)])
 def test_each_notices_key_controls_only_its_letters(key: str) -> None:
     """`renewal` enables no letter: a renewal sends none (R30)."""

@@ -11,6 +11,8 @@ from hkall_gateway.rules.lifecycle import LENDING_EVENTS, TABLE, Event, Notifica
 from hkall_gateway.rules.positions import FINAL, FIRST, HOLDS_ITEM, LENDING, TAKES_QUOTA
 from hkall_gateway.rules.vocabulary import BadStep, Position, Side
 
+pytestmark = pytest.mark.walks_a_table
+
 PAIRS = {(s.source, s.event) for s in TABLE}
 UNLISTED = [(side, p, e) for side, p, e in product(Side, Position, Event) if (p, e) not in PAIRS or side_of(e) is not side]
 

@@ -17,10 +17,11 @@ from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
 from hkall_gateway.ncip.profile import FLOWS
 from hkall_gateway.rules import settings
 from hkall_gateway.rules.dates import EVERY
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages import json_records
 from hkall_gateway.rules.published_rules import PUBLISHED, keys_of
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.web.labels import WORDS
 from hkall_gateway.web.staff.unsent import KINDS
 from hkall_gateway.web.staff.words import IN_THE_EVENT, policy_rows
@@ -40,6 +41,7 @@ def arguments(functions: set[str], place: int, room: str = "") -> set[str]:
     return {one.value for one in named if isinstance(one, ast.Constant) and isinstance(one.value, str)}
 
 
+@pytest.mark.walks_a_table
 def test_every_message_that_changes_a_request_has_words() -> None:
     services = {name for flow in FLOWS.values() for name in flow}
     commands = arguments({"actor", "by_staff", "_timer_actor"}, 0) | {*STAFF_ACTIONS, *EVERY}
@@ -48,12 +50,14 @@ def test_every_message_that_changes_a_request_has_words() -> None:
     assert services | commands | settled <= {*WORDS["messages"], *WORDS["jobs"], *WORDS["commands"]}
 
 
+@pytest.mark.walks_a_table
 def test_every_event_of_a_request_has_words() -> None:
     noted = arguments({"note"}, 1, "circulation") | arguments({"_note_action"}, 3, "circulation") | {NOTED}
     assert {"LATE", "SKIPPED"} <= noted
     assert noted <= WORDS["events"].keys()
 
 
+@pytest.mark.walks_a_table
 def test_every_fact_about_a_request_has_words() -> None:
     known = [one for one in json_records._KNOWN.values() if isinstance(one, type) and dataclasses.is_dataclass(one)]
     records = [one for one in known if one.__module__.startswith(("hkall_gateway.circulation", "hkall_gateway.rules.messages"))]
@@ -62,12 +66,27 @@ def test_every_fact_about_a_request_has_words() -> None:
     assert names <= {*WORDS["facts"], *IN_THE_EVENT}
 
 
+@pytest.mark.walks_a_table
+@pytest.mark.parametrize(
+    ("subject", "codes"),
+    [
+        ("positions", {*Position}),
+        ("sends", {*Notification}),
+        ("jobs", {*EVERY}),
+        ("events", {event.name for event in Event}),
+    ],
+)
+def test_every_position_message_job_and_event_has_words(subject: str, codes: set[str]) -> None:
+    assert sorted(codes - WORDS[subject].keys()) == []
+
+
 def choices_of(record: Any) -> set[str]:
     """Return the words between which a site chooses, in the keys of a policy's table."""
     hints = [one for hint in get_type_hints(record).values() for one in (hint, *get_args(hint))]
     return {str(word) for hint in hints if get_origin(hint) is Literal for word in get_args(hint) if word is not False}
 
 
+@pytest.mark.walks_a_table
 def test_every_choice_in_the_policy_has_words() -> None:
     records = [one for one in vars(settings).values() if isinstance(one, type) and dataclasses.is_dataclass(one)]
     found = {choice for record in records for choice in choices_of(record)}

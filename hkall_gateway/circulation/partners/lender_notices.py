@@ -28,14 +28,14 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import Event, Notification
-from hkall_gateway.rules.positions import FINAL, HAS_ARRIVED
+from hkall_gateway.rules.positions import FINAL, HAS_ARRIVED, NEVER_HERE
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, RequestChange, Side
 
 P = Position
-NOT_ARRIVED: Final = frozenset({P.REQUESTED, P.IN_TRANSIT, P.CANCELLING, P.CANCELLED, P.UNFILLED})
-"""Positions in which the lender's copy has not been here."""
+NOT_ARRIVED: Final = NEVER_HERE - {P.NEW}
+"""Positions in which the lender's copy has not been here. No lender is asked in NEW."""
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:

@@ -45,7 +45,7 @@ class ScannedRows:
         return self.held[0] if len(self.held) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FindScanned(Query[None, ScannedRows]):
     """Query the rows that match a scanned text: a copy of the library `agency`, if it names one, or a card."""
 

@@ -31,6 +31,7 @@ from hkall_gateway.db.tables import (
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TABLE, Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
+from hkall_gateway.rules.positions import BORROWING_ONLY, FINAL, LENDING_ONLY
 from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Position
 
@@ -72,8 +73,8 @@ RECENT: Final = timedelta(days=30)
 # A message that asks for something, or announces it, and is of no use once its request has come to one of these positions
 # without a later message to the same partner. Only staff's `force` leads there.
 _OVERTAKEN: Final[Mapping[Notification, frozenset[Position]]] = {
-    Notification.ASK_LENDER: frozenset({Position.CANCELLED, Position.UNFILLED}),
-    Notification.TELL_BORROWER_SHIPPED: frozenset({Position.DECLINED, Position.WITHDRAWN}),
+    Notification.ASK_LENDER: FINAL & BORROWING_ONLY,
+    Notification.TELL_BORROWER_SHIPPED: FINAL & LENDING_ONLY,
 }
 
 _SENDS: Final[Mapping[tuple[str, str], frozenset[str]]] = {

@@ -99,7 +99,7 @@ async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopySca
     If a text is both a loaded barcode and a loaded card, the clerk must choose. The local system is not queried about loaded
     barcodes, because hardly any of them is a card.
     """
-    found = await circulation.execute(FindScanned(command.text, command.agency))
+    found = await circulation.execute(FindScanned(text=command.text, agency=command.agency))
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
         return await _scan_copy(circulation, command, found)
     if found.is_copy and command.kind is None:
