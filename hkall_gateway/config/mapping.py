@@ -95,7 +95,7 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], protocol: str, ge
             continue
         access = record_from_row(PartnerAccess, row) if partner else record_from_row(Client, row)
         pins = row.wrong_pins or config.table_of(protocol).wrong_pins
-        secrets = tuple(NamedSecret(name, environ.get(name, "")) for name in row.secret_env)
+        secrets = tuple(NamedSecret(variable=name, text=environ.get(name, "")) for name in row.secret_env)
         found[row.agency] = Caller(access=access, secrets=secrets, partner=partner, wrong_pins=pins, http=_http_proof(row, get))
     return found
 

@@ -53,7 +53,7 @@ class Peer:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSecret:
     """A secret that a caller sends inside documents, and the variable that holds it. The text "" never matches."""
 

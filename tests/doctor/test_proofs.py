@@ -36,7 +36,7 @@ def caller(
 ) -> Caller:
     return Caller(
         access=PartnerAccess(agency="CUHK", certificate=certificate, by_address=by_address, allow_from=allow_from),
-        secrets=(NamedSecret("SECRET", secret),),
+        secrets=(NamedSecret(variable="SECRET", text=secret),),
     )
 
 

@@ -178,10 +178,12 @@ class World:
             lambda: self.now,
         )
         net = ("10.0.0.0/8",)
-        rows = [Caller(access=Client(agency=DISCOVERY, allow_from=net), secrets=(NamedSecret("D_KEY", "d-key"),))]
+        rows = [Caller(access=Client(agency=DISCOVERY, allow_from=net), secrets=(NamedSecret(variable="D_KEY", text="d-key"),))]
         for agency, secret in SECRETS.items():
             access = PartnerAccess(agency=agency, allow_from=net, lookups_per_minute=0)
-            rows.append(Caller(access=access, secrets=(NamedSecret(agency, secret),), partner=directory.get(agency)))
+            rows.append(
+                Caller(access=access, secrets=(NamedSecret(variable=agency, text=secret),), partner=directory.get(agency))
+            )
         callers = {row.agency: row for row in rows}
         self.services = NcipServices(
             circulation=desk, callers=callers, agency="HKU", timezone=HONG_KONG, metrics=Metrics(), now=lambda: self.now
@@ -191,7 +193,7 @@ class World:
         """Change the configuration of a caller: its secret or other credentials, its permissions, or its directory row."""
         caller = self.services.callers[agency]
         if "secret" in facts:
-            facts["secrets"] = (NamedSecret(agency, facts.pop("secret")),)
+            facts["secrets"] = (NamedSecret(variable=agency, text=facts.pop("secret")),)
         for name in ("access", "partner"):
             row: Any = getattr(caller, name)
             own = {field.name for field in fields(row)} & facts.keys() if row else set()

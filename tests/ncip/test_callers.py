@@ -65,13 +65,13 @@ def test_wrong_secret_is_refused_from_every_address(world: World) -> None:
 
 @pytest.mark.parametrize(("secret", "problem"), [("old", ""), ("new", ""), ("other", FAILED)])
 def test_either_of_two_secrets_authenticates(world: World, secret: str, problem: str) -> None:
-    world.admit(CUHK, secrets=(NamedSecret("OLD", "old"), NamedSecret("NEW", "new")))
+    world.admit(CUHK, secrets=(NamedSecret(variable="OLD", text="old"), NamedSecret(variable="NEW", text="new")))
     assert says(world, CUHK, Peer(address="10.0.0.7"), secret) == problem
 
 
 @pytest.mark.parametrize("secret", ["", "old"])
 def test_secret_that_is_not_set_authenticates_nobody(world: World, secret: str) -> None:
-    world.admit(CUHK, secrets=(NamedSecret("OLD", ""), NamedSecret("NEW", "")))
+    world.admit(CUHK, secrets=(NamedSecret(variable="OLD", text=""), NamedSecret(variable="NEW", text="")))
     assert says(world, CUHK, Peer(address="10.0.0.7"), secret or "-") == FAILED
 
 

@@ -80,7 +80,7 @@ class House:
 
     def __init__(self, within: Bounds | None = None) -> None:
         self.clock, self.circulation, self.now = Clock(), SlowDesk(), NOW
-        caller = Caller(access=Client(agency="HKU-DISCOVERY"), secrets=(NamedSecret("D_KEY", "d-key"),))
+        caller = Caller(access=Client(agency="HKU-DISCOVERY"), secrets=(NamedSecret(variable="D_KEY", text="d-key"),))
         desk: Any = self.circulation
         self.services = NcipServices(
             circulation=desk,

@@ -24,9 +24,11 @@ def callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
         in_ext = partner.agency in start.numbered_in_ext
         access = PartnerAccess(agency=partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
-        yield Caller(access=access, secrets=(NamedSecret(partner.agency, secret(partner.agency)),), partner=partner)
+        yield Caller(
+            access=access, secrets=(NamedSecret(variable=partner.agency, text=secret(partner.agency)),), partner=partner
+        )
     for client in start.clients:
-        yield Caller(access=client, secrets=(NamedSecret(client.agency, secret(client.agency)),))
+        yield Caller(access=client, secrets=(NamedSecret(variable=client.agency, text=secret(client.agency)),))
 
 
 _NUMBERED: Final = re.compile(r"AY([0-9])\Z")
