@@ -21,7 +21,7 @@ from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import ended_after
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.expiry import DatabaseClock
-from hkall_gateway.db.engine.group import constant_pause, no_hook, read_group, run_group
+from hkall_gateway.db.engine.group import constant_pause, read_group, run_group
 from hkall_gateway.db.engine.locks import LockSet, unlocked
 from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Together, Unit, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -185,7 +185,7 @@ class Immediate(Database):
     `before_commit` may raise an Exception to simulate a failed commit, or any other BaseException to simulate a crash.
     """
 
-    def __init__(self, engine: Engine, make_unit: MakeUnit, before_commit: Callable[[], None] = no_hook) -> None:
+    def __init__(self, engine: Engine, make_unit: MakeUnit, before_commit: Callable[[], None] | None = None) -> None:
         connection = engine.connect()
         write: DoGroup = lambda opened, jobs: run_group(opened, make_unit, jobs, before_commit)  # noqa: E731
         read: DoGroup = lambda opened, jobs: read_group(opened, make_unit, jobs)  # noqa: E731
@@ -251,11 +251,6 @@ def finished(awaitable: Awaitable[T]) -> T:
     raise RuntimeError("this would have to wait")
 
 
-def _for_engine(work: Callable[[UnitOfWork], object]) -> Callable[[Unit], object]:
-    """Return `work` as the engine sees it, which gives it the unit that `make_unit` made."""
-    return cast("Callable[[Unit], object]", work)
-
-
 def _queue_job(
     runner: Worker | InlineRunner,
     work: Callable[[UnitOfWork], T],
@@ -277,7 +272,8 @@ def _queue_job(
         else:
             answer.errback(error)
 
-    runner.put(Job(_for_engine(work), locks, reply, repeatable, until, until_there_s))
+    for_engine = cast("Callable[[Unit], object]", work)  # the engine gives it what `make_unit` made
+    runner.put(Job(for_engine, locks, reply, repeatable, until, until_there_s))
     return answer
 
 
@@ -290,7 +286,8 @@ def _run_now(
 ) -> T:
     """Run a job in the calling thread and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
-    runner.put(Job(_for_engine(work), locks, lambda result, error: answers.append((result, error)), repeatable))
+    for_engine = cast("Callable[[Unit], object]", work)
+    runner.put(Job(for_engine, locks, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]
     if error is not None:
         raise error

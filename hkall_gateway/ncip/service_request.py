@@ -26,7 +26,6 @@ from hkall_gateway.net.limits.rate_limiter import Guesses, LineLimit, RateLimite
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.peers.callers import Caller, Verify, is_admitted, reject_secret, spell_agency
-from hkall_gateway.peers.exchanges import PartnerExchange
 from hkall_gateway.peers.incoming import CORR
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client, PartnerAccess
@@ -36,16 +35,6 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey
 from hkall_gateway.xml.tree import STRUCTURE, Coded, Value, many
 
 LOG = structlog.get_logger()
-
-
-def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
-    """Make the record of an exchange. `reply` is None if a reply came but is unreadable."""
-    if reply is None:
-        return PartnerExchange(partner=partner, service=service, seconds=seconds, failure="xml")
-    return PartnerExchange(
-        partner=partner, service=service, seconds=seconds, failure="problem" if reply.has("Problem") else "", notes=reply.notes
-    )
-
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60

@@ -64,10 +64,6 @@ class BrokenOff(Exception):
     """The transaction ended inside a unit that raised no exception."""
 
 
-def no_hook() -> None:
-    """Do nothing before a commit."""
-
-
 def constant_pause() -> float:
     """Return 1, for pauses without randomness."""
     return 1.0
@@ -77,7 +73,7 @@ def run_group(
     connection: Connection,
     make_unit: MakeUnit,
     jobs: Sequence[Job],
-    before_commit: Callable[[], None] = no_hook,
+    before_commit: Callable[[], None] | None = None,
     draw: Callable[[], float] = constant_pause,
     clock: DatabaseClock | None = None,
 ) -> GroupResult:
@@ -87,7 +83,7 @@ def run_group(
         connection: The writer's connection.
         make_unit: Creates a unit of work on the connection.
         jobs: At least one job.
-        before_commit: Called before each COMMIT. Its exception counts as a failed commit.
+        before_commit: Called before each COMMIT, if any. Its exception counts as a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Records the time of a database on another machine.
     """
@@ -137,7 +133,7 @@ class _Transaction:
 
     connection: Connection
     make_unit: MakeUnit
-    before_commit: Callable[[], None]
+    before_commit: Callable[[], None] | None
     clock: DatabaseClock | None
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[Unit], float | None]:
@@ -164,7 +160,8 @@ class _Transaction:
     def close(self) -> None:
         """Send the appended rows and commit. Raises the error of an appended row, or _Uncommitted if the commit fails."""
         try:
-            self.before_commit()
+            if self.before_commit is not None:
+                self.before_commit()
         except Exception as error:
             raise _Uncommitted(error, sent=False) from error
         transaction = this_transaction(self.connection) if XACT in self.connection.info else None

@@ -14,7 +14,6 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
 from hkall_gateway.ncip.reply_payload import make_request_lookup, read_positions
-from hkall_gateway.ncip.service_request import make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -181,19 +180,35 @@ class NcipClient:
 
     async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
         """Send a message. Return the HTTP response and the decoded reply. Raises NotSent and NoReply."""
-        began, names = self._seconds(), (partner.agency, message.service)
+        began = self._seconds()
         try:
             post = self._posts.get(partner.agency, self._post)
             posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
         except (NotSent, NoReply) as failed:
-            exchange = PartnerExchange(
-                partner=partner.agency, service=message.service, seconds=self._seconds() - began, failure=failed.kind
-            )
-            self._on_exchange(exchange)
+            self._tell(partner, message, began, failure=failed.kind)
             raise
+
         reply = read_reply(posted)
-        self._on_exchange(make_exchange(*names, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
+        if isinstance(reply, BadDocument):
+            self._tell(partner, message, began, failure="xml")
+        elif reply.has("Problem"):
+            self._tell(partner, message, began, failure="problem", notes=reply.notes)
+        else:
+            self._tell(partner, message, began, notes=reply.notes)
         return posted, reply
+
+    def _tell(
+        self, partner: Partner, message: NcipMessage, began: float, *, failure: str = "", notes: tuple[str, ...] = ()
+    ) -> None:
+        """Report an exchange that began at this second of the clock."""
+        exchange = PartnerExchange(
+            partner=partner.agency,
+            service=message.service,
+            seconds=self._seconds() - began,
+            failure=failure,
+            notes=notes,
+        )
+        self._on_exchange(exchange)
 
 
 def make_document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:

@@ -22,7 +22,6 @@ from sqlalchemy import func, select
 from hkall_gateway.app.heartbeat import after_step_back
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import JOURNAL
@@ -241,7 +240,7 @@ class Consortium:
         """Restart a gateway that died, immediately or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
-        world.on_commit = no_hook
+        world.on_commit = None
         world.restart()
         world.on_commit = lambda: self._before_commit(world)
         self._live_on(world)

@@ -32,7 +32,6 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import create_all
@@ -118,7 +117,7 @@ class World:
         self.letters: deque[ReceivedLetter] = deque()
         self.mail_away = False
         self.replies: list[bytes] = []
-        self.on_commit: Callable[[], None] = no_hook
+        self.on_commit: Callable[[], None] | None = None
         self.peers = Peers({partner.url: partner.agency for partner in start.partners}, secret_of, start.holdings)
         self.post = post or self.peers.post
         self.ils = SimulatedIls(
@@ -314,7 +313,8 @@ class World:
         self.store.now(lambda unit: unit.outbox.release(INSTANCE, self.now))
 
     def _before_commit(self) -> None:
-        self.on_commit()
+        if self.on_commit is not None:
+            self.on_commit()
         if self._commits_left:
             self._commits_left -= 1
             if not self._commits_left:
