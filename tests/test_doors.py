@@ -24,7 +24,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.web.bridge import Bridge, CirculationBridge
 from tests.face_imports import PACKAGE, imported_names, parse, used_objects
 
-FACES: Final = ("web", "cli", "sip2", "ncip", "delivery")
+FACES: Final = ("web", "cli", "sip2", "ncip", "peers", "delivery")
 
 EXCEPTIONS: Final = {
     "cli/admin/backup.py": "the time of a backup, under the lock of the document `backup`; a restore, while no gateway works",

@@ -28,6 +28,8 @@ FACES: Final[Mapping[str, Face]] = {
     "delivery/":              Face.COURIER,
 }
 """Files of the package -> the face that they are."""
+SLIP_PROTOCOL: Final = PACKAGE.parent / "tests" / "slip_protocol"
+"""A protocol of another distribution, whose partners decide apart from their reply. Those of NCIP never do."""
 # fmt: on
 NO_FACE: Final = ("circulation/", "web/api/access.py", "simulator/consortium/")
 """Where commands are defined, where roles are derived from them, and the simulated staff, who stand for two faces."""
@@ -105,7 +107,8 @@ def differences(files: Mapping[str, set[type[object]]]) -> dict[str, tuple[Face,
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, set[type[object]]]:
-    return reached(PACKAGE)
+    protocol = {f"peers/{file}": commands for file, commands in reached(SLIP_PROTOCOL).items()}
+    return {**reached(PACKAGE), **protocol}
 
 
 def test_each_command_is_reached_by_the_faces_that_its_row_names_and_by_no_other(files: dict[str, set[type[object]]]) -> None:
