@@ -9,7 +9,8 @@ from lxml import etree
 
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.documents import NISO, NcipMessage, decode, encode
-from hkall_gateway.ncip.codec.messages import DOT, redacted
+from hkall_gateway.ncip.codec.messages import HIDDEN_ELEMENT, redacted
+from hkall_gateway.ncip.handlers import redact_document
 from tests.ncip.conftest import make_ext
 
 DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
@@ -89,9 +90,10 @@ def test_make_ext_does_not_modify_the_source_document() -> None:
     assert etree.tostring(outside) == b"<all><one/>tail</all>"
 
 
-def test_foreign_elements_in_an_ext_are_masked_in_logs() -> None:
+def test_foreign_elements_in_an_ext_are_masked_in_a_document_that_can_be_replayed() -> None:
     message = received("<Patron>Chan Tai Man</Patron>")
-    assert redacted(message)["Ext"] == {"Ext": [DOT]}
+    assert redacted(message)["Ext"] == {"Ext": [HIDDEN_ELEMENT]}
+    assert decode(redact_document(message).encode()).service == message.service
 
 
 def test_invalid_xml_text_is_reported_by_its_path() -> None:

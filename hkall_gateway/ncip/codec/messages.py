@@ -17,6 +17,8 @@ from hkall_gateway.rules.dates import parse_instant
 from hkall_gateway.xml.tree import SEVERAL, Fields, Tree, Value
 
 DOT = "•"
+HIDDEN_ELEMENT = "<hidden/>"
+"""Stands for another vendor's XML in an Ext, whose text would not be XML with a dot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,9 @@ def stamp(when: datetime, zone: tzinfo) -> str:
 
 
 def _mask_value(name: str, value: Value) -> Value:
-    if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
+    if name == "Ext" and isinstance(value, str):
+        return HIDDEN_ELEMENT
+    if name not in ELEMENTS or ELEMENTS[name].hidden:
         return DOT
     if isinstance(value, SEVERAL):
         return [_mask_value(name, one) for one in value]
