@@ -20,6 +20,7 @@ from demo import demo_setup
 from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.config import gateway
+from hkall_gateway.config.secret_files import SecretFiles
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import IlsResponder
 from tests import databases
@@ -43,6 +44,12 @@ class Site:
     system: SimulatedIls
     ports: demo_setup.Ports
     port: Any
+    path: Path
+
+    def rotate_password(self, new: str) -> None:
+        """Write a new password for the local system into the environment file, and reload."""
+        self.path.with_name("environment").write_text(f"HKALL_ILS={new}\n", encoding="utf-8")
+        self.coroutine(lambda: self.daemon.reload(self.path))
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
         return blockingCallFromThread(self.reactor, work, *args)
@@ -89,13 +96,16 @@ def opened(
     own = {**told, "timeout_s": 1.0, "password_env": "HKALL_ILS"}
     path = demo_setup.write_config(folder, ports, courier=SOON, keys={"ils": own})
     databases.fill(path, environ)
+    path.with_name("environment").write_text("HKALL_ILS=s3cret\n", encoding="utf-8")
+    files = SecretFiles(path, environ)
     logins = {"gateway": "s3cret", "selfcheck-1": demo_setup.PASSWORD, "counter-1": demo_setup.PASSWORD}
     system = SimulatedIls("HKU", lambda: NOW, {CARD: IlsPatron(CARD, "Chan")}, {"L1": IlsBook("L1", "Emma")}, logins)
     listen: Any = serverFromString
     endpoint = f"tcp:{where}:interface=127.0.0.1"
     port = blockingCallFromThread(reactor, lambda: listen(reactor, endpoint).listen(listener(system)))
-    made: Daemon = blockingCallFromThread(reactor, lambda: Daemon(gateway.load(path, environ), reactor, environ=environ))
-    site = Site(reactor, made, system, ports, port)
+    config = gateway.load(path, environ)
+    made: Daemon = blockingCallFromThread(reactor, lambda: Daemon(config, reactor, environ=environ, secret_files=files))
+    site = Site(reactor, made, system, ports, port, path)
     site.coroutine(made.start)
     yield site
     site.do(port.stopListening)
@@ -107,6 +117,12 @@ def site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     """The local system queried by SIP2, with terminal messages relayed to it."""
     ils = {"connector": "sip2", "host": "127.0.0.1", "relay": True, "login": "gateway"}
     yield from opened(reactor, tmp_path, ils, listening)
+
+
+@pytest.fixture
+def asked_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
+    """The local system queried by SIP2, without a relay."""
+    yield from opened(reactor, tmp_path, {"connector": "sip2", "host": "127.0.0.1", "login": "gateway"}, listening)
 
 
 @pytest.fixture
@@ -127,6 +143,30 @@ def test_patron_and_pin_are_looked_up_by_ncip(ncip_site: Site) -> None:
     assert "BLY|CQY|" in ncip_site.asks(terminal, right)  # the PIN that the system accepted a moment ago
     assert "Please try again" in ncip_site.asks(terminal, wrong)
     assert ncip_site.metric('ils_calls_total{channel="connector",msg="LookupUser",outcome="ok"}') == "5.0"
+    ncip_site.do(terminal.hang_up)
+
+
+ASK_PATRON = f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD1234|"
+
+
+def test_new_password_of_the_sip2_system_is_used_after_a_reload(asked_site: Site) -> None:
+    terminal = asked_site.terminal()
+    asked_site.system.logins = {**asked_site.system.logins, "gateway": "the new one"}
+    asked_site.rotate_password("the new one")
+    assert "BLY|CQY|" in asked_site.asks(terminal, ASK_PATRON)
+    assert [line for line in asked_site.system.heard if "CNgateway" in line] == ["9300CNgateway|COthe new one|"]
+    asked_site.do(terminal.hang_up)
+
+
+def test_new_password_of_the_ncip_system_is_used_after_a_reload(ncip_site: Site) -> None:
+    terminal = ncip_site.terminal()
+    before = ncip_site.asks(terminal, ASK_PATRON)
+    ncip_site.rotate_password("wrong")
+    wrong = ncip_site.asks(terminal, ASK_PATRON.replace("AD1234", "AD4321"))
+    ncip_site.rotate_password("s3cret")
+    again = ncip_site.asks(terminal, ASK_PATRON)
+    assert ["BLY|CQY|" in said for said in (before, wrong, again)] == [True, False, True]
+    assert "Please try again" in wrong
     ncip_site.do(terminal.hang_up)
 
 

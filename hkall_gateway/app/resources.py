@@ -58,8 +58,25 @@ class Resources:
     config: Callable[[], GatewayConfig]
 
     def secret(self, variable: str | None) -> Sensitive:
-        """Return the value of an environment variable, or "" if `variable` is None or not set."""
-        return Sensitive(self.environ.get(variable or "", ""))
+        """Return the secret in an environment variable, which is "" if `variable` is None or not set.
+
+        It is read whenever it is used, since a reload may change the variable.
+        """
+        return _SecretVariable(self.environ, variable or "")
+
+
+class _SecretVariable(Sensitive):
+    """The secret in an environment variable, as the variable is now."""
+
+    __slots__ = ("_environ", "_variable")
+
+    def __init__(self, environ: Mapping[str, str], variable: str) -> None:
+        super().__init__()
+        self._environ, self._variable = environ, variable
+
+    def reveal(self) -> str:
+        """Return the plain text."""
+        return self._environ.get(self._variable, "")
 
 
 class PerConfiguration(Generic[T]):

@@ -52,7 +52,19 @@ class Ncip:
         looks = {Verb.COPIES} if settings.looks_up_items else set()
         tells = {Verb.LOANS} if settings.tells_loans else set()
         self.supports = frozenset({Verb.BORROWER, Verb.VERIFY_PIN, *looks, *tells})
-        self._client = NcipClient(self._outside.post, tools.agency, {self._there.agency: self._outside.password.reveal()})
+        self._made_client = self._make_client()
+
+    def _make_client(self) -> tuple[str, NcipClient]:
+        """Return the password and a client that uses it."""
+        password = self._outside.password.reveal()
+        return password, NcipClient(self._outside.post, self._agency, {self._there.agency: password})
+
+    @property
+    def _client(self) -> NcipClient:
+        """The client with the present password, since a reload may have changed it."""
+        if self._made_client[0] != self._outside.password.reveal():
+            self._made_client = self._make_client()
+        return self._made_client[1]
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Look up a borrower. The result's `borrower` is None for an unknown user."""

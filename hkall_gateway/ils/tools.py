@@ -96,7 +96,8 @@ class ConnectorServices:
         health: Circuit breaker that records the outcomes of queries.
         line: Opens a new connection to the system's SIP2 server, with `dialect` and our login.
         post: Sends an NCIP document by HTTP.
-        password: Value of the environment variable that `password_env` names.
+        password: Value of the environment variable that `password_env` names. Reveal it for each use, because a reload may
+            change it.
         clock: Clock of the reactor; None to query without time limits.
         get: Fetches JSON by HTTP.
     """

@@ -29,13 +29,13 @@ class Sensitive:
         return self._text
 
     def __bool__(self) -> bool:
-        return bool(self._text)
+        return bool(self.reveal())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sensitive) and other._text == self._text
+        return isinstance(other, Sensitive) and other.reveal() == self.reveal()
 
     def __hash__(self) -> int:
-        return hash(self._text)
+        return hash(self.reveal())
 
     def __repr__(self) -> str:
         return "•"
