@@ -70,7 +70,7 @@ ONE_DATABASE: Final = (
     "doctor/test_tls.py",
     "ncip/test_classic_made.py",
     "net/test_secrets.py",
-    "protocols/test_installed_protocol.py",
+    "protocols/test_configured_protocol.py",
     "simulator/test_demo_history.py",
     "simulator/test_simulate.py",
     "sip2/test_lines.py",

@@ -132,15 +132,11 @@ def run_doctor(path: Path, *words: str) -> list[dict[str, Any]]:
 
 @dataclass
 class Scene:
-    """A gateway with a partner that speaks slips. The gateway is killed and started again after every step."""
+    """A gateway with a partner that speaks slips."""
 
     gateway: Gateway
     peer: Peer
     port: int
-
-    def crash(self) -> None:
-        self.gateway.kill()
-        self.gateway.start()
 
     def post(self, say: str, request: list[str], **facts: object) -> int:
         """Post a slip to the gateway, and return the status of the reply."""
