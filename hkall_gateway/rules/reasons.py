@@ -19,8 +19,10 @@ _ROWS: Final[dict[str, dict[str, Any]]] = tomllib.loads(Path(__file__).with_suff
 
 def texts(pair: Iterable[str]) -> Texts:
     """Return the texts of an entry in a table. Raise ValueError if one of the languages is missing."""
-    english, chinese = pair
-    return english, chinese
+    english, *others = pair
+    if len(others) != 1:
+        raise ValueError(f"needs one text in each of two languages: {english!r}")
+    return english, others[0]
 
 
 class Reason(StrEnum):

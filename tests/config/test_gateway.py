@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 import pytest
+from pydantic import BaseModel
 
+import hkall_gateway
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
+from hkall_gateway.config import gateway as gateway_keys
+from hkall_gateway.config.library import library_of
 from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.partners import Partner
 
+PACKAGE: Final = Path(hkall_gateway.__file__).parent
 HASH = hash_secret("terminal")
 ENVIRON = {"HKALL_SECRET_CUHK": "s1", "HKALL_SECRET_DISCOVERY": "s2", "HKALL_LOG_KEY": "s3"}
 
@@ -117,6 +125,31 @@ def test_example_of_the_documentation_is_read_completely(tmp_path: Path) -> None
     assert gateway.smtp is not None
     assert gateway.smtp.sender == "lending@lib.example.edu.hk"
     assert gateway.courier.longest_wait_s == 21600
+
+
+def names_that_are_read() -> set[str]:
+    """Return the attributes that the package reads, and its strings, by which a protocol names the keys of its endpoints."""
+    nodes = [node for file in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    return attributes | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@pytest.mark.walks_a_table
+def test_every_key_is_read_somewhere() -> None:
+    tables = [one for one in vars(gateway_keys).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    keys = {f"{table.__name__}.{key}" for table in tables for key in table.model_fields}
+    names = names_that_are_read()
+    assert "LibraryConfig.agency" in keys
+    assert sorted(key for key in keys if key.partition(".")[2] not in names) == []
+
+
+@pytest.mark.walks_a_table
+def test_library_has_the_keys_that_rules_read(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    library = library_of(config)
+    shared = {field.name for field in fields(library)} & type(config.library).model_fields.keys()
+    assert {"agency", "name", "pickup_locations"} <= shared
+    assert [name for name in sorted(shared) if getattr(library, name) != getattr(config.library, name)] == []
 
 
 def test_defaults_of_the_documentation_may_be_omitted(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_reason_is_read_from_its_row() -> None:
     assert not found.is_published
     published = read_reason("lost", label, {"status": "Lost", "status_after": "Missing"})
     assert published == LenderReason(key="lost", label=("Lost", "遺失"), decline=Decline(status="Lost", status_after="Missing"))
-    with pytest.raises(ValueError, match="not enough values"):
+    with pytest.raises(ValueError, match="one text in each of two languages: 'Lost'"):
         read_reason("lost", ["Lost"])
 
 
