@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
 from typing import Any, Final
 
@@ -167,7 +166,7 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         if not self._is_well_formed():
             self.hang_up(BAD_REQUEST)
-        elif length is not None and length > DRAINED * self._largest_body:
+        elif length is not None and length > DRAINED * self._request_bounds.max_body_bytes:
             self._is_endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
@@ -175,7 +174,7 @@ class BoundedRequest(Request):
         self.received += len(data)
         if self.hung_up:
             return
-        if self.received > DRAINED * self._largest_body:
+        if self.received > DRAINED * self._request_bounds.max_body_bytes:
             self._is_endless()
         elif self.too_long:
             self._drop_body()
@@ -198,7 +197,7 @@ class BoundedRequest(Request):
     @property
     def too_long(self) -> bool:
         """Return whether the body exceeds the limit."""
-        return self.received > self._largest_body
+        return self.received > self._request_bounds.max_body_bytes
 
     @property
     def client_address(self) -> str:
@@ -241,10 +240,6 @@ class BoundedRequest(Request):
         found: Bounds = self.channel.site.bounds
         return found
 
-    @property
-    def _largest_body(self) -> int:
-        return self._request_bounds.max_body_bytes
-
 
 class BoundedChannel(http.HTTPChannel):
     """An HTTP connection, which is not read while the client does not read its replies.
@@ -264,6 +259,7 @@ class BoundedChannel(http.HTTPChannel):
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
         """Count the connection, or refuse it."""
         super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._host: object = self.transport.getHost()
         self.seat = self.site.enter(self)
         if self.seat is None:
             self.transport.abortConnection()
@@ -320,10 +316,6 @@ class BoundedChannel(http.HTTPChannel):
     def getHost(self) -> object:  # noqa: N802
         """Return the local address, which does not change during a connection."""
         return self._host
-
-    @cached_property
-    def _host(self) -> object:
-        return self.transport.getHost()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:  # noqa: N802
         """Write the head of a reply together with the first piece of the body."""

@@ -112,16 +112,8 @@ ELEMENTS = parse_elements("".join(text for section, text in CONTENT.items() if s
 SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
 """Elements allowed under NCIPMessage: every initiation, every response, and Problem."""
 
-_PROBLEMS = Element(name="NCIPMessage", kind="complex", children={"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
-
-
 GENERIC: Final = "Response"
 """Element with which Alma replies to notifications instead of the standard response element (seen in NCIP-Relay)."""
-
-
-def find_model(service: str) -> Element:
-    """Return a service's content model. "Problem" stands for an NCIPMessage that contains only Problems."""
-    return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def find_place(element: Element, name: str) -> Child | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec.elements import ELEMENTS, GENERIC, SERVICES, Child, Element, find_model, find_place
+from hkall_gateway.ncip.codec.elements import ELEMENTS, GENERIC, SERVICES, Child, Element, find_place
 from hkall_gateway.ncip.codec.messages import SHAPES, BadDocument, NcipMessage
 from hkall_gateway.ncip.codec.niso_xml import NISO, SYNTAX, read_header, serialize_foreign
 from hkall_gateway.xml.reader import BadXml, Notes, local_name, parse_xml, read_attribute, without_control_characters
@@ -44,7 +44,7 @@ def read_message(root: etree._Element, version: str, notes: Notes, services: Col
     foreign = (node for ext in root.iter("{*}Ext") for node in ext if _is_foreign(node))
     if next(islice(foreign, FOREIGN, None), None) is not None:
         raise BadDocument(SYNTAX, f"more than {FOREIGN} foreign elements in Ext", service, read_header(root))
-    fields = _read_fields(nodes if service == "Problem" else nodes[0], find_model(service), service, notes)
+    fields = _read_fields(nodes if service == "Problem" else nodes[0], _find_model(service), service, notes)
     if service in SHAPES and (missing := SHAPES[service].missing(fields)):
         raise BadDocument("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, read_header(root))
     return NcipMessage(
@@ -55,6 +55,14 @@ def read_message(root: etree._Element, version: str, notes: Notes, services: Col
         extension=extension,
         notes=tuple(notes),
     )
+
+
+_PROBLEMS = Element(name="NCIPMessage", kind="complex", children={"Problem": ELEMENTS["NCIPMessage"].children["Problem"]})
+
+
+def _find_model(service: str) -> Element:
+    """Return a service's content model. "Problem" stands for an NCIPMessage that contains only Problems."""
+    return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def _find_service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
@@ -188,7 +196,7 @@ class _Writer:
                 self.fill(_content_of(_ALONE, self.mark), message.fields)
             else:
                 self.structure(
-                    _make_slot(Child(name=service, required=True, repeats=False), find_model(service), self.mark),
+                    _make_slot(Child(name=service, required=True, repeats=False), _find_model(service), self.mark),
                     message.fields,
                 )
         except _Misfit as wrong:
@@ -277,7 +285,7 @@ class _Content:
 
 @lru_cache(maxsize=4096)
 def _content_of(name: str, mark: str) -> _Content:
-    element = find_model("Problem") if name == _ALONE else ELEMENTS[name]
+    element = _find_model("Problem") if name == _ALONE else ELEMENTS[name]
     names = tuple(ELEMENTS) if element.kind == "any" else tuple(element.children)
     places = [at for one in names if (at := find_place(element, one))]
     slots = {
