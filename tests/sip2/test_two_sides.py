@@ -51,6 +51,7 @@ EVENTS = (LocalSend.TELL_ILS_LENT, LocalSend.TELL_ILS_BACK)
 """Messages about what happened at a terminal. All others look something up."""
 faults = st.lists(st.sampled_from(FAULTS), max_size=3)
 readers, books, logins = st.sampled_from(READERS), st.sampled_from(BOOKS), st.sampled_from(LOGINS)
+omissions = st.sampled_from([frozenset(), frozenset({"CQ"}), frozenset({"CQ", "AF", "BV", "CB"})])
 GATEWAY = "gateway"
 SESSION = f"63001{DATE}{' ' * 10}AOHKU|AA{{reader}}|AC|AD1234|"
 
@@ -223,7 +224,7 @@ class TwoSides(RuleBasedStateMachine):
         ):
             self.accepted.add(key)
 
-    @rule(omits=st.sampled_from([frozenset(), frozenset({"CQ"}), frozenset({"CQ", "AF", "BV", "CB"})]))
+    @rule(omits=omissions)
     def answers_without_optional_fields(self, omits: frozenset[str]) -> None:
         self.lossy.system.omits = omits
 
@@ -233,9 +234,10 @@ class TwoSides(RuleBasedStateMachine):
         self.time_passes(60)
         self.lossy.drop_silently()
 
-    @rule(login=logins, reader=readers)
-    def opens_a_session(self, login: str, reader: str) -> None:
+    @rule(login=logins, reader=readers, omits=omissions)
+    def opens_a_session(self, login: str, reader: str, omits: frozenset[str]) -> None:
         """Let a reader enter the right PIN, and once more right after the system went away."""
+        self.lossy.system.omits = omits
         self.lossy.faults.clear()
         self.commits_left = 0
         self.is_found_again()
