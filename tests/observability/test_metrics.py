@@ -36,6 +36,7 @@ WIRE = {
     "outbox_unreadable":         {"partner"},
     "disk_free_bytes":           {"folder"},
     "load_refused_timestamp_seconds": {"kind"},
+    "secret_last_used_timestamp_seconds": {"partner", "variable"},
     "database_up":               set(),
     "gateways":                  {"state"},
     "partner_up":                {"partner"},
