@@ -123,6 +123,7 @@ FIELDS: Final = tuple(
         ("instance",    "Name of this gateway.",                                             "service.instance.id"),
         ("source",      "Where it came from: a file, an address or a system."),
         ("word",        "A word of another system that no table knows."),
+        ("protocol",    "Name of the protocol of partners, as in `[[partners]]`."),
         ("copies",      "Number of copies with it."),
         ("limit_s",     "Seconds that were allowed."),
         ("again_in_s",  "Seconds until it is tried again."),
