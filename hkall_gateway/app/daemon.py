@@ -572,10 +572,10 @@ class Daemon:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # already logged, and the next reload or start writes the partners
             await self._write_partners()
-        await self._record_configuration()
         if fresh:
             LOG.info("config.secrets_changed", keys=sorted(fresh))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
+        await self._record_configuration()
         return Reloaded(waiting=waiting)
 
     async def _record_configuration(self) -> None:
@@ -632,8 +632,7 @@ class Daemon:
         await self._recording
         self.store.close()
         self._engine.dispose()
-        self._hashing.stop()
-        self._hashing_logins.stop()
+        self._stop_hashing()
         if pages_end is not None:
             await pages_end
         LOG.info("daemon.stopped")
@@ -644,6 +643,13 @@ class Daemon:
         if self._pages:
             await self._pages.stop()
         await self.heartbeat.stop()
+        await self._recording
+        self._stop_hashing()
+
+    def _stop_hashing(self) -> None:
+        """End the threads that hash, which would keep the process alive."""
+        self._hashing.stop()
+        self._hashing_logins.stop()
 
     async def _close_ports(self) -> None:
         for port in self._ports:

@@ -258,7 +258,8 @@ def test_received_letter_has_the_sent_text(sent: Sent, send: Notification, langu
     assert (LENDER[language] in text) == (with_copy or told.get("reason", "") != "")
     assert (f"C-{send.value}-{language}\n" in text) == with_copy
     assert (DROP[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})
-    assert (PLACE[language] in text) == (send in RETURNED | {Notification.LETTER_PICKUP})
+    to_collect = {Notification.LETTER_PICKUP, Notification.LETTER_PICKUP_REMINDER}
+    assert (PLACE[language] in text) == (send in RETURNED | to_collect)
     assert "due" not in told or in_words(told["due"], language) in text
 
 

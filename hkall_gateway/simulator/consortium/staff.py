@@ -190,8 +190,8 @@ class Staff:
     def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
         """Judge a document in quarantine, and replay it if the sender owns the book and really has it."""
         named = decode(kept.document.encode())
-        book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
-        if book.item.agency == kept.agency == book.holder:
+        book = self.books.get(ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue")))
+        if book is not None and book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
             if self.all.perform(agency, lambda world: finished(replay_document(world.services, *again))) is None:
                 return  # the gateway died: the document is replayed next time
