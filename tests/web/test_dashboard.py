@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -116,5 +117,5 @@ def test_caller_with_most_of_the_pages_is_shown_without_card_or_address(
         use.count(share, caller, refused=number < 100)
     page = viewer.get("/staff/").text
     assert f"{words} 100 were refused." in page
-    assert "UG1" not in page
+    assert re.search(r"\bUG1\b", page) is None  # a random token may contain these letters
     assert "192.0.2.1" not in page
