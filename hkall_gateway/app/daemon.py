@@ -456,7 +456,7 @@ class Daemon:
             for text in self.config.web.listen:
                 await self._listen(text, self._web.site, shared=self.config.web.share_ports)
         await self.heartbeat.tell_ports(tcp_ports(self._ports))
-        self._recording = ensureDeferred(self._record_configuration())
+        self._recording = ensureDeferred(self._record_configuration(self._recording))
         of_pages = await self._pages.start() if self._pages else 0
         listening = self.ports + of_pages
         LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._instance_name, listening=listening)
@@ -575,11 +575,15 @@ class Daemon:
         if fresh:
             LOG.info("config.secrets_changed", keys=sorted(fresh))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
-        await self._record_configuration()
+        self._recording = ensureDeferred(self._record_configuration(self._recording))
         return Reloaded(waiting=waiting)
 
-    async def _record_configuration(self) -> None:
-        """Record what this gateway holds now, for `check-config --diff`. The pages' process holds the same."""
+    async def _record_configuration(self, before: Deferred[None]) -> None:
+        """Record what this gateway holds now, for `check-config --diff`. The pages' process holds the same.
+
+        `before` is the record before this one, which must not be written later.
+        """
+        await before
         if self._is_child:
             return
         work = partial(fingerprints.take, self.config, self.library.policy, dict(self._environ))
