@@ -217,6 +217,7 @@ def test_key_read_only_at_the_start_needs_a_restart(
     daemons = run(start)
     at_start = reads.take()
     monkeypatch.setattr(configuration, "load", lambda *_: found.model_copy())  # reads by the validation do not count
+
     async def reload(daemon: Daemon) -> None:
         await daemon.reload(path)
         await daemon._recording
